@@ -1,0 +1,42 @@
+"""kolmo: how complex is a neural network, in bits?"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public names and the modules that hold them; imported when first used.
+_PUBLIC = {
+    "Accumulator": "kolmo.estimators.base",
+    "Checkpoint": "kolmo.checkpoints",
+    "CodeLength": "kolmo.estimators.base",
+    "Estimator": "kolmo.estimators.base",
+    "InputError": "kolmo.errors",
+    "KolmoError": "kolmo.errors",
+    "Quantizer": "kolmo.quantize",
+    "Report": "kolmo.report",
+    "WeightTensor": "kolmo.checkpoints",
+    "analyze": "kolmo.analysis",
+    "compare": "kolmo.analysis",
+    "estimate": "kolmo.analysis",
+    "get_estimator": "kolmo.estimators.base",
+    "get_quantizer": "kolmo.quantize",
+    "load_report": "kolmo.report",
+    "open_checkpoint": "kolmo.checkpoints",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names served by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'kolmo' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""Checkpoints: where weights come from. One reader a format, all lazy, all safe."""
+
+from kolmo.checkpoints.base import CHUNK, Checkpoint, Skipped, WeightTensor, array_tensor
+
+__all__ = ["CHUNK", "Checkpoint", "Skipped", "WeightTensor", "array_tensor"]

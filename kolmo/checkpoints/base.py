@@ -1,0 +1,180 @@
+"""Checkpoint and WeightTensor: a mapping of lazy tensors, whatever they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.errors import InputError
+
+CHUNK = 1 << 22
+"""Weights a chunk, at most, wherever a row is not longer."""
+
+EXTENDED_DTYPES: Mapping[str, np.dtype[Any]] = {
+    name: np.dtype(getattr(ml_dtypes, name))
+    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+}
+"""Floating-point formats that numpy lacks, by the name that torch gives them."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightTensor:
+    """A tensor that is read when asked, never before.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+    dtype : numpy.dtype
+        As stored; bfloat16 and float8 are ``ml_dtypes`` dtypes.
+    load : callable
+        ``load(start, stop)`` gives the weights [start, stop) of the flattened (row-major)
+        tensor as a 1-D array of ``dtype`` in native byte order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    load: Callable[[int, int], NDArray[Any]]
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits a weight as stored: the dtype's width."""
+        return 8 * self.dtype.itemsize
+
+    def read(self) -> NDArray[Any]:
+        """The whole tensor."""
+        return self.load(0, self.numel).reshape(self.shape)
+
+    def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
+        """The tensor piece by piece: flat arrays in row-major order.
+
+        A chunk is as many whole rows (slices of the first axis) as fit ``size`` weights; where
+        a single row is longer, rows are cut into chunks of ``size``.
+        """
+        row = self.numel // self.shape[0] if self.shape and self.shape[0] else 1
+        step = size // row * row if 0 < row <= size else size
+        for start in range(0, self.numel, step):
+            yield self.load(start, min(start + step, self.numel))
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A tensor, or another entry, that is not measured, and why."""
+
+    name: str
+    reason: str
+    numel: int = 0
+
+
+class Checkpoint(Mapping[str, WeightTensor]):
+    """Tensors by name, in checkpoint order, without their values in memory.
+
+    Attributes
+    ----------
+    source : str
+        Where it comes from, for people.
+    format : str
+        ``safetensors``, ``torch``, ``npz``, ``npy``, ``arrays`` or ``module``.
+    skipped : list of Skipped
+        Entries that are not tensors to measure: tied copies, optimizer state, left-out names.
+    files : tuple of str
+        The local files behind it, for provenance; empty for live objects.
+    """
+
+    def __init__(
+        self,
+        tensors: Iterable[WeightTensor],
+        *,
+        source: str,
+        format: str,
+        skipped: Iterable[Skipped] = (),
+        files: Iterable[str] = (),
+    ) -> None:
+        self._tensors = {tensor.name: tensor for tensor in tensors}
+        self.source, self.format = source, format
+        self.skipped, self.files = list(skipped), tuple(files)
+
+    def __getitem__(self, name: str) -> WeightTensor:
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def __repr__(self) -> str:
+        return f"<Checkpoint {self.source}: {len(self)} tensors, {self.numel:,} weights>"
+
+    @property
+    def numel(self) -> int:
+        """Number of weights in all tensors."""
+        return sum(tensor.numel for tensor in self.values())
+
+    def select(
+        self, include: Sequence[str] = (), exclude: Sequence[str] = ()
+    ) -> Checkpoint:
+        """The tensors whose name matches one of ``include`` (all, if empty) and none of
+        ``exclude``: shell globs, case-sensitive. What is left out is listed in ``skipped``.
+
+        Raises
+        ------
+        InputError
+            If nothing is left, or a pattern is a bare string rather than a list of them.
+        """
+        if isinstance(include, str) or isinstance(exclude, str):
+            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+        kept, left_out = [], []
+        for tensor in self.values():
+            reason = _left_out(tensor.name, include, exclude)
+            if reason is None:
+                kept.append(tensor)
+            else:
+                left_out.append(Skipped(tensor.name, reason, tensor.numel))
+        if not kept and self._tensors:
+            raise InputError(
+                f"{self.source}: include={list(include)} and exclude={list(exclude)} leave none "
+                f"of the {len(self)} tensors (the first is {next(iter(self))!r})"
+            )
+        return Checkpoint(
+            kept,
+            source=self.source,
+            format=self.format,
+            skipped=[*self.skipped, *left_out],
+            files=self.files,
+        )
+
+
+def _left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    for pattern in exclude:
+        if fnmatch.fnmatchcase(name, pattern):
+            return f"excluded by {pattern!r}"
+    if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
+        return "matches no include pattern"
+    return None
+
+
+def array_tensor(name: str, array: NDArray[Any]) -> WeightTensor:
+    """A WeightTensor over an array that is in memory (or memory-mapped)."""
+
+    def load(start: int, stop: int) -> NDArray[Any]:
+        if array.flags.c_contiguous:
+            piece = array.reshape(-1)[start:stop]
+        else:
+            piece = array.flat[start:stop]
+        return np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("="))
+
+    return WeightTensor(name, array.shape, array.dtype.newbyteorder("="), load)

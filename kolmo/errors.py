@@ -1,0 +1,33 @@
+"""Errors that people read: which file, which tensor, what is wrong, what to do."""
+
+from __future__ import annotations
+
+
+class KolmoError(Exception):
+    """A failure that a person can act on; the command line prints it as one line.
+
+    Its ``exit_code`` is what the command line exits with.
+    """
+
+    exit_code = 1
+
+
+class InputError(KolmoError, ValueError):
+    """Bad input or usage: a broken file, an unknown name, a value out of range."""
+
+    exit_code = 2
+
+
+class NotApplicableError(InputError):
+    """An estimator or quantizer cannot take this object; the message says why."""
+
+
+class MissingExtraError(KolmoError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package!r}: install it with  pip install 'kolmo[{extra}]'"
+        )

@@ -1,0 +1,263 @@
+"""What an estimator is: configured once, then start, update, finish, as hashlib does it.
+
+::
+
+    Estimator ── start(shape, alphabet) ──► Accumulator ── update(symbols)* ── finish() ──► CodeLength
+
+An accumulator is told every shape first and is then fed flat symbols in row-major order, cut
+anywhere: the chunking never changes a bit of the result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo import specs
+from kolmo.errors import InputError, NotApplicableError
+
+Kind = Literal["bound", "estimate"]
+Shape = tuple[int, ...]
+Symbols = NDArray[Any]
+
+
+def symbol_bits(alphabet: int) -> int:
+    """Bits of a fixed-width code for one symbol, ceil(log2 alphabet); at least 1.
+
+    >>> symbol_bits(2), symbol_bits(255), symbol_bits(2**32)
+    (1, 8, 32)
+    """
+    return max(1, (alphabet - 1).bit_length())
+
+
+@dataclasses.dataclass(frozen=True)
+class CodeLength:
+    """What an object costs.
+
+    Attributes
+    ----------
+    bits : float
+        Code length in bits, everything that a decoder needs included, the decoder excluded.
+    numel : int
+        Number of weights that it describes.
+    raw_bits : int
+        numel × stored bits a weight.
+    kind : {"bound", "estimate"}
+        A bound has a decoder, so K(w) ≤ bits + O(1); an estimate has none.
+    details : mapping
+        What the estimator can say besides (JSON-ready values).
+    sampled : float
+        Share of the weights that were measured; below 1 the figure is extrapolated.
+    standard_error : float
+        Of ``bits`` where it is extrapolated or a mean, else NaN.
+    note : str
+        A warning that belongs to the figure, such as ``saturated``; else empty.
+    """
+
+    bits: float
+    numel: int
+    raw_bits: int
+    kind: Kind
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sampled: float = 1.0
+    standard_error: float = math.nan
+    note: str = ""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """``bits / numel``; NaN for an empty object."""
+        return self.bits / self.numel if self.numel else math.nan
+
+    @property
+    def compression_ratio(self) -> float:
+        """``raw_bits / bits``; NaN where nothing is described, infinite where bits are 0."""
+        if self.bits == 0:
+            return math.inf if self.raw_bits else math.nan
+        return self.raw_bits / self.bits
+
+
+@runtime_checkable
+class Accumulator(Protocol):
+    """Takes symbols, gives a code length."""
+
+    def update(self, symbols: Symbols) -> None:
+        """Take the next symbols, flat, in row-major order, of any unsigned integer dtype."""
+        ...
+
+    def finish(self) -> CodeLength:
+        """The code length of everything taken."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimator(specs.Spec):
+    """Base of all estimators: a frozen configuration that starts accumulators.
+
+    Subclasses set ``name``, ``kind``, ``summary`` (one line for the list of estimators) and
+    implement ``_start``; they raise NotApplicableError there for an object they cannot take.
+    """
+
+    kind: ClassVar[Kind]
+    summary: ClassVar[str] = ""
+
+    def start(self, shape: Shape, alphabet: int) -> Accumulator:
+        """An accumulator for one tensor of this shape, its symbols in [0, alphabet)."""
+        return self.start_many([shape], alphabet)
+
+    def start_many(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+        """An accumulator for several tensors, fed one after the other (model scope)."""
+        if alphabet < 1:
+            raise InputError(f"{self}: an alphabet of {alphabet} symbols does not exist")
+        shapes = [tuple(int(side) for side in shape) for shape in shapes]
+        return Checked(self, self._start(shapes, alphabet), shapes, alphabet)
+
+    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+        raise NotImplementedError
+
+
+class Checked:
+    """The border: symbols are checked and flattened once, so that inner code trusts them."""
+
+    def __init__(
+        self, estimator: Estimator, inner: Accumulator, shapes: Sequence[Shape], alphabet: int
+    ) -> None:
+        self._estimator, self._inner, self._alphabet = estimator, inner, alphabet
+        self._expected = sum(math.prod(shape) for shape in shapes)
+        self._taken = 0
+
+    def update(self, symbols: Symbols) -> None:
+        flat = np.ascontiguousarray(symbols).reshape(-1)
+        if flat.dtype.kind not in "ui":
+            raise InputError(
+                f"{self._estimator}: symbols must be integers, not {flat.dtype} (quantize first)"
+            )
+        if flat.size == 0:
+            return
+        if not self._spans_dtype(flat.dtype):
+            low, high = int(flat.min()), int(flat.max())
+            if low < 0 or high >= self._alphabet:
+                wrong = low if low < 0 else high
+                raise InputError(
+                    f"{self._estimator}: symbol {wrong} is outside the alphabet "
+                    f"[0, {self._alphabet})"
+                )
+        self._taken += flat.size
+        if self._taken > self._expected:
+            raise InputError(
+                f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
+            )
+        self._inner.update(flat if flat.dtype.kind == "u" else flat.astype(self._container()))
+
+    def finish(self) -> CodeLength:
+        if self._taken != self._expected:
+            raise InputError(
+                f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
+            )
+        return self._inner.finish()
+
+    def _spans_dtype(self, dtype: np.dtype[Any]) -> bool:
+        return dtype.kind == "u" and bool(np.iinfo(dtype).max < self._alphabet)
+
+    def _container(self) -> np.dtype[Any]:
+        return container(self._alphabet)
+
+
+def container(alphabet: int) -> np.dtype[Any]:
+    """The smallest little-endian unsigned integer dtype that holds [0, alphabet).
+
+    >>> container(255), container(257), container(2**32)
+    (dtype('uint8'), dtype('uint16'), dtype('uint32'))
+    """
+    bits = symbol_bits(alphabet)
+    size = next((size for size in (1, 2, 4, 8) if bits <= 8 * size), None)
+    if size is None:
+        raise NotApplicableError(f"an alphabet of {alphabet} symbols does not fit 64 bits")
+    return np.dtype(f"<u{size}")
+
+
+# Where each estimator lives. Looking one up imports its module and no other.
+_BUILTIN: dict[str, str] = {}
+_REGISTERED: dict[str, type[Estimator]] = {}
+
+
+def declare(module: str, *names: str) -> None:
+    """Say which module of this package registers these names when imported."""
+    _BUILTIN.update(dict.fromkeys(names, module))
+
+
+def register(cls: type[Estimator]) -> type[Estimator]:
+    """Class decorator: make an estimator known by its ``name``; a name is taken once."""
+    taken = _REGISTERED.get(cls.name)
+    if taken is not None and (taken.__module__, taken.__qualname__) != (
+        cls.__module__,
+        cls.__qualname__,
+    ):
+        raise InputError(f"an estimator named {cls.name!r} exists already, in {taken.__module__}")
+    _REGISTERED[cls.name] = cls
+    return cls
+
+
+def estimator_names() -> list[str]:
+    """All names that ``get_estimator`` knows, plugins (entry points ``kolmo.estimators``) too."""
+    return sorted({*_BUILTIN, *_REGISTERED, *_plugins()})
+
+
+def get_estimator(spec: str | Estimator) -> Estimator:
+    """The estimator that a spec names.
+
+    Parameters
+    ----------
+    spec : str or Estimator
+        ``name[:value][,key=value...][@layout]``; an estimator is returned as it is.
+
+    Raises
+    ------
+    InputError
+        For an unknown name (the close ones are listed) or an option that does not fit.
+
+    >>> str(get_estimator("zstd:19@shuffle"))
+    'zstd:19@shuffle'
+    """
+    if isinstance(spec, Estimator):
+        return spec
+    name, value, options = specs.parse(spec)
+    made = specs.build(estimator_class(name), spec, value, options)
+    assert isinstance(made, Estimator)
+    return made
+
+
+def estimator_class(name: str) -> type[Estimator]:
+    """The class registered under a name."""
+    if name not in _REGISTERED:
+        if name in _BUILTIN:
+            import_module(_BUILTIN[name])
+        elif name in _plugins():
+            register(_plugins()[name].load())
+        else:
+            raise specs.unknown("estimator", name, estimator_names())
+    return _REGISTERED[name]
+
+
+@cache
+def _plugins() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for point in entry_points(group="kolmo.estimators"):
+        if point.name in _BUILTIN or point.name in found:
+            raise InputError(f"two estimators are named {point.name!r} (one is in {point.value})")
+        found[point.name] = point
+    return found
+
+
+declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
+declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
+declare("kolmo.estimators.mdl", "kt")
+declare("kolmo.estimators.entropy", "entropy")
+declare("kolmo.estimators.mosaic", "mosaic")

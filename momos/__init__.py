@@ -1,0 +1,1 @@
+"""momos: train networks that are a mosaic of motifs, and study how simple they are."""

@@ -1,0 +1,273 @@
+"""General compressors: the length of what they write is a bound, since they decompress.
+
+A code length here is 8 × the length of the very bytes that the library returns for the layout,
+container framing included. With ``sample=N`` a larger object is measured on windows only: 65,536
+symbols each, evenly spaced over it, N symbols in all, each compressed alone. The mean over
+windows, extrapolated, is then an *estimate* (of compression in windows: repeats that lie farther
+apart are not seen), with its standard error.
+"""
+
+from __future__ import annotations
+
+import bz2
+import dataclasses
+import lzma
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from kolmo.errors import InputError
+from kolmo.estimators.base import (
+    Accumulator,
+    CodeLength,
+    Estimator,
+    Shape,
+    Symbols,
+    register,
+    symbol_bits,
+)
+from kolmo.layout import check_layout, laid_out_size, start_layout
+
+WINDOW = 1 << 16
+"""Symbols in a window of a sample."""
+
+PIECE = 1 << 20
+"""Bytes that a library is given at a time."""
+
+
+class Stream(Protocol):
+    """What zlib, bz2, lzma, zstandard and brotli objects have in common."""
+
+    def compress(self, data: Any, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressor(Estimator):
+    """Base of the byte compressors. Level ranges are those of the libraries."""
+
+    level: int = 9
+    sample: int | None = None
+    layout: str = "bytes"
+    value_field = "level"
+    kind = "bound"
+    levels: ClassVar[range] = range(10)
+
+    def __post_init__(self) -> None:
+        check_layout(self.layout)
+        if self.level not in self.levels:
+            least, most = self.levels[0], self.levels[-1]
+            raise InputError(f"{self.name}: the level is {least} to {most}, not {self.level}")
+        if self.sample is not None and self.sample < 2 * WINDOW:
+            raise InputError(
+                f"{self.name}: a sample has at least two windows, {2 * WINDOW} symbols; "
+                f"not {self.sample}"
+            )
+
+    def stream(self, size: int) -> Stream:
+        """A fresh compressing object of the library, for ``size`` bytes."""
+        raise NotImplementedError
+
+    def decompress(self, data: bytes) -> bytes:
+        """What the library makes of its compressed bytes again."""
+        raise NotImplementedError
+
+    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+        numel = sum(math.prod(shape) for shape in shapes)
+        if self.sample is not None and numel > self.sample:
+            return _Sampled(self, numel, alphabet)
+        return _Whole(self, numel, alphabet)
+
+
+class _Whole:
+    """Feeds the library pieces of one size, since some of them cut blocks where their input
+    happens to end, and counts what comes out."""
+
+    def __init__(self, compressor: Compressor, numel: int, alphabet: int) -> None:
+        self._stream = compressor.stream(laid_out_size(numel, alphabet, compressor.layout))
+        self._layout = start_layout(compressor.layout, alphabet)
+        self._numel, self._raw_bits = numel, numel * symbol_bits(alphabet)
+        self._waiting = bytearray()
+        self._written = 0
+
+    def update(self, symbols: Symbols) -> None:
+        for piece in self._layout.update(symbols):
+            self._take(piece.data)
+
+    def finish(self) -> CodeLength:
+        if self._numel == 0:  # nothing to describe: the shape says so already
+            return CodeLength(0, 0, 0, "bound")
+        for piece in self._layout.finish():
+            self._take(piece.data)
+        self._written += len(self._stream.compress(bytes(self._waiting)))
+        self._written += len(self._stream.flush())
+        return CodeLength(8 * self._written, self._numel, self._raw_bits, "bound")
+
+    def _take(self, data: memoryview) -> None:
+        position = 0
+        while len(self._waiting) + len(data) - position >= PIECE:
+            end = position + PIECE - len(self._waiting)
+            piece = bytes(self._waiting) + data[position:end] if self._waiting else data[position:end]
+            self._written += len(self._stream.compress(piece))
+            self._waiting.clear()
+            position = end
+        self._waiting += data[position:]
+
+
+class _Sampled:
+    """Compresses evenly spaced windows, each alone, and extrapolates their mean."""
+
+    def __init__(self, compressor: Compressor, numel: int, alphabet: int) -> None:
+        assert compressor.sample is not None
+        self._compressor, self._numel, self._alphabet = compressor, numel, alphabet
+        count = compressor.sample // WINDOW
+        self._starts = np.linspace(0, numel - WINDOW, count).astype(np.int64)
+        self._bits: list[int] = []
+        self._window: list[Symbols] = []
+        self._offset = 0
+
+    def update(self, symbols: Symbols) -> None:
+        end = self._offset + symbols.size
+        while len(self._bits) < self._starts.size:
+            start = int(self._starts[len(self._bits)])
+            if start >= end:
+                break
+            first = max(start, self._offset) - self._offset
+            piece = symbols[first : start + WINDOW - self._offset]
+            self._window.append(piece.copy())
+            if start + WINDOW > end:
+                break
+            self._close_window()
+        self._offset = end
+
+    def finish(self) -> CodeLength:
+        bits = np.array(self._bits, dtype=np.float64)
+        scale = self._numel / WINDOW
+        share = bits.size * WINDOW / self._numel
+        # Standard error of a total from a sample without replacement.
+        error = scale * bits.std(ddof=1) / math.sqrt(bits.size) * math.sqrt(max(0.0, 1 - share))
+        return CodeLength(
+            float(bits.mean()) * scale,
+            self._numel,
+            self._numel * symbol_bits(self._alphabet),
+            "estimate",
+            details={"windows": int(bits.size), "window": WINDOW},
+            sampled=share,
+            standard_error=float(error),
+        )
+
+    def _close_window(self) -> None:
+        window = np.concatenate(self._window)
+        whole = _Whole(self._compressor, window.size, self._alphabet)
+        whole.update(window)
+        self._bits.append(int(whole.finish().bits))
+        self._window = []
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Gzip(Compressor):
+    """gzip (RFC 1952): DEFLATE with its 10-byte header and 8-byte trailer; bound.
+
+    >>> code = Gzip().start((1000,), 2); code.update(np.zeros(1000, np.uint8)); code.finish().bits
+    232
+    """
+
+    name = "gzip"
+    summary = "DEFLATE; levels 0 to 9"
+
+    def stream(self, size: int) -> Stream:
+        return zlib.compressobj(self.level, zlib.DEFLATED, 31)
+
+    def decompress(self, data: bytes) -> bytes:
+        return zlib.decompress(data, 31)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Bzip2(Compressor):
+    """bzip2: Burrows–Wheeler transform and Huffman codes; bound."""
+
+    name = "bz2"
+    summary = "Burrows–Wheeler transform; levels 1 to 9"
+    levels = range(1, 10)
+
+    def stream(self, size: int) -> Stream:
+        return bz2.BZ2Compressor(self.level)
+
+    def decompress(self, data: bytes) -> bytes:
+        return bz2.decompress(data)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Xz(Compressor):
+    """xz: LZMA2 with a CRC64 integrity check; bound."""
+
+    name = "xz"
+    summary = "LZMA2; levels 0 to 9"
+
+    def stream(self, size: int) -> Stream:
+        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, self.level)
+
+    def decompress(self, data: bytes) -> bytes:
+        return lzma.decompress(data, lzma.FORMAT_XZ)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Zstd(Compressor):
+    """Zstandard (RFC 8878), one frame, one thread; bound."""
+
+    level: int = 19
+    name = "zstd"
+    summary = "Zstandard; levels 1 to 22"
+    levels = range(1, 23)
+
+    def stream(self, size: int) -> Stream:
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=self.level).compressobj(size=size)
+
+    def decompress(self, data: bytes) -> bytes:
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Brotli(Compressor):
+    """Brotli (RFC 7932), generic mode, window 2^22; bound."""
+
+    level: int = 11
+    name = "brotli"
+    summary = "Brotli; levels 0 to 11"
+    levels = range(12)
+
+    def stream(self, size: int) -> Stream:
+        return _BrotliStream(self.level)
+
+    def decompress(self, data: bytes) -> bytes:
+        import brotli
+
+        return bytes(brotli.decompress(data))
+
+
+class _BrotliStream:
+    """Gives brotli's object the method names of the others."""
+
+    def __init__(self, level: int) -> None:
+        import brotli
+
+        self._compressor = brotli.Compressor(quality=level)
+
+    def compress(self, data: Any) -> bytes:
+        return bytes(self._compressor.process(data))
+
+    def flush(self) -> bytes:
+        return bytes(self._compressor.finish())

@@ -1,0 +1,230 @@
+"""Layouts: symbols → bytes, the form in which a byte compressor sees them.
+
+``bytes``      each symbol in the smallest little-endian unsigned container; native as stored
+``shuffle``    byte-planes: all first (least significant) bytes, then all second ones, ...
+``packed``     ceil(log2 alphabet) bits a symbol, most significant bit first, no gaps
+``bitplanes``  packed plane by plane, the most significant plane first
+
+``shuffle`` and ``bitplanes`` reorder within segments of 4,194,304 symbols (the last one is
+shorter), so that memory stays bounded and a decoder can stream. The final byte of ``packed``,
+and of each plane, is padded with zero bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo import specs
+from kolmo.estimators.base import container, symbol_bits
+
+SEGMENT = 1 << 22
+"""Symbols within which ``shuffle`` and ``bitplanes`` reorder."""
+
+Symbols = NDArray[Any]
+Bytes = NDArray[np.uint8]
+
+
+class LayoutEncoder(Protocol):
+    """Takes symbols in any chunks, gives bytes as they become known."""
+
+    def update(self, symbols: Symbols) -> Iterator[Bytes]: ...
+
+    def finish(self) -> Iterator[Bytes]: ...
+
+
+def start_layout(name: str, alphabet: int) -> LayoutEncoder:
+    """An encoder for symbols in [0, alphabet).
+
+    Raises
+    ------
+    InputError
+        For an unknown layout.
+    """
+    check_layout(name)
+    return _ENCODERS[name](alphabet)
+
+
+def check_layout(name: str) -> None:
+    """InputError unless this is the name of a layout."""
+    if name not in _ENCODERS:
+        raise specs.unknown("layout", name, _ENCODERS)
+
+
+def lay_out(symbols: Symbols, alphabet: int, layout: str) -> bytes:
+    """All bytes of an array of symbols.
+
+    >>> lay_out(np.uint8([1, 0, 3]), 4, "packed").hex()  # 01 00 11 and two zero bits
+    '4c'
+    """
+    encoder = start_layout(layout, alphabet)
+    pieces = [*encoder.update(np.asarray(symbols).reshape(-1)), *encoder.finish()]
+    return b"".join(piece.tobytes() for piece in pieces)
+
+
+def laid_out_size(numel: int, alphabet: int, layout: str) -> int:
+    """Bytes that ``lay_out`` makes of ``numel`` symbols.
+
+    >>> laid_out_size(3, 4, "packed"), laid_out_size(9, 4, "bitplanes")
+    (1, 4)
+    """
+    check_layout(layout)
+    bits = symbol_bits(alphabet)
+    if layout == "packed":
+        return -(-numel * bits // 8)
+    if layout == "bitplanes":
+        segments, rest = divmod(numel, SEGMENT)
+        return bits * (segments * (SEGMENT // 8) + -(-rest // 8))
+    return numel * container(alphabet).itemsize
+
+
+def read_back(data: bytes, numel: int, alphabet: int, layout: str) -> Symbols:
+    """The symbols of which ``lay_out`` made the bytes.
+
+    >>> read_back(bytes.fromhex("4c"), 3, 4, "packed")
+    array([1, 0, 3], dtype=uint8)
+    """
+    check_layout(layout)
+    dtype, bits = container(alphabet), symbol_bits(alphabet)
+    raw = np.frombuffer(data, np.uint8)
+    if layout == "bytes":
+        return raw.view(dtype)
+    if layout == "packed":
+        return _from_bits(np.unpackbits(raw)[: numel * bits].reshape(numel, bits), dtype)
+    read_segment = _unshuffle if layout == "shuffle" else _unplane
+    pieces, offset = [], 0
+    for start in range(0, numel, SEGMENT):
+        size = min(SEGMENT, numel - start)
+        width = size * dtype.itemsize if layout == "shuffle" else bits * -(-size // 8)
+        pieces.append(read_segment(raw[offset : offset + width], size, dtype, bits))
+        offset += width
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype)
+
+
+# --- encoders -------------------------------------------------------------------------------
+
+
+class _PlainBytes:
+    def __init__(self, alphabet: int) -> None:
+        self._dtype = container(alphabet)
+
+    def update(self, symbols: Symbols) -> Iterator[Bytes]:
+        yield np.ascontiguousarray(symbols, dtype=self._dtype).view(np.uint8)
+
+    def finish(self) -> Iterator[Bytes]:
+        return iter(())
+
+
+class _Packed:
+    """Symbols in groups of 8 fill whole bytes; what is left waits for the next chunk."""
+
+    def __init__(self, alphabet: int) -> None:
+        self._dtype, self._bits = container(alphabet), symbol_bits(alphabet)
+        self._left = np.empty(0, self._dtype)
+
+    def update(self, symbols: Symbols) -> Iterator[Bytes]:
+        symbols = np.concatenate([self._left, symbols.astype(self._dtype, copy=False)])
+        whole = symbols.size // 8 * 8
+        self._left = symbols[whole:]
+        for start in range(0, whole, 1 << 19):
+            yield self._pack(symbols[start : min(start + (1 << 19), whole)])
+
+    def finish(self) -> Iterator[Bytes]:
+        yield self._pack(self._left)
+
+    def _pack(self, symbols: Symbols) -> Bytes:
+        if self._bits == 8 * self._dtype.itemsize:
+            return symbols.astype(symbols.dtype.newbyteorder(">")).view(np.uint8)
+        return np.packbits(_to_bits(symbols, self._bits))
+
+
+class _Segmented:
+    """Gathers whole segments, then reorders each."""
+
+    def __init__(self, alphabet: int) -> None:
+        self._dtype, self._bits = container(alphabet), symbol_bits(alphabet)
+        self._buffer = np.empty(0, self._dtype)
+        self._filled = 0
+
+    def update(self, symbols: Symbols) -> Iterator[Bytes]:
+        while symbols.size:
+            taken = symbols[: SEGMENT - self._filled]
+            self._append(taken)
+            symbols = symbols[taken.size :]
+            if self._filled == SEGMENT:
+                yield self._flush()
+
+    def finish(self) -> Iterator[Bytes]:
+        if self._filled:
+            yield self._flush()
+
+    def _append(self, symbols: Symbols) -> None:
+        needed = self._filled + symbols.size
+        if needed > self._buffer.size:
+            grown = np.empty(min(SEGMENT, max(needed, 2 * self._buffer.size)), self._dtype)
+            grown[: self._filled] = self._buffer[: self._filled]
+            self._buffer = grown
+        self._buffer[self._filled : needed] = symbols
+        self._filled = needed
+
+    def _flush(self) -> Bytes:
+        reordered = self._reorder(self._buffer[: self._filled])
+        self._filled = 0
+        return reordered
+
+    def _reorder(self, segment: Symbols) -> Bytes:
+        raise NotImplementedError
+
+
+class _Shuffle(_Segmented):
+    def _reorder(self, segment: Symbols) -> Bytes:
+        planes = segment.view(np.uint8).reshape(segment.size, self._dtype.itemsize)
+        return planes.T.reshape(-1).copy()
+
+
+class _BitPlanes(_Segmented):
+    def _reorder(self, segment: Symbols) -> Bytes:
+        planes = (
+            np.packbits((segment >> self._dtype.type(plane)).astype(np.uint8) & np.uint8(1))
+            for plane in reversed(range(self._bits))
+        )
+        return np.concatenate(list(planes))
+
+
+_ENCODERS: dict[str, type[Any]] = {
+    "bytes": _PlainBytes,
+    "shuffle": _Shuffle,
+    "packed": _Packed,
+    "bitplanes": _BitPlanes,
+}
+
+LAYOUTS = tuple(_ENCODERS)
+
+
+# --- bits -----------------------------------------------------------------------------------
+
+
+def _to_bits(symbols: Symbols, bits: int) -> Bytes:
+    """Shape (n, bits): the low bits of each symbol, most significant first."""
+    width = symbols.dtype.itemsize
+    big = symbols.astype(symbols.dtype.newbyteorder(">"), copy=False).view(np.uint8)
+    return np.unpackbits(big.reshape(symbols.size, width), axis=1)[:, 8 * width - bits :]
+
+
+def _from_bits(bits: Bytes, dtype: np.dtype[Any]) -> Symbols:
+    width = 8 * dtype.itemsize
+    padded = np.zeros((bits.shape[0], width), np.uint8)
+    padded[:, width - bits.shape[1] :] = bits
+    return np.packbits(padded, axis=1).reshape(-1).view(dtype.newbyteorder(">")).astype(dtype)
+
+
+def _unshuffle(raw: Bytes, size: int, dtype: np.dtype[Any], bits: int) -> Symbols:
+    return np.ascontiguousarray(raw.reshape(dtype.itemsize, size).T).view(dtype).reshape(-1)
+
+
+def _unplane(raw: Bytes, size: int, dtype: np.dtype[Any], bits: int) -> Symbols:
+    planes = np.unpackbits(raw.reshape(bits, -1), axis=1)[:, :size]
+    return _from_bits(np.ascontiguousarray(planes.T), dtype)

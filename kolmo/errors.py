@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class KolmoError(Exception):
     """A failure that a person can act on; the command line prints it as one line.
 
-    Its ``exit_code`` is what the command line exits with.
+    Its ``exit_code`` is what the command line exits with. ``report`` holds what was measured
+    before the failure, where a run fails halfway.
     """
 
     exit_code = 1
+    report: Any = None
 
 
 class InputError(KolmoError, ValueError):
@@ -20,6 +24,10 @@ class InputError(KolmoError, ValueError):
 
 class NotApplicableError(InputError):
     """An estimator or quantizer cannot take this object; the message says why."""
+
+
+class NotExpressibleError(InputError):
+    """A tensor holds values, such as NaN, that a quantizer has no symbol for."""
 
 
 class MissingExtraError(KolmoError, ImportError):

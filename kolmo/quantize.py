@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 
 from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
-from kolmo.errors import InputError
+from kolmo.errors import InputError, NotExpressibleError
 from kolmo.estimators.base import container, symbol_bits
 
 Weights = NDArray[Any]
 Symbols = NDArray[Any]
 
-_FIT_SAMPLE = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
+_FIT_SAMPLE = (
+    1 << 20
+)  # weights that the quantiles and the codebook of a large tensor are taken from
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class Quantizer(specs.Spec):
 
         Raises
         ------
-        InputError
+        NotExpressibleError
             If the tensor holds values that this quantizer cannot express (NaN, infinities).
         """
         raise NotImplementedError
@@ -405,8 +407,8 @@ def _sample(tensor: WeightTensor) -> NDArray[np.float64]:
     return np.concatenate(taken) if taken else np.empty(0)
 
 
-def _not_expressible(tensor: str, what: str, quantizer: str) -> InputError:
-    return InputError(
+def _not_expressible(tensor: str, what: str, quantizer: str) -> NotExpressibleError:
+    return NotExpressibleError(
         f"tensor {tensor!r} holds {what}, which {quantizer} cannot express; "
         f"use native, or leave it out with --exclude"
     )

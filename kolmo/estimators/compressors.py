@@ -111,7 +111,9 @@ class _Whole:
         position = 0
         while len(self._waiting) + len(data) - position >= PIECE:
             end = position + PIECE - len(self._waiting)
-            piece = bytes(self._waiting) + data[position:end] if self._waiting else data[position:end]
+            piece = (
+                bytes(self._waiting) + data[position:end] if self._waiting else data[position:end]
+            )
             self._written += len(self._stream.compress(piece))
             self._waiting.clear()
             position = end

@@ -1,0 +1,308 @@
+"""The measuring itself: one pass over a checkpoint feeds every accumulator.
+
+::
+
+    tensor ──► source (the tensor, or a draw of a null) ──► symbols ──► cells (tensor and model scope)
+
+Each tensor is read once (twice where it does not fit in memory), its symbols are made once per
+quantizer, and every cell, one accumulator on a lane of its own, takes them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
+from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
+from kolmo.estimators.base import CodeLength, Estimator, Shape, Symbols
+from kolmo.execution import Lanes
+from kolmo.nulls import Null, Source, Weights
+from kolmo.quantize import Quantizer
+
+HELD = 1 << 28
+"""Bytes up to which a tensor is held in memory while it is measured."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What is measured: an estimator on the symbols of a quantizer."""
+
+    quantizer: Quantizer
+    estimator: Estimator
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Of what it is measured: the weights as they are (no null), or one draw of a null."""
+
+    null: Null | None = None
+    number: int = 0
+
+    def source(self, tensor: WeightTensor, seed: int) -> Source:
+        if self.null is None:
+            return Weights(tensor)
+        return self.null.draw(tensor, self.number, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Everything that a run measures of a checkpoint."""
+
+    measurements: tuple[Measurement, ...]
+    nulls: tuple[Null, ...] = ()
+    draws: int = 5
+    tensor_scope: bool = True
+    model_scope: bool = True
+    seed: int = 0
+
+    @property
+    def quantizers(self) -> list[Quantizer]:
+        return list(dict.fromkeys(m.quantizer for m in self.measurements))
+
+    @property
+    def variants(self) -> list[Variant]:
+        return [Variant(), *(v for null in self.nulls for v in self.variants_of(null))]
+
+    def variants_of(self, null: Null) -> list[Variant]:
+        return [Variant(null, number) for number in range(1 if null.single else self.draws)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Missing:
+    """Why there is no code length."""
+
+    reason: str
+    problem: bool = False  # the input is at fault, rather than the combination
+
+
+Outcome = CodeLength | Missing
+
+
+class Cell:
+    """One accumulator on its lane."""
+
+    def __init__(
+        self, lanes: Lanes, estimator: Estimator, shapes: Sequence[Shape], alphabet: int
+    ) -> None:
+        self._lane = lanes.lane()
+        self._missing: Missing | None = None
+        self._code: CodeLength | None = None
+        self.taken = 0
+        try:
+            self._accumulator = estimator.start_many(shapes, alphabet)
+        except NotApplicableError as error:
+            self._missing = Missing(str(error))
+
+    @property
+    def alive(self) -> bool:
+        return self._missing is None
+
+    @property
+    def seconds(self) -> float:
+        return self._lane.seconds
+
+    def update(self, symbols: Symbols) -> None:
+        self._lane.submit(lambda: self._update(symbols))
+
+    def finish(self) -> None:
+        if self.alive:
+            self._lane.submit(self._finish)
+
+    def miss(self, reason: str, problem: bool) -> None:
+        """Give up: this cell's object cannot be measured."""
+        if self.alive:
+            self._missing = Missing(reason, problem)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What came out; None where the run stopped before it was known."""
+        error = self._lane.error
+        if self._missing is not None:
+            return self._missing
+        if isinstance(error, NotApplicableError):
+            return Missing(str(error))
+        if error is not None:
+            raise KolmoError(f"measuring failed: {type(error).__name__}: {error}") from error
+        return self._code
+
+    def _update(self, symbols: Symbols) -> None:
+        self._accumulator.update(symbols)
+        self.taken += symbols.size
+
+    def _finish(self) -> None:
+        self._code = self._accumulator.finish()
+        del self._accumulator  # what it holds is not needed any more
+
+
+@dataclasses.dataclass
+class Result:
+    """The outcome of one measurement of one object (a tensor, or the whole model)."""
+
+    outcome: Outcome
+    seconds: float
+
+
+Key = tuple[str | None, Measurement, Variant]
+"""The tensor's name (None: the whole model), what is measured, and of which variant."""
+
+
+class Run:
+    """One checkpoint being measured; ``results()`` may be asked at any time.
+
+    Attributes
+    ----------
+    measured : set of str
+        Names of the tensors that at least one accumulator took.
+    reasons : dict
+        By name, what kept a tensor from a measurement.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, lanes: Lanes) -> None:
+        self._checkpoint, self._plan, self._lanes = checkpoint, plan, lanes
+        self._cells: dict[Key, list[Cell]] = {}
+        self._kinds = _kinds(checkpoint) if plan.model_scope and checkpoint else {}
+        self.measured: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        for measurement in plan.measurements if self._kinds else ():
+            for variant in plan.variants:
+                cells = [self._cell(measurement, ts) for ts in self._kinds.values()]
+                self._cells[None, measurement, variant] = cells
+
+    @property
+    def total(self) -> int:
+        """Work to do: weights × accumulators."""
+        scopes = int(self._plan.tensor_scope) + int(self._plan.model_scope)
+        per_weight = len(self._plan.measurements) * len(self._plan.variants) * scopes
+        return self._checkpoint.numel * per_weight
+
+    def go(self, progress: Progress) -> None:
+        """Measure everything. An error leaves what is done in ``results()``."""
+        for tensor in self._checkpoint.values():
+            held = _hold(tensor)
+            for variant in self._plan.variants:
+                self._measure(held, variant)
+                progress(self._done(), self.total, tensor.name)
+        for key, cells in self._cells.items():
+            if key[0] is None:
+                for cell in cells:
+                    cell.finish()
+        for _ in self._lanes.drain():
+            progress(self._done(), self.total, "finishing")
+        progress(self.total, self.total, "done")
+
+    def results(self) -> dict[Key, Result]:
+        """What is known by now."""
+        found = {}
+        for key, cells in self._cells.items():
+            outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
+            if len(outcomes) == len(cells):
+                found[key] = Result(_add(outcomes), sum(cell.seconds for cell in cells))
+        return found
+
+    def _measure(self, tensor: WeightTensor, variant: Variant) -> None:
+        single = self._start_tensor(tensor, variant) if self._plan.tensor_scope else {}
+        try:
+            source = variant.source(tensor, self._plan.seed)
+        except NotApplicableError as error:
+            self._miss(tensor, variant, self._plan.measurements, str(error), problem=False)
+            return
+        for quantizer in self._plan.quantizers:
+            measurements = [m for m in self._plan.measurements if m.quantizer == quantizer]
+            cells = [
+                cell
+                for measurement in measurements
+                for cell in (
+                    single.get(measurement),
+                    self._model_cell(tensor, measurement, variant),
+                )
+                if cell is not None
+            ]
+            living = [cell for cell in cells if cell.alive]
+            try:
+                for symbols in source.symbols(quantizer) if living else ():
+                    for cell in living:
+                        cell.update(symbols)
+                if living:
+                    self.measured.add(tensor.name)
+            except NotExpressibleError as error:
+                self._miss(tensor, variant, measurements, str(error), problem=True)
+        for cell in single.values():
+            cell.finish()
+            if isinstance(cell.outcome, Missing):
+                self.reasons.setdefault(tensor.name, cell.outcome.reason)
+
+    def _start_tensor(self, tensor: WeightTensor, variant: Variant) -> dict[Measurement, Cell]:
+        cells = {m: self._cell(m, [tensor]) for m in self._plan.measurements}
+        for measurement, cell in cells.items():
+            self._cells[tensor.name, measurement, variant] = [cell]
+        return cells
+
+    def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
+        alphabet = measurement.quantizer.alphabet(tensors[0].dtype)
+        shapes = [tensor.shape for tensor in tensors]
+        return Cell(self._lanes, measurement.estimator, shapes, alphabet)
+
+    def _model_cell(
+        self, tensor: WeightTensor, measurement: Measurement, variant: Variant
+    ) -> Cell | None:
+        cells = self._cells.get((None, measurement, variant))
+        return cells[list(self._kinds).index(tensor.dtype.name)] if cells else None
+
+    def _miss(
+        self,
+        tensor: WeightTensor,
+        variant: Variant,
+        measurements: Sequence[Measurement],
+        reason: str,
+        problem: bool,
+    ) -> None:
+        if variant.null is None:
+            self.reasons[tensor.name] = reason
+        for measurement in measurements:
+            for name in (tensor.name, None):
+                for cell in self._cells.get((name, measurement, variant), ()):
+                    cell.miss(reason, problem)
+
+    def _done(self) -> int:
+        return sum(cell.taken for cells in self._cells.values() for cell in cells)
+
+
+def _hold(tensor: WeightTensor) -> WeightTensor:
+    small = tensor.numel * tensor.dtype.itemsize <= HELD
+    return array_tensor(tensor.name, tensor.read()) if small else tensor
+
+
+def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
+    """Tensors by dtype, in checkpoint order: each kind has an accumulator of its own."""
+    kinds: dict[str, list[WeightTensor]] = {}
+    for tensor in checkpoint.values():
+        kinds.setdefault(tensor.dtype.name, []).append(tensor)
+    return kinds
+
+
+def _add(outcomes: Sequence[Outcome]) -> Outcome:
+    """Code lengths of the kinds of a model add up; one that is missing leaves no sum."""
+    if len(outcomes) == 1:
+        return outcomes[0]
+    codes = []
+    for outcome in outcomes:
+        if isinstance(outcome, Missing):
+            return outcome
+        codes.append(outcome)
+    numel = sum(code.numel for code in codes)
+    variances = [0 if math.isnan(c.standard_error) else c.standard_error**2 for c in codes]
+    known = any(not math.isnan(code.standard_error) for code in codes)
+    return CodeLength(
+        bits=sum(code.bits for code in codes),
+        numel=numel,
+        raw_bits=sum(code.raw_bits for code in codes),
+        kind="bound" if all(code.kind == "bound" for code in codes) else "estimate",
+        details={"kinds": [dict(code.details) for code in codes]},
+        sampled=sum(c.sampled * c.numel for c in codes) / numel if numel else 1.0,
+        standard_error=math.sqrt(sum(variances)) if known else math.nan,
+        note="; ".join(dict.fromkeys(code.note for code in codes if code.note)),
+    )

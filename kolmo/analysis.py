@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,14 +13,12 @@ from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength, Estimator, get_estimator
 from kolmo.execution import Lanes
-from kolmo.measure import Measurement, Missing, Plan, Progress, Result, Run, Variant
+from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, get_null
-from kolmo.provenance import versions
 from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.table import make_report
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from kolmo.report import Report
 
 Scope = Literal["tensor", "model", "both"]
@@ -252,11 +247,11 @@ def _measure(
             with Lanes(threads) as lanes:
                 runs[name] = Run(checkpoint, plan, lanes)
                 runs[name].go(_part(progress, name, number, len(checkpoints)))
-        return _report(checkpoints, plan, runs, complete=True)
+        return make_report(checkpoints, plan, runs, complete=True)
     except KeyboardInterrupt:
-        raise Interrupted(_report(checkpoints, plan, runs, complete=False)) from None
+        raise Interrupted(make_report(checkpoints, plan, runs, complete=False)) from None
     except KolmoError as error:
-        error.report = _report(checkpoints, plan, runs, complete=False)
+        error.report = make_report(checkpoints, plan, runs, complete=False)
         raise
 
 
@@ -269,169 +264,3 @@ def _part(progress: Progress, name: str, number: int, parts: int) -> Progress:
         progress(int(scale * (number + share)), scale * parts, f"{name}: {label}")
 
     return report
-
-
-# --- the table ------------------------------------------------------------------------------
-
-COLUMNS = (
-    "checkpoint scope tensor shape numel dtype quantizer layout estimator kind raw_bits bits "
-    "bits_per_weight compression_ratio null null_bits null_sd z sampled seconds note "
-    "standard_error details"
-).split()
-
-
-def _report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
-) -> Report:
-    import pandas as pd
-
-    from kolmo.report import Report
-
-    rows: list[dict[str, Any]] = []
-    problems: list[str] = []
-    for name, run in runs.items():
-        results = run.results()
-        rows += _rows(name, checkpoints[name], plan, results)
-        problems += _problems(name, results)
-    return Report(
-        table=pd.DataFrame(rows, columns=COLUMNS),
-        coverage=_coverage(checkpoints, runs, complete),
-        provenance=_provenance(checkpoints, plan, complete, problems),
-    )
-
-
-def _rows(
-    name: str, checkpoint: Checkpoint, plan: Plan, results: Mapping[Any, Result]
-) -> Iterator[dict[str, Any]]:
-    objects: list[str | None] = [*checkpoint] if plan.tensor_scope else []
-    for tensor in [*objects, None] if plan.model_scope else objects:
-        described = {"checkpoint": name, **_describe(checkpoint, tensor)}
-        for measurement in plan.measurements:
-            result = results.get((tensor, measurement, Variant()))
-            if result is None:
-                continue
-            measured = {**described, **_measured(measurement, result, described)}
-            if not plan.nulls:
-                yield measured
-            for null in plan.nulls:
-                drawn = [results.get((tensor, measurement, v)) for v in plan.variants_of(null)]
-                yield {**measured, **_compared(measured, null, drawn)}
-
-
-def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
-    if name is None:
-        dtypes = dict.fromkeys(tensor.dtype.name for tensor in checkpoint.values())
-        return {
-            "scope": "model",
-            "shape": f"{len(checkpoint)} tensors",
-            "numel": checkpoint.numel,
-            "dtype": "+".join(dtypes),
-        }
-    tensor = checkpoint[name]
-    return {
-        "scope": "tensor",
-        "tensor": name,
-        "shape": "x".join(map(str, tensor.shape)),
-        "numel": tensor.numel,
-        "dtype": tensor.dtype.name,
-    }
-
-
-def _measured(
-    measurement: Measurement, result: Result, described: Mapping[str, Any]
-) -> dict[str, Any]:
-    estimator, outcome = measurement.estimator, result.outcome
-    layout = getattr(estimator, "layout", None)
-    row: dict[str, Any] = {
-        "quantizer": str(measurement.quantizer),
-        "layout": layout,
-        "estimator": str(estimator).removesuffix(f"@{layout}"),
-        "seconds": round(result.seconds, 6),
-    }
-    if isinstance(outcome, Missing):
-        return {**row, "note": outcome.reason}
-    return {
-        **row,
-        "kind": outcome.kind,
-        "raw_bits": float(outcome.raw_bits),
-        "bits": float(outcome.bits),
-        "bits_per_weight": outcome.bits_per_weight,
-        "compression_ratio": outcome.compression_ratio,
-        "sampled": outcome.sampled,
-        "standard_error": outcome.standard_error,
-        "note": outcome.note,
-        "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
-    }
-
-
-def _compared(
-    measured: Mapping[str, Any], null: Null, drawn: Sequence[Result | None]
-) -> dict[str, Any]:
-    found = {"null": str(null)}
-    outcomes = [result.outcome for result in drawn if result is not None]
-    missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
-    if missing or len(outcomes) < len(drawn):
-        reason = missing[0].reason if missing else "the run was interrupted"
-        return {**found, "note": _join(measured["note"], f"no null: {reason}")}
-    bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
-    mean, sd = float(bits.mean()), float(bits.std(ddof=1)) if bits.size > 1 else math.nan
-    z = (measured.get("bits", math.nan) - mean) / sd if sd > 0 else math.nan
-    return {**found, "null_bits": mean, "null_sd": sd, "z": z}
-
-
-def _join(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
-
-
-def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
-    """What is wrong with the input, each thing once."""
-    reasons = (result.outcome for result in results.values())
-    found = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
-    return [f"{name}: {reason}" for reason in dict.fromkeys(found)]
-
-
-def _coverage(
-    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
-) -> pd.DataFrame:
-    """Every tensor of every source: whether it was measured, and if not, why."""
-    import pandas as pd
-
-    rows: list[tuple[str, str, int, bool, str]] = []
-    for name, checkpoint in checkpoints.items():
-        run = runs.get(name)
-        for tensor in checkpoint.values():
-            measured = run is not None and tensor.name in run.measured
-            reason = run.reasons.get(tensor.name, "") if run else ""
-            if not measured and not reason:
-                reason = "no estimator took it" if complete else "the run stopped before it"
-            rows.append((name, tensor.name, tensor.numel, measured, reason))
-        for skipped in checkpoint.skipped:
-            rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
-    return pd.DataFrame(rows, columns=["checkpoint", "tensor", "numel", "measured", "reason"])
-
-
-def _provenance(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, complete: bool, problems: Sequence[str]
-) -> dict[str, Any]:
-    return {
-        "command": sys.argv[0].rsplit("/", 1)[-1],
-        "versions": versions(),
-        "settings": {
-            "measurements": [[str(m.quantizer), str(m.estimator)] for m in plan.measurements],
-            "nulls": [str(null) for null in plan.nulls],
-            "draws": plan.draws,
-            "tensor_scope": plan.tensor_scope,
-            "model_scope": plan.model_scope,
-            "seed": plan.seed,
-        },
-        "sources": {
-            name: {
-                "source": checkpoint.source,
-                "format": checkpoint.format,
-                "files": checkpoint.hashes(),
-            }
-            for name, checkpoint in checkpoints.items()
-        },
-        "complete": complete,
-        "problems": list(problems),
-    }

@@ -45,7 +45,8 @@ def start_layout(name: str, alphabet: int) -> LayoutEncoder:
         For an unknown layout.
     """
     check_layout(name)
-    return _ENCODERS[name](alphabet)
+    encoder: LayoutEncoder = _ENCODERS[name](alphabet)
+    return encoder
 
 
 def check_layout(name: str) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    tensor ──► source (the tensor, or a draw of a null) ──► symbols ──► cells (tensor and model scope)
+    tensor ─► source (the tensor, or a draw of a null) ─► symbols ─► cells (tensor, model scope)
 
 Each tensor is read once (twice where it does not fit in memory), its symbols are made once per
 quantizer, and every cell, one accumulator on a lane of its own, takes them.

@@ -253,7 +253,7 @@ class Symmetric(Quantizer):
         _check_bits(self, self.bits, 2)
 
     def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return 2**self.bits - 1
+        return (1 << self.bits) - 1
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         low, high = _range(tensor, str(self))
@@ -288,7 +288,7 @@ class Affine(Quantizer):
             raise InputError(f"affine: clip is a percentage in (0, 100], not {self.clip}")
 
     def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return 2**self.bits
+        return 1 << self.bits
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         low, high = _range(tensor, str(self))

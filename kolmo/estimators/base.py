@@ -2,7 +2,7 @@
 
 ::
 
-    Estimator ── start(shape, alphabet) ──► Accumulator ── update(symbols)* ── finish() ──► CodeLength
+    Estimator ─ start(shape, alphabet) ─► Accumulator ─ update(symbols)* ─ finish() ─► CodeLength
 
 An accumulator is told every shape first and is then fed flat symbols in row-major order, cut
 anywhere: the chunking never changes a bit of the result.

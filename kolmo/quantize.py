@@ -146,10 +146,10 @@ class _NativeCoder(SymbolCoder):
     dtype: np.dtype[Any]
 
     def encode(self, weights: Weights) -> Symbols:
-        return np.ascontiguousarray(weights).view(f"u{self.dtype.itemsize}")
+        return np.ascontiguousarray(weights).view(f"u{self.dtype.itemsize}").reshape(weights.shape)
 
     def decode(self, symbols: Symbols) -> Weights:
-        return np.ascontiguousarray(symbols).view(self.dtype)
+        return np.ascontiguousarray(symbols).view(self.dtype).reshape(symbols.shape)
 
 
 # --- sign -----------------------------------------------------------------------------------

@@ -1,0 +1,43 @@
+# Two commands: `make study` draws the study, `make test` runs the suite. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help study test test-slow bench check clean
+
+help:
+	@echo "make study      train on the bundled digits, measure, write out/study/"
+	@echo "make test       lint, types, the whole suite"
+	@echo "make test-slow  the tests that take longer"
+	@echo "make bench      print the benchmark tables"
+
+study: $(VENV)/.installed
+	$(BIN)/momos study --out out/study
+
+test: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow
+
+bench: $(VENV)/.installed-test
+	@for table in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$table || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "kolmo needs Python 3.11 or newer; name one: make PYTHON=python3.12 study"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

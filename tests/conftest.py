@@ -1,0 +1,6 @@
+"""Shared by all tests: one hypothesis profile, deterministic and without deadlines."""
+
+from hypothesis import settings
+
+settings.register_profile("kolmo", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("kolmo")

@@ -1,0 +1,132 @@
+"""Compressors: the bits are those of each library's own bytes, which decompress to the payload."""
+
+import bz2
+import gzip
+import lzma
+import math
+
+import brotli
+import numpy as np
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kolmo.errors import InputError
+from kolmo.estimators import get_estimator
+from kolmo.estimators.compressors import PIECE, WINDOW
+from kolmo.layout import LAYOUTS, lay_out
+
+LIBRARIES = {
+    "gzip:6": lambda data: gzip.compress(data, 6),
+    "gzip:9": lambda data: gzip.compress(data, 9),
+    "bz2:9": lambda data: bz2.compress(data, 9),
+    "xz:6": lambda data: lzma.compress(data, preset=6),
+    "zstd:3": lambda data: zstandard.ZstdCompressor(level=3).compress(data),
+    "zstd:19": lambda data: zstandard.ZstdCompressor(level=19).compress(data),
+    "brotli:5": lambda data: brotli.compress(data, quality=5),
+    "brotli:11": lambda data: brotli.compress(data, quality=11),
+}
+
+
+def measure(spec, symbols, alphabet, chunks=1):
+    accumulator = get_estimator(spec).start(symbols.shape, alphabet)
+    for chunk in np.array_split(symbols.reshape(-1), chunks):
+        accumulator.update(chunk)
+    return accumulator.finish()
+
+
+def skewed(alphabet, numel, seed=0):
+    """Symbols that compress: small ones are common, and a stretch repeats."""
+    drawn = np.random.default_rng(seed).geometric(0.05, numel) % alphabet
+    drawn[numel // 2 :] = drawn[: numel - numel // 2]
+    return drawn.astype(np.uint32)
+
+
+@pytest.mark.parametrize("spec", LIBRARIES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("alphabet", [2, 15, 256, 2**32])
+def test_bits_are_those_of_the_library(spec, layout, alphabet):
+    symbols = skewed(alphabet, 20_011)
+    data = lay_out(symbols, alphabet, layout)
+    compressed = LIBRARIES[spec](data)
+    estimator = get_estimator(f"{spec}@{layout}")
+    assert measure(f"{spec}@{layout}", symbols, alphabet, chunks=7).bits == 8 * len(compressed)
+    assert estimator.decompress(compressed) == data
+
+
+@pytest.mark.parametrize("spec", ["gzip:6", "bz2:9", "xz:1", "zstd:3", "brotli:1"])
+def test_large_objects_are_streamed_in_pieces(spec):
+    estimator = get_estimator(spec)
+    symbols = skewed(256, 2 * PIECE + 12_345).astype(np.uint8)
+    stream = estimator.stream(symbols.size)
+    written = [
+        stream.compress(symbols[i : i + PIECE].tobytes()) for i in range(0, symbols.size, PIECE)
+    ]
+    compressed = b"".join([*written, stream.flush()])
+    assert measure(spec, symbols, 256, chunks=5).bits == 8 * len(compressed)
+    assert estimator.decompress(compressed) == symbols.tobytes()
+
+
+@given(st.integers(0, 3000), st.sampled_from(["gzip:1", "bz2:1", "xz:0", "zstd:1", "brotli:0"]))
+def test_chunks_do_not_matter(numel, spec):
+    symbols = skewed(16, numel)
+    whole = measure(spec, symbols, 16)
+    assert measure(spec, symbols, 16, chunks=9) == whole
+    assert whole.kind == "bound"
+    assert whole.raw_bits == 4 * numel
+
+
+def test_nothing_costs_nothing():
+    code = measure("gzip:9", np.empty(0, np.uint8), 2)
+    assert (code.bits, code.numel) == (0, 0)
+    assert math.isnan(code.bits_per_weight)
+
+
+def test_a_sample_is_an_estimate_with_its_standard_error():
+    symbols = np.random.default_rng(0).integers(0, 11, 40 * WINDOW + 17).astype(np.uint8)
+    whole = measure("gzip:6", symbols, 11)
+    code = measure(f"gzip:6,sample={8 * WINDOW}", symbols, 11, chunks=13)
+    assert code.kind == "estimate"
+    assert code.details == {"windows": 8, "window": WINDOW}
+    assert code.sampled == pytest.approx(8 * WINDOW / symbols.size)
+    assert 0 < code.standard_error < 1e-3 * code.bits
+    assert code.bits == pytest.approx(whole.bits, rel=0.01)
+    assert measure(f"gzip:6,sample={8 * WINDOW}", symbols, 11) == code
+
+
+def test_a_sample_takes_evenly_spaced_windows():
+    symbols = np.zeros(10 * WINDOW, np.uint8)
+    symbols[: 2 * WINDOW] = np.random.default_rng(0).integers(0, 256, 2 * WINDOW)
+    code = measure(f"gzip:9,sample={2 * WINDOW}", symbols, 256, chunks=4)
+    windows = [
+        len(gzip.compress(part.tobytes(), 9)) for part in (symbols[:WINDOW], symbols[-WINDOW:])
+    ]
+    assert code.bits == pytest.approx(8 * 10 * sum(windows) / 2)
+
+
+def test_a_small_object_is_not_sampled():
+    symbols = skewed(16, 2 * WINDOW)
+    assert measure(f"gzip:9,sample={2 * WINDOW}", symbols, 16) == measure("gzip:9", symbols, 16)
+
+
+@pytest.mark.parametrize(
+    ("symbols", "message"),
+    [
+        (np.float32([1, 2]), "must be integers"),
+        (np.uint8([1, 5]), "symbol 5 is outside the alphabet"),
+        (np.int8([1, -1]), "symbol -1 is outside"),
+        (np.uint8([1, 1, 1]), "3 symbols given, the shapes hold 2"),
+    ],
+)
+def test_wrong_symbols_are_explained(symbols, message):
+    accumulator = get_estimator("gzip").start((2,), 4)
+    with pytest.raises(InputError, match=message):
+        accumulator.update(symbols)
+
+
+def test_missing_symbols_are_explained():
+    accumulator = get_estimator("gzip").start((2,), 4)
+    accumulator.update(np.uint8([1]))
+    with pytest.raises(InputError, match="1 symbols given, the shapes hold 2"):
+        accumulator.finish()

@@ -184,6 +184,8 @@ def compare(
     """
     if not sources:
         raise InputError("there is nothing to measure: no source was given")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is at least 1, not {threads}")
     plan = make_plan(quantizers, estimators, nulls, draws, scope, seed)
     opened = {
         name: open_checkpoint(source).select(include, exclude) for name, source in sources.items()

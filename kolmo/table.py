@@ -1,4 +1,4 @@
-"""From results to the tidy table: one row for each measurement (and null, where any is asked for)."""
+"""From results to the tidy table: one row for each measurement (and null, where asked for)."""
 
 from __future__ import annotations
 

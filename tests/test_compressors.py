@@ -85,14 +85,14 @@ def test_nothing_costs_nothing():
 
 def test_a_sample_is_an_estimate_with_its_standard_error():
     symbols = np.random.default_rng(0).integers(0, 11, 40 * WINDOW + 17).astype(np.uint8)
-    whole = measure("gzip:6", symbols, 11)
-    code = measure(f"gzip:6,sample={8 * WINDOW}", symbols, 11, chunks=13)
+    whole = measure("bz2:9", symbols, 11)
+    code = measure(f"bz2:9,sample={8 * WINDOW}", symbols, 11, chunks=13)
     assert code.kind == "estimate"
     assert code.details == {"windows": 8, "window": WINDOW}
     assert code.sampled == pytest.approx(8 * WINDOW / symbols.size)
     assert 0 < code.standard_error < 1e-3 * code.bits
     assert code.bits == pytest.approx(whole.bits, rel=0.01)
-    assert measure(f"gzip:6,sample={8 * WINDOW}", symbols, 11) == code
+    assert measure(f"bz2:9,sample={8 * WINDOW}", symbols, 11) == code
 
 
 def test_a_sample_takes_evenly_spaced_windows():

@@ -3,8 +3,9 @@
 A code length here is 8 × the length of the very bytes that the library returns for the layout,
 container framing included. With ``sample=N`` a larger object is measured on windows only: 65,536
 symbols each, evenly spaced over it, N symbols in all, each compressed alone. The mean over
-windows, extrapolated, is then an *estimate* (of compression in windows: repeats that lie farther
-apart are not seen), with its standard error.
+windows, extrapolated, is then an *estimate* of compression in windows, with its standard error.
+That error is of the choice of windows only: what a compressor gains from repeats that lie farther
+apart, or loses by a slow start, it does not hold.
 """
 
 from __future__ import annotations

@@ -1,0 +1,267 @@
+"""analyze and compare: the table says what the estimators say, for any number of threads."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import kolmo
+from kolmo import measure
+from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
+from kolmo.errors import InputError, KolmoError
+from kolmo.table import COLUMNS
+
+RANDOM = np.random.default_rng(7)
+MODEL = {
+    "dense.weight": RANDOM.normal(size=(40, 60)).astype(np.float32),
+    "dense.bias": RANDOM.normal(size=40).astype(np.float32),
+    "half": RANDOM.normal(size=(9, 9)).astype(np.float16),
+    "steps": np.array(17, np.int64),
+    "empty": np.zeros((0, 4), np.float32),
+}
+
+
+def rows(report, **wanted):
+    table = report.table
+    for column, value in wanted.items():
+        table = table[table[column].isna() if value is None else table[column] == value]
+    return table
+
+
+def test_the_table_has_the_columns_and_a_row_for_each_measurement():
+    report = kolmo.analyze(MODEL, quantizers=["native", "sign"], estimators=["gzip:9", "kt"])
+    assert list(report.table.columns) == COLUMNS
+    assert len(report.table) == (len(MODEL) + 1) * 2 * 2
+    assert report.table.duplicated(["scope", "tensor", "quantizer", "estimator"]).sum() == 0
+
+
+def test_tensor_scope_is_what_estimate_says():
+    report = kolmo.analyze(
+        MODEL, quantizers=["symmetric:4"], estimators=["zstd:3@packed"], scope="tensor"
+    )
+    for name, weights in MODEL.items():
+        code = kolmo.estimate(weights, "zstd:3@packed", "symmetric:4")
+        row = rows(report, tensor=name).iloc[0]
+        assert row.bits == code.bits
+        assert row.raw_bits == 4 * weights.size
+        assert (row.layout, row.estimator, row.kind) == ("packed", "zstd:3", "bound")
+        assert row.bits_per_weight == pytest.approx(code.bits_per_weight, nan_ok=True)
+
+
+def test_model_scope_runs_every_dtype_through_one_accumulator():
+    report = kolmo.analyze(MODEL, quantizers=["native"], estimators=["gzip:9"], scope="model")
+    kinds = {}
+    for weights in MODEL.values():
+        kinds[weights.dtype] = kinds.get(weights.dtype, b"") + weights.tobytes()
+    expected = sum(
+        kolmo.estimate(np.frombuffer(data, dtype), "gzip:9").bits for dtype, data in kinds.items()
+    )
+    row = report.table.iloc[0]
+    assert row.bits == expected
+    assert row.numel == sum(weights.size for weights in MODEL.values())
+    assert row.raw_bits == sum(8 * weights.nbytes for weights in MODEL.values())
+
+
+def test_threads_and_chunks_do_not_matter(monkeypatch):
+    def measured(threads):
+        report = kolmo.analyze(MODEL, nulls=["shuffled", "uniform"], draws=2, threads=threads)
+        return report.table.drop(columns="seconds")
+
+    one = measured(1)
+    pd.testing.assert_frame_equal(one, measured(4))
+    monkeypatch.setattr(measure, "HELD", 0)
+    monkeypatch.setattr("kolmo.checkpoints.base.WeightTensor.chunks.__defaults__", (97,))
+    pd.testing.assert_frame_equal(one.drop(columns="null"), measured(2).drop(columns="null"))
+
+
+def test_nulls_have_mean_sd_and_z():
+    structured = {"w": np.tile(RANDOM.normal(size=50), 80).astype(np.float32)}
+    report = kolmo.analyze(
+        structured,
+        quantizers=["native"],
+        estimators=["xz:6"],
+        nulls=["shuffled", "gaussian"],
+        draws=3,
+    )
+    assert len(report.table) == 4
+    row = rows(report, scope="tensor", null="shuffled").iloc[0]
+    assert row.null_bits > 3 * row.bits
+    assert row.null_sd > 0
+    assert row.z == pytest.approx((row.bits - row.null_bits) / row.null_sd)
+    single = kolmo.analyze(
+        structured, quantizers=["native"], estimators=["xz:6"], nulls=["shuffled"], draws=1
+    )
+    assert math.isnan(single.table.loc[0, "null_sd"])
+    assert math.isnan(single.table.loc[0, "z"])
+
+
+def test_without_nulls_their_columns_are_missing():
+    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"])
+    assert report.table[["null", "null_bits", "null_sd", "z"]].isna().all(axis=None)
+
+
+def test_reference_null_names_what_it_lacks(tmp_path):
+    np.savez(tmp_path / "init.npz", **{"dense.weight": MODEL["dense.weight"]})
+    report = kolmo.analyze(
+        MODEL,
+        quantizers=["sign"],
+        estimators=["kt"],
+        nulls=[f"reference:{tmp_path / 'init.npz'}"],
+        scope="tensor",
+    )
+    found = report.table.set_index("tensor")
+    assert found.loc["dense.weight", "null_bits"] == found.loc["dense.weight", "bits"]
+    assert math.isnan(found.loc["dense.bias", "null_bits"])
+    assert "has no tensor 'dense.bias'" in found.loc["dense.bias", "note"]
+    assert not math.isnan(found.loc["dense.bias", "bits"])
+
+
+def test_nan_is_a_marked_missing_value_and_a_problem():
+    broken = {**MODEL, "broken": np.float32([1, np.nan])}
+    report = kolmo.analyze(broken, quantizers=["native", "symmetric:8"], estimators=["gzip:9"])
+    native = rows(report, quantizer="native")
+    assert native.bits.notna().all()
+    bad = rows(report, quantizer="symmetric:8", tensor="broken").iloc[0]
+    assert math.isnan(bad.bits)
+    assert "tensor 'broken' holds NaN" in bad.note
+    assert math.isnan(rows(report, quantizer="symmetric:8", scope="model").iloc[0].bits)
+    assert rows(report, quantizer="symmetric:8", tensor="half").iloc[0].bits > 0
+    assert len(report.provenance["problems"]) == 1
+    assert "broken" in report.provenance["problems"][0]
+
+
+def test_coverage_lists_every_tensor():
+    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"], exclude=["dense.*"])
+    covered = report.coverage.set_index("tensor")
+    assert set(covered.index) == set(MODEL)
+    assert covered.measured.to_dict() == {name: not name.startswith("dense.") for name in MODEL}
+    assert covered.loc["dense.bias", "reason"] == "excluded by 'dense.*'"
+
+
+def test_what_no_estimator_takes_is_not_counted_as_measured():
+    report = kolmo.analyze(
+        {"matrix": np.ones((8, 8), np.float32), "vector": np.ones(8, np.float32)},
+        quantizers=["affine:8"],
+        estimators=["qubd"],
+        scope="tensor",
+    )
+    covered = report.coverage.set_index("tensor")
+    assert covered.loc["matrix", "measured"]
+    assert not covered.loc["vector", "measured"]
+    assert covered.loc["vector", "reason"]
+    assert report.provenance["problems"] == []
+
+
+def test_defaults_apply_to_everything():
+    report = kolmo.analyze(MODEL)
+    pairs = {(q, str(kolmo.get_estimator(e))) for q, es in DEFAULT_MEASUREMENTS.items() for e in es}
+    assert len(report.table) == len(pairs) * (len(MODEL) + 1)
+    assert report.table.bits.notna().all()
+    assert set(report.table.kind) == {"bound", "estimate"}
+
+
+def test_provenance_is_json_and_complete():
+    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"])
+    assert json.loads(json.dumps(report.provenance)) == report.provenance
+    assert report.provenance["complete"] is True
+    assert report.provenance["versions"]["numpy"] == np.__version__
+    assert report.provenance["settings"]["measurements"] == [["sign", "kt"]]
+
+
+def test_compare_puts_all_in_one_table():
+    report = kolmo.compare({"a": MODEL, "b": MODEL}, quantizers=["sign"], estimators=["kt"])
+    first, second = rows(report, checkpoint="a"), rows(report, checkpoint="b")
+    assert first.bits.tolist() == second.bits.tolist()
+
+
+def test_an_interrupt_keeps_what_is_done():
+    def stop(done, total, label):
+        if "half" in label:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"], progress=stop, threads=1)
+    report = caught.value.report
+    assert "dense.weight" in set(report.table.tensor)
+    assert report.provenance["complete"] is False
+    covered = report.coverage.set_index("tensor")
+    assert covered.loc["steps", "reason"] == "the run stopped before it"
+
+
+def test_a_file_that_fails_halfway_keeps_what_is_done(tmp_path):
+    from kolmo.checkpoints import Checkpoint, array_tensor
+    from kolmo.checkpoints.base import WeightTensor
+
+    def fail(start, stop):
+        raise InputError("shard.bin: ends early")
+
+    good = array_tensor("good", np.ones(100, np.float32))
+    bad = WeightTensor("bad", (100,), np.dtype(np.float32), fail)
+    checkpoint = Checkpoint([good, bad], source="shard.bin", format="arrays")
+    with pytest.raises(InputError, match="ends early") as caught:
+        kolmo.analyze(checkpoint, quantizers=["sign"], estimators=["kt"], threads=1)
+    report = caught.value.report
+    assert report.provenance["complete"] is False
+    assert not report.coverage.set_index("tensor").loc["bad", "measured"]
+
+
+def test_progress_reaches_its_total():
+    calls = []
+    kolmo.compare(
+        {"a": MODEL, "b": MODEL},
+        quantizers=["sign"],
+        estimators=["kt"],
+        progress=lambda done, total, label: calls.append((done, total)),
+    )
+    shares = [done / total for done, total in calls]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quantizers": []}, "nothing to measure"),
+        ({"quantizers": "sign"}, "lists of specs"),
+        ({"scope": "layer"}, "unknown scope"),
+        ({"draws": 0}, "draws is at least 1"),
+        ({"seed": -1}, "seed is at least 0"),
+        ({"estimators": ["gzp"]}, "did you mean gzip"),
+        ({"include": ["nothing*"]}, "leave none"),
+        ({"include": "dense*"}, "lists of globs"),
+        ({"threads": 0}, "threads is at least 1"),
+    ],
+)
+def test_wrong_options_are_explained(options, message):
+    with pytest.raises(InputError, match=message):
+        kolmo.analyze(MODEL, **options)
+
+
+def test_a_bug_in_an_estimator_is_a_failure_not_a_number(monkeypatch):
+    from kolmo.estimators.compressors import Gzip
+
+    def broken(self, size):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(Gzip, "stream", broken)
+    with pytest.raises((KolmoError, ZeroDivisionError), match="oops"):
+        kolmo.analyze(MODEL, quantizers=["sign"], estimators=["gzip"])
+
+
+def test_importing_kolmo_is_light():
+    heavy = "import sys, kolmo; print([m for m in ('torch', 'matplotlib', 'pandas', 'numba') if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", heavy], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in kolmo.__all__:
+        assert getattr(kolmo, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'analyse'"):
+        kolmo.analyse  # noqa: B018

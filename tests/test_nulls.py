@@ -1,0 +1,83 @@
+"""Null models keep what they claim to keep, and depend on nothing but their seed."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from kolmo.checkpoints import array_tensor
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.nulls import get_null
+from kolmo.quantize import get_quantizer
+
+WEIGHTS = np.random.default_rng(5).normal(0.3, 2.0, (100, 200)).astype(np.float32)
+
+
+def draw(null, weights=WEIGHTS, number=0, seed=0, quantizer="native", name="w"):
+    source = get_null(null).draw(array_tensor(name, weights), number, seed)
+    return np.concatenate(list(source.symbols(get_quantizer(quantizer))))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int8, bool, ml_dtypes.bfloat16])
+def test_shuffled_keeps_the_values_only(dtype):
+    weights = WEIGHTS.astype(dtype)
+    native = weights.reshape(-1).view(f"u{weights.dtype.itemsize}")
+    shuffled = draw("shuffled", weights)
+    assert (np.sort(shuffled) == np.sort(native)).all()
+    assert (shuffled != native).any()
+
+
+def test_shuffling_leaves_the_tensor_alone():
+    before = WEIGHTS.copy()
+    draw("shuffled")
+    assert (before == WEIGHTS).all()
+
+
+def test_gaussian_has_mean_and_sd():
+    drawn = draw("gaussian").view(np.float32)
+    assert drawn.mean() == pytest.approx(WEIGHTS.mean(), abs=0.06)
+    assert drawn.std() == pytest.approx(WEIGHTS.std(), rel=0.03)
+
+
+def test_gaussian_needs_finite_floats():
+    with pytest.raises(NotApplicableError, match="int32"):
+        draw("gaussian", np.ones(3, np.int32))
+    with pytest.raises(NotApplicableError, match="finite"):
+        draw("gaussian", np.float32([1, np.nan]))
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "alphabet"), [("sign", 2), ("symmetric:3", 7), ("affine:8", 256)]
+)
+def test_uniform_symbols_are_uniform(quantizer, alphabet):
+    drawn = draw("uniform", quantizer=quantizer)
+    counts = np.bincount(drawn, minlength=alphabet)
+    expected = WEIGHTS.size / alphabet
+    chi2 = ((counts - expected) ** 2 / expected).sum()
+    assert counts.size == alphabet
+    assert chi2 < alphabet - 1 + 5 * np.sqrt(2 * (alphabet - 1)) + 10
+
+
+@pytest.mark.parametrize("null", ["shuffled", "gaussian", "uniform"])
+def test_draws_differ_and_repeat(null):
+    first = draw(null)
+    assert (draw(null) == first).all()
+    assert (draw(null, number=1) != first).any()
+    assert (draw(null, seed=1) != first).any()
+    assert (draw(null, name="v") != first).any()
+
+
+def test_reference_is_the_tensor_of_the_same_name(tmp_path):
+    np.savez(tmp_path / "init.npz", w=2 * WEIGHTS)
+    null = f"reference:{tmp_path / 'init.npz'}"
+    assert (draw(null).view(np.float32) == 2 * WEIGHTS.reshape(-1)).all()
+    with pytest.raises(NotApplicableError, match="no tensor 'v'"):
+        draw(null, name="v")
+    with pytest.raises(NotApplicableError, match=r"float32 \[100, 200\]"):
+        draw(null, WEIGHTS[:50])
+
+
+def test_wrong_nulls_are_explained():
+    with pytest.raises(InputError, match="did you mean shuffled"):
+        get_null("shufled")
+    with pytest.raises(InputError, match="reference:PATH"):
+        get_null("reference")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Scope = Literal["tensor", "model", "both"]
 
 DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "native": ("gzip:6@shuffle", "xz:6@shuffle,sample=2097152", "kt"),
+    "native": ("gzip:6@shuffle", "xz:6,sample=2097152@shuffle", "kt"),
     "symmetric:8": ("bz2:9", "zstd:3", "kt", "entropy", "mosaic"),
     "sign": ("zstd:3@packed", "kt", "mosaic", "bdm"),
 }

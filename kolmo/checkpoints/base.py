@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -124,9 +125,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         """Number of weights in all tensors."""
         return sum(tensor.numel for tensor in self.values())
 
-    def select(
-        self, include: Sequence[str] = (), exclude: Sequence[str] = ()
-    ) -> Checkpoint:
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of each file behind it, by path; reads them whole."""
+        return {file: sha256(file) for file in self.files}
+
+    def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
         ``exclude``: shell globs, case-sensitive. What is left out is listed in ``skipped``.
 
@@ -156,6 +159,12 @@ class Checkpoint(Mapping[str, WeightTensor]):
             skipped=[*self.skipped, *left_out],
             files=self.files,
         )
+
+
+def sha256(path: str) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:

@@ -1,0 +1,219 @@
+"""safetensors: single files and shards with an index.
+
+A file is an 8-byte little-endian header length, a JSON header that says where each tensor lies,
+and the tensors' bytes (https://huggingface.co/docs/safetensors). Only the header is read on
+opening, and everything that it claims is checked against the size of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.files import file_tensor, plural
+from kolmo.errors import InputError
+
+HEADER_LIMIT = 100_000_000
+"""Bytes of header at most, as in the reference implementation."""
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": EXTENDED_DTYPES["bfloat16"],
+    "F8_E4M3": EXTENDED_DTYPES["float8_e4m3fn"],
+    "F8_E5M2": EXTENDED_DTYPES["float8_e5m2"],
+    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
+    "BOOL": np.dtype(bool),
+}
+
+
+def looks_like_safetensors(head: bytes, size: int) -> bool:
+    """Whether a file may start like this: a header length, then the opening brace of JSON."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
+
+
+def open_safetensors(path: Path) -> Checkpoint:
+    """The tensors of one file, in the order of their bytes."""
+    tensors, skipped = read_header(path)
+    return Checkpoint(
+        tensors, source=str(path), format="safetensors", skipped=skipped, files=[str(path)]
+    )
+
+
+def open_index(path: Path) -> Checkpoint:
+    """The tensors of all shards that an index names, shards in the natural order of their names."""
+    weight_map = _read_index(path)
+    names: dict[str, list[str]] = {}
+    for name, shard in weight_map.items():
+        names.setdefault(shard, []).append(name)
+    tensors: list[WeightTensor] = []
+    skipped: list[Skipped] = []
+    files = [path]
+    for shard in sorted(names, key=_natural):
+        file = _inside(path, shard)
+        found, other = open_shard(file)
+        files.append(file)
+        present = {tensor.name for tensor in found} | {entry.name for entry in other}
+        lacking = sorted(set(names[shard]) - present)
+        if lacking:
+            raise InputError(
+                f"{path}: the index places {lacking[0]!r} in {shard}, which does not hold it "
+                f"({plural(len(lacking), 'tensor')} missing there)"
+            )
+        wanted = set(names[shard])
+        tensors += [tensor for tensor in found if tensor.name in wanted]
+        skipped += [entry for entry in other if entry.name in wanted]
+        unlisted = [tensor for tensor in found if tensor.name not in wanted]
+        skipped += [Skipped(t.name, f"in {shard}, but not in the index", t.numel) for t in unlisted]
+    return Checkpoint(
+        tensors,
+        source=str(path),
+        format="safetensors" if path.name.endswith(".safetensors.index.json") else "torch",
+        skipped=skipped,
+        files=[str(file) for file in files],
+    )
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names; InputError if one lies outside its folder."""
+    names = sorted(set(_read_index(index).values()), key=_natural)
+    for name in names:
+        _stays_inside(index, name)
+    return names
+
+
+def open_shard(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
+    """Tensors and skipped entries of one shard, whichever format it has."""
+    from kolmo.checkpoints.opening import open_file
+
+    shard = open_file(path)
+    return list(shard.values()), shard.skipped
+
+
+def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
+    """The tensors that a file's header describes, every claim of it checked."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > size - 8:
+            raise InputError(
+                f"{path}: the header claims {length:,} bytes, the file has {size:,}; "
+                f"it is truncated or not a safetensors file"
+            )
+        if length > HEADER_LIMIT:
+            raise InputError(f"{path}: a header of {length:,} bytes is over the format's limit")
+        header = _parse_json(path, file.read(length))
+    start = 8 + length
+    entries = [_Entry(path, name, entry) for name, entry in header.items() if name != _METADATA]
+    entries.sort(key=lambda entry: (entry.begin, entry.end))
+    end = 0
+    for entry in entries:
+        if entry.begin != end:
+            raise InputError(f"{path}: tensor {entry.name!r} overlaps another or leaves a hole")
+        end = entry.end
+    if start + end != size:
+        kind = "truncated" if start + end > size else "longer than its header says"
+        raise InputError(
+            f"{path}: the tensors take {end:,} bytes, the file has {size - start:,} for them; "
+            f"it is {kind}"
+        )
+    tensors, skipped = [], []
+    for entry in entries:
+        dtype = _DTYPES.get(entry.dtype)
+        if dtype is None:
+            skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
+        elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:
+            raise InputError(
+                f"{path}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
+                f"which is not {entry.dtype} {entry.shape}"
+            )
+        else:
+            offset = start + entry.begin
+            tensors.append(file_tensor(path, entry.name, tuple(entry.shape), dtype, offset))
+    return tensors, skipped
+
+
+_METADATA = "__metadata__"
+
+
+class _Entry:
+    """One tensor as the header describes it, checked."""
+
+    def __init__(self, path: Path, name: str, entry: Any) -> None:
+        wrong = InputError(f"{path}: the header's entry for {name!r} is not that of a tensor")
+        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+            raise wrong
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        sound = isinstance(dtype, str) and _are_sizes(shape) and _are_sizes(offsets)
+        if not sound or len(offsets) != 2 or offsets[0] > offsets[1] or len(shape) > 64:
+            raise wrong
+        self.name, self.dtype, self.shape = name, dtype, shape
+        self.begin, self.end = offsets
+
+
+def _are_sizes(values: Any) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(v, int) and not isinstance(v, bool) and 0 <= v < 2**63 for v in values
+    )
+
+
+def _parse_json(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: the header is not valid JSON ({error})") from None
+    if not isinstance(header, dict):
+        raise InputError(f"{path}: the header is not a JSON object")
+    return header
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    index = _parse_json(path, path.read_bytes())
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(shard, str) for shard in weight_map.values()
+    ):
+        raise InputError(f"{path}: an index has a 'weight_map' of tensor names to shard files")
+    if not weight_map:
+        raise InputError(f"{path}: the index names no tensor")
+    return weight_map
+
+
+def _inside(index: Path, shard: str) -> Path:
+    """The shard's path, which must not leave the folder of the index."""
+    _stays_inside(index, shard)
+    file = index.parent / shard
+    if not file.is_file():
+        raise InputError(f"{index}: the index names {shard!r}, which is not in {index.parent}")
+    # A hub's cache links each shard to a blob in a sibling folder, so a link of the user's own
+    # is followed; the index itself is what is not trusted.
+    return file
+
+
+def _stays_inside(index: Path, shard: str) -> None:
+    if not shard or os.path.isabs(shard) or ".." in Path(shard).parts or "\0" in shard:
+        raise InputError(
+            f"{index}: the index points outside its folder, to {shard!r}; not followed"
+        )
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which shard 2 comes before shard 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -27,7 +27,7 @@ _PUBLIC = {
     "open_checkpoint": "kolmo.checkpoints",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names served by __getattr__
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

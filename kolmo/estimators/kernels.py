@@ -95,3 +95,140 @@ def gather_distinct(
                 for p in range(planes):
                     pool[p, data[start + i + p]] += 1
     return repeated, single, log_gamma
+
+
+# --- blocks of the block decomposition method -----------------------------------------------
+
+
+@njit(nogil=True, cache=True)
+def rename_codes(codes: Array, length: int, alphabet: int, renamed: Array) -> None:
+    """Rename the symbols of each block in order of first appearance."""
+    names = np.empty(alphabet, np.int64)
+    highest = 1
+    for _ in range(length - 1):
+        highest *= alphabet
+    for i in range(codes.size):
+        names[:] = -1
+        known, code, power, result = 0, codes[i], highest, 0
+        for _ in range(length):
+            symbol = code // power
+            code -= symbol * power
+            if names[symbol] < 0:
+                names[symbol] = known
+                known += 1
+            result = result * alphabet + names[symbol]
+            power //= alphabet
+        renamed[i] = result
+
+
+@njit(nogil=True, cache=True)
+def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
+    """Count the 12-blocks of 0/1 symbols that begin at start, start + shift, ...; returns where
+    the first incomplete one would begin."""
+    while start + 12 <= bits.size:
+        code = 0
+        for i in range(12):
+            code = (code << 1) | bits[start + i]
+        counts[code] += 1
+        start += shift
+    return start
+
+
+@njit(nogil=True, cache=True)
+def slide_strings(bits: Array, counts: Array) -> None:
+    """Count the 12-blocks of 0/1 symbols at every place."""
+    code = 0
+    for i in range(min(11, bits.size)):
+        code = (code << 1) | bits[i]
+    for i in range(11, bits.size):
+        code = ((code << 1) | bits[i]) & 4095
+        counts[code] += 1
+
+
+@njit(nogil=True, cache=True)
+def encode_strings(
+    symbols: Array, start: int, shift: int, length: int, base: int, codes: Array
+) -> None:
+    """Codes of the blocks at start, start + shift, ...: symbols as digits, first one highest."""
+    for b in range(codes.size):
+        codes[b] = 0
+        for i in range(length):
+            codes[b] = codes[b] * base + symbols[start + b * shift + i]
+
+
+@njit(nogil=True, cache=True)
+def count_squares(bits: Array, row_step: int, column_step: int, side: int, counts: Array) -> None:
+    """Count the side × side squares of a 0/1 matrix that begin at every step."""
+    for i in range(0, bits.shape[0] - side + 1, row_step):
+        for j in range(0, bits.shape[1] - side + 1, column_step):
+            code = 0
+            for r in range(side):
+                for c in range(side):
+                    code = (code << 1) | bits[i + r, j + c]
+            counts[code] += 1
+
+
+@njit(nogil=True, cache=True)
+def count_plane_squares(symbols: Array, counts: Array) -> None:
+    """Count the 4 × 4 squares of each of the 8 bit-planes of a matrix of bytes.
+
+    Two rows of a square are 8 bytes; transposing their 8 × 8 bits gives, plane by plane, a byte
+    with one bit of each (Warren, Hacker's Delight, 7-3). ``counts[p]`` is for plane p, bit p.
+    """
+    for i in range(0, symbols.shape[0] - 3, 4):
+        for j in range(0, symbols.shape[1] - 3, 4):
+            top = _planes_of(symbols, i, j)
+            bottom = _planes_of(symbols, i + 2, j)
+            for p in range(8):
+                shift = np.uint64(8 * p)
+                high = (top >> shift) & np.uint64(255)
+                low = (bottom >> shift) & np.uint64(255)
+                counts[p, (high << np.uint64(8)) | low] += 1
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _planes_of(symbols: Array, i: int, j: int) -> Any:
+    """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest."""
+    x = np.uint64(0)
+    for r in range(2):
+        for c in range(4):
+            x = (x << np.uint64(8)) | np.uint64(symbols[i + r, j + c])
+    t = (x ^ (x >> np.uint64(7))) & np.uint64(0x00AA00AA00AA00AA)
+    x = x ^ t ^ (t << np.uint64(7))
+    t = (x ^ (x >> np.uint64(14))) & np.uint64(0x0000CCCC0000CCCC)
+    x = x ^ t ^ (t << np.uint64(14))
+    t = (x ^ (x >> np.uint64(28))) & np.uint64(0x00000000F0F0F0F0)
+    return x ^ t ^ (t << np.uint64(28))
+
+
+@njit(nogil=True, cache=True)
+def score_windows(
+    bits: Array, rows: int, columns: int, side: int, ctm: Array, scores: Array
+) -> None:
+    """BDM (boundary ignore) of each rows × columns window of a 0/1 matrix, row-major.
+
+    Blocks are 4 × 4 where ``side`` is 4; where it is 12 they are 1 × 12 (strings: one row).
+    """
+    height = 4 if side == 4 else 1
+    counts = np.zeros(ctm.size, np.int64)
+    codes = np.empty((rows // height) * (columns // side), np.int64)
+    w = 0
+    for top in range(0, bits.shape[0] - rows + 1, rows):
+        for left in range(0, bits.shape[1] - columns + 1, columns):
+            n = 0
+            for i in range(top, top + rows - height + 1, height):
+                for j in range(left, left + columns - side + 1, side):
+                    code = 0
+                    for r in range(height):
+                        for c in range(side):
+                            code = (code << 1) | bits[i + r, j + c]
+                    counts[code] += 1
+                    codes[n] = code
+                    n += 1
+            total = 0.0
+            for k in range(n):
+                if counts[codes[k]] > 0:
+                    total += ctm[codes[k]] + math.log2(counts[codes[k]])
+                    counts[codes[k]] = 0
+            scores[w] = total
+            w += 1

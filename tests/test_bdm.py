@@ -1,0 +1,390 @@
+"""Block decomposition against pybdm, the theory's invariances, and brute force."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kolmo
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.estimators import get_estimator
+from kolmo.estimators.bdm import SATURATED
+from kolmo.estimators.blocks import Boundary, SquareCounter, StringCounter, Tally
+from kolmo.estimators.ctm import load_table
+
+with warnings.catch_warnings():  # its own doing: pkg_resources, invalid escapes
+    warnings.simplefilter("ignore")
+    pybdm = pytest.importorskip("pybdm")
+    from pybdm.partitions import PartitionCorrelated, PartitionIgnore, PartitionRecursive
+
+PARTITIONS = {
+    "ignore": (PartitionIgnore, {}),
+    "recursive": (PartitionRecursive, {"min_length": 2}),
+    "recursive,min_length=1": (PartitionRecursive, {"min_length": 1}),
+    "recursive,min_length=3": (PartitionRecursive, {"min_length": 3}),
+    "correlated": (PartitionCorrelated, {"shift": 1}),
+    "correlated,shift=3": (PartitionCorrelated, {"shift": 3}),
+    "correlated,shift=17": (PartitionCorrelated, {"shift": 17}),
+}
+ORACLES = {}
+
+
+def oracle(ndim, alphabet, boundary):
+    key = (ndim, alphabet, boundary)
+    if key not in ORACLES:
+        partition, options = PARTITIONS[boundary]
+        ORACLES[key] = pybdm.BDM(
+            ndim, alphabet, partition=partition, warn_if_missing_ctm=False, **options
+        )
+    return ORACLES[key]
+
+
+def content(kind, shape, alphabet, seed=0):
+    random = np.random.default_rng(seed)
+    if kind == "random":
+        return random.integers(0, alphabet, shape)
+    if kind == "constant":
+        return np.full(shape, alphabet - 1)
+    if kind == "periodic":
+        return (np.arange(math.prod(shape)).reshape(shape) // 2) % alphabet
+    if kind == "sparse":
+        return np.where(random.random(shape) < 0.03, alphabet - 1, 0)
+    weights = np.cumsum(random.normal(size=shape), axis=-1)  # smooth: neighbours share a sign
+    return (weights > 0).astype(np.int64)
+
+
+KINDS = ["random", "constant", "periodic", "sparse", "signs"]
+
+
+def measure(spec, symbols, alphabet, chunks=1):
+    accumulator = get_estimator(spec).start(symbols.shape, alphabet)
+    for chunk in np.array_split(symbols.reshape(-1).astype(np.uint8), chunks):
+        accumulator.update(chunk)
+    return accumulator.finish()
+
+
+@pytest.mark.parametrize("boundary", PARTITIONS)
+@pytest.mark.parametrize("length", [12, 13, 23, 25, 100, 1000])
+@pytest.mark.parametrize("kind", KINDS)
+def test_strings_equal_pybdm(boundary, length, kind):
+    symbols = content(kind, (length,), 2)
+    code = measure(f"bdm,boundary={boundary}", symbols, 2, chunks=3)
+    assert code.bits == pytest.approx(oracle(1, 2, boundary).bdm(symbols), rel=1e-9)
+    assert code.kind == "estimate"
+
+
+@pytest.mark.parametrize("boundary", PARTITIONS)
+@pytest.mark.parametrize("shape", [(4, 4), (4, 9), (7, 4), (5, 6), (10, 11), (31, 18), (40, 40)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_matrices_equal_pybdm(boundary, shape, kind):
+    symbols = content(kind, shape, 2)
+    code = measure(f"bdm,ndim=2,boundary={boundary}", symbols, 2, chunks=5)
+    assert code.bits == pytest.approx(oracle(2, 2, boundary).bdm(symbols), rel=1e-9)
+
+
+@pytest.mark.parametrize("length", [2, 5, 11])
+def test_short_strings_equal_pybdm(length):
+    symbols = content("random", (length,), 2)
+    code = measure("bdm,boundary=recursive", symbols, 2)
+    assert code.bits == pytest.approx(oracle(1, 2, "recursive").bdm(symbols), rel=1e-9)
+    with pytest.raises(NotApplicableError, match="no whole block of 12"):
+        measure("bdm", symbols, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 7), (2, 9)])
+def test_small_matrices_equal_pybdm(shape):
+    symbols = content("random", shape, 2)
+    code = measure("bdm,ndim=2,boundary=recursive", symbols, 2)
+    assert code.bits == pytest.approx(oracle(2, 2, "recursive").bdm(symbols), rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alphabet", [5, 6, 9])
+@pytest.mark.parametrize("boundary", ["ignore", "recursive", "correlated"])
+def test_larger_alphabets_equal_pybdm(alphabet, boundary):
+    for kind in KINDS:
+        symbols = content(kind, (4003,), alphabet)
+        code = measure(f"bdm,boundary={boundary}", symbols, alphabet, chunks=4)
+        assert code.bits == pytest.approx(oracle(1, alphabet, boundary).bdm(symbols), rel=1e-9)
+
+
+@pytest.mark.parametrize("boundary", ["ignore", "recursive", "correlated"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_four_symbols_equal_pybdm(boundary, kind):
+    symbols = content(kind, (4003,), 4)
+    code = measure(f"bdm,boundary={boundary}", symbols, 4, chunks=4)
+    assert code.bits == pytest.approx(oracle(1, 4, boundary).bdm(symbols), rel=1e-9)
+
+
+def test_imputed_blocks_are_counted():
+    symbols = content("random", (120_000,), 4)
+    code = measure("bdm", symbols, 4)
+    table = load_table(1, 4)[(12,)]
+    codes, counts = np.unique(
+        symbols.reshape(-1, 12) @ 4 ** np.arange(11, -1, -1), return_counts=True
+    )
+    values, imputed = table.lookup(codes)
+    assert 0 < code.details["imputed"] == imputed == (values == table.imputed).sum()
+    assert code.bits == pytest.approx((values + np.log2(counts)).sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "ndim", "shape"),
+    [
+        ("ignore", 1, (25,)),
+        ("ignore", 1, (60_011,)),
+        ("recursive", 1, (27,)),  # of a tail too short to count pybdm normalizes by it all the same
+        ("recursive", 1, (60_011,)),
+        ("ignore", 2, (9, 22)),
+        ("ignore", 2, (130, 67)),
+    ],
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_normalized_equals_pybdm(boundary, ndim, shape, kind):
+    symbols = content(kind, shape, 2)
+    reference = oracle(ndim, 2, boundary)
+    code = measure(f"bdm,ndim={ndim},boundary={boundary}", symbols, 2)
+    assert code.details["normalized"] == pytest.approx(reference.nbdm(symbols), rel=1e-9, abs=1e-9)
+    entropy = measure(f"block-entropy,ndim={ndim},boundary={boundary}", symbols, 2)
+    assert entropy.details["bits_per_block"] == pytest.approx(
+        reference.ent(symbols), rel=1e-9, abs=1e-9
+    )
+    expected = reference.nent(symbols)
+    if boundary == "ignore":  # else pybdm takes blocks of different shapes for the same
+        assert entropy.details["normalized"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+@given(
+    st.integers(12, 400),
+    st.lists(st.integers(0, 400), max_size=6),
+    st.sampled_from(list(PARTITIONS)),
+    st.integers(0, 5),
+)
+def test_string_chunks_do_not_matter(length, cuts, boundary, seed):
+    symbols = content("random", (length,), 2, seed).astype(np.uint8)
+    estimator = get_estimator(f"bdm,boundary={boundary}")
+    accumulator = estimator.start((length,), 2)
+    for chunk in np.split(symbols, sorted(min(cut, length) for cut in cuts)):
+        accumulator.update(chunk)
+    assert accumulator.finish().bits == measure(str(estimator), symbols, 2).bits
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 13), st.integers(0, 13)), min_size=1, max_size=4),
+    st.lists(st.integers(0, 600), max_size=6),
+    st.sampled_from(["ignore", "recursive", "correlated", "correlated,shift=3"]),
+)
+def test_matrix_chunks_do_not_matter(shapes, cuts, boundary):
+    estimator = get_estimator(f"bdm,ndim=2,boundary={boundary}")
+    numel = sum(math.prod(shape) for shape in shapes)
+    symbols = content("random", (numel,), 2).astype(np.uint8)
+    try:
+        whole, pieces = estimator.start_many(shapes, 2), estimator.start_many(shapes, 2)
+    except NotApplicableError:
+        return
+    whole.update(symbols)
+    for chunk in np.split(symbols, sorted(min(cut, numel) for cut in cuts)):
+        pieces.update(chunk)
+    assert pieces.finish() == whole.finish()
+
+
+def test_strings_run_on_across_tensors():
+    symbols = content("random", (100,), 2).astype(np.uint8)
+    accumulator = get_estimator("bdm").start_many([(7,), (3, 11), (), (59,)], 2)
+    accumulator.update(symbols)
+    assert accumulator.finish().bits == measure("bdm", symbols, 2).bits
+
+
+def test_matrices_share_their_counts_and_vectors_are_left_out():
+    symbols = content("signs", (8, 8), 2).astype(np.uint8)
+    accumulator = get_estimator("bdm,ndim=2").start_many([(8, 8), (5,), (8, 2, 4)], 2)
+    for part in (symbols, np.ones(5, np.uint8), symbols):
+        accumulator.update(part)
+    code = accumulator.finish()
+    twice = measure("bdm,ndim=2", np.concatenate([symbols, symbols]), 2)
+    assert code.bits == twice.bits
+    assert code.numel == 128
+    assert "leaves out 1 tensors that are no matrices (5 weights)" in code.note
+
+
+@pytest.mark.parametrize("shape", [(1200,), (40, 36)])
+def test_complement_and_reversal_change_nothing(shape):
+    """The tables are closed under complement by renaming; where they are under reversal, BDM is."""
+    symbols = content("signs", shape, 2)
+    spec = f"bdm,ndim={len(shape)}"
+    assert measure(spec, 1 - symbols, 2).bits == pytest.approx(
+        measure(spec, symbols, 2).bits, rel=1e-12
+    )
+
+
+def test_the_string_table_is_closed_under_reversal():
+    table = load_table(1, 2)[(12,)]
+    codes = np.arange(4096)
+    mirrored = np.array([int(f"{code:012b}"[::-1], 2) for code in codes])
+    assert table.lookup(codes)[0] == pytest.approx(table.lookup(mirrored)[0], rel=1e-12)
+    symbols = content("signs", (1200,), 2)
+    assert measure("bdm", symbols[::-1], 2).bits == pytest.approx(measure("bdm", symbols, 2).bits)
+
+
+def test_the_square_table_is_closed_under_transposition():
+    table = load_table(2, 2)[(4, 4)]
+    codes = np.arange(1 << 16)
+    squares = (codes[:, None] >> np.arange(15, -1, -1) & 1).reshape(-1, 4, 4)
+    powers = 1 << np.arange(15, -1, -1)
+    for moved in (squares.transpose(0, 2, 1), np.rot90(squares, axes=(1, 2))):
+        there = table.lookup(moved.reshape(-1, 16) @ powers)[0]
+        assert there == pytest.approx(table.lookup(codes)[0], rel=1e-12)
+    symbols = content("signs", (40, 36), 2)
+    assert measure("bdm,ndim=2", symbols.T, 2).bits == pytest.approx(
+        measure("bdm,ndim=2", symbols, 2).bits
+    )
+
+
+def test_counters_merge_in_any_order():
+    symbols = content("signs", (1200,), 2).astype(np.uint8)
+    parts = [StringCounter(2, Boundary()) for _ in range(4)]
+    for counter, part in zip(parts, np.split(symbols, 4), strict=True):
+        counter.update(part)
+    for order in ([0, 1, 2, 3], [3, 1, 0, 2]):
+        merged = StringCounter(2, Boundary())
+        for number in order:
+            merged.merge(parts[number])
+        codes, counts = merged.finish()[(12,)]
+        whole = StringCounter(2, Boundary())
+        whole.update(symbols)
+        assert (codes == whole.finish()[(12,)][0]).all()
+        assert (counts == whole.finish()[(12,)][1]).all()
+    ragged = StringCounter(2, Boundary())
+    ragged.update(symbols[:7])
+    with pytest.raises(InputError, match="between two blocks"):
+        ragged.merge(parts[0])
+    squares = SquareCounter([(8, 8)], Boundary())
+    squares.update(symbols[:64])
+    doubled = SquareCounter([], Boundary())
+    doubled.merge(squares)
+    doubled.merge(squares)
+    assert (doubled.finish()[(4, 4)][1] == 2 * squares.finish()[(4, 4)][1]).all()
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=40), max_size=5))
+def test_a_sparse_tally_counts_exactly(parts):
+    tally, other = Tally(1 << 40), Tally(1 << 40)
+    for number, part in enumerate(parts):
+        (tally if number % 2 else other).add(np.array(part, np.int64))
+    tally.merge(other)
+    codes, counts = np.unique(
+        np.array([code for part in parts for code in part], np.int64), return_counts=True
+    )
+    assert tally.finish()[0].tolist() == codes.tolist()
+    assert tally.finish()[1].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("bits", [1, 3, 8, 12])
+def test_qubd_is_the_sum_over_planes(bits):
+    codes = np.random.default_rng(0).integers(0, 1 << bits, (22, 37))
+    accumulator = get_estimator("qubd").start(codes.shape, 1 << bits)
+    accumulator.update(codes.astype(np.uint16))
+    code = accumulator.finish()
+    planes = [oracle(2, 2, "ignore").bdm(codes >> p & 1) for p in reversed(range(bits))]
+    assert code.details["planes"] == pytest.approx(planes, rel=1e-9)
+    assert code.bits == pytest.approx(sum(planes), rel=1e-9)
+
+
+def test_qubd_of_vectors():
+    codes = content("random", (500,), 8)
+    accumulator = get_estimator("qubd,ndim=1").start((500,), 8)
+    accumulator.update(codes.astype(np.uint8))
+    planes = [oracle(1, 2, "ignore").bdm(codes >> p & 1) for p in (2, 1, 0)]
+    assert accumulator.finish().details["planes"] == pytest.approx(planes, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(), (100,), (3, 100), (100, 3)])
+def test_qubd_says_why_not(shape):
+    with pytest.raises(NotApplicableError, match="matrix of at least 4 × 4"):
+        get_estimator("qubd").start(shape, 256)
+
+
+def test_convolution_kernels_are_flattened_to_first_and_rest():
+    symbols = content("random", (8, 3, 3, 3), 2)
+    assert (
+        measure("bdm,ndim=2", symbols, 2).bits
+        == measure("bdm,ndim=2", symbols.reshape(8, 27), 2).bits
+    )
+
+
+def test_windows_are_bdm_of_each_window():
+    symbols = content("signs", (1000,), 2)
+    code = measure("bdm,window=100", symbols, 2, chunks=7)
+    each = [oracle(1, 2, "ignore").bdm(symbols[i : i + 100]) for i in range(0, 1000, 100)]
+    assert code.bits == pytest.approx(sum(each), rel=1e-9)
+    assert code.standard_error == pytest.approx(10 * np.std(each, ddof=1) / math.sqrt(10), rel=1e-9)
+
+
+def test_square_windows_are_bdm_of_each_window():
+    symbols = content("signs", (45, 34), 2)
+    code = measure("bdm,ndim=2,window=16", symbols, 2, chunks=7)
+    each = [
+        oracle(2, 2, "ignore").bdm(symbols[i : i + 16, j : j + 16])
+        for i in (0, 16)
+        for j in (0, 16)
+    ]
+    assert code.details["bits_per_window"] == pytest.approx(np.mean(each), rel=1e-9)
+    assert code.bits_per_weight == pytest.approx(np.mean(each) / 256, rel=1e-9)
+
+
+def test_windows_and_ctm_do_not_saturate_but_bdm_does():
+    small, large = (content("random", (n,), 2) for n in (60_000, 1_200_000))
+    for spec in ("bdm,window=6000", "ctm"):
+        ratio = measure(spec, large, 2).bits_per_weight / measure(spec, small, 2).bits_per_weight
+        assert ratio == pytest.approx(1, abs=0.02)
+    assert measure("bdm", small, 2).bits_per_weight > 10 * measure("bdm", large, 2).bits_per_weight
+    assert "saturated" in measure("bdm", large, 2).note
+    assert measure("bdm", large, 2).details["share_seen"] > SATURATED
+    assert measure("bdm", small, 2).note == ""
+
+
+def test_ctm_is_the_mean_over_blocks():
+    symbols = content("signs", (1200,), 2)
+    each = [oracle(1, 2, "ignore").bdm(symbols[i : i + 12]) for i in range(0, 1200, 12)]
+    code = measure("ctm", symbols, 2)
+    assert code.details["mean_ctm"] == pytest.approx(np.mean(each))
+    assert code.bits == pytest.approx(sum(each))
+    assert code.standard_error == pytest.approx(np.std(each) * 10, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("bdm,ndim=3", "ndim is 1 or 2"),
+        ("bdm,boundary=wrap", "boundary is ignore, recursive or correlated"),
+        ("bdm,shift=0", "at least 1"),
+        ("bdm,window=5", "at least a block, 12"),
+        ("bdm,window=50,boundary=recursive", "windows go with"),
+        ("qubd,ndim=0", "ndim is 1 or 2"),
+    ],
+)
+def test_wrong_options(spec, message):
+    with pytest.raises(InputError, match=message):
+        get_estimator(spec)
+
+
+def test_alphabets_without_a_table_name_those_with_one():
+    with pytest.raises(NotApplicableError, match="2, 4, 5, 6, 9"):
+        get_estimator("bdm").start((100,), 3)
+    with pytest.raises(NotApplicableError, match="there is for 2"):
+        get_estimator("bdm,ndim=2").start((10, 10), 4)
+    with pytest.raises(NotApplicableError, match="1 to 16 bits"):
+        get_estimator("qubd").start((10, 10), 2**32)
+
+
+def test_empty_and_wrong_symbols():
+    with pytest.raises(NotApplicableError, match="0 symbols"):
+        kolmo.estimate(np.empty(0, np.float32), "bdm", "sign")
+    accumulator = get_estimator("bdm").start((12,), 2)
+    with pytest.raises(InputError, match="symbol 2 is outside"):
+        accumulator.update(np.full(12, 2, np.uint8))
+    with pytest.raises(InputError, match="must be integers"):
+        accumulator.update(np.zeros(12))

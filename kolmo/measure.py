@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
@@ -200,7 +200,12 @@ class Run:
         for key, cells in self._cells.items():
             outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
             if len(outcomes) == len(cells):
-                found[key] = Result(_add(outcomes), sum(cell.seconds for cell in cells))
+                whole = (
+                    _add(dict(zip(self._kinds, outcomes, strict=True)))
+                    if key[0] is None
+                    else outcomes[0]
+                )
+                found[key] = Result(whole, sum(cell.seconds for cell in cells))
         return found
 
     def _measure(self, tensor: WeightTensor, variant: Variant) -> None:
@@ -284,25 +289,32 @@ def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
     return kinds
 
 
-def _add(outcomes: Sequence[Outcome]) -> Outcome:
-    """Code lengths of the kinds of a model add up; one that is missing leaves no sum."""
+def _add(outcomes: Mapping[str, Outcome]) -> Outcome:
+    """The code lengths of a model's kinds added up.
+
+    A kind that an estimator cannot take (three integers have no block, say) is left out and noted;
+    one with a problem, or all of them missing, leaves no sum.
+    """
+    codes = {kind: o for kind, o in outcomes.items() if isinstance(o, CodeLength)}
+    missing = {kind: o for kind, o in outcomes.items() if isinstance(o, Missing)}
+    problem = next((o for o in missing.values() if o.problem), None)
+    if problem or not codes:
+        return problem or next(iter(missing.values()))
     if len(outcomes) == 1:
-        return outcomes[0]
-    codes = []
-    for outcome in outcomes:
-        if isinstance(outcome, Missing):
-            return outcome
-        codes.append(outcome)
-    numel = sum(code.numel for code in codes)
-    variances = [0 if math.isnan(c.standard_error) else c.standard_error**2 for c in codes]
-    known = any(not math.isnan(code.standard_error) for code in codes)
+        return next(iter(codes.values()))
+    lengths = list(codes.values())
+    numel = sum(code.numel for code in lengths)
+    variances = [0 if math.isnan(c.standard_error) else c.standard_error**2 for c in lengths]
+    known = any(not math.isnan(code.standard_error) for code in lengths)
+    notes = [code.note for code in lengths if code.note]
+    notes += [f"leaves out the {kind} tensors: {o.reason}" for kind, o in missing.items()]
     return CodeLength(
-        bits=sum(code.bits for code in codes),
+        bits=sum(code.bits for code in lengths),
         numel=numel,
-        raw_bits=sum(code.raw_bits for code in codes),
-        kind="bound" if all(code.kind == "bound" for code in codes) else "estimate",
-        details={"kinds": [dict(code.details) for code in codes]},
-        sampled=sum(c.sampled * c.numel for c in codes) / numel if numel else 1.0,
+        raw_bits=sum(code.raw_bits for code in lengths),
+        kind="bound" if all(code.kind == "bound" for code in lengths) else "estimate",
+        details={kind: dict(code.details) for kind, code in codes.items()},
+        sampled=sum(c.sampled * c.numel for c in lengths) / numel if numel else 1.0,
         standard_error=math.sqrt(sum(variances)) if known else math.nan,
-        note="; ".join(dict.fromkeys(code.note for code in codes if code.note)),
+        note="; ".join(dict.fromkeys(notes)),
     )

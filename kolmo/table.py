@@ -36,7 +36,7 @@ def make_report(
 ) -> Report:
     import pandas as pd
 
-    from kolmo.report import Report
+    from kolmo.report import Report, normalize
 
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -45,7 +45,7 @@ def make_report(
         rows += _rows(name, checkpoints[name], plan, results)
         problems += _problems(name, results)
     return Report(
-        table=pd.DataFrame(rows, columns=COLUMNS),
+        table=normalize(pd.DataFrame(rows, columns=COLUMNS)),
         coverage=_coverage(checkpoints, runs, complete),
         provenance=_provenance(checkpoints, plan, complete, problems),
     )

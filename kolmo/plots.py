@@ -1,0 +1,219 @@
+"""Figures: bits per weight by layer, and models side by side.
+
+Drawn on Figure objects of their own: no pyplot, no global state, no backend chosen. Filled marks
+are bounds, hollow ones estimates; a grey bar is the range of a null model (mean ± 2 sd).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from kolmo.errors import InputError
+from kolmo.summary import model_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from kolmo.report import Report
+
+# Okabe & Ito's palette, told apart by colour-blind readers, without its yellow.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444", "#8C510A")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+_STYLE: Any = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.8,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "kolmo",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The look of all figures, as a context; nothing outside it changes."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure; the suffix says the format (.png, .svg, .pdf)."""
+    path = Path(path)
+    if path.suffix not in (".png", ".svg", ".pdf"):
+        raise InputError(f"{path}: a figure is a .png, .svg or .pdf file")
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with style():
+        figure.savefig(path, metadata=metadata)
+
+
+class Plots:
+    """The figures of a report."""
+
+    def __init__(self, report: Report) -> None:
+        self._table = report.table
+
+    def layers(self, quantizer: str | None = None) -> Figure:
+        """Bits per weight of every tensor: one panel for each quantizer and checkpoint.
+
+        Raises
+        ------
+        InputError
+            If the report has no tensor scope.
+        """
+        rows = _usable(self._table[self._table["scope"] == "tensor"], quantizer)
+        if rows.empty:
+            raise InputError("there is no tensor scope in this report: measure with scope='both'")
+        panels = list(rows.groupby(["checkpoint", "quantizer"], sort=False))
+        longest = max(group["tensor"].nunique() for _, group in panels)
+        height = 1.6 + 0.2 * min(longest, 60)
+        with style():
+            figure, axes = _panels(len(panels), width=7.2, height=max(3.0, height))
+            for axis, ((name, spec), group) in zip(axes, panels, strict=True):
+                _draw_layers(axis, group)
+                axis.set_title(f"{name}, {spec}")
+                axis.set_xlabel("bits per weight")
+        return figure
+
+    def compare(self, quantizer: str | None = None) -> Figure:
+        """Bits per weight of whole models side by side: one panel for each quantizer."""
+        rows = _usable(model_rows(self._table), quantizer)
+        if rows.empty:
+            raise InputError("there is no measured value in this report to draw")
+        panels = list(rows.groupby("quantizer", sort=False))
+        models = rows["checkpoint"].nunique()
+        with style():
+            figure, axes = _panels(len(panels), width=5.6, height=1.9 + 0.45 * max(models, 3))
+            for axis, (spec, group) in zip(axes, panels, strict=True):
+                _draw_models(axis, group)
+                axis.set_title(f"quantizer {spec}")
+                axis.set_xlabel("bits per weight")
+        return figure
+
+
+def _usable(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
+    rows = rows[rows["bits_per_weight"].notna()]
+    return rows if quantizer is None else rows[rows["quantizer"] == quantizer]
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    columns = min(count, 3)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for spare in axes[count:]:
+        spare.remove()
+    return figure, axes[:count]
+
+
+def _draw_layers(axis: Axes, rows: pd.DataFrame) -> None:
+    names = list(dict.fromkeys(rows["tensor"]))
+    place = {name: number for number, name in enumerate(names)}
+    for number, (label, group) in enumerate(_series(rows)):
+        _mark(axis, group["bits_per_weight"], group["tensor"].map(place), label, number, group)
+        _ranges(axis, group, group["tensor"].map(place).to_numpy(float), 0.3)
+    _raw(axis, rows)
+    step = -(-len(names) // 60)
+    axis.set_yticks(range(0, len(names), step), [_short(n) for n in names[::step]], fontsize=8)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    _finish(axis)
+
+
+def _draw_models(axis: Axes, rows: pd.DataFrame) -> None:
+    names = list(dict.fromkeys(rows["checkpoint"]))
+    place = {name: number for number, name in enumerate(names)}
+    series = list(_series(rows))
+    for number, (label, group) in enumerate(series):
+        offset = 0.6 * ((number + 0.5) / len(series) - 0.5)
+        height = group["checkpoint"].map(place) + offset
+        _ranges(axis, group, height.to_numpy(float), 0.6 / len(series))
+        _mark(axis, group["bits_per_weight"], height, label, number, group)
+    _raw(axis, rows)
+    axis.set_yticks(range(len(names)), [_short(name) for name in names])
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    _finish(axis)
+
+
+def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    labels = rows["estimator"] + rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
+    for label, group in rows.groupby(labels, sort=False):
+        yield str(label), group
+
+
+def _mark(axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFrame) -> None:
+    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    kind = str(rows["kind"].iloc[0])
+    axis.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=marker,
+        markersize=6,
+        markerfacecolor=colour if kind == "bound" else "white",
+        markeredgecolor=colour,
+        markeredgewidth=1.4,
+        label=f"{label} ({kind})",
+        zorder=3,
+    )
+
+
+def _ranges(axis: Axes, rows: pd.DataFrame, y: Any, height: float) -> None:
+    """Where the null model lies: its mean ± 2 standard deviations."""
+    for (_, row), where in zip(rows.iterrows(), y, strict=True):
+        if pd.isna(row["null_bits"]):
+            continue
+        mean = row["null_bits"] / row["numel"]
+        spread = 2 * row["null_sd"] / row["numel"] if pd.notna(row["null_sd"]) else 0.0
+        axis.barh(where, 2 * spread, height, mean - spread, color="#bbbbbb", zorder=1)
+        axis.plot([mean, mean], [where - height / 2, where + height / 2], color="#888888", zorder=2)
+
+
+def _raw(axis: Axes, rows: pd.DataFrame) -> None:
+    widths = (rows["raw_bits"] / rows["numel"]).dropna().unique()
+    if len(widths) == 1:
+        axis.axvline(widths[0], color="#999999", linestyle=":", linewidth=1.2, zorder=1)
+        axis.annotate(
+            "raw",
+            (widths[0], 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-3, -2),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=8,
+            color="#777777",
+        )
+
+
+def _finish(axis: Axes) -> None:
+    low, high = axis.get_xlim()
+    if low > 0 and low < 0.6 * high:
+        axis.set_xlim(left=0)
+    axis.grid(axis="y", visible=False)
+    figure = cast("Figure", axis.figure)
+    below = 0.55 / figure.get_figheight() + 0.05
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=2, fontsize=8)
+
+
+def _short(name: str, most: int = 38) -> str:
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 + 1 :]}"

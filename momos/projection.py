@@ -1,0 +1,359 @@
+"""MoMos: choose motifs, give every block its nearest one, overwrite the weights.
+
+::
+
+    tensors ─ cut ─► blocks ─ choose ─► motifs ─ nearest ─► indices ─► Mosaic ─► the model's weights
+
+The method of Bakhtiarifard, Chen, Wenshøj, Dam, Selvan, arXiv 2602.14896. Gradients flow to all
+weights as usual, the optimizer steps dense weights, and a projection follows now and then; the
+optimizer's state is left as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.base import Skipped
+from kolmo.errors import InputError
+from momos.blocks import Array, Partition
+from momos.mosaic import Mosaic, read_source, require_one_dtype
+from momos.nearest import nearest_motifs
+from momos.packing import index_dtype
+from momos.tensors import plain_name, same_bits, to_arrays, to_torch
+
+Selection = Literal["sample", "kmeans"]
+
+_ROUNDS = 10  # of Lloyd's iteration, at most
+_LARGEST = 1e150  # magnitudes whose squares float64 holds
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionConfig:
+    """What a projection does; the arguments of `MoMos`, which explains them."""
+
+    block_size: int = 4
+    capacity: float | None = None
+    motifs: int | None = None
+    zero_motif: bool = True
+    selection: Selection = "sample"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.block_size < 1:
+            raise InputError(f"the block size is at least 1, not {self.block_size}")
+        if self.capacity is not None and self.motifs is not None:
+            raise InputError("give the capacity or the number of motifs, not both")
+        if self.capacity is not None and not 0 < self.capacity <= 1:
+            raise InputError(
+                f"the capacity is a share of the blocks in (0, 1], not {self.capacity}"
+            )
+        if self.motifs is not None and self.motifs < 1:
+            raise InputError(f"there is at least 1 motif, not {self.motifs}")
+        if self.selection not in ("sample", "kmeans"):
+            raise InputError(f"selection is 'sample' or 'kmeans', not {self.selection!r}")
+
+    def motif_count(self, blocks: int) -> int:
+        """Motifs for so many blocks: k as given, else clamp(floor(capacity · m), 1, m).
+
+        >>> ProjectionConfig(capacity=0.05).motif_count(100_227)
+        5011
+        """
+        if self.motifs is None:
+            capacity = 0.01 if self.capacity is None else self.capacity
+            return max(1, min(int(capacity * blocks), blocks))
+        if self.motifs > blocks:
+            raise InputError(f"{self.motifs:,} motifs were asked for, there are {blocks:,} blocks")
+        return self.motifs
+
+
+@dataclasses.dataclass(frozen=True)
+class ProjectionStats:
+    """What a projection did.
+
+    Attributes
+    ----------
+    blocks, motifs, motifs_used : int
+        Blocks *m*, motifs *k*, and those of them that some block got.
+    weights : int
+        Weights in the projected tensors; padding is none.
+    changed : int
+        Weights whose value changed.
+    distortion : float
+        Sum of the squared changes of the weights.
+    coverage : float
+        Share of the model's trainable weights that are in projected tensors.
+    skipped : tuple of Skipped
+        Tensors that were left as they are, and why.
+    seconds : float
+    """
+
+    blocks: int
+    motifs: int
+    motifs_used: int
+    weights: int
+    changed: int
+    distortion: float
+    coverage: float
+    skipped: tuple[Skipped, ...]
+    seconds: float
+
+
+class MoMos:
+    """Projects a model's weights, in place, onto a mosaic of motifs.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its trainable parameters are projected: weights, biases, norm affines. With
+        quantization-aware training (`momos.qat`) these are the latent weights.
+    block_size : int
+        Values a block, *s*.
+    capacity : float, optional
+        Motifs as a share of the blocks; 0.01 where neither it nor ``motifs`` is given.
+    motifs : int, optional
+        Number of motifs, *k*.
+    zero_motif : bool
+        Whether motif 0 is the zero block; it counts as one of the k.
+    selection : {"sample", "kmeans"}
+        The other motifs are blocks of the model at distinct positions, drawn uniformly anew at
+        each projection, once for the whole model; ``kmeans`` goes on from there with up to ten
+        rounds of Lloyd's iteration.
+    include, exclude : list of globs
+        Names of the parameters to project. Norm layers start at scale 1, far from the other
+        weights, and one early projection may shrink them: ``exclude=["*norm*", "*bn*"]``.
+    seed : int
+        Of the projection's own random generator; the global ones of torch and numpy are not
+        touched.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or nothing is selected, or dtypes are mixed.
+
+    Notes
+    -----
+    Each block, the padding of a tensor's last one included, gets the motif at the least squared
+    Euclidean distance, exactly; ties go to the lowest index.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(8, 4, bias=False)
+    >>> stats = MoMos(model, block_size=2, motifs=3).project()
+    >>> stats.blocks, stats.motifs, stats.coverage
+    (16, 3, 1.0)
+    >>> len(np.unique(model.weight.detach().reshape(-1, 2).numpy(), axis=0)) <= 3
+    True
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        block_size: int = 4,
+        capacity: float | None = None,
+        motifs: int | None = None,
+        zero_motif: bool = True,
+        selection: Selection = "sample",
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        for globs in (include, exclude):
+            if isinstance(globs, str):
+                raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+        self.config = ProjectionConfig(
+            block_size, capacity, motifs, zero_motif, selection, tuple(include), tuple(exclude)
+        )
+        self._model = model
+        self._random = np.random.default_rng(seed)
+        self._parameters, self._skipped = _select(model, self.config)
+        self._projected: Mosaic | None = None
+
+    def project(self) -> ProjectionStats:
+        """Draw motifs and overwrite the weights with them.
+
+        Raises
+        ------
+        InputError
+            If a weight is NaN or infinite; the tensor is named and nothing is changed.
+        """
+        start = time.perf_counter()
+        tensors = to_arrays(self._parameters)
+        mosaic, stats = project_tensors(tensors, self.config, self._random)
+        with torch.no_grad():
+            for name, array in mosaic.arrays().items():
+                self._parameters[name].copy_(to_torch(array))
+        self._projected = mosaic
+        skipped = sum(entry.numel for entry in self._skipped)
+        return dataclasses.replace(
+            stats,
+            coverage=stats.weights / (stats.weights + skipped),
+            skipped=self._skipped,
+            seconds=time.perf_counter() - start,
+        )
+
+    def mosaic(self) -> Mosaic:
+        """The model as the last projection left it, with everything else in its state dict.
+
+        All k motifs are in it, used or not, so that its description length is the paper's.
+
+        Raises
+        ------
+        InputError
+            If the weights have changed since the last projection, or there was none.
+        """
+        mosaic = self._projected
+        if mosaic is None:
+            raise InputError("the model is no mosaic yet: call project() first")
+        tensors, _ = read_source(self._model)
+        for name, array in mosaic.arrays().items():
+            if not same_bits(array, tensors[name]):
+                raise InputError(f"{name!r} has changed since the projection: project() again")
+        dense = {name: t for name, t in tensors.items() if name not in mosaic.partition.shapes}
+        return dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
+
+
+def project_checkpoint(
+    source: Any, config: ProjectionConfig, seed: int = 0
+) -> tuple[Mosaic, ProjectionStats]:
+    """Project the floating-point tensors of a checkpoint, which is left as it is.
+
+    Parameters
+    ----------
+    source : path, URL, state dict or mapping of arrays
+    config : ProjectionConfig
+    seed : int
+
+    Returns
+    -------
+    Mosaic, ProjectionStats
+        Its coverage is the share of the floating-point weights.
+
+    Examples
+    --------
+    >>> weights = {"w": np.array([1, 1, 0.1, 0], np.float32)}
+    >>> mosaic, stats = project_checkpoint(weights, ProjectionConfig(block_size=2, motifs=1))
+    >>> mosaic.arrays()["w"].tolist(), stats.changed
+    ([0.0, 0.0, 0.0, 0.0], 3)
+    """
+    tensors, cut = read_source(source, config.include, config.exclude)
+    chosen = {name: tensors[name] for name in cut}
+    mosaic, stats = project_tensors(chosen, config, np.random.default_rng(seed))
+    dense = {name: array for name, array in tensors.items() if name not in chosen}
+    left = [Skipped(name, "kept dense", array.size) for name, array in dense.items()]
+    floats = sum(array.size for array in dense.values() if array.dtype.kind not in "biu")
+    mosaic = dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
+    coverage = stats.weights / (stats.weights + floats)
+    return mosaic, dataclasses.replace(stats, coverage=coverage, skipped=tuple(left))
+
+
+def project_tensors(
+    tensors: Mapping[str, Array], config: ProjectionConfig, random: np.random.Generator
+) -> tuple[Mosaic, ProjectionStats]:
+    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them."""
+    start = time.perf_counter()
+    for name, array in tensors.items():
+        _check_finite(name, array)
+    shapes = {name: array.shape for name, array in tensors.items()}
+    partition = Partition(shapes, config.block_size)
+    if partition.count == 0:
+        raise InputError("the tensors to project hold no weights")
+    blocks = partition.cut(tensors)
+    motifs = _draw(blocks, config, random)
+    if config.selection == "kmeans":
+        motifs = _refine(blocks, motifs, config.zero_motif, partition)
+    indices = nearest_motifs(blocks, motifs).astype(index_dtype(len(motifs)))
+    mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
+    changed, distortion = _compare(tensors, mosaic.arrays())
+    return mosaic, ProjectionStats(
+        blocks=partition.count,
+        motifs=len(motifs),
+        motifs_used=np.unique(indices).size,
+        weights=partition.numel,
+        changed=changed,
+        distortion=distortion,
+        coverage=1.0,
+        skipped=(),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _select(
+    model: torch.nn.Module, config: ProjectionConfig
+) -> tuple[dict[str, torch.nn.Parameter], tuple[Skipped, ...]]:
+    """The parameters to project, by plain name, and those left out."""
+    found = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
+    selected = open_checkpoint(found).select(config.include, config.exclude)
+    dtypes = {name: tensor.dtype for name, tensor in selected.items()}
+    require_one_dtype(type(model).__name__, dtypes)
+    return {name: found[name] for name in selected}, tuple(selected.skipped)
+
+
+def _draw(blocks: Array, config: ProjectionConfig, random: np.random.Generator) -> Array:
+    """Motifs: the zero block, if wanted, and blocks at distinct positions."""
+    count = config.motif_count(len(blocks))
+    drawn = count - 1 if config.zero_motif else count
+    motifs = blocks[random.choice(len(blocks), size=drawn, replace=False)]
+    if config.zero_motif:
+        motifs = np.concatenate([np.zeros((1, blocks.shape[1]), blocks.dtype), motifs])
+    return motifs
+
+
+def _refine(blocks: Array, motifs: Array, zero_motif: bool, partition: Partition) -> Array:
+    """Lloyd's iteration: each motif moves to the mean of its blocks; the zero motif stays.
+
+    Blocks with padding are no part of a mean, and a motif without blocks stays where it is.
+    """
+    whole = np.ones(len(blocks), bool)
+    whole[[number for number, _ in partition.padded()]] = False
+    points = blocks[whole].astype(np.float64)
+    centres = motifs.astype(np.float64)
+    for _ in range(_ROUNDS):
+        moved = _means(points, nearest_motifs(points, centres), centres)
+        if zero_motif:
+            moved[0] = 0
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    return centres.astype(motifs.dtype)
+
+
+def _means(
+    points: NDArray[np.float64], indices: NDArray[np.int64], centres: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    counts = np.bincount(indices, minlength=len(centres))
+    sums = np.stack(
+        [np.bincount(indices, weights=place, minlength=len(centres)) for place in points.T], axis=1
+    )
+    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
+
+
+def _compare(before: Mapping[str, Array], after: Mapping[str, Array]) -> tuple[int, float]:
+    """Weights whose value changed, and the sum of the squared changes."""
+    changed, distortion = 0, 0.0
+    for name, array in before.items():
+        changes = after[name].astype(np.float64) - array.astype(np.float64)
+        changed += int(np.count_nonzero(changes))
+        distortion += float(np.square(changes).sum())
+    return changed, distortion
+
+
+def _check_finite(name: str, array: Array) -> None:
+    magnitudes = np.abs(array.astype(np.float64))
+    if (magnitudes <= _LARGEST).all():  # NaN compares false
+        return
+    what = "NaN" if np.isnan(magnitudes).any() else "an infinite or huge value"
+    raise InputError(
+        f"tensor {name!r} holds {what}, which no motif is nearest to: the training has diverged, "
+        f"or the tensor should be left out with exclude"
+    )

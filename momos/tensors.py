@@ -1,0 +1,109 @@
+"""Small bridges: torch and numpy, a model's plain names, files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.base import EXTENDED_DTYPES
+from kolmo.errors import InputError
+
+METADATA = "momos"
+"""The one key of our safetensors metadata; its value is a JSON object."""
+
+
+def to_torch(array: NDArray[Any]) -> torch.Tensor:
+    """A torch tensor with the array's bits, in memory of its own."""
+    array = np.array(array, order="C", copy=True)
+    if array.dtype in EXTENDED_DTYPES.values():
+        bits = torch.from_numpy(array.view(f"i{array.dtype.itemsize}"))
+        return bits.view(getattr(torch, array.dtype.name))
+    return torch.from_numpy(array)
+
+
+def to_arrays(tensors: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Torch tensors or arrays by name → arrays that own their memory."""
+    if not tensors:
+        return {}
+    return {name: tensor.read().copy() for name, tensor in open_checkpoint(tensors).items()}
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without the traces of a parametrization.
+
+    >>> plain_name("layers.0.parametrizations.weight.original")
+    'layers.0.weight'
+    """
+    if ".parametrizations." not in f".{name}":
+        return name
+    return f".{name}".replace(".parametrizations.", ".").removesuffix(".original").lstrip(".")
+
+
+def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Whether two arrays have one shape, one dtype and the same bits; −0.0 is not 0.0."""
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
+
+
+def save_safetensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, torch.Tensor],
+    metadata: Mapping[str, Any],
+) -> Path:
+    """Write a safetensors file with our metadata; the same contents give the same bytes."""
+    from safetensors.torch import save
+
+    # One key only: the format's writer does not keep the order of several.
+    header = {METADATA: json.dumps(metadata, separators=(",", ":"))}
+    owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return write_whole(path, save(owned, metadata=header))
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Our metadata of a safetensors file; empty where it has none.
+
+    Raises
+    ------
+    InputError
+        If the file is not safetensors, or its metadata is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            text = (file.metadata() or {}).get(METADATA, "{}")
+        metadata = json.loads(text)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from None
+    if not isinstance(metadata, dict):
+        raise InputError(f"{path}: its momos metadata is not a JSON object")
+    return metadata
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
+    """Write a file by renaming a finished one, so that nobody ever sees half of it."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    return path

@@ -1,0 +1,326 @@
+"""The small bundled trainer: a multilayer perceptron, dense, quantized, or a mosaic.
+
+::
+
+    dataset ─► model ─► (fake quantization) ─► AdamW steps ─► (projection) ─► validation ─► best
+
+The same configuration gives the same bits: on one thread, with generators of its own, torch's
+deterministic algorithms switched on for the run and everything put back afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from kolmo import specs
+from kolmo.errors import InputError, KolmoError
+from momos.datasets import DATASETS, Dataset, Part, load_dataset
+from momos.models import MLP
+from momos.mosaic import Mosaic
+from momos.projection import MoMos, ProjectionConfig, ProjectionStats
+from momos.qat import check_bits, quantize_in_training, quantized_state_dict
+from momos.tensors import save_safetensors
+
+Progress = Callable[[int, int, str], None]
+State = dict[str, torch.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that a training run depends on.
+
+    Attributes
+    ----------
+    data : {"digits", "fashion-mnist", "mnist"}
+    folder : str, optional
+        Of the idx files of (Fashion-)MNIST.
+    layers, hidden : int
+        Linear layers, and the width between them.
+    epochs, batch_size : int
+    learning_rate, weight_decay : float
+        Of AdamW; the rate falls along a cosine to 0.
+    bits : int, optional
+        Quantization-aware training at so many bits a weight.
+    projection : ProjectionConfig, optional
+        Project onto a mosaic, every so many (``every``) epochs or steps (``unit``), and after
+        the last step.
+    seed : int
+        Of the initial weights, the order of the images and the motifs.
+    """
+
+    data: str = "digits"
+    folder: str | None = None
+    layers: int = 5
+    hidden: int = 256
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 3e-4
+    weight_decay: float = 1e-2
+    bits: int | None = None
+    projection: ProjectionConfig | None = None
+    every: int = 1
+    unit: Literal["epoch", "step"] = "epoch"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.data not in DATASETS:
+            raise specs.unknown("dataset", self.data, DATASETS)
+        for name in ("layers", "hidden", "epochs", "batch_size", "every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is at least 1, not {getattr(self, name)}")
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"the learning rate is positive, not {self.learning_rate}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(f"the weight decay is not negative, not {self.weight_decay}")
+        if self.seed < 0:
+            raise InputError(f"the seed is not negative, not {self.seed}")
+        if self.unit not in ("epoch", "step"):
+            raise InputError(f"projections come every so many 'epoch' or 'step', not {self.unit!r}")
+        if self.bits is not None:
+            check_bits(self.bits)
+
+    def sizes(self, dataset: Dataset) -> list[int]:
+        """Sizes of the model: features, hidden widths, classes."""
+        return [dataset.features, *[self.hidden] * (self.layers - 1), dataset.classes]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What came out of a run.
+
+    Attributes
+    ----------
+    config : TrainConfig
+    history : list of dict
+        For each epoch its loss (mean over the training batches), the validation accuracy and,
+        where it ended on a projection, what that did.
+    metrics : dict
+        Test accuracy of the initial, best and last weights, the best epoch, the number of
+        weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC.
+    states : dict of str to state dict
+        ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
+        that the forward pass sees, quantized ones under quantization-aware training.
+    mosaic : Mosaic or None
+        Of the best weights (the latent ones, under quantization-aware training).
+    checkpoints : dict of str to Path
+        The files written: ``init``, ``best``, ``last``, ``mosaic``.
+    """
+
+    config: TrainConfig
+    history: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    states: dict[str, State]
+    mosaic: Mosaic | None
+    checkpoints: dict[str, Path]
+
+
+def train(
+    config: TrainConfig,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train a model as configured.
+
+    Parameters
+    ----------
+    config : TrainConfig
+    out : path, optional
+        Folder to write ``init``, ``best``, ``last`` ``.safetensors`` and, of a projected model,
+        ``mosaic.safetensors`` to.
+    progress : callable, optional
+        ``progress(epoch, epochs, label)`` after each epoch.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be read, or an option does not fit the model.
+    KolmoError
+        If the training diverges.
+
+    Examples
+    --------
+    >>> config = TrainConfig(epochs=1, hidden=8, projection=ProjectionConfig(motifs=4))
+    >>> result = train(config)
+    >>> [name for name in result.states], len(result.mosaic.motifs)
+    (['init', 'best', 'last'], 4)
+    """
+    start = time.perf_counter()
+    with _deterministic():
+        dataset = load_dataset(config.data, config.folder)
+        run = _Run(config, dataset)
+        for epoch in range(1, config.epochs + 1):
+            run.epoch(epoch)
+            if progress:
+                accuracy = run.history[-1]["validation_accuracy"]
+                progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
+        metrics = run.metrics()
+    metrics["seconds"] = round(time.perf_counter() - start, 3)
+    result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
+    return result if out is None else dataclasses.replace(result, checkpoints=_save(result, out))
+
+
+class _Run:
+    """One training run in progress."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
+        self._config, self._dataset = config, dataset
+        generator = torch.Generator().manual_seed(config.seed)
+        self._model = MLP(config.sizes(dataset), generator)
+        self.states: dict[str, State] = {"init": quantized_state_dict(self._model)}
+        if config.bits is not None:
+            quantize_in_training(self._model, config.bits)
+        self._projector = _projector(self._model, config)
+        self._images = torch.from_numpy(dataset.train.images)
+        self._labels = torch.from_numpy(dataset.train.labels)
+        self._order = np.random.default_rng((config.seed, 1))
+        self._steps = config.epochs * -(-len(dataset.train) // config.batch_size)
+        self._step = 0
+        self._optimizer = torch.optim.AdamW(
+            self._model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, self._steps)
+        self._best = (-1.0, 0)
+        self.history: list[dict[str, Any]] = []
+        self.mosaic: Mosaic | None = None
+
+    def epoch(self, number: int) -> None:
+        """Train through the images once, project if it is due, validate, keep the best."""
+        losses, stats = [], None
+        order = torch.from_numpy(self._order.permutation(len(self._labels)))
+        batches = torch.split(order, self._config.batch_size)
+        for place, rows in enumerate(batches, 1):
+            losses.append(self._train_step(rows))
+            due = self._is_due(number, last_of_epoch=place == len(batches))
+            stats = self._projector.project() if self._projector and due else None
+        loss = float(np.mean(losses))
+        if not np.isfinite(loss):
+            raise KolmoError(
+                f"the training diverged in epoch {number} (the loss is {loss}); "
+                f"use a lower learning rate than {self._config.learning_rate}"
+            )
+        state = quantized_state_dict(self._model)
+        accuracy = self._accuracy(state, self._dataset.validation)
+        entry = {"epoch": number, "loss": loss, "validation_accuracy": accuracy}
+        self.history.append(entry | _projection_entry(stats))
+        self.states["last"] = state
+        # A checkpoint that claims to be a mosaic is one taken right after a projection.
+        if (self._projector is None or stats) and accuracy >= self._best[0]:
+            self._keep(accuracy, number)
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures of the finished run; the one place that looks at the test images."""
+        self.states = {name: self.states[name] for name in ("init", "best", "last")}
+        weights = sum(tensor.numel() for tensor in self.states["best"].values())
+        found: dict[str, Any] = {
+            f"{name}_test_accuracy": self._accuracy(state, self._dataset.test)
+            for name, state in self.states.items()
+        }
+        found |= {
+            "best_epoch": self._best[1],
+            "best_validation_accuracy": self._best[0],
+            "weights": weights,
+            "nominal_bits_per_weight": float(self._config.bits or 32),
+        }
+        if self.mosaic is not None:
+            length = self.mosaic.description_length(self._config.bits)
+            found |= {
+                "nominal_bits_per_weight": length / weights,
+                "description_length": length,
+                "rac": 32 * weights / length,
+                "motifs": len(self.mosaic.motifs),
+                "blocks": self.mosaic.partition.count,
+                "motifs_used": int(np.unique(self.mosaic.indices).size),
+            }
+        return found
+
+    def _train_step(self, rows: torch.Tensor) -> float:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(self._model(self._images[rows]), self._labels[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._schedule.step()
+        self._step += 1
+        return float(loss.detach())
+
+    def _is_due(self, epoch: int, last_of_epoch: bool) -> bool:
+        """Whether a projection follows this step."""
+        if self._step == self._steps:
+            return True
+        if self._config.unit == "step":
+            return self._step % self._config.every == 0
+        return last_of_epoch and epoch % self._config.every == 0
+
+    def _keep(self, accuracy: float, epoch: int) -> None:
+        self._best = (accuracy, epoch)
+        self.states["best"] = self.states["last"]
+        if self._projector:
+            self.mosaic = self._projector.mosaic()
+
+    def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
+        """Of the very weights that are saved, in a plain model."""
+        model = MLP(self._config.sizes(self._dataset))
+        model.load_state_dict(state)
+        with torch.no_grad():
+            guesses = model(torch.from_numpy(part.images)).argmax(dim=1).numpy()
+        return float((guesses == part.labels).mean())
+
+
+def _projector(model: MLP, config: TrainConfig) -> MoMos | None:
+    if config.projection is None:
+        return None
+    options = {f.name: getattr(config.projection, f.name) for f in _PROJECTION_FIELDS}
+    return MoMos(model, **options, seed=config.seed)
+
+
+_PROJECTION_FIELDS = dataclasses.fields(ProjectionConfig)
+
+
+def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
+    if stats is None:
+        return {"projected": False}
+    names = ("motifs", "motifs_used", "changed", "distortion", "seconds")
+    return {"projected": True} | {name: getattr(stats, name) for name in names}
+
+
+def _save(result: TrainResult, out: str | os.PathLike[str]) -> dict[str, Path]:
+    folder, config = Path(out), result.config
+    paths = {}
+    for name, state in result.states.items():
+        epoch = {"init": 0, "best": result.metrics["best_epoch"], "last": config.epochs}[name]
+        metadata = {
+            "epoch": epoch,
+            "projected": config.projection is not None and name != "init",
+            "quantized_bits": config.bits if name != "init" else None,
+            "config": dataclasses.asdict(config),
+        }
+        paths[name] = save_safetensors(folder / f"{name}.safetensors", state, metadata)
+    if result.mosaic is not None:
+        latent = {"epoch": result.metrics["best_epoch"], "latent": config.bits is not None}
+        paths["mosaic"] = result.mosaic.save(folder / "mosaic.safetensors", latent)
+    return paths
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """Deterministic algorithms on one thread, within; what was set before, afterwards."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    threads = torch.get_num_threads()
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(1)  # sums are split by threads, so their number changes the last bits
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.set_num_threads(threads)

@@ -28,7 +28,7 @@ _PIECE = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Images, float32 in [0, 1], shape (count, features), and their labels, int64."""
+    """Images, float32, shape (count, features), and their labels, int64."""
 
     images: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -42,7 +42,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Training, validation and test images; no image is in two of them."""
+    """Training, validation and test images; no image is in two of them.
+
+    Pixels are standardized: the mean of the training pixels is 0 and their deviation is 1.
+    """
 
     name: str
     train: Part
@@ -89,17 +92,24 @@ def load_dataset(name: str = "digits", folder: str | os.PathLike[str] | None = N
         )
     train = _read_part(Path(folder), "train")
     kept, held = _split(len(train), len(train) // 12)
-    return Dataset(name, train[kept], train[held], _read_part(Path(folder), "t10k"))
+    return _standardized(name, train[kept], train[held], _read_part(Path(folder), "t10k"))
 
 
 def _digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
-    whole = Part((images / 16).astype(np.float32), labels.astype(np.int64))
+    whole = Part(images.astype(np.float32), labels.astype(np.int64))
     others, test = _split(len(whole), 360)
     train, validation = _split(len(others), 180)
-    return Dataset("digits", whole[others[train]], whole[others[validation]], whole[test])
+    return _standardized("digits", whole[others[train]], whole[others[validation]], whole[test])
+
+
+def _standardized(name: str, *parts: Part) -> Dataset:
+    """The dataset of three parts, by the mean and the deviation of the first, the training one."""
+    mean = parts[0].images.mean(dtype=np.float64).astype(np.float32)
+    deviation = parts[0].images.std(dtype=np.float64).astype(np.float32)
+    return Dataset(name, *(Part((part.images - mean) / deviation, part.labels) for part in parts))
 
 
 def _split(count: int, held: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -119,7 +129,7 @@ def _read_part(folder: Path, part: str) -> Part:
             f"{folder}: the {part} files hold images of shape {list(images.shape)} and labels of "
             f"shape {list(labels.shape)}, which do not belong together"
         )
-    flat = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    flat = images.reshape(len(images), -1).astype(np.float32)
     return Part(flat, labels.astype(np.int64))
 
 

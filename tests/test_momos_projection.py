@@ -1,0 +1,364 @@
+"""The projection against brute force, exact rational arithmetic and the published formula."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import nn
+
+from kolmo.errors import InputError
+from momos import nearest
+from momos.blocks import Partition
+from momos.models import MLP
+from momos.nearest import nearest_motifs, squared_distances
+from momos.projection import MoMos, ProjectionConfig, project_checkpoint, project_tensors
+
+
+def brute_force(blocks, motifs):
+    """Nearest motif by exact rational arithmetic; the first of equals."""
+    found = []
+    for block in blocks.tolist():
+        distances = [
+            sum((Fraction(b) - Fraction(m)) ** 2 for b, m in zip(block, motif, strict=True))
+            for motif in motifs.tolist()
+        ]
+        found.append(distances.index(min(distances)))
+    return found
+
+
+def small_integers(rows, size):
+    """Float32 blocks on a small grid, so that ties abound and float64 distances are exact."""
+    return hnp.arrays(np.int8, (rows, size), elements=st.integers(-3, 3)).map(np.float32)
+
+
+@st.composite
+def blocks_and_motifs(draw):
+    size = draw(st.integers(1, 12))
+    blocks = draw(small_integers(draw(st.integers(1, 15)), size))
+    motifs = draw(small_integers(draw(st.integers(1, 9)), size))
+    offset = draw(st.sampled_from([0, 1000, 2**20]))
+    return blocks + np.float32(offset), motifs + np.float32(offset)
+
+
+@given(blocks_and_motifs())
+def test_nearest_is_brute_force_ties_to_the_lowest(pair):
+    blocks, motifs = pair
+    assert nearest_motifs(blocks, motifs).tolist() == brute_force(blocks, motifs)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 9, 16])
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_nearest_is_the_definition_on_gaussian_blocks(size, offset):
+    random = np.random.default_rng(size)
+    blocks = (random.normal(size=(400, size)) + offset).astype(np.float32)
+    motifs = np.concatenate([blocks[:60], blocks[:5], np.zeros((1, size), np.float32)])
+    wide = blocks.astype(np.float64)[:, None], motifs.astype(np.float64)[None]
+    assert np.array_equal(nearest_motifs(blocks, motifs), squared_distances(*wide).argmin(axis=1))
+
+
+def test_both_engines_agree_where_the_expansion_has_no_digits_left():
+    random = np.random.default_rng(0)
+    motifs = 1e6 + random.integers(0, 4, (50, 4)) * 2.0**-3
+    motifs = np.unique(motifs, axis=0)
+    blocks = 1e6 + random.integers(0, 40, (500, 4)) * 2.0**-6
+    expected = brute_force(blocks, motifs)
+    assert nearest._by_tree(blocks, motifs).tolist() == expected
+    assert nearest._by_products(blocks, motifs).tolist() == expected
+
+
+def test_nearest_works_in_pieces(monkeypatch):
+    random = np.random.default_rng(1)
+    blocks, motifs = random.normal(size=(70, 12)), random.normal(size=(11, 12))
+    whole = nearest_motifs(blocks, motifs)
+    monkeypatch.setattr(nearest, "_PAIRS", 40)
+    assert np.array_equal(nearest_motifs(blocks, motifs), whole)
+
+
+def test_equal_motifs_and_signed_zeros_go_to_the_first():
+    motifs = np.array([[1, 1], [-0.0, 0.0], [0.0, -0.0], [1, 1]])
+    blocks = np.array([[0.1, 0.1], [-0.1, 0.0], [1, 1]])
+    assert nearest_motifs(blocks, motifs).tolist() == [1, 1, 0]
+
+
+# --- the partition ----------------------------------------------------------------------------
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 5), max_size=3), min_size=1, max_size=4),
+    st.integers(1, 7),
+    st.sampled_from([np.float16, np.float32, np.float64]),
+)
+def test_cut_and_join_are_inverse_and_padding_is_zero(shapes, size, dtype):
+    random = np.random.default_rng(0)
+    tensors = {str(i): random.normal(size=s).astype(dtype) for i, s in enumerate(shapes)}
+    partition = Partition({name: array.shape for name, array in tensors.items()}, size)
+    blocks = partition.cut(tensors)
+    assert blocks.shape == (sum(-(-t.size // size) for t in tensors.values()), size)
+    assert blocks.size - np.count_nonzero(blocks) >= blocks.size - partition.numel
+    for number, numel in partition.padded():
+        assert not blocks[number, numel:].any()
+        assert blocks[number, :numel].all()
+    joined = partition.join(blocks)
+    assert all(np.array_equal(joined[name], tensors[name]) for name in tensors)
+
+
+# --- what a projection does -------------------------------------------------------------------
+
+
+def project_by_hand(tensors, motifs, size):
+    """The paper's projection, block by block in Python."""
+    changed, distortion, after = 0, 0.0, {}
+    for name, array in tensors.items():
+        flat = array.reshape(-1).astype(np.float64)
+        new = flat.copy()
+        for start in range(0, flat.size, size):
+            block = np.zeros(size)
+            block[: flat[start : start + size].size] = flat[start : start + size]
+            motif = motifs[brute_force(block[None], motifs)[0]]
+            new[start : start + size] = motif[: flat[start : start + size].size]
+        changed += int((new != flat).sum())
+        distortion += float(((new - flat) ** 2).sum())
+        after[name] = new.reshape(array.shape)
+    return after, changed, distortion
+
+
+@pytest.mark.parametrize("size", [1, 3, 4])
+@pytest.mark.parametrize("zero_motif", [True, False])
+def test_projection_by_hand(size, zero_motif):
+    random = np.random.default_rng(7)
+    tensors = {n: random.normal(size=s).astype(np.float32) for n, s in [("w", (5, 3)), ("b", (5,))]}
+    config = ProjectionConfig(block_size=size, motifs=3, zero_motif=zero_motif)
+    mosaic, stats = project_tensors(tensors, config, np.random.default_rng(0))
+    after, changed, distortion = project_by_hand(tensors, mosaic.motifs, size)
+    for name, array in mosaic.arrays().items():
+        assert np.array_equal(array, after[name].astype(np.float32))
+    assert (stats.changed, stats.weights, stats.motifs) == (changed, 20, 3)
+    assert stats.distortion == pytest.approx(distortion, rel=1e-12)
+    assert stats.blocks == -(-15 // size) + -(-5 // size)
+    assert stats.motifs_used == np.unique(mosaic.indices).size
+
+
+def test_motifs_are_blocks_at_distinct_positions_and_the_zero_block():
+    weights = np.arange(1, 41, dtype=np.float32).reshape(5, 8)
+    config = ProjectionConfig(block_size=4, motifs=8)
+    mosaic, _ = project_tensors({"w": weights}, config, np.random.default_rng(3))
+    rows = [tuple(row) for row in weights.reshape(-1, 4).tolist()]
+    drawn = [tuple(row) for row in mosaic.motifs.tolist()]
+    assert drawn[0] == (0, 0, 0, 0)
+    assert set(drawn[1:]) < set(rows)
+    assert len(set(drawn)) == 8
+
+
+def test_with_a_motif_for_every_block_nothing_changes():
+    model = MLP([6, 5, 3])
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    stats = MoMos(model, motifs=8 + 2 + 4 + 1, zero_motif=False).project()
+    assert (stats.changed, stats.distortion, stats.blocks) == (0, 0.0, 15)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+@given(st.integers(1, 6), st.integers(0, 50), st.sampled_from([np.float16, np.float32]))
+@settings(max_examples=25)
+def test_projecting_a_mosaic_onto_its_own_motifs_changes_nothing(size, seed, dtype):
+    random = np.random.default_rng(seed)
+    tensors = {
+        "a": random.normal(size=(7, 3)).astype(dtype),
+        "b": random.normal(size=5).astype(dtype),
+    }
+    config = ProjectionConfig(block_size=size, motifs=4)
+    mosaic, _ = project_tensors(tensors, config, random)
+    again = nearest_motifs(mosaic.motifs[mosaic.indices], mosaic.motifs)
+    assert np.array_equal(mosaic.motifs[again], mosaic.motifs[mosaic.indices])
+
+
+def test_zero_blocks_stay_zero_and_take_the_zero_motif():
+    weights = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    weights[[2, 3, 11]] = 0
+    mosaic, _ = project_tensors(
+        {"w": weights}, ProjectionConfig(motifs=5), np.random.default_rng(0)
+    )
+    assert (mosaic.indices[[2, 3, 11]] == 0).all()
+    assert not mosaic.arrays()["w"][[2, 3, 11]].any()
+
+
+def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
+    # The last block of "b" is (5, 0, 0, 0) with its padding; motif (9, 9, 9, 9) is the only other.
+    tensors = {"a": np.full(4, 9, np.float32), "b": np.full(1, 8, np.float32)}
+    config = ProjectionConfig(motifs=1, zero_motif=False)
+    for seed in range(4):
+        mosaic, stats = project_tensors(tensors, config, np.random.default_rng(seed))
+        after = mosaic.arrays()
+        assert after["b"].shape == (1,)
+        if mosaic.motifs[0, 1] == 9:
+            assert (stats.changed, stats.distortion) == (1, 1.0)
+        else:  # motif (8, 0, 0, 0): the padding of b's block is no weight of a
+            assert after["a"].tolist() == [8, 0, 0, 0]
+            assert (stats.changed, stats.distortion) == (4, 1.0 + 3 * 81)
+
+
+@pytest.mark.parametrize(
+    ("config", "blocks", "count"),
+    [
+        (ProjectionConfig(), 100_227, 1002),
+        (ProjectionConfig(capacity=0.05), 100_227, 5011),
+        (ProjectionConfig(capacity=0.1), 100_227, 10022),
+        (ProjectionConfig(capacity=0.01), 7, 1),
+        (ProjectionConfig(capacity=1.0), 7, 7),
+        (ProjectionConfig(motifs=7), 7, 7),
+    ],
+)
+def test_motif_count(config, blocks, count):
+    assert config.motif_count(blocks) == count
+
+
+def test_kmeans_moves_motifs_nearer():
+    weights = {"w": np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)}
+    distortion = {}
+    for selection in ("sample", "kmeans"):
+        config = ProjectionConfig(block_size=2, motifs=9, selection=selection)
+        mosaic, stats = project_tensors(weights, config, np.random.default_rng(0))
+        distortion[selection] = stats.distortion
+        assert not mosaic.motifs[0].any()
+    assert distortion["kmeans"] < 0.9 * distortion["sample"]
+
+
+def test_kmeans_finds_separate_clusters_exactly():
+    random = np.random.default_rng(0)
+    centres = np.array([[0, 0], [50, 0], [0, 50]], np.float32)
+    weights = centres[np.concatenate([np.arange(3), random.integers(0, 3, 300)])]
+    config = ProjectionConfig(block_size=2, motifs=3, selection="kmeans", zero_motif=False)
+    for seed in range(20):  # some draw takes one of each cluster, and then it is exact
+        _, stats = project_tensors({"w": weights}, config, np.random.default_rng(seed))
+        if stats.motifs_used == 3:
+            assert stats.distortion == 0
+            return
+    pytest.fail("no draw of 20 took one of each cluster")
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def test_global_generators_and_optimizer_state_are_untouched():
+    model = MLP([6, 8, 3])
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2, 6)).sum().backward()
+    optimizer.step()
+    state = [s["exp_avg"].clone() for s in optimizer.state.values()]
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    pointers = [p.data_ptr() for p in model.parameters()]
+    MoMos(model, motifs=3).project()
+    MLP([3, 2])
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert [p.data_ptr() for p in model.parameters()] == pointers
+    for before, after in zip(state, optimizer.state.values(), strict=True):
+        assert torch.equal(before, after["exp_avg"])
+
+
+def test_motifs_are_drawn_anew_and_by_the_seed():
+    def motifs(seed):
+        model = MLP([6, 8, 3])
+        projector = MoMos(model, motifs=5, seed=seed)
+        start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        drawn = []
+        for _ in range(2):
+            model.load_state_dict(start)
+            projector.project()
+            drawn.append(projector.mosaic().motifs)
+        return drawn
+
+    first, second = motifs(seed=0)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(motifs(seed=0)[1], second)
+    assert not np.array_equal(motifs(seed=1)[0], first)
+
+
+def test_layers_are_selected_by_globs_and_coverage_says_so():
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model[2].bias.requires_grad = False
+    stats = MoMos(model, motifs=2, exclude=["1.*"]).project()
+    assert torch.equal(model[1].weight, torch.ones(4))
+    assert {entry.name: entry.reason for entry in stats.skipped} == {
+        "1.weight": "excluded by '1.*'",
+        "1.bias": "excluded by '1.*'",
+    }
+    assert stats.weights == 8 * 4 + 4 + 4 * 2  # the frozen bias is not trainable
+    assert stats.coverage == stats.weights / (stats.weights + 8)
+    assert MoMos(model, motifs=2).project().coverage == 1.0
+
+
+def test_bfloat16_models_are_projected():
+    model = MLP([8, 8, 2]).to(torch.bfloat16)
+    stats = MoMos(model, motifs=3).project()
+    assert model.layers[0].weight.dtype == torch.bfloat16
+    assert torch.unique(model.layers[0].weight.float().reshape(-1, 4), dim=0).shape[0] <= 3
+    assert stats.changed > 0
+
+
+def test_a_checkpoint_is_projected_and_left_as_it_is():
+    weights = {"w": np.ones((3, 4), np.float32), "steps": np.arange(3)}
+    mosaic, stats = project_checkpoint(weights, ProjectionConfig(motifs=1))
+    assert not mosaic.arrays()["w"].any()
+    assert weights["w"].all()
+    assert mosaic.arrays()["steps"].tolist() == [0, 1, 2]
+    assert (stats.coverage, stats.changed) == (1.0, 12)
+    assert [entry.name for entry in stats.skipped] == ["steps"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_not_finite_weights_are_an_error_that_names_the_tensor(value):
+    model = MLP([4, 4, 2])
+    with torch.no_grad():
+        model.layers[1].weight[0, 1] = value
+    before = model.layers[0].weight.detach().clone()
+    with pytest.raises(InputError, match=r"layers\.1\.weight"):
+        MoMos(model).project()
+    assert torch.equal(model.layers[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block_size": 0}, "block size is at least 1"),
+        ({"capacity": 0.0}, "capacity"),
+        ({"capacity": 1.5}, "capacity"),
+        ({"capacity": float("nan")}, "capacity"),
+        ({"motifs": 0}, "at least 1 motif"),
+        ({"motifs": 2, "capacity": 0.1}, "not both"),
+        ({"selection": "best"}, "sample"),
+        ({"include": ["nothing*"]}, "leave none"),
+        ({"include": "*.weight"}, "lists of globs"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(InputError, match=message):
+        MoMos(MLP([4, 2]), **options)
+
+
+def test_more_motifs_than_blocks_and_mixed_dtypes_are_errors():
+    with pytest.raises(InputError, match="100 motifs"):
+        MoMos(MLP([4, 2]), motifs=100).project()
+    mixed = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).half())
+    with pytest.raises(InputError, match=r"'1\.weight' is float16"):
+        MoMos(mixed)
+    with pytest.raises(InputError, match="no trainable parameter"):
+        MoMos(nn.ReLU())
+
+
+def test_a_mosaic_is_not_claimed_of_changed_weights():
+    model = MLP([4, 4, 2])
+    projector = MoMos(model, motifs=2)
+    with pytest.raises(InputError, match="call project"):
+        projector.mosaic()
+    projector.project()
+    projector.mosaic()
+    with torch.no_grad():
+        model.layers[1].bias += 1
+    with pytest.raises(InputError, match=r"layers\.1\.bias.*changed"):
+        projector.mosaic()

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Scope = Literal["tensor", "model", "both"]
 
 DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "native": ("gzip:6@shuffle", "xz:6,sample=2097152@shuffle", "kt"),
-    "symmetric:8": ("bz2:9", "zstd:3", "kt", "entropy", "mosaic"),
-    "sign": ("zstd:3@packed", "kt", "mosaic", "bdm"),
+    "native": ("zstd:9@shuffle", "xz:6,sample=131072@shuffle", "kt"),
+    "symmetric:8": ("zstd:3", "kt", "entropy", "mosaic"),
+    "sign": ("zstd:3@packed", "kt", "bdm"),
 }
 """What is measured unless something else is asked for: estimators by quantizer."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -82,14 +83,15 @@ class Plots:
         rows = _usable(self._table[self._table["scope"] == "tensor"], quantizer)
         if rows.empty:
             raise InputError("there is no tensor scope in this report: measure with scope='both'")
-        panels = list(rows.groupby(["checkpoint", "quantizer"], sort=False))
-        longest = max(group["tensor"].nunique() for _, group in panels)
-        height = 1.6 + 0.2 * min(longest, 60)
+        models, quantizers = (list(dict.fromkeys(rows[c])) for c in ("checkpoint", "quantizer"))
+        longest = rows.groupby("checkpoint")["tensor"].nunique().max()
+        height = max(3.2, 1.7 + 0.19 * min(int(longest), 60))
         with style():
-            figure, axes = _panels(len(panels), width=7.2, height=max(3.0, height))
-            for axis, ((name, spec), group) in zip(axes, panels, strict=True):
-                _draw_layers(axis, group)
-                axis.set_title(f"{name}, {spec}")
+            figure, axes = _grid(len(models), len(quantizers), 4.6, height)
+            for axis, (name, spec) in zip(axes, product(models, quantizers), strict=True):
+                group = rows[(rows["checkpoint"] == name) & (rows["quantizer"] == spec)]
+                _draw_layers(axis, group, named=spec == quantizers[0])
+                axis.set_title(f"{_short(name, 24)}, {spec}")
                 axis.set_xlabel("bits per weight")
         return figure
 
@@ -101,7 +103,7 @@ class Plots:
         panels = list(rows.groupby("quantizer", sort=False))
         models = rows["checkpoint"].nunique()
         with style():
-            figure, axes = _panels(len(panels), width=5.6, height=1.9 + 0.45 * max(models, 3))
+            figure, axes = _grid(1, len(panels), 4.6, 2.1 + 0.45 * max(models, 3))
             for axis, (spec, group) in zip(axes, panels, strict=True):
                 _draw_models(axis, group)
                 axis.set_title(f"quantizer {spec}")
@@ -114,19 +116,16 @@ def _usable(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
     return rows if quantizer is None else rows[rows["quantizer"] == quantizer]
 
 
-def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-    for spare in axes[count:]:
-        spare.remove()
-    return figure, axes[:count]
+    figure = Figure(figsize=(width * columns + 1.4, height * rows), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
 
 
-def _draw_layers(axis: Axes, rows: pd.DataFrame) -> None:
+def _draw_layers(axis: Axes, rows: pd.DataFrame, named: bool) -> None:
+    if rows.empty:
+        return
     names = list(dict.fromkeys(rows["tensor"]))
     place = {name: number for number, name in enumerate(names)}
     for number, (label, group) in enumerate(_series(rows)):
@@ -134,7 +133,8 @@ def _draw_layers(axis: Axes, rows: pd.DataFrame) -> None:
         _ranges(axis, group, group["tensor"].map(place).to_numpy(float), 0.3)
     _raw(axis, rows)
     step = -(-len(names) // 60)
-    axis.set_yticks(range(0, len(names), step), [_short(n) for n in names[::step]], fontsize=8)
+    labels = [_short(name) if named else "" for name in names[::step]]
+    axis.set_yticks(range(0, len(names), step), labels, fontsize=8)
     axis.set_ylim(len(names) - 0.4, -0.6)
     _finish(axis)
 
@@ -161,8 +161,15 @@ def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def _mark(axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFrame) -> None:
+    """Marks; those far beyond the raw width (containers of tiny tensors) sit at the edge."""
     colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
-    kind = str(rows["kind"].iloc[0])
+    kind = "bound" if (rows["kind"] == "bound").all() else "estimate"
+    edge = _edge(rows)
+    beyond = x > edge
+    axis.plot(
+        np.full(int(beyond.sum()), edge), y[beyond], ">", color=colour, markersize=5, zorder=3
+    )
+    x, y = x[~beyond], y[~beyond]
     axis.plot(
         x,
         y,
@@ -177,12 +184,19 @@ def _mark(axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFram
     )
 
 
+def _edge(rows: pd.DataFrame) -> float:
+    """Where the axis ends: a third beyond the widest raw width."""
+    return 1.33 * float((rows["raw_bits"] / rows["numel"]).max())
+
+
 def _ranges(axis: Axes, rows: pd.DataFrame, y: Any, height: float) -> None:
     """Where the null model lies: its mean ± 2 standard deviations."""
     for (_, row), where in zip(rows.iterrows(), y, strict=True):
         if pd.isna(row["null_bits"]):
             continue
         mean = row["null_bits"] / row["numel"]
+        if mean > _edge(rows):
+            continue
         spread = 2 * row["null_sd"] / row["numel"] if pd.notna(row["null_sd"]) else 0.0
         axis.barh(where, 2 * spread, height, mean - spread, color="#bbbbbb", zorder=1)
         axis.plot([mean, mean], [where - height / 2, where + height / 2], color="#888888", zorder=2)

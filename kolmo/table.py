@@ -107,7 +107,7 @@ def _measured(
         "raw_bits": float(outcome.raw_bits),
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
-        "compression_ratio": outcome.compression_ratio,
+        "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
         "sampled": outcome.sampled,
         "standard_error": outcome.standard_error,
         "note": outcome.note,
@@ -126,7 +126,9 @@ def _compared(
         return {**found, "note": _join(measured["note"], f"no null: {reason}")}
     bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
     mean, sd = float(bits.mean()), float(bits.std(ddof=1)) if bits.size > 1 else math.nan
-    z = (measured.get("bits", math.nan) - mean) / sd if sd > 0 else math.nan
+    error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
+    spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
+    z = (measured.get("bits", math.nan) - mean) / spread if spread > 0 else math.nan
     return {**found, "null_bits": mean, "null_sd": sd, "z": z}
 
 

@@ -12,7 +12,7 @@ from kolmo.quantize import get_quantizer, quantizer_names
 
 @pytest.mark.parametrize(
     "spec",
-    ["gzip:9", "zstd:19", "brotli:11@packed", "xz:6,sample=2097152@shuffle", "bdm", "kt", "mosaic"],
+    ["gzip:9", "zstd:19", "brotli:11@packed", "xz:6,sample=262144@shuffle", "bdm", "kt", "mosaic"],
 )
 def test_estimator_specs_print_back(spec: str) -> None:
     made = get_estimator(spec)

@@ -1,0 +1,387 @@
+"""The command line: arguments in, tables out; no logic."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kolmo import __version__
+from kolmo.errors import InputError, KolmoError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from kolmo.report import Report
+
+app = typer.Typer(
+    help="How complex is a neural network, in bits?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# The base of all usage errors; typer carries a click of its own and exports only a subclass.
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
+
+Quantizers = Annotated[
+    list[str] | None,
+    typer.Option("--quantizer", "-q", help="native, sign, symmetric:B, affine:B, codebook:K."),
+]
+Estimators = Annotated[
+    list[str] | None,
+    typer.Option("--estimator", "-e", help="An estimator's spec; see `kolmo estimators`."),
+]
+Nulls = Annotated[
+    list[str] | None,
+    typer.Option("--null", help="shuffled, gaussian, uniform or reference:PATH."),
+]
+Draws = Annotated[int, typer.Option(help="Draws of each random null.")]
+ScopeOption = Annotated[str, typer.Option(help="tensor, model or both.")]
+Include = Annotated[
+    list[str] | None, typer.Option(help="Only tensors whose name matches this glob.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(help="No tensor whose name matches this glob.")]
+Seed = Annotated[int, typer.Option(help="Of the nulls' random draws.")]
+Threads = Annotated[int | None, typer.Option(help="All cores by default.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Save the report: .parquet, .csv or .json.")
+]
+Html = Annotated[Path | None, typer.Option(help="Write a page with figures and tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+AllRows = Annotated[bool, typer.Option("--all", help="Print the rows of every tensor.")]
+
+
+@app.command()
+def analyze(
+    sources: Annotated[list[str], typer.Argument(help="Files, directories or URLs.")],
+    quantizer: Quantizers = None,
+    estimator: Estimators = None,
+    null: Nulls = None,
+    draws: Draws = 5,
+    scope: ScopeOption = "both",
+    include: Include = None,
+    exclude: Exclude = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = False,
+    all_rows: AllRows = False,
+) -> None:
+    """Measure checkpoints, tensor by tensor and as a whole."""
+    options = _options(quantizer, estimator, null, draws, scope, include, exclude, seed, threads)
+    _run(_name_sources(sources), options, output, html, json, all_rows)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[str], typer.Argument(help="NAME=SOURCE for each model.")],
+    quantizer: Quantizers = None,
+    estimator: Estimators = None,
+    null: Nulls = None,
+    draws: Draws = 5,
+    scope: ScopeOption = "model",
+    include: Include = None,
+    exclude: Exclude = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    output: Output = None,
+    html: Html = None,
+    json: Json = False,
+    all_rows: AllRows = False,
+) -> None:
+    """Measure several checkpoints in the same way, in one table."""
+    named: dict[str, str] = {}
+    for source in sources:
+        name, equals, path = source.partition("=")
+        if not equals or not name or not path or name in named:
+            raise InputError(f"{source!r} is not a NAME=SOURCE with a name of its own")
+        named[name] = path
+    options = _options(quantizer, estimator, null, draws, scope, include, exclude, seed, threads)
+    _run(named, options, output, html, json, all_rows)
+
+
+@app.command()
+def estimators(json: Json = False) -> None:
+    """List the estimators and quantizers."""
+    from rich.table import Table
+
+    from kolmo.estimators import estimator_class, estimator_names
+    from kolmo.quantize import quantizer_class, quantizer_names
+
+    found = [(name, estimator_class(name)) for name in estimator_names()]
+    if json:
+        rows = [{"name": n, "kind": c.kind, "summary": c.summary} for n, c in found]
+        quantizers = [{"name": n, "summary": quantizer_class(n).summary} for n in quantizer_names()]
+        _print_json({"estimators": rows, "quantizers": quantizers})
+        return
+    table = Table("estimator", "kind", "what it is", box=None)
+    for name, cls in found:
+        table.add_row(name, cls.kind, cls.summary)
+    quantizer_table = Table("quantizer", "what it is", box=None)
+    for name in quantizer_names():
+        quantizer_table.add_row(name, quantizer_class(name).summary)
+    console = _console()
+    console.print(table, "", quantizer_table)
+    console.print(
+        "\nSpecs: name[:value][,key=value...][@layout], as in zstd:19@shuffle or bdm,ndim=2; "
+        "layouts are bytes, shuffle, packed, bitplanes.",
+        markup=False,
+    )
+
+
+@app.command()
+def plot(
+    results: Annotated[Path, typer.Argument(help="A saved report.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A directory.")] = Path("."),
+    format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
+) -> None:
+    """Draw the figures of a saved report."""
+    from kolmo.html import figures
+    from kolmo.plots import save_figure
+    from kolmo.report import load_report
+
+    report = load_report(results)
+    output.mkdir(parents=True, exist_ok=True)
+    for title, figure in figures(report):
+        path = output / f"{results.stem}-{title.lower()}.{format}"
+        save_figure(figure, path)
+        typer.echo(str(path))
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script: runs the command line, turns errors into one line and an exit code."""
+    run_app(app, "kolmo")
+
+
+def run_app(application: typer.Typer, name: str) -> None:
+    """Run a command line so that every error is one line on stderr, and exit."""
+    try:
+        code = application(standalone_mode=False)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt as error:
+        _complain(name, str(error) or "interrupted")
+        sys.exit(130)
+    except _USAGE_ERROR as error:
+        _complain(name, error.format_message())
+        sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KolmoError as error:
+        _complain(name, str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get("KOLMO_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}".replace("\n", " ")
+        _complain(name, f"internal failure, {what} (KOLMO_DEBUG=1 shows where)")
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(name: str, message: str) -> None:
+    print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+# --- running --------------------------------------------------------------------------------
+
+
+def _options(
+    quantizers: list[str] | None,
+    estimators: list[str] | None,
+    nulls: list[str] | None,
+    draws: int,
+    scope: str,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    seed: int,
+    threads: int | None,
+) -> dict[str, Any]:
+    return {
+        "quantizers": quantizers or None,
+        "estimators": estimators or None,
+        "nulls": nulls or (),
+        "draws": draws,
+        "scope": scope,
+        "include": include or (),
+        "exclude": exclude or (),
+        "seed": seed,
+        "threads": threads,
+    }
+
+
+def _name_sources(sources: list[str]) -> dict[str, str]:
+    """Sources by the stem of their path, or by the whole path where stems coincide."""
+    stems = [Path(source.rstrip("/")).name.split(".")[0] or source for source in sources]
+    names = [s if stems.count(s) == 1 else source for s, source in zip(stems, sources, strict=True)]
+    return dict(zip(names, sources, strict=True))
+
+
+def _run(
+    sources: dict[str, str],
+    options: dict[str, Any],
+    output: Path | None,
+    html: Path | None,
+    json: bool,
+    all_rows: bool,
+) -> None:
+    from kolmo.analysis import Interrupted
+    from kolmo.analysis import compare as measure
+    from kolmo.report import check_output
+
+    if output:
+        check_output(output, (".parquet", ".csv", ".json"))
+    if html:
+        check_output(html, (".html", ".htm"))
+    try:
+        with progress_bar() as progress:
+            report = measure(sources, progress=progress, **options)
+    except (Interrupted, KolmoError) as error:
+        if error.report is not None:
+            _keep(error.report, output, html)
+        raise
+    _keep(report, output, html)
+    if json:
+        print(report.to_json())
+    else:
+        show(report, all_rows)
+    problems = report.provenance["problems"]
+    if problems:
+        more = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
+        raise InputError(f"{problems[0]}{more}; everything else was measured")
+
+
+def _keep(report: Report, output: Path | None, html: Path | None) -> None:
+    for path, write in ((output, report.save), (html, report.to_html)):
+        if path:
+            write(path)
+            state = "" if report.provenance["complete"] else " (what was done until then)"
+            print(f"wrote {path}{state}", file=sys.stderr)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr where that is a terminal; else nothing."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.percentage:3.0f} %"),
+        BarColumn(24),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    ) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def report(done: int, total: int, label: str) -> None:
+            bar.update(task, completed=done, total=total, description=label)
+
+        yield report
+
+
+# --- printing -------------------------------------------------------------------------------
+
+
+def show(report: Report, all_rows: bool = False) -> None:
+    """The table (whole models, and tensors if few or asked for), then the summary."""
+    table = report.table
+    whole = table[table["scope"] == "model"]
+    tensors = table[table["scope"] == "tensor"]
+    console = _console()
+    if len(whole):
+        console.print(_rich_table(whole))
+    if len(tensors) and (all_rows or whole.empty or len(tensors) <= 60):
+        console.print(_rich_table(tensors))
+    elif len(tensors):
+        console.print(f"{len(tensors):,} rows of single tensors: --all prints them, -o saves them")
+    console.print()
+    console.print(report.summary(), markup=False, highlight=False, soft_wrap=True)
+
+
+def _rich_table(rows: pd.DataFrame) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = ["checkpoint"] if rows["checkpoint"].nunique() > 1 else []
+    columns += ["tensor"] if rows["tensor"].notna().any() else []
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in (*columns, "quantizer", "estimator", "kind"):
+        table.add_column(column, overflow="fold")
+    for column in ("weights", "bits", "bits/weight", "ratio"):
+        table.add_column(column, justify="right", no_wrap=True)
+    has_null = rows["null"].notna().any()
+    if has_null:
+        table.add_column("null")
+        table.add_column("of null", justify="right", no_wrap=True)
+        table.add_column("z", justify="right", no_wrap=True)
+    table.add_column("note", overflow="fold")
+    for _, row in rows.iterrows():
+        cells = [_short(str(row[column])) for column in columns]
+        cells += [str(row["quantizer"]), _estimator(row), _text(row["kind"])]
+        cells += [f"{row['numel']:,}", _number(row["bits"], ",.0f")]
+        cells += [_number(row["bits_per_weight"], ".4g"), _number(row["compression_ratio"], ".4g")]
+        if has_null:
+            share = 100 * row["bits"] / row["null_bits"] if row["null_bits"] else float("nan")
+            cells += [_text(row["null"]), _number(share, ".2f", " %"), _number(row["z"], ".1f")]
+        table.add_row(*map(Text, [*cells, _note(row)]))
+    return table
+
+
+def _estimator(row: pd.Series) -> str:
+    return f"{row['estimator']}@{row['layout']}" if row["layout"] else str(row["estimator"])
+
+
+def _note(row: pd.Series) -> str:
+    notes = [str(row["note"])] if row["note"] else []
+    if row["sampled"] < 1:
+        error = row["standard_error"] / row["numel"]
+        notes.append(f"sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+    return "; ".join(notes)
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return "–" if value != value else f"{value:{form}}{unit}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "–"
+
+
+def _short(name: str, most: int = 44) -> str:
+    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 + 1 :]}"
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    print(json.dumps(document, indent=1))

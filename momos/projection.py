@@ -354,6 +354,6 @@ def _check_finite(name: str, array: Array) -> None:
         return
     what = "NaN" if np.isnan(magnitudes).any() else "an infinite or huge value"
     raise InputError(
-        f"tensor {name!r} holds {what}, which no motif is nearest to: the training has diverged, "
+        f"tensor {name!r} holds {what}, which no motif is nearest to: the training diverged, "
         f"or the tensor should be left out with exclude"
     )

@@ -309,5 +309,5 @@ def test_options_out_of_range(options):
 
 
 def test_divergence_is_an_error():
-    with pytest.raises(KolmoError, match="diverged|diverge"):
+    with pytest.raises(KolmoError, match="diverged"):
         train(dataclasses.replace(SHORT, learning_rate=1e30, epochs=5))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Scope = Literal["tensor", "model", "both"]
 
 DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "native": ("zstd:9@shuffle", "xz:6,sample=131072@shuffle", "kt"),
+    "native": ("zstd:9@shuffle", "xz:6,sample=131072@shuffle", "kt", "mosaic"),
     "symmetric:8": ("zstd:3", "kt", "entropy", "mosaic"),
     "sign": ("zstd:3@packed", "kt", "bdm"),
 }

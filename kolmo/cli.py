@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="How complex is a neural network, in bits?",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -174,7 +173,7 @@ def main() -> None:
 def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error is one line on stderr, and exit."""
     try:
-        code = application(standalone_mode=False)
+        code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
     except typer.Abort:
         sys.exit(130)
     except KeyboardInterrupt as error:

@@ -294,21 +294,38 @@ def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
 
 
 def _save(result: TrainResult, out: str | os.PathLike[str]) -> dict[str, Path]:
-    folder, config = Path(out), result.config
-    paths = {}
-    for name, state in result.states.items():
-        epoch = {"init": 0, "best": result.metrics["best_epoch"], "last": config.epochs}[name]
-        metadata = {
-            "epoch": epoch,
-            "projected": config.projection is not None and name != "init",
-            "quantized_bits": config.bits if name != "init" else None,
-            "config": dataclasses.asdict(config),
-        }
-        paths[name] = save_safetensors(folder / f"{name}.safetensors", state, metadata)
+    folder = Path(out)
+    paths = {
+        name: save_state(result, name, folder / f"{name}.safetensors") for name in result.states
+    }
     if result.mosaic is not None:
-        latent = {"epoch": result.metrics["best_epoch"], "latent": config.bits is not None}
-        paths["mosaic"] = result.mosaic.save(folder / "mosaic.safetensors", latent)
+        paths["mosaic"] = save_mosaic(result, folder / "mosaic.safetensors")
     return paths
+
+
+def save_state(result: TrainResult, name: str, path: Path) -> Path:
+    """Write the ``init``, ``best`` or ``last`` weights; the metadata says what they are.
+
+    Its ``projected`` is true of weights taken right after a projection, ``quantized_bits`` is the
+    width of quantized ones.
+    """
+    config, trained = result.config, name != "init"
+    epochs = {"init": 0, "best": result.metrics["best_epoch"], "last": config.epochs}
+    metadata = {
+        "epoch": epochs[name],
+        "projected": config.projection is not None and trained,
+        "quantized_bits": config.bits if trained else None,
+        "config": dataclasses.asdict(config),
+    }
+    return save_safetensors(path, result.states[name], metadata)
+
+
+def save_mosaic(result: TrainResult, path: Path) -> Path:
+    """Write the mosaic of the best weights (the latent ones of quantization-aware training)."""
+    if result.mosaic is None:
+        raise InputError("the run had no projection, so there is no mosaic to save")
+    latent = {"epoch": result.metrics["best_epoch"], "latent": result.config.bits is not None}
+    return result.mosaic.save(path, latent)
 
 
 @contextlib.contextmanager

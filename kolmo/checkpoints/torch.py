@@ -23,8 +23,15 @@ from kolmo.errors import InputError, MissingExtraError
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How a torch file of before 2020 begins: a pickled number."""
 
-_SAFE_MODULES = ("torch", "torch._utils", "torch._tensor", "torch.nn.parameter", "torch.storage")
 _SAFE_GLOBALS = {
+    "torch.Size",
+    "torch.Tensor",
+    "torch.device",
+    "torch.storage.TypedStorage",
+    "torch.storage.UntypedStorage",
+    "torch._tensor._rebuild_from_type_v2",
+    "torch.nn.parameter.Parameter",
+    "torch.serialization._get_layout",
     "collections.OrderedDict",
     "collections.defaultdict",
     "collections.Counter",
@@ -43,6 +50,13 @@ _SAFE_GLOBALS = {
     "numpy.core.multiarray._reconstruct",
     "numpy.ndarray",
 }
+
+
+_PLAIN = {
+    "float64", "float32", "float16", "int64", "int32", "int16", "int8",
+    "uint8", "uint16", "uint32", "uint64", "bool",
+}  # fmt: skip
+_DTYPE_NAMES = {*_PLAIN, *EXTENDED_DTYPES, "half", "float", "double", "long", "complex64"}
 
 
 def open_torch_zip(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
@@ -72,8 +86,12 @@ def open_torch_legacy(path: Path) -> Checkpoint:
 
 def _open(path: Path, mmap: bool) -> Checkpoint:
     torch = _import_torch(f"reading {path}")
+    # torch maps files by name only, and takes a name's suffix .safetensors at its word.
+    mmap = mmap and path.suffix != ".safetensors"
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with open(path, "rb") as file:
+            source = path if mmap else file
+            contents = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # torch raises anything from KeyError to RuntimeError here
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path}: torch cannot read it ({reason[:200]})") from None
@@ -108,19 +126,14 @@ def _globals(file: IO[bytes]) -> Iterator[str]:
 
 def _is_safe(name: str) -> bool:
     module, _, attribute = name.rpartition(".")
-    if name in _SAFE_GLOBALS or module.startswith("numpy.dtypes"):
+    if name in _SAFE_GLOBALS or module == "numpy.dtypes":
         return True
     if module == "torch._utils":
         return attribute.startswith("_rebuild_")
-    return module in _SAFE_MODULES or name == "torch.serialization._get_layout"
+    return module == "torch" and (attribute.endswith("Storage") or attribute in _DTYPE_NAMES)
 
 
 # --- tensors --------------------------------------------------------------------------------
-
-_PLAIN = {
-    "float64", "float32", "float16", "int64", "int32", "int16", "int8",
-    "uint8", "uint16", "uint32", "uint64", "bool",
-}  # fmt: skip
 
 
 def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:

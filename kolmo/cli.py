@@ -27,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_INTERRUPTED = 130
+
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
@@ -175,8 +177,7 @@ def run_app(application: typer.Typer, name: str) -> None:
     try:
         code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
-        _complain(name, "interrupted")
-        sys.exit(130)
+        code = _INTERRUPTED
     except _USAGE_ERROR as error:
         _complain(name, error.format_message())
         sys.exit(2)
@@ -192,6 +193,8 @@ def run_app(application: typer.Typer, name: str) -> None:
         what = f"{type(error).__name__}: {error}".replace("\n", " ")
         _complain(name, f"internal failure, {what} (KOLMO_DEBUG=1 shows where)")
         sys.exit(1)
+    if code == _INTERRUPTED:  # typer turns Ctrl-C into this, or raises Abort
+        _complain(name, "interrupted")
     sys.exit(code if isinstance(code, int) else 0)
 
 

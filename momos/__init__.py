@@ -1,1 +1,40 @@
 """momos: train networks that are a mosaic of motifs, and study how simple they are."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# Public names and the modules that hold them; imported when first used.
+_PUBLIC = {
+    "MLP": "momos.models",
+    "MoMos": "momos.projection",
+    "Mosaic": "momos.mosaic",
+    "ProjectionConfig": "momos.projection",
+    "ProjectionStats": "momos.projection",
+    "StudyConfig": "momos.studies",
+    "StudyResult": "momos.studies",
+    "TrainConfig": "momos.training",
+    "TrainResult": "momos.training",
+    "fake_quantize": "momos.qat",
+    "load_dataset": "momos.datasets",
+    "project_checkpoint": "momos.projection",
+    "quantize_in_training": "momos.qat",
+    "quantized_state_dict": "momos.qat",
+    "study": "momos.studies",
+    "train": "momos.training",
+}
+
+__all__ = [*_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'momos' has no attribute {name!r}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

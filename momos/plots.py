@@ -22,7 +22,8 @@ def accuracy_figure(arms: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(8, 4.8), layout="constrained")
         axis = figure.subplots()
         for number, (_, arm) in enumerate(arms.iterrows()):
-            _draw_arm(axis, arm, number)
+            if arm["arm"] != "init":  # at chance, far below: it would flatten the others
+                _draw_arm(axis, arm, number)
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("bits per weight")
@@ -103,6 +104,9 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, name: str, arms: list[str]) -> N
             capsize=2,
             label=f"{estimator} ({kind})",
         )
+    for number in range(1, len(arms), 2):
+        axis.axhspan(number - 0.5, number + 0.5, color="#f4f5f7", zorder=0)
+    axis.locator_params(axis="x", nbins=6)
     axis.set_yticks(range(len(arms)), arms)
     axis.set_ylim(len(arms) - 0.5, -0.5)
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)

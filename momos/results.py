@@ -18,7 +18,7 @@ from momos.tensors import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from momos.study import Run, StudyConfig
+    from momos.studies import Run, StudyConfig
 
 _SAME = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
@@ -28,7 +28,7 @@ SCALE_BITS = 32
 
 
 def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
-    """One table of all runs; see `momos.study.StudyResult` for its columns."""
+    """One table of all runs; see `momos.studies.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
         own = {
@@ -72,12 +72,15 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm: test accuracy, nominal bits a weight, and the best lossless bound.
 
     The bound of a run is the least over the estimators that are bounds and whose symbols give the
-    tested weights back, at ``SCALE_BITS`` more for each quantized tensor's scale.
+    tested weights back, at ``SCALE_BITS`` more for each quantized tensor's scale, and log2 of the
+    number of codes that it is the best of.
     """
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
     tensors = known["shape"].str.extract(r"^(\d+)", expand=False).astype(int)
     scales = np.where(known.quantizer == "native", 0, SCALE_BITS * tensors)
-    known["bound"] = (known["bits"] + scales) / known["numel"]
+    codes = known.groupby(["arm", "seed"])["bits"].transform("size")
+    choice = np.ceil(np.log2(codes))  # which of the codes it is
+    known["bound"] = (known["bits"] + scales + choice) / known["numel"]
     best = known.loc[known.groupby(["arm", "seed"], sort=False)["bound"].idxmin()]
     rows = []
     for arm, group in best.groupby("arm", sort=False):
@@ -87,6 +90,12 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
             row[f"{name}_mean"], row[f"{name}_sd"] = group[name].mean(), group[name].std()
         rows.append({**row, "points": group[["bound", "test_accuracy"]].to_numpy()})
     return pd.DataFrame(rows)
+
+
+def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON-ready dictionaries, null where a value is missing."""
+    plain: list[dict[str, Any]] = rows.astype(object).where(rows.notna(), None).to_dict("records")  # type: ignore[assignment]
+    return plain
 
 
 def write_results(
@@ -128,7 +137,8 @@ _CAPTIONS = {
         "Accuracy against size",
         "Filled: the best lossless bound measured, a code from which the tested weights come back "
         "exactly. Hollow: the nominal size, which counts what the method's formula counts. "
-        "Small marks: the seeds; bars: ± one standard deviation.",
+        "Small marks: the seeds; bars: ± one standard deviation. The initialization, at chance, "
+        "is not drawn.",
     ),
     "bits": (
         "Bits per weight",

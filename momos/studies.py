@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Of the records of runs and measurements; another one makes them anew."""
 
-EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"native": ("mosaic",), "affine:8": ("qubd",)}
+EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
 """What is measured besides kolmo's defaults."""
 
 
@@ -62,7 +62,7 @@ class StudyConfig:
     train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(every=10))
     seeds: tuple[int, ...] = (0, 1, 2)
     bits: tuple[int, ...] = (4,)
-    capacities: tuple[float, ...] = (0.01, 0.05, 0.10)
+    capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
     block_size: int = 4
     draws: int = 3
 

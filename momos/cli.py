@@ -1,0 +1,309 @@
+"""The command line: arguments in, files and tables out; no logic."""
+
+from __future__ import annotations
+
+import dataclasses
+import json as json_module
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from kolmo import __version__
+from kolmo.cli import progress_bar, run_app
+from kolmo.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from momos.projection import ProjectionConfig
+
+app = typer.Typer(
+    help="Train networks that are a mosaic of motifs, and study how simple they are.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Data = Annotated[str, typer.Option(help="digits, fashion-mnist or mnist.")]
+Folder = Annotated[Path | None, typer.Option(help="Of the idx files of (Fashion-)MNIST.")]
+Layers = Annotated[int, typer.Option(help="Linear layers.")]
+Hidden = Annotated[int, typer.Option(help="Width between them.")]
+Epochs = Annotated[int, typer.Option(help="Times through the training images.")]
+Batch = Annotated[int, typer.Option("--batch-size", help="Images a step.")]
+Rate = Annotated[float, typer.Option("--learning-rate", help="Of AdamW.")]
+Decay = Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")]
+BlockSize = Annotated[int, typer.Option(help="Weights a block.")]
+Capacity = Annotated[float | None, typer.Option(help="Motifs as a share of the blocks.")]
+Motifs = Annotated[int | None, typer.Option(help="Number of motifs, instead of a capacity.")]
+ZeroMotif = Annotated[bool, typer.Option(help="Whether motif 0 is the zero block.")]
+Selection = Annotated[str, typer.Option(help="Choose motifs by sample or kmeans.")]
+Include = Annotated[
+    list[str] | None, typer.Option(help="Project only tensors whose name matches this glob.")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="Project no tensor whose name matches this glob.")
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+
+
+@app.command()
+def train(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
+        "out/train"
+    ),
+    data: Data = "digits",
+    folder: Folder = None,
+    layers: Layers = 5,
+    hidden: Hidden = 256,
+    epochs: Epochs = 60,
+    batch_size: Batch = 128,
+    learning_rate: Rate = 3e-4,
+    weight_decay: Decay = 1e-2,
+    bits: Annotated[int | None, typer.Option(help="Quantization-aware training.")] = None,
+    momos: Annotated[bool, typer.Option("--momos", help="Project onto a mosaic.")] = False,
+    block_size: BlockSize = 4,
+    capacity: Capacity = None,
+    motifs: Motifs = None,
+    zero_motif: ZeroMotif = True,
+    selection: Selection = "sample",
+    include: Include = None,
+    exclude: Exclude = None,
+    every: Annotated[int, typer.Option(help="Project every so many epochs or steps.")] = 1,
+    unit: Annotated[str, typer.Option(help="epoch or step.")] = "epoch",
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Train the bundled model: dense, with --bits quantized, with --momos as a mosaic."""
+    from momos.training import TrainConfig
+    from momos.training import train as run
+
+    projection = _projection(block_size, capacity, motifs, zero_motif, selection, include, exclude)
+    if projection != _projection() and not momos:
+        raise InputError("options of the projection need --momos")
+    config = TrainConfig(
+        data=data,
+        folder=str(folder) if folder else None,
+        layers=layers,
+        hidden=hidden,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        bits=bits,
+        projection=projection if momos else None,
+        every=every,
+        unit=unit,  # type: ignore[arg-type]  # checked there
+        seed=seed,
+    )
+    with _progress() as progress:
+        result = run(config, out, progress=progress)
+    files = {name: str(path) for name, path in result.checkpoints.items()}
+    if json:
+        _print_json({"metrics": result.metrics, "history": result.history, "files": files})
+    else:
+        _print_values(result.metrics | files)
+
+
+@app.command()
+def study(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(
+        "out/study"
+    ),
+    data: Data = "digits",
+    folder: Folder = None,
+    layers: Layers = 5,
+    hidden: Hidden = 256,
+    epochs: Epochs = 60,
+    every: Annotated[int, typer.Option(help="Project every so many epochs.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Runs of each arm, with seeds 0, 1, ...")] = 3,
+    bits: Annotated[
+        list[int] | None, typer.Option(help="A quantized arm each; 4 by default.")
+    ] = None,
+    capacity: Annotated[
+        list[float] | None, typer.Option(help="A mosaic arm each; .001 .01 .05 .1 by default.")
+    ] = None,
+    block_size: BlockSize = 4,
+    draws: Annotated[int, typer.Option(help="Shuffles that each figure is compared with.")] = 3,
+    threads: Annotated[int | None, typer.Option(help="All cores by default.")] = None,
+    json: Json = False,
+) -> None:
+    """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
+    from momos.results import arm_table, arms, measurement_table, records
+    from momos.studies import StudyConfig
+    from momos.studies import study as run
+    from momos.training import TrainConfig
+
+    model = TrainConfig(
+        data=data,
+        folder=str(folder) if folder else None,
+        layers=layers,
+        hidden=hidden,
+        epochs=epochs,
+        every=every,
+    )
+    if seeds < 1:
+        raise InputError(f"a study needs at least one seed, not {seeds}")
+    config = StudyConfig(model, tuple(range(seeds)), block_size=block_size, draws=draws)
+    if bits:
+        config = dataclasses.replace(config, bits=tuple(bits))
+    if capacity:
+        config = dataclasses.replace(config, capacities=tuple(capacity))
+    with _progress() as progress:
+        result = run(config, out, threads=threads, progress=progress)
+    files = {name: str(path) for name, path in result.paths.items()}
+    if json:
+        found = arms(result.table).drop(columns="points")
+        measured = records(result.summary)
+        _print_json({"arms": records(found), "measurements": measured, "files": files})
+        return
+    _print_table(measurement_table(result.summary))
+    print()
+    _print_table(arm_table(result.table))
+    print()
+    _print_values(files)
+
+
+@app.command()
+def project(
+    source: Annotated[str, typer.Argument(help="A checkpoint: file, directory or URL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The mosaic file to write.")],
+    block_size: BlockSize = 4,
+    capacity: Capacity = None,
+    motifs: Motifs = None,
+    zero_motif: ZeroMotif = True,
+    selection: Selection = "sample",
+    include: Include = None,
+    exclude: Exclude = None,
+    seed: Seed = 0,
+    json: Json = False,
+) -> None:
+    """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
+    from momos.projection import project_checkpoint
+
+    config = _projection(block_size, capacity, motifs, zero_motif, selection, include, exclude)
+    mosaic, stats = project_checkpoint(source, config, seed)
+    path = mosaic.save(output)
+    values = {
+        **{field.name: getattr(stats, field.name) for field in dataclasses.fields(stats)},
+        "skipped": [f"{entry.name} ({entry.reason})" for entry in stats.skipped],
+        "description_length": mosaic.description_length(),
+        "rac": mosaic.relative_algorithmic_compression(),
+        "file_bytes": path.stat().st_size,
+        "file": str(path),
+    }
+    if json:
+        _print_json(values)
+    else:
+        _print_values({**values, "skipped": ", ".join(values["skipped"]) or "nothing"})
+
+
+@app.command()
+def expand(
+    mosaic: Annotated[Path, typer.Argument(help="A mosaic file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
+    json: Json = False,
+) -> None:
+    """Turn a mosaic file back into an ordinary safetensors checkpoint, bit for bit."""
+    from momos.mosaic import Mosaic
+    from momos.tensors import save_safetensors
+
+    loaded = Mosaic.load(mosaic)
+    path = save_safetensors(output, loaded.state_dict(), {"projected": True})
+    values = {
+        "tensors": len(loaded.names),
+        "weights": loaded.partition.numel,
+        "file_bytes": path.stat().st_size,
+        "file": str(path),
+    }
+    _print_json(values) if json else _print_values(values)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script: runs the command line, turns errors into one line and an exit code."""
+    run_app(app, "momos")
+
+
+def _projection(
+    block_size: int = 4,
+    capacity: float | None = None,
+    motifs: int | None = None,
+    zero_motif: bool = True,
+    selection: str = "sample",
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+) -> ProjectionConfig:
+    from momos.projection import ProjectionConfig
+
+    return ProjectionConfig(
+        block_size,
+        capacity,
+        motifs,
+        zero_motif,
+        selection,  # type: ignore[arg-type]  # checked there
+        tuple(include or ()),
+        tuple(exclude or ()),
+    )
+
+
+# --- printing ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on stderr where that is a terminal; else a line now and then."""
+    if sys.stderr.isatty():
+        with progress_bar() as progress:
+            yield progress
+        return
+    told = time.monotonic()
+
+    def tell(done: int, total: int, label: str) -> None:
+        nonlocal told
+        if time.monotonic() - told >= 5:
+            told = time.monotonic()
+            print(f"{100 * done / total:3.0f} %  {label}", file=sys.stderr, flush=True)
+
+    yield tell
+
+
+def _print_values(values: Mapping[str, Any]) -> None:
+    width = max(map(len, values))
+    for name, value in values.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        shown = f"{value:.6g}" if isinstance(value, float) else shown
+        print(f"{name.replace('_', ' '):{width}}  {shown}")
+
+
+def _print_table(rows: pd.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in rows.columns:
+        table.add_column(str(column), overflow="fold")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(Text(str(value)) for value in row))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=180)
+    console.print(table)
+
+
+def _print_json(document: Any) -> None:
+    print(json_module.dumps(document, indent=1))

@@ -1,0 +1,262 @@
+"""The study end to end on a tiny model, and the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+
+import kolmo
+from kolmo.errors import InputError
+from momos import cli
+from momos.mosaic import Mosaic
+from momos.projection import ProjectionConfig
+from momos.results import arms
+from momos.studies import StudyConfig, study
+from momos.tensors import read_metadata
+from momos.training import TrainConfig
+
+TINY = StudyConfig(
+    TrainConfig(epochs=2, hidden=16, every=2),
+    seeds=(0, 1),
+    bits=(3,),
+    capacities=(0.05,),
+    draws=2,
+)
+ARMS = ["init", "trained", "qat3", "momos-0.05"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "out"
+    return study(TINY, out, threads=1), out
+
+
+def test_every_arm_and_seed_is_there(finished):
+    result, out = finished
+    assert list(dict.fromkeys(result.table.arm)) == ARMS
+    assert [(run.arm, run.seed) for run in result.runs] == [(a, s) for s in (0, 1) for a in ARMS]
+    for name in ("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"):
+        assert (out / name).stat().st_size > 0
+    assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * (len(ARMS) + 1)
+
+
+def test_the_table_is_what_kolmo_measures_of_the_files(finished):
+    result, out = finished
+    path = out / "checkpoints" / "momos-0.05-seed1.safetensors"
+    report = kolmo.analyze(
+        path, quantizers=["native"], estimators=["mosaic"], nulls=["shuffled"], draws=2,
+        scope="model", seed=1,
+    )  # fmt: skip
+    measured = report.table.iloc[0]
+    rows = result.table.query(
+        "arm == 'momos-0.05' and seed == 1 and quantizer == 'native' and estimator == 'mosaic'"
+    )
+    row = rows.iloc[0]
+    assert (row.bits, row.null_bits) == (measured.bits, measured.null_bits)
+    assert row.ratio_to_shuffled == measured.bits / measured.null_bits
+    init = result.table.query(
+        "arm == 'init' and seed == 1 and quantizer == 'native' and estimator == 'mosaic'"
+    ).iloc[0]
+    assert row.ratio_to_init == row.bits / init.bits
+
+
+def test_ratios_of_the_initialization_are_one_and_summary_is_mean_and_sd(finished):
+    result, _ = finished
+    own = result.table[(result.table.arm == "init") & result.table.bits.notna()]
+    assert (own.ratio_to_init == 1).all()
+    line = result.summary.query("arm == 'trained' and quantizer == 'sign' and estimator == 'kt'")
+    values = result.table.query("arm == 'trained' and quantizer == 'sign' and estimator == 'kt'")
+    assert line.bits_per_weight_mean.item() == pytest.approx(values.bits_per_weight.mean())
+    assert line.bits_per_weight_sd.item() == pytest.approx(values.bits_per_weight.std(ddof=1))
+    assert line.seeds.item() == 2
+
+
+def test_the_best_bound_is_lossless_and_honest(finished):
+    result, _ = finished
+    found = arms(result.table).set_index("arm")
+    lossless = result.table[result.table.lossless]
+    assert set(lossless[lossless.arm == "trained"].quantizer) == {"native"}
+    assert set(lossless[lossless.arm == "qat3"].quantizer) == {"native", "symmetric:3"}
+    for arm in ARMS:
+        bounds = lossless[(lossless.arm == arm) & (lossless.kind == "bound")]
+        least = bounds.groupby("seed").bits_per_weight.min().mean()
+        extra = (10 * 32 + 4) / bounds.numel.iloc[0]  # scales of ten tensors, and which code
+        assert least < found.bound_mean[arm] <= least + extra
+    assert found.nominal_bits_per_weight_mean["qat3"] == 3
+    assert found.nominal_bits_per_weight_mean["trained"] == 32
+
+
+def test_nominal_bits_are_those_of_the_mosaic_file(finished):
+    result, out = finished
+    mosaic = Mosaic.load(out / "checkpoints" / "momos-0.05-seed0.mosaic.safetensors")
+    run = next(run for run in result.runs if (run.arm, run.seed) == ("momos-0.05", 0))
+    nominal = mosaic.description_length() / mosaic.partition.numel
+    assert run.metrics["nominal_bits_per_weight"] == nominal
+    stored = safetensors.numpy.load_file(run.checkpoint)
+    assert all(np.array_equal(array, stored[name]) for name, array in mosaic.arrays().items())
+    assert read_metadata(run.checkpoint)["projected"] is True
+
+
+def test_a_finished_study_trains_and_measures_nothing_again(finished, monkeypatch):
+    result, out = finished
+    monkeypatch.setattr("momos.studies.train", None)
+    monkeypatch.setattr("momos.studies.kolmo", None)
+    page = (out / "index.html").read_bytes()
+    again = study(TINY, out)
+    pd.testing.assert_frame_equal(again.table, result.table)
+    assert (out / "index.html").read_bytes() == page
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(done, total, label):
+        if label == "measured trained, seed 0":
+            raise Stop
+
+    small = dataclasses.replace(TINY, seeds=(0,))
+    with pytest.raises(Stop):
+        study(small, tmp_path, threads=1, progress=stop)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert len([path for path in files if path.parent.name == "measured"]) == 2
+    (tmp_path / "runs" / "qat3-seed0.json").write_text("{damaged")
+    changed = tmp_path / "checkpoints" / "momos-0.05-seed0.safetensors"
+    changed.write_bytes(b"changed")
+    result = study(small, tmp_path, threads=1)
+    kept = {path for path, at in files.items() if path.stat().st_mtime_ns == at}
+    assert {path.name for path in files if path not in kept} == {
+        "qat3-seed0.json", "qat3-seed0.safetensors", "momos-0.05-seed0.json",
+        "momos-0.05-seed0.safetensors", "momos-0.05-seed0.mosaic.safetensors",
+    }  # fmt: skip
+    whole = finished[0].table
+    first = whole[whole.seed == 0].drop(columns="seconds").reset_index(drop=True)
+    pd.testing.assert_frame_equal(result.table.drop(columns="seconds"), first)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": ()}, "at least one seed"),
+        ({"seeds": (1, 1)}, "twice"),
+        ({"seeds": (-1,)}, "negative"),
+        ({"bits": (1,)}, "2 to 16"),
+        ({"capacities": (0.0,)}, "capacity"),
+        ({"draws": 0}, "draws"),
+        ({"train": TrainConfig(bits=4)}, "arms"),
+        ({"train": TrainConfig(projection=ProjectionConfig())}, "arms"),
+    ],
+)
+def test_bad_configurations_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        StudyConfig(**options)
+
+
+# --- command line -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run ``momos`` with some arguments: exit code, stdout, stderr."""
+
+    def go(*arguments):
+        monkeypatch.setattr(sys, "argv", ["momos", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit:
+            cli.main()
+        captured = capsys.readouterr()
+        return exit.value.code or 0, captured.out, captured.err
+
+    return go
+
+
+def test_train_writes_checkpoints_and_clean_json(run, tmp_path):
+    options = ["--epochs", 2, "--hidden", 8, "--momos", "--motifs", 5, "--out", tmp_path]
+    code, out, err = run("train", *options, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["metrics"]["motifs"] == 5
+    assert len(document["history"]) == 2
+    assert Mosaic.load(document["files"]["mosaic"]).motifs.shape == (5, 4)
+    code, out, _ = run("train", *options)
+    assert code == 0
+    assert "best test accuracy" in out
+
+
+def test_project_and_expand(run, tmp_path):
+    source, mosaic, back = (tmp_path / name for name in ("w.safetensors", "m.safetensors", "b.st"))
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    safetensors.numpy.save_file({"w": weights, "n": np.arange(3)}, source)
+    code, out, _ = run("project", source, "-o", mosaic, "--capacity", 0.05, "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["blocks"], told["motifs"], told["weights"]) == (1024, 51, 4096)
+    assert told["skipped"] == ["n (kept dense)"]
+    assert told["file_bytes"] == mosaic.stat().st_size
+    code, out, _ = run("expand", mosaic, "-o", back)
+    assert code == 0
+    stored = safetensors.numpy.load_file(back)
+    assert stored["n"].tolist() == [0, 1, 2]
+    assert np.unique(stored["w"].reshape(-1, 4), axis=0).shape[0] <= 51
+    assert ((stored["w"] - weights) ** 2).sum() == pytest.approx(told["distortion"])
+
+
+def test_study_from_the_command_line(run, tmp_path):
+    options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]
+    options += ["--draws", 1, "--threads", 1, "--out", tmp_path]
+    code, out, _ = run("study", *options)
+    assert code == 0
+    assert "momos-0.1" in out
+    assert str(tmp_path / "index.html") in out
+    code, out, _ = run("study", *options, "--json")
+    document = json.loads(out)
+    assert [row["arm"] for row in document["arms"]] == ["init", "trained", "qat4", "momos-0.1"]
+    assert document["arms"][0]["bound_sd"] is None  # one seed has no spread
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--epochs", 0], "epochs is at least 1"),
+        (["train", "--epochs", "many"], "valid integer"),
+        (["train", "--capacity", 0.1], "need --momos"),
+        (["train", "--data", "mnist"], "--folder"),
+        (["train", "--unit", "week"], "week"),
+        (["study", "--seeds", 0], "at least one seed"),
+        (["study", "--capacity", 2], "capacity"),
+        (["study", "--bits", 4, "--bits", 4], "twice"),
+        (["project", "absent.safetensors", "-o", "m"], "no such file"),
+        (["project", "absent.safetensors"], "output"),
+        (["expand", "absent", "-o", "m"], "absent: "),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("momos: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_can_be_written_where_a_file_is(run, tmp_path):
+    source, blocker = tmp_path / "w.safetensors", tmp_path / "file"
+    safetensors.numpy.save_file({"w": np.ones((4, 4), np.float32)}, source)
+    blocker.write_text("here")
+    code, _, err = run("project", source, "-o", blocker / "m.safetensors")
+    assert code == 2
+    assert "cannot be written" in err
+
+
+def test_divergence_is_a_failure_of_exit_code_1(run, tmp_path):
+    options = ["--epochs", 3, "--hidden", 8, "--learning-rate", "1e30", "--out", tmp_path]
+    code, _, err = run("train", *options)
+    assert code == 1
+    assert "diverged" in err

@@ -10,6 +10,7 @@ _PUBLIC = {
     "MLP": "momos.models",
     "MoMos": "momos.projection",
     "Mosaic": "momos.mosaic",
+    "ProjectEvery": "momos.callbacks",
     "ProjectionConfig": "momos.projection",
     "ProjectionStats": "momos.projection",
     "StudyConfig": "momos.studies",

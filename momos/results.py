@@ -106,7 +106,7 @@ def write_results(
     out: Path,
 ) -> dict[str, Path]:
     """Write tables, figures and the page; their paths by name."""
-    table.to_parquet(_place(out / "results.parquet"), index=False)
+    table.to_parquet(out / "results.parquet", index=False)
     table.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False)
     drawn = dict(_figures(table, summary))
@@ -116,11 +116,6 @@ def write_results(
     names = ["index.html", "results.parquet", "results.csv", "summary.csv"]
     names += [f"{name}.png" for name in drawn]
     return {name: out / name for name in names} | {"checkpoints": runs[0].checkpoint.parent}
-
-
-def _place(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _figures(table: pd.DataFrame, summary: pd.DataFrame) -> Iterator[tuple[str, Figure]]:

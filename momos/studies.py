@@ -15,6 +15,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +26,11 @@ from kolmo.checkpoints.base import sha256
 from kolmo.errors import InputError
 from kolmo.provenance import versions
 from momos.projection import ProjectionConfig
-from momos.tensors import write_whole
+from momos.tensors import make_folder, write_whole
 from momos.training import Progress, TrainConfig, TrainResult, save_mosaic, save_state, train
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMAT = 1
-"""Of the records of runs and measurements; another one makes them anew."""
 
 EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
 """What is measured besides kolmo's defaults."""
@@ -166,7 +165,7 @@ def study(
     """
     from momos.results import combine, summarize, write_results
 
-    config, out = config or StudyConfig(), Path(out)
+    config, out = config or StudyConfig(), make_folder(out)
     steps = _Steps(progress, 2 * len(config.seeds) * (len(config.arms()) + 1))
     runs = [run for seed in config.seeds for run in _train_seed(config, seed, out, steps)]
     table = combine([(run, _measure(run, config.draws, out, threads, steps)) for run in runs])
@@ -305,13 +304,22 @@ def _measurements(arm: str) -> dict[str, list[str]]:
 
 
 def _key(kind: str, settings: Any, run: Run | None = None) -> str:
-    """A hash of everything that a result depends on."""
+    """A hash of everything that a result depends on, the code that makes it included."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         settings = dataclasses.asdict(settings)
-    parts = {"format": FORMAT, "kind": kind, "settings": settings, "versions": versions()}
+    parts = {"kind": kind, "settings": settings, "versions": versions(), "code": _code("momos")}
     if run is not None:
+        parts["code"] = _code("kolmo")
         parts["checkpoint"] = sha256(str(run.checkpoint))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code(package: str) -> str:
+    """A hash of a package's source files."""
+    (folder,) = import_module(package).__path__
+    files = sorted(Path(folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _read_record(path: Path, key: str) -> dict[str, Any] | None:

@@ -90,6 +90,18 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     return metadata
 
 
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made if need be; InputError, before any work is done, if it cannot be used."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made a folder ({error.strerror})") from None
+    if not os.access(path, os.W_OK):
+        raise InputError(f"{path}: cannot be written to")
+    return path
+
+
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
     """Write a file by renaming a finished one, so that nobody ever sees half of it."""
     path = Path(path)

@@ -29,7 +29,7 @@ from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionConfig, ProjectionStats
 from momos.qat import check_bits, quantize_in_training, quantized_state_dict
-from momos.tensors import save_safetensors
+from momos.tensors import make_folder, save_safetensors
 
 Progress = Callable[[int, int, str], None]
 State = dict[str, torch.Tensor]
@@ -156,8 +156,9 @@ def train(
     (['init', 'best', 'last'], 4)
     """
     start = time.perf_counter()
+    dataset = load_dataset(config.data, config.folder)
+    folder = None if out is None else make_folder(out)
     with _deterministic():
-        dataset = load_dataset(config.data, config.folder)
         run = _Run(config, dataset)
         for epoch in range(1, config.epochs + 1):
             run.epoch(epoch)
@@ -167,7 +168,8 @@ def train(
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
     result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
-    return result if out is None else dataclasses.replace(result, checkpoints=_save(result, out))
+    files = {} if folder is None else _save(result, folder)
+    return dataclasses.replace(result, checkpoints=files)
 
 
 class _Run:
@@ -293,8 +295,7 @@ def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
     return {"projected": True} | {name: getattr(stats, name) for name in names}
 
 
-def _save(result: TrainResult, out: str | os.PathLike[str]) -> dict[str, Path]:
-    folder = Path(out)
+def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
     paths = {
         name: save_state(result, name, folder / f"{name}.safetensors") for name in result.states
     }

@@ -253,6 +253,10 @@ def test_nothing_can_be_written_where_a_file_is(run, tmp_path):
     code, _, err = run("project", source, "-o", blocker / "m.safetensors")
     assert code == 2
     assert "cannot be written" in err
+    for command in ("train", "study"):
+        code, _, err = run(command, "--out", blocker)
+        assert code == 2
+        assert "cannot be made a folder" in err
 
 
 def test_divergence_is_a_failure_of_exit_code_1(run, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -104,12 +103,9 @@ def figures(report: Report) -> list[tuple[str, Figure]]:
 
 def image(figure: Figure) -> str:
     """A figure as an embedded PNG."""
-    from kolmo.plots import style
+    from kolmo.plots import png_bytes
 
-    buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format="png")
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = base64.b64encode(png_bytes(figure)).decode()
     return f'<img alt="figure" src="data:image/png;base64,{data}">'
 
 

@@ -6,8 +6,10 @@ are bounds, hollow ones estimates; a grey bar is the range of a null model (mean
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -117,10 +119,28 @@ def _usable(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
 
 
 def _grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    figure = _shown_figure()(figsize=(width * columns + 1.4, height * rows), layout="constrained")
+    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+
+
+@cache
+def _shown_figure() -> type[Figure]:
+    """Figure, made to show itself in a notebook, where only pyplot's figures would."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * columns + 1.4, height * rows), layout="constrained")
-    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            return png_bytes(self)
+
+    return ShownFigure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as a PNG."""
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _draw_layers(axis: Axes, rows: pd.DataFrame, named: bool) -> None:
@@ -129,8 +149,9 @@ def _draw_layers(axis: Axes, rows: pd.DataFrame, named: bool) -> None:
     names = list(dict.fromkeys(rows["tensor"]))
     place = {name: number for number, name in enumerate(names)}
     for number, (label, group) in enumerate(_series(rows)):
-        _mark(axis, group["bits_per_weight"], group["tensor"].map(place), label, number, group)
-        _ranges(axis, group, group["tensor"].map(place).to_numpy(float), 0.3)
+        height = group["tensor"].map(place)
+        _mark(axis, group["bits_per_weight"], height, label, number, group, _edge(rows))
+        _ranges(axis, group, height.to_numpy(float), 0.3, _edge(rows))
     _raw(axis, rows)
     step = -(-len(names) // 60)
     labels = [_short(name) if named else "" for name in names[::step]]
@@ -146,8 +167,8 @@ def _draw_models(axis: Axes, rows: pd.DataFrame) -> None:
     for number, (label, group) in enumerate(series):
         offset = 0.6 * ((number + 0.5) / len(series) - 0.5)
         height = group["checkpoint"].map(place) + offset
-        _ranges(axis, group, height.to_numpy(float), 0.6 / len(series))
-        _mark(axis, group["bits_per_weight"], height, label, number, group)
+        _ranges(axis, group, height.to_numpy(float), 0.6 / len(series), np.inf)
+        _mark(axis, group["bits_per_weight"], height, label, number, group, edge=np.inf)
     _raw(axis, rows)
     axis.set_yticks(range(len(names)), [_short(name) for name in names])
     axis.set_ylim(len(names) - 0.5, -0.5)
@@ -160,11 +181,12 @@ def _series(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         yield str(label), group
 
 
-def _mark(axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFrame) -> None:
-    """Marks; those far beyond the raw width (containers of tiny tensors) sit at the edge."""
+def _mark(
+    axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFrame, edge: float
+) -> None:
+    """Marks; those beyond the edge sit on it as arrows."""
     colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
     kind = "bound" if (rows["kind"] == "bound").all() else "estimate"
-    edge = _edge(rows)
     beyond = x > edge
     axis.plot(
         np.full(int(beyond.sum()), edge), y[beyond], ">", color=colour, markersize=5, zorder=3
@@ -185,17 +207,18 @@ def _mark(axis: Axes, x: Any, y: Any, label: str, number: int, rows: pd.DataFram
 
 
 def _edge(rows: pd.DataFrame) -> float:
-    """Where the axis ends: a third beyond the widest raw width."""
+    """Where the axis ends: a third beyond the widest raw width. What a compressor's container
+    makes of a tiny tensor lies far beyond it and says nothing."""
     return 1.33 * float((rows["raw_bits"] / rows["numel"]).max())
 
 
-def _ranges(axis: Axes, rows: pd.DataFrame, y: Any, height: float) -> None:
+def _ranges(axis: Axes, rows: pd.DataFrame, y: Any, height: float, edge: float) -> None:
     """Where the null model lies: its mean ± 2 standard deviations."""
     for (_, row), where in zip(rows.iterrows(), y, strict=True):
         if pd.isna(row["null_bits"]):
             continue
         mean = row["null_bits"] / row["numel"]
-        if mean > _edge(rows):
+        if mean > edge:
             continue
         spread = 2 * row["null_sd"] / row["numel"] if pd.notna(row["null_sd"]) else 0.0
         axis.barh(where, 2 * spread, height, mean - spread, color="#bbbbbb", zorder=1)
@@ -220,12 +243,11 @@ def _raw(axis: Axes, rows: pd.DataFrame) -> None:
 
 
 def _finish(axis: Axes) -> None:
-    low, high = axis.get_xlim()
-    if low > 0 and low < 0.6 * high:
-        axis.set_xlim(left=0)
+    axis.set_xlim(left=0, right=1.02 * axis.get_xlim()[1])
     axis.grid(axis="y", visible=False)
-    figure = cast("Figure", axis.figure)
-    below = 0.55 / figure.get_figheight() + 0.05
+    figure, place = cast("Figure", axis.figure), axis.get_subplotspec()
+    rows = place.get_gridspec().nrows if place else 1
+    below = 0.6 * rows / figure.get_figheight() + 0.05
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -below), ncols=2, fontsize=8)
 
 

@@ -116,8 +116,11 @@ class Estimator(specs.Spec):
         """An accumulator for several tensors, fed one after the other (model scope)."""
         if alphabet < 1:
             raise InputError(f"{self}: an alphabet of {alphabet} symbols does not exist")
-        shapes = [tuple(int(side) for side in shape) for shape in shapes]
-        return Checked(self, self._start(shapes, alphabet), shapes, alphabet)
+        return Checked(self, self.start_inner(shapes, alphabet), shapes, alphabet)
+
+    def start_inner(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+        """The accumulator without its border, for callers whose symbols are sound."""
+        return self._start([tuple(int(side) for side in shape) for shape in shapes], alphabet)
 
     def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
         raise NotImplementedError
@@ -258,6 +261,7 @@ def _plugins() -> dict[str, Any]:
 
 declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
 declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
-declare("kolmo.estimators.mdl", "kt")
-declare("kolmo.estimators.entropy", "entropy")
+declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
+declare("kolmo.estimators.parametric", "gaussian", "laplace")
+declare("kolmo.estimators.entropy", "entropy", "lz76")
 declare("kolmo.estimators.mosaic", "mosaic")

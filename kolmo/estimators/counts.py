@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.estimators.base import Symbols, container
+
+Counts = NDArray[np.int64]
 
 ORDER_0_LIMIT = 1 << 16
 """Alphabets up to this size are counted symbol by symbol, larger ones byte-plane by byte-plane."""
@@ -28,13 +32,26 @@ class Histogram:
         self._dtype = container(alphabet)
         self.by_byte = alphabet > ORDER_0_LIMIT
         shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet)
-        self.counts: NDArray[np.int64] = np.zeros(shape, np.int64)
+        self.counts: Counts = np.zeros(shape, np.int64)
 
     def update(self, symbols: Symbols) -> None:
         from kolmo.estimators import kernels
 
         fitting = np.ascontiguousarray(symbols, dtype=self._dtype)
         if self.by_byte:
-            kernels.count_bytes(fitting.view(np.uint8), self.counts)
+            kernels.count_planes(fitting, self.counts)
         else:
             kernels.count_symbols(fitting, self.counts[0])
+
+
+def entropy_bits(counts: Counts) -> float:
+    """n × the plug-in entropy (Shannon 1948) of counts that add up to n, in bits.
+
+    >>> entropy_bits(np.array([2, 2, 4]))
+    12.0
+    """
+    present = counts[counts > 0].astype(np.float64)
+    if present.size == 0:
+        return 0.0
+    total = float(present.sum())
+    return max(0.0, total * math.log2(total) - math.fsum(present * np.log2(present)))

@@ -1,4 +1,4 @@
-"""Entropies: what a code cannot beat that knows the symbols' frequencies and nothing else."""
+"""Entropies: what the symbols' frequencies, or their repetitions, say about a code's length."""
 
 from __future__ import annotations
 
@@ -9,30 +9,21 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import (
     Accumulator,
     CodeLength,
     Estimator,
     Shape,
+    Symbols,
+    container,
     register,
     symbol_bits,
 )
-from kolmo.estimators.counts import Histogram
+from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram, entropy_bits
 
-
-def entropy_bits(counts: NDArray[np.int64]) -> float:
-    """n × the plug-in entropy (Shannon 1948) of counts that add up to n, in bits.
-
-    >>> entropy_bits(np.array([2, 2, 4]))
-    12.0
-    """
-    present = counts[counts > 0].astype(np.float64)
-    total = float(present.sum())
-    return (
-        max(0.0, total * math.log2(total) - float((present * np.log2(present)).sum()))
-        if total
-        else 0.0
-    )
+LZ_LIMIT = 1 << 26
+"""Symbols at most for ``lz76``: sorting their suffixes takes some 40 bytes each."""
 
 
 @register
@@ -69,3 +60,87 @@ class _EntropyAccumulator:
         return CodeLength(
             sum(planes), self._numel, self._numel * self._bits_each, "estimate", details
         )
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class LempelZiv(Estimator):
+    """c · log2 n, c the Lempel–Ziv complexity of the n symbols in a row; an estimate.
+
+    c is the number of phrases of the exhaustive history (Lempel & Ziv 1976, as counted by Kaspar &
+    Schuster 1987): each phrase is the shortest that has not occurred before, where an earlier
+    occurrence may overlap it. For sequences from an ergodic source, c · log2 n / n tends to the
+    entropy rate, slowly. At most 65,536 symbols in the alphabet. ``details``: the phrases.
+
+    >>> symbols = np.array([int(bit) for bit in "0001101001000101"], np.uint8)
+    >>> accumulator = LempelZiv().start(symbols.shape, 2)
+    >>> accumulator.update(symbols)
+    >>> accumulator.finish().details["phrases"]  # 0 001 10 100 1000 101
+    6
+    """
+
+    name = "lz76"
+    kind = "estimate"
+    summary = "Lempel–Ziv complexity of 1976, phrases × log2 n (quantized weights)"
+
+    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+        numel = sum(math.prod(shape) for shape in shapes)
+        if alphabet > ORDER_0_LIMIT:
+            raise NotApplicableError(
+                f"lz76: an alphabet of {alphabet:,} symbols is too large for repetitions to tell "
+                f"anything; quantize first, by sign or symmetric:4 say"
+            )
+        if numel > LZ_LIMIT:
+            raise NotApplicableError(
+                f"lz76: {numel:,} symbols are over its limit of {LZ_LIMIT:,}; use tensor scope"
+            )
+        return _LempelZivAccumulator(numel, alphabet)
+
+
+class _LempelZivAccumulator:
+    def __init__(self, numel: int, alphabet: int) -> None:
+        self._alphabet = alphabet
+        self._symbols = np.empty(numel, container(alphabet))
+        self._filled = 0
+
+    def update(self, symbols: Symbols) -> None:
+        self._symbols[self._filled : self._filled + symbols.size] = symbols
+        self._filled += symbols.size
+
+    def finish(self) -> CodeLength:
+        from kolmo.estimators import kernels_lz
+
+        numel = self._symbols.size
+        phrases = 0
+        if numel:
+            order = suffix_array(self._symbols, self._alphabet)
+            phrases = int(kernels_lz.count_phrases(self._symbols, order))
+        bits = phrases * math.log2(numel) if numel else 0.0
+        raw_bits = numel * symbol_bits(self._alphabet)
+        return CodeLength(bits, numel, raw_bits, "estimate", {"phrases": phrases})
+
+
+def suffix_array(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
+    """Where the suffixes begin, in lexicographic order; by prefix doubling (Manber & Myers 1993).
+
+    The first sort is by as many symbols as fit in 62 bits, so that few sorts are left.
+
+    >>> suffix_array(np.frombuffer(b"banana", np.uint8), 256).tolist()
+    [5, 3, 1, 0, 4, 2]
+    """
+    width = alphabet.bit_length()  # 0 stands for the end
+    known = 62 // width
+    key = np.zeros(symbols.size, np.int64)
+    for i in range(known):
+        key <<= width
+        key[: max(0, symbols.size - i)] += symbols[i:].astype(np.int64) + 1
+    while True:
+        order = np.argsort(key)
+        ordered = key[order]
+        ranks = np.empty_like(key)
+        ranks[order] = np.cumsum(np.concatenate([[1], ordered[1:] != ordered[:-1]]))
+        if ranks[order[-1]] == symbols.size:
+            return order
+        key = ranks * (symbols.size + 1)
+        key[: max(0, symbols.size - known)] += ranks[known:]
+        known *= 2

@@ -26,98 +26,30 @@ def count_symbols(symbols: Array, counts: Array) -> None:
 
 
 @njit(nogil=True, cache=True)
-def count_bytes(data: Array, counts: Array) -> None:
-    """Add bytes to the counts of their byte-plane; ``counts`` has shape (planes, 256)."""
-    planes = counts.shape[0]
-    for i in range(0, data.size, planes):
-        for p in range(planes):
-            counts[p, data[i + p]] += 1
-
-
-# --- distinct blocks ------------------------------------------------------------------------
-
-
-@njit(nogil=True, cache=True)
-def count_blocks(data: Array, spans: Array, width: int, table: Array, counts: Array) -> None:
-    """Count equal blocks of ``width`` bytes, exactly.
-
-    ``spans`` holds (first byte, number of blocks) of each tensor. ``table``, a power of two long
-    and longer than there are blocks, is all −1. ``counts[start // width]`` becomes the number of
-    blocks equal to the one at ``start`` if that is the first of them, and stays 0 otherwise.
-    """
-    mask = np.uint64(table.size - 1)
-    for t in range(spans.shape[0]):
-        for b in range(spans[t, 1]):
-            start = spans[t, 0] + b * width
-            key = np.uint64(0x9E3779B97F4A7C15)
-            for i in range(start, start + width):
-                key = (key ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
-            key = (key ^ (key >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
-            slot = (key ^ (key >> np.uint64(29))) & mask
-            while True:
-                first = table[slot]
-                if first < 0:
-                    table[slot] = start
-                    counts[start // width] = 1
-                    break
-                same = True
-                for i in range(width):
-                    if data[first + i] != data[start + i]:
-                        same = False
-                        break
-                if same:
-                    counts[first // width] += 1
-                    break
-                slot = (slot + np.uint64(1)) & mask
-
-
-@njit(nogil=True, cache=True)
-def gather_distinct(
-    data: Array, spans: Array, width: int, counts: Array, pool: Array
-) -> tuple[int, int, float]:
-    """Of the blocks that ``count_blocks`` counted: how many occur twice or more, how many once,
-    and the sum of ln Γ(count + 1/2) over the former. The bytes of every distinct block are added
-    to ``pool``, counts by byte-plane of shape (planes, 256)."""
-    planes = pool.shape[0]
-    repeated, single, log_gamma = 0, 0, 0.0
-    for t in range(spans.shape[0]):
-        for b in range(spans[t, 1]):
-            start = spans[t, 0] + b * width
-            count = counts[start // width]
-            if count == 0:
-                continue
-            if count == 1:
-                single += 1
-            else:
-                repeated += 1
-                log_gamma += math.lgamma(count + 0.5)
-            for i in range(0, width, planes):
-                for p in range(planes):
-                    pool[p, data[start + i + p]] += 1
-    return repeated, single, log_gamma
+def count_planes(symbols: Array, counts: Array) -> None:
+    """Add the bytes of symbols (unsigned), the lowest first, to the counts of their byte-plane;
+    ``counts`` has shape (planes, 256)."""
+    for i in range(symbols.size):
+        for p in range(counts.shape[0]):
+            counts[p, (np.uint64(symbols[i]) >> np.uint64(8 * p)) & np.uint64(255)] += 1
 
 
 # --- blocks of the block decomposition method -----------------------------------------------
 
 
 @njit(nogil=True, cache=True)
-def rename_codes(codes: Array, length: int, alphabet: int, renamed: Array) -> None:
-    """Rename the symbols of each block in order of first appearance."""
-    names = np.empty(alphabet, np.int64)
-    highest = 1
-    for _ in range(length - 1):
-        highest *= alphabet
+def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
+    """Rename the symbols of each block, of ``bits`` bits each, in order of first appearance."""
+    mask = (1 << bits) - 1
     for i in range(codes.size):
-        names[:] = -1
-        known, code, power, result = 0, codes[i], highest, 0
-        for _ in range(length):
-            symbol = code // power
-            code -= symbol * power
-            if names[symbol] < 0:
-                names[symbol] = known
+        names, seen, known, result = 0, 0, 0, 0
+        for place in range(length - 1, -1, -1):
+            symbol = (codes[i] >> (place * bits)) & mask
+            if not (seen >> symbol) & 1:
+                seen |= 1 << symbol
+                names |= known << (4 * symbol)
                 known += 1
-            result = result * alphabet + names[symbol]
-            power //= alphabet
+            result = (result << bits) | ((names >> (4 * symbol)) & 15)
         renamed[i] = result
 
 
@@ -147,13 +79,14 @@ def slide_strings(bits: Array, counts: Array) -> None:
 
 @njit(nogil=True, cache=True)
 def encode_strings(
-    symbols: Array, start: int, shift: int, length: int, base: int, codes: Array
+    symbols: Array, start: int, shift: int, length: int, bits: int, codes: Array
 ) -> None:
-    """Codes of the blocks at start, start + shift, ...: symbols as digits, first one highest."""
+    """Codes of the blocks at start, start + shift, ...: their symbols, the first the highest."""
     for b in range(codes.size):
-        codes[b] = 0
+        code = np.int64(0)
         for i in range(length):
-            codes[b] = codes[b] * base + symbols[start + b * shift + i]
+            code = (code << bits) | np.int64(symbols[start + b * shift + i])
+        codes[b] = code
 
 
 @njit(nogil=True, cache=True)

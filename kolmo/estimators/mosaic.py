@@ -1,17 +1,19 @@
 """The mosaic code: a dictionary of repeated blocks, the motifs, and which block is which.
 
 Each tensor is flattened in row-major order and cut into blocks of s symbols; blocks never cross a
-tensor's border, and what is left at its end is coded as it is. A block that occurs twice or more
-is a motif. The code is two-part:
+tensor's border, and what is left at its end is written out. A block that occurs twice or more is a
+motif. The code has parts:
 
-1. the block size, the number of motifs and of the blocks that are none (Elias delta);
-2. the symbols of every distinct block and of the tensors' ends, once each: as they are, or by a KT
-   code for each byte-plane;
-3. for each block which motif it is, or that it is none: at fixed width, or by a KT code.
+1. which block size, of 1, 2, 4, 8, 16, 32, or that the symbols are written plainly (3 bits);
+2. the number of motifs, and of the blocks that are none (Elias delta);
+3. the symbols of every distinct block, in order of first appearance, and of the tensors' ends:
+   plainly, or each byte-plane by a KT code;
+4. for each block which motif it is, or that it is none: at fixed width, or by a KT code. Motifs are
+   numbered as they appear, so that the KT code is spared log2 motifs! bits.
 
-The shorter of the two forms is taken each time, at one bit; so are the best of the block sizes
-1, 2, 4, 8, 16, 32 and of writing the symbols plainly, at log2 7 bits. The code sees a network of k
-motifs, m blocks (arXiv 2602.14896) at about k·s·q + m·H(motif) bits, without being told s or k.
+One bit each says which of the two forms is taken, the shorter. The code so sees a network of k
+motifs and m blocks (Mosaic-of-Motifs, arXiv 2602.14896) at some k·s·q + m·H(motif) bits without
+being told s or k, other symbols at their order-0 code, and none at more than raw bits + 3.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 
-LIMIT = 1 << 30
-"""Bytes of symbols at most: exact comparison needs them all in memory."""
+LIMIT = 1 << 29
+"""Bytes of symbols at most: they are kept, and the keys of the blocks take eight bytes each."""
 
 
 @register
@@ -74,7 +76,7 @@ class Mosaic(Estimator):
         width = container(alphabet).itemsize
         if sum(sizes) * width > LIMIT:
             raise NotApplicableError(
-                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 1 GiB; "
+                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 512 MiB; "
                 f"use tensor scope or a coarser quantizer"
             )
         return _MosaicAccumulator(sizes, alphabet, self.block)
@@ -92,63 +94,41 @@ class _MosaicAccumulator:
         self._filled += symbols.size
 
     def finish(self) -> CodeLength:
+        from kolmo.estimators import kernels
+
         numel, bits_each = self._symbols.size, symbol_bits(self._alphabet)
         raw_bits = numel * bits_each
         if numel == 0:
             return CodeLength(0, 0, 0, "bound")
         plain = _Code(raw_bits, {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"})
-        codes = [self._code(size) for size in self._candidates if size <= max(self._sizes)]
+        planes = np.zeros((self._symbols.dtype.itemsize, 256), np.int64)
+        kernels.count_planes(self._symbols, planes)
+        sizes = [size for size in self._candidates if size <= max(self._sizes)]
+        codes = [self._code(size, planes.copy()) for size in sizes]
         best = min([plain, *codes], key=lambda code: code.bits)
         choice = math.ceil(math.log2(len(self._candidates) + 1))
         return CodeLength(best.bits + choice, numel, raw_bits, "bound", best.details)
 
-    def _code(self, size: int) -> _Code:
-        from kolmo.estimators import kernels
-
-        width = size * self._symbols.dtype.itemsize
-        data = self._symbols.view(np.uint8)
-        spans = self._spans(size)
+    def _code(self, size: int, planes: NDArray[np.int64]) -> _Code:
+        numels = np.array(self._sizes, np.int64)
+        spans = np.stack([np.cumsum(numels) - numels, numels // size], axis=1)
         blocks = int(spans[:, 1].sum())
-        table = np.full(1 << max(4, (3 * blocks // 2).bit_length()), -1, np.int32)
-        counts = np.zeros(data.size // width + 1, np.int32)
-        kernels.count_blocks(data, spans, width, table, counts)
-        del table
-        pool = np.zeros((self._symbols.dtype.itemsize, 256), np.int64)
-        motifs, others, log_gamma = kernels.gather_distinct(data, spans, width, counts, pool)
-        self._add_ends(data, spans, width, pool)
-        indices, how = _index_bits(blocks, motifs, others, log_gamma)
-        header = integer_bits(motifs) + integer_bits(others)
+        repeated, others = _equal_blocks(self._symbols, spans, size, planes)
+        indices, how = _index_bits(repeated, others)
+        header = integer_bits(repeated.size) + integer_bits(others)
         details = {
             "block": size,
-            "motifs": motifs,
+            "motifs": repeated.size,
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        return _Code(header + self._pool_bits(pool) + indices, details)
+        return _Code(header + self._written_bits(planes) + indices, details)
 
-    def _spans(self, size: int) -> NDArray[np.int64]:
-        """First byte and number of whole blocks of each tensor."""
-        numels = np.array(self._sizes, np.int64)
-        starts = np.concatenate([[0], np.cumsum(numels)[:-1]])
-        return np.stack([starts * self._symbols.dtype.itemsize, numels // size], axis=1)
-
-    def _add_ends(
-        self, data: NDArray[np.uint8], spans: NDArray[np.int64], width: int, pool: NDArray[np.int64]
-    ) -> None:
-        """Add the symbols after each tensor's last whole block to the pool."""
-        from kolmo.estimators import kernels
-
-        itemsize = self._symbols.dtype.itemsize
-        for (start, blocks), numel in zip(spans.tolist(), self._sizes, strict=True):
-            end = data[start + blocks * width : start + numel * itemsize]
-            if end.size:
-                kernels.count_bytes(end, pool)
-
-    def _pool_bits(self, pool: NDArray[np.int64]) -> int:
+    def _written_bits(self, counts: NDArray[np.int64]) -> int:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
-        plain = int(pool[0].sum()) * symbol_bits(self._alphabet)
+        plain = int(counts[0].sum()) * symbol_bits(self._alphabet)
         used = min(256, self._alphabet)
-        adaptive = word_bits(sum(kt_log2(plane[:used]) for plane in pool))
+        adaptive = word_bits(sum(kt_log2(plane[:used]) for plane in counts))
         return 1 + min(plain, adaptive)
 
 
@@ -158,13 +138,38 @@ class _Code:
     details: dict[str, Any]
 
 
-def _index_bits(blocks: int, motifs: int, others: int, log_gamma: float) -> tuple[int, str]:
-    """Bits that say which block is which: the motifs, and one index more for all the others."""
-    kinds = motifs + (others > 0)
-    fixed = blocks * (kinds - 1).bit_length() if kinds else 0
-    if kinds < 2:
-        return 1, "fixed"
-    log_gamma += math.lgamma(others + 0.5) if others else 0.0
-    norm = math.lgamma(kinds / 2) - math.lgamma(blocks + kinds / 2) - kinds * math.lgamma(0.5)
-    adaptive = word_bits((norm + log_gamma) / math.log(2))
+def _equal_blocks(
+    symbols: Symbols, spans: NDArray[np.int64], size: int, planes: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int]:
+    """How often each block that repeats occurs, and how many blocks do not repeat.
+
+    Repeats are taken off ``planes``, the byte-plane counts of all symbols, which then are those of
+    the distinct blocks and of the tensors' ends.
+    """
+    from kolmo.estimators import kernels_mosaic as kernels
+
+    blocks = int(spans[:, 1].sum())
+    depth = min(12, max(1, blocks.bit_length() - 14))  # some 2¹⁴ keys a bucket
+    shift = 64 - depth
+    counts = np.zeros(1 << depth, np.int64)
+    kernels.count_keys(symbols, spans, size, shift, counts)
+    heads = np.cumsum(counts) - counts
+    keys = np.empty(blocks, np.uint64)
+    kernels.spread_keys(symbols, spans, size, shift, heads, keys)
+    room = 1 << (2 * int(counts.max())).bit_length()
+    slots, again = np.zeros(room, np.uint64), np.zeros(room, np.uint32)
+    distinct, repeated = kernels.count_equal(symbols, size, keys, heads, slots, again, planes)
+    return keys[:repeated].astype(np.int64), distinct - repeated
+
+
+def _index_bits(repeated: NDArray[np.int64], others: int) -> tuple[int, str]:
+    """Bits that say which block is which: the motifs, and one index more for all the others.
+
+    All numberings of the motifs give the KT code the same probability, and mean the same blocks.
+    The one of first appearance is sent for all of them, so that their probabilities add up.
+    """
+    counts = np.append(repeated, others) if others else repeated
+    fixed = int(counts.sum()) * max(0, counts.size - 1).bit_length()
+    numberings = math.lgamma(repeated.size + 1) / math.log(2)
+    adaptive = word_bits(kt_log2(counts) + numberings) if counts.size else 0
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

@@ -1,0 +1,144 @@
+"""The compiled loops of the mosaic code: which blocks are equal, exactly.
+
+A block's key is 32 bits of its hash above the place of its first symbol. Keys are spread over
+buckets by their highest bits, so that each bucket's hash table stays within a processor's cache.
+``spans`` holds (first symbol, number of blocks) of each tensor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+Array = Any
+
+
+@njit(nogil=True, cache=True)
+def count_keys(symbols: Array, spans: Array, size: int, shift: int, counts: Array) -> None:
+    """Count the keys of each bucket, ``key >> shift``."""
+    for t in range(spans.shape[0]):
+        first, blocks = spans[t]
+        for start in range(first, first + blocks * size, size):
+            counts[_block_key(symbols, start, size) >> np.uint64(shift)] += 1
+
+
+@njit(nogil=True, cache=True)
+def spread_keys(
+    symbols: Array, spans: Array, size: int, shift: int, heads: Array, keys: Array
+) -> None:
+    """Write the keys, bucket by bucket; ``heads``, where each bucket begins, become its ends."""
+    for t in range(spans.shape[0]):
+        first, blocks = spans[t]
+        for start in range(first, first + blocks * size, size):
+            key = _block_key(symbols, start, size)
+            bucket = key >> np.uint64(shift)
+            keys[heads[bucket]] = key
+            heads[bucket] += 1
+
+
+@njit(nogil=True, cache=True)
+def count_equal(
+    symbols: Array, size: int, keys: Array, ends: Array, slots: Array, again: Array, written: Array
+) -> tuple[int, int]:
+    """How many blocks are distinct, and how many of those occur twice or more; how often, is left
+    in the first places of ``keys``. Every block but the first of its kind is taken off
+    ``written``, counts by byte-plane of shape (planes, 256).
+
+    ``slots``, all 0, is an open-addressed table of keys, plus one; ``again``, all 0, counts what
+    equals them. Their length is a power of two, more than twice the keys of the fullest bucket.
+    """
+    used = np.empty(0, np.int64)
+    distinct, repeated, begin = 0, 0, 0
+    for end in ends:
+        mask = 1
+        while mask < 2 * (end - begin):
+            mask = 2 * mask + 1
+        if used.size < end - begin:
+            used = np.empty(end - begin, np.int64)
+        found = 0
+        for i in range(begin, end):
+            slot = _find_block(symbols, size, keys[i], slots, np.uint64(mask))
+            if slots[slot] == 0:
+                slots[slot] = keys[i] + np.uint64(1)
+                used[found] = slot
+                found += 1
+            else:
+                again[slot] += 1
+        for slot in used[:found]:
+            if again[slot] > 0:
+                start = _place(slots[slot] - np.uint64(1))
+                _take_off(symbols[start : start + size], again[slot], written)
+                keys[repeated] = again[slot] + 1
+                repeated += 1
+            slots[slot], again[slot] = 0, 0
+        distinct += found
+        begin = end
+    return distinct, repeated
+
+
+@njit(nogil=True, cache=True)
+def _block_key(symbols: Array, start: int, size: int) -> Any:
+    key = np.uint64(0)
+    if _fits(symbols, size):
+        for i in range(start, start + size):
+            key = (key << np.uint64(8 * symbols.itemsize)) | np.uint64(symbols[i])
+        key = _mix(key)
+    else:
+        for i in range(start, start + size):
+            key = (key ^ np.uint64(symbols[i])) * np.uint64(0x9E3779B97F4A7C15)
+            key ^= key >> np.uint64(32)
+        key = (key * np.uint64(0xFF51AFD7ED558CCD)) >> np.uint64(32)
+    return (key << np.uint64(32)) | np.uint64(start)
+
+
+@njit(nogil=True, cache=True)
+def _fits(symbols: Array, size: int) -> bool:
+    """Whether a block has 32 bits at most: its hash then is a permutation, and tells all."""
+    return bool(size * symbols.itemsize <= 4)
+
+
+@njit(nogil=True, cache=True)
+def _mix(x: Any) -> Any:
+    """A permutation of the numbers of 32 bits (the finish of MurmurHash3)."""
+    low = np.uint64(0xFFFFFFFF)
+    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & low
+    x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & low
+    return x ^ (x >> np.uint64(16))
+
+
+@njit(nogil=True, cache=True)
+def _place(key: Any) -> Any:
+    return np.int64(key & np.uint64(0xFFFFFFFF))
+
+
+@njit(nogil=True, cache=True)
+def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) -> Any:
+    """The slot of the block with this key, or the empty one where it belongs."""
+    high = key >> np.uint64(32)
+    slot = high & mask
+    while slots[slot] != 0:
+        known = slots[slot] - np.uint64(1)
+        if known >> np.uint64(32) == high and (
+            _fits(symbols, size) or _same_block(symbols, _place(known), _place(key), size)
+        ):
+            break
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(nogil=True, cache=True)
+def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
+    i = 0
+    while i < size and symbols[a + i] == symbols[b + i]:
+        i += 1
+    return i == size
+
+
+@njit(nogil=True, cache=True)
+def _take_off(symbols: Array, times: int, counts: Array) -> None:
+    for i in range(symbols.size):
+        for p in range(counts.shape[0]):
+            byte = (np.uint64(symbols[i]) >> np.uint64(8 * p)) & np.uint64(255)
+            counts[p, byte] -= np.int64(times)

@@ -288,7 +288,7 @@ def test_a_mosaic_costs_no_more_than_its_description_length(k, size, seed):
 
 
 def test_equal_hashes_do_not_make_equal_blocks():
-    """Some twenty pairs of 400,000 blocks have the same hash of 32 bits."""
+    """Some pairs of 400,000 blocks have the same hash of 32 bits."""
     blocks = np.random.default_rng(0).integers(0, 2**32, (400_000, 2), dtype=np.uint64)
     symbols = np.concatenate([blocks, blocks]).astype(np.uint32).reshape(-1)
     code = measure(symbols, [symbols.shape], 2**32, spec="mosaic,block=2")

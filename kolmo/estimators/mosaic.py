@@ -50,8 +50,9 @@ LIMIT = 1 << 29
 class Mosaic(Estimator):
     """The two-part block-dictionary code; a bound.
 
-    ``block=N`` fixes the block size; else the best of 1, 2, 4, 8, 16, 32 is found. Model scope has
-    one dictionary for all tensors. ``details``: the block size (0 where the symbols are written
+    ``block=N`` fixes the block size, or none, at one bit; else the best of 1, 2, 4, 8, 16, 32 is
+    found. Model scope has one dictionary for all tensors. Equal blocks are found exactly, which
+    takes all symbols in memory: at most 512 MiB of them. ``details``: the block size (0 where the symbols are written
     plainly), the motifs, the share of blocks that are motifs, and how the indices are coded.
 
     >>> from kolmo import estimate

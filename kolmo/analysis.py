@@ -69,11 +69,22 @@ def estimate(
     """
     tensor = open_checkpoint({"array": np.asarray(array)})["array"]
     quantize, measure = get_quantizer(quantizer), get_estimator(estimator)
+    fast = _fused(array, quantize, measure)
+    if fast is not None:
+        return fast
     coder = quantize.fit(tensor)
     accumulator = measure.start(tensor.shape, coder.alphabet)
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
     return accumulator.finish()
+
+
+def _fused(array: NDArray[Any], quantizer: Quantizer, estimator: Estimator) -> CodeLength | None:
+    if estimator.name not in ("bdm", "ctm", "block-entropy", "qubd"):
+        return None
+    from kolmo.estimators.fused import fused_estimate
+
+    return fused_estimate(np.asarray(array), quantizer, estimator)
 
 
 def analyze(

@@ -54,7 +54,7 @@ class _BlockEstimator(Estimator):
     def _counter(self, plan: _Plan, alphabet: int) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
-            return StringCounter(alphabet, boundary)
+            return StringCounter(alphabet, boundary, plan.numel)
         return SquareCounter(plan.matrices, boundary)
 
     def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
@@ -316,6 +316,10 @@ class BlockAccumulator:
     def update(self, symbols: Symbols) -> None:
         self._counter.update(self._taken.select(symbols))
 
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """Add blocks that were counted elsewhere, by code."""
+        self._counter.add_counts(counts)
+
     def finish(self) -> CodeLength:
         tables = load_table(self._estimator.ndim, self._alphabet)
         score = self._estimator.score(self._counter.finish(), tables, self._plan)
@@ -342,6 +346,10 @@ class PlaneAccumulator:
             return
         for rows, _, _ in self._bands.update(symbols):
             self._count(rows)
+
+    def add_counts(self, counts: NDArray[np.int64]) -> None:
+        """Add 4 × 4 blocks that were counted elsewhere, by plane (8 of them) and code."""
+        self._squares[:8] += counts
 
     def finish(self) -> CodeLength:
         table = load_table(self._ndim, 2)[(BLOCK[self._ndim],) * self._ndim]
@@ -426,7 +434,7 @@ def normalized_bdm(bits: float, blocks: Blocks, tables: dict[Shape, ShapeTable])
         number = int(counts.sum())
         if number == 0:
             continue
-        values, times = _by_complexity(tables[shape])
+        values, times = tables[shape].by_complexity
         least += float(values[-1]) + math.log2(number)
         per_block, rest = divmod(number, int(times.sum()))
         ahead = np.concatenate([[0], np.cumsum(times)[:-1]])
@@ -446,26 +454,9 @@ def normalized_entropy(each: float, blocks: Blocks, tables: dict[Shape, ShapeTab
     numbers = {shape: int(counts.sum()) for shape, (_, counts) in blocks.items() if counts.size}
     total = sum(numbers.values())
     least = -sum(n / total * math.log2(n / total) for n in numbers.values())
-    kinds = [min(n, int(_by_complexity(tables[s])[1].sum())) for s, n in numbers.items()]
+    kinds = [min(n, int(tables[s].by_complexity[1].sum())) for s, n in numbers.items()]
     greatest = math.log2(sum(kinds)) if kinds else 0.0
     return (each - least) / (greatest - least) if greatest != least else math.nan
-
-
-def _by_complexity(table: ShapeTable) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """CTM values from the greatest, and how many blocks each renamed one stands for."""
-    order = np.argsort(-table.values, kind="stable")
-    length = math.prod(table.shape)
-    digits = table.keys[order]
-    kinds = np.zeros(digits.size, np.int64)
-    for _ in range(length):  # renamed blocks use symbols 0, 1, ...: their number is the largest + 1
-        kinds = np.maximum(kinds, digits % table.alphabet + 1)
-        digits = digits // table.alphabet
-    factorial = math.factorial
-    falls = [
-        factorial(table.alphabet) // factorial(table.alphabet - k)
-        for k in range(table.alphabet + 1)
-    ]
-    return table.values[order], np.array(falls, np.int64)[kinds]
 
 
 def _seen(blocks: Blocks, tables: dict[Shape, ShapeTable]) -> dict[str, Any]:

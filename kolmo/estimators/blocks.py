@@ -1,7 +1,7 @@
 """Cutting objects into blocks, and counting them, for the block decomposition method.
 
-A counter takes flat symbols in any chunks and counts blocks by code (the block's symbols as
-digits, row-major, the first the highest). What happens at the border:
+A counter takes flat symbols in any chunks and counts blocks by code (the block's symbols,
+row-major, ``symbol_bits`` bits each, the first the highest). What happens at the border:
 
 ``ignore``      incomplete blocks are dropped
 ``recursive``   they are cut into smaller squares or strings, down to ``min_length``
@@ -13,19 +13,22 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
-from kolmo.estimators.base import Shape, Symbols
-from kolmo.estimators.ctm import BLOCK
+from kolmo.estimators.base import Shape, Symbols, symbol_bits
+from kolmo.estimators.ctm import BLOCK, in_parts
 
 Codes = NDArray[np.int64]
 Blocks = dict[Shape, tuple[Codes, Codes]]
 """Of each block shape: the codes that occur, increasing, and how often."""
 
-_DENSE = 1 << 16  # alphabets of blocks up to this are counted in an array
+_FEW = 1 << 16  # as many kinds of blocks are counted in an array,
+_WIDE = 1 << 24  # and as many where there are
+_MANY = 1 << 22  # so many blocks that the array's size does not matter
 _COMPACT = 1 << 22  # codes that wait, at most, before they are counted
 
 
@@ -47,68 +50,130 @@ class Boundary:
 
 
 class Tally:
-    """Counts of block codes of one shape."""
+    """Counts of block codes of one shape.
 
-    def __init__(self, possible: int) -> None:
-        self.dense: Codes | None = np.zeros(possible, np.int64) if possible <= _DENSE else None
+    Attributes
+    ----------
+    dense : integer array or None
+        Counts by code, where there are few kinds of blocks, or many blocks.
+    """
+
+    def __init__(self, possible: int, expected: int = 0) -> None:
+        self.dense: NDArray[Any] | None = None
+        if possible <= _FEW:
+            self.dense = np.zeros(possible, np.int64)
+        elif possible <= _WIDE and _MANY <= expected < 2**32:
+            self.dense = np.zeros(possible, np.uint32)
         self._codes: Codes = np.empty(0, np.int64)
         self._counts: Codes = np.empty(0, np.int64)
-        self._waiting: list[Codes] = []
+        self._waiting: list[NDArray[Any]] = []
 
-    def add(self, codes: Codes) -> None:
+    def add(self, codes: NDArray[Any]) -> None:
         """Count codes, each once."""
-        if self.dense is not None:
-            self.dense += np.bincount(codes, minlength=self.dense.size)
-            return
         self._waiting.append(codes)
-        if sum(w.size for w in self._waiting) > max(_COMPACT, self._codes.size):
+        if self.dense is not None or sum(w.size for w in self._waiting) > max(
+            _COMPACT, self._codes.size
+        ):
             self._compact()
+
+    def add_counts(self, counts: Codes) -> None:
+        """Add the counts of all codes."""
+        codes = np.flatnonzero(counts)
+        self._insert(codes, counts[codes])
 
     def merge(self, other: Tally) -> None:
         """Add another's counts."""
-        if self.dense is not None and other.dense is not None:
-            self.dense += other.dense
-            return
-        codes, counts = other.finish()
         self._compact()
-        self._insert(codes, counts)
+        self._insert(*other.finish())
 
     def finish(self) -> tuple[Codes, Codes]:
         """The codes that occur, increasing, and their counts."""
         if self.dense is not None:
-            codes = np.flatnonzero(self.dense)
-            return codes, self.dense[codes]
+            return _present(self.dense)
         self._compact()
         return self._codes, self._counts
 
     def _compact(self) -> None:
         if self._waiting:
-            self._insert(*np.unique(np.concatenate(self._waiting), return_counts=True))
+            self._insert(*_count_codes(np.concatenate(self._waiting)))
             self._waiting = []
 
     def _insert(self, codes: Codes, counts: Codes) -> None:
-        both = np.concatenate([self._codes, codes])
-        self._codes, places = np.unique(both, return_inverse=True)
-        weights = np.concatenate([self._counts, counts])
-        self._counts = np.zeros(self._codes.size, np.int64)
-        np.add.at(self._counts, places, weights)
+        if self.dense is not None:
+            self.dense[codes] += counts.astype(self.dense.dtype)
+        elif not self._codes.size:
+            self._codes, self._counts = codes, counts
+        else:
+            both = np.concatenate([self._codes, codes])
+            weights = np.concatenate([self._counts, counts])
+            self._codes, places = np.unique(both, return_inverse=True)
+            self._counts = np.zeros(self._codes.size, np.int64)
+            np.add.at(self._counts, places, weights)
+
+
+def _present(counts: NDArray[Any]) -> tuple[Codes, Codes]:
+    """The codes whose count is not 0, increasing, and the counts."""
+    from kolmo.estimators import kernels
+
+    def gather(part: slice) -> tuple[Codes, Codes]:
+        codes, found = (np.empty(part.stop - part.start, np.int64) for _ in range(2))
+        n = kernels.nonzero_counts(counts[part], part.start, codes, found)
+        return codes[:n], found[:n]
+
+    pieces = in_parts(gather, counts.size)
+    return np.concatenate([c for c, _ in pieces]), np.concatenate([n for _, n in pieces])
+
+
+def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
+    """The distinct codes, increasing, and how often each occurs."""
+    from kolmo.estimators import kernels
+
+    if codes.dtype == np.uint32:  # as blocks of 24 bits are encoded
+        kernels.radix_sort(codes, np.empty_like(codes))
+    else:
+        codes = np.sort(codes)
+    distinct, counts = np.empty(codes.size, np.int64), np.empty(codes.size, np.int64)
+    n = kernels.run_lengths(codes, distinct, counts)
+    return distinct[:n].copy(), counts[:n].copy()
 
 
 class StringCounter:
     """Counts the blocks of a sequence; chunks, and tensors, follow one another without a gap."""
 
-    def __init__(self, alphabet: int, boundary: Boundary) -> None:
-        self._alphabet, self._boundary = alphabet, boundary
-        self._tally = Tally(alphabet ** BLOCK[1])
+    def __init__(self, alphabet: int, boundary: Boundary, numel: int = 0) -> None:
+        self._bits, self._boundary = symbol_bits(alphabet), boundary
         self._step = boundary.shift if boundary.name == "correlated" else BLOCK[1]
-        self._left: Symbols = np.empty(0, np.uint8)
+        self._tally = Tally(1 << (self._bits * BLOCK[1]), numel // self._step)
+        self._left: Symbols = np.empty(0, np.uint8)  # begins where the next block begins
         self._skip = 0  # symbols before the next block, where a shift is longer than a block
 
     def update(self, symbols: Symbols) -> None:
-        symbols = np.concatenate([self._left, symbols.astype(np.uint8, copy=False)])
-        start = self._count(symbols, min(self._skip, symbols.size))
-        self._skip = max(0, max(start, self._skip) - symbols.size)
-        self._left = symbols[min(start, symbols.size) :].copy()
+        symbols = np.ascontiguousarray(symbols, np.uint8)
+        start = self._bridge(symbols) if self._left.size else self._skip
+        if self._left.size:
+            return
+        start = self._count(symbols, start)
+        self._skip = max(0, start - symbols.size)
+        self._left = symbols[start:].copy()
+
+    def _bridge(self, symbols: Symbols) -> int:
+        """Count the blocks that begin in what was left; returns where the next one begins.
+
+        Something is left again only where the symbols are too few for the first of them.
+        """
+        left = self._left
+        bridge = np.concatenate([left, symbols[: BLOCK[1] - 1]])
+        inside = bridge[: (left.size - 1) // self._step * self._step + BLOCK[1]]
+        start = self._count(inside, 0)
+        if start < left.size:
+            self._left = bridge[start:]
+            return symbols.size
+        self._left = left[:0]
+        return start - left.size
+
+    def add_counts(self, counts: Codes) -> None:
+        """Add whole blocks that were counted elsewhere, by code."""
+        self._tally.add_counts(counts)
 
     def finish(self) -> Blocks:
         blocks: Blocks = {(BLOCK[1],): self._tally.finish()}
@@ -134,24 +199,30 @@ class StringCounter:
         """Count the blocks from start; returns where the next one would begin."""
         from kolmo.estimators import kernels
 
-        blocks = max(0, (symbols.size - start - BLOCK[1]) // self._step + 1)
         if symbols.size - start < BLOCK[1]:
             return start
-        if self._alphabet == 2 and self._tally.dense is not None:
+        if self._tally.dense is not None:
+            if self._bits == 2:
+                return int(kernels.count_quaternary(symbols, start, self._step, self._tally.dense))
             if self._step == 1:
                 kernels.slide_strings(symbols[start:], self._tally.dense)
                 return symbols.size - BLOCK[1] + 1
             return int(kernels.count_strings(symbols, start, self._step, self._tally.dense))
+        blocks = (symbols.size - start - BLOCK[1]) // self._step + 1
         for first in range(0, blocks, _COMPACT):
             some = min(_COMPACT, blocks - first)
             self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], some))
         return start + blocks * self._step
 
-    def _encode(self, symbols: Symbols, start: int, length: int, blocks: int) -> Codes:
+    def _encode(self, symbols: Symbols, start: int, length: int, blocks: int) -> NDArray[Any]:
         from kolmo.estimators import kernels
 
+        if self._bits == 2 and length == BLOCK[1]:
+            packed = np.empty(blocks, np.uint32)
+            kernels.encode_quaternary(symbols, start, self._step, packed)
+            return packed
         codes = np.empty(blocks, np.int64)
-        kernels.encode_strings(symbols, start, self._step, length, self._alphabet, codes)
+        kernels.encode_strings(symbols, start, self._step, length, self._bits, codes)
         return codes
 
 
@@ -169,6 +240,10 @@ class SquareCounter:
                 self._slide(rows, first)
             else:
                 self._tile(rows, last)
+
+    def add_counts(self, counts: Codes) -> None:
+        """Add 4 × 4 blocks that were counted elsewhere, by code."""
+        self._tallies[BLOCK[2]].add_counts(counts)
 
     def finish(self) -> Blocks:
         return {(side, side): tally.finish() for side, tally in sorted(self._tallies.items())}

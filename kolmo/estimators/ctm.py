@@ -11,16 +11,21 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import importlib.util
+import itertools
 import math
+import os
 import pickle
-from functools import cache
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import KolmoError, NotApplicableError
+from kolmo.estimators.base import symbol_bits
 
 Shape = tuple[int, ...]
 
@@ -33,6 +38,10 @@ _FILES = {
     (1, 9): "ctm-b9-d12.pkl.gz",
 }
 
+_DENSE_BITS = 22
+_LARGE = 1 << 17
+_T = TypeVar("_T")
+
 BLOCK = {1: 12, 2: 4}
 """Side of the largest block that a table holds, by number of dimensions."""
 
@@ -44,15 +53,19 @@ class ShapeTable:
     Attributes
     ----------
     keys : int64 array, sorted
-        Codes of the renamed blocks: their symbols as digits, row-major, the first the highest.
+        Codes of the renamed blocks: their symbols, row-major, at ``symbol_bits(alphabet)`` bits
+        each, the first the highest.
     values : float64 array
         Their CTM, in bits.
+    dense : float64 array or None
+        The values by renamed code, NaN where there is none; None where it would be too large.
     """
 
     shape: Shape
     alphabet: int
     keys: NDArray[np.int64]
     values: NDArray[np.float64]
+    dense: NDArray[np.float64] | None
 
     @property
     def imputed(self) -> float:
@@ -61,15 +74,54 @@ class ShapeTable:
 
     def lookup(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], int]:
         """CTM of blocks by code (before renaming), and how many of them are imputed."""
-        renamed = rename(codes, math.prod(self.shape), self.alphabet)
+        from kolmo.estimators import kernels
+
+        values = np.empty(codes.size)
+
+        def look_up(part: slice) -> int:
+            places, table = rename(codes[part], math.prod(self.shape), self.alphabet), self.dense
+            if table is None:
+                places, table = self._places(places), np.append(self.values, np.nan)
+            return int(kernels.gather_values(places, table, self.imputed, values[part]))
+
+        return values, sum(in_parts(look_up, codes.size))
+
+    def _places(self, renamed: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where the keys are, one past the last for those that are absent."""
         places = np.minimum(np.searchsorted(self.keys, renamed), self.keys.size - 1)
-        found = self.keys[places] == renamed
-        return np.where(found, self.values[places], self.imputed), int((~found).sum())
+        return np.where(self.keys[places] == renamed, places, self.keys.size)
+
+    @cached_property
+    def by_complexity(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """CTM values from the greatest, and how many blocks each renamed one stands for."""
+        order = np.argsort(-self.values, kind="stable")
+        bits, codes = symbol_bits(self.alphabet), self.keys[order]
+        kinds = np.zeros(codes.size, np.int64)
+        for _ in range(math.prod(self.shape)):  # renamed symbols are 0, 1, ...: the largest + 1
+            kinds = np.maximum(kinds, (codes & ((1 << bits) - 1)) + 1)
+            codes = codes >> bits
+        falling = [math.perm(self.alphabet, k) for k in range(self.alphabet + 1)]
+        return self.values[order], np.array(falling, np.int64)[kinds]
 
     @property
     def possible(self) -> int:
         """How many blocks of this shape there are."""
         return int(self.alphabet ** math.prod(self.shape))
+
+
+def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
+    """Results of work on parts of a range, on as many threads as cores where it is large.
+
+    All parts but the last are a multiple of ``unit`` long. How many there are depends on the
+    machine: only results that add up exactly may be joined.
+    """
+    cores = (os.cpu_count() or 1) if size >= _LARGE else 1
+    width = max(unit, -(-size // cores // unit) * unit)
+    parts = [slice(start, start + width) for start in range(0, size, width)] or [slice(0, 0)]
+    if len(parts) == 1:
+        return [work(parts[0])]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, parts))
 
 
 def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.int64]:
@@ -81,8 +133,33 @@ def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.i
     from kolmo.estimators import kernels
 
     renamed = np.empty(codes.size, np.int64)
-    kernels.rename_codes(np.ascontiguousarray(codes, np.int64), length, alphabet, renamed)
+    if alphabet == 4 and length == BLOCK[1]:
+        kernels.rename_quaternary(codes, _quaternary_steps(), renamed)
+    else:
+        kernels.rename_codes(codes.astype(np.int64), length, symbol_bits(alphabet), renamed)
     return renamed
+
+
+@cache
+def _quaternary_steps() -> NDArray[np.uint16]:
+    """How four symbols of an alphabet of 4 are renamed after some symbols have got their names.
+
+    A state is the order in which symbols first appeared, 65 in all. An entry holds the next
+    state, shifted by 8 bits, and the four names, 2 bits each.
+    """
+    states = [order for k in range(5) for order in itertools.permutations(range(4), k)]
+    number = {order: n for n, order in enumerate(states)}
+    steps = np.zeros((len(states), 256), np.uint16)
+    for order in states:
+        for four in range(256):
+            names, renamed = list(order), 0
+            for place in (6, 4, 2, 0):
+                symbol = four >> place & 3
+                if symbol not in names:
+                    names.append(symbol)
+                renamed = renamed << 2 | names.index(symbol)
+            steps[number[order], four] = number[tuple(names)] << 8 | renamed
+    return steps
 
 
 @cache
@@ -124,11 +201,15 @@ def _compact(shape: Shape, alphabet: int, table: dict[str, float]) -> ShapeTable
     length = math.prod(shape)
     text = "".join(table).encode()
     digits = np.frombuffer(text, np.uint8).reshape(len(table), length).astype(np.int64) - ord("0")
-    powers = alphabet ** np.arange(length - 1, -1, -1, dtype=np.int64)
-    codes = digits @ powers
+    bits = symbol_bits(alphabet)
+    codes = (digits << (bits * np.arange(length - 1, -1, -1))).sum(axis=1)
     order = np.argsort(codes)
-    values = np.fromiter(table.values(), np.float64, len(table))
-    return ShapeTable(shape, alphabet, codes[order], values[order])
+    codes, values = codes[order], np.fromiter(table.values(), np.float64, len(table))[order]
+    dense = None
+    if bits * (length - 1) <= _DENSE_BITS:  # the first symbol of a renamed block is always 0
+        dense = np.full(1 << (bits * (length - 1)), np.nan)
+        dense[codes] = values
+    return ShapeTable(shape, alphabet, codes, values, dense)
 
 
 class _DataUnpickler(pickle.Unpickler):

@@ -90,6 +90,121 @@ def encode_strings(
 
 
 @njit(nogil=True, cache=True)
+def count_quaternary(symbols: Array, start: int, shift: int, counts: Array) -> int:
+    """Count the 12-blocks of symbols 0 to 3; returns where the first incomplete one would begin.
+
+    A multiplication gathers the 2 bits of each of 4 bytes into one byte, the first highest: its
+    partial products never meet.
+    """
+    gather = np.uint64(0x40100401)
+    while start + 12 <= symbols.size:
+        block = symbols[start : start + 12]
+        code = np.uint64(0)
+        for i in range(3):
+            word = np.uint64(0)
+            for k in range(4):
+                word |= np.uint64(block[4 * i + k]) << np.uint64(8 * k)
+            byte = ((word * gather) >> np.uint64(24)) & np.uint64(255)
+            code = (code << np.uint64(8)) | byte
+        counts[code] += 1
+        start += shift
+    return start
+
+
+@njit(nogil=True, cache=True)
+def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> None:
+    """Codes of the 12-blocks of symbols 0 to 3; gathers as ``count_quaternary`` does."""
+    gather = np.uint64(0x40100401)
+    for b in range(codes.size):
+        block = symbols[start + b * shift : start + b * shift + 12]
+        code = np.uint64(0)
+        for i in range(3):
+            word = np.uint64(0)
+            for k in range(4):
+                word |= np.uint64(block[4 * i + k]) << np.uint64(8 * k)
+            byte = ((word * gather) >> np.uint64(24)) & np.uint64(255)
+            code = (code << np.uint64(8)) | byte
+        codes[b] = code
+
+
+@njit(nogil=True, cache=True)
+def radix_sort(codes: Array, scratch: Array) -> None:
+    """Sort codes below 2^24, by their lower and then their upper 12 bits."""
+    counts = np.zeros((2, 4096), np.int64)
+    for i in range(codes.size):
+        counts[0, codes[i] & 4095] += 1
+        counts[1, codes[i] >> 12] += 1
+    for digit in range(2):
+        places = counts[digit]
+        places[:] = np.cumsum(places) - places
+        source, target = (codes, scratch) if digit == 0 else (scratch, codes)
+        for i in range(source.size):
+            key = (source[i] >> (12 * digit)) & 4095
+            target[places[key]] = source[i]
+            places[key] += 1
+
+
+@njit(nogil=True, cache=True)
+def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
+    """Write the distinct of ordered codes, and how often each occurs; returns how many."""
+    n = 0
+    for i in range(ordered.size):
+        if n > 0 and codes[n - 1] == ordered[i]:
+            counts[n - 1] += 1
+        else:
+            codes[n] = ordered[i]
+            counts[n] = 1
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
+    """Rename 12-blocks of symbols 0 to 3, four symbols at a step.
+
+    ``steps[state, four symbols]`` holds the next state, shifted by 8, and the renamed symbols.
+    """
+    for i in range(codes.size):
+        state, result = 0, 0
+        for place in range(16, -1, -8):
+            step = np.int64(steps[state, (codes[i] >> place) & 255])
+            state = step >> 8
+            result = (result << 8) | (step & 255)
+        renamed[i] = result
+
+
+@njit(nogil=True, cache=True)
+def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int:
+    """Write the codes, from ``first`` on, whose count is not 0, and the counts; how many."""
+    n = 0
+    for start in range(0, counts.size, 8):
+        some = counts[start : start + 8]
+        any_count = some[0]
+        for i in range(1, some.size):
+            any_count |= some[i]
+        if any_count != 0:
+            for i in range(some.size):
+                if some[i] != 0:
+                    codes[n] = first + start + i
+                    found[n] = some[i]
+                    n += 1
+    return n
+
+
+@njit(nogil=True, cache=True)
+def gather_values(codes: Array, table: Array, missing: float, values: Array) -> int:
+    """Values by code, those that are NaN replaced by ``missing``; returns how many were."""
+    replaced = 0
+    for i in range(codes.size):
+        value = table[codes[i]]
+        if math.isnan(value):
+            value = missing
+            replaced += 1
+        values[i] = value
+    return replaced
+
+
+@njit(nogil=True, cache=True)
 def count_squares(bits: Array, row_step: int, column_step: int, side: int, counts: Array) -> None:
     """Count the side × side squares of a 0/1 matrix that begin at every step."""
     for i in range(0, bits.shape[0] - side + 1, row_step):

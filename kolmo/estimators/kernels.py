@@ -165,12 +165,11 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
     ``steps[state, four symbols]`` holds the next state, shifted by 8, and the renamed symbols.
     """
     for i in range(codes.size):
-        state, result = 0, 0
+        state, renamed[i] = 0, 0
         for place in range(16, -1, -8):
-            step = np.int64(steps[state, (codes[i] >> place) & 255])
+            step = int(steps[state, (codes[i] >> place) & 255])
             state = step >> 8
-            result = (result << 8) | (step & 255)
-        renamed[i] = result
+            renamed[i] = (renamed[i] << 8) | (step & 255)
 
 
 @njit(nogil=True, cache=True)

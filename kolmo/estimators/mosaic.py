@@ -52,8 +52,9 @@ class Mosaic(Estimator):
 
     ``block=N`` fixes the block size, or none, at one bit; else the best of 1, 2, 4, 8, 16, 32 is
     found. Model scope has one dictionary for all tensors. Equal blocks are found exactly, which
-    takes all symbols in memory: at most 512 MiB of them. ``details``: the block size (0 where the symbols are written
-    plainly), the motifs, the share of blocks that are motifs, and how the indices are coded.
+    takes all symbols in memory: at most 512 MiB of them. ``details``: the block size (0 where the
+    symbols are written plainly), the motifs, the share of blocks that are motifs, and how the
+    indices are coded.
 
     >>> from kolmo import estimate
     >>> motifs = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)

@@ -141,7 +141,7 @@ def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.i
 
 
 @cache
-def _quaternary_steps() -> NDArray[np.uint16]:
+def _quaternary_steps() -> NDArray[np.int32]:
     """How four symbols of an alphabet of 4 are renamed after some symbols have got their names.
 
     A state is the order in which symbols first appeared, 65 in all. An entry holds the next
@@ -149,7 +149,7 @@ def _quaternary_steps() -> NDArray[np.uint16]:
     """
     states = [order for k in range(5) for order in itertools.permutations(range(4), k)]
     number = {order: n for n, order in enumerate(states)}
-    steps = np.zeros((len(states), 256), np.uint16)
+    steps = np.zeros((len(states), 256), np.int32)
     for order in states:
         for four in range(256):
             names, renamed = list(order), 0

@@ -167,7 +167,7 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
     for i in range(codes.size):
         state, renamed[i] = 0, 0
         for place in range(16, -1, -8):
-            step = int(steps[state, (codes[i] >> place) & 255])
+            step = steps[state, (codes[i] >> place) & 255]
             state = step >> 8
             renamed[i] = (renamed[i] << 8) | (step & 255)
 

@@ -18,6 +18,7 @@ def summarize(report: Report) -> str:
     for name, rows in report.table.groupby("checkpoint", sort=False):
         lines.append(f"{name}: {_size(report, str(name))}")
         lines += [f"  {line}" for line in _checkpoint_lines(rows)]
+    lines += _saturation(report.table)
     lines.append(coverage_line(report.coverage))
     if not report.provenance.get("complete", True):
         lines.append("The run was not finished: the table holds what was measured until then.")
@@ -44,6 +45,19 @@ def model_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows that describe the whole model; where there are none, those of the tensors."""
     rows = table[table["scope"] == "model"]
     return rows if len(rows) else table[table["scope"] == "tensor"]
+
+
+def _saturation(table: pd.DataFrame) -> Iterator[str]:
+    """Where BDM has seen nearly all blocks there are, and so says little."""
+    once = table.drop_duplicates(["checkpoint", "scope", "tensor", "quantizer", "estimator"])
+    for estimator, rows in once.groupby("estimator", sort=False):
+        share = int(rows["note"].str.startswith("saturated").sum())
+        if share:
+            yield (
+                f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
+                f"every block there is, and hardly tells objects apart there; ctm and "
+                f"bdm,window=N do not saturate"
+            )
 
 
 def _size(report: Report, name: str) -> str:

@@ -16,6 +16,7 @@ from kolmo.estimators.bdm import SATURATED
 from kolmo.estimators.blocks import Boundary, SquareCounter, StringCounter, Tally
 from kolmo.estimators.ctm import load_table
 from kolmo.estimators.fused import fused_estimate
+from kolmo.estimators.scores import conditional_bdm
 from kolmo.quantize import get_quantizer
 
 with warnings.catch_warnings():  # its own doing: pkg_resources, invalid escapes
@@ -395,6 +396,34 @@ def test_empty_and_wrong_symbols():
         accumulator.update(np.full(12, 2, np.uint8))
     with pytest.raises(InputError, match="must be integers"):
         accumulator.update(np.zeros(12))
+
+
+# --- conditional ----------------------------------------------------------------------------
+
+
+def conditional_by_hand(x, y):
+    """From pybdm's own counters."""
+    reference = oracle(x.ndim, 2, "ignore")
+    of_x, of_y = reference.decompose_and_count(x), reference.decompose_and_count(y)
+    new = sum(ctm + math.log2(n) for (key, ctm), n in of_x.items() if (key, ctm) not in of_y)
+    return new + sum(math.log2(n) for key, n in of_x.items() if key in of_y and of_y[key] != n)
+
+
+@pytest.mark.parametrize("shape", [(600,), (40, 44)])
+def test_conditional_bdm_follows_its_definition(shape):
+    x, y = content("signs", shape, 2), content("sparse", shape, 2)
+    assert conditional_bdm(x, y) == pytest.approx(conditional_by_hand(x, y), rel=1e-9)
+    assert conditional_bdm(x, x) == 0
+    disjoint = np.ones(shape, np.int64)
+    if not (x.reshape(-1) == 1).all():
+        assert (
+            conditional_bdm(disjoint, 1 - disjoint)
+            == measure(f"bdm,ndim={len(shape)}", disjoint, 2).bits
+        )
+    with pytest.raises(InputError, match="of one shape"):
+        conditional_bdm(x, y[:-4])
+    with pytest.raises(InputError, match=r"integers in \[0, 2\)"):
+        conditional_bdm(x + 1, y)
 
 
 # --- fast paths -----------------------------------------------------------------------------

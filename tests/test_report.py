@@ -95,6 +95,16 @@ def test_summary_quotes_the_table(report):
     assert "of its shuffled null" in text
 
 
+def test_saturation_is_said_once():
+    weights = {
+        "large": RANDOM.normal(size=(700, 700)).astype(np.float32),
+        "small": np.ones(50, "f4"),
+    }
+    text = kolmo.analyze(weights, quantizers=["sign"], estimators=["bdm", "ctm"]).summary()
+    assert text.count("bdm is saturated in 2 of 3 measurements") == 1
+    assert "ctm is saturated" not in text
+
+
 def test_coverage_line(report):
     line = report.coverage_line()
     assert line.startswith("5,724 of 5,724 weights measured")

@@ -29,6 +29,7 @@ from kolmo.estimators.base import (
 )
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table, load_table
+from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is noted as saturated."""
@@ -107,12 +108,8 @@ class BDM(_BlockEstimator):
         return WindowAccumulator(self, _Plan.of(self, shapes, self.window))
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: _Plan) -> _Score:
-        bits, imputed = 0.0, 0
-        for shape, (codes, counts) in blocks.items():
-            values, missing = tables[shape].lookup(codes)
-            bits += float((values + np.log2(counts)).sum())
-            imputed += missing
-        details = {**_seen(blocks, tables), "imputed": imputed}
+        bits, imputed = bdm_bits(blocks, tables)
+        details = {**blocks_seen(blocks, tables), "imputed": imputed}
         if self.boundary != "correlated":
             details["normalized"] = normalized_bdm(bits, blocks, tables)
         note = "saturated" if details["share_seen"] >= SATURATED else ""
@@ -168,7 +165,7 @@ class BlockEntropy(_BlockEstimator):
         counts = np.concatenate([c for _, c in blocks.values()]).astype(np.float64)
         number = counts.sum()
         each = max(0.0, float(-(counts / number * np.log2(counts / number)).sum())) if number else 0
-        details = {**_seen(blocks, tables), "bits_per_block": each}
+        details = {**blocks_seen(blocks, tables), "bits_per_block": each}
         if self.boundary != "correlated":
             details["normalized"] = normalized_entropy(each, blocks, tables)
         note = "saturated" if details["share_seen"] >= SATURATED else ""
@@ -418,51 +415,3 @@ class WindowAccumulator:
         scores = np.empty((rows.shape[0] // height) * (rows.shape[1] // self._window))
         kernels.score_windows(np.ascontiguousarray(rows), height, self._window, side, ctm, scores)
         self._scores.append(scores)
-
-
-# --- normalization --------------------------------------------------------------------------
-
-
-def normalized_bdm(bits: float, blocks: Blocks, tables: dict[Shape, ShapeTable]) -> float:
-    """(BDM − min) / (max − min) for as many blocks of each shape; NaN where they are equal.
-
-    The least BDM repeats the simplest block; the greatest takes the most complex blocks, each as
-    often as the others.
-    """
-    least = greatest = 0.0
-    for shape, (_, counts) in blocks.items():
-        number = int(counts.sum())
-        if number == 0:
-            continue
-        values, times = tables[shape].by_complexity
-        least += float(values[-1]) + math.log2(number)
-        per_block, rest = divmod(number, int(times.sum()))
-        ahead = np.concatenate([[0], np.cumsum(times)[:-1]])
-        more = np.clip(rest - ahead, 0, times)
-        greatest += float((values * more).sum()) + float(more.sum()) * math.log2(per_block + 1)
-        if per_block:
-            greatest += float((values * (times - more)).sum())
-            greatest += float((times - more).sum()) * math.log2(per_block)
-    return (bits - least) / (greatest - least) if greatest != least else math.nan
-
-
-def normalized_entropy(each: float, blocks: Blocks, tables: dict[Shape, ShapeTable]) -> float:
-    """Block entropy between the least and the greatest for as many blocks of each shape.
-
-    The least is that of the shapes alone, the greatest log2 of how many blocks could differ.
-    """
-    numbers = {shape: int(counts.sum()) for shape, (_, counts) in blocks.items() if counts.size}
-    total = sum(numbers.values())
-    least = -sum(n / total * math.log2(n / total) for n in numbers.values())
-    kinds = [min(n, int(tables[s].by_complexity[1].sum())) for s, n in numbers.items()]
-    greatest = math.log2(sum(kinds)) if kinds else 0.0
-    return (each - least) / (greatest - least) if greatest != least else math.nan
-
-
-def _seen(blocks: Blocks, tables: dict[Shape, ShapeTable]) -> dict[str, Any]:
-    main = max(blocks, key=math.prod)
-    return {
-        "blocks": sum(int(counts.sum()) for _, counts in blocks.values()),
-        "distinct": sum(codes.size for codes, _ in blocks.values()),
-        "share_seen": blocks[main][0].size / tables[main].possible,
-    }

@@ -143,8 +143,8 @@ def analyze(
     >>> import kolmo
     >>> report = kolmo.analyze({"w": np.zeros((64, 64), np.float32)}, estimators=["kt"],
     ...                        quantizers=["sign"], scope="tensor")
-    >>> report.table.loc[0, "bits"] < 10
-    True
+    >>> float(report.table.loc[0, "bits"])
+    7.0
     """
     return compare(
         {name or "model": source},
@@ -191,7 +191,7 @@ def compare(
     >>> report = kolmo.compare({"ones": {"w": ones}, "noise": {"w": noise.astype(np.float32)}},
     ...                        quantizers=["sign"], estimators=["kt"], scope="model")
     >>> report.table.set_index("checkpoint").bits.round().to_dict()
-    {'ones': 6.0, 'noise': 1004.0}
+    {'ones': 7.0, 'noise': 1003.0}
     """
     if not sources:
         raise InputError("there is nothing to measure: no source was given")

@@ -144,7 +144,7 @@ def analyze(
     >>> report = kolmo.analyze({"w": np.zeros((64, 64), np.float32)}, estimators=["kt"],
     ...                        quantizers=["sign"], scope="tensor")
     >>> float(report.table.loc[0, "bits"])
-    7.0
+    8.0
     """
     return compare(
         {name or "model": source},

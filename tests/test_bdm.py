@@ -1,6 +1,7 @@
 """Block decomposition against pybdm, the theory's invariances, and brute force."""
 
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -272,6 +273,42 @@ def test_counters_merge_in_any_order():
     doubled.merge(squares)
     doubled.merge(squares)
     assert (doubled.finish()[(4, 4)][1] == 2 * squares.finish()[(4, 4)][1]).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "alphabet", "cuts"),
+    [
+        ("bdm", (1205,), 2, [240, 600]),
+        ("bdm,boundary=recursive", (1205,), 2, [240, 600]),
+        ("bdm", (120_005,), 4, [24_000]),
+        ("bdm,ndim=2", (50, 33), 2, [8 * 33, 20 * 33]),
+        ("qubd", (50, 33), 256, [8 * 33, 20 * 33]),
+        ("qubd,ndim=1", (1205,), 256, [240]),
+        ("ctm", (1205,), 2, [12]),
+        ("block-entropy", (1205,), 2, [12]),
+        ("kt", (1205,), 300, [7, 11]),
+        ("entropy", (1205,), 2**32, [7, 11]),
+    ],
+)
+def test_accumulators_merge_across_processes(spec, shape, alphabet, cuts):
+    symbols = np.random.default_rng(0).integers(0, alphabet, math.prod(shape), dtype=np.uint64)
+    estimator = get_estimator(spec)
+    whole, merged = estimator.start(shape, alphabet), estimator.start(shape, alphabet)
+    whole.update(symbols)
+    for stretch in np.split(symbols, cuts):
+        part_shape = (stretch.size // shape[1], shape[1]) if len(shape) == 2 else stretch.shape
+        part = estimator.start(part_shape, alphabet)
+        part.update(stretch)
+        merged.merge(pickle.loads(pickle.dumps(part)))
+    assert merged.finish() == whole.finish()
+
+
+def test_what_cannot_be_merged_says_so():
+    gzip = get_estimator("gzip")
+    with pytest.raises(InputError, match="cannot be merged"):
+        gzip.start((5,), 2).merge(gzip.start((5,), 2))
+    with pytest.raises(InputError, match="the part is of ctm"):
+        get_estimator("bdm").start((50,), 2).merge(get_estimator("ctm").start((50,), 2))
 
 
 @given(

@@ -108,11 +108,11 @@ class Estimator(specs.Spec):
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
 
-    def start(self, shape: Shape, alphabet: int) -> Accumulator:
+    def start(self, shape: Shape, alphabet: int) -> Checked:
         """An accumulator for one tensor of this shape, its symbols in [0, alphabet)."""
         return self.start_many([shape], alphabet)
 
-    def start_many(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def start_many(self, shapes: Sequence[Shape], alphabet: int) -> Checked:
         """An accumulator for several tensors, fed one after the other (model scope)."""
         if alphabet < 1:
             raise InputError(f"{self}: an alphabet of {alphabet} symbols does not exist")
@@ -152,12 +152,32 @@ class Checked:
                     f"{self._estimator}: symbol {wrong} is outside the alphabet "
                     f"[0, {self._alphabet})"
                 )
-        self._taken += flat.size
-        if self._taken > self._expected:
-            raise InputError(
-                f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
-            )
+        self._count(flat.size)
         self._inner.update(flat if flat.dtype.kind == "u" else flat.astype(self._container()))
+
+    def merge(self, part: Checked) -> None:
+        """Add what another accumulator of the same estimator and alphabet took.
+
+        Counts add up exactly, in any order, on any machine (accumulators can be pickled): start
+        one for the whole and one for each part, feed the parts, merge them into the whole. Parts
+        are whole tensors; of a string they may also be stretches that end where a block ends, of
+        a matrix stretches of whole blocks' rows under boundary ignore.
+
+        Raises
+        ------
+        InputError
+            If the estimator reads its symbols in order, as a compressor does, or the part is of
+            another estimator or alphabet.
+        """
+        merge = getattr(self._inner, "merge", None)
+        if merge is None:
+            raise InputError(f"{self._estimator}: parts of it cannot be merged")
+        if (part._estimator, part._alphabet) != (self._estimator, self._alphabet):
+            raise InputError(
+                f"{self._estimator}: the part is of {part._estimator}, or its alphabet"
+            )
+        merge(part._inner)
+        self._count(part._taken)
 
     def finish(self) -> CodeLength:
         if self._taken != self._expected:
@@ -165,6 +185,13 @@ class Checked:
                 f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
             )
         return self._inner.finish()
+
+    def _count(self, more: int) -> None:
+        self._taken += more
+        if self._taken > self._expected:
+            raise InputError(
+                f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
+            )
 
     def _spans_dtype(self, dtype: np.dtype[Any]) -> bool:
         return dtype.kind == "u" and bool(np.iinfo(dtype).max < self._alphabet)

@@ -313,6 +313,9 @@ class BlockAccumulator:
     def update(self, symbols: Symbols) -> None:
         self._counter.update(self._taken.select(symbols))
 
+    def merge(self, part: BlockAccumulator) -> None:
+        self._counter.merge(part._counter)  # type: ignore[arg-type]
+
     def add_counts(self, counts: NDArray[np.int64]) -> None:
         """Add blocks that were counted elsewhere, by code."""
         self._counter.add_counts(counts)
@@ -343,6 +346,11 @@ class PlaneAccumulator:
             return
         for rows, _, _ in self._bands.update(symbols):
             self._count(rows)
+
+    def merge(self, part: PlaneAccumulator) -> None:
+        self._squares += part._squares
+        for mine, its in zip(self._strings, part._strings, strict=True):
+            mine.merge(its)
 
     def add_counts(self, counts: NDArray[np.int64]) -> None:
         """Add 4 × 4 blocks that were counted elsewhere, by plane (8 of them) and code."""

@@ -43,6 +43,10 @@ class Histogram:
         else:
             kernels.count_symbols(fitting, self.counts[0])
 
+    def merge(self, other: Histogram) -> None:
+        """Add another's counts."""
+        self.counts += other.counts
+
 
 def entropy_bits(counts: Counts) -> float:
     """n × the plug-in entropy (Shannon 1948) of counts that add up to n, in bits.

@@ -54,6 +54,9 @@ class _EntropyAccumulator:
         self._histogram = Histogram(alphabet)
         self.update = self._histogram.update
 
+    def merge(self, part: _EntropyAccumulator) -> None:
+        self._histogram.merge(part._histogram)
+
     def finish(self) -> CodeLength:
         planes = [entropy_bits(plane) for plane in self._histogram.counts]
         details = {"byte_planes": planes} if self._histogram.by_byte else {}

@@ -140,6 +140,9 @@ class _OrderZeroAccumulator:
     def update(self, symbols: Symbols) -> None:
         self._histogram.update(symbols)
 
+    def merge(self, part: _OrderZeroAccumulator) -> None:
+        self._histogram.merge(part._histogram)
+
     def finish(self) -> CodeLength:
         planes = [self._code.log2_probability(counts) for counts in self._histogram.counts]
         details = planes[0][1]

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 
 from kolmo import __version__
 from kolmo.cli import progress_bar, run_app
-from kolmo.errors import InputError
+from kolmo.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,6 +232,9 @@ def root(
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    for package in ("torch", "safetensors", "sklearn", "pyarrow"):
+        if find_spec(package) is None:
+            raise MissingExtraError("momos", package, "momos")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ import typer
 
 from kolmo import __version__
 from kolmo.errors import InputError, KolmoError
+from kolmo.specs import unknown
+from kolmo.text import printable, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +31,7 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
+_PLAIN_PAUSE = 30.0  # seconds between lines of progress, where there is no terminal
 
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
@@ -146,16 +150,31 @@ def plot(
     format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
 ) -> None:
     """Draw the figures of a saved report."""
-    from kolmo.html import figures
-    from kolmo.plots import save_figure
+    from kolmo.plots import figures, save_figure
     from kolmo.report import load_report
 
-    report = load_report(results)
-    output.mkdir(parents=True, exist_ok=True)
-    for title, figure in figures(report):
+    if format not in ("png", "svg", "pdf"):
+        raise unknown("format", format, ("png", "svg", "pdf"))
+    if output.suffix in (".png", ".svg", ".pdf"):
+        raise InputError(f"{output}: name a directory; --format says what the files are")
+    drawn = figures(load_report(results))
+    if all(isinstance(figure, InputError) for figure in drawn.values()):
+        raise InputError(f"{results}: there is no measured value in this report to draw")
+    _make_directory(output)
+    for title, figure in drawn.items():
+        if isinstance(figure, InputError):
+            print(f"no figure of {title.lower()}: {figure}", file=sys.stderr)
+            continue
         path = output / f"{results.stem}-{title.lower()}.{format}"
         save_figure(figure, path)
         typer.echo(str(path))
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be a directory ({error.strerror})") from None
 
 
 @app.callback(invoke_without_command=True)
@@ -176,6 +195,7 @@ def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error is one line on stderr, and exit."""
     try:
         code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except _USAGE_ERROR as error:
@@ -199,7 +219,7 @@ def run_app(application: typer.Typer, name: str) -> None:
 
 
 def _complain(name: str, message: str) -> None:
-    print(f"{name}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{name}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
 
 
 # --- running --------------------------------------------------------------------------------
@@ -280,26 +300,41 @@ def _keep(report: Report, output: Path | None, html: Path | None) -> None:
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr where that is a terminal; else nothing."""
+    """A bar on stderr where that is a terminal; else a plain line twice a minute."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_progress()
+        return
     with Progress(
         TextColumn("{task.percentage:3.0f} %"),
         BarColumn(24),
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
         console=console,
-        disable=not console.is_terminal,
         transient=True,
     ) as bar:
         task = bar.add_task("reading", total=None)
 
         def report(done: int, total: int, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=label)
+            bar.update(task, completed=done, total=total, description=printable(label))
 
         yield report
+
+
+def _plain_progress() -> Callable[[int, int, str], None]:
+    shown = time.monotonic()
+
+    def report(done: int, total: int, label: str) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= _PLAIN_PAUSE:
+            shown = time.monotonic()
+            share = 100 * done / max(total, 1)
+            print(f"{share:3.0f} % {printable(label)}", file=sys.stderr, flush=True)
+
+    return report
 
 
 # --- printing -------------------------------------------------------------------------------
@@ -339,7 +374,7 @@ def _rich_table(rows: pd.DataFrame) -> Any:
         table.add_column("z", justify="right", no_wrap=True)
     table.add_column("note", overflow="fold")
     for _, row in rows.iterrows():
-        cells = [_short(str(row[column])) for column in columns]
+        cells = [shorten(str(row[column]), 44) for column in columns]
         cells += [str(row["quantizer"]), _estimator(row), _text(row["kind"])]
         cells += [f"{row['numel']:,}", _number(row["bits"], ",.0f")]
         cells += [_number(row["bits_per_weight"], ".4g"), _number(row["compression_ratio"], ".4g")]
@@ -368,10 +403,6 @@ def _number(value: float, form: str, unit: str = "") -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–"
-
-
-def _short(name: str, most: int = 44) -> str:
-    return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 + 1 :]}"
 
 
 def _console() -> Console:

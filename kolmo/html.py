@@ -11,6 +11,7 @@ import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.summary import model_rows
+from kolmo.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,12 +61,14 @@ document.querySelectorAll('th').forEach(th => th.onclick = () => {
 
 def page(report: Report) -> str:
     """A whole page."""
+    from kolmo.plots import figures
+
     sources = report.provenance.get("sources", {})
-    names = ", ".join(map(str, sources)) or "report"
+    names = ", ".join(printable(str(name)) for name in sources) or "report"
     whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
         _section("Summary", f"<pre>{escape(report.summary())}</pre>"),
-        *(_section(title, image(figure)) for title, figure in figures(report)),
+        *(_section(title, _drawn(figure)) for title, figure in figures(report).items()),
         _section("Whole models", html_table(whole)) if len(whole) else "",
         _section("Tensors", html_table(tensors)) if len(tensors) else "",
         _section("Coverage", _coverage(report.coverage)),
@@ -90,15 +93,8 @@ def document(title: str, subtitle: str, sections: list[str]) -> str:
     )
 
 
-def figures(report: Report) -> list[tuple[str, Figure]]:
-    """The figures that this report has data for."""
-    drawn = []
-    for title, draw in (("Models", report.plot.compare), ("Layers", report.plot.layers)):
-        try:
-            drawn.append((title, draw()))
-        except InputError:  # it has no rows of that scope
-            continue
-    return drawn
+def _drawn(figure: Figure | InputError) -> str:
+    return f"<p>{escape(str(figure))}</p>" if isinstance(figure, InputError) else image(figure)
 
 
 def image(figure: Figure) -> str:
@@ -126,8 +122,10 @@ def html_table(rows: pd.DataFrame) -> str:
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
         return f'<td class="{"note" if column == "note" else ""}">{escape(value)}</td>'
-    if value is None or pd.isna(value):
-        return '<td class="number">–</td>'
+    if value is None:
+        return "<td>–</td>"
+    if pd.isna(value):
+        return '<td class="number" data-value="-Infinity">–</td>'
     shown = f"{value:,.0f}" if column in ("bits", "numel") else f"{value:,.4g}"
     return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pandas as pd
 
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.table import COLUMNS
+from kolmo.text import printable
 
 if TYPE_CHECKING:
     from kolmo.plots import Plots
@@ -88,10 +90,10 @@ class Report:
         path = Path(path)
         check_output(path, _SUFFIXES)
         if path.suffix == ".json":
-            write_atomically(path, lambda file: file.write_text(self.to_json()))
+            write_atomically(path, lambda file: _write(file, self.to_json()))
         elif path.suffix == ".csv":
             write_atomically(path, lambda file: self.table.to_csv(file, index=False))
-            write_atomically(_meta_path(path), lambda file: file.write_text(self._meta()))
+            write_atomically(_meta_path(path), lambda file: _write(file, self._meta()))
         else:
             write_atomically(path, self._write_parquet)
 
@@ -101,7 +103,7 @@ class Report:
 
         path = Path(path)
         check_output(path, (".html", ".htm"))
-        write_atomically(path, lambda file: file.write_text(page(self)))
+        write_atomically(path, lambda file: _write(file, page(self)))
 
     def _repr_html_(self) -> str:
         from kolmo.html import fragment
@@ -135,10 +137,11 @@ def load_report(path: str | os.PathLike[str]) -> Report:
     try:
         table, meta = _READERS[path.suffix](path)
         return _checked(path, table, meta)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a report, or damaged ({error})") from None
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: not a report, or damaged ({what})") from None
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -150,45 +153,56 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     folder = path.parent
     if not folder.is_dir():
         raise InputError(f"{path}: there is no directory {str(folder)!r}")
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise InputError(f"{path}: cannot be written")
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Write to a file beside it, then rename, so that a reader never sees a half."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        handle, name = tempfile.mkstemp(path.suffix, ".kolmo-", path.parent)
+        os.close(handle)
+        temporary = Path(name)
         write(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
-    document = json.loads(path.read_text())
-    return pd.DataFrame(document["table"], columns=COLUMNS), document
+    document = json.loads(path.read_text(encoding="utf-8"))
+    rows = document["table"]
+    if not all(list(row) == COLUMNS for row in rows):
+        raise InputError(f"{path}: not a report; its rows lack columns, or have others")
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
-    table = pd.read_csv(
-        path, dtype=dict.fromkeys(_TEXT, object), keep_default_na=False, na_values=[""]
-    )
-    return table, json.loads(meta.read_text())
+    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8")
+    return table, json.loads(meta.read_text(encoding="utf-8"))
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
     parquet, arrow = _pyarrow(f"reading {path}")
     try:
         table = parquet.read_table(path)
-    except arrow.ArrowInvalid as error:
+    except arrow.ArrowException as error:
         raise InputError(f"{path}: not a report, or damaged ({error})") from None
     return table.to_pandas(), json.loads((table.schema.metadata or {})[b"kolmo"])
 
@@ -199,11 +213,12 @@ _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
 def _checked(path: Path, table: pd.DataFrame, meta: Any) -> Report:
     if list(table.columns) != COLUMNS:
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
-    coverage = pd.DataFrame(meta["coverage"], columns=_COVERAGE)
-    return Report(normalize(table), coverage, dict(meta["provenance"]))
+    coverage = pd.DataFrame(meta["coverage"], columns=_COVERAGE, dtype=object)
+    return Report(normalize(table), normalize_coverage(coverage), dict(meta["provenance"]))
 
 
 _COVERAGE = ["checkpoint", "tensor", "numel", "measured", "reason"]
+_NAMED = ("checkpoint", "tensor", "reason")
 _MAY_MISS = ("tensor", "layout", "kind", "null")  # text that is missing, rather than empty
 
 
@@ -211,23 +226,46 @@ def normalize(table: pd.DataFrame) -> pd.DataFrame:
     """The table with one dtype a column, whatever file it came from."""
     table = table.copy()
     for column in table.columns:
-        if column not in _TEXT:
-            numbers = pd.to_numeric(table[column])
-            table[column] = (
-                numbers.astype("int64") if column == "numel" else numbers.astype("float64")
-            )
-            continue
-        text = table[column].astype(object)
-        missing = text.isna() | (text == "")
-        table[column] = text.where(~missing, None if column in _MAY_MISS else "")
+        table[column] = _text(table[column]) if column in _TEXT else _numbers(table[column])
     return table
+
+
+def _text(column: pd.Series) -> pd.Series:
+    absent = None if column.name in _MAY_MISS else ""
+    shown = [absent if _is_absent(value) else printable(str(value)) for value in column]
+    return pd.Series(shown, index=column.index, dtype=object)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    # float() reads back every bit of what repr() wrote; pandas' own reader may not.
+    values = [math.nan if _is_absent(value) else float(value) for value in column]
+    dtype = "int64" if column.name == "numel" else "float64"
+    return pd.Series(values, index=column.index, dtype="float64").astype(dtype)
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or value == "" or value != value
+
+
+def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
+    """The coverage with one dtype a column, its text fit to be shown."""
+    if not coverage["measured"].isin([True, False]).all():
+        raise ValueError("the coverage says neither true nor false for a tensor")
+    coverage = coverage.astype({"numel": "int64", "measured": bool})
+    for column in _NAMED:
+        coverage[column] = _text(coverage[column])
+    return coverage
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON-ready dictionaries; what is missing, or infinite, becomes null."""
     finite = table.astype(object).where(table.notna(), None)
     rows: list[dict[str, Any]] = finite.to_dict(orient="records")  # type: ignore[assignment]
-    return [{str(k): None if v in (float("inf"),) else v for k, v in row.items()} for row in rows]
+    return [{str(k): v if _is_json(v) else None for k, v in row.items()} for row in rows]
+
+
+def _is_json(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _meta_path(path: Path) -> Path:

@@ -69,21 +69,46 @@ def _size(report: Report, name: str) -> str:
 def _checkpoint_lines(rows: pd.DataFrame) -> Iterator[str]:
     whole = rows[rows["scope"] == "model"]
     if whole.empty:
-        return
+        yield "measured tensor by tensor; a figure for the whole needs the model scope"
     for quantizer, group in whole.groupby("quantizer", sort=False):
-        known = group[group["bits"].notna()]
-        bounds = known[known["kind"] == "bound"]
-        if len(bounds):
-            best = bounds.sort_values("bits_per_weight", kind="stable").iloc[0]
-            raw = best["raw_bits"] / best["numel"]
+        known = list(_measurements(group[group["bits_per_weight"].notna()]))
+        bounds = [rows for rows in known if rows.iloc[0]["kind"] == "bound"]
+        if bounds:
+            best = min(bounds, key=lambda rows: float(rows.iloc[0]["bits_per_weight"]))
+            row = best.iloc[0]
             yield (
-                f"{quantizer}: at most {_bits(best)} (bound, {_name(best)}), "
-                f"{100 * best['bits_per_weight'] / raw:.1f} % of its {raw:g} raw bits{_null(best)}"
+                f"{quantizer}: at most {_up(row['bits_per_weight'])} bits per weight "
+                f"(bound, {_name(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
             )
-        for _, row in known[known["kind"] == "estimate"].drop_duplicates("estimator").iterrows():
-            yield f"{quantizer}: {_bits(row)} (estimate, {_name(row)}){_null(row)}{_caveat(row)}"
-        for _, row in group[group["bits"].isna()].drop_duplicates("estimator").iterrows():
-            yield f"{quantizer}: {row['estimator']} is missing: {row['note']}"
+        for estimate in known:
+            row = estimate.iloc[0]
+            if row["kind"] == "estimate":
+                yield (
+                    f"{quantizer}: {_bits(row)} (estimate, {_name(row)})"
+                    f"{_nulls(estimate)}{_caveat(row)}"
+                )
+        for missing in _measurements(group[group["bits"].isna()]):
+            row = missing.iloc[0]
+            yield f"{quantizer}: {_name(row)} is missing: {row['note']}"
+
+
+def _measurements(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The rows of each measurement: one, or one for each null."""
+    for _, group in rows.groupby(["estimator", "layout"], sort=False, dropna=False):
+        yield group
+
+
+def _up(value: float) -> str:
+    """Four digits, rounded up, so that "at most" stays true."""
+    if not value > 0:
+        return f"{value:.4g}"
+    scale = 10.0 ** (3 - math.floor(math.log10(value)))
+    return f"{math.ceil(value * scale) / scale:.4g}"
+
+
+def _share(row: pd.Series) -> str:
+    raw = row["raw_bits"] / row["numel"]
+    return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
 def _bits(row: pd.Series) -> str:
@@ -95,6 +120,10 @@ def _bits(row: pd.Series) -> str:
 def _name(row: pd.Series) -> str:
     layout = row["layout"]
     return f"{row['estimator']}@{layout}" if isinstance(layout, str) else str(row["estimator"])
+
+
+def _nulls(rows: pd.DataFrame) -> str:
+    return "".join(_null(row) for _, row in rows.iterrows())
 
 
 def _null(row: pd.Series) -> str:

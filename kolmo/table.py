@@ -36,7 +36,7 @@ def make_report(
 ) -> Report:
     import pandas as pd
 
-    from kolmo.report import Report, normalize
+    from kolmo.report import Report, normalize, normalize_coverage
 
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -45,8 +45,8 @@ def make_report(
         rows += _rows(name, checkpoints[name], plan, results)
         problems += _problems(name, results)
     return Report(
-        table=normalize(pd.DataFrame(rows, columns=COLUMNS)),
-        coverage=_coverage(checkpoints, runs, complete),
+        table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
+        coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
         provenance=_provenance(checkpoints, plan, complete, problems),
     )
 
@@ -160,7 +160,9 @@ def _coverage(
             rows.append((name, tensor.name, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
             rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
-    return pd.DataFrame(rows, columns=["checkpoint", "tensor", "numel", "measured", "reason"])
+    return pd.DataFrame(
+        rows, columns=["checkpoint", "tensor", "numel", "measured", "reason"], dtype=object
+    )
 
 
 def _provenance(

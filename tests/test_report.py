@@ -4,15 +4,15 @@ import dataclasses
 import json
 import re
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from hypothesis import given
+from hypothesis import strategies as st
 
 import kolmo
 from kolmo.errors import InputError
-from kolmo.plots import save_figure, style
+from kolmo.report import write_atomically
 
 RANDOM = np.random.default_rng(0)
 NASTY = "<script>alert('x')</script>"
@@ -44,12 +44,86 @@ def test_save_and_load(report, tmp_path, suffix):
     path = tmp_path / f"r.{suffix}"
     report.save(path)
     loaded = kolmo.load_report(path)
-    pd.testing.assert_frame_equal(loaded.table, report.table, check_dtype=False, rtol=1e-12)
-    pd.testing.assert_frame_equal(loaded.coverage, report.coverage, check_dtype=False)
+    pd.testing.assert_frame_equal(loaded.table, report.table, check_exact=True)
+    pd.testing.assert_frame_equal(loaded.coverage, report.coverage, check_exact=True)
     assert loaded.provenance == report.provenance
     assert loaded.summary() == report.summary()
     left = {"r.csv", "r.csv.meta.json"} if suffix == "csv" else {f"r.{suffix}"}
     assert {file.name for file in tmp_path.iterdir()} == left
+
+
+def _named(names, tmp_path_factory):
+    weights = {name: np.arange(8, dtype=np.float32) for name in names}
+    report = kolmo.compare({"m": weights}, quantizers=["sign"], estimators=["kt"])
+    return report, tmp_path_factory.mktemp("named")
+
+
+@given(names=st.sets(st.text(st.characters(exclude_categories=()), min_size=1), min_size=1))
+def test_any_name_of_a_tensor_can_be_saved_and_shown(names, tmp_path_factory):
+    names = {name for name in names if name != "\0"}
+    report, folder = _named({*names, "NA", "-1", "a\r\n", "\ud800", "\x1b[31m"}, tmp_path_factory)
+    for suffix in ("json", "csv", "parquet"):
+        report.save(folder / f"r.{suffix}")
+        loaded = kolmo.load_report(folder / f"r.{suffix}")
+        pd.testing.assert_frame_equal(loaded.table, report.table, check_exact=True)
+        pd.testing.assert_frame_equal(loaded.coverage, report.coverage, check_exact=True)
+    shown = report.summary() + "".join(report.table.tensor.dropna())
+    assert all(line.isprintable() for line in shown.splitlines())
+    assert {"a\\r\\n", "\\ud800", "\\x1b[31m", "NA", "-1"} <= set(report.table.tensor)
+    report._repr_html_().encode()
+
+
+def test_nothing_measured_is_a_report_too(tmp_path):
+    report = kolmo.analyze({"empty": np.zeros((0, 3), np.float32)}, quantizers=["sign"],
+                           estimators=["kt"])  # fmt: skip
+    report.save(tmp_path / "r.csv")
+    assert "0 weights in " in report.summary()
+    bare = dataclasses.replace(report, table=report.table[:0])
+    bare.to_html(tmp_path / "r.html")
+    bare.save(tmp_path / "r.csv")
+    assert kolmo.load_report(tmp_path / "r.csv").table.empty
+
+
+@pytest.mark.parametrize("change", [
+    lambda d: d["table"][0].pop("z"),
+    lambda d: d["table"][0].update(surplus=1),
+    lambda d: d["table"][0].update(bits="many"),
+    lambda d: d["table"][0].update(numel=None),
+    lambda d: d["coverage"][0].update(measured="maybe"),
+    lambda d: d["coverage"][0].update(numel="x"),
+    lambda d: d.update(table=[1, 2]),
+    lambda d: d.update(coverage=7),
+    lambda d: d.update(provenance="none"),
+    lambda d: d.pop("provenance"),
+])  # fmt: skip
+def test_a_changed_document_is_refused(report, tmp_path, change):
+    document = json.loads(report.to_json())
+    change(document)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(InputError, match=r"r\.json: not a report"):
+        kolmo.load_report(path)
+
+
+def test_deep_nesting_is_refused(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="damaged"):
+        kolmo.load_report(path)
+
+
+def test_a_failed_write_leaves_the_old_file(report, tmp_path):
+    path = tmp_path / "r.json"
+    path.write_text("old")
+
+    def fail(file):
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match=r"r\.json: cannot be written \(No space left"):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["r.json"]
 
 
 def test_json_is_strict(report):
@@ -74,6 +148,11 @@ def test_damaged_files_are_refused(report, tmp_path, suffix):
 def test_wrong_paths(report, tmp_path):
     with pytest.raises(InputError, match="suffix must be"):
         report.save(tmp_path / "r.xlsx")
+    with pytest.raises(InputError, match="cannot be written"):
+        report.save("/proc/r.json")
+    (tmp_path / "d.json").mkdir()
+    with pytest.raises(InputError, match="is a directory"):
+        report.save(tmp_path / "d.json")
     with pytest.raises(InputError, match="there is no directory"):
         report.save(tmp_path / "no" / "r.json")
     with pytest.raises(InputError, match="no such file"):
@@ -89,7 +168,8 @@ def test_summary_quotes_the_table(report):
     text = report.summary()
     whole = report.table[(report.table.scope == "model") & (report.table.checkpoint == "one")]
     best = whole[(whole.quantizer == "native") & (whole.kind == "bound")].bits_per_weight.min()
-    assert f"native: at most {best:.4g} bits per weight (bound, " in text
+    said = float(re.search(r"native: at most (\S+) bits per weight \(bound, ", text)[1])
+    assert best <= said <= 1.001 * best  # rounded up, so that "at most" stays true
     assert "sign: bdm is missing" in text or "sign: gzip:6 is missing" in text
     assert "tensor 'broken' holds NaN" in text
     assert "of its shuffled null" in text
@@ -103,6 +183,36 @@ def test_saturation_is_said_once():
     text = kolmo.analyze(weights, quantizers=["sign"], estimators=["bdm", "ctm"]).summary()
     assert text.count("bdm is saturated in 2 of 3 measurements") == 1
     assert "ctm is saturated" not in text
+
+
+def test_summary_compares_with_every_null():
+    weights = {"w": RANDOM.normal(size=3000).astype(np.float32)}
+    report = kolmo.analyze(weights, quantizers=["sign"], estimators=["zstd:3@packed", "bdm"],
+                           nulls=["shuffled", "gaussian"], draws=2, scope="model")  # fmt: skip
+    lines = [line for line in report.summary().splitlines() if "sign: " in line]
+    assert ["bound, zstd:3@packed" in lines[0], "estimate, bdm" in lines[1]] == [True, True]
+    for line, (_, rows) in zip(lines, report.table.groupby("estimator", sort=False), strict=True):
+        for row in rows.itertuples():
+            assert f"{100 * row.bits / row.null_bits:.2f} % of its {row.null} null" in line
+
+
+def test_summary_tells_layouts_and_samples_apart():
+    weights = {"w": RANDOM.normal(size=300_000).astype(np.float32)}
+    specs = ["gzip:1,sample=131072@bytes", "gzip:1,sample=131072@shuffle"]
+    report = kolmo.analyze(weights, quantizers=["native"], estimators=specs, scope="model")
+    text = report.summary()
+    assert "@bytes)" in text
+    assert "@shuffle)" in text
+    assert text.count("(estimate, ") == 2
+    assert text.count("a sample of ") == 2
+    assert text.count("±") == 2
+    assert "at most" not in text  # a sample is no bound
+
+
+def test_summary_of_single_tensors_says_what_it_lacks():
+    report = kolmo.analyze({"w": np.ones(9, np.float32)}, quantizers=["sign"], estimators=["kt"],
+                           scope="tensor")  # fmt: skip
+    assert "needs the model scope" in report.summary()
 
 
 def test_coverage_line(report):
@@ -120,48 +230,6 @@ def test_coverage_line(report):
 def test_an_unfinished_report_says_so(report):
     part = dataclasses.replace(report, provenance={**report.provenance, "complete": False})
     assert "was not finished" in part.summary()
-
-
-def test_figures_draw_every_series(report):
-    before = dict(mpl.rcParams)
-    layers, models = report.plot.layers(), report.plot.compare()
-    assert dict(mpl.rcParams) == before
-    assert isinstance(layers, Figure)
-    assert len(layers.axes) == 4  # two checkpoints, two quantizers
-    labels = [text.get_text() for text in models.axes[0].get_legend().get_texts()]
-    assert labels == ["gzip:6@bytes (bound)", "kt (bound)", "gzip:6,sample=131072@shuffle (bound)"]
-    assert models.axes[0].get_xlabel() == "bits per weight"
-
-
-def test_marks_are_where_the_table_says(report):
-    rows = report.table[(report.table.scope == "model") & (report.table.estimator == "kt")]
-    figure = dataclasses.replace(report, table=rows).plot.compare("native")
-    marks = [line for line in figure.axes[0].lines if line.get_label().startswith("kt")]
-    wanted = rows[rows.quantizer == "native"].bits_per_weight
-    assert marks[0].get_xdata() == pytest.approx(wanted.to_numpy())
-
-
-def test_figures_without_data_say_so(report):
-    empty = dataclasses.replace(report, table=report.table[:0])
-    with pytest.raises(InputError, match="no tensor scope"):
-        empty.plot.layers()
-    with pytest.raises(InputError, match="no measured value"):
-        empty.plot.compare()
-
-
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_figures_are_saved(report, tmp_path, suffix):
-    path = tmp_path / f"f.{suffix}"
-    save_figure(report.plot.compare(), path)
-    assert path.stat().st_size > 5000
-    with pytest.raises(InputError, match="a figure is"):
-        save_figure(Figure(), tmp_path / "f.gif")
-
-
-def test_style_is_a_context():
-    with style():
-        assert mpl.rcParams["axes.spines.top"] is False
-    assert mpl.rcParams["axes.spines.top"] is True
 
 
 def test_the_page_is_whole_and_escaped(report, tmp_path):

@@ -1,0 +1,26 @@
+"""Text from outside, made fit to be shown: names in a checkpoint are whatever its author chose."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    r"""The text with line breaks, escape sequences and lone surrogates spelled out.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[31mb\n"))
+    a\x1b[31mb\n
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shorten(text: str, most: int) -> str:
+    """The text cut in the middle, where names of tensors differ least.
+
+    Examples
+    --------
+    >>> shorten("encoder.layer.11.attention.output.dense.weight", 24)
+    'encoder.lay…dense.weight'
+    """
+    head, tail = most // 2 - 1, most - most // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[-tail:]}"

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +16,9 @@ import typer
 from kolmo import __version__
 from kolmo.errors import InputError, KolmoError
 from kolmo.specs import unknown
-from kolmo.text import printable, shorten
+from kolmo.text import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from rich.console import Console
-
     from kolmo.report import Report
 
 app = typer.Typer(
@@ -121,6 +119,7 @@ def estimators(json: Json = False) -> None:
 
     from kolmo.estimators import estimator_class, estimator_names
     from kolmo.quantize import quantizer_class, quantizer_names
+    from kolmo.terminal import make_console
 
     found = [(name, estimator_class(name)) for name in estimator_names()]
     if json:
@@ -134,7 +133,7 @@ def estimators(json: Json = False) -> None:
     quantizer_table = Table("quantizer", "what it is", box=None)
     for name in quantizer_names():
         quantizer_table.add_row(name, quantizer_class(name).summary)
-    console = _console()
+    console = make_console()
     console.print(table, "", quantizer_table)
     console.print(
         "\nSpecs: name[:value][,key=value...][@layout], as in zstd:19@shuffle or bdm,ndim=2; "
@@ -193,6 +192,9 @@ def main() -> None:
 
 def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error is one line on stderr, and exit."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a name has
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
@@ -207,6 +209,9 @@ def run_app(application: typer.Typer, name: str) -> None:
     except KolmoError as error:
         _complain(name, str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        _complain(name, str(error))
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("KOLMO_DEBUG"):
             raise
@@ -267,6 +272,7 @@ def _run(
     from kolmo.analysis import Interrupted
     from kolmo.analysis import compare as measure
     from kolmo.report import check_output
+    from kolmo.terminal import show
 
     if output:
         check_output(output, (".parquet", ".csv", ".json"))
@@ -335,81 +341,6 @@ def _plain_progress() -> Callable[[int, int, str], None]:
             print(f"{share:3.0f} % {printable(label)}", file=sys.stderr, flush=True)
 
     return report
-
-
-# --- printing -------------------------------------------------------------------------------
-
-
-def show(report: Report, all_rows: bool = False) -> None:
-    """The table (whole models, and tensors if few or asked for), then the summary."""
-    table = report.table
-    whole = table[table["scope"] == "model"]
-    tensors = table[table["scope"] == "tensor"]
-    console = _console()
-    if len(whole):
-        console.print(_rich_table(whole))
-    if len(tensors) and (all_rows or whole.empty or len(tensors) <= 60):
-        console.print(_rich_table(tensors))
-    elif len(tensors):
-        console.print(f"{len(tensors):,} rows of single tensors: --all prints them, -o saves them")
-    console.print()
-    console.print(report.summary(), markup=False, highlight=False, soft_wrap=True)
-
-
-def _rich_table(rows: pd.DataFrame) -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = ["checkpoint"] if rows["checkpoint"].nunique() > 1 else []
-    columns += ["tensor"] if rows["tensor"].notna().any() else []
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in (*columns, "quantizer", "estimator", "kind"):
-        table.add_column(column, overflow="fold")
-    for column in ("weights", "bits", "bits/weight", "ratio"):
-        table.add_column(column, justify="right", no_wrap=True)
-    has_null = rows["null"].notna().any()
-    if has_null:
-        table.add_column("null")
-        table.add_column("of null", justify="right", no_wrap=True)
-        table.add_column("z", justify="right", no_wrap=True)
-    table.add_column("note", overflow="fold")
-    for _, row in rows.iterrows():
-        cells = [shorten(str(row[column]), 44) for column in columns]
-        cells += [str(row["quantizer"]), _estimator(row), _text(row["kind"])]
-        cells += [f"{row['numel']:,}", _number(row["bits"], ",.0f")]
-        cells += [_number(row["bits_per_weight"], ".4g"), _number(row["compression_ratio"], ".4g")]
-        if has_null:
-            share = 100 * row["bits"] / row["null_bits"] if row["null_bits"] else float("nan")
-            cells += [_text(row["null"]), _number(share, ".2f", " %"), _number(row["z"], ".1f")]
-        table.add_row(*map(Text, [*cells, _note(row)]))
-    return table
-
-
-def _estimator(row: pd.Series) -> str:
-    return f"{row['estimator']}@{row['layout']}" if row["layout"] else str(row["estimator"])
-
-
-def _note(row: pd.Series) -> str:
-    notes = [str(row["note"])] if row["note"] else []
-    if row["sampled"] < 1:
-        error = row["standard_error"] / row["numel"]
-        notes.append(f"sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
-    return "; ".join(notes)
-
-
-def _number(value: float, form: str, unit: str = "") -> str:
-    return "–" if value != value else f"{value:{form}}{unit}"
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "–"
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def _print_json(document: Any) -> None:

@@ -239,8 +239,8 @@ def _text(column: pd.Series) -> pd.Series:
 def _numbers(column: pd.Series) -> pd.Series:
     # float() reads back every bit of what repr() wrote; pandas' own reader may not.
     values = [math.nan if _is_absent(value) else float(value) for value in column]
-    dtype = "int64" if column.name == "numel" else "float64"
-    return pd.Series(values, index=column.index, dtype="float64").astype(dtype)
+    numbers = pd.Series(values, index=column.index, dtype="float64")
+    return numbers.astype("int64") if column.name == "numel" else numbers
 
 
 def _is_absent(value: Any) -> bool:

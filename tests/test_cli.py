@@ -1,17 +1,23 @@
-"""The command line, as a user meets it: a process of its own."""
+"""The command line, as a user meets it; where the process itself matters, one of its own."""
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 import kolmo
+from kolmo.cli import main
+from kolmo.terminal import _rich_table
 
 RANDOM = np.random.default_rng(0)
 
@@ -23,11 +29,28 @@ def model(tmp_path):
     return str(path)
 
 
-def run(*arguments, cwd=None, **environment):
+def run(*arguments, cwd="."):
+    """What `main` prints, and its exit code."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as changed, pytest.raises(SystemExit) as ended:
+        changed.setattr(sys, "argv", ["kolmo", *map(str, arguments)])
+        changed.chdir(cwd)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    texts = []
+    for stream in (out, err):
+        stream.seek(0)
+        texts.append(stream.read())
+    return subprocess.CompletedProcess(arguments, ended.value.code, *texts)
+
+
+def process(*arguments, cwd=None, **environment):
+    """The same as a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "kolmo", *map(str, arguments)],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         cwd=cwd,
         env={**os.environ, **environment},
         timeout=120,
@@ -53,7 +76,7 @@ def test_analyze_prints_a_table_and_sentences(model):
 
 
 def test_json_is_clean(model):
-    result = run("analyze", model, "--json", "-e", "kt", "-q", "sign", "--null", "shuffled")
+    result = process("analyze", model, "--json", "-e", "kt", "-q", "sign", "--null", "shuffled")
     document = json.loads(result.stdout)
     expected = kolmo.analyze(model, name="model", estimators=["kt"], quantizers=["sign"],
                              nulls=["shuffled"])  # fmt: skip
@@ -80,8 +103,12 @@ def test_compare_and_names(model, tmp_path):
     result = run("compare", f"a={model}", f"b={model}", "-e", "kt", "-q", "sign", "--json")
     names = [row["checkpoint"] for row in json.loads(result.stdout)["table"]]
     assert names == ["a", "b"]
-    both = run("analyze", model, model, "-e", "kt", "-q", "sign", "--json", "--scope", "model")
-    assert both.returncode == 0
+    twin = tmp_path / "twin" / "model.npz"
+    twin.parent.mkdir()
+    twin.write_bytes(Path(model).read_bytes())
+    both = run("analyze", model, twin, "-e", "kt", "-q", "sign", "--json", "--scope", "model")
+    names = [row["checkpoint"] for row in json.loads(both.stdout)["table"]]
+    assert names == [model, str(twin)]  # the same stem would not tell them apart
     refused(run("compare", f"a={model}", f"a={model}"), "NAME=SOURCE")
     refused(run("compare", model), "NAME=SOURCE")
 
@@ -96,7 +123,7 @@ def test_estimators_are_listed():
 
 
 def test_version_and_help():
-    assert run("--version").stdout.strip() == kolmo.__version__
+    assert process("--version").stdout.strip() == kolmo.__version__
     for arguments in ([], ["--help"], ["analyze", "--help"]):
         result = run(*arguments)
         assert result.returncode == 0
@@ -119,7 +146,13 @@ def test_version_and_help():
         (["analyze", "MODEL", "-o", "r.xlsx"], "suffix must be"),
         (["analyze", "MODEL", "-o", "no/such/r.json"], "there is no directory"),
         (["analyze", "MODEL", "--html", "r.txt"], "suffix must be"),
+        (["analyze", "MODEL", "-o", "/proc/r.json"], "/proc/r.json: cannot be written"),
+        (["analyze", "nothing.pt", "-o", "no/such/r.json"], "there is no directory"),
+        (["analyze", "MODEL", "--threads", "0"], "threads is at least 1"),
         (["plot", "nothing.json"], "there is no such file"),
+        (["plot", "MODEL"], "a report is a"),
+        (["plot", "nothing.json", "--format", "gif"], "unknown format 'gif'"),
+        (["plot", "nothing.json", "-o", "f.png"], "f.png: name a directory"),
     ],
 )
 def test_bad_usage_is_one_line(model, tmp_path, arguments, message):
@@ -142,8 +175,9 @@ def test_an_internal_failure_is_one_line(model, tmp_path):
         "def fail(*a, **k): raise ZeroDivisionError('oops')\n"
         "kolmo.analysis.compare = fail\n"
     )
-    refused(run("analyze", model, PYTHONPATH=str(tmp_path)), "ZeroDivisionError: oops", code=1)
-    shown = run("analyze", model, PYTHONPATH=str(tmp_path), KOLMO_DEBUG="1")
+    failed = process("analyze", model, PYTHONPATH=str(tmp_path))
+    refused(failed, "ZeroDivisionError: oops", code=1)
+    shown = process("analyze", model, PYTHONPATH=str(tmp_path), KOLMO_DEBUG="1")
     assert "Traceback" in shown.stderr
 
 
@@ -152,6 +186,104 @@ def test_a_closed_pipe_is_quiet(model):
     result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert "Traceback" not in result.stderr
     assert "Exception" not in result.stderr
+
+
+def test_a_full_disk_is_one_line(model):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "kolmo", "analyze", model, "-e", "kt", "-q", "sign"]
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    refused(result, "No space left", code=1)
+
+
+def test_a_terminal_without_unicode(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, 层=np.ones(9, "f4"))
+    result = process("analyze", path, "-e", "kt", "-q", "sign", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0
+    assert "\\u5c42" in result.stdout
+
+
+def test_names_cannot_steer_the_terminal(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, **{"a\x1b[31mred\n": np.ones(9, "f4"), "[red]b": np.float32([np.nan])})
+    result = run("analyze", path, "-e", "kt", "-q", "sign")
+    assert result.returncode == 2  # for the NaN
+    assert "\x1b" not in result.stdout + result.stderr
+    assert r"a\x1b[31mred\n" in result.stdout
+    assert "[red]b" in result.stdout
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_tables_fit_the_terminal(width):
+    name = "encoder.layer.11.attention.output.LayerNorm.weight"
+    weights = {name: RANDOM.normal(size=5000).astype("f4"), "b": np.ones(3, "f4")}
+    report = kolmo.analyze(weights, quantizers=["native", "symmetric:8"], nulls=["shuffled"],
+                           estimators=["zstd:19@shuffle", "kt", "entropy"], draws=2)  # fmt: skip
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(_rich_table(report.table[report.table.scope == "tensor"], width))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for value in report.table[report.table.scope == "tensor"].bits_per_weight:
+        assert f"{value:.4g}" in text
+    if width == 200:
+        assert "zstd:19@shuffle" in text
+        assert "encoder.layer.11.atte…" in text
+
+
+def test_few_rows_are_printed_and_many_on_demand(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, **{f"layer{i}": np.ones(9, "f4") for i in range(61)})
+    options = ["analyze", path, "-e", "kt", "-q", "sign"]
+    short, whole = run(*options).stdout, run(*options, "--all").stdout
+    assert "61 rows of single tensors: --all prints them" in short
+    assert "layer60" not in short
+    assert "layer60" in whole
+
+
+def test_progress_goes_to_the_terminal_alone(model):
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "kolmo", "analyze", model, "--json", "-q", "sign", "-e", "kt"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as running:
+        out, _ = running.communicate(timeout=120)
+    os.close(theirs)
+    bar = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert running.returncode == 0
+    assert json.loads(out)["provenance"]["complete"] is True
+    assert "100 %" in bar
+
+
+def test_an_unreadable_tensor_keeps_what_is_done(tmp_path):
+    path, saved = tmp_path / "m.npz", tmp_path / "r.json"
+    np.savez(path, a=np.ones(100, "f4"), b=RANDOM.normal(size=5000).astype("f4"))
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo("b.npy").header_offset + 1000
+    data = bytearray(path.read_bytes())
+    data[start] ^= 255
+    path.write_bytes(data)
+    result = run("analyze", path, "-e", "kt", "-q", "sign", "-o", saved, "--threads", "1")
+    refused(result, "b")
+    assert f"wrote {saved} (what was done until then)" in result.stderr
+    report = kolmo.load_report(saved)
+    assert report.provenance["complete"] is False
+    assert report.table[report.table.tensor == "a"].bits.notna().all()
+    assert "the run stopped before it" in report.coverage_line()
+
+
+def test_a_report_without_values_is_not_drawn(tmp_path):
+    report = kolmo.analyze({"w": np.float32([np.nan])}, quantizers=["sign"], estimators=["kt"])
+    report.save(tmp_path / "r.json")
+    refused(run("plot", "r.json", "-o", "out", cwd=tmp_path), "no measured value")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_directory_for_figures(model, tmp_path):
+    saved = tmp_path / "r.json"
+    assert run("analyze", model, "-e", "kt", "-q", "sign", "-o", saved).returncode == 0
+    refused(run("plot", saved, "-o", saved), "cannot be a directory")
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path):

@@ -1,6 +1,5 @@
 """The command line, as a user meets it; where the process itself matters, one of its own."""
 
-import contextlib
 import io
 import json
 import os
@@ -32,10 +31,12 @@ def model(tmp_path):
 def run(*arguments, cwd="."):
     """What `main` prints, and its exit code."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    with pytest.MonkeyPatch.context() as changed, pytest.raises(SystemExit) as ended:
+    with pytest.MonkeyPatch.context() as changed:
         changed.setattr(sys, "argv", ["kolmo", *map(str, arguments)])
+        changed.setattr(sys, "stdout", out)
+        changed.setattr(sys, "stderr", err)
         changed.chdir(cwd)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with pytest.raises(SystemExit) as ended:
             main()
     texts = []
     for stream in (out, err):

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
@@ -82,16 +84,32 @@ class Missing:
 Outcome = CodeLength | Missing
 
 
+class Work:
+    """How much is done, counted by all lanes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.done = 0
+
+    def add(self, more: int) -> None:
+        with self._lock:
+            self.done += more
+
+
 class Cell:
     """One accumulator on its lane."""
 
     def __init__(
-        self, lanes: Lanes, estimator: Estimator, shapes: Sequence[Shape], alphabet: int
+        self,
+        lanes: Lanes,
+        work: Work,
+        estimator: Estimator,
+        shapes: Sequence[Shape],
+        alphabet: int,
     ) -> None:
-        self._lane = lanes.lane()
+        self._lane, self._work = lanes.lane(), work
         self._missing: Missing | None = None
         self._code: CodeLength | None = None
-        self.taken = 0
         try:
             self._accumulator = estimator.start_many(shapes, alphabet)
         except NotApplicableError as error:
@@ -131,7 +149,7 @@ class Cell:
 
     def _update(self, symbols: Symbols) -> None:
         self._accumulator.update(symbols)
-        self.taken += symbols.size
+        self._work.add(symbols.size)
 
     def _finish(self) -> None:
         self._code = self._accumulator.finish()
@@ -164,6 +182,7 @@ class Run:
     def __init__(self, checkpoint: Checkpoint, plan: Plan, lanes: Lanes) -> None:
         self._checkpoint, self._plan, self._lanes = checkpoint, plan, lanes
         self._cells: dict[Key, list[Cell]] = {}
+        self._work = Work()
         self._kinds = _kinds(checkpoint) if plan.model_scope and checkpoint else {}
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -172,7 +191,7 @@ class Run:
                 cells = [self._cell(measurement, ts) for ts in self._kinds.values()]
                 self._cells[None, measurement, variant] = cells
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Work to do: weights × accumulators."""
         scopes = int(self._plan.tensor_scope) + int(self._plan.model_scope)
@@ -185,13 +204,13 @@ class Run:
             held = _hold(tensor)
             for variant in self._plan.variants:
                 self._measure(held, variant)
-                progress(self._done(), self.total, tensor.name)
+                progress(self._work.done, self.total, tensor.name)
         for key, cells in self._cells.items():
             if key[0] is None:
                 for cell in cells:
                     cell.finish()
         for _ in self._lanes.drain():
-            progress(self._done(), self.total, "finishing")
+            progress(self._work.done, self.total, "finishing")
         progress(self.total, self.total, "done")
 
     def results(self) -> dict[Key, Result]:
@@ -249,7 +268,7 @@ class Run:
     def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
         alphabet = measurement.quantizer.alphabet(tensors[0].dtype)
         shapes = [tensor.shape for tensor in tensors]
-        return Cell(self._lanes, measurement.estimator, shapes, alphabet)
+        return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet)
 
     def _model_cell(
         self, tensor: WeightTensor, measurement: Measurement, variant: Variant
@@ -271,9 +290,6 @@ class Run:
             for name in (tensor.name, None):
                 for cell in self._cells.get((name, measurement, variant), ()):
                     cell.miss(reason, problem)
-
-    def _done(self) -> int:
-        return sum(cell.taken for cells in self._cells.values() for cell in cells)
 
 
 def _hold(tensor: WeightTensor) -> WeightTensor:

@@ -42,7 +42,7 @@ main { max-width: 1180px; margin: 2rem auto; padding: 0 1.2rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem 1.4rem 1.3rem; margin: 1.2rem 0; overflow-x: auto; }
 h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.1rem; margin: .3rem 0 .8rem; } p.sub { color: var(--soft); margin: .2rem 0 0; }
 pre { white-space: pre-wrap; margin: 0; font: 13px/1.6 ui-monospace, monospace; }
-img { max-width: 100%; background: #fff; border-radius: 6px; margin: .4rem 0; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 6px; margin: .4rem 0; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .3rem .6rem; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 td.number, th.number { text-align: right; } td.note { white-space: normal; min-width: 14rem; color: var(--soft); }
@@ -102,7 +102,8 @@ def image(figure: Figure) -> str:
     from kolmo.plots import png_bytes
 
     data = base64.b64encode(png_bytes(figure)).decode()
-    return f'<img alt="figure" src="data:image/png;base64,{data}">'
+    width = round(96 * figure.get_figwidth())  # CSS pixels; the image itself is finer
+    return f'<img alt="figure" width="{width}" src="data:image/png;base64,{data}">'
 
 
 def html_table(rows: pd.DataFrame) -> str:

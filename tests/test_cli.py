@@ -136,6 +136,7 @@ def test_version_and_help():
     [
         (["analyze", "nothing.pt"], "nothing.pt: there is no such file"),
         (["analyze"], "sources"),
+        (["analyze", "MODEL", "MODEL"], "is named twice"),
         (["analize"], "analize"),
         (["analyze", "MODEL", "--draws", "x"], "draws"),
         (["analyze", "MODEL", "-e", "gzp"], "did you mean gzip"),

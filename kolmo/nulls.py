@@ -154,8 +154,6 @@ class Reference(Null):
 
 _NULLS: dict[str, type[Null]] = {cls.name: cls for cls in (Shuffled, Gaussian, Uniform, Reference)}
 
-NULLS = tuple(_NULLS)
-
 
 def get_null(spec: str | Null) -> Null:
     """The null model that a spec names; a reference is opened here.

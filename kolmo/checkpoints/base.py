@@ -50,11 +50,6 @@ class WeightTensor:
         """Number of weights."""
         return math.prod(self.shape)
 
-    @property
-    def stored_bits(self) -> int:
-        """Bits a weight as stored: the dtype's width."""
-        return 8 * self.dtype.itemsize
-
     def read(self) -> NDArray[Any]:
         """The whole tensor."""
         return self.load(0, self.numel).reshape(self.shape)

@@ -1,7 +1,7 @@
 """Fast paths: from float32 weights in memory to block counts in one pass, on all threads.
 
-The same bits as quantizing first and counting then (a test says so), some ten times sooner. Each
-thread counts its own part of the weights; counts add up in any order.
+The same bits as quantizing first and counting then (a test says so), without an array of symbols
+in between. Each thread counts its own part of the weights; counts add up in any order.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from pybdm.partitions import PartitionCorrelated
 
 
-# In a process of its own, whose peak before is that of the weights alone.
+# In a process of its own, whose peak before is that of the weights and of compiling the loops.
 _MEMORY = """
 import resource, numpy as np, kolmo
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,1 @@
+"""Codes with a decoder to show for them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
+    "LearnConfig": "momos.learning",
     "MLP": "momos.models",
     "MoMos": "momos.projection",
     "Mosaic": "momos.mosaic",
@@ -18,12 +19,14 @@ _PUBLIC = {
     "TrainConfig": "momos.training",
     "TrainResult": "momos.training",
     "fake_quantize": "momos.qat",
+    "freeze": "momos.learning",
     "load_dataset": "momos.datasets",
     "project_checkpoint": "momos.projection",
     "quantize_in_training": "momos.qat",
     "quantized_state_dict": "momos.qat",
     "study": "momos.studies",
     "train": "momos.training",
+    "wrap": "momos.learning",
 }
 
 __all__ = [*_PUBLIC]

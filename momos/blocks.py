@@ -84,8 +84,23 @@ class Partition:
             for name, start, stop, numel in self.spans()
         }
 
+    def tables(self) -> list[tuple[int, int]]:
+        """Rows and columns of blocks of each tensor; one row where blocks do not end with rows.
+
+        >>> Partition({"a": (3, 4, 2), "b": (3, 2)}, block_size=4).tables()
+        [(3, 2), (1, 2)]
+        """
+        return [_table(shape, self.block_size) for shape in self.shapes.values()]
+
     def padded(self) -> Iterator[tuple[int, int]]:
         """Each block that holds padding: its number, and how many of its values are weights."""
         for _, _, stop, numel in self.spans():
             if numel % self.block_size:
                 yield stop - 1, numel % self.block_size
+
+
+def _table(shape: Shape, size: int) -> tuple[int, int]:
+    numel = math.prod(shape)
+    if len(shape) > 1 and numel and (numel // shape[0]) % size == 0:
+        return shape[0], numel // shape[0] // size
+    return 1, -(-numel // size)

@@ -129,6 +129,14 @@ def study(
     capacity: Annotated[
         list[float] | None, typer.Option(help="A mosaic arm each; .001 .01 .05 .1 by default.")
     ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="A learned mosaic each; none by default.")
+    ] = None,
+    sparsity: Annotated[
+        list[float] | None, typer.Option(help="A pruned rival each; none by default.")
+    ] = None,
+    learning_rate: Rate = 3e-4,
+    weight_decay: Decay = 1e-2,
     block_size: BlockSize = 4,
     draws: Annotated[int, typer.Option(help="Shuffles that each figure is compared with.")] = 3,
     threads: Annotated[int | None, typer.Option(help="All cores by default.")] = None,
@@ -146,11 +154,20 @@ def study(
         layers=layers,
         hidden=hidden,
         epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
         every=every,
     )
     if seeds < 1:
         raise InputError(f"a study needs at least one seed, not {seeds}")
-    config = StudyConfig(model, tuple(range(seeds)), block_size=block_size, draws=draws)
+    config = StudyConfig(
+        model,
+        tuple(range(seeds)),
+        rates=tuple(rate or ()),
+        sparsities=tuple(sparsity or ()),
+        block_size=block_size,
+        draws=draws,
+    )
     if bits:
         config = dataclasses.replace(config, bits=tuple(bits))
     if capacity:

@@ -1,9 +1,4 @@
-"""Mosaic: a few motifs, and which block is which; back to tensors bit for bit.
-
-A mosaic file is safetensors: ``motifs`` (k, s), ``indices`` packed at ceil(log2 k) bits each, most
-significant bit first, and the tensors that are no mosaic as they are, under ``dense.<name>``. The
-metadata holds version, block size, names and shapes as JSON.
-"""
+"""Mosaic: a few motifs, and which block is which; back to tensors bit for bit."""
 
 from __future__ import annotations
 
@@ -19,10 +14,8 @@ import torch
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
 from momos.blocks import Array, Partition
-from momos.packing import index_bits, index_dtype, pack, unpack
-from momos.tensors import plain_name, read_metadata, save_safetensors, to_torch
-
-VERSION = 1
+from momos.packing import index_bits, index_dtype
+from momos.tensors import plain_name, to_torch, write_whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,13 +27,18 @@ class Mosaic:
     partition : Partition
         Shapes of the tensors, by name, and the block size *s*.
     motifs : ndarray, shape (k, s)
-        Of the dtype of the tensors.
+        Floats; of the dtype of the tensors, or of fewer bits.
     indices : ndarray of unsigned integers, shape (m,)
         The motif of each block.
     dense : mapping of str to ndarray
         The model's other tensors (left-out parameters, buffers), as they are.
     names : tuple of str
         All tensors, in checkpoint order.
+    scales : mapping of str to float32 ndarray
+        What the motifs of a tensor are multiplied by: one value, or one for each row of its first
+        dimension; 1 where a tensor has none.
+    dtype : numpy dtype, optional
+        Of the tensors; that of the motifs where it is not given.
     """
 
     partition: Partition
@@ -48,6 +46,8 @@ class Mosaic:
     indices: Array
     dense: Mapping[str, Array]
     names: tuple[str, ...]
+    scales: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    dtype: np.dtype[Any] | None = None
 
     @classmethod
     def from_model(
@@ -93,32 +93,49 @@ class Mosaic:
         return cls(partition, motifs, indices, dense, tuple(tensors))
 
     def description_length(self, bits: int | None = None, *, dense: bool = True) -> int:
-        """Bits that describe the mosaic: k·s·q + m·ceil(log2 k), and the dense tensors.
+        """Bits that describe the mosaic: k·s·q + m·ceil(log2 k), scales and the dense tensors.
 
-        A bound: `save` writes a file of about that size. Names and shapes are not counted.
+        The formula of arXiv 2602.14896: a bound with indices at fixed width. `code_length` is that
+        of the file, whose indices are entropy-coded. Names and shapes are not counted here.
 
         Parameters
         ----------
         bits : int, optional
-            *q*, bits a value of a motif: those of the dtype by default, 32 for float32.
+            *q*, bits a value of a motif: those of its dtype by default, 32 for float32.
         dense : bool
             Whether to count the tensors that are no mosaic, at their stored width. The figures
             of the paper do not (its mosaics have every trainable parameter).
         """
         motifs, size = self.motifs.shape
         described: int = motifs * size * self._bits(bits) + self.indices.size * index_bits(motifs)
+        described += 32 * sum(scale.size for scale in self.scales.values())
         return described + (self._dense_bits if dense else 0)
+
+    def code_length(self) -> int:
+        """Bits of the file that `save` writes, everything in it; a bound."""
+        return 8 * len(self.encode())
 
     def relative_algorithmic_compression(
         self, bits: int | None = None, *, dense: bool = True
     ) -> float:
-        """RAC = n·q / (k·s·q + m·ceil(log2 k)), the dense tensors on both sides unless left out."""
-        raw = self.partition.numel * self._bits(bits) + (self._dense_bits if dense else 0)
+        """RAC = n·q / (k·s·q + m·ceil(log2 k)), the dense tensors on both sides unless left out.
+
+        *q* on top is the width of the tensors' dtype, unless told.
+        """
+        stored = bits or 8 * (self.dtype or self.motifs.dtype).itemsize
+        raw = self.partition.numel * stored + (self._dense_bits if dense else 0)
         return raw / self.description_length(bits, dense=dense)
 
     def arrays(self) -> dict[str, Array]:
         """The tensors as numpy arrays, in checkpoint order, bit for bit."""
+        dtype = self.dtype or self.motifs.dtype
         joined = self.partition.join(self.motifs[self.indices])
+        for name, values in joined.items():
+            if name in self.scales:  # the product is of float32 values, whatever is stored
+                scale = self.scales[name].reshape(-1, *[1] * (values.ndim - 1))
+                product = values.astype(np.float32) * scale
+                joined[name] = product.reshape(self.partition.shapes[name])
+            joined[name] = joined[name].astype(dtype)
         return {
             name: self.dense[name] if name in self.dense else joined[name] for name in self.names
         }
@@ -127,10 +144,16 @@ class Mosaic:
         """The tensors as torch tensors, for ``load_state_dict``, bit for bit."""
         return {name: to_torch(array) for name, array in self.arrays().items()}
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
-        """Write a mosaic file: within 2 % and 4 KiB of `description_length`.
+    def encode(self, metadata: Mapping[str, Any] | None = None) -> bytes:
+        """The mosaic as the bytes of a file; see `momos.files`."""
+        from momos.files import encode_mosaic
 
-        Its names and shapes come on top, so a model of very many small tensors may take more.
+        return encode_mosaic(self, metadata)
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
+        """Write a mosaic file: motifs and dense tensors as stored, indices entropy-coded.
+
+        In the file the motifs are numbered by falling use, and so they are when it is loaded.
 
         Parameters
         ----------
@@ -138,16 +161,7 @@ class Mosaic:
         metadata : mapping, optional
             JSON-ready values to keep with it.
         """
-        packed = pack(self.indices, index_bits(len(self.motifs)))
-        stored = {"motifs": to_torch(self.motifs), "indices": to_torch(packed)}
-        stored |= {f"dense.{name}": to_torch(array) for name, array in self.dense.items()}
-        described = {
-            "mosaic": VERSION,
-            "block_size": self.partition.block_size,
-            "shapes": {name: list(shape) for name, shape in self.partition.shapes.items()},
-            "names": list(self.names),
-        }
-        return save_safetensors(path, stored, {**(metadata or {}), **described})
+        return write_whole(path, self.encode(metadata))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Mosaic:
@@ -158,7 +172,9 @@ class Mosaic:
         InputError
             If it cannot be read, is no mosaic file, or contradicts itself.
         """
-        return _read(Path(path))
+        from momos.files import read_mosaic
+
+        return read_mosaic(Path(path))
 
     def __repr__(self) -> str:
         motifs, size = self.motifs.shape
@@ -234,89 +250,3 @@ def _distinct_blocks(blocks: Array, padded: Mapping[int, int]) -> tuple[Array, A
             same = np.append(same, True)
         indices[block] = same.argmax()
     return motifs, indices.astype(index_dtype(len(motifs)))
-
-
-# --- reading --------------------------------------------------------------------------------
-
-_GENEROUS = 1 << 30  # bytes that any mosaic may expand to
-_EXPANSION = 1024  # and how many times its file's size a larger one may
-
-
-def _read(path: Path) -> Mosaic:
-    metadata = read_metadata(path)
-    if "mosaic" not in metadata:
-        raise InputError(f"{path}: not a mosaic file (momos project and momos train write them)")
-    if metadata["mosaic"] != VERSION:
-        raise InputError(
-            f"{path}: a mosaic of version {metadata['mosaic']!r}; this program reads {VERSION}"
-        )
-    checkpoint = open_checkpoint(path)
-    partition, names = _described(path, metadata)
-    stored = {name: tensor.read() for name, tensor in checkpoint.items()}
-    motifs, packed = _motifs(path, stored, partition.block_size), stored.get("indices")
-    _check_size(path, partition.numel * motifs.dtype.itemsize)
-    bits = index_bits(len(motifs))
-    expected = -(-partition.count * bits // 8)
-    if packed is None or packed.dtype != np.uint8 or packed.shape != (expected,):
-        raise InputError(
-            f"{path}: {partition.count:,} blocks of {len(motifs):,} motifs need {expected:,} "
-            f"bytes of indices, which the file does not hold"
-        )
-    indices = unpack(packed, partition.count, bits)
-    if indices.size and int(indices.max()) >= len(motifs):
-        raise InputError(
-            f"{path}: an index names motif {int(indices.max())}, there are {len(motifs)}"
-        )
-    dense = {n.removeprefix("dense."): a for n, a in stored.items() if n.startswith("dense.")}
-    if len(stored) != len(dense) + 2 or sorted(names) != sorted([*partition.shapes, *dense]):
-        raise InputError(f"{path}: its list of names is not that of the tensors it holds")
-    if bits:
-        indices = indices.astype(index_dtype(len(motifs)))
-    return Mosaic(partition, motifs, indices, dense, names)
-
-
-def _described(path: Path, metadata: Mapping[str, Any]) -> tuple[Partition, tuple[str, ...]]:
-    """The partition and the names that the metadata claims, of the right types."""
-    size, shapes, names = (metadata.get(key) for key in ("block_size", "shapes", "names"))
-    sound = (
-        _is_count(size)
-        and size != 0
-        and isinstance(shapes, dict)
-        and all(
-            isinstance(shape, list) and len(shape) <= 64 and all(map(_is_count, shape))
-            for shape in shapes.values()
-        )
-        and isinstance(names, list)
-        and all(isinstance(name, str) for name in names)
-    )
-    if not sound:
-        raise InputError(f"{path}: its description of the mosaic is damaged")
-    assert isinstance(size, int)
-    assert isinstance(shapes, dict)
-    assert isinstance(names, list)
-    return Partition({name: tuple(s) for name, s in shapes.items()}, size), tuple(names)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**48
-
-
-def _motifs(path: Path, stored: Mapping[str, Array], block_size: int) -> Array:
-    motifs = stored.get("motifs")
-    if motifs is None or not is_float(motifs.dtype) or motifs.ndim != 2 or len(motifs) == 0:
-        raise InputError(f"{path}: it holds no table of motifs")
-    if motifs.shape[1] != block_size:
-        raise InputError(
-            f"{path}: its motifs have {motifs.shape[1]} values, its blocks {block_size}"
-        )
-    return motifs
-
-
-def _check_size(path: Path, expanded: int) -> None:
-    """Refuse a small file that claims to be a huge model."""
-    limit = max(_GENEROUS, _EXPANSION * path.stat().st_size)
-    if expanded > limit:
-        raise InputError(
-            f"{path}: claims to expand to {expanded:,} bytes, over {_EXPANSION} times the "
-            f"file's size; it is damaged, or made to fill your memory"
-        )

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from kolmo import specs
 from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
@@ -27,9 +28,12 @@ from momos.blocks import Array, Partition
 from momos.mosaic import Mosaic, read_source, require_one_dtype
 from momos.nearest import nearest_motifs
 from momos.packing import index_dtype
+from momos.qat import NORMS
 from momos.tensors import plain_name, same_bits, to_arrays, to_torch
 
 Selection = Literal["sample", "kmeans"]
+Policy = Literal["all", "no-norms", "matrices"]
+POLICIES = ("all", "no-norms", "matrices")
 
 _ROUNDS = 10  # of Lloyd's iteration, at most
 _LARGEST = 1e150  # magnitudes whose squares float64 holds
@@ -46,6 +50,7 @@ class ProjectionConfig:
     selection: Selection = "sample"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    policy: Policy = "all"
 
     def __post_init__(self) -> None:
         if self.block_size < 1:
@@ -60,6 +65,8 @@ class ProjectionConfig:
             raise InputError(f"there is at least 1 motif, not {self.motifs}")
         if self.selection not in ("sample", "kmeans"):
             raise InputError(f"selection is 'sample' or 'kmeans', not {self.selection!r}")
+        if self.policy not in POLICIES:
+            raise specs.unknown("policy", self.policy, POLICIES)
 
     def motif_count(self, blocks: int) -> int:
         """Motifs for so many blocks: k as given, else clamp(floor(capacity · m), 1, m).
@@ -94,6 +101,8 @@ class ProjectionStats:
     skipped : tuple of Skipped
         Tensors that were left as they are, and why.
     seconds : float
+    notes : tuple of str
+        What looks wrong: motifs that collapsed, norm layers that shrank.
     """
 
     blocks: int
@@ -105,6 +114,7 @@ class ProjectionStats:
     coverage: float
     skipped: tuple[Skipped, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
 
 class MoMos:
@@ -128,8 +138,11 @@ class MoMos:
         each projection, once for the whole model; ``kmeans`` goes on from there with up to ten
         rounds of Lloyd's iteration.
     include, exclude : list of globs
-        Names of the parameters to project. Norm layers start at scale 1, far from the other
-        weights, and one early projection may shrink them: ``exclude=["*norm*", "*bn*"]``.
+        Names of the parameters to project.
+    policy : {"all", "no-norms", "matrices"}
+        Which kinds of parameters may be projected: all of them, as published; all but those of
+        norm layers, which start at 1, far from the other weights, and which one early projection
+        may shrink; or those of two dimensions or more, which leaves biases dense too.
     seed : int
         Of the projection's own random generator; the global ones of torch and numpy are not
         touched.
@@ -165,16 +178,19 @@ class MoMos:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         seed: int = 0,
+        policy: Policy = "all",
     ) -> None:
         for globs in (include, exclude):
             if isinstance(globs, str):
                 raise InputError("include and exclude are lists of globs, such as ['*.weight']")
         self.config = ProjectionConfig(
-            block_size, capacity, motifs, zero_motif, selection, tuple(include), tuple(exclude)
-        )
+            block_size, capacity, motifs, zero_motif, selection, tuple(include), tuple(exclude),
+            policy,
+        )  # fmt: skip
         self._model = model
         self._random = np.random.default_rng(seed)
-        self._parameters, self._skipped = _select(model, self.config)
+        self._parameters, self._skipped = select_parameters(model, policy, include, exclude)
+        self._norms = norm_parameters(model)
         self._projected: Mosaic | None = None
 
     def project(self) -> ProjectionStats:
@@ -193,8 +209,10 @@ class MoMos:
                 self._parameters[name].copy_(to_torch(array))
         self._projected = mosaic
         skipped = sum(entry.numel for entry in self._skipped)
+        norms = {name: array for name, array in tensors.items() if name in self._norms}
         return dataclasses.replace(
             stats,
+            notes=(*stats.notes, *_shrunk(norms, mosaic.arrays())),
             coverage=stats.weights / (stats.weights + skipped),
             skipped=self._skipped,
             seconds=time.perf_counter() - start,
@@ -273,10 +291,12 @@ def project_tensors(
     indices = nearest_motifs(blocks, motifs).astype(index_dtype(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
     changed, distortion = _compare(tensors, mosaic.arrays())
+    used = np.unique(indices).size
     return mosaic, ProjectionStats(
         blocks=partition.count,
         motifs=len(motifs),
-        motifs_used=np.unique(indices).size,
+        motifs_used=used,
+        notes=_collapsed(len(motifs), used),
         weights=partition.numel,
         changed=changed,
         distortion=distortion,
@@ -286,17 +306,65 @@ def project_tensors(
     )
 
 
-def _select(
-    model: torch.nn.Module, config: ProjectionConfig
+def select_parameters(
+    model: torch.nn.Module, policy: Policy, include: Sequence[str], exclude: Sequence[str]
 ) -> tuple[dict[str, torch.nn.Parameter], tuple[Skipped, ...]]:
-    """The parameters to project, by plain name, and those left out."""
+    """The trainable parameters that take part, by plain name, and those left out, with reasons."""
     found = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
     if not found:
         raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
-    selected = open_checkpoint(found).select(config.include, config.exclude)
-    dtypes = {name: tensor.dtype for name, tensor in selected.items()}
+    if policy not in POLICIES:
+        raise specs.unknown("policy", policy, POLICIES)
+    selected = open_checkpoint(found).select(include, exclude)
+    norms = norm_parameters(model)
+    kept = {n: found[n] for n in selected if _takes_part(n, found[n], policy, norms)}
+    dtypes = {name: selected[name].dtype for name in kept}
     require_one_dtype(type(model).__name__, dtypes)
-    return {name: found[name] for name in selected}, tuple(selected.skipped)
+    left = [Skipped(n, f"policy {policy}", found[n].numel()) for n in selected if n not in kept]
+    return kept, (*selected.skipped, *left)
+
+
+def _takes_part(
+    name: str, parameter: torch.nn.Parameter, policy: Policy, norms: frozenset[str]
+) -> bool:
+    if policy == "matrices":
+        return parameter.ndim > 1 and name not in norms
+    return policy == "all" or name not in norms
+
+
+def norm_parameters(model: torch.nn.Module) -> frozenset[str]:
+    """Plain names of the parameters of norm layers."""
+    return frozenset(
+        plain_name(f"{prefix}.{name}" if prefix else name)
+        for prefix, module in model.named_modules()
+        if isinstance(module, NORMS)
+        for name, _ in module.named_parameters(recurse=False)
+    )
+
+
+def _shrunk(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[str]:
+    """A note for each norm layer whose scales a projection cut to under half."""
+    means = {
+        name: (float(np.abs(a).mean()), float(np.abs(after[name]).mean()))
+        for name, a in before.items()
+        if a.size
+    }
+    return [
+        f"norm layer {name!r} shrank from a mean of {old:.3g} to {new:.3g}: "
+        f"leave norm layers dense with policy='no-norms'"
+        for name, (old, new) in means.items()
+        if new < old / 2
+    ]
+
+
+def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
+    """A note where under half of the motifs are in use."""
+    if 2 * used >= motifs:
+        return ()
+    return (
+        f"only {used:,} of {motifs:,} motifs are in use: projecting without training in between "
+        f"makes motifs collapse",
+    )
 
 
 def _draw(blocks: Array, config: ProjectionConfig, random: np.random.Generator) -> Array:

@@ -19,9 +19,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from kolmo.errors import InputError
-from momos.tensors import plain_name
+from momos.tensors import LEARNER, plain_name
 
-_NORMS = (
+NORMS: tuple[type[nn.Module], ...] = (
     nn.modules.batchnorm._NormBase,
     nn.LayerNorm,
     nn.GroupNorm,
@@ -105,7 +105,7 @@ def quantize_in_training(model: nn.Module, bits: int) -> None:
     """
     check_bits(bits)
     for module in list(model.modules()):
-        if isinstance(module, _NORMS):
+        if isinstance(module, NORMS):
             continue
         for name, parameter in list(module.named_parameters(recurse=False)):
             if parameter.is_floating_point():
@@ -115,12 +115,14 @@ def quantize_in_training(model: nn.Module, bits: int) -> None:
 def quantized_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """A copy of the model's state as its forward pass sees it, under plain names.
 
-    The quantized weights where it trains through fake quantization; any other model's state dict.
+    The quantized weights where it trains through fake quantization, those of the mosaic where it
+    learns one; any other model's state dict.
     """
     with torch.no_grad():
         return {
             plain_name(name): _seen(model, name, tensor).detach().clone()
             for name, tensor in model.state_dict().items()
+            if not name.startswith(f"{LEARNER}.")
         }
 
 

@@ -36,6 +36,7 @@ def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
             "seed": run.seed,
             "test_accuracy": run.metrics["test_accuracy"],
             "nominal_bits_per_weight": run.metrics["nominal_bits_per_weight"],
+            "file_bits_per_weight": run.metrics.get("file_bits", np.nan) / run.metrics["weights"],
         }
         tables.append(rows.assign(**own))
     table = pd.concat(tables, ignore_index=True)
@@ -46,7 +47,8 @@ def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     wanted = pd.MultiIndex.from_frame(table[["seed", *_SAME]])
     table["ratio_to_init"] = table["bits"].to_numpy() / init.reindex(wanted).to_numpy()
     table["ratio_to_shuffled"] = table["bits"] / table["null_bits"]
-    first = ["arm", "seed", "test_accuracy", "nominal_bits_per_weight", "lossless"]
+    first = ["arm", "seed", "test_accuracy", "nominal_bits_per_weight", "file_bits_per_weight"]
+    first.append("lossless")
     return table[[*first, *[column for column in table.columns if column not in first]]]
 
 
@@ -72,20 +74,24 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm: test accuracy, nominal bits a weight, and the best lossless bound.
 
     The bound of a run is the least over the estimators that are bounds and whose symbols give the
-    tested weights back, at ``SCALE_BITS`` more for each quantized tensor's scale, and log2 of the
-    number of codes that it is the best of.
+    tested weights back, at ``SCALE_BITS`` more for each quantized tensor's scale, and of the
+    mosaic file; plus log2 of the number of codes that it is the best of.
     """
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
     tensors = known["shape"].str.extract(r"^(\d+)", expand=False).astype(int)
     scales = np.where(known.quantizer == "native", 0, SCALE_BITS * tensors)
-    codes = known.groupby(["arm", "seed"])["bits"].transform("size")
+    codes = known.groupby(["arm", "seed"])["bits"].transform("size") + 1
     choice = np.ceil(np.log2(codes))  # which of the codes it is
+    known["method"] = known["quantizer"] + " " + known["estimator"]
     known["bound"] = (known["bits"] + scales + choice) / known["numel"]
+    smaller = known["file_bits_per_weight"] < known["bound"]
+    known.loc[smaller, "method"] = "mosaic file"
+    known.loc[smaller, "bound"] = known["file_bits_per_weight"] + choice / known["numel"]
     best = known.loc[known.groupby(["arm", "seed"], sort=False)["bound"].idxmin()]
     rows = []
     for arm, group in best.groupby("arm", sort=False):
-        methods = group["quantizer"] + " " + group["estimator"]
-        row: dict[str, Any] = {"arm": arm, "best_by": ", ".join(dict.fromkeys(methods))}
+        methods = dict.fromkeys(group["method"])
+        row: dict[str, Any] = {"arm": arm, "best_by": ", ".join(methods)}
         for name in ("test_accuracy", "bound", "nominal_bits_per_weight"):
             row[f"{name}_mean"], row[f"{name}_sd"] = group[name].mean(), group[name].std()
         rows.append({**row, "points": group[["bound", "test_accuracy"]].to_numpy()})

@@ -25,6 +25,7 @@ from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
 from kolmo.errors import InputError
 from kolmo.provenance import versions
+from momos.learning import LearnConfig
 from momos.projection import ProjectionConfig
 from momos.tensors import make_folder, write_whole
 from momos.training import Progress, TrainConfig, TrainResult, save_mosaic, save_state, train
@@ -51,7 +52,13 @@ class StudyConfig:
     bits : tuple of int
         An arm of quantization-aware training for each.
     capacities : tuple of float
-        An arm of mosaics for each.
+        An arm of sampled mosaics for each.
+    rates : tuple of float
+        An arm of learned mosaics for each; the other settings are ``learn``'s.
+    sparsities : tuple of float
+        An arm of their strongest rival for each: magnitude pruning, one value and its negative
+        for the weights that are left, entropy-coded.
+    learn : LearnConfig
     block_size : int
         Of the mosaics.
     draws : int
@@ -62,6 +69,9 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     bits: tuple[int, ...] = (4,)
     capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
+    rates: tuple[float, ...] = ()
+    sparsities: tuple[float, ...] = ()
+    learn: LearnConfig = dataclasses.field(default_factory=LearnConfig)
     block_size: int = 4
     draws: int = 3
 
@@ -70,7 +80,7 @@ class StudyConfig:
             raise InputError("bits and projection of a study are its arms: set bits, capacities")
         if not self.seeds:
             raise InputError("a study needs at least one seed")
-        for name in ("seeds", "bits", "capacities"):
+        for name in ("seeds", "bits", "capacities", "rates", "sparsities"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
@@ -88,6 +98,12 @@ class StudyConfig:
         for capacity in self.capacities:
             projection = ProjectionConfig(self.block_size, capacity)
             arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, projection=projection)
+        for rate in self.rates:
+            learn = dataclasses.replace(self.learn, rate=rate)
+            arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
+        for sparsity in self.sparsities:
+            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity)
+            arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)
         return arms
 
 
@@ -240,7 +256,7 @@ def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
     metrics["test_accuracy"] = result.metrics[f"{state}_test_accuracy"]
     files = [save_state(result, state, folder / f"{arm}-seed{seed}.safetensors")]
     if result.mosaic is not None:
-        files.append(save_mosaic(result, folder / f"{arm}-seed{seed}.mosaic.safetensors"))
+        files.append(save_mosaic(result, folder / f"{arm}-seed{seed}.mosaic"))
     record = {
         "key": key,
         "files": {file.name: sha256(str(file)) for file in files},

@@ -20,6 +20,9 @@ from kolmo.errors import InputError
 METADATA = "momos"
 """The one key of our safetensors metadata; its value is a JSON object."""
 
+LEARNER = "momos_learner"
+"""The submodule that a model has while it learns a mosaic."""
+
 
 def to_torch(array: NDArray[Any]) -> torch.Tensor:
     """A torch tensor with the array's bits, in memory of its own."""

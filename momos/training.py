@@ -25,11 +25,14 @@ from torch.nn.functional import cross_entropy
 from kolmo import specs
 from kolmo.errors import InputError, KolmoError
 from momos.datasets import DATASETS, Dataset, Part, load_dataset
+from momos.learning import LearnConfig, Learner, mosaic_of, wrap
 from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionConfig, ProjectionStats
 from momos.qat import check_bits, quantize_in_training, quantized_state_dict
 from momos.tensors import make_folder, save_safetensors
+
+OPTIMIZERS = ("adamw", "sgd")
 
 Progress = Callable[[int, int, str], None]
 State = dict[str, torch.Tensor]
@@ -47,13 +50,15 @@ class TrainConfig:
     layers, hidden : int
         Linear layers, and the width between them.
     epochs, batch_size : int
+    optimizer : {"adamw", "sgd"}
+        SGD has momentum 0.9.
     learning_rate, weight_decay : float
-        Of AdamW; the rate falls along a cosine to 0.
+        Of the optimizer; the rate falls along a cosine to 0, step by step.
     bits : int, optional
         Quantization-aware training at so many bits a weight.
-    projection : ProjectionConfig, optional
+    projection : ProjectionConfig or LearnConfig, optional
         Project onto a mosaic, every so many (``every``) epochs or steps (``unit``), and after
-        the last step.
+        the last step; or learn a mosaic, which the forward pass sees at every step.
     seed : int
         Of the initial weights, the order of the images and the motifs.
     """
@@ -64,10 +69,11 @@ class TrainConfig:
     hidden: int = 256
     epochs: int = 60
     batch_size: int = 128
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     bits: int | None = None
-    projection: ProjectionConfig | None = None
+    projection: ProjectionConfig | LearnConfig | None = None
     every: int = 1
     unit: Literal["epoch", "step"] = "epoch"
     seed: int = 0
@@ -86,8 +92,12 @@ class TrainConfig:
             raise InputError(f"the seed is not negative, not {self.seed}")
         if self.unit not in ("epoch", "step"):
             raise InputError(f"projections come every so many 'epoch' or 'step', not {self.unit!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise specs.unknown("optimizer", self.optimizer, OPTIMIZERS)
         if self.bits is not None:
             check_bits(self.bits)
+            if isinstance(self.projection, LearnConfig):
+                raise InputError("a learned mosaic has its own levels: it takes no bits")
 
     def sizes(self, dataset: Dataset) -> list[int]:
         """Sizes of the model: features, hidden widths, classes."""
@@ -106,10 +116,12 @@ class TrainResult:
         where it ended on a projection, what that did.
     metrics : dict
         Test accuracy of the initial, best and last weights, the best epoch, the number of
-        weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC.
+        weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC,
+        and ``file_bits`` and ``file_rac`` of the file that it takes, everything in it.
     states : dict of str to state dict
         ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
-        that the forward pass sees, quantized ones under quantization-aware training.
+        that the forward pass sees, quantized ones under quantization-aware training. The best of
+        a learned mosaic is the last: before, its rate had not yet risen, or not yet told.
     mosaic : Mosaic or None
         Of the best weights (the latent ones, under quantization-aware training).
     checkpoints : dict of str to Path
@@ -137,7 +149,7 @@ def train(
     config : TrainConfig
     out : path, optional
         Folder to write ``init``, ``best``, ``last`` ``.safetensors`` and, of a projected model,
-        ``mosaic.safetensors`` to.
+        ``weights.mosaic`` to.
     progress : callable, optional
         ``progress(epoch, epochs, label)`` after each epoch.
 
@@ -182,15 +194,14 @@ class _Run:
         self.states: dict[str, State] = {"init": quantized_state_dict(self._model)}
         if config.bits is not None:
             quantize_in_training(self._model, config.bits)
+        self._steps = config.epochs * -(-len(dataset.train) // config.batch_size)
+        self._learner = _learner(self._model, config, self._steps)
         self._projector = _projector(self._model, config)
         self._images = torch.from_numpy(dataset.train.images)
         self._labels = torch.from_numpy(dataset.train.labels)
         self._order = np.random.default_rng((config.seed, 1))
-        self._steps = config.epochs * -(-len(dataset.train) // config.batch_size)
         self._step = 0
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self._optimizer = _optimizer(self._model, config)
         self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, self._steps)
         self._best = (-1.0, 0)
         self.history: list[dict[str, Any]] = []
@@ -211,14 +222,21 @@ class _Run:
                 f"the training diverged in epoch {number} (the loss is {loss}); "
                 f"use a lower learning rate than {self._config.learning_rate}"
             )
-        state = quantized_state_dict(self._model)
+        state = self._seen_state()
         accuracy = self._accuracy(state, self._dataset.validation)
         entry = {"epoch": number, "loss": loss, "validation_accuracy": accuracy}
         self.history.append(entry | _projection_entry(stats))
         self.states["last"] = state
         # A checkpoint that claims to be a mosaic is one taken right after a projection.
-        if (self._projector is None or stats) and accuracy >= self._best[0]:
+        complete = self._projector is None or stats is not None
+        if self._learner or (complete and accuracy >= self._best[0]):
             self._keep(accuracy, number)
+
+    def _seen_state(self) -> State:
+        """The weights that the forward pass would see now."""
+        if self._learner:
+            self._learner.project()
+        return quantized_state_dict(self._model)
 
     def metrics(self) -> dict[str, Any]:
         """Figures of the finished run; the one place that looks at the test images."""
@@ -236,7 +254,10 @@ class _Run:
         }
         if self.mosaic is not None:
             length = self.mosaic.description_length(self._config.bits)
+            file_bits = self.mosaic.code_length()
             found |= {
+                "file_bits": file_bits,
+                "file_rac": 32 * weights / file_bits,
                 "nominal_bits_per_weight": length / weights,
                 "description_length": length,
                 "rac": 32 * weights / length,
@@ -268,6 +289,8 @@ class _Run:
         self.states["best"] = self.states["last"]
         if self._projector:
             self.mosaic = self._projector.mosaic()
+        if self._learner:
+            self.mosaic = mosaic_of(self._model)
 
     def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
         """Of the very weights that are saved, in a plain model."""
@@ -278,8 +301,21 @@ class _Run:
         return float((guesses == part.labels).mean())
 
 
-def _projector(model: MLP, config: TrainConfig) -> MoMos | None:
-    if config.projection is None:
+def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
+    return torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
+
+
+def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner | None:
+    if not isinstance(config.projection, LearnConfig):
+        return None
+    return wrap(model, config.projection, steps=steps, seed=config.seed)
+
+
+def _projector(model: torch.nn.Module, config: TrainConfig) -> MoMos | None:
+    if not isinstance(config.projection, ProjectionConfig):
         return None
     options = {f.name: getattr(config.projection, f.name) for f in _PROJECTION_FIELDS}
     return MoMos(model, **options, seed=config.seed)
@@ -300,7 +336,7 @@ def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
         name: save_state(result, name, folder / f"{name}.safetensors") for name in result.states
     }
     if result.mosaic is not None:
-        paths["mosaic"] = save_mosaic(result, folder / "mosaic.safetensors")
+        paths["mosaic"] = save_mosaic(result, folder / "weights.mosaic")
     return paths
 
 

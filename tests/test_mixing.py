@@ -114,7 +114,7 @@ def test_any_bytes_are_an_error_or_symbols_of_the_alphabet(data, alphabet):
 
 def test_a_cut_code_is_noticed():
     table = np.random.default_rng(0).integers(0, 3, (100, 100))
-    with pytest.raises(InputError, match="ends before|names a symbol"):
+    with pytest.raises(InputError, match=r"ends before|names a symbol"):
         decode(encode([table], 3)[:-100], [table.shape], 3)
 
 

@@ -43,7 +43,8 @@ def test_every_arm_and_seed_is_there(finished):
     assert [(run.arm, run.seed) for run in result.runs] == [(a, s) for s in (0, 1) for a in ARMS]
     for name in ("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"):
         assert (out / name).stat().st_size > 0
-    assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * (len(ARMS) + 1)
+    assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * len(ARMS)
+    assert len(list((out / "checkpoints").glob("*.mosaic"))) == 2
 
 
 def test_the_table_is_what_kolmo_measures_of_the_files(finished):
@@ -94,7 +95,7 @@ def test_the_best_bound_is_lossless_and_honest(finished):
 
 def test_nominal_bits_are_those_of_the_mosaic_file(finished):
     result, out = finished
-    mosaic = Mosaic.load(out / "checkpoints" / "momos-0.05-seed0.mosaic.safetensors")
+    mosaic = Mosaic.load(out / "checkpoints" / "momos-0.05-seed0.mosaic")
     run = next(run for run in result.runs if (run.arm, run.seed) == ("momos-0.05", 0))
     nominal = mosaic.description_length() / mosaic.partition.numel
     assert run.metrics["nominal_bits_per_weight"] == nominal
@@ -133,7 +134,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
     kept = {path for path, at in files.items() if path.stat().st_mtime_ns == at}
     assert {path.name for path in files if path not in kept} == {
         "qat3-seed0.json", "qat3-seed0.safetensors", "momos-0.05-seed0.json",
-        "momos-0.05-seed0.safetensors", "momos-0.05-seed0.mosaic.safetensors",
+        "momos-0.05-seed0.safetensors", "momos-0.05-seed0.mosaic",
     }  # fmt: skip
     whole = finished[0].table
     first = whole[whole.seed == 0].drop(columns="seconds").reset_index(drop=True)

@@ -8,6 +8,7 @@ from typing import Any
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
     "LearnConfig": "momos.learning",
+    "LightningMosaic": "momos.lightning",
     "MLP": "momos.models",
     "MoMos": "momos.projection",
     "Mosaic": "momos.mosaic",
@@ -16,6 +17,7 @@ _PUBLIC = {
     "ProjectionStats": "momos.projection",
     "StudyConfig": "momos.studies",
     "StudyResult": "momos.studies",
+    "TransformersMosaic": "momos.transformers",
     "TrainConfig": "momos.training",
     "TrainResult": "momos.training",
     "fake_quantize": "momos.qat",

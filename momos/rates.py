@@ -1,0 +1,45 @@
+"""What an index costs, in bits, from how often each was used: the prices of learned mosaics."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_LONGEST = 20.0  # bits of a motif that is hardly used
+_PRIOR = 16.0  # blocks that the tensor's own rate of zeros counts as, in a row or a column
+
+
+def zero_bits(
+    used: NDArray[np.int64], by_row: NDArray[np.int64], by_column: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Bits to say that a block has the zero motif, and that it has another, by block.
+
+    The odds of another are those of its row times those of its column over those of the tensor.
+    """
+    total, others = int(used.sum()), int(used[1:].sum())
+    share = (others + 0.5) / (total + 1)
+    rows = (by_row + _PRIOR * share) / (by_column.size + _PRIOR)
+    columns = (by_column + _PRIOR * share) / (by_row.size + _PRIOR)
+    logits = _logit(rows)[:, None] + _logit(columns)[None] - _logit(np.array(share))
+    logits = np.clip(logits, -10, 10).reshape(-1)
+    zero = np.logaddexp(0, logits) / math.log(2)
+    other = np.logaddexp(0, -logits) / math.log(2)
+    return zero.astype(np.float32), other.astype(np.float32)
+
+
+def motif_bits(used: NDArray[np.int64]) -> Floats:
+    """Bits to say which motif, once it is known not to be the zero motif."""
+    others = int(used[1:].sum())
+    bits = -np.log2((used + 0.5) / (others + 0.5 * (used.size - 1)))
+    bits[0] = 0
+    return np.asarray(np.clip(bits, 0, _LONGEST), np.float32)
+
+
+def _logit(share: NDArray[Any]) -> NDArray[np.float64]:
+    kept = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(kept / (1 - kept)), np.float64)

@@ -1,0 +1,315 @@
+"""Learned mosaics: costs against brute force, straight-through gradients, exact resume, DDP."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import momos
+from kolmo.errors import InputError
+from momos import LearnConfig, Mosaic, freeze, kernels, wrap
+from momos.learning import mosaic_of
+from momos.models import MLP
+from momos.nearest import nearest_motifs
+from momos.qat import quantized_state_dict
+
+
+def data(seed=0, count=64, features=12):
+    random = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, features, generator=random)
+    return x, (x[:, :4].argmax(dim=1))
+
+
+def fit(model, steps, x, y, optimizer=None):
+    optimizer = optimizer or torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return optimizer
+
+
+def assign(blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, rate):
+    indices, projected = np.zeros(len(blocks), np.int32), np.zeros_like(blocks)
+    kernels.assign_blocks(
+        blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, rate, indices, projected
+    )
+    return indices, projected
+
+
+@given(st.integers(1, 9), st.integers(2, 20), st.integers(0, 50), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_each_block_gets_the_cheapest_motif(size, k, seed, channels):
+    random = np.random.default_rng(seed)
+    rows, columns = 5, 300
+    blocks = random.normal(size=(rows * columns, size)).astype(np.float32)
+    scales = random.uniform(0.5, 2, size=rows if channels else 1).astype(np.float32)
+    motifs = random.normal(size=(k, size)).astype(np.float32)
+    motifs[0] = 0
+    zero_bits, other_bits = random.uniform(0, 5, (2, len(blocks))).astype(np.float32)
+    motif_bits = random.uniform(0, 5, k).astype(np.float32)
+    motif_bits[0] = 0
+    found, projected = assign(
+        blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, 0.7
+    )
+    each = np.repeat(scales, columns) if channels else np.full(len(blocks), scales[0])
+    scaled = blocks.astype(np.float64) / each[:, None]
+    cost = np.square(scaled[:, None] - motifs.astype(np.float64)).sum(axis=2)
+    cost[:, 0] += 0.7 * zero_bits
+    cost[:, 1:] += 0.7 * (other_bits[:, None] + motif_bits[1:])
+    chosen = cost[np.arange(len(blocks)), found]
+    assert (chosen <= cost.min(axis=1) + 1e-4).all()
+    assert np.array_equal(projected, motifs[found] * each[:, None].astype(np.float32))
+
+
+def test_without_a_rate_it_is_the_nearest_motif():
+    model = MLP([12, 16, 4])
+    learner = wrap(model, LearnConfig(block_size=4, motifs=8, rate=0), steps=10)
+    motifs, mosaic = learner.motifs.numpy(), mosaic_of(model)
+    blocks = learner._scaled_blocks()
+    found = np.concatenate([slot.indices[: slot.latent.numel() // 4] for slot in learner._slots])
+    assert np.array_equal(found, nearest_motifs(blocks, motifs))
+    assert len(mosaic.motifs) == 8
+
+
+@pytest.mark.parametrize("block_size", [1, 3, 4])
+@pytest.mark.parametrize("scale", ["tensor", "channel"])
+def test_the_forward_pass_sees_the_mosaic_and_freezing_keeps_it(tmp_path, block_size, scale):
+    x, y = data()
+    model = MLP([12, 24, 4])
+    wrap(model, LearnConfig(block_size, motifs=6, rate=0.3, scale=scale, every=5), steps=30)
+    fit(model, 30, x, y)
+    model.eval()
+    with torch.no_grad():
+        seen = model(x)
+    assert sorted(quantized_state_dict(model)) == sorted(MLP([12, 24, 4]).state_dict())
+    mosaic = freeze(model)
+    assert torch.equal(model(x), seen)
+    assert not hasattr(model, momos.tensors.LEARNER)
+    fresh = MLP([12, 24, 4])
+    fresh.load_state_dict(Mosaic.load(mosaic.save(tmp_path / "m.mosaic")).state_dict())
+    assert torch.equal(fresh(x), seen)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], tensor)
+    assert (mosaic.motifs[0] == 0).all()
+    assert mosaic.motifs.dtype == np.float16
+
+
+def test_gradients_pass_straight_through():
+    x, y = data()
+    model = MLP([12, 8, 4])
+    wrap(model, LearnConfig(motifs=5, rate=0.5), steps=10)
+    plain = MLP([12, 8, 4])
+    nn.functional.cross_entropy(model(x), y).backward()
+    plain.load_state_dict(quantized_state_dict(model))
+    nn.functional.cross_entropy(plain(x), y).backward()
+    latent = model.layers[0].parametrizations.weight.original
+    assert torch.equal(latent.grad, plain.layers[0].weight.grad)
+    assert not torch.equal(latent, plain.layers[0].weight)
+
+
+def test_motifs_are_the_means_of_their_blocks_without_padding():
+    model = nn.Sequential(nn.Linear(5, 3))
+    learner = wrap(model, LearnConfig(block_size=2, motifs=3, precision="float32"), steps=10)
+    learner.project()
+    blocks = learner._scaled_blocks()
+    assert len(blocks) == 15 // 2 + 3 // 2
+    whole = np.concatenate([slot.indices[: slot.latent.numel() // 2] for slot in learner._slots])
+    learner._refit()
+    for motif in range(1, 3):
+        if (whole == motif).any():
+            expected = blocks[whole == motif].astype(np.float64).mean(axis=0)
+            assert learner.motifs[motif].numpy() == pytest.approx(expected, rel=1e-5)
+    assert (learner.motifs[0] == 0).all()
+
+
+def test_a_higher_rate_makes_a_smaller_file():
+    x, y = data(count=200)
+    sizes = []
+    for rate in (0.0, 3.0, 12.0):
+        model = MLP([12, 64, 64, 4])
+        wrap(model, LearnConfig(rate=rate), steps=100)
+        fit(model, 100, x, y)
+        sizes.append(freeze(model).code_length())
+    assert sizes[0] > 1.5 * sizes[1]
+    assert sizes[1] > 1.1 * sizes[2]
+
+
+def test_a_resumed_run_gives_the_same_bits():
+    x, y = data()
+
+    def begin():
+        model = MLP([12, 24, 4])
+        wrap(model, LearnConfig(motifs=4, rate=1, every=7), steps=40)
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    whole, optimizer = begin()
+    fit(whole, 40, x, y, optimizer)
+    first, optimizer = begin()
+    fit(first, 23, x, y, optimizer)
+    states = copy.deepcopy((first.state_dict(), optimizer.state_dict()))
+    second, optimizer = begin()
+    second.load_state_dict(states[0])
+    optimizer.load_state_dict(states[1])
+    fit(second, 17, x, y, optimizer)
+    assert freeze(second).encode() == freeze(whole).encode()
+
+
+def test_looking_at_the_model_changes_nothing():
+    x, y = data()
+    found = []
+    for look in (False, True):
+        model = MLP([12, 24, 4])
+        wrap(model, LearnConfig(rate=1), steps=20)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(20):
+            if look:
+                model.eval()
+                model(x)
+                mosaic_of(model)
+                model.train()
+            fit(model, 1, x, y, optimizer)
+        found.append(freeze(model).encode())
+    assert found[0] == found[1]
+
+
+def test_two_forward_passes_may_precede_a_backward_pass():
+    x, y = data()
+    model = MLP([12, 8, 4])
+    wrap(model, LearnConfig(), steps=10)
+    loss = nn.functional.cross_entropy(model(x), y) + nn.functional.cross_entropy(model(-x), y)
+    loss.backward()
+    assert torch.isfinite(model.layers[0].parametrizations.weight.original.grad).all()
+
+
+def test_pruning_keeps_the_largest():
+    x, y = data()
+    model = MLP([12, 64, 4])
+    wrap(model, LearnConfig(motifs=3, sparsity=0.9, every=1), steps=60)
+    fit(model, 60, x, y)
+    zeros = sum(int((tensor == 0).sum()) for tensor in mosaic_of(model).state_dict().values())
+    total = sum(tensor.numel() for tensor in MLP([12, 64, 4]).state_dict().values())
+    assert zeros / total == pytest.approx(0.9, abs=0.02)
+
+
+def test_norm_layers_and_buffers_are_kept_dense_by_policy():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    learner = wrap(model, LearnConfig(policy="no-norms", motifs=3), steps=4)
+    assert {entry.name for entry in learner.skipped} == {"1.weight", "1.bias"}
+    model(torch.randn(3, 2, 3, 3)).sum().backward()
+    mosaic = freeze(model)
+    assert {"1.weight", "1.bias", "1.running_mean", "1.num_batches_tracked"} <= set(mosaic.dense)
+    model.load_state_dict(mosaic.state_dict())
+    matrices = wrap(model, LearnConfig(policy="matrices", motifs=3), steps=4)
+    assert set(matrices.partition.shapes) == {"0.weight", "3.weight"}
+
+
+def test_half_precision_comes_back_bit_for_bit():
+    model = MLP([12, 8, 4]).to(torch.bfloat16)
+    wrap(model, LearnConfig(motifs=4), steps=4)
+    mosaic = freeze(model)
+    for name, tensor in mosaic.state_dict().items():
+        assert tensor.dtype == torch.bfloat16
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_a_model_of_zeros_can_be_wrapped():
+    model = nn.Linear(4, 4)
+    nn.init.zeros_(model.weight)
+    nn.init.zeros_(model.bias)
+    wrap(model, LearnConfig(motifs=2), steps=4)
+    assert (freeze(model).indices == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block_size": 0}, "block_size"),
+        ({"motifs": 1}, "motifs"),
+        ({"every": 0}, "every"),
+        ({"rate": -1.0}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"ramp": 1.5}, "ramp"),
+        ({"sparsity": 1.0}, "sparsity"),
+        ({"sparsity": 0.5, "block_size": 2}, "sparsity"),
+        ({"scale": "row"}, "scale"),
+        ({"precision": "float8"}, "precision"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        LearnConfig(**options)
+
+
+def test_models_that_cannot_learn_a_mosaic_are_refused():
+    model = MLP([12, 8, 4])
+    with pytest.raises(InputError, match="not wrapped"):
+        freeze(model)
+    with pytest.raises(InputError, match="at least one step"):
+        wrap(model, steps=0)
+    with pytest.raises(InputError, match="do not end with its channels"):
+        wrap(model, LearnConfig(block_size=5, scale="channel"), steps=1)
+    with pytest.raises(InputError, match="policy"):
+        wrap(model, LearnConfig(policy="some"), steps=1)
+    with pytest.raises(InputError, match="motifs were asked for"):
+        wrap(nn.Linear(1, 1), LearnConfig(motifs=5), steps=1)
+    wrap(model, steps=1)
+    with pytest.raises(InputError, match="wrapped already"):
+        wrap(model, steps=1)
+    tied = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    tied[1].weight = tied[0].weight
+    with pytest.raises(InputError, match=r"0\.weight, 1\.weight are one parameter"):
+        wrap(tied, LearnConfig(motifs=2), steps=1)
+    broken = MLP([12, 8, 4])
+    with torch.no_grad():
+        broken.layers[0].weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"layers\.0\.weight.*NaN"):
+        wrap(broken, steps=1)
+
+
+DISTRIBUTED = """
+import hashlib
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+import momos
+
+dist.init_process_group("gloo")
+rank = dist.get_rank()
+torch.manual_seed(0)
+model = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 4))
+momos.wrap(model, momos.LearnConfig(motifs=4, rate=1.0, every=5), steps=30)
+parallel = DistributedDataParallel(model)
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+random = torch.Generator().manual_seed(rank)  # each rank has its own data
+for _ in range(30):
+    x = torch.randn(16, 12, generator=random)
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(parallel(x), x[:, :4].argmax(dim=1)).backward()
+    optimizer.step()
+print("rank", rank, hashlib.sha256(momos.freeze(model).encode()).hexdigest(), flush=True)
+dist.destroy_process_group()
+"""
+
+
+def test_all_ranks_hold_the_same_mosaic(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(DISTRIBUTED)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(script)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("rank"))
+    assert sorted(found) == ["0", "1"]
+    assert found["0"] == found["1"] != hashlib.sha256(b"").hexdigest()

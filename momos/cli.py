@@ -21,6 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from momos.learner import LearnConfig
     from momos.projection import ProjectionConfig
 
 app = typer.Typer(
@@ -49,6 +50,7 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(help="Project no tensor whose name matches this glob.")
 ]
+Policies = Annotated[str, typer.Option(help="Project all, no-norms or only matrices.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
@@ -68,7 +70,15 @@ def train(
     weight_decay: Decay = 1e-2,
     bits: Annotated[int | None, typer.Option(help="Quantization-aware training.")] = None,
     momos: Annotated[bool, typer.Option("--momos", help="Project onto a mosaic.")] = False,
-    block_size: BlockSize = 4,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Learn a mosaic, an index's bit costing so much squared distance."),
+    ] = None,
+    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    block_size: Annotated[
+        int | None, typer.Option(help="Weights a block: 4, or 1 of a learned mosaic.")
+    ] = None,
+    policy: Policies = "all",
     capacity: Capacity = None,
     motifs: Motifs = None,
     zero_motif: ZeroMotif = True,
@@ -78,15 +88,32 @@ def train(
     every: Annotated[int, typer.Option(help="Project every so many epochs or steps.")] = 1,
     unit: Annotated[str, typer.Option(help="epoch or step.")] = "epoch",
     seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     json: Json = False,
 ) -> None:
-    """Train the bundled model: dense, with --bits quantized, with --momos as a mosaic."""
+    """Train the bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
+    from momos.learner import LearnConfig
     from momos.training import TrainConfig
     from momos.training import train as run
 
-    projection = _projection(block_size, capacity, motifs, zero_motif, selection, include, exclude)
-    if projection != _projection() and not momos:
-        raise InputError("options of the projection need --momos")
+    projection: ProjectionConfig | LearnConfig | None = _projection(
+        block_size or 4, capacity, motifs, zero_motif, selection, include, exclude, policy
+    )
+    if rate is not None:
+        if momos or capacity is not None or selection != "sample" or not zero_motif:
+            raise InputError("--rate learns a mosaic: it takes none of the sampled one's options")
+        projection = LearnConfig(
+            block_size or 1,
+            5 if motifs is None else motifs,
+            rate,
+            include=tuple(include or ()),
+            exclude=tuple(exclude or ()),
+            policy=policy,  # type: ignore[arg-type]  # checked there
+        )
+    elif not momos:
+        if projection != _projection():
+            raise InputError("options of the projection need --momos or --rate")
+        projection = None
     config = TrainConfig(
         data=data,
         folder=str(folder) if folder else None,
@@ -94,16 +121,17 @@ def train(
         hidden=hidden,
         epochs=epochs,
         batch_size=batch_size,
+        optimizer=optimizer,  # type: ignore[arg-type]  # checked there
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         bits=bits,
-        projection=projection if momos else None,
+        projection=projection,
         every=every,
         unit=unit,  # type: ignore[arg-type]  # checked there
         seed=seed,
     )
     with _progress() as progress:
-        result = run(config, out, progress=progress)
+        result = run(config, out, resume=resume, progress=progress)
     files = {name: str(path) for name, path in result.checkpoints.items()}
     if json:
         _print_json({"metrics": result.metrics, "history": result.history, "files": files})
@@ -198,13 +226,16 @@ def project(
     selection: Selection = "sample",
     include: Include = None,
     exclude: Exclude = None,
+    policy: Policies = "all",
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
     from momos.projection import project_checkpoint
 
-    config = _projection(block_size, capacity, motifs, zero_motif, selection, include, exclude)
+    config = _projection(
+        block_size, capacity, motifs, zero_motif, selection, include, exclude, policy
+    )
     mosaic, stats = project_checkpoint(source, config, seed)
     path = mosaic.save(output)
     values = {
@@ -218,7 +249,9 @@ def project(
     if json:
         _print_json(values)
     else:
-        _print_values({**values, "skipped": ", ".join(values["skipped"]) or "nothing"})
+        joined = {"skipped": ", ".join(values["skipped"]) or "nothing"}
+        notes = {"notes": "; ".join(stats.notes) or "none"}
+        _print_values({**values, **joined, **notes})
 
 
 @app.command()
@@ -267,6 +300,7 @@ def _projection(
     selection: str = "sample",
     include: list[str] | None = None,
     exclude: list[str] | None = None,
+    policy: str = "all",
 ) -> ProjectionConfig:
     from momos.projection import ProjectionConfig
 
@@ -278,6 +312,7 @@ def _projection(
         selection,  # type: ignore[arg-type]  # checked there
         tuple(include or ()),
         tuple(exclude or ()),
+        policy,  # type: ignore[arg-type]  # checked there
     )
 
 

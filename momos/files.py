@@ -119,7 +119,12 @@ def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[st
 
 def read_mosaic(path: Path) -> Mosaic:
     """Read a mosaic file; see `Mosaic.load`."""
-    header, body = _read_content(path)
+    return decode_mosaic(str(path), _read(path))
+
+
+def decode_mosaic(path: str, content: bytes) -> Mosaic:
+    """Undo `encode_mosaic`; the path is for messages."""
+    header, body = _parse_content(path, content)
     tensors = header["tensors"]
     shapes = {name: tuple(shape) for name, shape, kind in tensors if not isinstance(kind, str)}
     partition = Partition(shapes, header["block_size"])
@@ -142,13 +147,20 @@ def read_mosaic(path: Path) -> Mosaic:
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a mosaic file: what it says of itself, and its ``metadata``."""
-    return _read_content(path)[0]
+    return _parse_content(str(path), _read(path))[0]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 class _Taker:
     """Takes arrays off the body of a file, one after the other."""
 
-    def __init__(self, path: Path, body: bytes) -> None:
+    def __init__(self, path: str, body: bytes) -> None:
         self._path, self._body, self._place = path, body, 0
 
     def array(self, shape: tuple[int, ...], name: str) -> Array:
@@ -164,12 +176,8 @@ class _Taker:
         return self._body[self._place :]
 
 
-def _read_content(path: Path) -> tuple[dict[str, Any], bytes]:
+def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
     """The header, checked, and the body of a file whose checksum is right."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if content[:6] != _MAGIC[:6]:
         raise InputError(f"{path}: not a mosaic file (momos project and momos train write them)")
     if content[6:7] != _MAGIC[6:7]:
@@ -225,7 +233,7 @@ def _is_float(name: Any) -> bool:
     return isinstance(name, str) and name in _DTYPES and _DTYPES[name].kind not in "biu"
 
 
-def _check_size(path: Path, header: Mapping[str, Any], stored: int) -> None:
+def _check_size(path: str, header: Mapping[str, Any], stored: int) -> None:
     """Refuse a small file that claims to be a huge model."""
     width = _DTYPES[header["dtype"]].itemsize
     expanded = sum(
@@ -239,7 +247,7 @@ def _check_size(path: Path, header: Mapping[str, Any], stored: int) -> None:
 
 
 def _decode_indices(
-    path: Path, stream: bytes, coder: str, motifs: int, partition: Partition
+    path: str, stream: bytes, coder: str, motifs: int, partition: Partition
 ) -> Array:
     bits, count = index_bits(motifs), partition.count
     if coder == "packed":

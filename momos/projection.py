@@ -193,6 +193,15 @@ class MoMos:
         self._norms = norm_parameters(model)
         self._projected: Mosaic | None = None
 
+    @property
+    def random_state(self) -> Any:
+        """The state of the projection's random generator, to be put back when resuming."""
+        return self._random.bit_generator.state
+
+    @random_state.setter
+    def random_state(self, state: Any) -> None:
+        self._random.bit_generator.state = state
+
     def project(self) -> ProjectionStats:
         """Draw motifs and overwrite the weights with them.
 
@@ -262,7 +271,14 @@ def project_checkpoint(
     >>> mosaic.arrays()["w"].tolist(), stats.changed
     ([0.0, 0.0, 0.0, 0.0], 3)
     """
+    if config.policy == "no-norms":
+        raise InputError(
+            "a checkpoint does not say which tensors belong to norm layers: use policy 'matrices', "
+            "or exclude them by name"
+        )
     tensors, cut = read_source(source, config.include, config.exclude)
+    if config.policy == "matrices":
+        cut = tuple(name for name in cut if tensors[name].ndim > 1)
     chosen = {name: tensors[name] for name in cut}
     mosaic, stats = project_tensors(chosen, config, np.random.default_rng(seed))
     dense = {name: array for name, array in tensors.items() if name not in chosen}

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +27,15 @@ from torch.nn.functional import cross_entropy
 from kolmo import specs
 from kolmo.errors import InputError, KolmoError
 from momos.datasets import DATASETS, Dataset, Part, load_dataset
+from momos.files import decode_mosaic
 from momos.learning import LearnConfig, Learner, mosaic_of, wrap
 from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionConfig, ProjectionStats
 from momos.qat import check_bits, quantize_in_training, quantized_state_dict
-from momos.tensors import make_folder, save_safetensors
+from momos.tensors import make_folder, save_safetensors, write_whole
 
+RESUME = "resume.pt"
 OPTIMIZERS = ("adamw", "sgd")
 
 Progress = Callable[[int, int, str], None]
@@ -117,7 +121,8 @@ class TrainResult:
     metrics : dict
         Test accuracy of the initial, best and last weights, the best epoch, the number of
         weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC,
-        and ``file_bits`` and ``file_rac`` of the file that it takes, everything in it.
+        ``file_bits`` and ``file_rac`` of the file that it takes, everything in it, and ``notes``
+        on what looks wrong.
     states : dict of str to state dict
         ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
         that the forward pass sees, quantized ones under quantization-aware training. The best of
@@ -140,6 +145,7 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str] | None = None,
     *,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> TrainResult:
     """Train a model as configured.
@@ -149,14 +155,18 @@ def train(
     config : TrainConfig
     out : path, optional
         Folder to write ``init``, ``best``, ``last`` ``.safetensors`` and, of a projected model,
-        ``weights.mosaic`` to.
+        ``weights.mosaic`` to; and, while it lasts, ``resume.pt`` after each epoch.
+    resume : bool
+        Go on after the last epoch that an interrupted run of the same configuration finished
+        there; the result is the same, bit for bit. A run that never began begins.
     progress : callable, optional
         ``progress(epoch, epochs, label)`` after each epoch.
 
     Raises
     ------
     InputError
-        If the data cannot be read, or an option does not fit the model.
+        If the data cannot be read, an option does not fit the model, or the interrupted run was
+        of another configuration.
     KolmoError
         If the training diverges.
 
@@ -169,11 +179,17 @@ def train(
     """
     start = time.perf_counter()
     dataset = load_dataset(config.data, config.folder)
+    if resume and out is None:
+        raise InputError("to resume, name the folder of the interrupted run")
     folder = None if out is None else make_folder(out)
     with _deterministic():
         run = _Run(config, dataset)
-        for epoch in range(1, config.epochs + 1):
+        if folder and resume:
+            run.load(folder / RESUME)
+        for epoch in range(len(run.history) + 1, config.epochs + 1):
             run.epoch(epoch)
+            if folder:
+                run.save(folder / RESUME)
             if progress:
                 accuracy = run.history[-1]["validation_accuracy"]
                 progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
@@ -181,6 +197,8 @@ def train(
     metrics["seconds"] = round(time.perf_counter() - start, 3)
     result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
     files = {} if folder is None else _save(result, folder)
+    if folder:
+        (folder / RESUME).unlink(missing_ok=True)
     return dataclasses.replace(result, checkpoints=files)
 
 
@@ -238,6 +256,46 @@ class _Run:
             self._learner.project()
         return quantized_state_dict(self._model)
 
+    def save(self, path: Path) -> None:
+        """Write all that the next epochs depend on."""
+        stored = {
+            "config": _described(self._config),
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "order": self._order.bit_generator.state,
+            "motifs": self._projector.random_state if self._projector else None,
+            "step": self._step,
+            "best": self._best,
+            "history": self.history,
+            "states": self.states,
+            "mosaic": self.mosaic.encode() if self.mosaic else None,
+        }
+        buffer = io.BytesIO()
+        torch.save(stored, buffer)
+        write_whole(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Undo `save`; nothing where there is no such file."""
+        if not path.exists():
+            return
+        try:
+            stored = torch.load(path, weights_only=True)  # runs no code of the file's
+            config = stored["config"]
+        except Exception as error:
+            raise InputError(f"{path}: damaged, delete it to begin anew ({error})") from None
+        if config != _described(self._config):
+            raise InputError(f"{path}: the interrupted run was of another configuration: {config}")
+        self._model.load_state_dict(stored["model"])
+        self._optimizer.load_state_dict(stored["optimizer"])
+        self._schedule.load_state_dict(stored["schedule"])
+        self._order.bit_generator.state = stored["order"]
+        if self._projector:
+            self._projector.random_state = stored["motifs"]
+        self._step, self._best = stored["step"], tuple(stored["best"])
+        self.history, self.states = stored["history"], stored["states"]
+        self.mosaic = decode_mosaic(str(path), stored["mosaic"]) if stored["mosaic"] else None
+
     def metrics(self) -> dict[str, Any]:
         """Figures of the finished run; the one place that looks at the test images."""
         self.states = {name: self.states[name] for name in ("init", "best", "last")}
@@ -264,6 +322,7 @@ class _Run:
                 "motifs": len(self.mosaic.motifs),
                 "blocks": self.mosaic.partition.count,
                 "motifs_used": int(np.unique(self.mosaic.indices).size),
+                "notes": "; ".join(_silent(self.states["best"])),
             }
         return found
 
@@ -301,6 +360,19 @@ class _Run:
         return float((guesses == part.labels).mean())
 
 
+def _silent(state: State) -> list[str]:
+    """A note for each matrix that is all zero: nothing passes it."""
+    return [
+        f"{name!r} is all zero, so nothing passes it: lower the rate, or train for more steps"
+        for name, tensor in state.items()
+        if tensor.ndim > 1 and not tensor.any()
+    ]
+
+
+def _described(config: TrainConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
 def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     rate, decay = config.learning_rate, config.weight_decay
     if config.optimizer == "sgd":
@@ -328,7 +400,8 @@ def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
     if stats is None:
         return {"projected": False}
     names = ("motifs", "motifs_used", "changed", "distortion", "seconds")
-    return {"projected": True} | {name: getattr(stats, name) for name in names}
+    notes = {"notes": "; ".join(stats.notes)} if stats.notes else {}
+    return {"projected": True} | {name: getattr(stats, name) for name in names} | notes
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
 from momos import training
 from momos.datasets import load_dataset, read_idx
+from momos.learner import LearnConfig
 from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionConfig
@@ -311,3 +312,71 @@ def test_options_out_of_range(options):
 def test_divergence_is_an_error():
     with pytest.raises(KolmoError, match="diverged"):
         train(dataclasses.replace(SHORT, learning_rate=1e30, epochs=5))
+
+
+# --- learned mosaics, and going on ------------------------------------------------------------
+
+RESUMABLE = {
+    "dense": {},
+    "sgd": {"optimizer": "sgd", "learning_rate": 0.05},
+    "sampled": {"projection": ProjectionConfig(motifs=9)},
+    "quantized": {"bits": 4},
+    "learned": {"projection": LearnConfig(rate=1.0, every=3)},
+}
+
+
+@pytest.mark.parametrize("options", RESUMABLE.values(), ids=RESUMABLE)
+def test_a_run_killed_and_resumed_gives_the_same_bits(tmp_path, options):
+    config = TrainConfig(epochs=4, hidden=16, layers=3, **options)
+    whole = train(config, tmp_path / "whole")
+
+    def stop(epoch, epochs, label):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", progress=stop)
+    assert (tmp_path / "cut" / "resume.pt").exists()
+    other = dataclasses.replace(config, seed=1)
+    with pytest.raises(InputError, match="another configuration"):
+        train(other, tmp_path / "cut", resume=True)
+    seen = []
+    resumed = train(
+        config, tmp_path / "cut", resume=True, progress=lambda epoch, *_: seen.append(epoch)
+    )
+    assert seen == [3, 4]
+    for name, path in whole.checkpoints.items():
+        assert resumed.checkpoints[name].read_bytes() == path.read_bytes()
+    assert not (tmp_path / "cut" / "resume.pt").exists()
+    same = [{k: v for k, v in e.items() if k != "seconds"} for e in resumed.history]
+    assert same == [{k: v for k, v in e.items() if k != "seconds"} for e in whole.history]
+
+
+def test_a_damaged_resume_file_is_named(tmp_path):
+    (tmp_path / "resume.pt").write_bytes(b"\x80\x04x")
+    with pytest.raises(InputError, match=r"resume\.pt: damaged"):
+        train(TrainConfig(epochs=1, hidden=8), tmp_path, resume=True)
+    with pytest.raises(InputError, match="name the folder"):
+        train(TrainConfig(epochs=1, hidden=8), resume=True)
+
+
+def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
+    learn = LearnConfig(rate=0.3)
+    config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, projection=learn)
+    result = train(config, tmp_path)
+    mosaic = Mosaic.load(result.checkpoints["mosaic"])
+    for name, tensor in mosaic.state_dict().items():
+        assert torch.equal(tensor, result.states["best"][name])
+        assert torch.equal(tensor, result.states["last"][name])
+    content = result.checkpoints["mosaic"].stat().st_size
+    assert result.metrics["file_bits"] <= 8 * content <= result.metrics["file_bits"] + 8 * 60
+    assert result.metrics["file_rac"] > result.metrics["rac"] > 5
+    assert result.metrics["best_test_accuracy"] > 0.8
+    assert result.metrics["best_epoch"] == 12
+    assert result.metrics["notes"] == ""
+
+
+def test_a_network_that_fell_silent_is_said():
+    state = {"a": torch.zeros(3, 2), "bias": torch.zeros(3), "b": torch.eye(2)}
+    (note,) = training._silent(state)
+    assert "'a' is all zero" in note

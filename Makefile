@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test test-slow bench check clean
+.PHONY: help study test test-slow bench mosaics clean
 
 help:
 	@echo "make study      train on the bundled digits, measure, write out/study/"
@@ -26,7 +26,12 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.installed-test
-	@for table in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$table || exit 1; done
+	@for table in $(filter-out %/mosaics.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
+		$(BIN)/python $$table || exit 1; done
+
+# The reference results of data/README.md, an hour: make mosaics FOLDER=folder-of-idx-files
+mosaics: $(VENV)/.installed
+	$(BIN)/python tests/benchmarks/mosaics.py $(FOLDER)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

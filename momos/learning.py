@@ -82,9 +82,7 @@ def freeze(model: nn.Module) -> Mosaic:
     InputError
         If the model is not wrapped.
     """
-    learner = getattr(model, LEARNER, None)
-    if not isinstance(learner, Learner):
-        raise InputError(f"{type(model).__name__}: it is not wrapped; call momos.wrap() first")
+    learner = _learner(model)
     learner.project()
     learner.remove()
     delattr(model, LEARNER)
@@ -100,9 +98,7 @@ def mosaic_of(model: nn.Module) -> Mosaic:
     InputError
         If the model is not wrapped.
     """
-    learner = getattr(model, LEARNER, None)
-    if not isinstance(learner, Learner):
-        raise InputError(f"{type(model).__name__}: it is not wrapped; call momos.wrap() first")
+    learner = _learner(model)
     learner.project()
     return learner.mosaic(plain_state(model))
 
@@ -114,3 +110,10 @@ def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
         for name, tensor in model.state_dict().items()
         if not name.startswith(f"{LEARNER}.")
     }
+
+
+def _learner(model: nn.Module) -> Learner:
+    learner = getattr(model, LEARNER, None)
+    if not isinstance(learner, Learner):
+        raise InputError(f"{type(model).__name__}: it is not wrapped; call momos.wrap() first")
+    return learner

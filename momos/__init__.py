@@ -7,19 +7,19 @@ from typing import Any
 
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
-    "LearnConfig": "momos.learning",
+    "LearnConfig": "momos.config",
     "LightningMosaic": "momos.lightning",
     "MLP": "momos.models",
     "MoMos": "momos.projection",
     "Mosaic": "momos.mosaic",
     "ProjectEvery": "momos.callbacks",
-    "ProjectionConfig": "momos.projection",
+    "ProjectionConfig": "momos.config",
     "ProjectionStats": "momos.projection",
     "StudyConfig": "momos.studies",
     "StudyResult": "momos.studies",
-    "TransformersMosaic": "momos.transformers",
-    "TrainConfig": "momos.training",
+    "TrainConfig": "momos.config",
     "TrainResult": "momos.training",
+    "TransformersMosaic": "momos.transformers",
     "fake_quantize": "momos.qat",
     "freeze": "momos.learning",
     "load_dataset": "momos.datasets",

@@ -1,6 +1,8 @@
-"""The same projection inside other people's training loops.
+"""The same projection, and the same learning, inside other people's training loops.
 
 Whatever drives the loop, in the end it calls ``optimizer.step()``; torch runs a hook after it.
+Trainers that own the loop have callbacks: `momos.lightning` and `momos.transformers` bind what is
+here to theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +12,10 @@ from typing import Any
 import torch
 
 from kolmo.errors import InputError
+from momos.config import LearnConfig
+from momos.learner import Learner
+from momos.learning import freeze, wrap
+from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionStats
 
 
@@ -76,3 +82,46 @@ class ProjectEvery:
         self.steps += 1
         if self.steps % self._every == 0:
             self.stats = self._projector.project()
+
+
+class MosaicCallback:
+    """What a trainer's callback needs to learn a mosaic.
+
+    Parameters
+    ----------
+    config : LearnConfig, optional
+    seed : int
+
+    Attributes
+    ----------
+    mosaic : Mosaic or None
+        Once the training has ended.
+    """
+
+    def __init__(self, config: LearnConfig | None = None, seed: int = 0) -> None:
+        self._config, self._seed = config, seed
+        self._learner: Learner | None = None
+        self.mosaic: Mosaic | None = None
+
+    @property
+    def learner(self) -> Learner:
+        """The learner of the training that is going on.
+
+        Raises
+        ------
+        InputError
+            If there is none: a callback serves one training.
+        """
+        if self._learner is None:
+            raise InputError("no mosaic is being learned: make a new callback and a new trainer")
+        return self._learner
+
+    def begin(self, model: torch.nn.Module) -> None:
+        """Wrap the model, before its optimizer is made; the steps are told later."""
+        if self._learner is None:
+            self._learner = wrap(model, self._config, steps=1, seed=self._seed, automatic=False)
+
+    def end(self, model: torch.nn.Module) -> None:
+        """Freeze the model."""
+        self.mosaic = freeze(model)
+        self._learner = None

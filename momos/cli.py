@@ -21,8 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from momos.learner import LearnConfig
-    from momos.projection import ProjectionConfig
+    from momos.config import LearnConfig, ProjectionConfig
 
 app = typer.Typer(
     help="Train networks that are a mosaic of motifs, and study how simple they are.",
@@ -92,8 +91,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train the bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
-    from momos.learner import LearnConfig
-    from momos.training import TrainConfig
+    from momos.config import LearnConfig, TrainConfig
     from momos.training import train as run
 
     projection: ProjectionConfig | LearnConfig | None = _projection(
@@ -158,7 +156,7 @@ def study(
         list[float] | None, typer.Option(help="A mosaic arm each; .001 .01 .05 .1 by default.")
     ] = None,
     rate: Annotated[
-        list[float] | None, typer.Option(help="A learned mosaic each; none by default.")
+        list[float] | None, typer.Option(help="A learned mosaic each; .3 by default.")
     ] = None,
     sparsity: Annotated[
         list[float] | None, typer.Option(help="A pruned rival each; none by default.")
@@ -171,10 +169,10 @@ def study(
     json: Json = False,
 ) -> None:
     """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
+    from momos.config import TrainConfig
     from momos.results import arm_table, arms, measurement_table, records
     from momos.studies import StudyConfig
     from momos.studies import study as run
-    from momos.training import TrainConfig
 
     model = TrainConfig(
         data=data,
@@ -191,11 +189,12 @@ def study(
     config = StudyConfig(
         model,
         tuple(range(seeds)),
-        rates=tuple(rate or ()),
         sparsities=tuple(sparsity or ()),
         block_size=block_size,
         draws=draws,
     )
+    if rate:
+        config = dataclasses.replace(config, rates=tuple(rate))
     if bits:
         config = dataclasses.replace(config, bits=tuple(bits))
     if capacity:
@@ -302,7 +301,7 @@ def _projection(
     exclude: list[str] | None = None,
     policy: str = "all",
 ) -> ProjectionConfig:
-    from momos.projection import ProjectionConfig
+    from momos.config import ProjectionConfig
 
     return ProjectionConfig(
         block_size,

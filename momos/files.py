@@ -109,9 +109,12 @@ def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[st
     ends = np.cumsum([rows * columns for rows, columns in partition.tables()])
     parts = np.split(ranks, ends[:-1]) if len(ends) else []
     tables = [p.reshape(t) for p, t in zip(parts, partition.tables(), strict=True)]
-    fixed = pack(ranks, index_bits(motifs)).tobytes()
-    mixed = mixing.encode(tables, motifs) if motifs <= mixing.ALPHABET else fixed
-    return ("mixed", mixed) if len(mixed) < len(fixed) else ("packed", fixed)
+    bits = index_bits(motifs)
+    if motifs <= mixing.ALPHABET:
+        mixed = mixing.encode(tables, motifs)
+        if 8 * len(mixed) < ranks.size * bits:
+            return "mixed", mixed
+    return "packed", pack(ranks, bits).tobytes()
 
 
 # --- reading --------------------------------------------------------------------------------

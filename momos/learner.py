@@ -16,9 +16,8 @@ silent. Every so many steps the motifs move to the means of their blocks.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,77 +26,19 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
 from momos import kernels
 from momos.blocks import Partition
+from momos.config import LearnConfig
 from momos.mosaic import Mosaic
 from momos.packing import index_dtype
-from momos.projection import Policy, select_parameters
+from momos.projection import select_parameters
 from momos.rates import Floats, motif_bits, zero_bits
 from momos.tensors import to_arrays
 
 _NEVER = 1e6  # bits that no distance makes up for
 _ROUNDS = 8  # of Lloyd's iteration before the first step
-
-
-@dataclasses.dataclass(frozen=True)
-class LearnConfig:
-    """How a mosaic is learned.
-
-    Attributes
-    ----------
-    block_size : int
-        Values a block, *s*.
-    motifs : int
-        Number of motifs, *k*; motif 0 is the zero block.
-    rate : float
-        What a bit of index costs, in squared distances of blocks divided by their scale; 0 for
-        the nearest motif. The larger, the smaller the mosaic.
-    ramp : float
-        Share of the steps over which the rate rises to that, linearly from 0.
-    sparsity : float, optional
-        Magnitude pruning instead: the share of single weights, those of the least magnitude over
-        their tensor's scale, that get the zero motif, rising as 1 − (1 − t)³ along the ramp (Zhu &
-        Gupta 2017); the others get the nearest other motif, and the rate is not used. A rival to
-        compare with, not the better way.
-    every : int
-        Steps from one refit of the motifs to the next.
-    scale : {"tensor", "channel"}
-        One scale for a tensor, or one for each row of its first dimension. It is the root mean
-        square of the weights at the start, and stays.
-    precision : {"float16", "float32"}
-        Of the motifs.
-    policy : {"all", "no-norms", "matrices"}
-        Which parameters take part; see `momos.MoMos`.
-    include, exclude : tuple of globs
-    """
-
-    block_size: int = 1
-    motifs: int = 5
-    rate: float = 6.0
-    ramp: float = 0.5
-    sparsity: float | None = None
-    every: int = 20
-    scale: Literal["tensor", "channel"] = "tensor"
-    precision: Literal["float16", "float32"] = "float16"
-    policy: Policy = "all"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, least in (("block_size", 1), ("motifs", 2), ("every", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is at least {least}, not {getattr(self, name)}")
-        if not 0 <= self.rate < math.inf:
-            raise InputError(f"the rate is not negative, not {self.rate}")
-        if not 0 <= self.ramp <= 1:
-            raise InputError(f"the ramp is a share of the steps in [0, 1], not {self.ramp}")
-        if self.sparsity is not None and not (0 < self.sparsity < 1 and self.block_size == 1):
-            raise InputError("the sparsity is a share in (0, 1) of single weights, block_size=1")
-        if self.scale not in ("tensor", "channel"):
-            raise InputError(f"the scale is of a 'tensor' or a 'channel', not {self.scale!r}")
-        if self.precision not in ("float16", "float32"):
-            raise InputError(f"the precision is 'float16' or 'float32', not {self.precision!r}")
 
 
 class _Straight(torch.autograd.Function):
@@ -139,6 +80,10 @@ class _Slot:
     zero_bits: Floats
     other_bits: Floats
     motif_bits: Floats
+
+    def each(self, scales: Floats) -> Floats:
+        """The scale of each block; one for all where the tensor has one."""
+        return np.repeat(scales, self.columns) if scales.size > 1 else scales
 
 
 class Learner(nn.Module):
@@ -200,7 +145,9 @@ class Learner(nn.Module):
 
     @property
     def rate(self) -> float:
-        """The rate at this step."""
+        """What a bit costs at this step; 1 for pruning, whose prices leave no choice."""
+        if self.config.sparsity is not None:
+            return 1.0
         return self.config.rate * self._risen
 
     @property
@@ -220,14 +167,19 @@ class Learner(nn.Module):
         if self.step % self.config.every == 0:
             self.project()
             self._refit()
-        self.project()
+        self._assign(self.rate)
         self.steps_seen += 1
 
     def project(self) -> None:
-        """Assign the weights as they are now."""
-        if self.step % self.config.every == 0:
-            self._check_finite()
-        self._assign(1.0 if self.config.sparsity is not None else self.rate)
+        """Assign the weights as they are now.
+
+        Raises
+        ------
+        InputError
+            If one is NaN or infinite; the tensor is named.
+        """
+        self._check_finite()
+        self._assign(self.rate)
 
     def mosaic(self, tensors: dict[str, torch.Tensor]) -> Mosaic:
         """The mosaic as last assigned; the tensors that are none of it are kept dense."""
@@ -241,22 +193,15 @@ class Learner(nn.Module):
             arrays,
             tuple(tensors),
             {slot.name: scale.copy() for slot, scale in self._scales()},
-            to_arrays({"w": self._slots[0].latent})["w"].dtype,
+            open_checkpoint({"latent": self._slots[0].latent})["latent"].dtype,
         )
-
-    def states(self) -> dict[str, torch.Tensor]:
-        """The projected weights by plain name."""
-        return {slot.name: slot.projected.clone() for slot in self._slots}
-
-    @property
-    def motifs_used(self) -> int:
-        return int(np.unique(np.concatenate([slot.indices for slot in self._slots])).size)
 
     def remove(self) -> None:
         """Leave the model without parametrizations, its weights the projected ones."""
         if self.hook:
             self.hook.remove()
         for slot in self._slots:
+            _own_class(slot.owner)
             parametrize.remove_parametrizations(slot.owner, slot.attribute)
 
     def loaded(self) -> None:
@@ -294,8 +239,7 @@ class Learner(nn.Module):
 
     def _prune(self, slot: _Slot, blocks: Floats, scales: Floats) -> None:
         """Make the zero motif the only choice under the threshold, and no choice over it."""
-        each = np.repeat(scales, slot.columns) if scales.size > 1 else scales
-        small = np.abs(blocks[:, 0] / each) < float(self.threshold)
+        small = np.abs(blocks[:, 0] / slot.each(scales)) < float(self.threshold)
         slot.zero_bits = np.where(small, np.float32(0), np.float32(_NEVER))
         slot.other_bits = np.where(small, np.float32(_NEVER), np.float32(0))
         slot.motif_bits = np.zeros_like(slot.motif_bits)
@@ -346,11 +290,11 @@ class Learner(nn.Module):
         return flat.reshape(-1, self.config.block_size)
 
     def _scaled_blocks(self) -> Floats:
+        """All blocks but the padded ones, divided by their scales."""
         parts = []
         for slot, scales in self._scales():
-            each = np.repeat(scales, slot.columns) if scales.size > 1 else scales
             whole = slot.latent.numel() // self.config.block_size
-            parts.append((self._blocks(slot) / each[:, None])[:whole])
+            parts.append((self._blocks(slot) / slot.each(scales)[:, None])[:whole])
         return np.concatenate(parts)
 
     def _rounded(self, motifs: NDArray[Any]) -> Floats:
@@ -364,6 +308,16 @@ class Learner(nn.Module):
                     f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
                     f"use a lower learning rate"
                 )
+
+
+def _own_class(module: nn.Module) -> None:
+    """Give a parametrized module a class of its own.
+
+    Its copies share the class that torch made for it, and removing a parametrization would take
+    the attribute off all of them.
+    """
+    made = type(module)
+    module.__class__ = type(made.__name__, made.__bases__, dict(made.__dict__))
 
 
 def _after_loading(learner: Learner, _: Any) -> None:

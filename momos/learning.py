@@ -6,11 +6,10 @@ import torch
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.learner import LearnConfig, Learner
+from momos.config import LearnConfig
+from momos.learner import Learner
 from momos.mosaic import Mosaic
 from momos.tensors import LEARNER, plain_name
-
-__all__ = ["LearnConfig", "Learner", "freeze", "mosaic_of", "plain_state", "wrap"]
 
 
 def wrap(
@@ -86,8 +85,7 @@ def freeze(model: nn.Module) -> Mosaic:
     learner.project()
     learner.remove()
     delattr(model, LEARNER)
-    tensors = {plain_name(name): tensor for name, tensor in model.state_dict().items()}
-    return learner.mosaic(tensors)
+    return learner.mosaic(plain_state(model))
 
 
 def mosaic_of(model: nn.Module) -> Mosaic:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from kolmo.errors import MissingExtraError
-from momos.learning import LearnConfig, Learner, freeze, wrap
-from momos.mosaic import Mosaic
+from kolmo.errors import InputError, MissingExtraError
+from momos.callbacks import MosaicCallback
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,60 +14,39 @@ except ImportError:
     raise MissingExtraError("momos.LightningMosaic", "lightning", "lightning") from None
 
 
-class LightningMosaic(Callback):
+class LightningMosaic(MosaicCallback, Callback):
     """Wraps the module before its optimizers are made, and freezes it when the training ends.
 
-    Parameters
-    ----------
-    config : LearnConfig, optional
-    seed : int
-
-    Attributes
-    ----------
-    mosaic : Mosaic or None
-        Once the training has ended.
-
-    Notes
-    -----
-    With gradients accumulated over several batches, motifs are assigned before each batch; the
-    steps of the rate's ramp are batches. A checkpoint of Lightning's holds the learner's state.
+    See `momos.callbacks.MosaicCallback` for parameters and attributes. With gradients accumulated
+    over several batches, motifs are assigned before each batch; the steps of the rate's ramp are
+    batches. A checkpoint of Lightning's holds the learner's state.
 
     Examples
     --------
+    >>> from momos import LearnConfig
     >>> LightningMosaic(LearnConfig(rate=3.0)).mosaic is None
     True
     """
 
-    def __init__(self, config: LearnConfig | None = None, seed: int = 0) -> None:
-        self._config, self._seed = config, seed
-        self._learner: Learner | None = None
-        self.mosaic: Mosaic | None = None
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and self._learner is None:
-            self._learner = wrap(pl_module, self._config, steps=1, seed=self._seed, automatic=False)
+        if stage == "fit":
+            self.begin(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         batches = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        if batches == float("inf"):
-            raise ValueError(
+        if not math.isfinite(batches):
+            raise InputError(
                 "a learned mosaic needs max_steps or max_epochs: its rate rises by then"
             )
-        self._held.steps = int(batches)
+        self.learner.steps = int(batches)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._held.advance()
+        self.learner.advance()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self._held.project()
+        self.learner.project()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.mosaic = freeze(pl_module)
-        self._learner = None
-
-    @property
-    def _held(self) -> Learner:
-        assert self._learner is not None
-        return self._learner
+        self.end(pl_module)

@@ -112,7 +112,7 @@ class Mosaic:
         return described + (self._dense_bits if dense else 0)
 
     def code_length(self) -> int:
-        """Bits of the file that `save` writes, everything in it; a bound."""
+        """Bits of the file that `save` writes without metadata, everything in it; a bound."""
         return 8 * len(self.encode())
 
     def relative_algorithmic_compression(

@@ -14,72 +14,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kolmo import specs
 from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
 from momos.blocks import Array, Partition
+from momos.config import Policy, ProjectionConfig, Selection
 from momos.mosaic import Mosaic, read_source, require_one_dtype
 from momos.nearest import nearest_motifs
 from momos.packing import index_dtype
 from momos.qat import NORMS
 from momos.tensors import plain_name, same_bits, to_arrays, to_torch
 
-Selection = Literal["sample", "kmeans"]
-Policy = Literal["all", "no-norms", "matrices"]
-POLICIES = ("all", "no-norms", "matrices")
-
 _ROUNDS = 10  # of Lloyd's iteration, at most
 _LARGEST = 1e150  # magnitudes whose squares float64 holds
-
-
-@dataclasses.dataclass(frozen=True)
-class ProjectionConfig:
-    """What a projection does; the arguments of `MoMos`, which explains them."""
-
-    block_size: int = 4
-    capacity: float | None = None
-    motifs: int | None = None
-    zero_motif: bool = True
-    selection: Selection = "sample"
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    policy: Policy = "all"
-
-    def __post_init__(self) -> None:
-        if self.block_size < 1:
-            raise InputError(f"the block size is at least 1, not {self.block_size}")
-        if self.capacity is not None and self.motifs is not None:
-            raise InputError("give the capacity or the number of motifs, not both")
-        if self.capacity is not None and not 0 < self.capacity <= 1:
-            raise InputError(
-                f"the capacity is a share of the blocks in (0, 1], not {self.capacity}"
-            )
-        if self.motifs is not None and self.motifs < 1:
-            raise InputError(f"there is at least 1 motif, not {self.motifs}")
-        if self.selection not in ("sample", "kmeans"):
-            raise InputError(f"selection is 'sample' or 'kmeans', not {self.selection!r}")
-        if self.policy not in POLICIES:
-            raise specs.unknown("policy", self.policy, POLICIES)
-
-    def motif_count(self, blocks: int) -> int:
-        """Motifs for so many blocks: k as given, else clamp(floor(capacity · m), 1, m).
-
-        >>> ProjectionConfig(capacity=0.05).motif_count(100_227)
-        5011
-        """
-        if self.motifs is None:
-            capacity = 0.01 if self.capacity is None else self.capacity
-            return max(1, min(int(capacity * blocks), blocks))
-        if self.motifs > blocks:
-            raise InputError(f"{self.motifs:,} motifs were asked for, there are {blocks:,} blocks")
-        return self.motifs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,9 +133,6 @@ class MoMos:
         seed: int = 0,
         policy: Policy = "all",
     ) -> None:
-        for globs in (include, exclude):
-            if isinstance(globs, str):
-                raise InputError("include and exclude are lists of globs, such as ['*.weight']")
         self.config = ProjectionConfig(
             block_size, capacity, motifs, zero_motif, selection, tuple(include), tuple(exclude),
             policy,
@@ -329,8 +279,9 @@ def select_parameters(
     found = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
     if not found:
         raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
-    if policy not in POLICIES:
-        raise specs.unknown("policy", policy, POLICIES)
+    for globs in (include, exclude):
+        if isinstance(globs, str):
+            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
     selected = open_checkpoint(found).select(include, exclude)
     norms = norm_parameters(model)
     kept = {n: found[n] for n in selected if _takes_part(n, found[n], policy, norms)}

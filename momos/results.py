@@ -47,8 +47,8 @@ def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     wanted = pd.MultiIndex.from_frame(table[["seed", *_SAME]])
     table["ratio_to_init"] = table["bits"].to_numpy() / init.reindex(wanted).to_numpy()
     table["ratio_to_shuffled"] = table["bits"] / table["null_bits"]
-    first = ["arm", "seed", "test_accuracy", "nominal_bits_per_weight", "file_bits_per_weight"]
-    first.append("lossless")
+    sizes = ("nominal_bits_per_weight", "file_bits_per_weight")
+    first = ["arm", "seed", "test_accuracy", *sizes, "lossless"]
     return table[[*first, *[column for column in table.columns if column not in first]]]
 
 
@@ -80,7 +80,8 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
     tensors = known["shape"].str.extract(r"^(\d+)", expand=False).astype(int)
     scales = np.where(known.quantizer == "native", 0, SCALE_BITS * tensors)
-    codes = known.groupby(["arm", "seed"])["bits"].transform("size") + 1
+    codes = known.groupby(["arm", "seed"])["bits"].transform("size")
+    codes += known["file_bits_per_weight"].notna()
     choice = np.ceil(np.log2(codes))  # which of the codes it is
     known["method"] = known["quantizer"] + " " + known["estimator"]
     known["bound"] = (known["bits"] + scales + choice) / known["numel"]

@@ -25,10 +25,9 @@ from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
 from kolmo.errors import InputError
 from kolmo.provenance import versions
-from momos.learning import LearnConfig
-from momos.projection import ProjectionConfig
+from momos.config import LearnConfig, ProjectionConfig, TrainConfig
 from momos.tensors import make_folder, write_whole
-from momos.training import Progress, TrainConfig, TrainResult, save_mosaic, save_state, train
+from momos.training import Progress, TrainResult, save_mosaic, save_state, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +68,7 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     bits: tuple[int, ...] = (4,)
     capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
-    rates: tuple[float, ...] = ()
+    rates: tuple[float, ...] = (0.3,)
     sparsities: tuple[float, ...] = ()
     learn: LearnConfig = dataclasses.field(default_factory=LearnConfig)
     block_size: int = 4
@@ -138,8 +137,9 @@ class StudyResult:
     runs : list of Run
     table : pandas.DataFrame
         kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
-        ``lossless``, ``ratio_to_init`` (bits over those of the initialization of the same seed)
-        and ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
+        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
+        ``ratio_to_init`` (bits over those of the initialization of the same seed) and
+        ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
     summary : pandas.DataFrame
         Mean and standard deviation over the seeds, for each arm and measurement.
     paths : dict of str to Path

@@ -18,94 +18,28 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from kolmo import specs
 from kolmo.errors import InputError, KolmoError
-from momos.datasets import DATASETS, Dataset, Part, load_dataset
+from momos.config import LearnConfig, ProjectionConfig, TrainConfig
+from momos.datasets import Dataset, Part, load_dataset
 from momos.files import decode_mosaic
-from momos.learning import LearnConfig, Learner, mosaic_of, wrap
+from momos.learner import Learner
+from momos.learning import mosaic_of, wrap
 from momos.models import MLP
 from momos.mosaic import Mosaic
-from momos.projection import MoMos, ProjectionConfig, ProjectionStats
-from momos.qat import check_bits, quantize_in_training, quantized_state_dict
+from momos.projection import MoMos, ProjectionStats
+from momos.qat import quantize_in_training, quantized_state_dict
 from momos.tensors import make_folder, save_safetensors, write_whole
 
 RESUME = "resume.pt"
-OPTIMIZERS = ("adamw", "sgd")
 
 Progress = Callable[[int, int, str], None]
 State = dict[str, torch.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Everything that a training run depends on.
-
-    Attributes
-    ----------
-    data : {"digits", "fashion-mnist", "mnist"}
-    folder : str, optional
-        Of the idx files of (Fashion-)MNIST.
-    layers, hidden : int
-        Linear layers, and the width between them.
-    epochs, batch_size : int
-    optimizer : {"adamw", "sgd"}
-        SGD has momentum 0.9.
-    learning_rate, weight_decay : float
-        Of the optimizer; the rate falls along a cosine to 0, step by step.
-    bits : int, optional
-        Quantization-aware training at so many bits a weight.
-    projection : ProjectionConfig or LearnConfig, optional
-        Project onto a mosaic, every so many (``every``) epochs or steps (``unit``), and after
-        the last step; or learn a mosaic, which the forward pass sees at every step.
-    seed : int
-        Of the initial weights, the order of the images and the motifs.
-    """
-
-    data: str = "digits"
-    folder: str | None = None
-    layers: int = 5
-    hidden: int = 256
-    epochs: int = 60
-    batch_size: int = 128
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 3e-4
-    weight_decay: float = 1e-2
-    bits: int | None = None
-    projection: ProjectionConfig | LearnConfig | None = None
-    every: int = 1
-    unit: Literal["epoch", "step"] = "epoch"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.data not in DATASETS:
-            raise specs.unknown("dataset", self.data, DATASETS)
-        for name in ("layers", "hidden", "epochs", "batch_size", "every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is at least 1, not {getattr(self, name)}")
-        if not 0 < self.learning_rate < float("inf"):
-            raise InputError(f"the learning rate is positive, not {self.learning_rate}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise InputError(f"the weight decay is not negative, not {self.weight_decay}")
-        if self.seed < 0:
-            raise InputError(f"the seed is not negative, not {self.seed}")
-        if self.unit not in ("epoch", "step"):
-            raise InputError(f"projections come every so many 'epoch' or 'step', not {self.unit!r}")
-        if self.optimizer not in OPTIMIZERS:
-            raise specs.unknown("optimizer", self.optimizer, OPTIMIZERS)
-        if self.bits is not None:
-            check_bits(self.bits)
-            if isinstance(self.projection, LearnConfig):
-                raise InputError("a learned mosaic has its own levels: it takes no bits")
-
-    def sizes(self, dataset: Dataset) -> list[int]:
-        """Sizes of the model: features, hidden widths, classes."""
-        return [dataset.features, *[self.hidden] * (self.layers - 1), dataset.classes]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -362,3 +362,59 @@ def test_a_mosaic_is_not_claimed_of_changed_weights():
         model.layers[1].bias += 1
     with pytest.raises(InputError, match=r"layers\.1\.bias.*changed"):
         projector.mosaic()
+
+
+# --- policies and notes -----------------------------------------------------------------------
+
+
+def normed():
+    return nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        ("all", {"0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias"}),
+        ("no-norms", {"0.weight", "0.bias", "3.weight", "3.bias"}),
+        ("matrices", {"0.weight", "3.weight"}),
+    ],
+)
+def test_a_policy_says_what_takes_part_and_the_rest_is_counted_dense(policy, names):
+    model = normed()
+    projector = MoMos(model, motifs=5, policy=policy)
+    stats = projector.project()
+    mosaic = projector.mosaic()
+    assert set(mosaic.partition.shapes) == names
+    numel = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    left = set(numel) - names
+    assert {entry.name for entry in stats.skipped} == left
+    assert stats.coverage == 1 - sum(numel[name] for name in left) / sum(numel.values())
+    dense = sum(array.nbytes for array in mosaic.dense.values())
+    assert mosaic.description_length() == mosaic.description_length(dense=False) + 8 * dense
+    assert left <= set(mosaic.dense)
+
+
+def test_checkpoints_take_the_policies_that_they_can_tell():
+    state = {name: tensor.numpy() for name, tensor in normed().state_dict().items()}
+    mosaic, _ = project_checkpoint(state, ProjectionConfig(motifs=5, policy="matrices"))
+    assert set(mosaic.partition.shapes) == {"0.weight", "3.weight"}
+    with pytest.raises(InputError, match="does not say which tensors belong to norm layers"):
+        project_checkpoint(state, ProjectionConfig(motifs=5, policy="no-norms"))
+    with pytest.raises(InputError, match="policy"):
+        ProjectionConfig(policy="some")
+
+
+def test_norm_layers_that_shrink_are_noted():
+    stats = MoMos(normed(), block_size=4, motifs=2).project()
+    assert any("'1.weight' shrank from a mean of 1 to" in note for note in stats.notes)
+    dense = MoMos(normed(), block_size=4, motifs=2, policy="no-norms").project()
+    assert not any("shrank" in note for note in dense.notes)
+
+
+def test_motifs_that_collapse_are_noted():
+    projector = MoMos(MLP([32, 32, 4]), motifs=200)
+    assert projector.project().notes == ()
+    for _ in range(20):  # without training in between
+        stats = projector.project()
+    assert stats.motifs_used < 100
+    assert f"only {stats.motifs_used} of 200 motifs are in use" in stats.notes[0]

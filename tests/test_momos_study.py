@@ -14,21 +14,24 @@ import safetensors.numpy
 import kolmo
 from kolmo.errors import InputError
 from momos import cli
+from momos.config import TrainConfig
 from momos.mosaic import Mosaic
 from momos.projection import ProjectionConfig
 from momos.results import arms
 from momos.studies import StudyConfig, study
 from momos.tensors import read_metadata
-from momos.training import TrainConfig
 
 TINY = StudyConfig(
     TrainConfig(epochs=2, hidden=16, every=2),
     seeds=(0, 1),
     bits=(3,),
     capacities=(0.05,),
+    rates=(0.1,),
+    sparsities=(0.5,),
     draws=2,
 )
-ARMS = ["init", "trained", "qat3", "momos-0.05"]
+ARMS = ["init", "trained", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
+MOSAICS = ARMS[3:]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_every_arm_and_seed_is_there(finished):
     for name in ("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"):
         assert (out / name).stat().st_size > 0
     assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * len(ARMS)
-    assert len(list((out / "checkpoints").glob("*.mosaic"))) == 2
+    assert len(list((out / "checkpoints").glob("*.mosaic"))) == 2 * len(MOSAICS)
 
 
 def test_the_table_is_what_kolmo_measures_of_the_files(finished):
@@ -86,7 +89,10 @@ def test_the_best_bound_is_lossless_and_honest(finished):
     assert set(lossless[lossless.arm == "qat3"].quantizer) == {"native", "symmetric:3"}
     for arm in ARMS:
         bounds = lossless[(lossless.arm == arm) & (lossless.kind == "bound")]
-        least = bounds.groupby("seed").bits_per_weight.min().mean()
+        coded = bounds.groupby("seed").bits_per_weight.min()
+        written = bounds.groupby("seed").file_bits_per_weight.first()
+        assert written.notna().all() == (arm in MOSAICS)
+        least = np.fmin(coded, written).mean()
         extra = (10 * 32 + 4) / bounds.numel.iloc[0]  # scales of ten tensors, and which code
         assert least < found.bound_mean[arm] <= least + extra
     assert found.nominal_bits_per_weight_mean["qat3"] == 3
@@ -189,6 +195,21 @@ def test_train_writes_checkpoints_and_clean_json(run, tmp_path):
     assert "best test accuracy" in out
 
 
+def test_train_learns_a_mosaic_and_goes_on(run, tmp_path):
+    options = ["--epochs", 2, "--hidden", 8, "--rate", 0.1, "--optimizer", "sgd"]
+    options += ["--learning-rate", 0.05, "--policy", "matrices", "--out", tmp_path, "--json"]
+    code, out, _ = run("train", *options)
+    assert code == 0
+    document = json.loads(out)
+    mosaic = Mosaic.load(document["files"]["mosaic"])
+    assert mosaic.motifs.shape == (5, 1)
+    assert set(mosaic.partition.shapes) == {f"layers.{i}.weight" for i in range(5)}
+    assert document["metrics"]["file_rac"] > 1
+    code, again, _ = run("train", *options, "--resume")  # nothing was interrupted: from the start
+    assert code == 0
+    assert json.loads(again)["metrics"]["file_bits"] == document["metrics"]["file_bits"]
+
+
 def test_project_and_expand(run, tmp_path):
     source, mosaic, back = (tmp_path / name for name in ("w.safetensors", "m.safetensors", "b.st"))
     weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
@@ -209,6 +230,7 @@ def test_project_and_expand(run, tmp_path):
 
 def test_study_from_the_command_line(run, tmp_path):
     options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]
+    options += ["--rate", 0.2, "--sparsity", 0.5, "--learning-rate", 1e-3, "--weight-decay", 0.1]
     options += ["--draws", 1, "--threads", 1, "--out", tmp_path]
     code, out, _ = run("study", *options)
     assert code == 0
@@ -216,7 +238,8 @@ def test_study_from_the_command_line(run, tmp_path):
     assert str(tmp_path / "index.html") in out
     code, out, _ = run("study", *options, "--json")
     document = json.loads(out)
-    assert [row["arm"] for row in document["arms"]] == ["init", "trained", "qat4", "momos-0.1"]
+    expected = ["init", "trained", "qat4", "momos-0.1", "learned-0.2", "pruned-0.5"]
+    assert [row["arm"] for row in document["arms"]] == expected
     assert document["arms"][0]["bound_sd"] is None  # one seed has no spread
 
 
@@ -227,6 +250,11 @@ def test_study_from_the_command_line(run, tmp_path):
         (["train", "--epochs", "many"], "valid integer"),
         (["train", "--capacity", 0.1], "need --momos"),
         (["train", "--data", "mnist"], "--folder"),
+        (["train", "--rate", -1], "rate is not negative"),
+        (["train", "--rate", 1, "--capacity", 0.1], "none of the sampled one's options"),
+        (["train", "--rate", 1, "--bits", 4], "takes no bits"),
+        (["train", "--rate", 1, "--policy", "some"], "policy"),
+        (["train", "--optimizer", "lion"], "lion"),
         (["train", "--unit", "week"], "week"),
         (["study", "--seeds", 0], "at least one seed"),
         (["study", "--capacity", 2], "capacity"),

@@ -18,14 +18,14 @@ from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
 from momos import training
+from momos.config import LearnConfig, ProjectionConfig, TrainConfig
 from momos.datasets import load_dataset, read_idx
-from momos.learner import LearnConfig
 from momos.models import MLP
 from momos.mosaic import Mosaic
-from momos.projection import MoMos, ProjectionConfig
+from momos.projection import MoMos
 from momos.qat import fake_quantize, quantize_in_training, quantized_state_dict
 from momos.tensors import read_metadata
-from momos.training import TrainConfig, train
+from momos.training import train
 
 SHORT = TrainConfig(epochs=3, hidden=16)
 MOSAIC = dataclasses.replace(SHORT, projection=ProjectionConfig(capacity=0.2))

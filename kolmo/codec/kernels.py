@@ -1,7 +1,7 @@
 """The compiled loops of the mixing code, of integers only, so that every machine gets the same.
 
 Probabilities that a decision is 1 have 16 bits where they meet the coder and 22 where they are
-learned; `STRETCHED` logistic units are 1/256. ``y`` is a decision, 0 or 1.
+learned; a stretched probability is its logit in units of 1/256. ``y`` is a decision, 0 or 1.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Model(NamedTuple):
     node_weights: Array
 
 
-class Columns(NamedTuple):
-    """What is known of a table: symbols other than 0 by column, by row, in all."""
+class Known(NamedTuple):
+    """What is known of the table at hand: symbols other than 0 by column, by row, in all."""
 
     fed: Array
     columns: Array
@@ -57,7 +57,26 @@ class Columns(NamedTuple):
     total: Array
 
 
-def new_model(alphabet: int) -> Model:
+class State(NamedTuple):
+    """All that coding changes; ``inputs`` is room for the predictions of a decision."""
+
+    tables: Tables
+    model: Model
+    coder: Array
+    stream: Array
+    inputs: Array
+
+
+def new_state(tables: Tables, alphabet: int, stream: Array, decoding: bool) -> State:
+    """The state before the first decision, to write to the stream or to read from it."""
+    coder = np.array([0, 0xFFFFFFFF, 0, 0, int(decoding)], np.int64)
+    if decoding:
+        for _ in range(4):
+            coder[CODE] = (coder[CODE] << 8) | _next_byte.py_func(coder, stream)
+    return State(tables, _new_model(alphabet), coder, stream, np.zeros(INPUTS, np.int64))
+
+
+def _new_model(alphabet: int) -> Model:
     def fresh(*shape: int) -> Array:
         table = np.zeros((*shape, 2), np.int64)
         table[..., 0] = _HALF
@@ -75,29 +94,11 @@ def new_model(alphabet: int) -> Model:
     )
 
 
-def new_coder(stream: Array, decoding: bool) -> Array:
-    coder = np.array([0, 0xFFFFFFFF, 0, 0, int(decoding)], np.int64)
-    if decoding:
-        for _ in range(4):
-            coder[CODE] = (coder[CODE] << 8) | _next_byte.py_func(coder, stream)
-    return coder
-
-
 @njit(nogil=True, cache=True)
 def code_span(
-    symbols: Array,
-    first: int,
-    last: int,
-    columns: int,
-    alphabet: int,
-    tables: Tables,
-    model: Model,
-    known: Columns,
-    coder: Array,
-    stream: Array,
+    symbols: Array, first: int, last: int, columns: int, alphabet: int, known: Known, state: State
 ) -> bool:
     """Code the symbols first..last of a table, or fill them in; False if one is out of range."""
-    inputs = np.zeros(INPUTS, np.int64)
     top = 0
     while (alphabet - 1) >> (top + 1):
         top += 1
@@ -105,26 +106,14 @@ def code_span(
         row, column = place // columns, place % columns
         west = symbols[place - 1] if column > 0 else 0
         north = symbols[place - columns] if row > 0 else 0
-        other = _code_zero(
-            symbols,
-            place,
-            row,
-            column,
-            columns,
-            west,
-            north,
-            inputs,
-            tables,
-            model,
-            known,
-            coder,
-            stream,
-        )
+        near = (west > 0) + 2 * (north > 0)
+        if column > 1:
+            near += 4 * (symbols[place - 2] > 0)
+        if column > 0 and row > 0:
+            near += 8 * (symbols[place - columns - 1] > 0)
         symbol = 0
-        if other:
-            symbol = _code_rank(
-                symbols[place], top, west, north, inputs, tables, model, coder, stream
-            )
+        if _code_zero(int(symbols[place] > 0), row, column, near, known, state):
+            symbol = _code_rank(symbols[place], top, west, north, state)
             if symbol >= alphabet:
                 return False
             known.columns[column] += 1
@@ -136,44 +125,25 @@ def code_span(
 
 
 @njit(nogil=True, cache=True)
-def _code_zero(
-    symbols: Array,
-    place: int,
-    row: int,
-    column: int,
-    columns: int,
-    west: int,
-    north: int,
-    inputs: Array,
-    tables: Tables,
-    model: Model,
-    known: Columns,
-    coder: Array,
-    stream: Array,
-) -> int:
+def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: State) -> int:
     """Code whether a symbol is other than 0."""
+    tables, model, inputs = state.tables, state.model, state.inputs
     total, seen = known.total
     overall = (65536 * total + 3277) // (seen + 1)  # as if one in twenty were
     by_column = (65536 * known.columns[column] + 2 * overall) // (row + 2)
     by_row = (65536 * known.rows[row] + 4 * overall) // (column + 4)
-    near = (west > 0) + 2 * (north > 0)
-    if column > 1:
-        near += 4 * (symbols[place - 2] > 0)
-    if column > 0 and row > 0:
-        near += 8 * (symbols[place - columns - 1] > 0)
     column_level = _level(tables, by_column)
     crossed = 16 * column_level + _level(tables, by_row)
     fed = 16 * column_level + known.fed[column]
     inputs[0] = _stretched(tables, overall)
     inputs[1] = _stretched(tables, by_column)
     inputs[2] = _stretched(tables, by_row)
-    inputs[3] = _stretched(tables, model.near[near, 0] >> (_PRECISION - 16))
-    inputs[4] = _stretched(tables, model.crossed[crossed, 0] >> (_PRECISION - 16))
-    inputs[5] = _stretched(tables, model.fed[fed, 0] >> (_PRECISION - 16))
+    inputs[3] = _predicted(tables, model.near, near)
+    inputs[4] = _predicted(tables, model.crossed, crossed)
+    inputs[5] = _predicted(tables, model.fed, fed)
     inputs[6] = 64
     which = 0 if row == 0 else (1 if known.columns[column] == 0 else 2)
-    weights = model.zero_weights[which]
-    y = _code_mixed(int(symbols[place] > 0), inputs, INPUTS, weights, tables, coder, stream)
+    y = _code_mixed(y, INPUTS, model.zero_weights[which], state)
     _learn(tables, model.near, near, y)
     _learn(tables, model.crossed, crossed, y)
     _learn(tables, model.fed, fed, y)
@@ -181,58 +151,36 @@ def _code_zero(
 
 
 @njit(nogil=True, cache=True)
-def _code_rank(
-    symbol: int,
-    top: int,
-    west: int,
-    north: int,
-    inputs: Array,
-    tables: Tables,
-    model: Model,
-    coder: Array,
-    stream: Array,
-) -> int:
+def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> int:
     """Code a symbol that is not 0: how many digits, each a decision, then the digits."""
     digits = 0
     while symbol >> (digits + 1):
         digits += 1
     west, north = min(west, _NEAR - 1), min(north, _NEAR - 1)
     length = 0
-    while length < top and _code_node(
-        int(digits > length), length, west, north, inputs, tables, model, coder, stream
-    ):
+    while length < top and _code_node(int(digits > length), length, west, north, state):
         length += 1
     value = 1
     for shift in range(length - 1, -1, -1):
-        value = 2 * value + _code_node(
-            (symbol >> shift) & 1, _UNARY + value, west, north, inputs, tables, model, coder, stream
-        )
-        if _UNARY + value >= model.nodes.shape[0]:
+        digit = (symbol >> shift) & 1
+        value = 2 * value + _code_node(digit, _UNARY + value, west, north, state)
+        if _UNARY + value >= state.model.nodes.shape[0]:
             break  # beyond the alphabet already
     return value
 
 
 @njit(nogil=True, cache=True)
-def _code_node(
-    y: int,
-    node: int,
-    west: int,
-    north: int,
-    inputs: Array,
-    tables: Tables,
-    model: Model,
-    coder: Array,
-    stream: Array,
-) -> int:
+def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
     """Code one decision of a symbol, in the contexts of the symbols to the left and above."""
-    inputs[0] = _stretched(tables, model.nodes[node, 0] >> (_PRECISION - 16))
-    count = 1
+    tables, model, inputs = state.tables, state.model, state.inputs
     left, above = node * _NEAR + west, node * _NEAR + north
+    inputs[0] = _predicted(tables, model.nodes, node)
+    count = 1
     if node < _NODES:
-        inputs[1] = _stretched(tables, model.left[left, 0] >> (_PRECISION - 16))
-        inputs[2] = _stretched(tables, model.above[above, 0] >> (_PRECISION - 16))
+        inputs[1] = _predicted(tables, model.left, left)
+        inputs[2] = _predicted(tables, model.above, above)
         count = 3
-    y = _code_mixed(y, inputs, count, model.node_weights[min(node, _NODES)], tables, coder, stream)
+    y = _code_mixed(y, count, model.node_weights[min(node, _NODES)], state)
     _learn(tables, model.nodes, node, y)
     if node < _NODES:
         _learn(tables, model.left, left, y)
@@ -241,16 +189,15 @@ def _code_node(
 
 
 @njit(nogil=True, cache=True)
-def _code_mixed(
-    y: int, inputs: Array, count: int, weights: Array, tables: Tables, coder: Array, stream: Array
-) -> int:
-    """Code a decision at the mixture of its predictions, and learn the weights."""
+def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
+    """Code a decision at the mixture of its first predictions, and learn the weights."""
+    inputs = state.inputs
     total = 0
     for i in range(count):
         total += weights[i] * inputs[i]
     mixed = min(max(total >> 16, -LIMIT), LIMIT)
-    probability = tables.squash[mixed + LIMIT]
-    y = _code_bit(y, probability, coder, stream)
+    probability = state.tables.squash[mixed + LIMIT]
+    y = _code_bit(y, probability, state.coder, state.stream)
     error = (y << 16) - probability
     for i in range(count):
         weights[i] += (inputs[i] * error * 160) >> 24
@@ -259,9 +206,15 @@ def _code_mixed(
 
 @njit(nogil=True, cache=True)
 def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
+    """Move a probability towards a decision, the less the more it has seen."""
     seen = table[place, 1]
     table[place, 0] += (((y << _PRECISION) - table[place, 0]) * tables.rates[seen]) >> 16
     table[place, 1] = min(seen + 1, _MEMORY)
+
+
+@njit(nogil=True, cache=True)
+def _predicted(tables: Tables, table: Array, place: int) -> int:
+    return _stretched(tables, table[place, 0] >> (_PRECISION - 16))
 
 
 @njit(nogil=True, cache=True)

@@ -66,11 +66,11 @@ def encode(tables: Sequence[NDArray[Any]], alphabet: int) -> bytes:
     """
     _check_alphabet(alphabet)
     symbols = [_checked(table, alphabet) for table in tables]
-    decisions = 1 + 2 * alphabet.bit_length()  # of a symbol, at most; each costs 16 bits at most
-    stream = np.empty(2 * decisions * _SPAN + 8, np.uint8)
-    coder = kernels.new_coder(stream, decoding=False)
-    pieces = []
-    for _ in _run(symbols, [table.shape for table in tables], alphabet, coder, stream):
+    decisions = 1 + 2 * alphabet.bit_length()  # of a symbol, at most
+    stream = np.empty(4 * decisions * _SPAN, np.uint8)  # each moves four bytes out, at most
+    state = kernels.new_state(_tables(), alphabet, stream, decoding=False)
+    coder, pieces = state.coder, []
+    for _ in _run(symbols, [table.shape for table in tables], alphabet, state):
         pieces.append(stream[: coder[kernels.PLACE]].tobytes())
         coder[kernels.PLACE] = 0
     # One byte more tells the last range apart, whatever zeros the decoder reads after it.
@@ -89,9 +89,9 @@ def decode(data: bytes, shapes: Sequence[Shape], alphabet: int) -> list[Table]:
     _check_alphabet(alphabet)
     symbols = [np.zeros(rows * columns, np.uint32) for rows, columns in shapes]
     stream = np.frombuffer(data, np.uint8).copy()  # compiled code is for writable arrays only
-    coder = kernels.new_coder(stream, decoding=True)
-    for _ in _run(symbols, shapes, alphabet, coder, stream):
-        if coder[kernels.PLACE] > stream.size + 4:
+    state = kernels.new_state(_tables(), alphabet, stream, decoding=True)
+    for _ in _run(symbols, shapes, alphabet, state):
+        if state.coder[kernels.PLACE] > stream.size + 4:
             raise InputError("the code ends before its symbols do")
     return [part.reshape(shape) for part, shape in zip(symbols, shapes, strict=True)]
 
@@ -110,42 +110,39 @@ def _checked(table: NDArray[Any], alphabet: int) -> Table:
 
 
 def _run(
-    symbols: Sequence[Table], shapes: Sequence[Shape], alphabet: int, coder: Any, stream: Any
+    symbols: Sequence[Table], shapes: Sequence[Shape], alphabet: int, state: kernels.State
 ) -> Iterator[None]:
     """Code the tables span by span, or fill them in; yields after each span."""
     if alphabet == 1:
         return
-    model, tables, before = kernels.new_model(alphabet), _tables(), np.zeros(0, np.int64)
-    width = 1
+    before = np.zeros(0, np.int64)
     for table, (rows, columns) in zip(symbols, shapes, strict=True):
-        known = kernels.Columns(
-            _feeding(before, width, columns),
+        known = kernels.Known(
+            _feeding(before, columns),
             np.zeros(columns, np.int64),
             np.zeros(rows, np.int64),
             np.zeros(2, np.int64),
         )
         for first in range(0, table.size, _SPAN):
             last = min(first + _SPAN, table.size)
-            if not kernels.code_span(
-                table, first, last, columns, alphabet, tables, model, known, coder, stream
-            ):
+            if not kernels.code_span(table, first, last, columns, alphabet, known, state):
                 raise InputError("the code names a symbol that is not in the alphabet")
             yield
         if rows > 1:
-            before, width = known.rows, columns
+            before = known.rows
 
 
-def _feeding(rows: NDArray[np.int64], width: int, columns: int) -> NDArray[np.int64]:
-    """A level, 1 to 15, for each column: how many of the row that feeds it were not 0.
+def _feeding(rows: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
+    """A level, 1 to 15, for each column: how many symbols of the rows that feed it were not 0.
 
-    Columns are spread over the rows of the table before evenly; 0 where that does not come out.
+    Columns are spread evenly over the rows of the table before; 0 where that does not come out.
     """
     if not rows.size or not columns or max(columns, rows.size) % min(columns, rows.size):
         return np.zeros(columns, np.int64)
     if columns >= rows.size:
         counts = np.repeat(rows, columns // rows.size)
     else:
-        counts, width = rows.reshape(columns, -1).sum(axis=1), width * (rows.size // columns)
+        counts = rows.reshape(columns, -1).sum(axis=1)
     # Logarithmic levels, by integers alone: the bits of the count tell them.
     return np.array([1 + min(14, int(count).bit_length()) for count in counts], np.int64)
 

@@ -18,9 +18,8 @@ import pandas as pd
 
 import momos
 from kolmo.plots import MARKERS, PALETTE, save_figure, style
-from momos.learner import LearnConfig
+from momos.config import LearnConfig, TrainConfig
 from momos.studies import StudyConfig
-from momos.training import TrainConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10)}
 LEARNED = {"rates": (1.5, 3.0, 6.0, 12.0, 20.0), "sparsities": (0.95, 0.98, 0.99)}
@@ -40,7 +39,7 @@ def studies(folder: str, seeds: tuple[int, ...]) -> dict[str, StudyConfig]:
         data="fashion-mnist", folder=folder, epochs=10, learning_rate=1e-3, weight_decay=0.1
     )
     return {
-        "published": StudyConfig(train, seeds, draws=1, **SAMPLED),
+        "published": StudyConfig(train, seeds, rates=(), draws=1, **SAMPLED),
         "learned": StudyConfig(tuned, seeds, bits=(), capacities=(), draws=1, **LEARNED),
         "ternary": StudyConfig(
             tuned, seeds, bits=(), capacities=(), draws=1, learn=LearnConfig(motifs=3), **TERNARY

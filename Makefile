@@ -29,7 +29,7 @@ bench: $(VENV)/.installed-test
 	@for table in $(filter-out %/mosaics.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
 		$(BIN)/python $$table || exit 1; done
 
-# The reference results of data/README.md, an hour: make mosaics FOLDER=folder-of-idx-files
+# The reference results of data/README.md: make mosaics FOLDER=folder-of-idx-files
 mosaics: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/mosaics.py $(FOLDER)
 

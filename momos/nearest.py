@@ -3,26 +3,35 @@
 The distance is squared Euclidean: float64 differences, squared and added in the order of the
 block's values. Of motifs at the same distance, the one with the lowest index is the nearest.
 
-Fast engines only propose candidates, with an error that is known; where that error leaves more
-than one motif possible, all of them are compared by the definition. So the result depends
-neither on the engine nor on the number of threads, also for blocks far from the origin, where
-the expansion |b|² − 2 b·m + |m|² loses its digits.
+A compiled float32 search proposes four motifs for each block, and says how far the others are at
+least. Where its error, which is bounded, cannot have hidden the nearest, the definition decides
+among the four; else among all motifs. So the result depends neither on the search nor on the
+number of threads, also for blocks far from the origin, where the expansion |b|² − 2 b·m + |m|²
+loses its digits.
+
+Blocks of at most four values are taken in the order of a Z-order curve (Morton 1966), tile by
+tile, and motifs whose box is too far from the tile's are passed over; in more dimensions hardly
+any box would be, so every motif is looked at.
 """
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from momos import kernels_nearest as kernels
+
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_TREE_LIMIT = 8  # values a block up to which a k-d tree beats matrix products
-_PAIRS = 1 << 20  # block-motif pairs compared at a time, 8 MB of distances
-_CLEAR = 1e-9  # relative gap between the nearest two by which the tree's answer is certain
-_EPSILON = float(np.finfo(np.float64).eps)
+_SLAB = 1 << 21  # weights a thread takes at a time, for some 16 MB of scratch
+_SCRATCH = 1 << 24  # weights that all threads take at a time
+_LEAF = 64  # motifs in one box
+_SAMPLE = 1 << 14  # rows that the grid is laid by
 
 
 def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
@@ -31,7 +40,7 @@ def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
     Parameters
     ----------
     blocks : ndarray, shape (m, s)
-        Finite floats, of magnitudes whose squares do not overflow float64.
+        Finite floats.
     motifs : ndarray, shape (k, s)
         Equal motifs may occur; the first of them is taken.
 
@@ -46,28 +55,55 @@ def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
     >>> nearest_motifs(np.array([[0.5, 0.0], [3.0, 3.0], [1.0, 1.0]]), motifs).tolist()
     [0, 1, 0]
     """
-    points = blocks.astype(np.float64)
-    distinct, first = _distinct(motifs.astype(np.float64))
-    if points.shape[0] == 0 or first.size == 1:
-        return np.full(points.shape[0], first[0], np.int64)
-    if points.shape[1] <= _TREE_LIMIT:
-        found = _by_tree(points, distinct)
-    else:
-        found = _by_products(points, distinct)
-    return first[found]
+    if blocks.dtype not in (np.float32, np.float64):
+        blocks = blocks.astype(np.float32)
+    found = np.zeros(len(blocks), np.int64)
+    search = _Search(motifs.astype(np.float64))
+    threads = os.cpu_count() or 1
+    turns = 1 + blocks.size // (threads * min(_SLAB, _SCRATCH // threads))
+    rows = 1 + len(blocks) // (threads * turns)  # every thread has as much to do
+    with ThreadPoolExecutor(threads) as pool:
+        starts = range(0, len(blocks), rows)
+        list(
+            pool.map(lambda at: search.find(blocks[at : at + rows], found[at : at + rows]), starts)
+        )
+    return found
 
 
-def squared_distances(a: Floats, b: Floats) -> Floats:
-    """Squared Euclidean distances along the last axis: the definition that decides.
+class _Search:
+    """Motifs ready to be searched: distinct, centred, scaled to a reach of 1, in float32."""
 
-    >>> squared_distances(np.array([[3.0, 4.0]]), np.zeros((1, 2))).tolist()
-    [25.0]
-    """
-    total = np.zeros(np.broadcast_shapes(a.shape, b.shape)[:-1])
-    for place in range(a.shape[-1]):
-        difference = a[..., place] - b[..., place]
-        total += difference * difference
-    return total
+    def __init__(self, motifs: Floats) -> None:
+        motifs, labels = _distinct(motifs)
+        size = motifs.shape[1]
+        self._grid = _grid(motifs) if size <= 4 else None
+        order = self._along(motifs)
+        self._motifs, self._labels = motifs[order], labels[order]
+        self._centre = motifs.mean(axis=0)  # nearer the origin, float32 keeps more digits
+        centred = self._motifs - self._centre
+        self._scale = 2.0 ** min(1000, max(-1000, -int(np.frexp(np.abs(centred).max())[1])))
+        self._fast = np.zeros(_filled(centred.shape), np.float32)
+        self._fast[: len(motifs), :size] = centred * self._scale
+        self._norms = np.full(len(self._fast), kernels.NEVER, np.float32)
+        self._norms[: len(motifs)] = (self._fast[: len(motifs)].astype(np.float64) ** 2).sum(axis=1)
+        self._leaf = len(self._fast) if self._grid is None else _LEAF
+        starts = np.arange(0, len(motifs), self._leaf)
+        self._lows = np.minimum.reduceat(self._fast[: len(motifs), :size], starts)
+        self._highs = np.maximum.reduceat(self._fast[: len(motifs), :size], starts)
+
+    def find(self, blocks: NDArray[Any], found: Indices) -> None:
+        kernels.nearest(
+            blocks, self._along(blocks), self._centre, self._scale, self._motifs, self._labels,
+            self._fast, self._norms, self._leaf, self._lows, self._highs, found,
+        )  # fmt: skip
+
+    def _along(self, rows: NDArray[Any]) -> NDArray[np.int64]:
+        """The order in which to take rows: along the curve, if there is one."""
+        if self._grid is None:
+            return np.arange(len(rows))
+        keys = np.empty(len(rows), np.uint16)
+        kernels.cells(rows, self._grid, keys)
+        return np.argsort(keys, kind="stable")
 
 
 def _distinct(motifs: Floats) -> tuple[Floats, Indices]:
@@ -78,57 +114,15 @@ def _distinct(motifs: Floats) -> tuple[Floats, Indices]:
     return motifs[first], first
 
 
-def _by_tree(blocks: Floats, motifs: Floats) -> Indices:
-    """The nearest of distinct motifs by a k-d tree.
-
-    The tree's two nearest distances are right to some 1e-14 of themselves. Where they differ by
-    more than 1e-9 no third motif can be nearer than the first; the other blocks are compared anew.
-    """
-    from scipy.spatial import cKDTree
-
-    distances, indices = cKDTree(motifs).query(blocks, k=2, workers=-1)
-    found: Indices = indices[:, 0].astype(np.int64)
-    unclear = ~(distances[:, 1] > distances[:, 0] * (1 + _CLEAR))
-    if unclear.any():
-        found[unclear] = _by_products(blocks[unclear], motifs)
-    return found
+def _grid(motifs: Floats) -> Floats:
+    """The lines of a grid along each value, at quantiles, so that cells hold motifs alike."""
+    bits = min(8, 16 // motifs.shape[1])
+    shares = np.arange(1, 1 << bits) / (1 << bits)
+    sample = motifs[:: -(-len(motifs) // _SAMPLE)]
+    return np.ascontiguousarray(np.quantile(sample, shares, axis=0).T)
 
 
-def _by_products(blocks: Floats, motifs: Floats) -> Indices:
-    """The nearest of distinct motifs: matrix products propose, the definition decides.
-
-    |m|² − 2 b·m orders the motifs of a block as the distance does, up to a rounding error that is
-    bounded. Where the second is nearer to the first than that, both (all such) are compared.
-    """
-    centre = motifs.mean(axis=0)  # nearer the origin, the products keep more digits
-    centred = motifs - centre
-    norms = (centred * centred).sum(axis=1)
-    factors = np.concatenate([-2 * centred, norms[:, None]], axis=1).T.copy()
-    reach = np.sqrt(norms.max())
-    rows = max(1, _PAIRS // len(motifs))
-    found = np.empty(len(blocks), np.int64)
-    for start in range(0, len(blocks), rows):
-        part = blocks[start : start + rows]
-        shifted = np.ones((len(part), blocks.shape[1] + 1))
-        shifted[:, :-1] = part - centre
-        order = shifted @ factors
-        every, first = np.arange(len(part)), order.argmin(axis=1)
-        lengths = np.sqrt((shifted * shifted).sum(axis=1)) + reach
-        limit = order[every, first] + 8 * (blocks.shape[1] + 8) * _EPSILON * lengths * lengths
-        least = order[every, first]
-        order[every, first] = np.inf
-        unclear = np.flatnonzero(order.min(axis=1) <= limit)
-        order[every, first] = least
-        if unclear.size:
-            possible = order[unclear] <= limit[unclear, None]
-            first[unclear] = _decide(part[unclear], motifs, possible)
-        found[start : start + rows] = first
-    return found
-
-
-def _decide(blocks: Floats, motifs: Floats, possible: NDArray[np.bool_]) -> Indices:
-    """The nearest of the possible motifs of each block; each block has at least one."""
-    block, motif = np.nonzero(possible)
-    order = np.lexsort((motif, squared_distances(blocks[block], motifs[motif]), block))
-    _, first = np.unique(block, return_index=True)
-    return motif[order][first].astype(np.int64)
+def _filled(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Groups of four motifs, of four or eight values or a multiple of sixteen."""
+    count, size = shape
+    return -(-count // 4) * 4, 4 if size <= 4 else 8 if size <= 8 else -(-size // 16) * 16

@@ -16,7 +16,7 @@ from kolmo.errors import InputError
 from momos import nearest
 from momos.blocks import Partition
 from momos.models import MLP
-from momos.nearest import nearest_motifs, squared_distances
+from momos.nearest import nearest_motifs
 from momos.projection import MoMos, ProjectionConfig, project_checkpoint, project_tensors
 
 
@@ -52,32 +52,59 @@ def test_nearest_is_brute_force_ties_to_the_lowest(pair):
     assert nearest_motifs(blocks, motifs).tolist() == brute_force(blocks, motifs)
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 8, 9, 16])
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-def test_nearest_is_the_definition_on_gaussian_blocks(size, offset):
+def by_definition(blocks, motifs):
+    """Float64 differences, squared and added in the order of the values; the first of equals."""
+    distances = np.zeros((len(blocks), len(motifs)))
+    for block, motif in zip(blocks.T.astype(np.float64), motifs.T.astype(np.float64), strict=True):
+        distances += (block[:, None] - motif) ** 2
+    return distances.argmin(axis=1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 8, 9, 16, 17, 33])
+@pytest.mark.parametrize("count", [1, 2, 66, 300])
+@pytest.mark.parametrize(("offset", "spread"), [(0, 1), (1e4, 1), (0, 1e-17), (1e19, 1e15)])
+def test_nearest_is_the_definition_on_gaussian_blocks(size, count, offset, spread):
     random = np.random.default_rng(size)
-    blocks = (random.normal(size=(400, size)) + offset).astype(np.float32)
-    motifs = np.concatenate([blocks[:60], blocks[:5], np.zeros((1, size), np.float32)])
-    wide = blocks.astype(np.float64)[:, None], motifs.astype(np.float64)[None]
-    assert np.array_equal(nearest_motifs(blocks, motifs), squared_distances(*wide).argmin(axis=1))
+    blocks = (random.normal(size=(1500, size)) * spread + offset).astype(np.float32)
+    blocks[7] *= np.float32(1e15)  # so far that float32 cannot square it
+    motifs = np.concatenate([blocks[20 : 20 + count], blocks[20:23], np.zeros((1, size))])
+    assert np.array_equal(nearest_motifs(blocks, motifs), by_definition(blocks, motifs))
 
 
-def test_both_engines_agree_where_the_expansion_has_no_digits_left():
+@pytest.mark.parametrize("scale", [1e-200, 1e150])
+def test_squares_that_float64_cannot_hold_are_compared_all_the_same(scale):
     random = np.random.default_rng(0)
-    motifs = 1e6 + random.integers(0, 4, (50, 4)) * 2.0**-3
-    motifs = np.unique(motifs, axis=0)
+    blocks, motifs = random.normal(size=(200, 4)), random.normal(size=(30, 4))
+    found = nearest_motifs(blocks * scale, motifs * scale)
+    assert np.array_equal(found, nearest_motifs(blocks, motifs))
+
+
+def test_nearest_where_the_expansion_has_no_digits_left():
+    random = np.random.default_rng(0)
+    motifs = np.unique(1e6 + random.integers(0, 4, (50, 4)) * 2.0**-3, axis=0)
     blocks = 1e6 + random.integers(0, 40, (500, 4)) * 2.0**-6
-    expected = brute_force(blocks, motifs)
-    assert nearest._by_tree(blocks, motifs).tolist() == expected
-    assert nearest._by_products(blocks, motifs).tolist() == expected
+    assert nearest_motifs(blocks, motifs).tolist() == brute_force(blocks, motifs)
 
 
-def test_nearest_works_in_pieces(monkeypatch):
+def test_motifs_too_close_for_float32_are_told_apart():
+    motifs = 1 + np.arange(9)[:, None] * np.full((1, 4), 2.0**-40)
+    blocks = motifs[::-1] + 2.0**-45
+    assert nearest_motifs(blocks, np.concatenate([motifs, -motifs])).tolist() == [*range(8, -1, -1)]
+
+
+@pytest.mark.parametrize("size", [3, 12])
+def test_nearest_depends_neither_on_pieces_nor_on_threads(monkeypatch, size):
     random = np.random.default_rng(1)
-    blocks, motifs = random.normal(size=(70, 12)), random.normal(size=(11, 12))
+    blocks, motifs = random.normal(size=(1100, size)), random.normal(size=(211, size))
     whole = nearest_motifs(blocks, motifs)
-    monkeypatch.setattr(nearest, "_PAIRS", 40)
-    assert np.array_equal(nearest_motifs(blocks, motifs), whole)
+    for slab, threads in ((100, 1), (1 << 21, 5)):
+        monkeypatch.setattr(nearest, "_SLAB", slab)
+        monkeypatch.setattr(nearest.os, "cpu_count", lambda threads=threads: threads)
+        assert np.array_equal(nearest_motifs(blocks, motifs), whole)
+
+
+def test_no_blocks_have_no_nearest_motifs():
+    assert nearest_motifs(np.empty((0, 4), np.float32), np.zeros((2, 4))).shape == (0,)
 
 
 def test_equal_motifs_and_signed_zeros_go_to_the_first():

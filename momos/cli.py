@@ -30,9 +30,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Data = Annotated[str, typer.Option(help="digits, fashion-mnist or mnist.")]
-Folder = Annotated[Path | None, typer.Option(help="Of the idx files of (Fashion-)MNIST.")]
-Layers = Annotated[int, typer.Option(help="Linear layers.")]
+Data = Annotated[str, typer.Option(help="cifar10, digits, fashion-mnist, mnist or mnist1d.")]
+Folder = Annotated[
+    Path | None, typer.Option(help="Of the files of a data set that is not bundled.")
+]
+Model = Annotated[str, typer.Option(help="cnn, mlp, resnet20 or vit-tiny.")]
+Layers = Annotated[int, typer.Option(help="Linear layers of the MLP.")]
 Hidden = Annotated[int, typer.Option(help="Width between them.")]
 Epochs = Annotated[int, typer.Option(help="Times through the training images.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images a step.")]
@@ -61,10 +64,14 @@ def train(
     ),
     data: Data = "digits",
     folder: Folder = None,
+    model: Model = "mlp",
     layers: Layers = 5,
     hidden: Hidden = 256,
     epochs: Epochs = 60,
     batch_size: Batch = 128,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better validation.")
+    ] = None,
     learning_rate: Rate = 3e-4,
     weight_decay: Decay = 1e-2,
     bits: Annotated[int | None, typer.Option(help="Quantization-aware training.")] = None,
@@ -74,6 +81,7 @@ def train(
         typer.Option(help="Learn a mosaic, an index's bit costing so much squared distance."),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    schedule: Annotated[str, typer.Option(help="cosine, cosine-epochs, constant.")] = "cosine",
     block_size: Annotated[
         int | None, typer.Option(help="Weights a block: 4, or 1 of a learned mosaic.")
     ] = None,
@@ -90,7 +98,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     json: Json = False,
 ) -> None:
-    """Train the bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
+    """Train a bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
     from momos.config import LearnConfig, TrainConfig
     from momos.training import train as run
 
@@ -115,10 +123,13 @@ def train(
     config = TrainConfig(
         data=data,
         folder=str(folder) if folder else None,
+        model=model,  # type: ignore[arg-type]  # checked there
         layers=layers,
         hidden=hidden,
         epochs=epochs,
         batch_size=batch_size,
+        patience=patience,
+        schedule=schedule,  # type: ignore[arg-type]  # checked there
         optimizer=optimizer,  # type: ignore[arg-type]  # checked there
         learning_rate=learning_rate,
         weight_decay=weight_decay,
@@ -144,6 +155,7 @@ def study(
     ),
     data: Data = "digits",
     folder: Folder = None,
+    model: Model = "mlp",
     layers: Layers = 5,
     hidden: Hidden = 256,
     epochs: Epochs = 60,
@@ -174,9 +186,10 @@ def study(
     from momos.studies import StudyConfig
     from momos.studies import study as run
 
-    model = TrainConfig(
+    base = TrainConfig(
         data=data,
         folder=str(folder) if folder else None,
+        model=model,  # type: ignore[arg-type]  # checked there
         layers=layers,
         hidden=hidden,
         epochs=epochs,
@@ -187,7 +200,7 @@ def study(
     if seeds < 1:
         raise InputError(f"a study needs at least one seed, not {seeds}")
     config = StudyConfig(
-        model,
+        base,
         tuple(range(seeds)),
         sparsities=tuple(sparsity or ()),
         block_size=block_size,
@@ -212,6 +225,18 @@ def study(
     _print_table(arm_table(result.table))
     print()
     _print_values(files)
+
+
+@app.command()
+def fetch(
+    data: Annotated[str, typer.Argument(help="cifar10, fashion-mnist or mnist.")],
+    folder: Annotated[Path, typer.Option(help="Where to put the files.")],
+) -> None:
+    """Fetch the official files of a data set, checked by their hash; those there stay."""
+    from momos.datasets import fetch_dataset
+
+    for path in fetch_dataset(data, folder):
+        print(path)
 
 
 @app.command()

@@ -8,13 +8,15 @@ from typing import Literal
 
 from kolmo import specs
 from kolmo.errors import InputError
-from momos.datasets import DATASETS, Dataset
+from momos.datasets import DATASETS
 from momos.qat import check_bits
 
 Selection = Literal["sample", "kmeans"]
 Policy = Literal["all", "no-norms", "matrices"]
 POLICIES = ("all", "no-norms", "matrices")
 OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "cosine-epochs", "constant")
+MODELS = ("cnn", "mlp", "resnet20", "vit-tiny")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,16 +130,21 @@ class TrainConfig:
 
     Attributes
     ----------
-    data : {"digits", "fashion-mnist", "mnist"}
+    data : {"cifar10", "digits", "fashion-mnist", "mnist", "mnist1d"}
     folder : str, optional
-        Of the idx files of (Fashion-)MNIST.
+        Of the files of CIFAR-10, Fashion-MNIST or MNIST.
+    model : {"cnn", "mlp", "resnet20", "vit-tiny"}
     layers, hidden : int
-        Linear layers, and the width between them.
+        Linear layers of the MLP, and the width between them.
     epochs, batch_size : int
+    patience : int, optional
+        Stop when the validation accuracy has not risen for so many epochs.
     optimizer : {"adamw", "sgd"}
         SGD has momentum 0.9.
     learning_rate, weight_decay : float
-        Of the optimizer; the rate falls along a cosine to 0, step by step.
+        Of the optimizer.
+    schedule : {"cosine", "cosine-epochs", "constant"}
+        The rate falls along a cosine to 0, step by step or epoch by epoch, or stays.
     bits : int, optional
         Quantization-aware training at so many bits a weight.
     projection : ProjectionConfig or LearnConfig, optional
@@ -149,13 +156,16 @@ class TrainConfig:
 
     data: str = "digits"
     folder: str | None = None
+    model: Literal["cnn", "mlp", "resnet20", "vit-tiny"] = "mlp"
     layers: int = 5
     hidden: int = 256
     epochs: int = 60
     batch_size: int = 128
+    patience: int | None = None
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
+    schedule: Literal["cosine", "cosine-epochs", "constant"] = "cosine"
     bits: int | None = None
     projection: ProjectionConfig | LearnConfig | None = None
     every: int = 1
@@ -165,8 +175,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.data not in DATASETS:
             raise specs.unknown("dataset", self.data, DATASETS)
-        for name in ("layers", "hidden", "epochs", "batch_size", "every"):
-            if getattr(self, name) < 1:
+        if self.model not in MODELS:
+            raise specs.unknown("model", self.model, MODELS)
+        if self.schedule not in SCHEDULES:
+            raise specs.unknown("schedule", self.schedule, SCHEDULES)
+        for name in ("layers", "hidden", "epochs", "batch_size", "every", "patience"):
+            if (getattr(self, name) or 0) < 1 and (name, self.patience) != ("patience", None):
                 raise InputError(f"{name} is at least 1, not {getattr(self, name)}")
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"the learning rate is positive, not {self.learning_rate}")
@@ -182,7 +196,8 @@ class TrainConfig:
             check_bits(self.bits)
             if isinstance(self.projection, LearnConfig):
                 raise InputError("a learned mosaic has its own levels: it takes no bits")
-
-    def sizes(self, dataset: Dataset) -> list[int]:
-        """Sizes of the model: features, hidden widths, classes."""
-        return [dataset.features, *[self.hidden] * (self.layers - 1), dataset.classes]
+        if self.patience is not None and isinstance(self.projection, LearnConfig):
+            raise InputError(
+                "a learned mosaic is done when its rate has risen, over all epochs: it takes no "
+                "patience"
+            )

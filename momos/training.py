@@ -1,4 +1,4 @@
-"""The small bundled trainer: a multilayer perceptron, dense, quantized, or a mosaic.
+"""The small bundled trainer: a small network, dense, quantized, or a mosaic.
 
 ::
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -30,13 +31,14 @@ from momos.datasets import Dataset, Part, load_dataset
 from momos.files import decode_mosaic
 from momos.learner import Learner
 from momos.learning import mosaic_of, wrap
-from momos.models import MLP
+from momos.models import build_model
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionStats
 from momos.qat import quantize_in_training, quantized_state_dict
 from momos.tensors import make_folder, save_safetensors, write_whole
 
 RESUME = "resume.pt"
+_IMAGES = 10_000  # looked at together, so that memory is bounded
 
 Progress = Callable[[int, int, str], None]
 State = dict[str, torch.Tensor]
@@ -88,8 +90,9 @@ def train(
     ----------
     config : TrainConfig
     out : path, optional
-        Folder to write ``init``, ``best``, ``last`` ``.safetensors`` and, of a projected model,
-        ``weights.mosaic`` to; and, while it lasts, ``resume.pt`` after each epoch.
+        Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.json``,
+        ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
+        and, while it lasts, ``resume.pt`` after each epoch.
     resume : bool
         Go on after the last epoch that an interrupted run of the same configuration finished
         there; the result is the same, bit for bit. A run that never began begins.
@@ -120,7 +123,8 @@ def train(
         run = _Run(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
-        for epoch in range(len(run.history) + 1, config.epochs + 1):
+        while not run.is_over:
+            epoch = len(run.history) + 1
             run.epoch(epoch)
             if folder:
                 run.save(folder / RESUME)
@@ -141,8 +145,8 @@ class _Run:
 
     def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
         self._config, self._dataset = config, dataset
-        generator = torch.Generator().manual_seed(config.seed)
-        self._model = MLP(config.sizes(dataset), generator)
+        self._model = self._fresh_model()
+        self._weights = sum(p.numel() for p in self._model.parameters())
         self.states: dict[str, State] = {"init": quantized_state_dict(self._model)}
         if config.bits is not None:
             quantize_in_training(self._model, config.bits)
@@ -154,10 +158,24 @@ class _Run:
         self._order = np.random.default_rng((config.seed, 1))
         self._step = 0
         self._optimizer = _optimizer(self._model, config)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, self._steps)
+        self._schedule = _schedule(self._optimizer, config, self._steps)
         self._best = (-1.0, 0)
+        self._risen = 0  # the epoch in which the best accuracy was first reached
         self.history: list[dict[str, Any]] = []
         self.mosaic: Mosaic | None = None
+
+    def _fresh_model(self) -> torch.nn.Module:
+        config, data = self._config, self._dataset
+        size = {"layers": config.layers, "hidden": config.hidden}
+        return build_model(config.model, data.shape, data.classes, **size, seed=config.seed)
+
+    @property
+    def is_over(self) -> bool:
+        """All epochs are done, or the patience is over."""
+        done, patience = len(self.history), self._config.patience
+        return done == self._config.epochs or (
+            patience is not None and done - self._risen >= patience
+        )
 
     def epoch(self, number: int) -> None:
         """Train through the images once, project if it is due, validate, keep the best."""
@@ -181,6 +199,8 @@ class _Run:
         self.states["last"] = state
         # A checkpoint that claims to be a mosaic is one taken right after a projection.
         complete = self._projector is None or stats is not None
+        if complete and accuracy > self._best[0]:
+            self._risen = number
         if self._learner or (complete and accuracy >= self._best[0]):
             self._keep(accuracy, number)
 
@@ -201,6 +221,7 @@ class _Run:
             "motifs": self._projector.random_state if self._projector else None,
             "step": self._step,
             "best": self._best,
+            "risen": self._risen,
             "history": self.history,
             "states": self.states,
             "mosaic": self.mosaic.encode() if self.mosaic else None,
@@ -227,18 +248,20 @@ class _Run:
         if self._projector:
             self._projector.random_state = stored["motifs"]
         self._step, self._best = stored["step"], tuple(stored["best"])
+        self._risen = stored["risen"]
         self.history, self.states = stored["history"], stored["states"]
         self.mosaic = decode_mosaic(str(path), stored["mosaic"]) if stored["mosaic"] else None
 
     def metrics(self) -> dict[str, Any]:
         """Figures of the finished run; the one place that looks at the test images."""
         self.states = {name: self.states[name] for name in ("init", "best", "last")}
-        weights = sum(tensor.numel() for tensor in self.states["best"].values())
+        weights = self._weights
         found: dict[str, Any] = {
             f"{name}_test_accuracy": self._accuracy(state, self._dataset.test)
             for name, state in self.states.items()
         }
         found |= {
+            "epochs": len(self.history),
             "best_epoch": self._best[1],
             "best_validation_accuracy": self._best[0],
             "weights": weights,
@@ -265,9 +288,14 @@ class _Run:
         loss = cross_entropy(self._model(self._images[rows]), self._labels[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        self._schedule.step()
         self._step += 1
+        if self._schedule_due():
+            self._schedule.step()
         return float(loss.detach())
+
+    def _schedule_due(self) -> bool:
+        steps_an_epoch = self._steps // self._config.epochs
+        return self._config.schedule == "cosine" or self._step % steps_an_epoch == 0
 
     def _is_due(self, epoch: int, last_of_epoch: bool) -> bool:
         """Whether a projection follows this step."""
@@ -287,10 +315,11 @@ class _Run:
 
     def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
         """Of the very weights that are saved, in a plain model."""
-        model = MLP(self._config.sizes(self._dataset))
+        model = self._fresh_model().eval()
         model.load_state_dict(state)
         with torch.no_grad():
-            guesses = model(torch.from_numpy(part.images)).argmax(dim=1).numpy()
+            batches = torch.split(torch.from_numpy(part.images), _IMAGES)
+            guesses = torch.cat([model(images).argmax(dim=1) for images in batches]).numpy()
         return float((guesses == part.labels).mean())
 
 
@@ -312,6 +341,15 @@ def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optim
     if config.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
     return torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    turns = steps if config.schedule == "cosine" else config.epochs
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, turns)
 
 
 def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner | None:
@@ -339,6 +377,11 @@ def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
+    config = json.dumps(dataclasses.asdict(result.config), indent=1)
+    metrics = json.dumps(result.metrics, indent=1)
+    write_whole(folder / "config.json", config.encode())
+    write_whole(folder / "metrics.json", metrics.encode())
+    pd.DataFrame(result.history).to_parquet(folder / "history.parquet", index=False)
     paths = {
         name: save_state(result, name, folder / f"{name}.safetensors") for name in result.states
     }
@@ -354,10 +397,12 @@ def save_state(result: TrainResult, name: str, path: Path) -> Path:
     width of quantized ones.
     """
     config, trained = result.config, name != "init"
-    epochs = {"init": 0, "best": result.metrics["best_epoch"], "last": config.epochs}
+    last = result.history[-1]
+    epochs = {"init": 0, "best": result.metrics["best_epoch"], "last": last["epoch"]}
+    fits = name == "best" or last["projected"] or isinstance(config.projection, LearnConfig)
     metadata = {
         "epoch": epochs[name],
-        "projected": config.projection is not None and trained,
+        "projected": config.projection is not None and trained and fits,
         "quantized_bits": config.bits if trained else None,
         "config": dataclasses.asdict(config),
     }

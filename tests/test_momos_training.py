@@ -19,7 +19,8 @@ from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
 from momos import training
 from momos.config import LearnConfig, ProjectionConfig, TrainConfig
-from momos.datasets import load_dataset, read_idx
+from momos.datasets import load_dataset
+from momos.datasets.idx import read_idx
 from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.projection import MoMos

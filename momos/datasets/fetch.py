@@ -1,0 +1,100 @@
+"""The official files of the data sets, fetched once and checked by their SHA-256 (extra ``data``).
+
+A download has another name until its hash is right, so that half a file is never taken for a whole
+one; a file that is there and right is left alone, so that an interrupted fetch goes on where it
+was. A file of that name and another content is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kolmo import specs
+from kolmo.errors import InputError, MissingExtraError
+
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+_CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+#: Of each data set its files: where they are, and the SHA-256 of their bytes.
+SOURCES: Mapping[str, Mapping[str, str]] = {
+    "mnist": {
+        f"{_MNIST}/train-images-idx3-ubyte.gz": (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+        ),
+        f"{_MNIST}/train-labels-idx1-ubyte.gz": (
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+        ),
+        f"{_MNIST}/t10k-images-idx3-ubyte.gz": (
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
+        ),
+        f"{_MNIST}/t10k-labels-idx1-ubyte.gz": (
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
+        ),
+    },
+    "fashion-mnist": {
+        f"{_FASHION}/train-images-idx3-ubyte.gz": (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
+        ),
+        f"{_FASHION}/train-labels-idx1-ubyte.gz": (
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
+        ),
+        f"{_FASHION}/t10k-images-idx3-ubyte.gz": (
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
+        ),
+        f"{_FASHION}/t10k-labels-idx1-ubyte.gz": (
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
+        ),
+    },
+    "cifar10": {
+        f"{_CIFAR}/cifar-10-binary.tar.gz": (
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+        ),
+    },
+}
+
+
+def fetch_dataset(
+    name: str,
+    folder: str | os.PathLike[str],
+    sources: Mapping[str, Mapping[str, str]] = SOURCES,
+) -> list[Path]:
+    """Fetch the files of a data set that are not yet in a folder.
+
+    Parameters
+    ----------
+    name : {"cifar10", "fashion-mnist", "mnist"}
+    folder : path
+        Made if there is none.
+    sources : mapping, optional
+        Of each data set the URLs of its files and their SHA-256.
+
+    Returns
+    -------
+    list of Path
+        All files of the data set, those that were there among them.
+
+    Raises
+    ------
+    MissingExtraError
+        Without the package ``pooch``.
+    InputError
+        For an unknown name, a file that cannot be fetched, or one with another hash.
+    """
+    if name not in sources:
+        raise specs.unknown("dataset to fetch", name, sorted(sources))
+    return [_fetch(url, sha256, Path(folder)) for url, sha256 in sources[name].items()]
+
+
+def _fetch(url: str, sha256: str, folder: Path) -> Path:
+    file = url.rsplit("/", 1)[1]
+    try:
+        import pooch
+    except ImportError:
+        raise MissingExtraError(f"fetching {file}", "pooch", "data") from None
+    try:
+        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=folder))
+    except (OSError, ValueError) as error:  # the network and the disk; the hash
+        raise InputError(f"{url}: cannot be fetched to {folder} ({error})") from None

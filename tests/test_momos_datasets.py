@@ -48,7 +48,8 @@ def test_cifar_is_the_same_from_files_and_from_the_archive(tmp_path, small_batch
         (tmp_path / "files" / name).write_bytes(data)
     pack(tmp_path / cifar.ARCHIVE, small_batches)
     loose, packed = load_dataset("cifar10", tmp_path / "files"), load_dataset("cifar10", tmp_path)
-    assert loose.shape == (3, 32, 32) and loose.classes == 10
+    assert loose.shape == (3, 32, 32)
+    assert loose.classes == 10
     assert [len(loose.train), len(loose.validation), len(loose.test)] == [184, 16, 40]
     assert np.array_equal(loose.train.images, packed.train.images)
     assert np.array_equal(loose.test.labels, np.arange(40) % 10)
@@ -61,7 +62,7 @@ def test_cifar_is_the_same_from_files_and_from_the_archive(tmp_path, small_batch
 
 
 def test_what_is_not_cifar_is_refused(tmp_path, small_batches):
-    with pytest.raises(InputError, match="there is no data_batch_1.bin"):
+    with pytest.raises(InputError, match=r"there is no data_batch_1\.bin"):
         load_dataset("cifar10", tmp_path)
     (tmp_path / "data_batch_1").write_bytes(b"\x80\x04")
     with pytest.raises(InputError, match="pickles"):
@@ -72,7 +73,7 @@ def test_what_is_not_cifar_is_refused(tmp_path, small_batches):
         load_dataset("cifar10", tmp_path)
     without = {name: data for name, data in small_batches.items() if name != "test_batch.bin"}
     pack(tmp_path / cifar.ARCHIVE, without)
-    with pytest.raises(InputError, match="holds no .*test_batch"):
+    with pytest.raises(InputError, match=r"holds no .*test_batch"):
         load_dataset("cifar10", tmp_path)
     for name, data in small_batches.items():
         (tmp_path / name).write_bytes(data)
@@ -86,7 +87,8 @@ def test_what_is_not_cifar_is_refused(tmp_path, small_batches):
 
 def test_mnist1d_is_balanced_reproducible_and_hidden_in_noise():
     signals, labels = make_mnist1d()
-    assert signals.shape == (5000, 40) and np.isfinite(signals).all()
+    assert signals.shape == (5000, 40)
+    assert np.isfinite(signals).all()
     assert np.bincount(labels).tolist() == [500] * 10
     assert np.array_equal(make_mnist1d()[0], signals)
     assert not np.array_equal(make_mnist1d(seed=1)[0], signals)

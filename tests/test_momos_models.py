@@ -117,7 +117,8 @@ def test_patience_stops_when_validation_rises_no_more(tmp_path):
     result = train(config, tmp_path)
     accuracies = [entry["validation_accuracy"] for entry in result.history]
     stopped = len(accuracies)
-    assert stopped < 60 and result.metrics["epochs"] == stopped
+    assert stopped < 60
+    assert result.metrics["epochs"] == stopped
     assert max(accuracies[-3:]) <= max(accuracies[:-3])
     for earlier in range(4, stopped):
         assert max(accuracies[earlier - 3 : earlier]) > max(accuracies[: earlier - 3])

@@ -8,6 +8,7 @@ learned of one serves the next.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 
 from kolmo.codec.format import Entry, Part, Unit, part_of
 from kolmo.quantize import Quantizer
@@ -61,5 +62,5 @@ def _cut(entry: Entry, number: int) -> Iterator[Part]:
     steps = entry.numel // step
     pieces = -(-entry.numel // (CUT // step * step))
     borders = [steps * piece // pieces * step for piece in range(pieces + 1)]
-    for start, stop in zip(borders, borders[1:], strict=False):
+    for start, stop in pairwise(borders):
         yield part_of(entry, number, start, stop)

@@ -43,8 +43,7 @@ class General:
     def encode_in(self, symbols: Symbols, alphabet: int, layout: str) -> bytes:
         """Flat symbols in one layout."""
         data = lay_out(symbols, alphabet, layout)
-        width = container(alphabet).itemsize
-        return bytes([LAYOUTS.index(layout)]) + self.compress(data, width)
+        return bytes([LAYOUTS.index(layout)]) + self.compress(data, _period(alphabet, layout))
 
     def decode(
         self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
@@ -53,22 +52,26 @@ class General:
         if not data or data[0] >= len(LAYOUTS):
             raise InputError(f"the code is not one of {self.name}")
         layout = LAYOUTS[data[0]]
-        size, width = laid_out_size(numel, alphabet, layout), container(alphabet).itemsize
+        size, period = laid_out_size(numel, alphabet, layout), _period(alphabet, layout)
         try:
-            laid_out = self.decompress(data[1:], size, width)
+            laid_out = self.decompress(data[1:], size, period)
         except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError) as error:
             raise InputError(f"damaged {self.name} code ({error})") from None
         if len(laid_out) != size:
             raise InputError(f"a {self.name} code of {len(laid_out):,} bytes, not {size:,}")
         return split(read_back(laid_out, numel, alphabet, layout), shapes, alphabet)
 
-    def compress(self, data: bytes, width: int) -> bytes:
-        """Bytes, of symbols of so many bytes, compressed as much as the library can."""
+    def compress(self, data: bytes, period: int) -> bytes:
+        """Bytes, every so many of which are alike, compressed as much as the library can."""
         raise NotImplementedError
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
         """Undo `compress`; a byte more than ``size``, at most, where there are more."""
         raise NotImplementedError
+
+
+def _period(alphabet: int, layout: str) -> int:
+    return container(alphabet).itemsize if layout == "bytes" else 1
 
 
 class Zstd(General):
@@ -85,7 +88,7 @@ class Zstd(General):
     number = 3
     level = 22
 
-    def compress(self, data: bytes, width: int) -> bytes:
+    def compress(self, data: bytes, period: int) -> bytes:
         import zstandard
 
         settings = zstandard.ZstdCompressionParameters.from_level(
@@ -97,7 +100,7 @@ class Zstd(General):
         )
         return zstandard.ZstdCompressor(compression_params=settings).compress(data)
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
         import zstandard
 
         decoder = zstandard.ZstdDecompressor(
@@ -111,25 +114,25 @@ class Zstd(General):
 
 
 class Xz(General):
-    """LZMA, the xz tool's method, raw; contexts for symbols of as many bytes as they have."""
+    """LZMA2, the xz tool's method, raw; its contexts tell the bytes of a symbol apart."""
 
     name = "xz"
     number = 4
 
-    def compress(self, data: bytes, width: int) -> bytes:
-        return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), width))
+    def compress(self, data: bytes, period: int) -> bytes:
+        return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), period))
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
-        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size, width))
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size, period))
         return _limited(lambda piece, room: decoder.decompress(piece, room), decoder, data, size)
 
 
-def _lzma_filters(size: int, width: int) -> list[dict[str, Any]]:
-    align = min(2, width.bit_length() - 1)
+def _lzma_filters(size: int, period: int) -> list[dict[str, Any]]:
+    align = period.bit_length() - 1
     window = min(max(4096, size), 1 << 27)
     preset = 9 | lzma.PRESET_EXTREME
-    contexts = {"lp": align, "lc": 3 - align, "pb": 2}
-    return [{"id": lzma.FILTER_LZMA1, "preset": preset, "dict_size": window, **contexts}]
+    contexts = {"lp": align, "lc": 3 - align, "pb": align}
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window, **contexts}]
 
 
 class Bzip2(General):
@@ -138,10 +141,10 @@ class Bzip2(General):
     name = "bz2"
     number = 6
 
-    def compress(self, data: bytes, width: int) -> bytes:
+    def compress(self, data: bytes, period: int) -> bytes:
         return bz2.compress(data, 9)
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
         decoder = bz2.BZ2Decompressor()
         return _limited(lambda piece, room: decoder.decompress(piece, room), decoder, data, size)
 
@@ -163,11 +166,11 @@ class Deflate(General):
     name = "deflate"
     number = 7
 
-    def compress(self, data: bytes, width: int) -> bytes:
+    def compress(self, data: bytes, period: int) -> bytes:
         encoder = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
         return encoder.compress(data) + encoder.flush()
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
         return zlib.decompressobj(-15).decompress(data, size + 1)
 
 
@@ -177,12 +180,12 @@ class Brotli(General):
     name = "brotli"
     number = 5
 
-    def compress(self, data: bytes, width: int) -> bytes:
+    def compress(self, data: bytes, period: int) -> bytes:
         import brotli
 
         return bytes(brotli.compress(data, quality=11, lgwin=24))
 
-    def decompress(self, data: bytes, size: int, width: int) -> bytes:
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
         import brotli
 
         decoder, pieces, room = brotli.Decompressor(), [], size + 1

@@ -73,7 +73,7 @@ def _general_codes(
     layouts = LAYOUTS[: symbols.dtype.itemsize]
     if symbols.nbytes > _SMALL:
         probed = {layout: _quick(symbols, alphabet, layout) for layout in layouts}
-        if min(probed.values()) > _WORTH * _order0_bytes(symbols):
+        if min(probed.values()) > _WORTH * order0_bytes(symbols):
             return []
         layouts = (min(layouts, key=lambda layout: probed[layout]),)
     return [
@@ -90,7 +90,7 @@ def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:
     return len(zstandard.ZstdCompressor(level=3).compress(lay_out(symbols, alphabet, layout)))
 
 
-def _order0_bytes(symbols: Symbols) -> float:
+def order0_bytes(symbols: Symbols) -> float:
     """The order-0 entropy of each byte-plane, in bytes, added up."""
     planes = symbols.view(np.uint8).reshape(symbols.size, symbols.dtype.itemsize)
     return sum(_entropy(np.bincount(plane, minlength=256)) for plane in planes.T) / 8

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,28 @@ from kolmo.codec.decoding import (
     in_order,
     whole_digest,
 )
+from kolmo.codec.finding import find_mosaics
 from kolmo.codec.format import (
     CRC,
     MAGIC,
     Contents,
     Entry,
+    Part,
     Unit,
     encode_end,
     read_contents,
     with_checksum,
 )
+from kolmo.codec.mosaic import Mosaic
 from kolmo.codec.planning import plan_units
-from kolmo.errors import InputError, KolmoError
+from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.estimators.base import container
 from kolmo.quantize import Quantizer, get_quantizer
 from kolmo.report import write_atomically
 
 _UNBOUNDED = 1 << 62
+
+_Coded = tuple[Unit, tuple[int, bytes]]  # a unit, the number of its code, and its bytes
 
 
 def pack(
@@ -245,11 +251,14 @@ class _Packing:
     progress: Progress | None
 
     def write(self, path: Path, digest: bytes) -> None:
-        planned = plan_units(self.entries, self.quantizer)
+        mosaics = self._mosaics()
+        planned = plan_units(
+            self.entries, self.quantizer, {p.tensor for unit, _ in mosaics for p in unit.parts}
+        )
         units, done = [], 0
         with open(path, "wb") as file:
             file.write(MAGIC)
-            for unit, (code, data) in in_order(self._encode, planned, self.threads):
+            for unit, (code, data) in chain(mosaics, in_order(self._encode, planned, self.threads)):
                 file.write(with_checksum(data))
                 units.append(dataclasses.replace(unit, code=code, size=len(data)))
                 done += unit.numel
@@ -257,16 +266,41 @@ class _Packing:
                     self.progress(done, sum(u.numel for u in planned), "coding")
             file.write(encode_end(__version__, self.quantizer, self.entries, units, digest))
 
+    def _mosaics(self) -> list[_Coded]:
+        """Units that the mosaic code writes in fewer bytes than others would."""
+        found: list[_Coded] = []
+        if self.preset == "fast":  # looking for blocks that repeat takes time
+            return found
+        for unit in find_mosaics(self.entries, self.quantizer, self._read):
+            data = self._as_mosaic(unit)
+            if data is not None and len(data) < self._otherwise(unit):
+                found.append((unit, (Mosaic.number, data)))
+        return found
+
+    def _as_mosaic(self, unit: Unit) -> bytes | None:
+        first = self.entries[unit.parts[0].tensor]
+        parts = [self._read(part) for part in unit.parts]
+        try:
+            return Mosaic().encode(parts, first.coder.alphabet, first.kind(self.quantizer))
+        except NotApplicableError:
+            return None
+
+    def _otherwise(self, unit: Unit) -> int:
+        """Bytes of the unit's tensors in units of the usual kind."""
+        inside = {part.tensor for part in unit.parts}
+        planned = plan_units(self.entries, self.quantizer, set(range(len(self.entries))) - inside)
+        coded = in_order(self._encode, planned, self.threads)
+        return sum(len(data) + CRC for _, (_, data) in coded)
+
     def _encode(self, unit: Unit) -> tuple[int, bytes]:
         first = self.entries[unit.parts[0].tensor]
-        parts = list(self._symbols(unit))
+        parts = [self._read(part) for part in unit.parts]
         return shortest_code(parts, first.coder.alphabet, first.kind(self.quantizer), self.preset)
 
-    def _symbols(self, unit: Unit) -> Iterator[Symbols]:
-        for part in unit.parts:
-            entry = self.entries[part.tensor]
-            weights = self.checkpoint[entry.name].load(part.start, part.stop)
-            yield entry.coder.encode(weights).reshape(part.shape)
+    def _read(self, part: Part) -> Symbols:
+        entry = self.entries[part.tensor]
+        weights = self.checkpoint[entry.name].load(part.start, part.stop)
+        return entry.coder.encode(weights).reshape(part.shape)
 
 
 # --- reading a container --------------------------------------------------------------------

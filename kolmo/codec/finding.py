@@ -14,8 +14,8 @@ from kolmo.quantize import Quantizer
 
 Read = Callable[[Part], Symbols]
 
-_SAMPLE = 1 << 16  # weights of a tensor that are looked at first
-_SAMPLED = 1 << 22  # and of all tensors
+_SAMPLE = 1 << 14  # weights of a tensor that are looked at first
+_SAMPLED = 1 << 20  # and of all tensors
 _REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
 
 

@@ -125,8 +125,23 @@ def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
 
 def _formula(parts: Sequence[Symbols], size: int, width: float) -> float:
     keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
-    motifs = np.unique(keys).size
+    motifs = max(1.0, count_distinct(keys))
     return motifs * size * width + keys.size * math.log2(motifs)
+
+
+def count_distinct(keys: NDArray[np.uint64]) -> float:
+    """About how many of the keys are distinct, by the share of slots that they leave empty.
+
+    Linear counting: Whang, Vander-Zanden & Taylor, ACM TODS 15(2), 1990.
+
+    >>> keys = block_keys(np.arange(300_000, dtype=np.uint32).reshape(-1, 1) % 1000)
+    >>> abs(count_distinct(keys) - 1000) < 5
+    True
+    """
+    depth = max(10, (4 * keys.size).bit_length())
+    used = np.zeros(1 << depth, bool)
+    used[keys >> np.uint64(64 - depth)] = True
+    return -used.size * math.log1p(-np.count_nonzero(used) / used.size)
 
 
 def block_keys(blocks: Symbols) -> NDArray[np.uint64]:

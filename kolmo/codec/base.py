@@ -25,7 +25,7 @@ from kolmo.errors import InputError
 Shape = tuple[int, ...]
 Symbols = NDArray[Any]
 
-KINDS = ("", "float16", "bfloat16", "float32", "float64")
+KINDS = ("", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64")
 """What symbols may be: plain ones, or the bit patterns of a floating-point format."""
 
 

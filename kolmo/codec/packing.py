@@ -256,6 +256,7 @@ class _Packing:
             self.entries, self.quantizer, {p.tensor for unit, _ in mosaics for p in unit.parts}
         )
         units, done = [], 0
+        total = sum(unit.numel for unit in planned) + sum(unit.numel for unit, _ in mosaics)
         with open(path, "wb") as file:
             file.write(MAGIC)
             for unit, (code, data) in chain(mosaics, in_order(self._encode, planned, self.threads)):
@@ -263,7 +264,7 @@ class _Packing:
                 units.append(dataclasses.replace(unit, code=code, size=len(data)))
                 done += unit.numel
                 if self.progress:
-                    self.progress(done, sum(u.numel for u in planned), "coding")
+                    self.progress(done, total, "coding")
             file.write(encode_end(__version__, self.quantizer, self.entries, units, digest))
 
     def _mosaics(self) -> list[_Coded]:

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
     "Accumulator": "kolmo.estimators.base",
+    "Certificate": "kolmo.codec.certificate",
     "Checkpoint": "kolmo.checkpoints",
     "CodeLength": "kolmo.estimators.base",
     "Estimator": "kolmo.estimators.base",
@@ -25,6 +26,9 @@ _PUBLIC = {
     "get_quantizer": "kolmo.quantize",
     "load_report": "kolmo.report",
     "open_checkpoint": "kolmo.checkpoints",
+    "pack": "kolmo.codec.packing",
+    "unpack": "kolmo.codec.packing",
+    "verify": "kolmo.codec.packing",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,6 +58,10 @@ class SymbolCoder:
         """The weights that the symbols stand for."""
         raise NotImplementedError
 
+    def parameters(self) -> list[float]:
+        """What was fitted to the tensor: with it `Quantizer.restore` makes an equal coder."""
+        return []
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer(specs.Spec):
@@ -81,6 +85,24 @@ class Quantizer(specs.Spec):
         NotExpressibleError
             If the tensor holds values that this quantizer cannot express (NaN, infinities).
         """
+        raise NotImplementedError
+
+    def restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        """The coder whose parameters these are, for weights of a dtype.
+
+        Raises
+        ------
+        InputError
+            If there are too few or too many of them, or one is not finite.
+        """
+        if not all(map(math.isfinite, parameters)):
+            raise InputError(f"{self}: a parameter is not a finite number")
+        try:
+            return self._restore(dtype, parameters)
+        except ValueError:
+            raise InputError(f"{self}: {len(parameters)} parameters are too many or few") from None
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
         raise NotImplementedError
 
 
@@ -145,7 +167,11 @@ class Native(Quantizer):
         return dtype.name if _is_float(dtype) else ""
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        return _NativeCoder(self.alphabet(tensor.dtype), tensor.dtype)
+        return self._restore(tensor.dtype, ())
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        () = parameters
+        return _NativeCoder(self.alphabet(dtype), dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,6 +204,10 @@ class Sign(Quantizer):
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         return _SignCoder(2, tensor.name)
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        () = parameters
+        return _SignCoder(2, "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -216,6 +246,9 @@ class _GridCoder(SymbolCoder):
     def decode(self, symbols: Symbols) -> Weights:
         return symbols * self.step + self.low
 
+    def parameters(self) -> list[float]:
+        return [self.low, self.step]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SymmetricCoder(SymbolCoder):
@@ -235,6 +268,9 @@ class _SymmetricCoder(SymbolCoder):
 
     def decode(self, symbols: Symbols) -> Weights:
         return (symbols.astype(np.float64) - self.alphabet // 2) * self.scale
+
+    def parameters(self) -> list[float]:
+        return [self.scale]
 
 
 @_register
@@ -266,6 +302,10 @@ class Symmetric(Quantizer):
         low, high = _range(tensor, str(self))
         alphabet = self.alphabet(tensor.dtype)
         return _SymmetricCoder(alphabet, max(abs(low), abs(high)) / (alphabet // 2))
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        (scale,) = parameters
+        return _SymmetricCoder(self.alphabet(dtype), scale)
 
 
 @_register
@@ -305,6 +345,10 @@ class Affine(Quantizer):
         alphabet = self.alphabet(tensor.dtype)
         return _GridCoder(alphabet, low, (high - low) / (alphabet - 1))
 
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        low, step = parameters
+        return _GridCoder(self.alphabet(dtype), low, step)
+
 
 # --- codebook -------------------------------------------------------------------------------
 
@@ -343,6 +387,11 @@ class Codebook(Quantizer):
             values = _kmeans(np.sort(_sample(tensor)), self.size)
         return _CodebookCoder(self.size, values)
 
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        if len(parameters) > self.size:
+            raise ValueError
+        return _CodebookCoder(self.size, np.array(parameters, np.float64))
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _CodebookCoder(SymbolCoder):
@@ -355,6 +404,10 @@ class _CodebookCoder(SymbolCoder):
 
     def decode(self, symbols: Symbols) -> Weights:
         return self.values[symbols]
+
+    def parameters(self) -> list[float]:
+        values: list[float] = self.values.tolist()
+        return values
 
 
 def _distinct(tensor: WeightTensor, most: int) -> NDArray[np.float64] | None:

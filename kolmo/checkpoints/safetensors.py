@@ -23,7 +23,7 @@ from kolmo.errors import InputError
 HEADER_LIMIT = 100_000_000
 """Bytes of header at most, as in the reference implementation."""
 
-_DTYPES: dict[str, np.dtype[Any]] = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -128,7 +128,7 @@ def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
         )
     tensors, skipped = [], []
     for entry in entries:
-        dtype = _DTYPES.get(entry.dtype)
+        dtype = DTYPES.get(entry.dtype)
         if dtype is None:
             skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
         elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:

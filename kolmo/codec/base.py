@@ -25,7 +25,7 @@ from kolmo.errors import InputError
 Shape = tuple[int, ...]
 Symbols = NDArray[Any]
 
-KINDS = ("", "float16", "bfloat16", "float32", "float64")
+KINDS = ("", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64")
 """What symbols may be: plain ones, or the bit patterns of a floating-point format."""
 
 
@@ -164,4 +164,5 @@ declare_code("brotli", 5, "kolmo.codec.general")
 declare_code("bz2", 6, "kolmo.codec.general")
 declare_code("deflate", 7, "kolmo.codec.general")
 declare_code("mixing", 8, "kolmo.codec.mosaic")
-declare_code("context", 16, "kolmo.codec.context")
+declare_code("context", 9, "kolmo.codec.context")
+declare_code("planes", 10, "kolmo.codec.planes")

@@ -29,6 +29,7 @@ from kolmo.codec import kernels_context as kernels
 from kolmo.codec.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
 from kolmo.codec.base import Shape, Symbols, register_code
 from kolmo.codec.kernels_context import Form, Part
+from kolmo.codec.numbers import Reader, number_bytes
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import container, symbol_bits
 
@@ -150,12 +151,12 @@ class Encoder:
         state = self._session.plain_state
         self._write(self._pieces.coded, 1, last_bytes(self._session.coder))
         self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
-        return sum(self._sizes) + len(_number(self._sizes[1]))
+        return sum(self._sizes) + len(number_bytes(self._sizes[1]))
 
     def data(self) -> bytes:
         """The code: what is said of each table, then decisions, then plain bits."""
         heads, coded, plain = (b"".join(pieces) for pieces in self._pieces)
-        return b"".join([heads, _number(len(coded)), coded, plain])
+        return b"".join([heads, number_bytes(len(coded)), coded, plain])
 
     def _write(self, pieces: list[bytes], which: int, data: bytes) -> None:
         self._sizes[which] += len(data)
@@ -177,7 +178,7 @@ class ContextCode:
     """
 
     name = "context"
-    number = 16
+    number = 9
 
     def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
         return alphabet <= INTEGERS or alphabet == 1 << 64
@@ -192,12 +193,13 @@ class ContextCode:
     def decode(
         self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
     ) -> list[Symbols]:
-        form, reader = form_of(alphabet, kind), _Reader(data)
+        form, reader = form_of(alphabet, kind), Reader(data)
         parts = [
-            reader.part(shape, form, alphabet) if math.prod(shape) else None for shape in shapes
+            _read_part(reader, shape, form, alphabet) if math.prod(shape) else None
+            for shape in shapes
         ]
-        size = reader.number()
-        coded, plain = reader.rest(size)
+        coded = _writable(reader.take(reader.number()))
+        plain = _writable(reader.rest())
         session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
         found = []
         for part, shape in zip(parts, shapes, strict=True):
@@ -243,51 +245,17 @@ def _commonest(weights: Words) -> int:
 
 
 def _head(part: Part, form: Form) -> bytes:
-    centre = b"" if form.exponent_bits else _number(part.centre)
-    return _number(2 * part.top + part.zeros) + centre
+    centre = b"" if form.exponent_bits else number_bytes(part.centre)
+    return number_bytes(2 * part.top + part.zeros) + centre
 
 
-def _number(value: int) -> bytes:
-    """Seven bits a byte, the least significant first, the last byte below 128 (LEB128)."""
-    found = bytearray()
-    while value >= 128:
-        found.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*found, value])
-
-
-class _Reader:
-    """Reads what stands before the streams."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._place = data, 0
-
-    def number(self) -> int:
-        value = 0
-        for shift in range(0, 63, 7):
-            byte = self._data[self._place] if self._place < len(self._data) else -1
-            self._place += 1
-            if byte < 0:
-                break
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
+def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: int) -> Part:
+    top, zeros = divmod(reader.number(), 2)
+    centre = 0 if form.exponent_bits else reader.number()
+    largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
+    if top > largest or centre >= alphabet:
         raise InputError("the code's head is damaged")
-
-    def part(self, shape: Shape, form: Form, alphabet: int) -> Part:
-        top, zeros = divmod(self.number(), 2)
-        centre = 0 if form.exponent_bits else self.number()
-        largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
-        if top > largest or centre >= alphabet:
-            raise InputError("the code's head is damaged")
-        return _part(shape, top, zeros, centre)
-
-    def rest(self, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """The stream of decisions, of this size, and that of plain bits."""
-        left = np.frombuffer(self._data, np.uint8)[self._place :].copy()
-        if size > left.size:
-            raise InputError("the code ends before its symbols do")
-        return left[:size].copy(), left[size:].copy()
+    return _part(shape, top, zeros, centre)
 
 
 def _symbols(weights: Words, alphabet: int) -> Symbols:
@@ -295,6 +263,11 @@ def _symbols(weights: Words, alphabet: int) -> Symbols:
     if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet:
         raise InputError("the code names a symbol that is not in the alphabet")
     return weights.astype(container(alphabet))
+
+
+def _writable(data: bytes) -> NDArray[np.uint8]:
+    """Compiled code is for writable arrays only."""
+    return np.frombuffer(data, np.uint8).copy()
 
 
 def _take(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:

@@ -1,0 +1,147 @@
+"""Certificate: how short a description there is, and the file that is it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kolmo.checkpoints.base import Skipped
+from kolmo.text import printable, shorten
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SHOWN = 12  # rows of the printed table
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorRow:
+    """One tensor of a container.
+
+    Attributes
+    ----------
+    name, shape, dtype : str, tuple of int, str
+    numel : int
+    code : str
+        The codes of its units, or ``copy of NAME``, or ``empty``.
+    units : tuple of int
+        The units that hold it; others may share them.
+    sha256 : str
+        Of its symbols' little-endian bytes; of ``native``, these are those of the weights.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    numel: int
+    code: str
+    units: tuple[int, ...]
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitRow:
+    """Symbols that are coded together: ``bits`` with the checksum."""
+
+    code: str
+    numel: int
+    bits: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """A bound with a file to show for it: K(w) ≤ ``bits`` + the decoder's constant.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    bits : int
+        8 × the size of the file, everything in it.
+    numel : int
+        Weights that it describes.
+    raw_bits : int
+        numel × stored bits a weight, added up over the tensors.
+    quantizer : str
+    sha256 : str
+        Of the tensors' SHA-256 one after the other; what the file was checked against.
+    decoder : str
+        The version of kolmo that checked it by decoding, and by which it can be decoded.
+    tensors, units : tuples of TensorRow, UnitRow
+    skipped : tuple of Skipped
+        What the source held beside the weights that the file describes, and why.
+    """
+
+    path: Path
+    bits: int
+    numel: int
+    raw_bits: int
+    quantizer: str
+    sha256: str
+    decoder: str
+    tensors: tuple[TensorRow, ...]
+    units: tuple[UnitRow, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @property
+    def bits_per_weight(self) -> float:
+        """``bits / numel``; NaN where there are no weights."""
+        return self.bits / self.numel if self.numel else math.nan
+
+    @property
+    def compression_ratio(self) -> float:
+        """``raw_bits / bits``."""
+        return self.raw_bits / self.bits
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a tensor: its name, shape, dtype, numel, code, units, sha256."""
+        import pandas as pd
+
+        columns = [field.name for field in dataclasses.fields(TensorRow)]
+        rows = [dataclasses.astuple(row) for row in self.tensors]
+        return pd.DataFrame(rows, columns=columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values, ``bits_per_weight`` and ``kind`` among them."""
+        fields = {**dataclasses.asdict(self), "path": str(self.path)}
+        each = self.bits_per_weight if self.numel else None
+        return {"kind": "bound", "bits_per_weight": each, **fields}
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.numel:,} weights in {len(self.tensors):,} tensors, "
+            f"{self.quantizer}",
+            f"{self.bits:,} bits, {self.bits_per_weight:.4f} bits a weight, "
+            f"{self.compression_ratio:.4g} times under raw",
+            *_code_lines(self),
+            *_skipped_lines(self),
+            f"sha256 {self.sha256}",
+            f"bound: this file is the description; the decoder is kolmo {self.decoder}",
+        ]
+        return "\n".join(printable(line) for line in lines)
+
+
+def _code_lines(certificate: Certificate) -> list[str]:
+    """A line for each code: how many weights it describes, at how many bits each."""
+    totals: dict[str, list[int]] = {}
+    for unit in certificate.units:
+        total = totals.setdefault(unit.code, [0, 0])
+        total[0] += unit.numel
+        total[1] += unit.bits
+    lines = [f"{'code':12}{'weights':>16}{'bits':>18}{'bits/weight':>13}"]
+    for code, (numel, bits) in sorted(totals.items(), key=lambda item: -item[1][1]):
+        lines.append(f"{code:12}{numel:16,}{bits:18,}{bits / numel:13.4f}")
+    rest = certificate.bits - sum(bits for _, bits in totals.values())
+    copied = sum(row.numel for row in certificate.tensors if row.code.startswith("copy of "))
+    if copied:
+        lines.append(f"{'copies':12}{copied:16,}{0:18,}{0:13.4f}")
+    return [*lines, f"{'header':12}{'':16}{rest:18,}"]
+
+
+def _skipped_lines(certificate: Certificate) -> list[str]:
+    skipped = certificate.skipped
+    lines = [f"left out: {shorten(s.name, 60)} ({s.reason})" for s in skipped[:_SHOWN]]
+    more = len(skipped) - len(lines)
+    return [*lines, f"left out: {more:,} more"] if more > 0 else lines

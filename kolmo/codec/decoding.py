@@ -1,0 +1,106 @@
+"""Decoding a container, unit by unit in order, on several threads, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from kolmo.codec.base import Symbols, get_code
+from kolmo.codec.format import Contents, Entry, Part
+from kolmo.errors import InputError, KolmoError
+from kolmo.estimators.base import container
+
+Progress = Callable[[int, int, str], None]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def in_order(
+    make: Callable[[Item], Made], items: Sequence[Item], threads: int
+) -> Iterator[tuple[Item, Made]]:
+    """Each item and what a function makes of it, on so many threads, few of them ahead.
+
+    >>> [made for _, made in in_order(abs, [-1, 2, -3], threads=2)]
+    [1, 2, 3]
+    """
+    pool, ahead = ThreadPoolExecutor(threads, "kolmo"), deque[tuple[Item, "Future[Made]"]]()
+    try:
+        for item in items:
+            ahead.append((item, pool.submit(make, item)))
+            if len(ahead) > threads:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Digests:
+    """SHA-256 of the symbols of each tensor, whose parts come in order."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._hashes = [hashlib.sha256() for _ in entries]
+
+    def update(self, tensor: int, symbols: Symbols) -> None:
+        little = symbols.astype(symbols.dtype.newbyteorder("<"), copy=False)
+        self._hashes[tensor].update(np.ascontiguousarray(little).data.cast("B"))
+
+    def each(self) -> list[bytes]:
+        """One a tensor; a copy has its original's."""
+        found = [value.digest() for value in self._hashes]
+        numbers = (n if e.copy_of is None else e.copy_of for n, e in enumerate(self._entries))
+        return [found[number] for number in numbers]
+
+
+def whole_digest(digests: Sequence[bytes]) -> bytes:
+    """The SHA-256 of those of the tensors, one after the other."""
+    return hashlib.sha256(b"".join(digests)).digest()
+
+
+def decode_parts(
+    contents: Contents, threads: int, progress: Progress | None = None, label: str = "decoding"
+) -> Iterator[tuple[Part, Symbols]]:
+    """Every part of every unit and its symbols; after the last, the digest is checked.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged. Nothing of what came before is then to be trusted.
+    """
+    total = sum(unit.numel for unit in contents.units)
+    digests, done = Digests(contents.entries), 0
+    decode = _decoder(contents)
+    for number, arrays in in_order(decode, range(len(contents.units)), threads):
+        for part, symbols in zip(contents.units[number].parts, arrays, strict=True):
+            digests.update(part.tensor, symbols)
+            yield part, symbols
+        done += contents.units[number].numel
+        if progress:
+            progress(done, total, label)
+    if whole_digest(digests.each()) != contents.digest:
+        raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
+
+
+def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
+    def decode(number: int) -> list[Symbols]:
+        unit = contents.units[number]
+        first = contents.entries[unit.parts[0].tensor]
+        alphabet, kind = first.coder.alphabet, first.kind(contents.quantizer)
+        shapes = [part.shape for part in unit.parts]
+        data = contents.read_unit(number)
+        try:
+            arrays = get_code(unit.code).decode(data, shapes, alphabet, kind)
+        except KolmoError as error:
+            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {error}") from None
+        assert [array.shape for array in arrays] == shapes
+        assert all(array.dtype == container(alphabet) for array in arrays)
+        return arrays
+
+    return decode

@@ -1,0 +1,266 @@
+"""Damaged containers: an error of one line, or the exact weights; nothing else, and no memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+
+import kolmo
+from kolmo.codec import format as container_format
+from kolmo.codec.base import code_numbers, get_code
+from kolmo.codec.format import MAGIC, read_contents, with_checksum
+from kolmo.errors import InputError
+from kolmo.quantize import get_quantizer
+from tests.checkpoints import contents
+
+RANDOM = np.random.default_rng(0)
+MOTIFS = RANDOM.normal(size=(4, 2)).astype(np.float32)
+BYTES = RANDOM.integers(0, 9, (3, 5)).astype(np.uint8)
+SOURCE = {
+    "a": MOTIFS[RANDOM.integers(0, 4, 60)].reshape(4, 30),
+    "b": RANDOM.normal(size=20).astype(np.float16),
+    "c": BYTES,
+    "d": np.zeros((2, 0)),
+    "e": BYTES.reshape(5, 3).copy(),
+    "f": np.ones(9),
+}
+
+
+@pytest.fixture(scope="module")
+def seed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("seed") / "x.kmo"
+    certificate = kolmo.pack(SOURCE, path, threads=1)
+    return path.read_bytes(), certificate.sha256
+
+
+def damage(data, number):
+    """A cut, some changed bytes, one flipped bit, or a piece moved; deterministic."""
+    random, changed = np.random.default_rng(number), bytearray(data)
+    place = int(random.integers(len(data)))
+    if number % 4 == 0:
+        del changed[place:]
+    elif number % 4 == 1:
+        changed[place] ^= 1 << int(random.integers(8))
+    elif number % 4 == 2:
+        for _ in range(int(random.integers(1, 6))):
+            changed[int(random.integers(len(data)))] = int(random.integers(256))
+    else:
+        start = int(random.integers(len(data)))
+        changed[place : place + 9] = data[start : start + int(random.integers(12))]
+    return bytes(changed)
+
+
+def outcome(path):
+    """The digest of what a container holds, None where it is refused, in one line."""
+    try:
+        return kolmo.verify(path, threads=1).sha256
+    except InputError as error:
+        message = str(error)
+    assert str(path) in message
+    assert "\n" not in message
+    return None
+
+
+def test_random_damage_is_an_error_or_changes_nothing(tmp_path, seed):
+    data, sha256 = seed
+    path, refused = tmp_path / "x.kmo", 0
+    for number in range(1600):
+        changed = damage(data, number)
+        path.write_bytes(changed)
+        found = outcome(path)
+        assert found == (sha256 if changed == data else None)
+        refused += found is None
+    assert refused > 1500
+
+
+def test_every_cut_and_every_flipped_byte_of_the_header(tmp_path, seed):
+    data, _ = seed
+    path = tmp_path / "x.kmo"
+    for end in range(len(data)):
+        path.write_bytes(data[:end])
+        assert outcome(path) is None
+    for place in [*range(8), *range(len(data) - 300, len(data))]:
+        changed = bytearray(data)
+        changed[place] ^= 255
+        path.write_bytes(changed)
+        assert outcome(path) is None
+
+
+def test_nothing_is_written_where_the_container_is_damaged(tmp_path, seed):
+    data, _ = seed
+    path = tmp_path / "x.kmo"
+    path.write_bytes(data[:20] + bytes([data[20] ^ 1]) + data[21:])
+    with pytest.raises(InputError, match="checksum is wrong"):
+        kolmo.unpack(path, tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- containers that lie, with checksums that are right -------------------------------------
+
+
+def forged(data, change=None, units=None):
+    """The container with another header, or other units."""
+    length = int.from_bytes(data[-8:-4], "little")
+    start = len(data) - 40 - length
+    header = json.loads(zlib.decompress(data[start : start + length]))
+    if change:
+        change(header)
+    body = data[8:start] if units is None else b"".join(map(with_checksum, units))
+    packed = zlib.compress(json.dumps(header).encode(), 9)
+    end = packed + data[-40:-8] + len(packed).to_bytes(4, "little")
+    return MAGIC + body + end + zlib.crc32(MAGIC + end).to_bytes(4, "little")
+
+
+def change_unit(number, place, value):
+    def change(header):
+        header["units"][number][place] = value
+
+    return change
+
+
+def change_key(key, value):
+    return lambda header: header.update({key: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_key("shapes", [[4, 30], [20], [3, 5], [2, 0], [5, 3]]),
+        change_key("shapes", [[4, 30], [-20], [3, 5], [2, 0], [5, 3], [9]]),
+        change_key("shapes", [[True, 30], [20], [3, 5], [2, 0], [5, 3], [9]]),
+        change_key("shapes", [[2**40, 2**40], [20], [3, 5], [2, 0], [5, 3], [9]]),
+        change_key("names", ["a", "a", "c", "d", "e", "f"]),
+        change_key("names", [1, "b", "c", "d", "e", "f"]),
+        change_key("names", "abcdef" * 9),
+        change_key("dtypes", ["float32"] * 2),
+        change_key("dtypes", ["object"] * 6),
+        change_key("quantizer", "symmetric:99"),
+        change_key("quantizer", "symmetric:8"),
+        change_key("quantizer", None),
+        change_key("fitted", [["0x1p0"]]),
+        change_key("fitted", None),
+        change_key("kolmo", 3),
+        change_key("copies", [[0, 0]]),
+        change_key("copies", [[2, 5]]),
+        change_key("copies", [[4, 1]]),
+        change_key("copies", [[4, -1]]),
+        change_key("units", []),
+        change_key("units", {"a": 1}),
+        change_unit(0, 0, 256),
+        change_unit(0, 1, -1),
+        change_unit(0, 1, 2**60),
+        change_unit(0, 2, [0]),
+        change_unit(0, 2, [0, 2]),
+        change_unit(0, 2, [0, 10**9]),
+        change_unit(0, 2, [9, 1]),
+        change_unit(0, 2, [-1, 1]),
+        change_unit(0, 2, [0, 0, 60]),
+        change_unit(0, 2, [0, 60, 0]),
+        change_unit(0, 2, [0, 1.5, 60]),
+        change_unit(0, 2, "ab"),
+    ],
+)  # fmt: skip
+def test_a_header_that_contradicts_itself(tmp_path, seed, change):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(forged(seed[0]))
+    assert outcome(path) == seed[1]
+    path.write_bytes(forged(seed[0], change))
+    with pytest.raises(InputError, match=r"contradicts itself|do not fill the file"):
+        read_contents(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        change_key("shapes", [[4, 31], [20], [3, 5], [2, 0], [5, 3], [9]]),
+        change_key("dtypes", ["float32"]),
+        change_key("copies", []),
+    ],
+)
+def test_a_header_of_other_weights(tmp_path, seed, change):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(forged(seed[0], change))
+    assert outcome(path) is None
+
+
+def test_units_that_are_not_what_was_packed(tmp_path, seed):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(seed[0])
+    found = read_contents(path)
+    units = [found.read_unit(number) for number in range(len(found.units))]
+    for number, unit in enumerate(units):
+        for trial in range(90):
+            lied = damage(unit, trial)[: len(unit)].ljust(len(unit), b"\0")
+            path.write_bytes(forged(seed[0], units=[*units[:number], lied, *units[number + 1 :]]))
+            assert outcome(path) in (None, seed[1])
+        for code in {*code_numbers().values(), 250}:
+            path.write_bytes(forged(seed[0], change_unit(number, 0, code)))
+            assert outcome(path) in (None, seed[1])
+
+
+@pytest.mark.parametrize("name", ["zstd", "xz", "bz2", "brotli", "deflate", "mosaic", "mixing"])
+def test_a_code_that_expands_is_given_no_room(name):
+    code = get_code(name)
+    zeros = np.zeros(1 << 20, np.uint32)
+    zeros[-1] = 1
+    alphabet = 4 if name == "mixing" else 2**32
+    data = code.encode([zeros], alphabet, "")
+    tracemalloc.start()
+    with contextlib.suppress(InputError):
+        code.decode(data, [(100,)], alphabet, "")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 19
+
+
+@pytest.mark.parametrize("spec", ["symmetric:4", "codebook:4"])
+def test_quantized_containers_are_checked_too(tmp_path, spec):
+    path = tmp_path / "x.kmo"
+    kolmo.pack({"w": SOURCE["a"]}, path, quantizer=spec)
+    data = path.read_bytes()
+    for fitted, message in [(["0x1p0"] * 9, "contradicts"), (["nan"], "contradicts"), ([], None)]:
+        path.write_bytes(forged(data, change_key("fitted", [fitted])))
+        with pytest.raises(InputError, match=message or "symbols without a value|contradicts"):
+            kolmo.unpack(path, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="too many or few"):
+        get_quantizer(spec).restore(np.dtype("f4"), [1.0] * 9)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a kolmo container"),
+        (b"kolmo", "not a kolmo container"),
+        (b"PK\x03\x04" + bytes(99), "not a kolmo container"),
+        (MAGIC, "cut off"),
+        (MAGIC[:6] + b"\x07\n" + bytes(90), "another version, or damaged; this program reads 1"),
+        (MAGIC + bytes(90), "checksum is wrong"),
+        (MAGIC + b"\xff" * 90, "cut off"),
+    ],
+)
+def test_what_is_no_container(tmp_path, data, message):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        kolmo.verify(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        kolmo.verify(tmp_path / "missing.kmo")
+
+
+def test_a_header_that_inflates_without_end(tmp_path, seed, monkeypatch):
+    monkeypatch.setattr(container_format, "_HEADER", 1 << 12)
+    path = tmp_path / "x.kmo"
+    path.write_bytes(forged(seed[0], change_key("more", "x" * (1 << 13))))
+    with pytest.raises(InputError, match="contradicts itself"):
+        read_contents(path)
+
+
+def test_the_seed_is_what_it_should_be(tmp_path, seed):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(seed[0])
+    assert contents(kolmo.unpack(path, tmp_path)) == contents(SOURCE)

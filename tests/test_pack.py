@@ -1,0 +1,421 @@
+"""Certificates: what is packed comes back bit for bit, from a file of exactly the stated length."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kolmo
+from kolmo.checkpoints import array_tensor
+from kolmo.codec import packing
+from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
+from kolmo.codec.choosing import PRESETS, shortest_code
+from kolmo.codec.format import read_contents
+from kolmo.codec.mosaic import Mosaic
+from kolmo.codec.planning import CUT, SOLID, plan_units
+from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
+from kolmo.estimators.base import container
+from kolmo.quantize import get_quantizer
+from tests.checkpoints import contents, tensors
+from tests.test_cli import refused, run
+
+RANDOM = np.random.default_rng(0)
+DEMOS = ("random", "trained", "momos")
+DTYPES = [
+    *("bool", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"),
+    *(ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2),
+]
+
+
+def packed(source, path, **options):
+    """The certificate, and the container's tensors as raw bytes."""
+    certificate = kolmo.pack(source, path, threads=1, **options)
+    return certificate, contents(kolmo.unpack(path, path.with_suffix(".safetensors"), threads=1))
+
+
+@st.composite
+def arrays(draw):
+    dtype = np.dtype(draw(st.sampled_from(DTYPES)))
+    shape = tuple(draw(st.lists(st.integers(0, 7), max_size=4)))
+    size = math.prod(shape) * dtype.itemsize
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    content = draw(st.sampled_from(["bits", "zeros", "few", "smooth"]))
+    data = random.integers(0, 256, size, np.uint8)
+    if content == "zeros":
+        data[:] = 0
+    elif content == "few":
+        data = data % 3 + 126
+    elif content == "smooth":
+        data = np.arange(size).astype(np.uint8)
+    if dtype.name == "bool":
+        data %= 2
+    array = data.view(dtype).reshape(shape)
+    if draw(st.booleans()):
+        array = array.T
+    if draw(st.booleans()) and array.dtype.kind != "V" and array.dtype.itemsize > 1:
+        array = array.astype(array.dtype.newbyteorder(">"))
+    return array
+
+
+@given(st.lists(arrays(), min_size=1, max_size=4), st.sampled_from(list(PRESETS)))
+@settings(max_examples=60)
+def test_whatever_is_packed_comes_back(tmp_path_factory, found, preset):
+    source = {f"tensor {number}": array for number, array in enumerate(found)}
+    path = tmp_path_factory.mktemp("pack") / "x.kmo"
+    certificate, back = packed(source, path, preset=preset)
+    assert back == contents(source)
+    assert certificate.bits == 8 * path.stat().st_size
+    assert certificate.numel == sum(array.size for array in found)
+    assert certificate.raw_bits == sum(8 * array.nbytes for array in found)
+
+
+def test_every_dtype_and_special_value(tmp_path):
+    certificate, back = packed(tensors(), tmp_path / "x.kmo")
+    assert back == contents(tensors())
+    assert kolmo.verify(certificate.path, tensors()) == certificate
+    row = next(row for row in certificate.tensors if row.name == "special")
+    assert row.sha256 == hashlib.sha256(contents(tensors())["special"][2]).hexdigest()
+    each = b"".join(bytes.fromhex(row.sha256) for row in certificate.tensors)
+    assert certificate.sha256 == hashlib.sha256(each).hexdigest()
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_demo_checkpoints(tmp_path, name):
+    source = f"data/{name}.safetensors"
+    certificate, back = packed(source, tmp_path / "x.kmo")
+    assert back == contents(source)
+    assert certificate.bits < {"random": 434_000, "trained": 463_000, "momos": 84_500}[name]
+    assert kolmo.verify(certificate.path, source) == certificate
+
+
+def test_a_projected_model_is_under_its_description_length(tmp_path):
+    momos = pytest.importorskip("momos")
+    nominal = momos.Mosaic.load("data/momos.mosaic").description_length()
+    certificate = kolmo.pack("data/momos.safetensors", tmp_path / "x.kmo")
+    assert [unit.code for unit in certificate.units] == ["mosaic"]
+    assert certificate.bits < 0.9 * nominal
+
+
+def test_dictionaries_of_tensors_that_share_no_motif(tmp_path):
+    motifs = RANDOM.normal(size=(4, 20, 3)).astype(np.float32)
+    source = {
+        f"layer {n}": table[RANDOM.integers(0, 20, (60, 10))].reshape(60, 30)
+        for n, table in enumerate(motifs)
+    }
+    certificate, back = packed(source, tmp_path / "x.kmo")
+    assert back == contents(source)
+    assert [unit.code for unit in certificate.units] == ["mosaic"]
+    assert certificate.units[0].bits < 4 * (20 * 3 * 32 + 600 * 5)
+    parts = [array.view(np.uint32) for array in source.values()]
+    assert Mosaic().encode(parts, 2**32, "float32")[0] == 1  # one dictionary a tensor
+
+
+def test_a_tensor_that_is_no_mosaic_stays_out_of_it(tmp_path):
+    motifs = RANDOM.normal(size=(16, 4)).astype(np.float32)
+    source = {
+        "mosaic": motifs[RANDOM.integers(0, 16, (100, 25))].reshape(100, 100),
+        "dense": RANDOM.normal(size=(50, 40)).astype(np.float32),
+    }
+    certificate, back = packed(source, tmp_path / "x.kmo")
+    assert back == contents(source)
+    codes = {row.name: row.code for row in certificate.tensors}
+    assert codes["mosaic"] == "mosaic" != codes["dense"]
+
+
+def test_copies_cost_nothing(tmp_path):
+    weights = RANDOM.normal(size=(90, 50)).astype(np.float32)
+    once = kolmo.pack({"a": weights}, tmp_path / "once.kmo")
+    source = {"a": weights, "b": weights.copy(), "c": weights.reshape(-1).copy()}
+    certificate, back = packed(source, tmp_path / "x.kmo")
+    assert back == contents(source)
+    assert certificate.bits < once.bits + 600
+    assert [row.code for row in certificate.tensors][1:] == ["copy of a"] * 2
+
+
+@pytest.mark.parametrize(
+    "spec", ["symmetric:8", "symmetric:4", "affine:3,clip=99", "sign", "codebook:5"]
+)
+def test_quantized(tmp_path, spec):
+    source = {
+        "w": RANDOM.normal(size=(60, 50)).astype(np.float32),
+        "half": RANDOM.normal(size=70).astype(ml_dtypes.bfloat16),
+        "whole": RANDOM.integers(-9, 9, (3, 4)),
+        "none": np.zeros((0, 2), np.float32),
+    }
+    certificate, back = packed(source, tmp_path / "x.kmo", quantizer=spec)
+    assert certificate.raw_bits < 3100 * 8
+    symbols = contents(kolmo.unpack(certificate.path, tmp_path / "s.safetensors", symbols=True))
+    for name, array in source.items():
+        coder = get_quantizer(spec).fit(array_tensor(name, array))
+        dtype = array.dtype if array.dtype.kind in "fV" else np.dtype("f4")
+        wanted = coder.encode(array)
+        assert symbols[name][2] == wanted.tobytes()
+        assert back[name] == (dtype.name, array.shape, coder.decode(wanted).astype(dtype).tobytes())
+    assert kolmo.verify(certificate.path, source) == certificate
+    with pytest.raises(KolmoError, match="'w' has other weights"):
+        kolmo.verify(certificate.path, {**source, "w": -source["w"]})
+
+
+@pytest.mark.parametrize("spec", ["native", "sign", "symmetric:5", "affine:4", "codebook:9"])
+def test_a_coder_comes_back_from_its_parameters(spec):
+    weights = RANDOM.normal(size=200).astype(np.float32) / 3
+    coder = get_quantizer(spec).fit(array_tensor("w", weights))
+    numbers = [float.fromhex(number.hex()) for number in coder.parameters()]
+    again = get_quantizer(spec).restore(weights.dtype, numbers)
+    symbols = coder.encode(weights)
+    assert np.array_equal(again.encode(weights), symbols)
+    assert np.array_equal(again.decode(symbols), coder.decode(symbols))
+    with pytest.raises(InputError, match="too many or few"):
+        get_quantizer(spec).restore(weights.dtype, [1.0] * 10)
+    with pytest.raises(InputError, match="not a finite number"):
+        get_quantizer(spec).restore(weights.dtype, [math.nan])
+
+
+def test_the_file_does_not_depend_on_threads_and_another_process_decodes_it(tmp_path):
+    weights = RANDOM.normal(size=(700, 600)).astype(np.float32)
+    source = {f"w{n}": np.roll(weights, n) + n for n in range(5)}
+    one = kolmo.pack(source, tmp_path / "1.kmo", preset="fast", threads=1)
+    kolmo.pack(source, tmp_path / "3.kmo", preset="fast", threads=3)
+    assert len(one.units) > 2
+    assert (tmp_path / "1.kmo").read_bytes() == (tmp_path / "3.kmo").read_bytes()
+    code = "import kolmo, sys; print(kolmo.verify(sys.argv[1], threads=3).sha256)"
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(one.path)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == one.sha256
+
+
+# --- codes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(code_numbers()))
+@pytest.mark.parametrize(
+    ("alphabet", "kind"),
+    [(1, ""), (2, ""), (15, ""), (255, ""), (300, ""), (2**16, "bfloat16"), (2**32, "float32"),
+     (2**64, "float64"), (2**64, "")],
+)  # fmt: skip
+def test_every_code_is_lossless_or_says_no(name, alphabet, kind):
+    code = get_code(name)
+    assert get_code(code.number) is code
+    dtype = container(alphabet)
+    few = RANDOM.integers(0, alphabet, 3, np.uint64).astype(dtype)
+    cases = [
+        [RANDOM.integers(0, alphabet, (5, 12), np.uint64).astype(dtype), few[:1].reshape(())],
+        [few[RANDOM.integers(0, 3, (4, 3, 20))], few[RANDOM.integers(0, 3, 200)]],
+        [np.full((30, 4), alphabet - 1, dtype)],
+    ]
+    for parts in cases:
+        shapes = [part.shape for part in parts]
+        if not code.takes(shapes, alphabet):
+            continue
+        try:
+            data = code.encode(parts, alphabet, kind)
+        except NotApplicableError:
+            continue
+        found = code.decode(data, shapes, alphabet, kind)
+        assert all(
+            a.dtype == dtype and np.array_equal(a, b) for a, b in zip(found, parts, strict=True)
+        )
+
+
+def test_numbers_and_names_are_a_contract():
+    numbers = code_numbers()
+    assert len(set(numbers.values())) == len(numbers)
+    known = {"raw": 0, "constant": 1, "mosaic": 2, "zstd": 3, "xz": 4, "brotli": 5, "bz2": 6}
+    assert known.items() <= numbers.items()
+    with pytest.raises(InputError, match="is number 0"):
+        register_code(get_code("raw"))
+    with pytest.raises(InputError, match="no code of number 250"):
+        get_code(250)
+    with pytest.raises(InputError, match="unknown code 'zst'; did you mean zstd"):
+        get_code("zst")
+
+
+def test_repeated_stretches_are_found_whatever_the_layout():
+    rows = RANDOM.normal(size=(40, 1000)).astype(np.float32)
+    symbols = rows[RANDOM.integers(0, 40, 200)].view(np.uint32)
+    code, data = shortest_code([symbols], 2**32, "float32", "best")
+    assert len(data) < 1.1 * rows.nbytes
+    assert np.array_equal(
+        get_code(code).decode(data, [symbols.shape], 2**32, "float32")[0], symbols
+    )
+
+
+def test_never_longer_than_raw():
+    noise = RANDOM.integers(0, 2**32, 5000, np.uint32)
+    assert len(shortest_code([noise], 2**32, "", "best")[1]) <= noise.nbytes
+
+
+def test_units_are_bounded_and_cover_everything():
+    quantizer = get_quantizer("native")
+    shapes = [
+        (3, 5),
+        (SOLID // 2,),
+        (CUT // 1000 * 3, 1001),
+        (0,),
+        (SOLID // 2 + 1,),
+        (CUT * 2 + 1,),
+    ]
+    dtypes = ["f4", "f4", "f4", "f4", "f4", "u1"]
+    entries = [
+        packing.Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
+        for n, (shape, d) in enumerate(zip(shapes, dtypes, strict=True))
+    ]
+    units = plan_units(entries, quantizer)
+    assert all(unit.numel <= CUT for unit in units)
+    reached = [0] * len(entries)
+    for unit in units:
+        for part in unit.parts:
+            assert part.start == reached[part.tensor]
+            assert part.stop - part.start == math.prod(part.shape)
+            reached[part.tensor] = part.stop
+    assert reached == [entry.numel for entry in entries]
+    assert [len(unit.parts) for unit in units] == [1] * 4 + [2] + [1] * 3 + [1]
+    assert set(KINDS) >= {entry.kind(quantizer) for entry in entries}
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def model(tmp_path):
+    source = {"a": np.ones((2, 3), np.float32), "b": RANDOM.normal(size=50)}
+    path = tmp_path / "model.npz"
+    np.savez(path, **source)
+    kolmo.pack(path, tmp_path / "model.kmo")
+    return source, path
+
+
+def test_verify_says_what_differs(model, tmp_path):
+    source, _ = model
+    path = tmp_path / "model.kmo"
+    other = {**source, "b": np.nextafter(source["b"], 9)}
+    for changed, message in [
+        (other, "'b' has other weights"),
+        ({"a": source["a"]}, "has no tensor 'b'"),
+        ({**source, "c": source["a"] + 1}, "lacks the tensor 'c'"),
+        (
+            {**source, "a": source["a"].T},
+            r"'a' is float32 \[2, 3\], in the source float32 \[3, 2\]",
+        ),
+    ]:
+        with pytest.raises(KolmoError, match=message):
+            kolmo.verify(path, changed)
+    assert (
+        kolmo.verify(path, {**source, "c": source["b"] + 1}, exclude=["c"]).skipped[0].name == "c"
+    )
+
+
+def test_what_cannot_be_packed(tmp_path):
+    bad = {"w": np.array([1.0, math.nan])}
+    with pytest.raises(NotExpressibleError, match="'w' holds NaN"):
+        kolmo.pack(bad, tmp_path / "x.kmo", quantizer="symmetric:8")
+    with pytest.raises(InputError, match="unknown preset 'bests'; did you mean best"):
+        kolmo.pack(bad, tmp_path / "x.kmo", preset="bests")
+    with pytest.raises(InputError, match="threads are at least 1"):
+        kolmo.pack(bad, tmp_path / "x.kmo", threads=0)
+    with pytest.raises(InputError, match="cannot be written"):
+        kolmo.pack(bad, tmp_path / "no such folder" / "x.kmo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interruption_leaves_no_half(tmp_path, monkeypatch):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(b"what was there")
+
+    def interrupt(done, total, label):
+        if label == "checking":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        kolmo.pack({"w": np.ones(5)}, path, progress=interrupt)
+    assert path.read_bytes() == b"what was there"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_code_that_does_not_undo_itself_is_noticed(tmp_path, monkeypatch):
+    raw = get_code("raw")
+    monkeypatch.setattr(
+        type(raw), "decode", lambda *a: [np.zeros(s, container(a[3])) for s in a[2]]
+    )
+    monkeypatch.setitem(PRESETS, "fast", ("raw",))
+    with pytest.raises(InputError, match="not those that were packed"):
+        kolmo.pack({"w": np.arange(5.0)}, tmp_path / "x.kmo", preset="fast")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_expansion_is_bounded_unless_asked_for(model, tmp_path):
+    path = tmp_path / "zeros.kmo"
+    kolmo.pack({"w": np.zeros(1 << 20, np.uint8)}, path)
+    with pytest.raises(InputError, match=r"claims to expand to 1,048,576 bytes.*--max-bytes"):
+        kolmo.unpack(path, tmp_path / "x.safetensors", max_bytes=1 << 19)
+    assert kolmo.verify(path, max_bytes=1 << 20).numel == 1 << 20
+    assert read_contents(path).units[0].size == 1
+
+
+# --- certificate and command line -----------------------------------------------------------
+
+
+def test_a_certificate_reads_well(tmp_path):
+    source = {"w": RANDOM.normal(size=(30, 20)).astype(np.float32), "tied": np.ones(3)}
+    certificate = kolmo.pack(source, tmp_path / "x.kmo", exclude=["tied"])
+    text = str(certificate)
+    assert f"{certificate.bits:,} bits, {certificate.bits / 600:.4f} bits a weight" in text
+    assert "left out: tied (excluded by 'tied')" in text
+    last = text.splitlines()[-1]
+    assert last == f"bound: this file is the description; the decoder is kolmo {kolmo.__version__}"
+    assert certificate.table["name"].tolist() == ["w"]
+    rows = [line.split() for line in text.splitlines() if line.startswith(("header", "raw", "xz"))]
+    shown = sum(unit.bits for unit in certificate.units)
+    assert int(rows[-1][1].replace(",", "")) == certificate.bits - shown
+
+
+def test_command_line(model, tmp_path):
+    _, source = model
+    path = tmp_path / "c.kmo"
+    result = run("pack", source, "-o", path, "--json", "--threads", "1")
+    assert result.returncode == 0
+    document = json.loads(result.stdout)
+    assert document["bits"] == 8 * path.stat().st_size
+    assert document["kind"] == "bound"
+    assert document["tensors"][0]["name"] == "a"
+    result = run("unpack", path, "-o", tmp_path / "out")
+    assert result.stdout.strip() == str(tmp_path / "out" / "c.safetensors")
+    assert contents(tmp_path / "out" / "c.safetensors") == contents(source)
+    assert run("verify", path, source).stdout.splitlines()[-1].startswith("bound: this file is")
+    refused(run("verify", path, "data/random.safetensors"), "has no tensor 'a'", code=1)
+    refused(run("verify", source), "not a kolmo container")
+    refused(run("pack", source, "-o", path, "-q", "symmetric:99"), "bits a weight are")
+
+
+# --- real files -----------------------------------------------------------------------------
+
+
+def real(package, file):
+    """A file of an installed package of weights, or of a folder that KOLMO_WEIGHTS names."""
+    folders = [Path(p) for p in [*sys.path, os.environ.get("KOLMO_WEIGHTS", "")] if p]
+    found = next((f / package / file for f in folders if (f / package / file).exists()), None)
+    return found or pytest.skip(f"{package} is not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "most"), [("native", 23.33), ("symmetric:8", 4.9)])
+def test_silero(tmp_path, spec, most):
+    source = real("silero_vad", "data/silero_vad_16k.safetensors")
+    certificate = kolmo.pack(source, tmp_path / "x.kmo", quantizer=spec)
+    assert certificate.bits_per_weight < most
+    assert kolmo.verify(certificate.path, source).sha256 == certificate.sha256
+    if spec == "native":
+        back = kolmo.unpack(certificate.path, tmp_path / "x.safetensors")
+        assert contents(back) == contents(source)

@@ -253,7 +253,7 @@ def code_span(
                     tail = last_tail if known else tail
                     registers[_TRIED] += 1
                     registers[_HIT] += known
-                sure = min(sure + 1, 3) if tail == last_tail else 0
+                sure = min(sure + 1, 3) if known > 0 and tail == last_tail else 0
             if known == 0:
                 low = 0
                 if form.coarse > 0 and form.coarse < rest:

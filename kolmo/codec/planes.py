@@ -22,9 +22,6 @@ from kolmo.estimators.base import container, symbol_bits
 
 Plane = NDArray[np.uint8]
 
-_SAMPLES, _SAMPLE = 4, 1 << 15  # pieces of a plane that say whether it is worth compressing
-_WORTH = 0.995
-
 
 class PlanesCode:
     """See the module.
@@ -102,11 +99,6 @@ def _compressed(plane: Plane, highest: bool) -> bytes:
         write_checksum=False,
     )
     compressor = zstandard.ZstdCompressor(compression_params=settings)
-    if plane.size > 2 * _SAMPLES * _SAMPLE and not highest:
-        starts = np.linspace(0, plane.size - _SAMPLE, _SAMPLES).astype(np.int64)
-        sizes = [len(compressor.compress(plane[s : s + _SAMPLE].data)) for s in starts]
-        if sum(sizes) > _WORTH * _SAMPLES * _SAMPLE:
-            return plane.tobytes()
     data = compressor.compress(plane.data)
     return data if len(data) < plane.size else plane.tobytes()
 

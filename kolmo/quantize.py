@@ -231,7 +231,11 @@ class _GridCoder(SymbolCoder):
     """symbol = clamp(round((w − low) / step), 0, alphabet − 1)."""
 
     low: float
-    step: float
+    high: float
+
+    @property
+    def step(self) -> float:
+        return (self.high - self.low) / (self.alphabet - 1)
 
     def encode(self, weights: Weights) -> Symbols:
         if self.step == 0:  # a constant tensor has one level
@@ -247,14 +251,18 @@ class _GridCoder(SymbolCoder):
         return symbols * self.step + self.low
 
     def parameters(self) -> list[float]:
-        return [self.low, self.step]
+        return [self.low, self.high]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SymmetricCoder(SymbolCoder):
     """symbol = round(w / scale) + half, half = 2^(B−1) − 1, alphabet 2 half + 1."""
 
-    scale: float
+    largest: float
+
+    @property
+    def scale(self) -> float:
+        return self.largest / (self.alphabet // 2)
 
     def encode(self, weights: Weights) -> Symbols:
         half = self.alphabet // 2
@@ -270,7 +278,7 @@ class _SymmetricCoder(SymbolCoder):
         return (symbols.astype(np.float64) - self.alphabet // 2) * self.scale
 
     def parameters(self) -> list[float]:
-        return [self.scale]
+        return [self.largest]
 
 
 @_register
@@ -300,12 +308,11 @@ class Symmetric(Quantizer):
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         low, high = _range(tensor, str(self))
-        alphabet = self.alphabet(tensor.dtype)
-        return _SymmetricCoder(alphabet, max(abs(low), abs(high)) / (alphabet // 2))
+        return _SymmetricCoder(self.alphabet(tensor.dtype), max(abs(low), abs(high)))
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
-        (scale,) = parameters
-        return _SymmetricCoder(self.alphabet(dtype), scale)
+        (largest,) = parameters
+        return _SymmetricCoder(self.alphabet(dtype), largest)
 
 
 @_register
@@ -342,12 +349,11 @@ class Affine(Quantizer):
         if self.clip < 100 and tensor.numel:
             tail = (1 - self.clip / 100) / 2
             low, high = (float(q) for q in np.quantile(_sample(tensor), [tail, 1 - tail]))
-        alphabet = self.alphabet(tensor.dtype)
-        return _GridCoder(alphabet, low, (high - low) / (alphabet - 1))
+        return _GridCoder(self.alphabet(tensor.dtype), low, high)
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
-        low, step = parameters
-        return _GridCoder(self.alphabet(dtype), low, step)
+        low, high = parameters
+        return _GridCoder(self.alphabet(dtype), low, high)
 
 
 # --- codebook -------------------------------------------------------------------------------

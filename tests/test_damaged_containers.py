@@ -13,7 +13,7 @@ import pytest
 import kolmo
 from kolmo.codec import format as container_format
 from kolmo.codec.base import code_numbers, get_code
-from kolmo.codec.format import MAGIC, read_contents, with_checksum
+from kolmo.codec.format import MAGIC, _inflate, deflate_header, read_contents, with_checksum
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from tests.checkpoints import contents
@@ -107,11 +107,11 @@ def forged(data, change=None, units=None):
     """The container with another header, or other units."""
     length = int.from_bytes(data[-8:-4], "little")
     start = len(data) - 40 - length
-    header = json.loads(zlib.decompress(data[start : start + length]))
+    header = json.loads(_inflate(data[start : start + length]))
     if change:
         change(header)
     body = data[8:start] if units is None else b"".join(map(with_checksum, units))
-    packed = zlib.compress(json.dumps(header).encode(), 9)
+    packed = deflate_header(json.dumps(header))
     end = packed + data[-40:-8] + len(packed).to_bytes(4, "little")
     return MAGIC + body + end + zlib.crc32(MAGIC + end).to_bytes(4, "little")
 

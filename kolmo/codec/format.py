@@ -4,7 +4,7 @@
 
     8 bytes   b"kolmo" 0, the version of the format, newline
     units     each: its code's bytes, then their CRC-32
-    header    JSON, deflated: the writer, the quantizer, tensors, units
+    header    JSON, raw deflate with a dictionary: the writer, the quantizer, tensors, units
     32 bytes  SHA-256 of the SHA-256 of each tensor's symbols, as little-endian bytes, in order
     4 bytes   length of the header
     4 bytes   CRC-32 of the first 8 bytes and of all from the header to here
@@ -51,6 +51,20 @@ EXPANSION = 1024
 _FOOT = 40
 _DIMENSIONS = 16  # of a part's shape at most; a tensor of more is flat
 _HEADER = 1 << 28  # bytes of a header at most, inflated
+_WORDS = (
+    b".gamma.beta.alpha.conv1.conv2.downsample.bn1.bn2.running_mean.running_var"
+    b"num_batches_tracked.q_proj.k_proj.v_proj.o_proj.gate_proj.up_proj.down_proj.mlp.fc1.fc2"
+    b"model.layers.0.transformer.h.0.blocks.0.lm_head.embed_tokens.pooler.dense.classifier"
+    b"embeddings.word_embeddings.position_embeddings.token_type_embeddings.LayerNorm.norm"
+    b"encoder.layer.0.attention.self.query.key.value.output.intermediate.dense.bias.weight"
+    b'affine:symmetric:8codebook:sign0x1.p+0"],["0x1.p-'
+    b'"float64","int64","bfloat16","float16",[1],[64],[128],[256],[512],[768],[1024],'
+    b'{"kolmo":"0.1.0","quantizer":"native","names":["layers.0.weight","layers.0.bias",'
+    b'"layers.1.weight","layers.1.bias"],"shapes":[[64,64],[64]],"dtypes":["float32"],'
+    b'"fitted":[[]],"copies":[],"units":[[2,[16,[0,1]]]}'
+)
+"""What headers often say, the likeliest last; a part of the format."""
+
 _DTYPES = {
     np.dtype(name).name: np.dtype(name)
     for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
@@ -158,14 +172,25 @@ def encode_end(
         "names": [entry.name for entry in entries],
         "shapes": [list(entry.shape) for entry in entries],
         "dtypes": _shorten([entry.dtype.name for entry in entries]),
-        "fitted": _shorten([[p.hex() for p in entry.coder.parameters()] for entry in entries]),
+        "fitted": _shorten([list(map(_to_hex, e.coder.parameters())) for e in entries]),
         "copies": [[n, e.copy_of] for n, e in enumerate(entries) if e.copy_of is not None],
         "units": [[unit.code, unit.size, *_runs(unit, entries)] for unit in units],
     }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False)
-    packed = zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
+    packed = deflate_header(text)
     end = packed + digest + len(packed).to_bytes(4, "little")
     return end + zlib.crc32(MAGIC + end).to_bytes(4, "little")
+
+
+def deflate_header(text: str) -> bytes:
+    """The header's bytes; `_WORDS` spare it what most of them say."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_WORDS)
+    return deflate.compress(text.encode("utf-8", "surrogatepass")) + deflate.flush()
+
+
+def _to_hex(number: float) -> str:
+    mantissa, _, exponent = number.hex().partition("p")
+    return f"{mantissa.rstrip('0').rstrip('.')}p{exponent}"
 
 
 def _shorten(values: list[Any]) -> list[Any]:
@@ -245,7 +270,7 @@ def _checked_contents(path: Path, packed: bytes, digest: bytes, size: int) -> Co
 
 
 def _inflate(packed: bytes) -> str:
-    inflate = zlib.decompressobj()
+    inflate = zlib.decompressobj(-15, zdict=_WORDS)
     text = inflate.decompress(packed, _HEADER)
     if not inflate.eof or inflate.unused_data:
         raise ValueError("the header is too long, or cut off")

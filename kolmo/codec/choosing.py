@@ -25,6 +25,9 @@ PRESETS = {
 _SMALL = 1 << 18  # bytes of a unit on which every compressor is tried, for it takes no time
 _WORTH = 0.998  # of the order-0 length: what a quick match finder must be under to try slow ones
 
+_NEAR = 1.03  # times the shortest: what a code must be under on pieces to be run on the whole
+_PIECE, _PIECES = 1 << 16, 3  # symbols of a piece, and how many
+
 
 def check_preset(preset: str) -> None:
     """InputError unless this is the name of a preset."""
@@ -38,7 +41,8 @@ def shortest_code(
     """The number of the shortest code of a preset, and its bytes.
 
     The general compressors are slow, and win only where stretches repeat. They are tried on what is
-    small, and where the quickest of them finds more than the order-0 counts of bytes tell.
+    small, and where the quickest of them finds more than the order-0 counts of bytes tell; those
+    of them that come near the other codes, on some pieces at least, are run on the whole.
 
     >>> shortest_code([np.zeros(100, np.uint8)], 256, "", "best")
     (1, b'\\x00')
@@ -56,7 +60,8 @@ def shortest_code(
                 return code.number, data
             found += [(code.number, data)] if data is not None else []
     if general:
-        found += _general_codes(general, flat(parts, alphabet), alphabet)
+        best = min((len(data) for _, data in found), default=0)
+        found += _general_codes(general, flat(parts, alphabet), alphabet, best)
     return min(found, key=lambda pair: len(pair[1]))
 
 
@@ -68,7 +73,7 @@ def _encoded(code: Code, parts: Sequence[Symbols], alphabet: int, kind: str) -> 
 
 
 def _general_codes(
-    codes: Sequence[General], symbols: Symbols, alphabet: int
+    codes: Sequence[General], symbols: Symbols, alphabet: int, best: int
 ) -> list[tuple[int, bytes]]:
     layouts = LAYOUTS[: symbols.dtype.itemsize]
     if symbols.nbytes > _SMALL:
@@ -76,12 +81,23 @@ def _general_codes(
         if min(probed.values()) > _WORTH * order0_bytes(symbols):
             return []
         layouts = (min(layouts, key=lambda layout: probed[layout]),)
+        if min(probed.values()) > _NEAR * best:
+            rate = _NEAR * best / symbols.size
+            codes = [code for code in codes if _rate(code, symbols, alphabet) < rate]
     return [
         (code.number, code.encode_in(symbols, alphabet, layout))
         for code in codes
         # The quickest says little of what xz makes of a layout, for xz tells bytes apart.
         for layout in (LAYOUTS[: symbols.dtype.itemsize] if code.name == "xz" else layouts)
     ]
+
+
+def _rate(code: General, symbols: Symbols, alphabet: int) -> float:
+    """Bytes a symbol that a code takes on some pieces."""
+    size = min(symbols.size, _PIECE)
+    starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
+    pieces = [code.encode([symbols[start : start + size]], alphabet, "") for start in starts]
+    return sum(map(len, pieces)) / (size * _PIECES)
 
 
 def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:

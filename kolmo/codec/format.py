@@ -30,7 +30,7 @@ import numpy as np
 
 from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.checkpoints.files import read_at
-from kolmo.codec.base import KINDS, Shape
+from kolmo.codec.base import Shape
 from kolmo.errors import InputError
 from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
 from kolmo.text import printable
@@ -87,7 +87,7 @@ class Entry:
 
     def kind(self, quantizer: Quantizer) -> str:
         """The kind that codes are told: a floating-point format, or none."""
-        return self.dtype.name if quantizer.name == "native" and self.dtype.name in KINDS else ""
+        return quantizer.format(self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -50,7 +50,8 @@ class PlanesCode:
         else:
             planes = np.empty((symbols.dtype.itemsize, symbols.size), np.uint8)
             kernels.part(symbols, 1 if kind else 0, planes)
-        coded = [_compressed(plane, plane is planes[-1]) for plane in planes]
+        last = len(planes) - 1
+        coded = [_compressed(plane, number == last) for number, plane in enumerate(planes)]
         return b"".join([*(number_bytes(len(data)) for data in coded), *coded])
 
     def decode(

@@ -60,8 +60,8 @@ def shortest_code(
                 return code.number, data
             found += [(code.number, data)] if data is not None else []
     if general:
-        best = min((len(data) for _, data in found), default=0)
-        found += _general_codes(general, flat(parts, alphabet), alphabet, best)
+        best = min(found, key=lambda pair: len(pair[1]))
+        found += _general_codes(general, flat(parts, alphabet), alphabet, kind, best)
     return min(found, key=lambda pair: len(pair[1]))
 
 
@@ -73,7 +73,11 @@ def _encoded(code: Code, parts: Sequence[Symbols], alphabet: int, kind: str) -> 
 
 
 def _general_codes(
-    codes: Sequence[General], symbols: Symbols, alphabet: int, best: int
+    codes: Sequence[General],
+    symbols: Symbols,
+    alphabet: int,
+    kind: str,
+    best: tuple[int, bytes],
 ) -> list[tuple[int, bytes]]:
     layouts = LAYOUTS[: symbols.dtype.itemsize]
     if symbols.nbytes > _SMALL:
@@ -81,9 +85,9 @@ def _general_codes(
         if min(probed.values()) > _WORTH * order0_bytes(symbols):
             return []
         layouts = (min(layouts, key=lambda layout: probed[layout]),)
-        if min(probed.values()) > _NEAR * best:
-            rate = _NEAR * best / symbols.size
-            codes = [code for code in codes if _rate(code, symbols, alphabet) < rate]
+        if min(probed.values()) > _NEAR * len(best[1]):
+            most = _NEAR * _on_pieces(get_code(best[0]), symbols, alphabet, kind)
+            codes = [code for code in codes if _on_pieces(code, symbols, alphabet, kind) < most]
     return [
         (code.number, code.encode_in(symbols, alphabet, layout))
         for code in codes
@@ -92,12 +96,12 @@ def _general_codes(
     ]
 
 
-def _rate(code: General, symbols: Symbols, alphabet: int) -> float:
-    """Bytes a symbol that a code takes on some pieces."""
+def _on_pieces(code: Code, symbols: Symbols, alphabet: int, kind: str) -> int:
+    """Bytes that a code takes on some pieces."""
     size = min(symbols.size, _PIECE)
     starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
-    pieces = [code.encode([symbols[start : start + size]], alphabet, "") for start in starts]
-    return sum(map(len, pieces)) / (size * _PIECES)
+    pieces = (symbols[start : start + size] for start in starts)
+    return sum(len(code.encode([piece], alphabet, kind)) for piece in pieces)
 
 
 def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:

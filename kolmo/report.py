@@ -186,6 +186,7 @@ def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     document = json.loads(path.read_text(encoding="utf-8"))
     rows = document["table"]
     if not all(list(row) == COLUMNS for row in rows):
+        _check_age(path, list(rows[0]))
         raise InputError(f"{path}: not a report; its rows lack columns, or have others")
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
 
@@ -212,9 +213,18 @@ _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
 
 def _checked(path: Path, table: pd.DataFrame, meta: Any) -> Report:
     if list(table.columns) != COLUMNS:
+        _check_age(path, list(table.columns))
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
     coverage = pd.DataFrame(meta["coverage"], columns=_COVERAGE, dtype=object)
     return Report(normalize(table), normalize_coverage(coverage), dict(meta["provenance"]))
+
+
+def _check_age(path: Path, columns: list[str]) -> None:
+    """A p-value cannot be had from an older report, whose draws are gone: say so."""
+    if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
+        raise InputError(
+            f"{path}: saved by an older kolmo, without null_draws and p: measure again"
+        )
 
 
 _COVERAGE = ["checkpoint", "tensor", "numel", "measured", "reason"]

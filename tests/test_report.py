@@ -105,6 +105,15 @@ def test_a_changed_document_is_refused(report, tmp_path, change):
         kolmo.load_report(path)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "json"])
+def test_a_report_of_an_older_kolmo_is_told_by_its_columns(report, tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    old = report.table.drop(columns=["null_draws", "p"])
+    dataclasses.replace(report, table=old).save(path)
+    with pytest.raises(InputError, match="saved by an older kolmo, without null_draws and p"):
+        kolmo.load_report(path)
+
+
 def test_deep_nesting_is_refused(tmp_path):
     path = tmp_path / "r.json"
     path.write_text("[" * 100_000)

@@ -62,6 +62,86 @@ class Report:
 
         return summarize(self)
 
+    def attribution(self) -> pd.DataFrame:
+        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+
+        All three are of the best bound of the object (the shortest that was measured), in bits and
+        per weight:
+
+        - ``noise_floor``: what the weights cost, ``bits``;
+        - ``structure``: what their places save, shuffled − actual, the mean over the shuffles,
+          whose standard deviation is ``structure_sd``;
+        - ``marginal``: what their values alone save, raw − shuffled.
+
+        A part is negative where a code does worse than it would without: a tiny tensor's marginal,
+        say. ``p`` is that of the bound in the table; `significance` corrects it. ``effective_bits``
+        is the number of bit-planes that differ from noise where the estimator ``planes`` was run
+        (their mean over the weights where dtypes differ). ``note`` says why a value is missing.
+
+        Raises
+        ------
+        InputError
+            If the report has no null ``shuffled``.
+        """
+        from kolmo.attribution import attribution
+
+        return attribution(self.table)
+
+    def bitplanes(self) -> pd.DataFrame:
+        """What every bit-plane costs, the most significant first, as ``planes`` measured it.
+
+        ``saved`` is the share of the plane's bits that its code saves; ``p`` the exact p-value of
+        fair coin flips saving as much, ``p_holm`` the same after Holm's correction over the planes
+        of the object, ``differs`` whether that is at most .05.
+
+        Raises
+        ------
+        InputError
+            If the estimator ``planes`` was not measured.
+        """
+        from kolmo.attribution import bitplanes
+
+        return bitplanes(self.table)
+
+    def significance(
+        self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
+    ) -> pd.DataFrame:
+        """Every measurement's p-value against a null, by Holm's correction over its family.
+
+        A family is all tests of one checkpoint and quantizer in the scope: estimators, and in
+        tensor scope tensors too. What a shuffle cannot move, and a saturated BDM, is no evidence
+        and in no family; ``evidence`` says so.
+
+        Parameters
+        ----------
+        null : str
+            As the table spells it.
+        scope : {"model", "tensor"}
+        alpha : float
+            The chance of any false ``significant`` in a family is at most this.
+
+        Raises
+        ------
+        InputError
+            If there are too few draws to reach alpha; the message says how many it takes.
+        """
+        from kolmo.verdicts import significance
+
+        return significance(self.table, null, scope, alpha)
+
+    def agreement(self, over: str = "tensors") -> pd.DataFrame:
+        """Rank correlation (Spearman 1904) of the bits per weight of each pair of measurements.
+
+        Parameters
+        ----------
+        over : {"tensors", "models"}
+            The tensors of each checkpoint, or all checkpoints. A correlation of fewer than three
+            objects, or of a constant, is missing; ``note`` says why.
+        """
+        from kolmo.agreement import agreement
+
+        return agreement(self.table, over)
+
     def coverage_line(self) -> str:
         """How many of the weights were measured, and what was not, with the reason."""
         from kolmo.summary import coverage_line

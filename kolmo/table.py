@@ -125,7 +125,8 @@ def _compared(
     missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
     if missing or len(outcomes) < len(drawn):
         reason = missing[0].reason if missing else "the run was interrupted"
-        return {**found, "note": _join(measured["note"], f"no null: {reason}")}
+        same = reason == measured["note"]  # what has no figure has none of its draws either
+        return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
     bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
     mean, sd = _moments(bits)
     error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too

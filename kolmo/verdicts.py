@@ -1,0 +1,262 @@
+"""Verdicts: sentences that a person can quote, none that the figures do not carry.
+
+A verdict on structure is a permutation test: the weights as they are against the same weights
+shuffled. One family of tests, of all estimators that can tell (and of all tensors, in tensor
+scope), is corrected by Holm's method. What costs the same in any order tells nothing and is left
+out, and so is a BDM that is saturated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+import numpy as np
+import pandas as pd
+
+from kolmo.attribution import best_bound, bitplanes
+from kolmo.errors import InputError
+from kolmo.nulls import PERMUTATIONS
+from kolmo.significance import ALPHA, draws_needed, holm, is_significant
+
+SIGNIFICANCE = [
+    *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "kind"),
+    *("null", "null_draws", "bits", "null_bits", "p", "evidence", "tests", "p_holm"),
+]
+
+_WHERE = ["checkpoint", "quantizer"]
+_FAMILY = [*_WHERE, "scope"]
+_BEYOND = {
+    "shuffled": "beyond the value distribution",
+    "row-shuffled": "beyond what each row holds",
+    "column-shuffled": "beyond what each column holds",
+}
+
+
+def significance(
+    table: pd.DataFrame, null: str = "shuffled", scope: str = "model", alpha: float = ALPHA
+) -> pd.DataFrame:
+    """Tests of one null in one scope; see `kolmo.report.Report.significance`."""
+    rows = test_rows(table, null)
+    rows = rows[rows["scope"] == scope]
+    if rows.empty:
+        raise InputError(
+            f"there is no {scope} scope with the null {null!r} in this report: measure with "
+            f"nulls=[{null!r}]"
+        )
+    most = max(1, int(_evidence(rows).groupby(_FAMILY).size().max()))
+    draws, needed = int(rows["null_draws"].min()), draws_needed(most, alpha)
+    if draws < max(needed, draws_needed()):
+        raise InputError(
+            f"{draws} draws of {null} cannot reach α = {alpha:g} after Holm's correction over "
+            f"{most} tests: measure with draws={max(needed, draws_needed())}"
+        )
+    rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
+    return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
+
+
+def test_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
+    """Measurements beside a null, with what they are evidence of and Holm's p-values.
+
+    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of its
+    family: one checkpoint, scope and quantizer.
+    """
+    known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
+    rows = table[known & (table["numel"] > 0)].copy()
+    blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
+    saturated = rows["note"].str.startswith("saturated")
+    rows["evidence"] = np.select([blind, saturated], ["blind to order", "saturated"], "")
+    rows["tests"], rows["p_holm"] = 0, math.nan
+    for _, family in _evidence(rows).groupby(_FAMILY):
+        rows.loc[family.index, "tests"] = len(family)
+        if family["p"].notna().all():
+            rows.loc[family.index, "p_holm"] = holm(family["p"].to_numpy())
+    return rows
+
+
+def _evidence(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["evidence"] == ""]
+
+
+# --- sentences ------------------------------------------------------------------------------
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    """What the figures carry, in sentences; and where they carry nothing, what to run."""
+    measured = table[table["bits"].notna()]
+    if measured.empty:
+        return []
+    tested = {null: test_rows(measured, null) for null in PERMUTATIONS}
+    if all(rows.empty for rows in tested.values()):
+        return [_without_null(), *_noise(measured)]
+    lines = [
+        f"{checkpoint}, {quantizer}: {sentence}"
+        for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
+        for null, rows in tested.items()
+        for sentence in _structure(
+            rows[(rows[_WHERE] == (checkpoint, quantizer)).all(axis=1)], null
+        )
+    ]
+    return [*lines, *_untested(tested.values()), *_blind(tested.values()), *_noise(measured)]
+
+
+def _without_null() -> str:
+    draws = draws_needed()
+    return (
+        f"no verdict on structure without shuffles to compare with: measure with --null shuffled "
+        f'--draws {draws} (nulls=["shuffled"], draws={draws})'
+    )
+
+
+def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
+    """Of the whole model, then of its tensors."""
+    whole, single = (rows[rows["scope"] == scope] for scope in ("model", "tensor"))
+    if len(_evidence(whole)):
+        yield _whole(whole, null)
+    elif len(whole):
+        names = _and(dict.fromkeys(_name(row) for _, row in whole.iterrows()))
+        yield f"no verdict on structure {_BEYOND[null]}, of which {names} can tell nothing"
+    single = _evidence(single)
+    if len(single) and (single["p_holm"].notna().all() or whole.empty):
+        yield _single(single, null)
+
+
+def _whole(every: pd.DataFrame, null: str) -> str:
+    """The verdict on a whole model from the estimators that can tell."""
+    rows = _evidence(every)
+    gains, losses = _significant(rows, -1), _significant(rows, +1)
+    if len(gains):
+        lead = _lead(gains)
+        others = [_name(row) for _, row in gains.iterrows() if row.name != lead.name]
+        also = f"; {_and(others)} {'see' if len(others) > 1 else 'sees'} it too" if others else ""
+        return f"structure {_BEYOND[null]}: {_figures(lead, null)}{also}{_shorter(every, gains)}"
+    if len(losses):
+        return f"its order is not random, but no code gains by it: {_figures(_lead(losses), null)}"
+    if rows["null_draws"].iloc[0] < draws_needed(len(rows)):
+        return f"saving {_BEYOND[null]}, untested: {_figures(_lead(rows), null)}"
+    each = _and([_figures(row, null) for _, row in rows.iterrows()])
+    return f"no structure found {_BEYOND[null]} at α = .05: {each}"
+
+
+def _shorter(every: pd.DataFrame, gains: pd.DataFrame) -> str:
+    """The best bound, where it is none of those that see the structure."""
+    best = best_bound(every)
+    if best is None or best.name in gains.index:
+        return ""
+    return f"; {_name(best)}, the shortest bound, does not"
+
+
+def _single(rows: pd.DataFrame, null: str) -> str:
+    """The verdict on the tensors, each by the estimators that can tell."""
+    draws, tests, tensors = int(rows["null_draws"].iloc[0]), len(rows), rows["tensor"].nunique()
+    over = f"Holm's correction over {tests} tests"
+    if draws >= draws_needed(tests):
+        found = _significant(rows, -1)["tensor"].unique().tolist()
+        names = f" ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})" if found else ""
+        return f"structure {_BEYOND[null]} in {len(found)} of {tensors} tensors after {over}{names}"
+    if rows["p"].isna().any():
+        return f"no verdict on its tensors: {over} takes {draws_needed(tests)} draws, not {draws}"
+    small = int(((rows["p"] <= ALPHA) & (rows["bits"] < rows["null_bits"])).sum())
+    return (
+        f"{small} of {tests} tests on {tensors} tensors have p ≤ .05 and fewer bits than "
+        f"{_shuffles(null)}, where chance makes {tests * ALPHA / 2:.2g}; to tell which tensors, "
+        f"{over} takes {draws_needed(tests)} draws, not {draws}"
+    )
+
+
+def _significant(rows: pd.DataFrame, side: int) -> pd.DataFrame:
+    """Rows whose bits differ from the null's to one side after Holm's correction."""
+    differs = rows["p_holm"].map(is_significant)
+    return rows[differs & (np.sign(rows["bits"] - rows["null_bits"]) == side)]
+
+
+def _lead(rows: pd.DataFrame) -> pd.Series:
+    """The shortest bound; of estimates the one furthest below its null."""
+    bounds = rows[rows["kind"] == "bound"]
+    if len(bounds):
+        return bounds.loc[bounds["bits"].idxmin()]
+    return rows.loc[(rows["bits"] / rows["null_bits"]).idxmin()]
+
+
+def _figures(row: pd.Series, null: str) -> str:
+    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
+    corrected = f" after Holm's correction over {row['tests']}" if row["tests"] > 1 else ""
+    p = f", p = {show_p(row['p_holm'])}{corrected}" if pd.notna(row["p_holm"]) else ""
+    return (
+        f"{_saving(row)} ({row['kind']}, {_name(row)}; {int(row['null_draws'])} "
+        f"{_shuffles(null)}{p})"
+    )
+
+
+def _saving(row: pd.Series) -> str:
+    share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
+    error = 0.0 if math.isnan(row["standard_error"]) else row["standard_error"]
+    spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
+    digits = min(3, max(1, -math.floor(math.log10(spread)))) if spread > 0 else 2
+    share = round(share, digits) or 0.0  # never −0
+    return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def show_p(p: float) -> str:
+    """Two digits, without the leading zero.
+
+    Examples
+    --------
+    >>> show_p(0.05), show_p(0.0125), show_p(1.0), show_p(2**-30)
+    ('.05', '.013', '1', '9.3e-10')
+    """
+    return f"{p:.2g}".removeprefix("0")
+
+
+def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """What it takes to test what was not, said once for all."""
+    rows = pd.concat([_evidence(rows[rows["scope"] == "model"]) for rows in tested])
+    short = rows[rows["null_draws"] < rows["tests"].map(draws_needed)]
+    if short.empty:
+        return
+    most = int(short["tests"].max())
+    more = f", and {draws_needed(most)} for {most} estimators at once" if most > 1 else ""
+    had = int(short["null_draws"].min())
+    yield f"a test takes {draws_needed()} draws{more}, by --draws; it had {had}"
+
+
+def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """Estimators that no shuffle moves, said once for all."""
+    kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
+    names = [str(name) for name, each in kinds.items() if each == {"blind to order"}]
+    if len(names) == 1:
+        yield f"{names[0]} costs the same in any order and is no evidence of structure"
+    elif names:
+        yield f"{_and(names)} cost the same in any order and are no evidence of structure"
+
+
+def _noise(table: pd.DataFrame) -> Iterator[str]:
+    """How many bit-planes differ from coin flips, where `planes` was measured."""
+    whole = table[(table["scope"] == "model") & (table["estimator"] == "planes")]
+    if whole.empty:
+        return
+    for checkpoint, group in bitplanes(whole).groupby("checkpoint", sort=False):
+        mixed = group["dtype"].nunique() > 1
+        counts = [
+            f"{kind['differs'].sum()} of {len(kind)} ({quantizer}{f', {dtype}' if mixed else ''})"
+            for (quantizer, dtype), kind in group.groupby(["quantizer", "dtype"], sort=False)
+        ]
+        yield (
+            f"{checkpoint}: {_and(counts)} bit-planes differ from coin flips (planes; α = .05 "
+            f"after Holm's correction)"
+        )
+
+
+def _shuffles(null: str) -> str:
+    return null.replace("-shuffled", " shuffles").replace("shuffled", "shuffles")
+
+
+def _name(row: pd.Series) -> str:
+    layout = row["layout"]
+    return f"{row['estimator']}@{layout}" if isinstance(layout, str) else str(row["estimator"])
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

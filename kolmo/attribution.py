@@ -61,7 +61,12 @@ def best_bound(rows: pd.DataFrame) -> pd.Series | None:
     bounds = rows[(rows["kind"] == "bound") & rows["bits"].notna() & whole]
     if bounds.empty:
         return None
-    return bounds.loc[bounds["bits"].idxmin()]  # the first of equal ones
+    return least(bounds, bounds["bits"])
+
+
+def least(rows: pd.DataFrame, figures: pd.Series) -> pd.Series:
+    """The row of the least of the figures, the first of equal ones."""
+    return rows.iloc[int(np.argmin(figures.to_numpy()))]
 
 
 def _parts(group: pd.DataFrame) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def _planes(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any
         kinds = {row["dtype"]: details} if "planes" in details else details
         for dtype, kind in kinds.items():
             if kind:
-                yield {**row.to_dict(), "dtype": dtype}, kind
+                yield {**{column: row[column] for column in OBJECT}, "dtype": dtype}, kind
 
 
 def _plane_rows(row: dict[str, Any], details: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -144,13 +149,12 @@ def _part_names(dtype: str, quantizer: str, planes: int) -> list[str]:
     import ml_dtypes
 
     try:
-        info = ml_dtypes.finfo(dtype)
+        mantissa = int(ml_dtypes.finfo(dtype).nmant)  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):
         return [""] * planes
     if quantizer != "native":
         return [""] * planes
-    exponent = planes - 1 - info.nmant
-    return ["sign", *["exponent"] * exponent, *["mantissa"] * info.nmant]
+    return ["sign", *["exponent"] * (planes - 1 - mantissa), *["mantissa"] * mantissa]
 
 
 def _effective(table: pd.DataFrame) -> dict[tuple[Any, ...], float]:

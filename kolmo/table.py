@@ -120,7 +120,7 @@ def _measured(
 def _compared(
     measured: Mapping[str, Any], null: Null, drawn: Sequence[Result | None]
 ) -> dict[str, Any]:
-    found = {"null": str(null)}
+    found: dict[str, Any] = {"null": str(null)}
     outcomes = [result.outcome for result in drawn if result is not None]
     missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
     if missing or len(outcomes) < len(drawn):

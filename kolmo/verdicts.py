@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from kolmo.attribution import best_bound, bitplanes
+from kolmo.attribution import best_bound, bitplanes, least
 from kolmo.errors import InputError
 from kolmo.nulls import PERMUTATIONS
 from kolmo.significance import ALPHA, draws_needed, holm, is_significant
@@ -167,16 +167,17 @@ def _single(rows: pd.DataFrame, null: str) -> str:
 
 def _significant(rows: pd.DataFrame, side: int) -> pd.DataFrame:
     """Rows whose bits differ from the null's to one side after Holm's correction."""
-    differs = rows["p_holm"].map(is_significant)
-    return rows[differs & (np.sign(rows["bits"] - rows["null_bits"]) == side)]
+    differs = np.array([is_significant(p) for p in rows["p_holm"]], dtype=bool)
+    found: pd.DataFrame = rows[differs & (np.sign(rows["bits"] - rows["null_bits"]) == side)]
+    return found
 
 
 def _lead(rows: pd.DataFrame) -> pd.Series:
     """The shortest bound; of estimates the one furthest below its null."""
     bounds = rows[rows["kind"] == "bound"]
     if len(bounds):
-        return bounds.loc[bounds["bits"].idxmin()]
-    return rows.loc[(rows["bits"] / rows["null_bits"]).idxmin()]
+        return least(bounds, bounds["bits"])
+    return least(rows, rows["bits"] / rows["null_bits"])
 
 
 def _figures(row: pd.Series, null: str) -> str:

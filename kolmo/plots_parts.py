@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_BACK = {"noise_floor": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
 COLOURS = {"noise_floor": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
 _MEANING = {
     "noise_floor": "noise floor: the best bound",
@@ -76,7 +77,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
             chosen = (width < 0) == back
             mark: dict[str, Any] = {"color": COLOURS[part]}
             if back:
-                mark = {"facecolor": "none", "edgecolor": COLOURS[part], "hatch": "/////"}
+                mark = {"facecolor": "none", "edgecolor": _BACK[part], "hatch": "/////"}
             axis.barh(y[chosen], width[chosen], 0.72, left[chosen], linewidth=0, **mark)
         left += width
     saved = 100 * (rows["structure"] / (rows["structure"] + rows["noise_floor"])).to_numpy(float)
@@ -114,9 +115,8 @@ def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:
 
 
 def _percent(share: float) -> str:
-    if 0 < abs(share) < 0.05:
-        return "<0.1 %" if share > 0 else "> −0.1 %"
-    return f"{share:.1f} %".replace("-", "−")
+    digits = 1 if abs(share) >= 1 else 2
+    return f"{round(share, digits) or 0.0:.{digits}f} %".replace("-", "−")
 
 
 def _is_visible(rows: pd.DataFrame, part: str) -> bool:
@@ -144,6 +144,9 @@ def draw_bitplanes(table: pd.DataFrame, quantizer: str | None) -> Figure:
     if planes.empty:
         raise InputError(f"no bit-planes of the quantizer {quantizer!r} are in this report")
     planes = planes.assign(object=_objects(planes))
+    places = {name: place for place, name in enumerate(planes["checkpoint"].unique())}
+    first = planes["checkpoint"].map(places) + 0.5 * (planes["scope"] == "tensor")
+    planes = planes.loc[first.sort_values(kind="stable").index]  # the model above its tensors
     width = planes.groupby(["object", "quantizer", "dtype"])["plane"].transform("max") + 1
     groups = list(planes.assign(width=width).groupby(["quantizer", "width"], sort=False))
     most = max(group["object"].nunique() for _, group in groups)
@@ -152,6 +155,8 @@ def draw_bitplanes(table: pd.DataFrame, quantizer: str | None) -> Figure:
         for axis, ((spec, _), group) in zip(axes, groups, strict=True):
             image = _map_planes(axis, group)
             axis.set_title(f"quantizer {spec}", pad=22)
+            alike = group["object"].unique().tolist() == groups[0][1]["object"].unique().tolist()
+            axis.tick_params(axis="y", labelleft=axis is axes[0] or not alike)
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 2.5 / figure.get_figheight()))
         bar.set_label("share of the plane saved", fontsize=8.5)
         bar.set_ticks([0, 0.01, 0.1, 0.5, 1], labels=["0", "1 %", "10 %", "50 %", "100 %"])
@@ -203,13 +208,14 @@ def _label_planes(axis: Axes, planes: pd.DataFrame, order: Sequence[int]) -> Non
     step = 4 if len(order) > 16 else 1
     shown = [place for place, plane in enumerate(order) if plane % step == 0 or place == 0]
     axis.set_xticks(shown, [str(order[place]) for place in shown])
-    axis.set_xlabel("bit-plane; grey: like coin flips; beside it: how many are not", fontsize=8.5)
+    axis.set_xlabel("bit-plane;  grey: like coin flips;  beside: how many are not", fontsize=8.5)
     parts = planes.drop_duplicates("plane").set_index("plane")["part"]
     for part, first, last in _runs([str(parts[plane]) for plane in order]):
         if part:
             axis.axvline(last + 0.5, color="white", linewidth=2)
-            axis.annotate(part, ((first + last) / 2, 1), xycoords=("data", "axes fraction"),
-                          xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8,
+            place, align = ((first + last) / 2, "center") if last > first else (last + 0.5, "right")
+            axis.annotate(part, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
+                          textcoords="offset points", ha=align, fontsize=8,
                           color="#777777")  # fmt: skip
 
 
@@ -242,7 +248,7 @@ def draw_agreement(table: pd.DataFrame, over: str | None) -> Figure:
     with style():
         columns = min(len(groups), 2)
         figure, axes = grid(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
-        figure.set_figwidth(columns * (2.6 + 0.62 * most))
+        figure.set_figwidth(columns * (2.4 + 0.5 * most))
         for axis, (checkpoint, group) in zip(axes, groups, strict=False):
             _draw_matrix(axis, group)
             title = (

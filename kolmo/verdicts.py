@@ -38,7 +38,7 @@ def significance(
     table: pd.DataFrame, null: str = "shuffled", scope: str = "model", alpha: float = ALPHA
 ) -> pd.DataFrame:
     """Tests of one null in one scope; see `kolmo.report.Report.significance`."""
-    rows = test_rows(table, null)
+    rows = family_rows(table, null)
     rows = rows[rows["scope"] == scope]
     if rows.empty:
         raise InputError(
@@ -56,7 +56,7 @@ def significance(
     return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
 
 
-def test_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
+def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     """Measurements beside a null, with what they are evidence of and Holm's p-values.
 
     ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of its
@@ -87,18 +87,20 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     measured = table[table["bits"].notna()]
     if measured.empty:
         return []
-    tested = {null: test_rows(measured, null) for null in PERMUTATIONS}
+    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     if all(rows.empty for rows in tested.values()):
         return [_without_null(), *_noise(measured)]
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
         for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
         for null, rows in tested.items()
-        for sentence in _structure(
-            rows[(rows[_WHERE] == (checkpoint, quantizer)).all(axis=1)], null
-        )
+        for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
     return [*lines, *_untested(tested.values()), *_blind(tested.values()), *_noise(measured)]
+
+
+def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
+    return rows[(rows["checkpoint"] == checkpoint) & (rows["quantizer"] == quantizer)]
 
 
 def _without_null() -> str:

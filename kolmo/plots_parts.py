@@ -63,8 +63,8 @@ def _stacks(rows: pd.DataFrame, panels: Sequence[str], column: str) -> Figure:
         handles = [_patch(part) for part in PARTS]
         if any(_is_visible(rows, part) for part in PARTS):
             handles.append(_patch(None))
-        place = {"loc": "outside lower center", "ncols": 1 if columns == 1 else 2}
-        figure.legend(handles=handles, fontsize=8.5, **place)
+        ncols = min(columns, 2)
+        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, fontsize=8.5)
     return figure
 
 
@@ -251,9 +251,9 @@ def draw_agreement(table: pd.DataFrame, over: str | None) -> Figure:
         figure.set_figwidth(columns * (2.4 + 0.5 * most))
         for axis, (checkpoint, group) in zip(axes, groups, strict=False):
             _draw_matrix(axis, group)
-            single = isinstance(checkpoint, str)
-            axis.set_title(name_label(checkpoint, 24) if single else "models")
-            over = f"{group['objects'].max()} {'tensors' if single else 'models'}"
+            of_one = isinstance(checkpoint, str)
+            axis.set_title(name_label(str(checkpoint), 24) if of_one else "models")
+            over = f"{group['objects'].max()} {'tensors' if of_one else 'models'}"
             axis.set_xlabel(f"rank correlation of bits per weight, {over}", fontsize=8.5)
         for axis in axes[len(groups) :]:
             axis.set_axis_off()

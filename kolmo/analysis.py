@@ -113,8 +113,8 @@ def analyze(
     nulls : list of specs or objects
         Null models to compare with; the table then has a row for each measurement and null.
     draws : int
-        Draws of each random null, at least 2; p-values need 39, and more where many tests are
-        corrected (`kolmo.significance.draws_needed`).
+        Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
+        where many tests are corrected (`kolmo.significance.draws_needed`).
     scope : {"tensor", "model", "both"}
         Each tensor alone, all of them through one accumulator for each dtype, or both.
     include, exclude : list of globs
@@ -218,8 +218,8 @@ def make_plan(
         raise InputError("quantizers, estimators and nulls are lists of specs, such as ['kt']")
     if scope not in ("tensor", "model", "both"):
         raise specs.unknown("scope", scope, ("tensor", "model", "both"))
-    made = tuple(dict.fromkeys(get_null(null) for null in nulls))
-    _check_draws(draws, made)
+    if draws < 1:
+        raise InputError(f"draws is at least 1, not {draws}")
     if seed < 0:
         raise InputError(f"seed is at least 0, not {seed}")
     measurements = tuple(dict.fromkeys(_measurements(quantizers, estimators)))
@@ -227,22 +227,12 @@ def make_plan(
         raise InputError("there is nothing to measure: no quantizer or no estimator was given")
     return Plan(
         measurements,
-        made,
+        tuple(dict.fromkeys(get_null(null) for null in nulls)),
         draws,
         tensor_scope=scope != "model",
         model_scope=scope != "tensor",
         seed=seed,
     )
-
-
-def _check_draws(draws: int, nulls: Sequence[Null]) -> None:
-    if draws < 1:
-        raise InputError(f"draws is at least 1, not {draws}")
-    random = next((null for null in nulls if not null.single), None)
-    if draws == 1 and random:
-        raise InputError(
-            f"draws is at least 2 with the null {random}: one draw has no spread (p-values need 39)"
-        )
 
 
 def _measurements(

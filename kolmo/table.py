@@ -154,7 +154,8 @@ def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[floa
     if null.single:
         return math.nan, f"{NO_P}{null.name} is a single draw"
     if bits.size < draws_needed():
-        return math.nan, f"{NO_P}{bits.size} draws cannot reach .05, {draws_needed()} can"
+        had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
+        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
     return permutation_p(actual, bits), ""
 
 

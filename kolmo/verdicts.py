@@ -87,9 +87,9 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     measured = table[table["bits"].notna()]
     if measured.empty:
         return []
-    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
-    if all(rows.empty for rows in tested.values()):
+    if not measured["null"].isin(PERMUTATIONS).any():
         return [_without_null(), *_noise(measured)]
+    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
         for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
@@ -196,6 +196,8 @@ def _saving(row: pd.Series) -> str:
     share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
     error = 0.0 if math.isnan(row["standard_error"]) else row["standard_error"]
     spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
+    if math.isnan(spread):  # a single draw
+        return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
     digits = min(3, max(1, -math.floor(math.log10(spread)))) if spread > 0 else 2
     share = round(share, digits) or 0.0  # never −0
     return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")

@@ -2,7 +2,7 @@
 
 A verdict on structure is a permutation test: the weights as they are against the same weights
 shuffled. One family of tests, of all estimators that can tell (and of all tensors, in tensor
-scope), is corrected by Holm's method. What costs the same in any order tells nothing and is left
+scope), is corrected by Holm's method. What costs the same in every draw tells nothing and is left
 out, and so is a BDM that is saturated.
 """
 
@@ -27,6 +27,7 @@ SIGNIFICANCE = [
 
 _WHERE = ["checkpoint", "quantizer"]
 _FAMILY = [*_WHERE, "scope"]
+_BLIND, _SATURATED = "the same in every draw", "saturated"  # why a figure is no evidence
 _BEYOND = {
     "shuffled": "beyond the value distribution",
     "row-shuffled": "beyond what each row holds",
@@ -66,7 +67,7 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     rows = table[known & (table["numel"] > 0)].copy()
     blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
     saturated = rows["note"].str.startswith("saturated")
-    rows["evidence"] = np.select([blind, saturated], ["blind to order", "saturated"], "")
+    rows["evidence"] = np.select([blind, saturated], [_BLIND, _SATURATED], "")
     rows["tests"], rows["p_holm"] = 0, math.nan
     for _, family in _evidence(rows).groupby(_FAMILY):
         rows.loc[family.index, "tests"] = len(family)
@@ -117,11 +118,20 @@ def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
     if len(_evidence(whole)):
         yield _whole(whole, null)
     elif len(whole):
-        names = _and(dict.fromkeys(_name(row) for _, row in whole.iterrows()))
-        yield f"no verdict on structure {_BEYOND[null]}, of which {names} can tell nothing"
+        yield f"no verdict on structure {_BEYOND[null]}: {_nothing(whole)}"
     single = _evidence(single)
     if len(single) and (single["p_holm"].notna().all() or whole.empty):
         yield _single(single, null)
+
+
+def _nothing(rows: pd.DataFrame) -> str:
+    """Why none of these is evidence."""
+    said = []
+    for evidence, group in rows.groupby("evidence", sort=False):
+        names = list(dict.fromkeys(_name(row) for _, row in group.iterrows()))
+        one, many = {_BLIND: ("costs", "cost"), _SATURATED: ("is", "are")}[str(evidence)]
+        said.append(f"{_and(names)} {one if len(names) == 1 else many} {evidence}")
+    return "; ".join(said)
 
 
 def _whole(every: pd.DataFrame, null: str) -> str:
@@ -229,11 +239,11 @@ def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
 def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
     """Estimators that no shuffle moves, said once for all."""
     kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
-    names = [str(name) for name, each in kinds.items() if each == {"blind to order"}]
+    names = [str(name) for name, each in kinds.items() if each == {_BLIND}]
     if len(names) == 1:
-        yield f"{names[0]} costs the same in any order and is no evidence of structure"
+        yield f"{names[0]} costs the same in every draw and is no evidence of structure"
     elif names:
-        yield f"{_and(names)} cost the same in any order and are no evidence of structure"
+        yield f"{_and(names)} cost the same in every draw and are no evidence of structure"
 
 
 def _noise(table: pd.DataFrame) -> Iterator[str]:

@@ -67,7 +67,7 @@ def test_too_few_draws_give_figures_and_no_verdict():
     assert (
         lines[1] == "a test takes 39 draws, and 79 for 2 estimators at once, by --draws; it had 5"
     )
-    assert lines[2] == "kt costs the same in any order and is no evidence of structure"
+    assert lines[2] == "kt costs the same in every draw and is no evidence of structure"
     assert not any("structure beyond" in line or "no structure found" in line for line in lines)
 
 
@@ -95,9 +95,9 @@ def test_without_a_null_it_says_what_to_run():
 def test_what_no_shuffle_moves_tells_nothing():
     lines = said(analyze({"w": TILED}, ["kt", "entropy"]))
     assert lines == [
-        "model, symmetric:4: no verdict on structure beyond the value distribution, of which kt "
-        "and entropy can tell nothing",
-        "kt and entropy cost the same in any order and are no evidence of structure",
+        "model, symmetric:4: no verdict on structure beyond the value distribution: kt and entropy "
+        "cost the same in every draw",
+        "kt and entropy cost the same in every draw and are no evidence of structure",
     ]
 
 
@@ -135,7 +135,7 @@ def test_tensors_are_counted_after_holms_correction():
     fewer = tests[tests.significant & (tests.bits < tests.null_bits)]  # the tests are two-sided
     assert fewer.tensor.tolist() == ["b", "d"]
     assert fewer.p_holm.tolist() == pytest.approx([4 * 2 / 160] * 2)
-    assert tests[tests.estimator == "kt"].evidence.eq("blind to order").all()
+    assert tests[tests.estimator == "kt"].evidence.eq("the same in every draw").all()
     assert tests[tests.evidence == ""].tests.eq(4).all()
 
 
@@ -174,7 +174,7 @@ def test_saturated_bdm_is_no_evidence():
                            draws=2, scope="model")  # fmt: skip
     assert family_rows(report.table, "shuffled").evidence.tolist() == ["saturated"]
     lines = said(report)
-    assert lines[0].endswith("of which bdm can tell nothing")
+    assert lines[0].endswith(": bdm is saturated")
     assert any(line.startswith("bdm is saturated in 1 of 1 measurements") for line in lines)
 
 

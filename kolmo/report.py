@@ -74,7 +74,8 @@ class Report:
         - ``marginal``: what their values alone save, raw − shuffled.
 
         A part is negative where a code does worse than it would without: a tiny tensor's marginal,
-        say. ``p`` is that of the bound in the table; `significance` corrects it. ``effective_bits``
+        say. ``p`` is the bound's in the table, which does not know that it was chosen for its bits;
+        `significance` does. ``effective_bits``
         is the number of bit-planes that differ from noise where the estimator ``planes`` was run
         (their mean over the weights where dtypes differ). ``note`` says why a value is missing.
 
@@ -106,11 +107,13 @@ class Report:
     def significance(
         self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
     ) -> pd.DataFrame:
-        """Every measurement's p-value against a null, by Holm's correction over its family.
+        """The tests of every object against a null, and Holm's correction over them.
 
-        A family is all tests of one checkpoint and quantizer in the scope: estimators, and in
-        tensor scope tensors too. What a shuffle cannot move, and a saturated BDM, is no evidence
-        and in no family; ``evidence`` says so.
+        An object is tested by one estimator, its ``lead``: the bound whose figures, the actual
+        one and those of the draws alike, reach lowest, so that ``p`` stays valid (estimates lead
+        where no bound can tell). What costs the same in every draw, and a saturated BDM, leads
+        nothing; ``evidence`` says so. ``tests`` is the number of leads of the checkpoint and
+        quantizer in the scope, ``p_holm`` corrected over them; tests are two-sided.
 
         Parameters
         ----------

@@ -1,9 +1,11 @@
 """Verdicts: sentences that a person can quote, none that the figures do not carry.
 
 A verdict on structure is a permutation test: the weights as they are against the same weights
-shuffled. One family of tests, of all estimators that can tell (and of all tensors, in tensor
-scope), is corrected by Holm's method. What costs the same in every draw tells nothing and is left
-out, and so is a BDM that is saturated.
+shuffled. Each object, a model or a tensor, is tested by one estimator, its *lead*: the bound whose
+figures, the actual one and those of the draws alike, reach lowest. Where there is structure that
+is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid as
+if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's method.
+What costs the same in every draw tells nothing and leads nothing, and so does a saturated BDM.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from kolmo.attribution import best_bound, bitplanes, least
+from kolmo.attribution import OBJECT, best_bound, bitplanes
 from kolmo.errors import InputError
 from kolmo.nulls import PERMUTATIONS
 from kolmo.significance import ALPHA, draws_needed, holm, is_significant
 
 SIGNIFICANCE = [
     *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "kind"),
-    *("null", "null_draws", "bits", "null_bits", "p", "evidence", "tests", "p_holm"),
+    *("null", "null_draws", "bits", "null_bits", "evidence", "lead", "p", "tests", "p_holm"),
 ]
 
 _WHERE = ["checkpoint", "quantizer"]
@@ -46,30 +48,31 @@ def significance(
             f"there is no {scope} scope with the null {null!r} in this report: measure with "
             f"nulls=[{null!r}]"
         )
-    most = max(1, int(_evidence(rows).groupby(_FAMILY).size().max()))
-    draws, needed = int(rows["null_draws"].min()), draws_needed(most, alpha)
-    if draws < max(needed, draws_needed()):
+    most = max(1, int(rows["tests"].max()))
+    draws, needed = int(rows["null_draws"].min()), max(draws_needed(most, alpha), draws_needed())
+    if draws < needed:
+        over = f" after Holm's correction over {most} tests" if most > 1 else ""
         raise InputError(
-            f"{draws} draws of {null} cannot reach α = {alpha:g} after Holm's correction over "
-            f"{most} tests: measure with draws={max(needed, draws_needed())}"
+            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with draws={needed}"
         )
     rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
     return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
 
 
 def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
-    """Measurements beside a null, with what they are evidence of and Holm's p-values.
+    """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
 
-    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of its
-    family: one checkpoint, scope and quantizer.
+    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of the
+    lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for what leads not.
     """
     known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
     rows = table[known & (table["numel"] > 0)].copy()
     blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
     saturated = rows["note"].str.startswith("saturated")
     rows["evidence"] = np.select([blind, saturated], [_BLIND, _SATURATED], "")
-    rows["tests"], rows["p_holm"] = 0, math.nan
-    for _, family in _evidence(rows).groupby(_FAMILY):
+    rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
+    rows.loc[_leads(_evidence(rows)), "lead"] = True
+    for _, family in rows[rows["lead"]].groupby(_FAMILY):
         rows.loc[family.index, "tests"] = len(family)
         if family["p"].notna().all():
             rows.loc[family.index, "p_holm"] = holm(family["p"].to_numpy())
@@ -78,6 +81,24 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
 
 def _evidence(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["evidence"] == ""]
+
+
+def _leads(rows: pd.DataFrame) -> pd.Index:
+    """Of each object the bound that reaches lowest; where there is none the estimate (whose bits
+    do not compare) that reaches furthest below its own mean. The first of equal ones."""
+    lowest, mean = _reach(rows)
+    estimate = rows["kind"] != "bound"
+    order = rows.assign(estimate=estimate, reach=lowest / mean.where(estimate, 1.0))
+    return order.sort_values(["estimate", "reach"]).drop_duplicates(OBJECT).index
+
+
+def _reach(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """How low one of N + 1 figures of this mean and sd can be, mean − sd · √N (Samuelson 1968),
+    and the mean; the actual figure is one of them, no more."""
+    n, apart = rows["null_draws"], rows["bits"] - rows["null_bits"]
+    mean = rows["null_bits"] + apart / (n + 1)
+    squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + apart**2 * n / (n + 1)
+    return mean - np.sqrt(squares * n / (n + 1)), mean
 
 
 # --- sentences ------------------------------------------------------------------------------
@@ -115,13 +136,13 @@ def _without_null() -> str:
 def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
     """Of the whole model, then of its tensors."""
     whole, single = (rows[rows["scope"] == scope] for scope in ("model", "tensor"))
-    if len(_evidence(whole)):
-        yield _whole(whole, null)
+    if whole["lead"].any():
+        yield _whole(whole[whole["lead"]].iloc[0], null) + _shorter(whole)
     elif len(whole):
         yield f"no verdict on structure {_BEYOND[null]}: {_nothing(whole)}"
-    single = _evidence(single)
-    if len(single) and (single["p_holm"].notna().all() or whole.empty):
-        yield _single(single, null)
+    leads = single[single["lead"]]
+    if len(leads) and (leads["p_holm"].notna().all() or whole.empty):
+        yield _single(leads, null)
 
 
 def _nothing(rows: pd.DataFrame) -> str:
@@ -134,68 +155,50 @@ def _nothing(rows: pd.DataFrame) -> str:
     return "; ".join(said)
 
 
-def _whole(every: pd.DataFrame, null: str) -> str:
-    """The verdict on a whole model from the estimators that can tell."""
-    rows = _evidence(every)
-    gains, losses = _significant(rows, -1), _significant(rows, +1)
-    if len(gains):
-        lead = _lead(gains)
-        others = [_name(row) for _, row in gains.iterrows() if row.name != lead.name]
-        also = f"; {_and(others)} {'see' if len(others) > 1 else 'sees'} it too" if others else ""
-        return f"structure {_BEYOND[null]}: {_figures(lead, null)}{also}{_shorter(every, gains)}"
-    if len(losses):
-        return f"its order is not random, but no code gains by it: {_figures(_lead(losses), null)}"
-    if rows["null_draws"].iloc[0] < draws_needed(len(rows)):
-        return f"saving {_BEYOND[null]}, untested: {_figures(_lead(rows), null)}"
-    each = _and([_figures(row, null) for _, row in rows.iterrows()])
-    return f"no structure found {_BEYOND[null]} at α = .05: {each}"
+def _whole(lead: pd.Series, null: str) -> str:
+    """The verdict on a whole model."""
+    if pd.isna(lead["p"]):
+        return f"saving {_BEYOND[null]}, untested: {_figures(lead, null)}"
+    if not is_significant(lead["p_holm"]):
+        return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
+    if lead["bits"] > lead["null_bits"]:
+        return f"its order is not random, but no code gains by it: {_figures(lead, null)}"
+    return f"structure {_BEYOND[null]}: {_figures(lead, null)}"
 
 
-def _shorter(every: pd.DataFrame, gains: pd.DataFrame) -> str:
-    """The best bound, where it is none of those that see the structure."""
-    best = best_bound(every)
-    if best is None or best.name in gains.index:
+def _shorter(rows: pd.DataFrame) -> str:
+    """The best bound, where no draw moves it: the structure is not in it."""
+    best = best_bound(rows)
+    if best is None or best["evidence"] != _BLIND:
         return ""
-    return f"; {_name(best)}, the shortest bound, does not"
+    return f"; {_name(best)}, the shortest bound, costs {_BLIND}"
 
 
-def _single(rows: pd.DataFrame, null: str) -> str:
-    """The verdict on the tensors, each by the estimators that can tell."""
-    draws, tests, tensors = int(rows["null_draws"].iloc[0]), len(rows), rows["tensor"].nunique()
-    over = f"Holm's correction over {tests} tests"
-    if draws >= draws_needed(tests):
-        found = _significant(rows, -1)["tensor"].unique().tolist()
+def _single(leads: pd.DataFrame, null: str) -> str:
+    """The verdict on the tensors."""
+    draws, tensors = int(leads["null_draws"].iloc[0]), len(leads)
+    over = f"Holm's correction over {tensors} tests"
+    if draws >= draws_needed(tensors):
+        found = _fewer(leads[leads["p_holm"].map(is_significant).astype(bool)])["tensor"].tolist()
         names = f" ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})" if found else ""
         return f"structure {_BEYOND[null]} in {len(found)} of {tensors} tensors after {over}{names}"
-    if rows["p"].isna().any():
-        return f"no verdict on its tensors: {over} takes {draws_needed(tests)} draws, not {draws}"
-    small = int(((rows["p"] <= ALPHA) & (rows["bits"] < rows["null_bits"])).sum())
+    if leads["p"].isna().any():
+        return f"no verdict on its tensors: {over} takes {draws_needed(tensors)} draws, not {draws}"
+    small = len(_fewer(leads[leads["p"] <= ALPHA]))
     return (
-        f"{small} of {tests} tests on {tensors} tensors have p ≤ .05 and fewer bits than "
-        f"{_shuffles(null)}, where chance makes {tests * ALPHA / 2:.2g}; to tell which tensors, "
-        f"{over} takes {draws_needed(tests)} draws, not {draws}"
+        f"{small} of {tensors} tensors have p ≤ .05 and fewer bits than {_shuffles(null)}, where "
+        f"chance makes {tensors * ALPHA / 2:.2g}; to tell which, {over} takes "
+        f"{draws_needed(tensors)} draws, not {draws}"
     )
 
 
-def _significant(rows: pd.DataFrame, side: int) -> pd.DataFrame:
-    """Rows whose bits differ from the null's to one side after Holm's correction."""
-    differs = np.array([is_significant(p) for p in rows["p_holm"]], dtype=bool)
-    found: pd.DataFrame = rows[differs & (np.sign(rows["bits"] - rows["null_bits"]) == side)]
-    return found
-
-
-def _lead(rows: pd.DataFrame) -> pd.Series:
-    """The shortest bound; of estimates the one furthest below its null."""
-    bounds = rows[rows["kind"] == "bound"]
-    if len(bounds):
-        return least(bounds, bounds["bits"])
-    return least(rows, rows["bits"] / rows["null_bits"])
+def _fewer(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["bits"] < rows["null_bits"]]
 
 
 def _figures(row: pd.Series, null: str) -> str:
     """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
-    corrected = f" after Holm's correction over {row['tests']}" if row["tests"] > 1 else ""
-    p = f", p = {show_p(row['p_holm'])}{corrected}" if pd.notna(row["p_holm"]) else ""
+    p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
     return (
         f"{_saving(row)} ({row['kind']}, {_name(row)}; {int(row['null_draws'])} "
         f"{_shuffles(null)}{p})"
@@ -226,14 +229,10 @@ def show_p(p: float) -> str:
 
 def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
     """What it takes to test what was not, said once for all."""
-    rows = pd.concat([_evidence(rows[rows["scope"] == "model"]) for rows in tested])
-    short = rows[rows["null_draws"] < rows["tests"].map(draws_needed)]
-    if short.empty:
-        return
-    most = int(short["tests"].max())
-    more = f", and {draws_needed(most)} for {most} estimators at once" if most > 1 else ""
-    had = int(short["null_draws"].min())
-    yield f"a test takes {draws_needed()} draws{more}, by --draws; it had {had}"
+    short = pd.concat([rows[rows["lead"] & rows["p"].isna()] for rows in tested])
+    if len(short):
+        had = int(short["null_draws"].min())
+        yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
 
 
 def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:

@@ -83,13 +83,13 @@ def png_bytes(figure: Figure) -> bytes:
 def grid(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of panels of one height in inches, without those of pyplot."""
     size = (4.4 * columns + 1.6, height * rows + 0.6)
-    figure = _shown_figure()(figsize=size, layout="constrained")
+    figure = shown_figure()(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr,call-arg]
     return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
 
 
 @cache
-def _shown_figure() -> type[Figure]:
+def shown_figure() -> type[Figure]:
     """Figure, made to show itself in a notebook, where only pyplot's figures would."""
     from matplotlib.figure import Figure
 

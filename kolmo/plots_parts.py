@@ -248,7 +248,7 @@ def draw_agreement(table: pd.DataFrame, over: str | None) -> Figure:
     with style():
         columns = min(len(groups), 2)
         figure, axes = grid(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
-        figure.set_figwidth(columns * (2.4 + 0.5 * most))
+        figure.set_figwidth(columns * max(4.8, 2.4 + 0.5 * most))
         for axis, (checkpoint, group) in zip(axes, groups, strict=False):
             _draw_matrix(axis, group)
             of_one = isinstance(checkpoint, str)

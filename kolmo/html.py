@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.significance import without_p_note
 from kolmo.summary import model_rows
 from kolmo.text import printable
 
@@ -30,7 +31,9 @@ _SHOWN = {
     "bits_per_weight": "bits per weight",
     "compression_ratio": "compression ratio",
     "null": "null",
+    "null_draws": "draws",
     "z": "z",
+    "p": "p",
     "note": "note",
 }
 
@@ -122,6 +125,7 @@ def html_table(rows: pd.DataFrame) -> str:
 
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
+        value = without_p_note(value) if column == "note" else value  # said once in the summary
         return f'<td class="{"note" if column == "note" else ""}">{escape(value)}</td>'
     if value is None:
         return "<td>–</td>"

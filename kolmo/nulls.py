@@ -1,12 +1,18 @@
 """Null models: what a figure is compared with.
 
-``shuffled``   the tensor's own weights at random places: keeps the values, destroys structure
-``gaussian``   independent normal weights of the tensor's mean and standard deviation
-``uniform``    independent symbols, uniform over the alphabet
-``reference``  the tensor of the same name in another checkpoint, such as the initialization
+``shuffled``         the tensor's own weights at random places: keeps the values, destroys structure
+``row-shuffled``     each row's own weights at random places in it: keeps what every row holds
+``column-shuffled``  the same with columns
+``gaussian``         independent normal weights of the tensor's mean and standard deviation
+``uniform``          independent symbols, uniform over the alphabet
+``reference``        the tensor of the same name in another checkpoint, such as the initialization
+
+Which one? What a code gains beyond ``shuffled`` is due to places; what it still gains beyond
+``row-shuffled`` (``column-shuffled``) is not due to rows (columns) of different scale or mean.
 
 Each draw has a random generator of its own, seeded by the run's seed, the tensor's name, the null
-and the number of the draw, so that neither order nor threads matter.
+and the number of the draw, so that neither order nor threads matter. A draw holds one tensor, and
+a copy of it, in memory.
 """
 
 from __future__ import annotations
@@ -17,12 +23,13 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kolmo import specs
 from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container
+from kolmo.estimators.base import Shape, container
 from kolmo.quantize import Quantizer
 
 Symbols = NDArray[Any]
@@ -69,9 +76,12 @@ class Null(specs.Spec):
     ----------
     single : bool
         Whether there is just one draw of it, so that it has no spread.
+    permutes : bool
+        Whether it only moves the weights, so that its p-values are exact.
     """
 
     single: ClassVar[bool] = False
+    permutes: ClassVar[bool] = False
 
     def draw(self, tensor: WeightTensor, number: int, seed: int) -> Source:
         """The tensor's null, draw ``number``.
@@ -87,17 +97,76 @@ class Null(specs.Spec):
         raise NotImplementedError
 
 
-@dataclasses.dataclass(frozen=True)
-class Shuffled(Null):
-    """The same weights at random places (one tensor in memory)."""
+class Permuted(Null):
+    """Base of the nulls that move the weights of a tensor and change none of them."""
 
-    name = "shuffled"
+    permutes = True
+    stream: ClassVar[int]  # tells its random numbers from those of the other nulls
 
     def _draw(self, tensor: WeightTensor, seed: tuple[int, ...]) -> Source:
         weights = tensor.read().reshape(-1).copy()
-        bits = weights.view(f"u{weights.dtype.itemsize}")  # shuffles extended dtypes too
-        np.random.default_rng((*seed, 1)).shuffle(bits)
+        bits = weights.view(f"u{weights.dtype.itemsize}")  # moves extended dtypes too
+        self.permute(bits, tensor.shape, np.random.default_rng((*seed, self.stream)))
         return Weights(array_tensor(tensor.name, weights.reshape(tensor.shape)))
+
+    def permute(self, bits: Symbols, shape: Shape, random: Generator) -> None:
+        """Move flat weights in place."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled(Permuted):
+    """The same weights at random places, all orders alike.
+
+    Kept: every value and how often it occurs. Gone: everything about places.
+    """
+
+    name = "shuffled"
+    stream = 1
+
+    def permute(self, bits: Symbols, shape: Shape, random: Generator) -> None:
+        random.shuffle(bits)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowShuffled(Permuted):
+    """The weights of each row at random places within it, each row on its own.
+
+    A row is a slice of the first dimension (all weights of an output unit), flattened. Kept: the
+    values of every row, so its mean, scale and sparsity. Gone: order within rows, hence columns.
+    A tensor of fewer than two dimensions is one row, and is shuffled whole.
+    """
+
+    name = "row-shuffled"
+    stream = 4
+
+    def permute(self, bits: Symbols, shape: Shape, random: Generator) -> None:
+        _shuffle_along(bits, shape, 1, random)
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnShuffled(Permuted):
+    """The weights of each column at random places within it, each column on its own.
+
+    A tensor of more than two dimensions is a matrix of its first dimension × the rest: a column
+    has one weight of every output unit. Kept: the values of every column. Gone: order within
+    columns, hence rows. A tensor of fewer than two dimensions is one column, and is shuffled
+    whole.
+    """
+
+    name = "column-shuffled"
+    stream = 5
+
+    def permute(self, bits: Symbols, shape: Shape, random: Generator) -> None:
+        _shuffle_along(bits, shape, 0, random)
+
+
+def _shuffle_along(bits: Symbols, shape: Shape, axis: int, random: Generator) -> None:
+    if len(shape) < 2:
+        random.shuffle(bits)
+    elif bits.size:
+        matrix = bits.reshape(shape[0], -1)
+        random.permuted(matrix, axis=axis, out=matrix)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +221,12 @@ class Reference(Null):
         return Weights(other)
 
 
-_NULLS: dict[str, type[Null]] = {cls.name: cls for cls in (Shuffled, Gaussian, Uniform, Reference)}
+_NULLS: dict[str, type[Null]] = {
+    cls.name: cls for cls in (Shuffled, RowShuffled, ColumnShuffled, Gaussian, Uniform, Reference)
+}
+
+PERMUTATIONS = tuple(name for name, cls in _NULLS.items() if cls.permutes)
+"""Names of the nulls that only move the weights."""
 
 
 def get_null(spec: str | Null) -> Null:

@@ -1,28 +1,32 @@
-"""Figures: bits per weight by layer, and models side by side.
+"""Figures of a report: bits per weight by layer, models side by side, where the bits go.
 
-Drawn on Figure objects of their own: no pyplot, no global state, no backend chosen. Filled marks
-are bounds, hollow ones estimates; a pale bar is the range of a null model (mean ± 2 sd).
+Filled marks are bounds, hollow ones estimates; a pale bar is the range of a null model (mean ± 2
+sd).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Sequence
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from kolmo.drawing import (
+    MARKERS,
+    MOST_CHECKPOINTS,
+    MOST_LABELS,
+    PALETTE,
+    grid,
+    name_label,
+    png_bytes,
+    save_figure,
+    style,
+)
 from kolmo.errors import InputError
-from kolmo.report import write_atomically
 from kolmo.summary import model_rows
-from kolmo.text import shorten
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -31,68 +35,23 @@ if TYPE_CHECKING:
 
     from kolmo.report import Report
 
-# Okabe & Ito's palette, told apart by colour-blind readers, without its yellow.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444", "#8C510A")
-MARKERS = ("o", "s", "^", "D", "v", "p", "<", "h")
+__all__ = ["MARKERS", "PALETTE", "Plots", "figures", "png_bytes", "save_figure", "style"]
+
 _NULL_COLOURS = ("#c8c8c8", "#d9c9e6", "#c5e0d2", "#ecd9bf")
-
-_STYLE: Any = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 16,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
-    "svg.hashsalt": "kolmo",
-}
-_MOST_CHECKPOINTS = 12  # that a figure of layers has room for
-_MOST_LABELS = 120  # tensor names on one axis
-_MOST_PIXELS = 30_000
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of all figures, as a context; nothing outside it changes."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(_STYLE):
-        yield
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure; the suffix says the format (.png, .svg, .pdf).
-
-    Raises
-    ------
-    InputError
-        For another suffix, or a path that cannot be written.
-    """
-    path = Path(path)
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise InputError(f"{path}: a figure is a .png, .svg or .pdf file")
-    write_atomically(path, lambda file: _render(figure, file, path.suffix[1:]))
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """A figure as a PNG."""
-    buffer = io.BytesIO()
-    _render(figure, buffer, "png")
-    return buffer.getvalue()
 
 
 def figures(report: Report) -> dict[str, Figure | InputError]:
     """All figures of a report; in the place of one that cannot be drawn, the reason."""
+    plot = report.plot
+    drawers: dict[str, Callable[[], Figure]] = {
+        "Models": plot.compare,
+        "Layers": plot.layers,
+        "Attribution": plot.attribution,
+        "Bit-planes": plot.bitplanes,
+        "Agreement": plot.agreement,
+    }
     drawn: dict[str, Figure | InputError] = {}
-    for title, draw in (("Models", report.plot.compare), ("Layers", report.plot.layers)):
+    for title, draw in drawers.items():
         try:
             drawn[title] = draw()
         except InputError as error:
@@ -124,21 +83,21 @@ class Plots:
             raise InputError("there is no tensor scope in this report: measure with scope='both'")
         rows = _measured(rows, quantizer)
         models, quantizers = (list(dict.fromkeys(rows[c])) for c in ("checkpoint", "quantizer"))
-        if len(models) > _MOST_CHECKPOINTS:
+        if len(models) > MOST_CHECKPOINTS:
             raise InputError(
                 f"the layers of {len(models)} checkpoints do not fit one figure: "
-                f"take a part of the table, {_MOST_CHECKPOINTS} checkpoints at most"
+                f"take a part of the table, {MOST_CHECKPOINTS} checkpoints at most"
             )
         series, nulls = _series(rows), _null_names(rows)
-        longest = min(int(rows.groupby("checkpoint")["tensor"].nunique().max()), _MOST_LABELS)
+        longest = min(int(rows.groupby("checkpoint")["tensor"].nunique().max()), MOST_LABELS)
         pitch = max(0.16, 0.07 * len(series)) if nulls else 0.16
         height = 1.2 + min(max(longest * pitch, 1.6), 22)
         with style():
-            figure, axes = _grid(len(models), len(quantizers), height)
+            figure, axes = grid(len(models), len(quantizers), height)
             for axis, (name, spec) in zip(axes, product(models, quantizers), strict=True):
                 group = rows[(rows["checkpoint"] == name) & (rows["quantizer"] == spec)]
                 _draw(axis, group, "tensor", series, nulls, 0.8 if nulls else 0.0)
-                axis.set_title(f"{_label(name, 24)}, {spec}")
+                axis.set_title(f"{name_label(name, 24)}, {spec}")
                 axis.tick_params(axis="y", labelsize=7.5, labelleft=spec == quantizers[0])
             _legend(figure, series, nulls)
         return figure
@@ -162,13 +121,62 @@ class Plots:
         models = rows["checkpoint"].nunique()
         with style():
             height = 1.4 + max(0.13 * len(series), 0.45) * max(models, 2)
-            figure, axes = _grid(1, len(panels), height)
+            figure, axes = grid(1, len(panels), height)
             for axis, (spec, group) in zip(axes, panels, strict=True):
                 _draw(axis, group, "checkpoint", series, nulls, 0.7)
                 axis.set_title(f"quantizer {spec}")
                 axis.tick_params(axis="y", labelleft=axis is axes[0])
             _legend(figure, series, nulls)
         return figure
+
+    def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
+        """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
+
+        Parameters
+        ----------
+        scope : {"model", "tensor"}, optional
+            Whole models by default, one panel for each quantizer; of ``tensor`` one panel for each
+            checkpoint and quantizer.
+        quantizer : str, optional
+            Only this one, as the table spells it.
+
+        Raises
+        ------
+        InputError
+            If the report has no null ``shuffled``, or nothing to draw.
+        """
+        from kolmo.plots_parts import draw_attribution
+
+        return draw_attribution(self._table, scope, quantizer)
+
+    def bitplanes(self, quantizer: str | None = None) -> Figure:
+        """How much of each bit-plane is saved; what does not differ from coin flips is blank.
+
+        Raises
+        ------
+        InputError
+            If the estimator ``planes`` was not measured.
+        """
+        from kolmo.plots_parts import draw_bitplanes
+
+        return draw_bitplanes(self._table, quantizer)
+
+    def agreement(self, over: str | None = None) -> Figure:
+        """Rank correlation of each pair of measurements, over tensors or models.
+
+        Parameters
+        ----------
+        over : {"tensors", "models"}, optional
+            Tensors, one panel for each checkpoint, where there are any; else models.
+
+        Raises
+        ------
+        InputError
+            If no two measurements can be compared.
+        """
+        from kolmo.plots_parts import draw_agreement
+
+        return draw_agreement(self._table, over)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,25 +230,6 @@ def _null_names(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows["null"][rows["null_bits"].notna()]))
 
 
-def _grid(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    size = (4.4 * columns + 1.6, height * rows + 0.6)
-    figure = _shown_figure()(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr,call-arg]
-    return figure, list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
-
-
-@cache
-def _shown_figure() -> type[Figure]:
-    """Figure, made to show itself in a notebook, where only pyplot's figures would."""
-    from matplotlib.figure import Figure
-
-    class ShownFigure(Figure):
-        def _repr_png_(self) -> bytes:
-            return png_bytes(self)
-
-    return ShownFigure
-
-
 def _draw(
     axis: Axes,
     rows: pd.DataFrame,
@@ -263,8 +252,8 @@ def _draw(
         _draw_nulls(axis, group, nulls, y, lane or 0.6, edge)
         _draw_marks(axis, one, group, y, edge)
     _draw_raw(axis, rows)
-    step = -(-len(names) // _MOST_LABELS)
-    axis.set_yticks(range(0, len(names), step), [_label(name) for name in names[::step]])
+    step = -(-len(names) // MOST_LABELS)
+    axis.set_yticks(range(0, len(names), step), [name_label(name) for name in names[::step]])
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlim(0, 1.03 * min(edge, axis.get_xlim()[1]))
 
@@ -336,7 +325,7 @@ def _legend(figure: Figure, series: Sequence[_Series], nulls: Sequence[str]) -> 
 
     handles: list[Artist] = [Line2D([], [], **one.mark) for one in series]
     handles += [
-        Patch(color=colour, label=f"{_label(null)} null (mean ± 2 sd)")
+        Patch(color=colour, label=f"{name_label(null)} null (mean ± 2 sd)")
         for null, colour in zip(nulls, _NULL_COLOURS * len(nulls), strict=False)
     ]
     if any(_has_arrows(axis) for axis in figure.axes):
@@ -348,18 +337,3 @@ def _legend(figure: Figure, series: Sequence[_Series], nulls: Sequence[str]) -> 
 
 def _has_arrows(axis: Axes) -> bool:
     return any(line.get_marker() == ">" and len(line.get_ydata()) for line in axis.lines)  # type: ignore[arg-type]
-
-
-def _label(name: str, most: int = 44) -> str:
-    """A name as a label: short, and never read as mathematics."""
-    return shorten(name, most).replace("$", r"\$")
-
-
-def _render(figure: Figure, file: Any, form: str) -> None:
-    dpi = min(160.0, _MOST_PIXELS / max(figure.get_size_inches()))
-    metadata = (
-        {"Date": None} if form == "svg" else {"CreationDate": None} if form == "pdf" else None
-    )
-    with style(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # names may be in any script; boxes will do
-        figure.savefig(file, format=form, dpi=dpi, metadata=metadata)

@@ -62,6 +62,89 @@ class Report:
 
         return summarize(self)
 
+    def attribution(self) -> pd.DataFrame:
+        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+
+        All three are of the best bound of the object (the shortest that was measured), in bits and
+        per weight:
+
+        - ``noise_floor``: what the weights cost, ``bits``;
+        - ``structure``: what their places save, shuffled − actual, the mean over the shuffles,
+          whose standard deviation is ``structure_sd``;
+        - ``marginal``: what their values alone save, raw − shuffled.
+
+        A part is negative where a code does worse than it would without: a tiny tensor's marginal,
+        say. ``p`` is the bound's in the table, which does not know that it was chosen for its bits;
+        `significance` does. ``effective_bits`` is the number of bit-planes that differ from noise
+        where the estimator ``planes`` was run (their mean over the weights where dtypes differ).
+        ``note`` says why a value is missing.
+
+        Raises
+        ------
+        InputError
+            If the report has no null ``shuffled``.
+        """
+        from kolmo.attribution import attribution
+
+        return attribution(self.table)
+
+    def bitplanes(self) -> pd.DataFrame:
+        """What every bit-plane costs, the most significant first, as ``planes`` measured it.
+
+        ``saved`` is the share of the plane's bits that its code saves; ``p`` the exact p-value of
+        fair coin flips saving as much, ``p_holm`` the same after Holm's correction over the planes
+        of the object, ``differs`` whether that is at most .05.
+
+        Raises
+        ------
+        InputError
+            If the estimator ``planes`` was not measured.
+        """
+        from kolmo.attribution import bitplanes
+
+        return bitplanes(self.table)
+
+    def significance(
+        self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
+    ) -> pd.DataFrame:
+        """The tests of every object against a null, and Holm's correction over them.
+
+        An object is tested by one estimator, its ``lead``: the bound whose figures, the actual
+        one and those of the draws alike, reach lowest, so that ``p`` stays valid (estimates lead
+        where no bound can tell). What costs the same in every draw, and a saturated BDM, leads
+        nothing; ``evidence`` says so. ``tests`` is the number of leads of the checkpoint and
+        quantizer in the scope, ``p_holm`` corrected over them; tests are two-sided.
+
+        Parameters
+        ----------
+        null : str
+            As the table spells it.
+        scope : {"model", "tensor"}
+        alpha : float
+            The chance of any false ``significant`` in a family is at most this.
+
+        Raises
+        ------
+        InputError
+            If there are too few draws to reach alpha; the message says how many it takes.
+        """
+        from kolmo.verdicts import significance
+
+        return significance(self.table, null, scope, alpha)
+
+    def agreement(self, over: str = "tensors") -> pd.DataFrame:
+        """Rank correlation (Spearman 1904) of the bits per weight of each pair of measurements.
+
+        Parameters
+        ----------
+        over : {"tensors", "models"}
+            The tensors of each checkpoint, or all checkpoints. A correlation of fewer than three
+            objects, or of a constant, is missing; ``note`` says why.
+        """
+        from kolmo.agreement import agreement
+
+        return agreement(self.table, over)
+
     def coverage_line(self) -> str:
         """How many of the weights were measured, and what was not, with the reason."""
         from kolmo.summary import coverage_line
@@ -186,6 +269,7 @@ def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     document = json.loads(path.read_text(encoding="utf-8"))
     rows = document["table"]
     if not all(list(row) == COLUMNS for row in rows):
+        _check_age(path, list(rows[0]))
         raise InputError(f"{path}: not a report; its rows lack columns, or have others")
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
 
@@ -212,9 +296,18 @@ _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
 
 def _checked(path: Path, table: pd.DataFrame, meta: Any) -> Report:
     if list(table.columns) != COLUMNS:
+        _check_age(path, list(table.columns))
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
     coverage = pd.DataFrame(meta["coverage"], columns=_COVERAGE, dtype=object)
     return Report(normalize(table), normalize_coverage(coverage), dict(meta["provenance"]))
+
+
+def _check_age(path: Path, columns: list[str]) -> None:
+    """A p-value cannot be had from an older report, whose draws are gone: say so."""
+    if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
+        raise InputError(
+            f"{path}: saved by an older kolmo, without null_draws and p: measure again"
+        )
 
 
 _COVERAGE = ["checkpoint", "tensor", "numel", "measured", "reason"]

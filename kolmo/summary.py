@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kolmo.significance import without_p_note
+from kolmo.verdicts import show_p, verdicts
+
 if TYPE_CHECKING:
     from kolmo.report import Report
 
 
 def summarize(report: Report) -> str:
-    """For each checkpoint and quantizer the best bound and the estimates, then what limits them."""
+    """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
     lines: list[str] = []
     for name, rows in report.table.groupby("checkpoint", sort=False):
         lines.append(f"{name}: {_size(report, str(name))}")
         lines += [f"  {line}" for line in _checkpoint_lines(rows)]
-    lines += _saturation(report.table)
     lines.append(coverage_line(report.coverage))
     if not report.provenance.get("complete", True):
         lines.append("The run was not finished: the table holds what was measured until then.")
-    return "\n".join(lines)
+    found = [*verdicts(report.table), *_saturation(report.table)]
+    return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
 
 
 def coverage_line(coverage: pd.DataFrame) -> str:
@@ -55,8 +58,8 @@ def _saturation(table: pd.DataFrame) -> Iterator[str]:
         if share:
             yield (
                 f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
-                f"every block there is, and hardly tells objects apart there; ctm and "
-                f"bdm,window=N do not saturate"
+                f"every block there is, hardly tells objects apart there and is no evidence; ctm "
+                f"and bdm,window=N do not saturate"
             )
 
 
@@ -131,11 +134,13 @@ def _null(row: pd.Series) -> str:
         return ""
     ratio = 100 * row["bits"] / row["null_bits"]
     z = f", z = {row['z']:.1f}" if pd.notna(row["z"]) and math.isfinite(row["z"]) else ""
-    return f"; {ratio:.2f} % of its {row['null']} null{z}"
+    p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
+    return f"; {ratio:.2f} % of its {row['null']} null{z}{p}"
 
 
 def _caveat(row: pd.Series) -> str:
-    notes = [row["note"]] if isinstance(row["note"], str) and row["note"] else []
+    note = without_p_note(row["note"])  # the verdicts say that once
+    notes = [note] if note else []
     if pd.notna(row["sampled"]) and row["sampled"] < 1:
         notes.append(f"a sample of {100 * row['sampled']:.1f} %")
     return f" [{'; '.join(notes)}]" if notes else ""

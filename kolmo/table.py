@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
 from kolmo.nulls import Null
 from kolmo.provenance import versions
+from kolmo.significance import NO_P, draws_needed, permutation_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
     *("estimator", "kind", "raw_bits", "bits", "bits_per_weight", "compression_ratio"),
-    *("null", "null_bits", "null_sd", "z", "sampled", "seconds", "note"),
+    *("null", "null_draws", "null_bits", "null_sd", "z", "p", "sampled", "seconds", "note"),
     *("standard_error", "details"),
 ]
 """Columns of the table. The last two go beyond the usual ones: the standard error (bits) of an
@@ -118,18 +120,43 @@ def _measured(
 def _compared(
     measured: Mapping[str, Any], null: Null, drawn: Sequence[Result | None]
 ) -> dict[str, Any]:
-    found = {"null": str(null)}
+    found: dict[str, Any] = {"null": str(null)}
     outcomes = [result.outcome for result in drawn if result is not None]
     missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
     if missing or len(outcomes) < len(drawn):
         reason = missing[0].reason if missing else "the run was interrupted"
-        return {**found, "note": _join(measured["note"], f"no null: {reason}")}
+        same = reason == measured["note"]  # what has no figure has none of its draws either
+        return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
     bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
-    mean, sd = float(bits.mean()), float(bits.std(ddof=1)) if bits.size > 1 else math.nan
+    mean, sd = _moments(bits)
     error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
-    z = (measured.get("bits", math.nan) - mean) / spread if spread > 0 else math.nan
-    return {**found, "null_bits": mean, "null_sd": sd, "z": z}
+    actual = measured.get("bits", math.nan)
+    z = (actual - mean) / spread if spread > 0 else math.nan
+    p, why = _p_value(actual, bits, null)
+    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z, "p": p}
+    return {**found, "note": _join(measured["note"], why)}
+
+
+def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation; of equal figures exactly theirs and 0."""
+    if bits.size == 1:
+        return float(bits[0]), math.nan
+    if bits.min() == bits.max():
+        return float(bits[0]), 0.0
+    return float(bits.mean()), float(bits.std(ddof=1))
+
+
+def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
+    """The p-value, or why there is none."""
+    if math.isnan(actual):
+        return math.nan, ""  # the note has the reason already
+    if null.single:
+        return math.nan, f"{NO_P}{null.name} is a single draw"
+    if bits.size < draws_needed():
+        had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
+        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
+    return permutation_p(actual, bits), ""
 
 
 def _join(*notes: str) -> str:

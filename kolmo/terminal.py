@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kolmo.significance import without_p_note
 from kolmo.text import shorten
+from kolmo.verdicts import show_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from kolmo.report import Report
 
 _WIDE = 120  # columns that hold the whole table
-_NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z")
+_NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z", "p")
 
 
 def show(report: Report, all_rows: bool = False) -> None:
@@ -68,6 +70,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "null": [_text(v) for v in rows["null"]],
         "of null": [_number(v, ".2f", " %") for v in share],
         "z": [_number(v, ".1f") for v in rows["z"]],
+        "p": [show_p(v) if v == v else "–" for v in rows["p"]],
         "note": [_note(row) for _, row in rows.iterrows()],
     }
     shown = {
@@ -76,6 +79,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         **dict.fromkeys(("weights", "bits", "ratio"), wide),
         **dict.fromkeys(("null", "of null"), has_null),
         "z": has_null and wide,
+        "p": rows["p"].notna().any(),
         "note": any(columns["note"]),
     }
     return {heading: cells for heading, cells in columns.items() if shown.get(heading, True)}
@@ -86,7 +90,8 @@ def _estimator(row: pd.Series) -> str:
 
 
 def _note(row: pd.Series) -> str:
-    notes = [str(row["note"])] if row["note"] else []
+    note = without_p_note(row["note"])  # the verdicts say that once
+    notes = [note] if note else []
     if row["sampled"] < 1:
         error = row["standard_error"] / row["numel"]
         notes.append(f"sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")

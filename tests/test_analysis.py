@@ -69,7 +69,8 @@ def test_model_scope_runs_every_dtype_through_one_accumulator():
 
 def test_threads_and_chunks_do_not_matter(monkeypatch):
     def measured(threads):
-        report = kolmo.analyze(MODEL, nulls=["shuffled", "uniform"], draws=2, threads=threads)
+        nulls = ["shuffled", "row-shuffled", "column-shuffled", "uniform"]
+        report = kolmo.analyze(MODEL, nulls=nulls, draws=2, threads=threads)
         return report.table.drop(columns="seconds")
 
     one = measured(1)
@@ -93,16 +94,52 @@ def test_nulls_have_mean_sd_and_z():
     assert row.null_bits > 3 * row.bits
     assert row.null_sd > 0
     assert row.z == pytest.approx((row.bits - row.null_bits) / row.null_sd)
+    assert row.null_draws == 3
+    assert math.isnan(row.p)
+    assert row.note == "no p: 3 draws cannot reach .05, 39 can"
     single = kolmo.analyze(
         structured, quantizers=["native"], estimators=["xz:6"], nulls=["shuffled"], draws=1
     )
     assert math.isnan(single.table.loc[0, "null_sd"])
     assert math.isnan(single.table.loc[0, "z"])
+    assert "no p: 1 draw cannot reach .05" in single.table.loc[0, "note"]
+    assert "untested" in single.summary()
+
+
+def test_p_values_count_the_draws_on_either_side():
+    noise = {"w": np.random.default_rng(3).normal(size=600).astype(np.float32)}
+    repeated = {"w": np.tile(noise["w"][:60], 10)}
+    options = {"quantizers": ["symmetric:4"], "nulls": ["shuffled"], "draws": 39}
+    for weights, wanted in ((repeated, 2 / 40), (noise, None)):
+        report = kolmo.analyze(weights, estimators=["xz:1@packed", "kt"], scope="tensor", **options)
+        code, blind = report.table.iloc[0], report.table.iloc[1]
+        assert code.p == wanted if wanted else code.p > 0.05
+        assert (blind.p, blind.null_sd, blind.null_bits) == (1, 0, blind.bits)
+        assert report.table.note.eq("").all()
+
+
+def test_row_and_column_shuffles_measure_what_lies_beyond_rows_and_columns():
+    scales = np.repeat([1.0, 100.0], 32)[:, None]
+    weights = (RANDOM.normal(size=(64, 64)) * scales).astype(np.float32)
+    report = kolmo.analyze(
+        {"w": weights, "bias": weights[0]},
+        quantizers=["symmetric:8"],
+        estimators=["zstd:3"],
+        nulls=["shuffled", "row-shuffled", "column-shuffled"],
+        draws=2,
+    )
+    found = report.table[report.table.tensor == "w"].set_index("null")
+    assert found.bits.iloc[0] < 0.9 * found.null_bits["shuffled"]
+    assert found.bits.iloc[0] < 0.9 * found.null_bits["column-shuffled"]
+    assert found.bits.iloc[0] == pytest.approx(found.null_bits["row-shuffled"], rel=0.02)
+    assert report.table.null_bits.notna().all()
 
 
 def test_without_nulls_their_columns_are_missing():
     report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"])
-    assert report.table[["null", "null_bits", "null_sd", "z"]].isna().all(axis=None)
+    assert (
+        report.table[["null", "null_draws", "null_bits", "null_sd", "z", "p"]].isna().all(axis=None)
+    )
 
 
 def test_reference_null_names_what_it_lacks(tmp_path):
@@ -115,6 +152,8 @@ def test_reference_null_names_what_it_lacks(tmp_path):
         scope="tensor",
     )
     found = report.table.set_index("tensor")
+    assert math.isnan(found.loc["dense.weight", "p"])
+    assert "no p: reference is a single draw" in found.loc["dense.weight", "note"]
     assert found.loc["dense.weight", "null_bits"] == found.loc["dense.weight", "bits"]
     assert math.isnan(found.loc["dense.bias", "null_bits"])
     assert "has no tensor 'dense.bias'" in found.loc["dense.bias", "note"]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,8 +24,8 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture
 def model(tmp_path):
-    path = tmp_path / "model.npz"
-    np.savez(path, weight=RANDOM.normal(size=(40, 30)).astype(np.float32), bias=np.zeros(40, "f4"))
+    path, random = tmp_path / "model.npz", np.random.default_rng(0)
+    np.savez(path, weight=random.normal(size=(40, 30)).astype(np.float32), bias=np.zeros(40, "f4"))
     return str(path)
 
 
@@ -74,6 +75,29 @@ def test_analyze_prints_a_table_and_sentences(model):
     assert "bits per weight (bound, " in result.stdout
     assert "1,240 of 1,240 weights measured" in result.stdout
     assert result.stderr == ""
+
+
+def test_it_ends_with_verdicts(model):
+    options = ["-q", "symmetric:4", "-e", "xz:1", "-e", "planes", "--scope", "model"]
+    bare = run("analyze", model, *options).stdout.split("Verdicts:\n")[1]
+    assert "no verdict on structure without shuffles" in bare.splitlines()[0]
+    assert "bit-planes differ from coin flips" in bare.splitlines()[-1]
+    nulls = ["--null", "shuffled", "--null", "row-shuffled", "--draws", "2"]
+    said = run("analyze", model, *options, *nulls).stdout.split("Verdicts:\n")[1]
+    assert "saving beyond the value distribution, untested: " in said
+    assert " beyond what each row holds" in said
+    assert "a test takes 39 draws, by --draws 39; it had 2" in said
+    tested = run("analyze", model, "-q", "symmetric:4", "-e", "xz:1", "--scope", "model",
+                 "--null", "shuffled", "--draws", "39").stdout  # fmt: skip
+    assert "at α = .05: " in tested  # noise: no structure found
+    assert re.search(r"39 shuffles, p = (1|\.\d+)\)", tested)
+    assert re.search(r" z +p$", tested, re.MULTILINE)  # a column, where there is a p-value
+
+
+def test_the_nulls_are_named_in_the_help():
+    shown = " ".join(run("analyze", "--help").stdout.split())
+    for null in ("shuffled", "row-shuffled", "column-shuffled", "gaussian", "uniform"):
+        assert null in shown
 
 
 def test_json_is_clean(model):
@@ -224,7 +248,8 @@ def test_tables_fit_the_terminal(width):
     report = kolmo.analyze(weights, quantizers=["native", "symmetric:8"], nulls=["shuffled"],
                            estimators=["zstd:19@shuffle", "kt", "entropy"], draws=2)  # fmt: skip
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(_rich_table(report.table[report.table.scope == "tensor"], width))
+    table = report.table[report.table.scope == "tensor"].assign(p=0.05)
+    console.print(_rich_table(table, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     for value in report.table[report.table.scope == "tensor"].bits_per_weight:

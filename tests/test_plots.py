@@ -158,7 +158,9 @@ def test_names_are_drawn_as_they_are():
     """As mathematics, the first would raise; a script without glyphs would warn."""
     weights = {name: RANDOM.normal(size=50).astype(np.float32) for name in HOSTILE}
     models = dict.fromkeys(HOSTILE, weights)
-    report = kolmo.compare(models, quantizers=["sign"], estimators=["kt"])
+    report = kolmo.compare(models, quantizers=["sign"], estimators=["kt", "planes"], draws=2,
+                           nulls=["shuffled"])  # fmt: skip
+    assert len(figures(report)) == 5
     for figure in figures(report).values():
         assert png_bytes(figure).startswith(b"\x89PNG")
     labels = [text.get_text() for text in report.plot.compare().axes[0].get_yticklabels()]
@@ -175,6 +177,20 @@ def test_figures_without_data_say_so(report):
     with pytest.raises(InputError, match="with the quantizer 'affine:8'"):
         report.plot.compare("affine:8")
     assert all(isinstance(reason, InputError) for reason in figures(empty).values())
+
+
+def test_what_a_figure_lacks_is_told(report):
+    with pytest.raises(InputError, match="estimator planes"):
+        report.plot.bitplanes()
+    with pytest.raises(InputError, match="no bound beside its shuffles"):
+        report.plot.attribution(quantizer="affine:8")
+    with pytest.raises(InputError, match="unknown scope 'layer'"):
+        report.plot.attribution("layer")
+    with pytest.raises(InputError, match="an order takes 3"):
+        report.plot.agreement("models")  # there are two
+    bare = dataclasses.replace(report, table=report.table.assign(null=None))
+    with pytest.raises(InputError, match="told by shuffles"):
+        bare.plot.attribution()
 
 
 def test_too_many_checkpoints_for_layers_are_refused():

@@ -105,6 +105,15 @@ def test_a_changed_document_is_refused(report, tmp_path, change):
         kolmo.load_report(path)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "json"])
+def test_a_report_of_an_older_kolmo_is_told_by_its_columns(report, tmp_path, suffix):
+    path = tmp_path / f"r.{suffix}"
+    old = report.table.drop(columns=["null_draws", "p"])
+    dataclasses.replace(report, table=old).save(path)
+    with pytest.raises(InputError, match="saved by an older kolmo, without null_draws and p"):
+        kolmo.load_report(path)
+
+
 def test_deep_nesting_is_refused(tmp_path):
     path = tmp_path / "r.json"
     path.write_text("[" * 100_000)
@@ -189,7 +198,8 @@ def test_summary_compares_with_every_null():
     weights = {"w": RANDOM.normal(size=3000).astype(np.float32)}
     report = kolmo.analyze(weights, quantizers=["sign"], estimators=["zstd:3@packed", "bdm"],
                            nulls=["shuffled", "gaussian"], draws=2, scope="model")  # fmt: skip
-    lines = [line for line in report.summary().splitlines() if "sign: " in line]
+    figures = report.summary().split("Verdicts:")[0]
+    lines = [line for line in figures.splitlines() if "sign: " in line]
     assert ["bound, zstd:3@packed" in lines[0], "estimate, bdm" in lines[1]] == [True, True]
     for line, (_, rows) in zip(lines, report.table.groupby("estimator", sort=False), strict=True):
         for row in rows.itertuples():
@@ -239,7 +249,10 @@ def test_the_page_is_whole_and_escaped(report, tmp_path):
     assert NASTY not in page
     assert "&lt;script&gt;alert" in page
     assert "two &amp; three" in page
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 4  # models, layers, attribution, agreement
+    assert "measured by the estimator planes" in page  # the reason in the place of a figure
+    assert "Verdicts:" in page
+    assert "no p: " not in page  # said once, in the summary
     assert not re.search(r'(src|href)="(?!data:)', page)  # it needs nothing else
     assert "bits per weight" in page
     with pytest.raises(InputError, match="suffix"):

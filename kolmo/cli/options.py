@@ -19,9 +19,12 @@ Estimators = Annotated[
 ]
 Nulls = Annotated[
     list[str] | None,
-    typer.Option("--null", help="shuffled, gaussian, uniform or reference:PATH."),
+    typer.Option(
+        "--null",
+        help="shuffled, row-shuffled, column-shuffled, gaussian, uniform or reference:PATH.",
+    ),
 ]
-Draws = Annotated[int, typer.Option(help="Draws of each random null.")]
+Draws = Annotated[int, typer.Option(help="Draws of each random null; p-values need 39.")]
 ScopeOption = Annotated[str, typer.Option(help="tensor, model or both.")]
 Include = Annotated[
     list[str] | None, typer.Option(help="Only tensors whose name matches this glob.")

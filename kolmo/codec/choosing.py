@@ -17,8 +17,8 @@ from kolmo.errors import NotApplicableError
 from kolmo.layout import lay_out
 
 PRESETS = {
-    "best": ("constant", "context", "planes", "zstd", "xz", "brotli", "bz2", "deflate", "raw"),
-    "fast": ("constant", "planes", "raw"),
+    "best": ("constant", "context", "byteplanes", "zstd", "xz", "brotli", "bz2", "deflate", "raw"),
+    "fast": ("constant", "byteplanes", "raw"),
 }
 """Codes that each preset tries, in turn; the first of the shortest is taken."""
 

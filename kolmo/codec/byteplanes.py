@@ -23,24 +23,24 @@ from kolmo.estimators.base import container, symbol_bits
 Plane = NDArray[np.uint8]
 
 
-class PlanesCode:
+class BytePlanesCode:
     """See the module.
 
     >>> weights = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    >>> data = PlanesCode().encode([weights.view(np.uint32)], 1 << 32, "float32")
-    >>> back = PlanesCode().decode(data, [(1000,)], 1 << 32, "float32")[0]
+    >>> data = BytePlanesCode().encode([weights.view(np.uint32)], 1 << 32, "float32")
+    >>> back = BytePlanesCode().decode(data, [(1000,)], 1 << 32, "float32")[0]
     >>> len(data) < weights.nbytes, np.array_equal(back, weights.view(np.uint32))
     (True, True)
     """
 
-    name = "planes"
+    name = "byteplanes"
     number = 10
 
     def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
         return any(map(math.prod, shapes))
 
     def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
-        from kolmo.codec import kernels_planes as kernels
+        from kolmo.codec import kernels_byteplanes as kernels
 
         symbols = flat(parts, alphabet)
         packed = _per_byte(alphabet)
@@ -57,7 +57,7 @@ class PlanesCode:
     def decode(
         self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
     ) -> list[Symbols]:
-        from kolmo.codec import kernels_planes as kernels
+        from kolmo.codec import kernels_byteplanes as kernels
 
         reader, packed = Reader(data), _per_byte(alphabet)
         numel = sum(map(math.prod, shapes))
@@ -116,10 +116,10 @@ def _expanded(data: bytes, size: int) -> Plane:
         with decoder.stream_reader(data) as reader:
             expanded = reader.read(size + 1)
     except zstandard.ZstdError as error:
-        raise InputError(f"damaged planes code ({error})") from None
+        raise InputError(f"damaged byteplanes code ({error})") from None
     if len(expanded) != size:
         raise InputError(f"a plane of {len(expanded):,} bytes, not {size:,}")
     return np.frombuffer(expanded, np.uint8)
 
 
-register_code(PlanesCode())
+register_code(BytePlanesCode())

@@ -1,4 +1,4 @@
-"""The compiled loops of the planes code."""
+"""The compiled loops of the byteplanes code."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def _common(symbols: Array, a: int, b: int) -> int:
 
 @njit(nogil=True, cache=True)
 def parse_phrases(
-    symbols: Array, alphabet: int, keys: Array, children: Array, phrases: int, node: int
-) -> tuple[int, int]:
+    symbols: Array, alphabet: int, keys: Array, children: Array, phrases: Array, node: Array
+) -> tuple[Array, Array]:
     """Walk down the dictionary, and add a phrase where it ends; how many phrases there are then,
     and at which of them the walk stands."""
     for i in range(symbols.size):
@@ -79,7 +79,7 @@ def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Arra
 
 
 @njit(nogil=True, cache=True)
-def _slot(key: int, keys: Array) -> int:
+def _slot(key: Array, keys: Array) -> Array:
     """Where the key is, or the free place for it; 0 stands for a free place."""
     mask = np.uint64(keys.size - 1)
     slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask

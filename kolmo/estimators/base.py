@@ -153,7 +153,8 @@ class Checked:
                     f"[0, {self._alphabet})"
                 )
         self._count(flat.size)
-        self._inner.update(flat if flat.dtype.kind == "u" else flat.astype(self._container()))
+        plain = flat.dtype.kind == "u" and flat.dtype.isnative
+        self._inner.update(flat if plain else flat.astype(self._container()))
 
     def merge(self, part: Checked) -> None:
         """Add what another accumulator of the same estimator and alphabet took.

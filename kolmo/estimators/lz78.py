@@ -76,7 +76,7 @@ class _LempelZiv78Accumulator:
         from kolmo.estimators import kernels_lz
 
         for start in range(0, symbols.size, _SPAN):
-            span = symbols[start : start + _SPAN]
+            span = symbols[start : start + _SPAN].astype(np.int64)
             self._make_room(2 * (self._phrases + span.size))
             self._phrases, self._node = kernels_lz.parse_phrases(
                 span, self._alphabet, self._keys, self._children, self._phrases, self._node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,9 +94,11 @@ def run_measurement(
     html: Path | None,
     json: bool,
     all_rows: bool,
+    measure: Callable[..., Report] | None = None,
 ) -> None:
+    """Measure the sources, as `kolmo.compare` does or otherwise, and show what was found."""
     from kolmo.analysis import Interrupted
-    from kolmo.analysis import compare as measure
+    from kolmo.analysis import compare as comparison
     from kolmo.report import check_output
     from kolmo.terminal import show
 
@@ -105,7 +108,7 @@ def run_measurement(
         check_output(html, (".html", ".htm"))
     try:
         with progress_bar() as progress:
-            report = measure(sources, progress=progress, **options)
+            report = (measure or comparison)(sources, progress=progress, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
             keep(error.report, output, html)

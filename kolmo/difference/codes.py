@@ -9,8 +9,8 @@
 
 Native differences are coded by the digits code, at one bit by the base's exponent or not, and by
 each estimator; so are exclusive ors. Symbols of another quantizer are coded by each estimator,
-those that changed by a KT code. Which code it is costs log2 of how many there are; whether a
-quantizer's symbols changed is told as a flat list or row by row, at one bit.
+those that changed by a KT code. Which entries changed is told one by one or row by row, at one bit.
+Which code it is costs log2 of how many there are, rounded up.
 """
 
 from __future__ import annotations
@@ -69,7 +69,13 @@ def choose(codes: Sequence[Code], possible: int, reason: str) -> Choice:
 
 
 def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]) -> Choice:
-    """The shortest code of the tuned bit patterns."""
+    """The shortest code of the tuned bit patterns.
+
+    Parameters
+    ----------
+    base, tuned : ndarrays of one shape, not empty, and one dtype
+    """
+    base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
     apart = zigzag(ordered(tuned) - ordered(base))
     either = bit_patterns(tuned) ^ bit_patterns(base)
     alphabet = 1 << (8 * tuned.dtype.itemsize)
@@ -91,7 +97,8 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
 def symbol_choice(
     base: Symbols, tuned: Symbols, alphabet: int, estimators: Sequence[Estimator]
 ) -> Choice:
-    """The shortest code of a quantizer's symbols."""
+    """The shortest code of a quantizer's symbols, in [0, alphabet)."""
+    base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
     apart = (tuned.astype(np.int64) - base.astype(np.int64) + alphabet // 2) % alphabet
     alone, reason = _estimated("alone", tuned, alphabet, estimators)
     differing, _ = _estimated("difference", apart.astype(tuned.dtype), alphabet, estimators)
@@ -109,14 +116,16 @@ def mask_bits(mask: NDArray[np.bool_]) -> int:
     >>> mask = np.zeros((100, 100), bool)
     >>> mask[7] = True
     >>> mask_bits(mask)
-    21
+    18
     """
     flat = word_bits(_binary(mask))
     if mask.ndim < 2 or not mask.size:
         return 1 + flat
     table = mask.reshape(mask.shape[0], -1)
-    rows = table.any(axis=1)
-    return 1 + min(flat, word_bits(_binary(rows) + _binary(table[rows])))
+    rows = np.flatnonzero(table.any(axis=1))
+    some = np.isin(np.arange(len(table)), rows)
+    nested = _binary(some) + _binary(table[rows])
+    return 1 + min(flat, word_bits(nested))
 
 
 def _binary(mask: NDArray[np.bool_]) -> float:

@@ -95,8 +95,8 @@ def delta(
     >>> tuned = {"w": base["w"].copy()}
     >>> tuned["w"][5] += 1  # one row of 64
     >>> table = kolmo.delta(base, tuned, scope="tensor").table.set_index("estimator")
-    >>> float(table.bits["delta"]) < 0.03 * table.bits["alone"]
-    True
+    >>> float((table.bits["delta"] / table.bits["alone"]).round(2))
+    0.02
     """
     plan, coders = _plan(quantizers, estimators, nulls, draws, scope, seed)
     if threads is not None and threads < 1:

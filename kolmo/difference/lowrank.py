@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from kolmo.difference.arithmetic import (
     Unsigned,
     Weights,
     is_float,
+    mantissa_bits,
     neighbours,
     ordered,
     zigzag,
@@ -112,11 +114,10 @@ class _Pair:
             return None
         return cls(wide, tuned, difference, half)
 
-    def step_of(self, numbers: Floats) -> Floats:
-        """Half the step of the dtype at these numbers."""
-        with np.errstate(all="ignore"):
-            low, high = neighbours(numbers.astype(self.tuned.dtype))
-        return (high - low) / 4
+    def half_step(self, numbers: Floats) -> Floats:
+        """Half the step of the dtype at numbers of this magnitude."""
+        exponent = np.frexp(numbers)[1] - 2 - mantissa_bits(self.tuned.dtype)
+        return np.asarray(np.ldexp(1.0, np.maximum(exponent, -1000)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _refined(pair: _Pair, factors: _Factors) -> _Factors:
 def _solved(difference: Floats, half: Floats, u: Floats, v: Floats, pair: _Pair) -> Floats:
     """The u of least squares; errors within the rounding, of the sum or the product, are none."""
     product = u @ v.T
-    slack = half + pair.step_of(product)
+    slack = half + pair.half_step(product)
     error = difference - product
     target = product + error - np.clip(error, -slack, slack)
     weights = 1 / np.square(slack)
@@ -214,12 +215,15 @@ def _finest(pair: _Pair, factors: _Factors) -> Found:
 def _coded(pair: _Pair, factors: _Factors, octave: int) -> Found:
     """The whole code with factors at one precision."""
     bits, u, v = _rounded(factors, octave)
-    product = _product(u, v)
-    unit = math.frexp(float(np.median(pair.half)))[1]
+    product, unit = _product(u, v), math.frexp(float(np.median(pair.half)))[1]
     lengths = []
-    for rounded, gridded in ((False, False), (True, False), (True, True)):
-        log2, exact = _residual(pair, product, unit, rounded, gridded)
-        lengths.append((word_bits(log2), exact))
+    for rounded in (False, True):
+        prediction = _Prediction.of(pair.base, product, pair.tuned.dtype, unit, rounded)
+        away = prediction.away(pair.tuned)
+        log2 = digits_log2(away, prediction.contexts)
+        if rounded:
+            log2 = max(log2, _gridded_log2(away, prediction))
+        lengths.append((word_bits(log2), float((away == 0).mean())))
     best, exact = min(lengths)
     return Found(bits + _HEADER + best, factors.rank, bits, exact)
 
@@ -246,31 +250,47 @@ def _product(u: Floats, v: Floats) -> Floats:
     return total
 
 
-def _residual(
-    pair: _Pair, product: Floats, unit: int, rounded: bool, gridded: bool
-) -> tuple[float, float]:
-    """log2 of the probability of the tuned weights given the prediction; the share it hits.
+@dataclasses.dataclass(frozen=True)
+class _Prediction:
+    """What the decoder knows of the tuned weights before it reads how far they are away.
 
-    ``rounded``: the product is rounded to the dtype before it is added, as a program in that dtype
-    would. ``gridded``: where the product's step is coarser than the sum's, the tuned weight is
-    away from the prediction by a multiple of it, and how often is coded, where a flag says so.
+    Attributes
+    ----------
+    predicted : weights
+    low : bool array
+        Whether the nearer boundary of rounding is the lower one.
+    contexts : int64 array
+    shift : int64 array
+        By how many octaves the step of the product is coarser than that of the weight.
     """
-    dtype = pair.tuned.dtype
-    with np.errstate(all="ignore"):
-        added = product.astype(dtype).astype(np.float64) if rounded else product
-        total = pair.base + added
-        predicted = total.astype(dtype)
-        low, high = neighbours(predicted)
-        middle = predicted.astype(np.float64)
-        below, above = total - (low + middle) / 2, (high + middle) / 2 - total
-    away = ordered(pair.tuned) - ordered(predicted)
-    toward_low = below < above
-    numbers = zigzag(np.where(toward_low, away, -away))  # the nearer side has the odd numbers
-    contexts = _levels(np.minimum(below, above), (high - low) / 2, unit)
-    log2 = 0.0
-    if gridded:
-        numbers, contexts, log2 = _on_grid(numbers, contexts, added, middle)
-    return log2 + digits_log2(numbers, contexts), float((away == 0).mean())
+
+    predicted: Weights
+    low: NDArray[np.bool_]
+    contexts: NDArray[np.int64]
+    shift: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, base: Floats, product: Floats, dtype: np.dtype[Any], unit: int, rounded: bool
+    ) -> _Prediction:
+        """Base + product; ``rounded``: the product is rounded to the dtype before it is added, as
+        a program in that dtype would. ``unit``: the exponent that the contexts are relative to."""
+        with np.errstate(all="ignore"):
+            added = product.astype(dtype).astype(np.float64) if rounded else product
+            total = base + added
+            predicted = total.astype(dtype)
+            below, above = neighbours(predicted)
+            middle = predicted.astype(np.float64)
+            down, up = total - (below + middle) / 2, (above + middle) / 2 - total
+            contexts = _levels(np.minimum(down, up), (above - below) / 2, unit)
+            finer = np.frexp(np.nan_to_num(added))[1] - np.frexp(np.nan_to_num(middle))[1]
+        finer = np.where((added == 0) | (middle == 0), 0, finer).astype(np.int64)
+        return cls(predicted, down < up, contexts, np.clip(finer, 0, 8 * dtype.itemsize - 2))
+
+    def away(self, tuned: Weights) -> Unsigned:
+        """How many numbers of the dtype away, as zigzag; odd ones are towards the boundary."""
+        steps = ordered(tuned) - ordered(self.predicted)
+        return zigzag(np.where(self.low, steps, -steps))
 
 
 def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:
@@ -278,24 +298,32 @@ def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:
     fraction, exponent = np.frexp(np.abs(np.nan_to_num(near)))
     halves = 2 * (exponent - unit) + (fraction > 0.7071067811865476) + _NEAR - 4
     octaves = np.frexp(np.nan_to_num(step))[1] - unit + _COARSE - 4
-    return np.asarray(np.clip(halves, 0, _NEAR - 1) * _COARSE + np.clip(octaves, 0, _COARSE - 1))
+    coarse = np.clip(octaves, 0, _COARSE - 1)
+    return np.asarray(np.clip(halves, 0, _NEAR - 1) * _COARSE + coarse, np.int64)
 
 
-def _on_grid(
-    numbers: Unsigned, contexts: NDArray[np.int64], added: Floats, predicted: Floats
-) -> tuple[Unsigned, NDArray[np.int64], float]:
-    """Numbers in units of the product's step, where it is the coarser and they are multiples."""
-    finer = np.frexp(np.nan_to_num(added))[1] - np.frexp(np.nan_to_num(predicted))[1]
-    most = 8 * numbers.itemsize - 2
-    shift = np.clip(np.where((added == 0) | (predicted == 0), 0, finer), 0, most)
-    signs = numbers & numbers.dtype.type(1)
-    magnitude = (numbers >> numbers.dtype.type(1)) + signs
-    units = shift.astype(numbers.dtype)
-    multiple = ((magnitude >> units) << units) == magnitude
-    coarse = shift > 0
-    counts = np.array([int((coarse & multiple).sum()), int((coarse & ~multiple).sum())])
+def _gridded_log2(away: Unsigned, prediction: _Prediction) -> float:
+    """log2 of the probability where steps of the product, if coarser, are the unit.
+
+    A flag says of each such weight whether it is a whole number of those steps away.
+    """
+    fewer, whole = fewer_steps(away, prediction.shift)
+    coarse = prediction.shift > 0
+    flags = np.array([np.count_nonzero(coarse & whole), np.count_nonzero(coarse & ~whole)])
+    kind = np.where(coarse, np.where(whole, 1, 2), 0)
+    numbers = np.where(whole, fewer, away)
+    return kt_log2(flags) + digits_log2(numbers, prediction.contexts + kind * _NEAR * _COARSE)
+
+
+def fewer_steps(away: Unsigned, shift: NDArray[np.int64]) -> tuple[Unsigned, NDArray[np.bool_]]:
+    """Zigzag numbers in units of 2^shift, and whether they are whole ones.
+
+    >>> [part.tolist() for part in fewer_steps(np.uint8([0, 7, 8, 8]), np.array([2, 2, 2, 0]))]
+    [[0, 1, 2, 8], [True, True, True, True]]
+    """
+    one = away.dtype.type(1)
+    odd, units = away & one, shift.astype(away.dtype)
+    magnitude = (away >> one) + odd
     fewer = magnitude >> units
-    again = np.where(fewer == 0, 0, (fewer << 1) - signs).astype(numbers.dtype)
-    kind = np.where(coarse, np.where(multiple, 1, 2), 0)
-    changed = np.where(coarse & multiple, again, numbers)
-    return changed, contexts + kind * (_NEAR * _COARSE), kt_log2(counts)
+    numbers = np.where(fewer == 0, 0, (fewer << one) - odd).astype(away.dtype)
+    return numbers, (fewer << units) == magnitude

@@ -146,10 +146,13 @@ def _plan(
 
 def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
     """The tensors that have a partner, and what is wrong with the others."""
-    unmatched = [Skipped(n, "only in the base") for n in base if n not in tuned]
+    left_out = {skipped.name for skipped in tuned.skipped}  # tied to another tensor, say
+    unmatched = [
+        Skipped(n, "only in the base") for n in base if n not in tuned and n not in left_out
+    ]
     kept = []
     for tensor in tuned.values():
-        reason = _mismatch(base.get(tensor.name), tensor)
+        reason = _mismatch(base, tensor)
         if reason:
             unmatched.append(Skipped(tensor.name, reason, tensor.numel))
         else:
@@ -167,11 +170,16 @@ def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
     return common, [f"tensor {s.name!r} is {s.reason}" for s in unmatched]
 
 
-def _mismatch(base: WeightTensor | None, tuned: WeightTensor) -> str:
-    if base is None:
-        return "not in the base"
-    if (base.shape, base.dtype) != (tuned.shape, tuned.dtype):
-        return f"{tuned.dtype} {list(tuned.shape)}, but {base.dtype} {list(base.shape)} in the base"
+def _mismatch(base: Checkpoint, tuned: WeightTensor) -> str:
+    """Why a tensor has no partner; empty where it has."""
+    other = base.get(tuned.name)
+    if other is None:
+        why = next((s.reason for s in base.skipped if s.name == tuned.name), "")
+        return f"left out of the base ({why})" if why else "not in the base"
+    if (other.shape, other.dtype) != (tuned.shape, tuned.dtype):
+        return (
+            f"{tuned.dtype} {list(tuned.shape)}, but {other.dtype} {list(other.shape)} in the base"
+        )
     return ""
 
 

@@ -179,7 +179,8 @@ def shuffled_difference(
     """
     random = np.random.default_rng(tuple(seed))
     if is_float(tuned.dtype):
-        apart = tuned.astype(np.float64) - base.astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            apart = tuned.astype(np.float64) - base.astype(np.float64)
         if np.isfinite(apart).all():
             shuffled = random.permutation(apart.reshape(-1)).reshape(apart.shape)
             with np.errstate(over="ignore"):

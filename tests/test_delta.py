@@ -2,14 +2,16 @@
 
 import json
 import math
+import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 import kolmo
+from kolmo.analysis import Interrupted
 from kolmo.difference.run import shuffled_difference
-from kolmo.errors import InputError
+from kolmo.errors import InputError, MissingExtraError
 from tests.checkpoints import tensors
 from tests.test_cli import refused, run
 
@@ -221,7 +223,11 @@ def test_reports_are_saved_and_summed_up(tmp_path):
     report = kolmo.delta(*pair(), estimators=["kt"], nulls=["shuffled"], draws=2)
     report.save(tmp_path / "r.json")
     assert kolmo.load_report(tmp_path / "r.json").table.equals(report.table)
-    assert "(bound, delta)" in report.summary()
+    summary = report.summary()
+    assert "tuning added at most" in summary
+    assert "% of what they cost alone (bound, delta)" in summary
+    assert "of the same differences at random places" in summary
+    assert "gone (only in the base" in summary
 
 
 def test_nan_is_a_problem_for_a_quantizer_only():
@@ -235,6 +241,25 @@ def test_nan_is_a_problem_for_a_quantizer_only():
         assert math.isnan(rows.bits["w", "symmetric:8", "delta"])
         assert "NaN" in rows.note["w", "symmetric:8", "delta"]
         assert len(report.provenance["problems"]) == 1
+
+
+def test_an_interrupted_run_keeps_what_is_done():
+    def stop(done, total, label):
+        if done >= 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        kolmo.delta(*pair(), estimators=["kt"], threads=1, nulls=["shuffled"], progress=stop)
+    report = caught.value.report
+    assert not report.provenance["complete"]
+    assert "The run was not finished" in report.summary()
+    assert (report.table.scope == "tensor").all()
+
+
+def test_a_missing_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    with pytest.raises(MissingExtraError, match=r"kolmo\[ppmd\]"):
+        kolmo.delta({"w": BASE}, {"w": BASE}, estimators=["ppmd"])
 
 
 @pytest.mark.parametrize(
@@ -275,7 +300,7 @@ def test_the_command_prints_and_saves(tmp_path):
     assert result.returncode == 0
     assert "delta" in result.stdout
     assert "alone" in result.stdout
-    assert "of its shuffled null" in result.stdout
+    assert "same differences at random places" in result.stdout
     assert set(kolmo.load_report(tmp_path / "d.csv").table.checkpoint) == {"tuned"}
     assert "delta" in (tmp_path / "d.html").read_text()
     document = json.loads(run("delta", *paths, "-e", "kt", "--json").stdout)

@@ -88,7 +88,7 @@ def compare(
 
 
 def run_measurement(
-    sources: dict[str, str],
+    sources: Any,
     options: dict[str, Any],
     output: Path | None,
     html: Path | None,
@@ -96,9 +96,9 @@ def run_measurement(
     all_rows: bool,
     measure: Callable[..., Report] | None = None,
 ) -> None:
-    """Measure the sources, as `kolmo.compare` does or otherwise, and show what was found."""
+    """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
     from kolmo.analysis import Interrupted
-    from kolmo.analysis import compare as comparison
+    from kolmo.analysis import compare as compare_sources
     from kolmo.report import check_output
     from kolmo.terminal import show
 
@@ -108,7 +108,7 @@ def run_measurement(
         check_output(html, (".html", ".htm"))
     try:
         with progress_bar() as progress:
-            report = (measure or comparison)(sources, progress=progress, **options)
+            report = (measure or compare_sources)(sources, progress=progress, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
             keep(error.report, output, html)

@@ -60,10 +60,12 @@ class Choice:
     reason: str = ""
 
 
-def choose(codes: Sequence[Code], possible: int, reason: str) -> Choice:
-    """The shortest of the codes, of which ``possible`` might have been."""
+def choose(codes: Sequence[Code], possible: int, reason: str, changed: NDArray[np.bool_]) -> Choice:
+    """The shortest of the codes, of which ``possible`` might have been; the first where some are
+    alike. Its details tell the share of the entries that changed."""
     best = min(codes, key=lambda code: code.bits)
-    chosen = dataclasses.replace(best, bits=best.bits + math.ceil(math.log2(possible)))
+    details = {**best.details, "changed": float(changed.mean())}
+    chosen = Code(best.name, best.bits + math.ceil(math.log2(possible)), details)
     alone = [code for code in codes if code.name.startswith("alone")]
     return Choice(chosen, min(alone, key=lambda code: code.bits, default=None), reason)
 
@@ -81,17 +83,17 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
     alphabet = 1 << (8 * tuned.dtype.itemsize)
     alone, reason = _estimated("alone", bit_patterns(tuned), alphabet, estimators)
     codes = [
+        *_changed(base, tuned, apart),
         *alone,
         _digits("difference", apart, base),
         *_estimated("difference", apart, alphabet, estimators)[0],
         _digits("xor", either, base),
         *_estimated("xor", either, alphabet, estimators)[0],
-        *_changed(base, tuned, apart),
     ]
     found = lowrank_code(base, tuned)
     if found:
         codes.append(Code("lowrank", found.bits, _without_bits(found)))
-    return choose(codes, 3 * len(estimators) + 5, reason)
+    return choose(codes, 3 * len(estimators) + 5, reason, apart != 0)
 
 
 def symbol_choice(
@@ -105,8 +107,8 @@ def symbol_choice(
     changed = tuned != base
     values = np.bincount(tuned[changed].reshape(-1), minlength=alphabet)
     word = word_bits(kt_log2(values)) if changed.any() else 0
-    replaced = Code("replaced", mask_bits(changed) + word, _share(changed))
-    return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason)
+    replaced = Code("replaced", mask_bits(changed) + word)
+    return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
 
 
 def mask_bits(mask: NDArray[np.bool_]) -> int:
@@ -135,13 +137,13 @@ def _binary(mask: NDArray[np.bool_]) -> float:
 
 def _changed(base: Weights, tuned: Weights, apart: Arrays) -> Iterator[Code]:
     mask = apart != 0
-    which, share = mask_bits(mask), _share(mask)
+    which = mask_bits(mask)
     contexts = exponents(base)[mask]
     steps = apart[mask] - apart.dtype.type(1)
-    yield Code("changed", which + _digits_bits(steps, contexts), share)
+    yield Code("changed", which + _digits_bits(steps, contexts))
     zero = ordered(np.zeros(1, tuned.dtype))
     values = zigzag(ordered(tuned)[mask] - zero)
-    yield Code("replaced", which + word_bits(digits_log2(values)), share)
+    yield Code("replaced", which + word_bits(digits_log2(values)))
 
 
 def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
@@ -150,10 +152,6 @@ def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
 
 def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
     return 1 + min(word_bits(digits_log2(numbers)), word_bits(digits_log2(numbers, contexts)))
-
-
-def _share(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    return {"changed": float(mask.mean()) if mask.size else 0.0}
 
 
 def _without_bits(found: Any) -> dict[str, Any]:

@@ -41,8 +41,8 @@ from kolmo.difference.digits import digits_log2
 from kolmo.estimators.factors import leading, vector_bits
 from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
 
-LIMIT = 1 << 25
-"""Weights of a matrix at most: some ten numbers of eight bytes are kept for each."""
+LIMIT = 1 << 24
+"""Weights of a matrix at most: some twelve numbers of eight bytes are kept for each."""
 
 _SIDE = 4  # a matrix with a shorter side has no use for factors
 _ROUNDS = 24  # of least squares

@@ -154,7 +154,7 @@ def _choice(
 ) -> Choice:
     """The shortest code of one tensor."""
     if tuned.size == 0:  # nothing to describe: the shape says so already
-        return Choice(Code("alone", 0), Code("alone", 0))
+        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0))
     if isinstance(quantizer, Native):
         return native_choice(base, tuned, estimators)
     tensor = array_tensor(name, tuned)

@@ -122,9 +122,9 @@ class DeltaRun:
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
                 parts = [found.get((name, measurement, variant)) for name in self._tuned]
-                whole = _total([part for part in parts if part is not None])
-                if len(parts) == sum(part is not None for part in parts):
-                    found[None, measurement, variant] = whole
+                known = [part for part in parts if part is not None]
+                if len(known) == len(parts):
+                    found[None, measurement, variant] = _total(known)
         return found
 
     def _outcome(self, task: _Task, estimator: Estimator) -> Outcome | None:

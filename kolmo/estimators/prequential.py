@@ -43,8 +43,8 @@ class Prequential(Estimator):
     """The sum of −log2 of the predictive probabilities, as one code word; a bound.
 
     What was learned is kept from tensor to tensor in model scope. The decoder learns as the coder
-    does, so that nothing is sent beside the symbols; both compute in double precision. At most
-    65,536 symbols in the alphabet. ``details``: the share of the symbols that each predictor
+    does, so that nothing is sent beside the symbols; both compute in double precision, with the
+    same exp as one machine has. At most 65,536 symbols in the alphabet. ``details``: the share of the symbols that each predictor
     accounts for.
 
     >>> from kolmo import estimate

@@ -213,6 +213,25 @@ def test_a_low_rank_part_of_a_difference_is_found_too():
     assert found.bits < 0.95 * word_bits(digits_log2(apart, exponents(base)))
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-3, 1e200])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scales_that_squares_do_not_hold_are_no_trouble(scale, dtype):
+    with np.errstate(over="ignore", under="ignore"):
+        base = (scale * np.random.default_rng(0).normal(size=(30, 40))).astype(dtype)
+        tuned = (base * np.linspace(1, 1.5, 30, dtype=dtype)[:, None]).astype(dtype)
+    found = lowrank_code(base, tuned)
+    assert found is None or found.bits > 0
+
+
+def test_an_update_that_nothing_rounds_is_found():
+    base = np.zeros((40, 50), np.float32)
+    tuned = np.multiply.outer(np.arange(40), np.arange(50) - 9).astype(np.float32)
+    found = lowrank_code(base, tuned)
+    assert found.rank == 1
+    assert found.exact > 0.99
+    assert found.bits < 32 * 90
+
+
 def test_there_is_no_low_rank_code_of_noise_or_of_nothing():
     base, _ = low_rank_update(100, 100, 1)
     noise = np.random.default_rng(5).normal(0, 1e-3, base.shape).astype(np.float32)

@@ -126,6 +126,17 @@ def test_it_is_at_most_kt_and_a_bit_a_tensor(shape):
     assert code.details["ranks"] == [0]
 
 
+@pytest.mark.parametrize("quantizer", ["sign", "symmetric:8", "affine:16"])
+def test_matrices_of_less_than_full_rank_are_no_trouble(quantizer):
+    """Singular values that are 0, or nearly: constant tensors, few rows that differ."""
+    few = np.zeros((50, 60))
+    few[[3, 7]] = np.random.default_rng(4).normal(size=(2, 60))
+    tiny = np.full((30, 40), 0.5) + 1e-12 * few[:30, :40]
+    for weights in (few, np.zeros((9, 9)), np.eye(40), tiny):
+        code, kt = (kolmo.estimate(weights, e, quantizer) for e in ("lowrank", "kt"))
+        assert code.bits <= kt.bits + integer_bits(0)
+
+
 def test_kernels_of_convolutions_are_matrices():
     weights = low_rank(64, 3 * 3 * 32, 2, 0.05).reshape(64, 32, 3, 3)
     code, kt = (kolmo.estimate(weights, e, "symmetric:8") for e in ("lowrank", "kt"))

@@ -138,11 +138,14 @@ class _Factors:
 
 def _propose(pair: _Pair) -> _Factors | None:
     """Factors of the rank of the least estimated length; None for rank 0."""
+    numel, sides = pair.difference.size, sum(pair.difference.shape)
+    with np.errstate(over="ignore", under="ignore"):
+        floor = float(np.square(pair.half).mean()) / 3
+        energy = float(np.square(pair.difference).sum())
+    if not 1e-250 < floor < energy < 1e250:  # squares that float64 does not hold
+        return None
     u, values, v = leading(pair.difference)
     values = values[values > values[0] * 1e-14]
-    numel, sides = pair.difference.size, sum(pair.difference.shape)
-    floor = float(np.square(pair.half).mean()) / 3
-    energy = float(np.square(pair.difference).sum())
     left = np.maximum(energy - np.cumsum(np.square(values)), 0) / numel
     lengths = [numel / 2 * math.log2(1 + energy / numel / floor)]
     for rank in range(1, values.size + 1):
@@ -198,8 +201,8 @@ def _finest(pair: _Pair, factors: _Factors) -> Found:
     """The code at the best precision: from the one that theory proposes, downhill by octaves."""
     rows, columns = pair.tuned.shape
     left = pair.difference - factors.u @ factors.v.T
-    spread = min(float(np.square(left).mean()), float(np.square(pair.half).mean()) / 100)
-    rest = max(float(np.square(left).mean()) - float(np.square(pair.half).mean()), spread)
+    floor = float(np.square(pair.half).mean())
+    rest = max(float(np.square(left).mean()) - floor, floor / 100)
     octave = round(math.log2(math.sqrt(12 * rest / factors.rank / (1 / rows + 1 / columns))))
     tried = {octave: _coded(pair, factors, octave)}
     for direction in (-1, 1):

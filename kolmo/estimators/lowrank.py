@@ -178,7 +178,7 @@ def _promising(
         bits = sides * float(np.log2(1 + 2 * levels).sum() + rank)
         estimated.append((bits + numel / 2 * math.log2(left + 1 / 12), rank, left))
     for _, rank, left in sorted(estimated)[:4]:
-        if rank and values[rank - 1] > 0:
+        if rank and values[rank - 1] > 1e-9 * values[0]:  # below lies the noise of rounding
             yield rank, left
 
 
@@ -193,9 +193,10 @@ class _Factors:
     @classmethod
     def rounded(cls, u: Floats, values: Floats, v: Floats, step: float) -> _Factors:
         scale = values / step
-        multipliers = np.rint(2.0**_SHIFT * step * step / values).astype(np.int64)
+        wanted = np.rint(2.0**_SHIFT * step * step / values)
+        multipliers = np.clip(wanted, 1, _EXACT).astype(np.int64)
         a, b = (np.rint(side * scale).astype(np.int64) for side in (u, v))
-        return cls(a, b, np.maximum(multipliers, 1))
+        return cls(a, b, multipliers)
 
     @property
     def exact(self) -> bool:

@@ -44,8 +44,8 @@ class Prequential(Estimator):
 
     What was learned is kept from tensor to tensor in model scope. The decoder learns as the coder
     does, so that nothing is sent beside the symbols; both compute in double precision, with the
-    same exp as one machine has. At most 65,536 symbols in the alphabet. ``details``: the share of the symbols that each predictor
-    accounts for.
+    same exp as one machine has. At most 65,536 symbols in the alphabet. ``details``: the share of
+    the symbols that each predictor accounts for.
 
     >>> from kolmo import estimate
     >>> scales = np.repeat([0.02, 1.0], 5_000)  # the same values in any order cost kt the same

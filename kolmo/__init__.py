@@ -21,6 +21,7 @@ _PUBLIC = {
     "WeightTensor": "kolmo.checkpoints",
     "analyze": "kolmo.analysis",
     "compare": "kolmo.analysis",
+    "delta": "kolmo.difference.delta",
     "estimate": "kolmo.analysis",
     "get_estimator": "kolmo.estimators.base",
     "get_quantizer": "kolmo.quantize",

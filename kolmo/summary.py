@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 def summarize(report: Report) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
+    if "base" in report.provenance:
+        from kolmo.difference.summary import summarize_delta
+
+        return summarize_delta(report)
     lines: list[str] = []
     for name, rows in report.table.groupby("checkpoint", sort=False):
         lines.append(f"{name}: {_size(report, str(name))}")

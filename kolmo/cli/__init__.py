@@ -3,7 +3,16 @@
 A module a family of commands; each puts its own on the application when imported.
 """
 
-from kolmo.cli import measuring, packing, showing
+from kolmo.cli import comparing, measuring, packing, showing
 from kolmo.cli.app import app, main, progress_bar, run_app
 
-__all__ = ["app", "main", "measuring", "packing", "progress_bar", "run_app", "showing"]
+__all__ = [
+    "app",
+    "comparing",
+    "main",
+    "measuring",
+    "packing",
+    "progress_bar",
+    "run_app",
+    "showing",
+]

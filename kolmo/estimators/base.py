@@ -161,7 +161,8 @@ class Checked:
                     f"[0, {self._alphabet})"
                 )
         self._count(flat.size)
-        self._inner.update(flat if flat.dtype.kind == "u" else flat.astype(self._container()))
+        plain = flat.dtype.kind == "u" and flat.dtype.isnative
+        self._inner.update(flat if plain else flat.astype(self._container()))
 
     def merge(self, part: Checked) -> None:
         """Add what another accumulator of the same estimator and alphabet took.
@@ -302,3 +303,7 @@ declare("kolmo.estimators.entropy", "entropy", "lz76")
 declare("kolmo.estimators.mosaic", "mosaic")
 declare("kolmo.estimators.context", "context")
 declare("kolmo.estimators.planes", "planes")
+declare("kolmo.estimators.ppmd", "ppmd")
+declare("kolmo.estimators.lz78", "lz78")
+declare("kolmo.estimators.prequential", "prequential")
+declare("kolmo.estimators.lowrank", "lowrank")

@@ -1,4 +1,4 @@
-"""The compiled loop of the Lempel–Ziv complexity."""
+"""The compiled loops of the Lempel–Ziv parsings."""
 
 from __future__ import annotations
 
@@ -46,3 +46,43 @@ def _common(symbols: Array, a: int, b: int) -> int:
     while b + length < symbols.size and symbols[a + length] == symbols[b + length]:
         length += 1
     return length
+
+
+# --- the growing dictionary of 1978 ---------------------------------------------------------
+
+
+@njit(nogil=True, cache=True)
+def parse_phrases(
+    symbols: Array, alphabet: int, keys: Array, children: Array, phrases: Array, node: Array
+) -> tuple[Array, Array]:
+    """Walk down the dictionary, and add a phrase where it ends; how many phrases there are then,
+    and at which of them the walk stands."""
+    for i in range(symbols.size):
+        key = np.uint64(node) * np.uint64(alphabet) + np.uint64(symbols[i]) + np.uint64(1)
+        slot = _slot(key, keys)
+        if keys[slot] == key:
+            node = np.int64(children[slot])
+        else:
+            phrases += 1
+            keys[slot], children[slot] = key, phrases
+            node = 0
+    return phrases, node
+
+
+@njit(nogil=True, cache=True)
+def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Array) -> None:
+    """Move the dictionary to a roomier one."""
+    for i in range(keys.size):
+        if keys[i]:
+            slot = _slot(keys[i], to_keys)
+            to_keys[slot], to_children[slot] = keys[i], children[i]
+
+
+@njit(nogil=True, cache=True)
+def _slot(key: Array, keys: Array) -> Array:
+    """Where the key is, or the free place for it; 0 stands for a free place."""
+    mask = np.uint64(keys.size - 1)
+    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    while keys[slot] != 0 and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(slot)

@@ -1,0 +1,1 @@
+"""What a tensor costs once another one, its base, is known."""

@@ -1,0 +1,177 @@
+"""Codes of a tensor once its base is known, and the shortest of them.
+
+``alone``       the tuned symbols themselves, as if there were no base
+``difference``  the difference to the base, in the dtype's arithmetic
+``xor``         the bit patterns of both, exclusive or
+``changed``     which symbols changed, then by how much
+``replaced``    which symbols changed, then what they are now
+``lowrank``     factors of the difference, then what they leave of the bit patterns
+
+Native differences are coded by the digits code, at one bit by the base's exponent or not, and by
+each estimator; so are exclusive ors. Symbols of another quantizer are coded by each estimator,
+those that changed by a KT code. Which entries changed is told one by one or row by row, at one bit.
+Which code it is costs log2 of how many there are, rounded up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.difference.arithmetic import Weights, bit_patterns, exponents, ordered, zigzag
+from kolmo.difference.digits import digits_log2
+from kolmo.difference.lowrank import lowrank_code
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.estimators.base import Estimator, Symbols
+from kolmo.estimators.mdl import kt_log2, word_bits
+
+Arrays = NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """One code of a tensor: its name, its bits, and what it can say besides."""
+
+    name: str
+    bits: float
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The shortest code, the choice counted, and the shortest without the base.
+
+    Attributes
+    ----------
+    best : Code
+    alone : Code or None
+        None where no estimator takes the symbols.
+    reason : str
+        Why, then.
+    """
+
+    best: Code
+    alone: Code | None
+    reason: str = ""
+
+
+def choose(codes: Sequence[Code], possible: int, reason: str, changed: NDArray[np.bool_]) -> Choice:
+    """The shortest of the codes, of which ``possible`` might have been; the first where some are
+    alike. Its details tell the share of the entries that changed."""
+    best = min(codes, key=lambda code: code.bits)
+    details = {**best.details, "changed": float(changed.mean())}
+    chosen = Code(best.name, best.bits + math.ceil(math.log2(possible)), details)
+    alone = [code for code in codes if code.name.startswith("alone")]
+    return Choice(chosen, min(alone, key=lambda code: code.bits, default=None), reason)
+
+
+def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]) -> Choice:
+    """The shortest code of the tuned bit patterns.
+
+    Parameters
+    ----------
+    base, tuned : ndarrays of one shape, not empty, and one dtype
+    """
+    base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
+    apart = zigzag(ordered(tuned) - ordered(base))
+    either = bit_patterns(tuned) ^ bit_patterns(base)
+    alphabet = 1 << (8 * tuned.dtype.itemsize)
+    alone, reason = _estimated("alone", bit_patterns(tuned), alphabet, estimators)
+    codes = [
+        *_changed(base, tuned, apart),
+        *alone,
+        _digits("difference", apart, base),
+        *_estimated("difference", apart, alphabet, estimators)[0],
+        _digits("xor", either, base),
+        *_estimated("xor", either, alphabet, estimators)[0],
+    ]
+    found = lowrank_code(base, tuned)
+    if found:
+        codes.append(Code("lowrank", found.bits, _without_bits(found)))
+    return choose(codes, 3 * len(estimators) + 5, reason, apart != 0)
+
+
+def symbol_choice(
+    base: Symbols, tuned: Symbols, alphabet: int, estimators: Sequence[Estimator]
+) -> Choice:
+    """The shortest code of a quantizer's symbols, in [0, alphabet)."""
+    base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
+    apart = (tuned.astype(np.int64) - base.astype(np.int64) + alphabet // 2) % alphabet
+    alone, reason = _estimated("alone", tuned, alphabet, estimators)
+    differing, _ = _estimated("difference", apart.astype(tuned.dtype), alphabet, estimators)
+    changed = tuned != base
+    values = np.bincount(tuned[changed].reshape(-1), minlength=alphabet)
+    word = word_bits(kt_log2(values)) if changed.any() else 0
+    replaced = Code("replaced", mask_bits(changed) + word)
+    return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
+
+
+def mask_bits(mask: NDArray[np.bool_]) -> int:
+    """Which entries are set: by a KT code, or first which rows have one, then which in those; a bit
+    says which.
+
+    >>> mask = np.zeros((100, 100), bool)
+    >>> mask[7] = True
+    >>> mask_bits(mask)
+    18
+    """
+    flat = word_bits(_binary(mask))
+    if mask.ndim < 2 or not mask.size:
+        return 1 + flat
+    table = mask.reshape(mask.shape[0], -1)
+    rows = np.flatnonzero(table.any(axis=1))
+    some = np.isin(np.arange(len(table)), rows)
+    nested = _binary(some) + _binary(table[rows])
+    return 1 + min(flat, word_bits(nested))
+
+
+def _binary(mask: NDArray[np.bool_]) -> float:
+    ones = int(np.count_nonzero(mask))
+    return kt_log2(np.array([mask.size - ones, ones]))
+
+
+def _changed(base: Weights, tuned: Weights, apart: Arrays) -> Iterator[Code]:
+    mask = apart != 0
+    which = mask_bits(mask)
+    contexts = exponents(base)[mask]
+    steps = apart[mask] - apart.dtype.type(1)
+    yield Code("changed", which + _digits_bits(steps, contexts))
+    zero = ordered(np.zeros(1, tuned.dtype))
+    values = zigzag(ordered(tuned)[mask] - zero)
+    yield Code("replaced", which + word_bits(digits_log2(values)))
+
+
+def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
+    return Code(name, _digits_bits(numbers, exponents(base)))
+
+
+def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
+    return 1 + min(word_bits(digits_log2(numbers)), word_bits(digits_log2(numbers, contexts)))
+
+
+def _without_bits(found: Any) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(found).items() if key != "bits"}
+
+
+def _estimated(
+    name: str, symbols: Arrays, alphabet: int, estimators: Sequence[Estimator]
+) -> tuple[list[Code], str]:
+    """The code of each estimator that takes the symbols; why the last one that does not, does."""
+    codes, reason = [], "no estimator was given"
+    for estimator in estimators:
+        try:
+            accumulator = estimator.start(symbols.shape, alphabet)
+        except NotApplicableError as error:
+            reason = str(error)
+            continue
+        accumulator.update(symbols)
+        code = accumulator.finish()
+        if code.kind != "bound":
+            raise InputError(f"{estimator}: is an estimate here; delta takes bounds only")
+        codes.append(Code(f"{name}, {estimator}", code.bits))
+    return codes, reason

@@ -1,0 +1,205 @@
+"""delta: what the tuned weights cost once the base is known.
+
+::
+
+    base ──┐
+           ├─ tensor by tensor ─► every code of the difference ─► the shortest ─► report
+    tuned ─┘                      and the tuned weights alone
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from kolmo.analysis import Interrupted, Scope, make_plan
+from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints.base import Skipped, WeightTensor
+from kolmo.difference.run import Alone, Delta, DeltaRun
+from kolmo.errors import InputError
+from kolmo.estimators.base import Estimator, get_estimator
+from kolmo.execution import Lanes
+from kolmo.measure import Measurement, Plan, Progress, Run
+from kolmo.nulls import Null, Shuffled
+from kolmo.quantize import Native, Quantizer, get_quantizer
+from kolmo.table import make_report
+
+if TYPE_CHECKING:
+    from kolmo.report import Report
+
+DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
+    "native": ("kt", "zstd:9@shuffle"),
+    "other": ("kt", "zstd:9", "lowrank"),
+}
+"""What codes the symbols and their differences unless something else is asked for."""
+
+
+def delta(
+    base: Any,
+    tuned: Any,
+    *,
+    quantizers: Sequence[str | Quantizer] | None = None,
+    estimators: Sequence[str | Estimator] | None = None,
+    nulls: Sequence[str | Null] = (),
+    draws: int = 5,
+    scope: Scope = "both",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    name: str = "tuned",
+) -> Report:
+    """What the tuned weights cost once the base is known: how much did fine-tuning add?
+
+    Every tensor is coded by its difference to the base in the dtype's arithmetic, by which entries
+    changed, by a low-rank code of the difference, and alone; the shortest counts, and
+    log2 of the number of codes with it (`kolmo.difference.codes` lists them). So it is never more
+    than those few bits above coding the tensor alone. A bound: who has the base can decode it.
+
+    Parameters
+    ----------
+    base, tuned : path, directory, URL, nn.Module, state dict or mapping of arrays
+        Tensors are matched by name; those that lack a partner of their shape and dtype are named in
+        the coverage and in ``provenance["problems"]``, and the others measured.
+    quantizers : list of specs or objects, optional
+        Native by default. Another one is fitted to the tuned tensor and applied to both.
+    estimators : list of specs or objects, optional
+        Bounds that code the tuned symbols alone, and the differences; by default
+        `DEFAULT_ESTIMATORS`.
+    nulls : list
+        Nothing, or ``shuffled``: the same differences at random places.
+    draws, scope, include, exclude, seed, threads, progress
+        As in `analyze`. The whole model costs the sum of its tensors.
+    name : str
+        What the table calls the tuned checkpoint.
+
+    Returns
+    -------
+    Report
+        With a row ``delta`` and a row ``alone`` for each measurement; ``details`` of ``delta`` say
+        which code won.
+
+    Raises
+    ------
+    InputError
+        If a source cannot be read, an option does not fit, or no tensor has a partner.
+
+    Examples
+    --------
+    >>> import kolmo
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> base = {"w": random.normal(size=(64, 64)).astype(np.float32)}
+    >>> tuned = {"w": base["w"].copy()}
+    >>> tuned["w"][5] += 1  # one row of 64
+    >>> table = kolmo.delta(base, tuned, scope="tensor").table.set_index("estimator")
+    >>> float((table.bits["delta"] / table.bits["alone"]).round(2))
+    0.02
+    """
+    plan, coders = _plan(quantizers, estimators, nulls, draws, scope, seed)
+    if threads is not None and threads < 1:
+        raise InputError(f"threads is at least 1, not {threads}")
+    given, wanted = (open_checkpoint(s).select(include, exclude) for s in (base, tuned))
+    common, problems = _match(given, wanted)
+    complete = True
+    run = DeltaRun(given, common, plan, coders)
+    try:
+        with Lanes(threads) as lanes:
+            run.go(lanes, progress or (lambda done, total, label: None))
+    except KeyboardInterrupt:
+        complete = False
+    report = make_report({name: common}, plan, {name: cast(Run, run)}, complete)
+    report = _explained(report, given, problems, coders, name)
+    if not complete:
+        raise Interrupted(report)
+    return report
+
+
+# --- what is measured -------------------------------------------------------------------------
+
+
+def _plan(
+    quantizers: Sequence[str | Quantizer] | None,
+    estimators: Sequence[str | Estimator] | None,
+    nulls: Sequence[str | Null],
+    draws: int,
+    scope: str,
+    seed: int,
+) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
+    """The rows to come, and the estimators that serve each quantizer."""
+    plan = make_plan(quantizers or ["native"], estimators or ["kt"], nulls, draws, scope, seed)
+    other = next((null for null in plan.nulls if not isinstance(null, Shuffled)), None)
+    if other:
+        raise InputError(f"delta has one null, shuffled differences, and not {str(other)!r}")
+    coders: dict[Quantizer, list[Estimator]] = {}
+    for quantizer in map(get_quantizer, quantizers or ["native"]):
+        usual = DEFAULT_ESTIMATORS["native" if isinstance(quantizer, Native) else "other"]
+        coders[quantizer] = [get_estimator(e) for e in estimators or usual]
+        for estimator in coders[quantizer]:
+            if estimator.kind != "bound":
+                raise InputError(f"delta takes bounds, and {estimator} is an estimate")
+    rows = tuple(Measurement(q, e) for q in coders for e in (Delta(), Alone()))
+    return dataclasses.replace(plan, measurements=rows), coders
+
+
+def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
+    """The tensors that have a partner, and what is wrong with the others."""
+    left_out = {skipped.name for skipped in tuned.skipped}  # tied to another tensor, say
+    unmatched = [
+        Skipped(n, "only in the base") for n in base if n not in tuned and n not in left_out
+    ]
+    kept = []
+    for tensor in tuned.values():
+        reason = _mismatch(base, tensor)
+        if reason:
+            unmatched.append(Skipped(tensor.name, reason, tensor.numel))
+        else:
+            kept.append(tensor)
+    if not kept:
+        why = f"; {unmatched[-1].name!r} is {unmatched[-1].reason}" if unmatched else ""
+        raise InputError(f"no tensor of {tuned.source} has a partner in {base.source}{why}")
+    common = Checkpoint(
+        kept,
+        source=tuned.source,
+        format=tuned.format,
+        skipped=[*tuned.skipped, *unmatched],
+        files=tuned.files,
+    )
+    return common, [f"tensor {s.name!r} is {s.reason}" for s in unmatched]
+
+
+def _mismatch(base: Checkpoint, tuned: WeightTensor) -> str:
+    """Why a tensor has no partner; empty where it has."""
+    other = base.get(tuned.name)
+    if other is None:
+        why = next((s.reason for s in base.skipped if s.name == tuned.name), "")
+        return f"left out of the base ({why})" if why else "not in the base"
+    if (other.shape, other.dtype) != (tuned.shape, tuned.dtype):
+        return (
+            f"{tuned.dtype} {list(tuned.shape)}, but {other.dtype} {list(other.shape)} in the base"
+        )
+    return ""
+
+
+def _explained(
+    report: Report,
+    base: Checkpoint,
+    problems: Sequence[str],
+    coders: Mapping[Quantizer, Sequence[Estimator]],
+    name: str,
+) -> Report:
+    """The report with the base, the mismatches and the estimators in its provenance."""
+    provenance = report.provenance
+    provenance["problems"] = [*provenance["problems"], *(f"{name}: {p}" for p in problems)]
+    provenance["settings"]["estimators"] = {
+        str(quantizer): [str(estimator) for estimator in chosen]
+        for quantizer, chosen in coders.items()
+    }
+    provenance["base"] = {
+        "source": base.source,
+        "format": base.format,
+        "files": base.hashes(),
+    }
+    return report

@@ -1,0 +1,213 @@
+"""Two checkpoints being measured, tensor by tensor, and their sum."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.base import WeightTensor, array_tensor
+from kolmo.difference.arithmetic import is_float, ordered, unordered
+from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
+from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
+from kolmo.estimators.base import CodeLength, Estimator, symbol_bits
+from kolmo.execution import Lane, Lanes
+from kolmo.measure import Measurement, Missing, Outcome, Plan, Progress, Result, Variant
+from kolmo.quantize import Native, Quantizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta(Estimator):
+    """The shortest code of the tuned weights given the base; named in tables only."""
+
+    name = "delta"
+    kind = "bound"
+
+
+@dataclasses.dataclass(frozen=True)
+class Alone(Estimator):
+    """The shortest of the estimators' codes of the tuned weights; named in tables only."""
+
+    name = "alone"
+    kind = "bound"
+
+
+@dataclasses.dataclass
+class _Task:
+    """One tensor under one quantizer, as it is or as a draw of the null."""
+
+    name: str
+    quantizer: Quantizer
+    variant: Variant
+    lane: Lane
+    choice: Choice | None = None
+
+    @property
+    def missing(self) -> Missing | None:
+        """Why there is no code; what is no matter of this tensor is raised."""
+        error = self.lane.error
+        if error is None:
+            return None
+        if isinstance(error, NotApplicableError | NotExpressibleError):
+            return Missing(str(error), isinstance(error, NotExpressibleError))
+        if isinstance(error, KolmoError):
+            raise error
+        raise KolmoError(f"measuring failed: {type(error).__name__}: {error}") from error
+
+
+class DeltaRun:
+    """Two checkpoints being measured; it answers what `measure.Run` does."""
+
+    def __init__(
+        self,
+        base: Checkpoint,
+        tuned: Checkpoint,
+        plan: Plan,
+        coders: Mapping[Quantizer, Sequence[Estimator]],
+    ) -> None:
+        self._base, self._tuned, self._plan, self._coders = base, tuned, plan, coders
+        self._tasks: list[_Task] = []
+        self.measured: set[str] = set()
+        self.reasons: dict[str, str] = {}
+
+    def go(self, lanes: Lanes, progress: Progress) -> None:
+        """Measure everything."""
+        total = len(self._tuned) * len(self._coders) * len(self._plan.variants)
+        for name in self._tuned:
+            for quantizer in self._coders:
+                for variant in self._plan.variants:
+                    task = _Task(name, quantizer, variant, lanes.lane())
+                    self._tasks.append(task)
+                    task.lane.submit(self._job(task))
+                    progress(self._done, total, name)
+        for _ in lanes.drain():
+            progress(self._done, total, "finishing")
+        progress(total, total, "done")
+
+    @property
+    def _done(self) -> int:
+        return sum(task.choice is not None for task in self._tasks)
+
+    def _job(self, task: _Task) -> Callable[[], None]:
+        def run() -> None:
+            base, tuned = self._base[task.name].read(), self._tuned[task.name].read()
+            if task.variant.null is not None:
+                seed = (self._plan.seed, zlib.crc32(task.name.encode()), task.variant.number, 7)
+                tuned = shuffled_difference(base, tuned, seed)
+            estimators = self._coders[task.quantizer]
+            task.choice = _choice(task.name, base, tuned, task.quantizer, estimators)
+
+        return run
+
+    def results(self) -> dict[Any, Result]:
+        """What is known by now."""
+        found: dict[Any, Result] = {}
+        for task in self._tasks:
+            missing = task.missing
+            if missing:
+                self.reasons.setdefault(task.name, missing.reason)
+            elif task.choice is not None:
+                self.measured.add(task.name)
+            for estimator in (Delta(), Alone()):
+                outcome = missing or self._outcome(task, estimator)
+                if outcome is not None:
+                    key = (task.name, Measurement(task.quantizer, estimator), task.variant)
+                    found[key] = Result(outcome, task.lane.seconds)
+        for measurement in self._plan.measurements:
+            for variant in self._plan.variants:
+                parts = [found.get((name, measurement, variant)) for name in self._tuned]
+                known = [part for part in parts if part is not None]
+                if len(known) == len(parts):
+                    found[None, measurement, variant] = _total(known)
+        return found
+
+    def _outcome(self, task: _Task, estimator: Estimator) -> Outcome | None:
+        if task.choice is None:
+            return None
+        tensor = self._tuned[task.name]
+        code = task.choice.best if estimator.name == "delta" else task.choice.alone
+        if code is None:
+            return Missing(task.choice.reason)
+        raw_bits = tensor.numel * _stored_bits(task.quantizer, tensor)
+        details = {"code": code.name, **code.details}
+        return CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+
+
+def _stored_bits(quantizer: Quantizer, tensor: WeightTensor) -> int:
+    if isinstance(quantizer, Native):
+        return 8 * tensor.dtype.itemsize
+    return symbol_bits(quantizer.alphabet(tensor.dtype))
+
+
+def _choice(
+    name: str,
+    base: NDArray[Any],
+    tuned: NDArray[Any],
+    quantizer: Quantizer,
+    estimators: Sequence[Estimator],
+) -> Choice:
+    """The shortest code of one tensor."""
+    if tuned.size == 0:  # nothing to describe: the shape says so already
+        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0))
+    if isinstance(quantizer, Native):
+        return native_choice(base, tuned, estimators)
+    tensor = array_tensor(name, tuned)
+    quantizer.fit(array_tensor(name, base))  # which refuses what it cannot express
+    coder = quantizer.fit(tensor)
+    symbols = coder.encode(tuned)
+    wide = tuned.astype(np.float64)
+    near = np.clip(base.astype(np.float64), wide.min(), wide.max())
+    return symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
+
+
+def shuffled_difference(
+    base: NDArray[Any], tuned: NDArray[Any], seed: Sequence[int]
+) -> NDArray[Any]:
+    """The base with the same differences at random places.
+
+    Differences of finite floats are those of real numbers, and the sum is rounded to the dtype; of
+    other values they are modulo 2^w, of booleans exclusive ors.
+
+    >>> shuffled_difference(np.zeros(4, np.int8), np.int8([0, 0, 0, 9]), [0]).sum()
+    np.int64(9)
+    """
+    random = np.random.default_rng(tuple(seed))
+    if is_float(tuned.dtype):
+        with np.errstate(invalid="ignore"):
+            apart = tuned.astype(np.float64) - base.astype(np.float64)
+        if np.isfinite(apart).all():
+            shuffled = random.permutation(apart.reshape(-1)).reshape(apart.shape)
+            with np.errstate(over="ignore"):
+                return np.asarray((base.astype(np.float64) + shuffled).astype(tuned.dtype))
+    if tuned.dtype.kind == "b":
+        either = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
+        return np.asarray(base ^ either)
+    steps = np.atleast_1d(ordered(tuned)) - np.atleast_1d(ordered(base))
+    moved = random.permutation(steps.reshape(-1)).reshape(steps.shape)
+    return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)
+
+
+def _total(parts: Sequence[Result]) -> Result:
+    """The sum over tensors; those that have no code are left out, and noted."""
+    seconds = sum(part.seconds for part in parts)
+    codes = [p.outcome for p in parts if isinstance(p.outcome, CodeLength)]
+    missing = [p.outcome for p in parts if isinstance(p.outcome, Missing)]
+    if not codes:
+        return Result(missing[0], seconds)
+    won = Counter(str(code.details["code"]) for code in codes)
+    note = f"leaves out {len(missing)} tensors: {missing[0].reason}" if missing else ""
+    whole = CodeLength(
+        sum(code.bits for code in codes),
+        sum(code.numel for code in codes),
+        sum(code.raw_bits for code in codes),
+        "bound",
+        {"tensors": dict(won.most_common())},
+        note=note,
+    )
+    return Result(whole, seconds)

@@ -1,0 +1,112 @@
+"""The compiled loop of the prequential code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+Array = Any
+
+RECENT = 1024  # symbols after which the second predictor has forgotten half
+HALF_LIVES = (32, 512, 8192)  # of the predictors that take symbols for numbers
+PREDICTORS = 2 + len(HALF_LIVES)
+_SHARE = 2.0**-12  # of the weights that is dealt out anew after each symbol
+_LEAST = 2.0**-10  # of a bell's probability that is spread over the alphabet
+_FULL = 1e100  # an increment at which the decaying counts are scaled back
+
+_INCREMENT, _MASS, _TOTAL, _LOG2 = range(4)
+
+
+class State(NamedTuple):
+    """All that is learned: counts, decaying counts, bells, the predictors' weights.
+
+    ``bells`` has a row for each half-life: mass, mean, mean absolute deviation. ``scalars`` holds
+    the increment and mass of the decaying counts, the symbols seen, log2 of their probability.
+    """
+
+    counts: Array
+    recent: Array
+    bells: Array
+    weights: Array
+    used: Array
+    scalars: Array
+
+
+def new_state(alphabet: int) -> State:
+    """What is believed before the first symbol: nothing."""
+    middle, spread = (alphabet - 1) / 2, max(alphabet / 8, 0.25)
+    return State(
+        counts=np.zeros(alphabet),
+        recent=np.zeros(alphabet),
+        bells=np.array([[1.0, middle, spread]] * len(HALF_LIVES)),
+        weights=np.full(PREDICTORS, 1 / PREDICTORS),
+        used=np.zeros(PREDICTORS),
+        scalars=np.array([1.0, 0.0, 0.0, 0.0]),
+    )
+
+
+@njit(nogil=True, cache=True)
+def predict_symbols(symbols: Array, state: State) -> None:
+    """Code the symbols one by one: predict, weigh the predictors by what came, learn it."""
+    each = np.empty(PREDICTORS)
+    for i in range(symbols.size):
+        symbol = symbols[i]
+        predict(symbol, state, each)
+        probability = 0.0
+        for k in range(PREDICTORS):
+            probability += state.weights[k] * each[k]
+        state.scalars[_LOG2] += math.log2(probability)
+        for k in range(PREDICTORS):
+            posterior = state.weights[k] * each[k] / probability
+            state.used[k] += posterior
+            state.weights[k] = (1 - _SHARE) * posterior + _SHARE / PREDICTORS
+        _learn(symbol, state)
+
+
+@njit(nogil=True, cache=True)
+def predict(symbol: int, state: State, each: Array) -> None:
+    """The probability that each predictor gives the symbol."""
+    alphabet = state.counts.size
+    scalars = state.scalars
+    each[0] = (state.counts[symbol] + 0.5) / (scalars[_TOTAL] + alphabet / 2)
+    each[1] = (state.recent[symbol] / scalars[_INCREMENT] + 0.5) / (scalars[_MASS] + alphabet / 2)
+    for k in range(len(HALF_LIVES)):
+        bell = _bell(symbol, alphabet, state.bells[k, 1], state.bells[k, 2])
+        each[2 + k] = (1 - _LEAST) * bell + _LEAST / alphabet
+
+
+@njit(nogil=True, cache=True)
+def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
+    """The logistic law's probability of [symbol − ½, symbol + ½); the ends take the tails."""
+    scale = max(deviation, 0.05) / (2 * math.log(2.0))  # whose mean absolute deviation that is
+    low, high = (symbol - 0.5 - mean) / scale, (symbol + 0.5 - mean) / scale
+    if low > 0:  # the same on the other side, where differences keep their digits
+        low, high = -high, -low
+        below, above = symbol == alphabet - 1, symbol == 0
+    else:
+        below, above = symbol == 0, symbol == alphabet - 1
+    start = 0.0 if below else 1 / (1 + math.exp(min(-low, 700.0)))
+    end = 1.0 if above else 1 / (1 + math.exp(min(-high, 700.0)))
+    return max(end - start, 0.0)
+
+
+@njit(nogil=True, cache=True)
+def _learn(symbol: int, state: State) -> None:
+    scalars = state.scalars
+    state.counts[symbol] += 1
+    scalars[_TOTAL] += 1
+    scalars[_INCREMENT] *= 2.0 ** (1 / RECENT)
+    scalars[_MASS] = scalars[_MASS] * 2.0 ** (-1 / RECENT) + 1
+    state.recent[symbol] += scalars[_INCREMENT]
+    if scalars[_INCREMENT] > _FULL:
+        state.recent[:] /= scalars[_INCREMENT]
+        scalars[_INCREMENT] = 1.0
+    for k in range(len(HALF_LIVES)):
+        bell = state.bells[k]
+        bell[0] = bell[0] * 2.0 ** (-1 / HALF_LIVES[k]) + 1
+        away = symbol - bell[1]
+        bell[1] += away / bell[0]
+        bell[2] += (abs(away) - bell[2]) / bell[0]

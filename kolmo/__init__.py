@@ -19,6 +19,7 @@ _PUBLIC = {
     "Report": "kolmo.report",
     "WeightTensor": "kolmo.checkpoints",
     "analyze": "kolmo.analysis",
+    "calibrate": "kolmo.calibration",
     "compare": "kolmo.analysis",
     "estimate": "kolmo.analysis",
     "get_estimator": "kolmo.estimators.base",

@@ -92,7 +92,10 @@ def png_bytes(figure: Figure) -> bytes:
 def figures(report: Report) -> dict[str, Figure | InputError]:
     """All figures of a report; in the place of one that cannot be drawn, the reason."""
     drawn: dict[str, Figure | InputError] = {}
-    for title, draw in (("Models", report.plot.compare), ("Layers", report.plot.layers)):
+    wanted = [("Models", report.plot.compare), ("Layers", report.plot.layers)]
+    if report.provenance.get("series"):
+        wanted.insert(0, ("Trajectory", report.plot.trajectory))
+    for title, draw in wanted:
         try:
             drawn[title] = draw()
         except InputError as error:
@@ -105,6 +108,7 @@ class Plots:
 
     def __init__(self, report: Report) -> None:
         self._table = report.table
+        self._report = report
 
     def layers(self, quantizer: str | None = None) -> Figure:
         """Bits per weight of every tensor: one panel for each checkpoint and quantizer.
@@ -169,6 +173,32 @@ class Plots:
                 axis.tick_params(axis="y", labelleft=axis is axes[0])
             _legend(figure, series, nulls)
         return figure
+
+    def trajectory(
+        self,
+        quantizer: str | None = None,
+        metrics: Sequence[str] | None = None,
+        relative: bool = False,
+    ) -> Figure:
+        """Complexity of the whole model against step: one panel for each quantizer, and metrics.
+
+        Parameters
+        ----------
+        quantizer : str, optional
+            Only this one, as the table spells it.
+        metrics : list of str, optional
+            Which metrics to draw, in one panel for each kind; losses and accuracies by default.
+        relative : bool
+            In percent of each estimator's own figure at the first step.
+
+        Raises
+        ------
+        InputError
+            If the report is of no series, or has no model scope.
+        """
+        from kolmo.plots_trajectory import draw
+
+        return draw(self._report, quantizer, metrics, relative)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 def summarize(report: Report) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then what limits them."""
     lines: list[str] = []
-    for name, rows in report.table.groupby("checkpoint", sort=False):
+    if report.provenance.get("series"):
+        from kolmo.trajectory import series_lines
+
+        lines += series_lines(report)
+    for name, rows in () if lines else report.table.groupby("checkpoint", sort=False):
         lines.append(f"{name}: {_size(report, str(name))}")
         lines += [f"  {line}" for line in _checkpoint_lines(rows)]
     lines += _saturation(report.table)

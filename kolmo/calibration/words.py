@@ -156,8 +156,8 @@ def _objects() -> str:
         "\n".join(lines)
         + "\n\nBold: the typical grade, which symbol and figure are of. The formula "
         "of each known value is in the docstring of its class (`kolmo.calibration.FAMILIES`). "
-        "Exact values are entropies of the source; since a pseudo-random generator drew them all, their K is strictly as tiny as "
-        "that of `generator`."
+        "Exact values are entropies of the source; since a pseudo-random generator drew them all, "
+        "their K is strictly as tiny as that of `generator`."
     )
 
 

@@ -3,7 +3,16 @@
 A module a family of commands; each puts its own on the application when imported.
 """
 
-from kolmo.cli import calibrating, measuring, showing
+from kolmo.cli import calibrating, measuring, series, showing
 from kolmo.cli.app import app, main, progress_bar, run_app
 
-__all__ = ["app", "calibrating", "main", "measuring", "progress_bar", "run_app", "showing"]
+__all__ = [
+    "app",
+    "calibrating",
+    "main",
+    "measuring",
+    "progress_bar",
+    "run_app",
+    "series",
+    "showing",
+]

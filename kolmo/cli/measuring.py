@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,15 +88,17 @@ def compare(
 
 
 def run_measurement(
-    sources: dict[str, str],
+    sources: Any,
     options: dict[str, Any],
     output: Path | None,
     html: Path | None,
     json: bool,
     all_rows: bool,
+    measure: Callable[..., Report] | None = None,
 ) -> None:
+    """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
     from kolmo.analysis import Interrupted
-    from kolmo.analysis import compare as measure
+    from kolmo.analysis import compare as compare_sources
     from kolmo.report import check_output
     from kolmo.terminal import show
 
@@ -105,7 +108,7 @@ def run_measurement(
         check_output(html, (".html", ".htm"))
     try:
         with progress_bar() as progress:
-            report = measure(sources, progress=progress, **options)
+            report = (measure or compare_sources)(sources, progress=progress, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
             keep(error.report, output, html)

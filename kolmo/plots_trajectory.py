@@ -188,6 +188,7 @@ def _finish(axis: Axes, series: Mapping[str, Any], steps: pd.Series) -> None:
     positive = known[known > 0]
     if len(positive) >= 4 and np.mean(positive < 0.1 * positive[-1]) > 0.6 and known[0] >= 0:
         axis.set_xscale("symlog", linthresh=float(positive[0]))
+        axis.xaxis.set_major_formatter("{x:,.6g}")
         axis.set_xlim(left=-0.05 * positive[0] if known[0] == 0 else 0.9 * positive[0])
     elif all(step.is_integer() for step in known):
         from matplotlib.ticker import MaxNLocator

@@ -117,9 +117,18 @@ class PseudoRandom(KnownObject):
         return float(self.grade)
 
     def _draw(self, random: np.random.Generator) -> NDArray[Any]:
-        state = random.integers(1 << 64, dtype=np.uint64, endpoint=False)
-        steps = np.arange(1, self.numel + 1, dtype=np.uint64)
-        mixed = state + steps * np.uint64(0x9E3779B97F4A7C15)  # wraps, as it should
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return signs((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(63) == 1)
+        state = int(random.integers(1 << 64, dtype=np.uint64, endpoint=False))
+        return signs(split_mix(state, self.numel) >> np.uint64(63) == 1)
+
+
+def split_mix(state: int, size: int) -> NDArray[np.uint64]:
+    """The next outputs of SplitMix64.
+
+    >>> split_mix(1234567, 2)
+    array([6457827717110365317, 3203168211198807973], dtype=uint64)
+    """
+    steps = np.arange(1, size + 1, dtype=np.uint64)
+    mixed = np.uint64(state) + steps * np.uint64(0x9E3779B97F4A7C15)  # wraps, as it should
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

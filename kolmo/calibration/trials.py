@@ -201,12 +201,14 @@ def power_row(row: Row) -> Row:
 def sees(rejections: int, trials: int) -> str:
     """✓ in nine of ten trials or more; ✗ no more often than chance explains; – in between.
 
+    Chance: the binomial 99.99 % band, wide because there are some hundred pairs to be judged.
+
     >>> sees(50, 50), sees(20, 50), sees(3, 50)
     ('✓', '–', '✗')
     """
     if rejections >= 0.9 * trials:
         return "✓"
-    return "✗" if rejections <= binomial_band(trials, ALPHA)[1] else "–"
+    return "✗" if rejections <= binomial_band(trials, ALPHA, 0.9999)[1] else "–"
 
 
 # --- known values -----------------------------------------------------------------------------

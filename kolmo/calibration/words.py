@@ -29,7 +29,7 @@ def cell(row: Mapping[str, object] | pd.Series) -> str:
 def _ratio(value: float) -> str:
     if math.isnan(value):
         return "?"
-    return f"{value:.2f}" if value < 10 else f"{value:.3g}"
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def grid(result: CalibrationResult) -> pd.DataFrame:
@@ -102,7 +102,8 @@ def page(result: CalibrationResult, figure: str | None = None) -> str:
         _objects(),
         "## Does it order them rightly?",
         "Rank correlation of bits and known bits over the grades of a family (mean over seeds): "
-        "1 is the right order, 0 is none. A quantity that stays the same orders nothing.",
+        "1 is the right order, 0 is none. A quantity that stays the same orders nothing; and a "
+        "right order is not yet sight: short periods, for one, are biased, which any code sees.",
         _table(_numbers(result.seen, "estimator", "family", "order", "{:.2f}")),
         "## False positives",
         _false_positive_text(result),
@@ -118,7 +119,8 @@ def _how_to_read(amount: Mapping[str, object], numel: int, shape: str) -> str:
     return (
         f"The symbol: **✓** an object of {numel:,} weights is told from its null (fewer bits than "
         f"all of {DRAWS} draws, α = {ALPHA:.2f}) in nine of ten trials or more; **✗** no more "
-        f"often than chance explains; **–** in between ({amount['power_trials']} trials).\n\n"
+        f"often than chance explains (the binomial 99.99 % band); **–** in between "
+        f"({amount['power_trials']} trials).\n\n"
         f"The figure: bits / known bits of a {shape} object (median of {amount['seeds']}). "
         "Near 1 is near the truth. Where the known value is *at most*, that of a description which "
         "only a specialist would find, the ratio is large. A ratio below 1 of an estimate is no "

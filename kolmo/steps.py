@@ -118,10 +118,15 @@ def _expand(source: str, alone: bool) -> list[str]:
 
 def _inside(folder: str) -> list[str]:
     """Checkpoints of a folder: folders with a number in their names, else files."""
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    numbered = [e.path for e in entries if e.is_dir() and re.search(r"\d", e.name)]
-    folders = [path for path in numbered if any(_counts(e.path) for e in os.scandir(path))]
-    files = [e.path for e in entries if e.is_file() and _counts(e.path)]
+    paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    folders = [
+        path
+        for path in paths
+        if os.path.isdir(path)
+        and re.search(r"\d", os.path.basename(path))
+        and any(map(_counts, os.listdir(path)))
+    ]
+    files = [path for path in paths if os.path.isfile(path) and _counts(path)]
     safe = [path for path in files if path.endswith(".safetensors")]
     if any(_SHARD.search(path) for path in files):
         raise InputError(f"{folder}: holds one checkpoint in shards, not a series")

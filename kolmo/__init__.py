@@ -26,7 +26,7 @@ _PUBLIC = {
     "get_quantizer": "kolmo.quantize",
     "load_report": "kolmo.report",
     "open_checkpoint": "kolmo.checkpoints",
-    "trajectory": "kolmo.trajectory",
+    "trajectory": "kolmo.series",
 }
 
 __all__ = ["__version__", *_PUBLIC]

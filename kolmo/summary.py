@@ -16,7 +16,7 @@ def summarize(report: Report) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then what limits them."""
     lines: list[str] = []
     if report.provenance.get("series"):
-        from kolmo.trajectory import series_lines
+        from kolmo.series import series_lines
 
         lines += series_lines(report)
     for name, rows in () if lines else report.table.groupby("checkpoint", sort=False):

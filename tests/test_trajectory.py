@@ -179,6 +179,11 @@ def test_each_step_is_measured_as_analyze_does(report):
         assert table.loc[f"step {step}", "bits"] == alone.table.bits[0]
 
 
+def test_no_module_hides_the_function(report):
+    report.summary()  # imports the module
+    assert callable(kolmo.trajectory)
+
+
 def test_the_series_is_kept(report, tmp_path):
     series = report.provenance["series"]
     assert series["steps"] == {"step 0": 0, "step 2": 2, "step 10": 10}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
@@ -190,7 +191,7 @@ def _order(pieces: Sequence[Piece], workers: int, done: list[list[Row]]) -> Iter
             yield place
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, _leave_interrupts) as pool:
         waiting = {pool.submit(piece.run): place for place, piece in enumerate(pieces)}
         try:
             for future in as_completed(waiting):
@@ -199,6 +200,11 @@ def _order(pieces: Sequence[Piece], workers: int, done: list[list[Row]]) -> Iter
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that waits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _gather(rows: Iterable[Row]) -> list[Row]:

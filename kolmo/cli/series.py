@@ -51,7 +51,7 @@ def trajectory(
     all_rows: AllRows = False,
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
-    from kolmo.trajectory import trajectory as measure
+    from kolmo.series import trajectory as measure
 
     options = gather_options(
         quantizer, estimator, null, draws, scope, include, exclude, seed, threads

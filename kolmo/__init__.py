@@ -20,6 +20,7 @@ _PUBLIC = {
     "Report": "kolmo.report",
     "WeightTensor": "kolmo.checkpoints",
     "analyze": "kolmo.analysis",
+    "calibrate": "kolmo.calibration",
     "compare": "kolmo.analysis",
     "delta": "kolmo.difference.delta",
     "estimate": "kolmo.analysis",
@@ -28,6 +29,7 @@ _PUBLIC = {
     "load_report": "kolmo.report",
     "open_checkpoint": "kolmo.checkpoints",
     "pack": "kolmo.codec.packing",
+    "trajectory": "kolmo.series",
     "unpack": "kolmo.codec.packing",
     "verify": "kolmo.codec.packing",
 }

@@ -50,6 +50,8 @@ def figures(report: Report) -> dict[str, Figure | InputError]:
         "Bit-planes": plot.bitplanes,
         "Agreement": plot.agreement,
     }
+    if report.provenance.get("series"):
+        drawers = {"Trajectory": plot.trajectory, **drawers}
     drawn: dict[str, Figure | InputError] = {}
     for title, draw in drawers.items():
         try:
@@ -63,7 +65,7 @@ class Plots:
     """The figures of a report."""
 
     def __init__(self, report: Report) -> None:
-        self._table = report.table
+        self._report, self._table = report, report.table
 
     def layers(self, quantizer: str | None = None) -> Figure:
         """Bits per weight of every tensor: one panel for each checkpoint and quantizer.
@@ -81,14 +83,14 @@ class Plots:
         rows = self._table[self._table["scope"] == "tensor"]
         if rows.empty:
             raise InputError("there is no tensor scope in this report: measure with scope='both'")
-        rows = _measured(rows, quantizer)
+        rows = measured_rows(rows, quantizer)
         models, quantizers = (list(dict.fromkeys(rows[c])) for c in ("checkpoint", "quantizer"))
         if len(models) > MOST_CHECKPOINTS:
             raise InputError(
                 f"the layers of {len(models)} checkpoints do not fit one figure: "
                 f"take a part of the table, {MOST_CHECKPOINTS} checkpoints at most"
             )
-        series, nulls = _series(rows), _null_names(rows)
+        series, nulls = series_of(rows), null_names(rows)
         longest = min(int(rows.groupby("checkpoint")["tensor"].nunique().max()), MOST_LABELS)
         pitch = max(0.16, 0.07 * len(series)) if nulls else 0.16
         height = 1.2 + min(max(longest * pitch, 1.6), 22)
@@ -115,8 +117,8 @@ class Plots:
         InputError
             If nothing was measured.
         """
-        rows = _measured(model_rows(self._table), quantizer)
-        series, nulls = _series(rows), _null_names(rows)
+        rows = measured_rows(model_rows(self._table), quantizer)
+        series, nulls = series_of(rows), null_names(rows)
         panels = list(rows.groupby("quantizer", sort=False))
         models = rows["checkpoint"].nunique()
         with style():
@@ -128,6 +130,32 @@ class Plots:
                 axis.tick_params(axis="y", labelleft=axis is axes[0])
             _legend(figure, series, nulls)
         return figure
+
+    def trajectory(
+        self,
+        quantizer: str | None = None,
+        metrics: Sequence[str] | None = None,
+        relative: bool = False,
+    ) -> Figure:
+        """Complexity of the whole model against step: one panel for each quantizer, and metrics.
+
+        Parameters
+        ----------
+        quantizer : str, optional
+            Only this one, as the table spells it.
+        metrics : list of str, optional
+            Which metrics to draw, in one panel for each kind; losses and accuracies by default.
+        relative : bool
+            In percent of each estimator's own figure at the first step.
+
+        Raises
+        ------
+        InputError
+            If the report is of no series, or has no model scope.
+        """
+        from kolmo.plots_trajectory import draw
+
+        return draw(self._report, quantizer, metrics, relative)
 
     def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
         """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
@@ -180,7 +208,7 @@ class Plots:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Series:
+class Series:
     """An estimator of one kind, drawn alike in all panels."""
 
     label: str
@@ -202,10 +230,10 @@ class _Series:
         }
 
     def of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[(_estimators(rows) == self.label) & (rows["kind"] == self.kind)]
+        return rows[(estimator_labels(rows) == self.label) & (rows["kind"] == self.kind)]
 
 
-def _measured(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
+def measured_rows(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
     rows = rows[rows["bits_per_weight"].notna()]
     if quantizer is not None:
         rows = rows[rows["quantizer"] == quantizer]
@@ -215,18 +243,18 @@ def _measured(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
     return rows
 
 
-def _estimators(rows: pd.DataFrame) -> pd.Series:
+def estimator_labels(rows: pd.DataFrame) -> pd.Series:
     layouts = rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
     return rows["estimator"] + layouts
 
 
-def _series(rows: pd.DataFrame) -> list[_Series]:
-    pairs = list(dict.fromkeys(zip(_estimators(rows), rows["kind"], strict=True)))
+def series_of(rows: pd.DataFrame) -> list[Series]:
+    pairs = list(dict.fromkeys(zip(estimator_labels(rows), rows["kind"], strict=True)))
     labels = list(dict.fromkeys(label for label, _ in pairs))
-    return [_Series(label, kind, labels.index(label)) for label, kind in pairs]
+    return [Series(label, kind, labels.index(label)) for label, kind in pairs]
 
 
-def _null_names(rows: pd.DataFrame) -> list[str]:
+def null_names(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows["null"][rows["null_bits"].notna()]))
 
 
@@ -234,7 +262,7 @@ def _draw(
     axis: Axes,
     rows: pd.DataFrame,
     column: str,
-    series: Sequence[_Series],
+    series: Sequence[Series],
     nulls: Sequence[str],
     spread: float,
 ) -> None:
@@ -258,7 +286,7 @@ def _draw(
     axis.set_xlim(0, 1.03 * min(edge, axis.get_xlim()[1]))
 
 
-def _edge(lanes: Sequence[tuple[_Series, pd.DataFrame]]) -> float:
+def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
     """Where the axis may end: a third beyond all usual values. What a compressor's container
     makes of a tiny tensor lies far beyond it and says nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
@@ -266,7 +294,7 @@ def _edge(lanes: Sequence[tuple[_Series, pd.DataFrame]]) -> float:
     return 1.33 * float(max(*usual, *raw))
 
 
-def _draw_marks(axis: Axes, one: _Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
+def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
     """Marks with two standard errors, where there is one; arrows for what lies beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
     error = 2 * (rows["standard_error"] / rows["numel"]).fillna(0).to_numpy(float)
@@ -318,7 +346,7 @@ def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
     )
 
 
-def _legend(figure: Figure, series: Sequence[_Series], nulls: Sequence[str]) -> None:
+def _legend(figure: Figure, series: Sequence[Series], nulls: Sequence[str]) -> None:
     """One legend for all panels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

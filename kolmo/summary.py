@@ -22,7 +22,11 @@ def summarize(report: Report) -> str:
 
         return summarize_delta(report)
     lines: list[str] = []
-    for name, rows in report.table.groupby("checkpoint", sort=False):
+    if report.provenance.get("series"):
+        from kolmo.series import series_lines
+
+        lines += series_lines(report)
+    for name, rows in () if lines else report.table.groupby("checkpoint", sort=False):
         lines.append(f"{name}: {_size(report, str(name))}")
         lines += [f"  {line}" for line in _checkpoint_lines(rows)]
     lines.append(coverage_line(report.coverage))

@@ -1,0 +1,226 @@
+"""What a calibration found: three tidy tables, and what they say of each estimator."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from kolmo.calibration.objects import FAMILIES
+from kolmo.calibration.trials import sees
+from kolmo.errors import InputError
+from kolmo.report import check_output, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_PARTS = ("table", "false_positives", "power")
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationResult:
+    """What each estimator says of objects whose complexity is known.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Bits beside the known bits, for each family, grade, seed and estimator. ``exact`` says that
+        the known value is the entropy of the source rather than a description's length; ``ratio``
+        = bits / known_bits. Of an estimator that takes bits alone the quantizer is ``sign``, and
+        the known value that of the signs.
+    false_positives : pandas.DataFrame
+        For each estimator and null the ``rate`` at which noise is called structured at α = .05,
+        ties broken at random; ``strict_rate``, where a tie is no finding; the binomial 99 % band
+        and whether the rate is ``within`` it. ``exact`` says that noise and draws are exchangeable.
+    power : pandas.DataFrame
+        For each estimator, family and size the ``power``: the share of objects of the typical
+        grade that are told from their null at α = .05, with its 99 % interval.
+    settings : dict
+        Seed, numbers of trials, versions.
+    """
+
+    table: pd.DataFrame
+    false_positives: pd.DataFrame
+    power: pd.DataFrame
+    settings: dict[str, Any]
+
+    @cached_property
+    def seen(self) -> pd.DataFrame:
+        """Which estimator sees what: one row for each estimator and family.
+
+        ``verdict`` is ✓ (power at the largest size .9 or more), ✗ (no more than chance explains)
+        or –; ``ratio`` is bits / known bits of the typical grade, the median over seeds; ``order``
+        the rank correlation of bits and known bits over the grades, the mean over seeds.
+        """
+        return pd.DataFrame(self._seen())
+
+    def _seen(self) -> Iterator[dict[str, Any]]:
+        for (estimator, family), rows in self.table.groupby(["label", "family"], sort=False):
+            typical = rows[rows["grade"] == FAMILIES[str(family)].typical]
+            first = rows.iloc[0]
+            power = self.power[
+                (self.power["label"] == estimator) & (self.power["family"] == family)
+            ]
+            largest = power[power["numel"] == power["numel"].max()].iloc[0]
+            yield {
+                "estimator": estimator,
+                "kind": first["kind"],
+                "family": family,
+                "quantizer": first["quantizer"],
+                "null": largest["null"],
+                "numel": largest["numel"],
+                "power": largest["power"],
+                "verdict": sees(int(largest["rejections"]), int(largest["trials"])),
+                "ratio": float(typical["ratio"].median()),
+                "order": _order(rows),
+            }
+
+    def outside(self) -> pd.DataFrame:
+        """The exact pairs whose false-positive rate lies outside the band."""
+        pairs = self.false_positives
+        return pairs[pairs["exact"] & ~pairs["within"]]
+
+    def summary(self) -> str:
+        """What was found, in sentences."""
+        from kolmo.calibration.words import sentences
+
+        return "\n".join(sentences(self))
+
+    def to_markdown(self) -> str:
+        """The tables as a page, *which estimator sees what* first."""
+        from kolmo.calibration.words import page
+
+        return page(self)
+
+    def to_json(self) -> str:
+        """All tables as one JSON document."""
+        parts = {name: _records(getattr(self, name)) for name in ("seen", *_PARTS)}
+        return json.dumps({**parts, "settings": self.settings}, indent=1, allow_nan=False)
+
+    def plot(self) -> Figure:
+        """Power and ratio by estimator and family; false-positive rates in their band."""
+        from kolmo.calibration.figure import draw
+
+        return draw(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all rows as one .csv or .parquet (the column ``part`` says which table), as .json,
+        as a page (.md, with its figure beside it as .png), or the figure (.png, .svg, .pdf).
+
+        Raises
+        ------
+        InputError
+            For another suffix, or a path that cannot be written.
+        """
+        path = Path(path)
+        check_calibration_output(path)
+        self._writers()[path.suffix](path)
+
+    def _writers(self) -> dict[str, Callable[[Path], None]]:
+        return {
+            ".json": lambda path: _write(path, self.to_json()),
+            ".md": self._save_page,
+            ".csv": lambda path: write_atomically(
+                path, lambda file: self._long().to_csv(file, index=False)
+            ),
+            ".parquet": lambda path: write_atomically(
+                path, lambda file: self._long().to_parquet(file, index=False)
+            ),
+            **dict.fromkeys(_FIGURES, self._save_figure),
+        }
+
+    def _save_page(self, path: Path) -> None:
+        from kolmo.calibration.words import page
+
+        figure = path.with_suffix(".png")
+        self._save_figure(figure)
+        _write(path, page(self, figure.name))
+
+    def _save_figure(self, path: Path) -> None:
+        from kolmo.drawing import save_figure
+
+        save_figure(self.plot(), path)
+
+    def _long(self) -> pd.DataFrame:
+        """All tables under each other, then a row with the settings as JSON."""
+        parts = [getattr(self, name).assign(part=name) for name in _PARTS]
+        settings = pd.DataFrame([{"part": "settings", "settings": json.dumps(self.settings)}])
+        whole: pd.DataFrame = pd.concat(
+            [*(part.astype(object) for part in parts), settings], ignore_index=True
+        )
+        whole.insert(0, "part", whole.pop("part"))
+        return whole.infer_objects()
+
+
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def check_calibration_output(path: Path) -> None:
+    """InputError unless a calibration can be written there."""
+    check_output(path, (".csv", ".parquet", ".json", ".md", *_FIGURES))
+
+
+def load_calibration(path: str | os.PathLike[str]) -> CalibrationResult:
+    """Read what `CalibrationResult.save` wrote as .csv or .parquet.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or holds something else.
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{path}: a calibration is read from .csv or .parquet")
+    try:
+        whole = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        parts = {name: _part(whole, name) for name in _PARTS}
+        settings = json.loads(whole[whole["part"] == "settings"]["settings"].iloc[0])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: not a calibration, or damaged ({what})") from None
+    return CalibrationResult(**parts, settings=settings)
+
+
+_WHOLE = ("seed", "numel", "trials", "rejections", "strict_rejections")
+
+
+def _part(whole: pd.DataFrame, name: str) -> pd.DataFrame:
+    rows: pd.DataFrame = whole[whole["part"] == name].drop(columns="part")
+    rows = rows.dropna(axis="columns", how="all").reset_index(drop=True).infer_objects()
+    for column in rows.columns:
+        if column in ("exact", "within"):
+            rows[column] = rows[column].map(lambda value: str(value) == "True")
+        elif column in _WHOLE:
+            rows[column] = rows[column].astype("int64")
+    return pd.DataFrame(rows)
+
+
+def _order(rows: pd.DataFrame) -> float:
+    """Spearman's rank correlation of bits and known bits over grades, the mean over seeds.
+
+    Bits that are all the same order nothing: 0. NaN where there is one grade.
+    """
+    found = []
+    for _, group in rows.groupby("seed"):
+        if len(group) < 2:
+            return math.nan
+        bits, known = group["bits"].rank(), group["known_bits"].rank()
+        found.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
+    return sum(found) / len(found)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON-ready dictionaries; what is missing becomes null."""
+    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
+    return rows

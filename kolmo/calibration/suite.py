@@ -1,0 +1,221 @@
+"""calibrate: the experiments cut into pieces, run here or in processes, put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import pandas as pd
+
+from kolmo.calibration.base import Shape
+from kolmo.calibration.objects import FAMILIES
+from kolmo.calibration.probes import all_estimators
+from kolmo.calibration.result import CalibrationResult
+from kolmo.calibration.trials import (
+    NOISES,
+    FalsePositives,
+    KnownValues,
+    Piece,
+    Power,
+    Row,
+    false_positive_row,
+    power_row,
+    usual_nulls,
+)
+from kolmo.errors import InputError
+from kolmo.estimators import get_estimator
+from kolmo.provenance import versions
+from kolmo.specs import unknown
+
+Progress = Callable[[int, int, str], None]
+
+_COUNTS = ("trials", "rejections", "strict_rejections")
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is tried.
+
+    Attributes
+    ----------
+    trials : int
+        Of every pair of estimator and null, on noise.
+    power_trials : int
+        Of every estimator, family and shape.
+    shapes : tuple of shapes
+        That power is measured at, from small to large.
+    known_shape : shape
+        Of the objects of known value.
+    seeds : int
+        Objects of each grade.
+    """
+
+    trials: int
+    power_trials: int
+    shapes: tuple[Shape, ...]
+    known_shape: Shape
+    seeds: int
+
+
+EFFORTS = {
+    "full": Effort(1000, 50, ((16, 16), (32, 32), (64, 64)), (128, 128), 3),
+    "quick": Effort(40, 8, ((32, 32),), (64, 64), 1),
+}
+
+
+def calibrate(
+    estimators: Sequence[str] | None = None,
+    *,
+    nulls: Sequence[str] | None = None,
+    families: Sequence[str] | None = None,
+    effort: str | Effort = "full",
+    seed: int = 0,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> CalibrationResult:
+    """Measure the estimators themselves, on objects of known complexity.
+
+    Parameters
+    ----------
+    estimators : list of specs, optional
+        All that are registered by default, each with the quantizer natural for it.
+    nulls : list of specs, optional
+        Of which false positives are counted: all random ones by default.
+    families : list of str, optional
+        Of `kolmo.calibration.FAMILIES`; all by default.
+    effort : {"full", "quick"} or Effort
+        Minutes on two cores with 1,000 trials of every pair, or some seconds.
+    seed : int
+        The same seed gives the same result, for any number of workers.
+    workers : int
+        Processes. More than one needs a program that may be imported anew (``if __name__ ==
+        "__main__"``), as the command line is.
+    progress : callable, optional
+        ``progress(done, total, label)``.
+
+    Returns
+    -------
+    CalibrationResult
+
+    Raises
+    ------
+    InputError
+        If an option does not fit.
+
+    Examples
+    --------
+    >>> import kolmo
+    >>> few = kolmo.calibration.Effort(20, 5, ((16, 16),), (32, 32), 1)
+    >>> result = kolmo.calibrate(["kt"], nulls=["shuffled"], families=["coin"], effort=few)
+    >>> result.seen.loc[0, "verdict"]
+    '✓'
+    """
+    specs = tuple(_checked(estimators, all_estimators(), "estimators"))
+    for spec in specs:
+        get_estimator(spec)
+    chosen = _known("null", nulls, usual_nulls(), NOISES)
+    named = _known("family", families, FAMILIES, FAMILIES)
+    if isinstance(effort, str) and effort not in EFFORTS:
+        raise unknown("effort", effort, EFFORTS)
+    if workers < 1 or seed < 0:
+        raise InputError("workers is at least 1, and seed at least 0")
+    amount = EFFORTS[effort] if isinstance(effort, str) else effort
+    pieces = [*_pieces(specs, chosen, named, amount, seed)]
+    rows = _run(pieces, workers, progress or (lambda done, total, label: None))
+    return CalibrationResult(
+        table=pd.DataFrame(_gather(rows[KnownValues.part])),
+        false_positives=pd.DataFrame(map(false_positive_row, _gather(rows[FalsePositives.part]))),
+        power=pd.DataFrame(map(power_row, _gather(rows[Power.part]))),
+        settings={"seed": seed, **dataclasses.asdict(amount), "versions": versions()},
+    )
+
+
+def _checked(given: Sequence[str] | None, usual: Iterable[str], what: str) -> list[str]:
+    if isinstance(given, str):
+        raise InputError(f"{what} is a list, such as [{given!r}]")
+    found = list(dict.fromkeys(usual if given is None else given))
+    if not found:
+        raise InputError(f"there is nothing to calibrate: {what} is empty")
+    return found
+
+
+def _known(
+    kind: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
+) -> list[str]:
+    found = _checked(given, usual, f"the list of each {kind}")
+    for name in found:
+        if name not in known:
+            raise unknown(kind, name, known)
+    return found
+
+
+def _pieces(
+    specs: tuple[str, ...], nulls: Sequence[str], families: Sequence[str], effort: Effort, seed: int
+) -> Iterator[Piece]:
+    """All work, in stretches of some seconds at most."""
+    for family in families:
+        yield KnownValues(specs, seed, 0, effort.seeds, family, effort.known_shape)
+    for null in nulls:
+        for first, last in _stretches(effort.trials, 50):
+            yield FalsePositives(specs, seed, first, last, null)
+    for family in families:
+        for shape in effort.shapes:
+            for first, last in _stretches(effort.power_trials, 10):
+                yield Power(specs, seed, first, last, family, shape)
+
+
+def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
+    for first in range(0, whole, most):
+        yield first, min(first + most, whole)
+
+
+def _run(pieces: Sequence[Piece], workers: int, progress: Progress) -> dict[str, list[Row]]:
+    """Rows of each part, in the order of the pieces, whoever ran them."""
+    done: list[list[Row]] = [[] for _ in pieces]
+    for number, place in enumerate(_order(pieces, workers, done), 1):
+        progress(number, len(pieces), pieces[place].part)
+    rows: dict[str, list[Row]] = {cls.part: [] for cls in (KnownValues, FalsePositives, Power)}
+    for piece, found in zip(pieces, done, strict=True):
+        rows[piece.part] += found
+    return rows
+
+
+def _order(pieces: Sequence[Piece], workers: int, done: list[list[Row]]) -> Iterator[int]:
+    """Fill ``done``; yields the places as they are filled."""
+    if workers == 1:
+        for place, piece in enumerate(pieces):
+            done[place] = piece.run()
+            yield place
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _leave_interrupts) as pool:
+        waiting = {pool.submit(piece.run): place for place, piece in enumerate(pieces)}
+        try:
+            for future in as_completed(waiting):
+                done[waiting[future]] = future.result()
+                yield waiting[future]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _leave_interrupts() -> None:
+    """Ctrl-C is for the process that waits."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _gather(rows: Iterable[Row]) -> list[Row]:
+    """Counts of rows that are otherwise the same, added up."""
+    found: dict[tuple[object, ...], Row] = {}
+    for row in rows:
+        key = tuple(value for name, value in row.items() if name not in _COUNTS)
+        if key not in found:
+            found[key] = dict(row)
+            continue
+        for name in _COUNTS:
+            if name in row:
+                found[key][name] += row[name]
+    return list(found.values())

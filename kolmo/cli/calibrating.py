@@ -1,0 +1,94 @@
+"""The command that measures the estimators themselves: calibrate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kolmo.cli.app import app, progress_bar
+from kolmo.cli.options import Json, Seed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from kolmo.calibration import CalibrationResult
+
+
+@app.command()
+def calibrate(
+    estimator: Annotated[
+        list[str] | None, typer.Option("--estimator", "-e", help="All by default.")
+    ] = None,
+    null: Annotated[
+        list[str] | None, typer.Option(help="Of which false positives are counted; all by default.")
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="Of objects of known complexity; all by default.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Seconds, with few trials, rather than minutes.")
+    ] = False,
+    seed: Seed = 0,
+    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Save: .csv, .parquet or .json, a page as .md, a figure as .png, .svg or .pdf.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Which estimator sees what: measure them on objects of known complexity."""
+    from kolmo.calibration import calibrate as measure
+    from kolmo.calibration.result import check_calibration_output
+
+    for path in output or ():
+        check_calibration_output(path)
+    with progress_bar() as progress:
+        result = measure(
+            estimator or None,
+            nulls=null or None,
+            families=family or None,
+            effort="quick" if quick else "full",
+            seed=seed,
+            workers=os.cpu_count() or 1 if workers is None else workers,
+            progress=progress,
+        )
+    for path in output or ():
+        result.save(path)
+        print(f"wrote {path}", file=sys.stderr)
+    if json:
+        print(result.to_json())
+    else:
+        show(result)
+
+
+def show(result: CalibrationResult) -> None:
+    """Which estimator sees what, then what that means."""
+    from kolmo.terminal import make_console
+
+    console = make_console()
+    console.print(_table(result))
+    legend = "✓ told from its null, – at times, ✗ never; the figure is bits / known bits"
+    console.print(f"\n{legend}\n", result.summary(), sep="\n", markup=False, soft_wrap=True)
+
+
+def _table(result: CalibrationResult) -> Table:
+    from rich.table import Table
+
+    from kolmo.calibration.words import grid
+
+    cells = grid(result)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("estimator", no_wrap=True)
+    for family in cells.columns:
+        table.add_column(str(family), no_wrap=True)
+    for name, row in cells.iterrows():
+        table.add_row(str(name), *map(str, row))
+    return table

@@ -73,7 +73,7 @@ def estimate(
     if fast is not None:
         return fast
     coder = quantize.fit(tensor)
-    accumulator = measure.start(tensor.shape, coder.alphabet)
+    accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
     return accumulator.finish()

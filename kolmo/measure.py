@@ -106,12 +106,13 @@ class Cell:
         estimator: Estimator,
         shapes: Sequence[Shape],
         alphabet: int,
+        dtype: str,
     ) -> None:
         self._lane, self._work = lanes.lane(), work
         self._missing: Missing | None = None
         self._code: CodeLength | None = None
         try:
-            self._accumulator = estimator.start_many(shapes, alphabet)
+            self._accumulator = estimator.start_many(shapes, alphabet, dtype)
         except NotApplicableError as error:
             self._missing = Missing(str(error))
 
@@ -266,9 +267,10 @@ class Run:
         return cells
 
     def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
-        alphabet = measurement.quantizer.alphabet(tensors[0].dtype)
+        quantizer, dtype = measurement.quantizer, tensors[0].dtype
         shapes = [tensor.shape for tensor in tensors]
-        return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet)
+        alphabet, format = quantizer.alphabet(dtype), quantizer.format(dtype)
+        return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet, format)
 
     def _model_cell(
         self, tensor: WeightTensor, measurement: Measurement, variant: Variant

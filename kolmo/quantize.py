@@ -73,6 +73,10 @@ class Quantizer(specs.Spec):
         """Number of symbols for weights of this dtype; it does not depend on their values."""
         raise NotImplementedError
 
+    def format(self, dtype: np.dtype[Any]) -> str:
+        """The floating-point format whose bit patterns the symbols are; empty if they are not."""
+        return ""
+
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         """Fix scale, range or codebook to a tensor.
 
@@ -158,6 +162,9 @@ class Native(Quantizer):
 
     def alphabet(self, dtype: np.dtype[Any]) -> int:
         return int(2 ** (8 * dtype.itemsize))
+
+    def format(self, dtype: np.dtype[Any]) -> str:
+        return dtype.name if _is_float(dtype) else ""
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         return self._restore(tensor.dtype, ())

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
+from kolmo.codec.arithmetic import code_bit, new_coder
+
 Array = Any
 
 LIMIT = 2800  # of a stretched probability: 65536 / (1 + exp(2800 / 256)) is just over 1
@@ -22,9 +24,6 @@ _PRECISION = 22
 _HALF = 1 << (_PRECISION - 1)
 _MEMORY = 1023  # decisions after which a probability forgets as fast as it learns
 _FIRST_WEIGHT = 22_000  # of 65536; the inputs start at a third each
-
-# Places of the coder's registers.
-LOW, HIGH, CODE, PLACE, DECODING = range(5)
 
 
 class Tables(NamedTuple):
@@ -69,10 +68,7 @@ class State(NamedTuple):
 
 def new_state(tables: Tables, alphabet: int, stream: Array, decoding: bool) -> State:
     """The state before the first decision, to write to the stream or to read from it."""
-    coder = np.array([0, 0xFFFFFFFF, 0, 0, int(decoding)], np.int64)
-    if decoding:
-        for _ in range(4):
-            coder[CODE] = (coder[CODE] << 8) | _next_byte.py_func(coder, stream)
+    coder = new_coder(stream, decoding)
     return State(tables, _new_model(alphabet), coder, stream, np.zeros(INPUTS, np.int64))
 
 
@@ -197,7 +193,7 @@ def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
         total += weights[i] * inputs[i]
     mixed = min(max(total >> 16, -LIMIT), LIMIT)
     probability = state.tables.squash[mixed + LIMIT]
-    y = _code_bit(y, probability, state.coder, state.stream)
+    y = code_bit(y, probability, state.coder, state.stream)
     error = (y << 16) - probability
     for i in range(count):
         weights[i] += (inputs[i] * error * 160) >> 24
@@ -226,39 +222,3 @@ def _stretched(tables: Tables, probability: int) -> int:
 def _level(tables: Tables, probability: int) -> int:
     """One of 16 levels of a probability; most of them for the small ones."""
     return min(max((_stretched(tables, probability) + 2048) >> 8, 0), 15)
-
-
-# --- the arithmetic coder: 32 bits, carryless ------------------------------------------------
-
-
-@njit(nogil=True, cache=True)
-def _code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
-    """Write a decision, or read it: the lower part of the range is 1's."""
-    low, high = coder[LOW], coder[HIGH]
-    middle = (
-        low + ((high - low) >> 16) * probability + (((high - low & 0xFFFF) * probability) >> 16)
-    )
-    if coder[DECODING]:
-        y = int(coder[CODE] <= middle)
-    if y:
-        high = middle
-    else:
-        low = middle + 1
-    while (low ^ high) & 0xFF000000 == 0:
-        if coder[DECODING]:
-            coder[CODE] = ((coder[CODE] << 8) & 0xFFFFFFFF) | _next_byte(coder, stream)
-        else:
-            stream[coder[PLACE]] = high >> 24
-            coder[PLACE] += 1
-        low = (low << 8) & 0xFFFFFFFF
-        high = ((high << 8) & 0xFFFFFFFF) | 0xFF
-    coder[LOW], coder[HIGH] = low, high
-    return y
-
-
-@njit(nogil=True, cache=True)
-def _next_byte(coder: Array, stream: Array) -> int:
-    """The next byte of the stream; zeros follow its end."""
-    place = coder[PLACE]
-    coder[PLACE] += 1
-    return int(stream[place]) if place < stream.size else 0

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codec import kernels
+from kolmo.codec.arithmetic import PLACE, last_bytes
 from kolmo.errors import InputError
 
 ALPHABET = 1 << 24
@@ -71,11 +72,9 @@ def encode(tables: Sequence[NDArray[Any]], alphabet: int) -> bytes:
     state = kernels.new_state(_tables(), alphabet, stream, decoding=False)
     coder, pieces = state.coder, []
     for _ in _run(symbols, [table.shape for table in tables], alphabet, state):
-        pieces.append(stream[: coder[kernels.PLACE]].tobytes())
-        coder[kernels.PLACE] = 0
-    # One byte more tells the last range apart, whatever zeros the decoder reads after it.
-    end = bytes([(int(coder[kernels.LOW]) >> 24) + 1]) if coder[kernels.LOW] else b""
-    return b"".join([*pieces, end])
+        pieces.append(stream[: coder[PLACE]].tobytes())
+        coder[PLACE] = 0
+    return b"".join([*pieces, last_bytes(coder)])
 
 
 def decode(data: bytes, shapes: Sequence[Shape], alphabet: int) -> list[Table]:
@@ -91,7 +90,7 @@ def decode(data: bytes, shapes: Sequence[Shape], alphabet: int) -> list[Table]:
     stream = np.frombuffer(data, np.uint8).copy()  # compiled code is for writable arrays only
     state = kernels.new_state(_tables(), alphabet, stream, decoding=True)
     for _ in _run(symbols, shapes, alphabet, state):
-        if state.coder[kernels.PLACE] > stream.size + 4:
+        if state.coder[PLACE] > stream.size + 4:
             raise InputError("the code ends before its symbols do")
     return [part.reshape(shape) for part, shape in zip(symbols, shapes, strict=True)]
 

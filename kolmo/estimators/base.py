@@ -108,19 +108,27 @@ class Estimator(specs.Spec):
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
 
-    def start(self, shape: Shape, alphabet: int) -> Checked:
-        """An accumulator for one tensor of this shape, its symbols in [0, alphabet)."""
-        return self.start_many([shape], alphabet)
+    def start(self, shape: Shape, alphabet: int, dtype: str = "") -> Checked:
+        """An accumulator for one tensor of this shape, its symbols in [0, alphabet).
 
-    def start_many(self, shapes: Sequence[Shape], alphabet: int) -> Checked:
+        ``dtype`` names the floating-point format whose bit patterns the symbols are, if they are.
+        """
+        return self.start_many([shape], alphabet, dtype)
+
+    def start_many(self, shapes: Sequence[Shape], alphabet: int, dtype: str = "") -> Checked:
         """An accumulator for several tensors, fed one after the other (model scope)."""
         if alphabet < 1:
             raise InputError(f"{self}: an alphabet of {alphabet} symbols does not exist")
-        return Checked(self, self.start_inner(shapes, alphabet), shapes, alphabet)
+        return Checked(self, self.start_inner(shapes, alphabet, dtype), shapes, alphabet)
 
-    def start_inner(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def start_inner(self, shapes: Sequence[Shape], alphabet: int, dtype: str = "") -> Accumulator:
         """The accumulator without its border, for callers whose symbols are sound."""
-        return self._start([tuple(int(side) for side in shape) for shape in shapes], alphabet)
+        plain = [tuple(int(side) for side in shape) for shape in shapes]
+        return self._start_as(plain, alphabet, dtype)
+
+    def _start_as(self, shapes: Sequence[Shape], alphabet: int, dtype: str) -> Accumulator:
+        """Overridden where the floating-point format of the symbols matters."""
+        return self._start(shapes, alphabet)
 
     def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
         raise NotImplementedError
@@ -292,3 +300,4 @@ declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
 declare("kolmo.estimators.parametric", "gaussian", "laplace")
 declare("kolmo.estimators.entropy", "entropy", "lz76")
 declare("kolmo.estimators.mosaic", "mosaic")
+declare("kolmo.estimators.context", "context")

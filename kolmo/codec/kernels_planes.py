@@ -1,0 +1,64 @@
+"""The compiled loops of the planes code."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+Array = Any
+
+
+@njit(nogil=True, cache=True)
+def part(symbols: Array, turn: int, planes: Array) -> None:
+    """Byte-planes of symbols, the least significant first, their bits turned left by ``turn``."""
+    width = 8 * planes.shape[0]
+    for byte in range(planes.shape[0]):
+        low, plane = 8 * byte - turn, planes[byte]
+        if low >= 0:
+            for i in range(symbols.size):
+                plane[i] = (symbols[i] >> low) & 255
+        else:
+            for i in range(symbols.size):
+                plane[i] = ((symbols[i] << turn) | (symbols[i] >> (width - turn))) & 255
+
+
+@njit(nogil=True, cache=True)
+def join(planes: Array, turn: int, symbols: Array) -> None:
+    """Undo `part`."""
+    symbols[:] = 0
+    width = 8 * planes.shape[0]
+    one = symbols.dtype.type
+    for byte in range(planes.shape[0]):
+        low, plane = 8 * byte - turn, planes[byte]
+        if low >= 0:
+            for i in range(symbols.size):
+                symbols[i] |= one(plane[i]) << one(low)
+        else:
+            for i in range(symbols.size):
+                word = one(plane[i])
+                symbols[i] |= (word >> one(turn)) | (word << one(width - turn))
+
+
+@njit(nogil=True, cache=True)
+def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
+    """``count`` symbols to a byte, the first the most significant digit; zeros fill the last."""
+    for i in range(packed.size):
+        value = 0
+        for k in range(count * i, count * i + count):
+            value = value * alphabet + (int(symbols[k]) if k < symbols.size else 0)
+        packed[i] = value
+
+
+@njit(nogil=True, cache=True)
+def unpack(packed: Array, alphabet: int, count: int, symbols: Array) -> bool:
+    """Undo `pack`; False if a byte is no such number."""
+    for i in range(packed.size):
+        value = int(packed[i])
+        for k in range(count * i + count - 1, count * i - 1, -1):
+            if k < symbols.size:
+                symbols[k] = value % alphabet
+            value //= alphabet
+        if value:
+            return False
+    return True

@@ -121,6 +121,29 @@ def test_dictionaries_of_tensors_that_share_no_motif(tmp_path):
     assert Mosaic().encode(parts, 2**32, "float32")[0] == 1  # one dictionary a tensor
 
 
+@pytest.mark.parametrize(("size", "motifs"), [(1, 5), (4, 64)])
+def test_learned_mosaics_are_told_apart_into_motifs_and_scales(size, motifs):
+    random = np.random.default_rng(size)
+    table = random.normal(size=(motifs, size)).astype(np.float16)
+    table[0] = -0.0
+    parts, nominal = [], 16 * table.size
+    for shape in [(40, 60), (60, 40), (60,), (8, 3, 5)]:
+        count = math.prod(shape) // size
+        weights = table[random.integers(0, motifs, count)].astype(np.float32)
+        parts.append((weights * np.float32(random.random())).reshape(shape).view(np.uint32))
+        nominal += 32 + count * math.ceil(math.log2(motifs))
+    data = Mosaic().encode(parts, 2**32, "float32")
+    assert data[0] == 2
+    assert 8 * len(data) < nominal + 200
+    found = Mosaic().decode(data, [part.shape for part in parts], 2**32, "float32")
+    assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
+    parts[1].flat[7] += 1  # no such product any more
+    data = Mosaic().encode(parts, 2**32, "float32")
+    assert data[0] < 2
+    found = Mosaic().decode(data, [part.shape for part in parts], 2**32, "float32")
+    assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
+
+
 def test_a_tensor_that_is_no_mosaic_stays_out_of_it(tmp_path):
     motifs = RANDOM.normal(size=(16, 4)).astype(np.float32)
     source = {
@@ -350,7 +373,7 @@ def test_a_code_that_does_not_undo_itself_is_noticed(tmp_path, monkeypatch):
         type(raw), "decode", lambda *a: [np.zeros(s, container(a[3])) for s in a[2]]
     )
     monkeypatch.setitem(PRESETS, "fast", ("raw",))
-    with pytest.raises(InputError, match="not those that were packed"):
+    with pytest.raises(KolmoError, match=r"x\.kmo: not written, .* not those that were packed"):
         kolmo.pack({"w": np.arange(5.0)}, tmp_path / "x.kmo", preset="fast")
     assert list(tmp_path.iterdir()) == []
 

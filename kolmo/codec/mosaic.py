@@ -2,14 +2,18 @@
 
 Each tensor is flattened and cut into blocks of s symbols, its last one padded with zeros
 (Mosaic-of-Motifs, arXiv 2602.14896); s is found. The distinct blocks, the motifs, are written once,
-for all tensors or for each its own; then which block is which motif, by `kolmo.codec.mixing`.
+for all tensors or for each its own; then which block is which
+motif, by `kolmo.codec.mixing` or plainly.
 
 ::
 
-    byte      0: one dictionary, 1: one a tensor
-    varints   s; how many motifs each dictionary has
+    byte      0: one dictionary, 1: one a tensor, 2: one, of float16 motifs, and a scale a tensor
+    byte      s
+    section   the scales, if any
+    varints   how many motifs each dictionary has
     sections  the motifs' first symbols, then their others: varint, code, its bytes
-    rest      the indices, one table a tensor
+    byte      the code of the indices
+    rest      its bytes: a table of indices for each tensor
 
 Motifs come by falling use, in classes of the bits of its count, and by their first symbol within a
 class. First symbols are written as differences, which then are small, and saves what an order of
@@ -26,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codec import mixing
-from kolmo.codec.base import Shape, Symbols, get_code, register_code
+from kolmo.codec.base import Code, Shape, Symbols, get_code, register_code
+from kolmo.codec.scaled import give_scales, take_scales
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import container
 
@@ -35,6 +40,9 @@ SIZES = range(1, 33)
 
 MOSAIC_LIMIT = 1 << 24
 """Symbols at most, for they are all in memory, and sorted."""
+
+_INDEX_CODES = ("mixing", "raw")
+_DEPTH = 20  # bits of a key by which indices are counted
 
 Indices = NDArray[np.int64]
 
@@ -83,21 +91,39 @@ class Mosaic:
         size = find_block_size(parts, 8 * container(alphabet).itemsize)
         if size is None:
             raise NotApplicableError("the symbols are not made of few distinct blocks")
+        scaled = _encode_scaled(parts, size) if kind == "float32" else None
+        if scaled is not None:
+            return bytes([2, size]) + scaled
         blocks = [cut_blocks(part, size) for part in parts]
-        shared = [np.concatenate(blocks)]
-        tries = [(0, shared)] + ([(1, blocks)] if len(parts) > 1 else [])
-        shapes = [part.shape for part in parts]
-        coder = _Coder(size, shapes, alphabet, kind)
-        return min((bytes([mode]) + coder.encode(scopes) for mode, scopes in tries), key=len)
+        tries = [(0, [np.concatenate(blocks)])] + ([(1, blocks)] if len(parts) > 1 else [])
+        coder = _Coder(size, [part.shape for part in parts], alphabet, kind)
+        found = [bytes([mode, size]) + coder.encode(scopes) for mode, scopes in tries]
+        return min(found, key=len)
 
     def decode(
         self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
     ) -> list[Symbols]:
-        if not data or data[0] > 1:
+        if len(data) < 2 or data[0] > 2 or data[1] not in SIZES:
             raise InputError("the code is not that of a mosaic")
-        take = _Taker(data[1:])
-        size = take.number(SIZES[-1], least=1)
-        return _Coder(size, shapes, alphabet, kind).decode(take, bool(data[0]))
+        take = _Taker(data[2:])
+        if data[0] < 2:
+            return _Coder(data[1], shapes, alphabet, kind).decode(take, bool(data[0]))
+        if kind != "float32":
+            raise InputError("only float32 tensors have a scale")
+        scales = take.section([(len(shapes),)], alphabet, kind).view(np.float32)
+        halves = _Coder(data[1], shapes, 1 << 16, "float16").decode(take, False)
+        return give_scales(scales, halves)
+
+
+def _encode_scaled(parts: Sequence[Symbols], size: int) -> bytes | None:
+    taken = take_scales(parts, size)
+    if taken is None:
+        return None
+    scales, halves = taken
+    blocks = np.concatenate([cut_blocks(half, size) for half in halves])
+    coder = _Coder(size, [part.shape for part in parts], 1 << 16, "float16")
+    head = _section([scales.view(np.uint32)], 1 << 32, "float32")
+    return head + coder.encode([blocks])
 
 
 def cut_blocks(part: Symbols, size: int) -> Symbols:
@@ -109,7 +135,9 @@ def cut_blocks(part: Symbols, size: int) -> Symbols:
 
 
 def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
-    """The size whose k·s·width + m·log2 k bits are fewest; None if as many as the symbols take.
+    """The size whose k·s·width + m·H bits are fewest; None if as many as the symbols take.
+
+    H is the entropy of the indices, or log2 k where there are too many to count.
 
     Parameters
     ----------
@@ -126,7 +154,12 @@ def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
 def _formula(parts: Sequence[Symbols], size: int, width: float) -> float:
     keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
     motifs = max(1.0, count_distinct(keys))
-    return motifs * size * width + keys.size * math.log2(motifs)
+    index = math.log2(motifs)
+    if motifs < 1 << (_DEPTH - 2):
+        counts = np.bincount((keys >> np.uint64(64 - _DEPTH)).astype(np.int64))
+        shares = counts[counts > 0] / keys.size
+        index = float(-(shares * np.log2(shares)).sum())
+    return motifs * size * width + keys.size * index
 
 
 def count_distinct(keys: NDArray[np.uint64]) -> float:
@@ -169,10 +202,10 @@ class _Coder:
         sections = [_differences(motifs[:, 0], self.alphabet, self.kind), motifs[:, 1:]]
         return b"".join(
             [
-                *map(varint, [self.size, *counts]),
+                *map(varint, counts),
                 _section([sections[0]], self.alphabet, ""),
                 _section([sections[1]], self.alphabet, self.kind) if self.size > 1 else b"",
-                mixing.encode(self._tables(indices), max(counts)),
+                _shortest_indices(self._tables(indices), max(counts)),
             ]
         )
 
@@ -186,7 +219,8 @@ class _Coder:
         motifs[:, 0] = _undo_differences(first, self.alphabet, self.kind)
         if self.size > 1:
             motifs[:, 1:] = take.section([(total, self.size - 1)], self.alphabet, self.kind)
-        tables = mixing.decode(take.rest(), self._table_shapes(), max(counts, default=1))
+        code = _index_code(take.piece(1)[0])
+        tables = code.decode(take.rest(), self._table_shapes(), max(counts, default=1), "")
         starts = np.cumsum([0, *counts])
         parts = []
         for number, (table, shape) in enumerate(zip(tables, self.shapes, strict=True)):
@@ -212,6 +246,19 @@ def index_table(shape: Shape, size: int) -> tuple[int, int]:
     if len(shape) > 1 and numel and (numel // shape[0]) % size == 0:
         return shape[0], numel // shape[0] // size
     return 1, -(-numel // size)
+
+
+def _shortest_indices(tables: Sequence[Indices], motifs: int) -> bytes:
+    parts = [table.astype(container(motifs)) for table in tables]
+    codes = [get_code(name) for name in _INDEX_CODES]
+    return min((bytes([c.number]) + c.encode(parts, motifs, "") for c in codes), key=len)
+
+
+def _index_code(number: int) -> Code:
+    code = get_code(number)
+    if code.name not in _INDEX_CODES:
+        raise InputError(f"the indices of a mosaic are not coded by {code.name}")
+    return code
 
 
 def _as_table(shape: Shape) -> tuple[int, int]:

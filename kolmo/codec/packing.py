@@ -87,6 +87,8 @@ def pack(
     InputError
         If the source cannot be read, holds what the quantizer cannot express, or the file cannot
         be written.
+    KolmoError
+        If the file does not decode to what it was made of; it is not kept.
 
     Examples
     --------
@@ -106,8 +108,12 @@ def pack(
 
     def write(temporary: Path) -> None:
         job.write(temporary, whole_digest(digests))
-        contents = read_contents(temporary, _UNBOUNDED)
-        written.append(_certify(contents, count, progress, "checking"))
+        try:
+            contents = read_contents(temporary, _UNBOUNDED)
+            written.append(_certify(contents, count, progress, "checking"))
+        except InputError as error:
+            what = str(error).removeprefix(f"{temporary}: ")
+            raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
 
     write_atomically(path, write)
     return dataclasses.replace(written[0], path=path, skipped=tuple(checkpoint.skipped))

@@ -69,7 +69,7 @@ def arrays(draw):
 
 
 @given(st.lists(arrays(), min_size=1, max_size=4), st.sampled_from(list(PRESETS)))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_whatever_is_packed_comes_back(tmp_path_factory, found, preset):
     source = {f"tensor {number}": array for number, array in enumerate(found)}
     path = tmp_path_factory.mktemp("pack") / "x.kmo"

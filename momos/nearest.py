@@ -123,6 +123,6 @@ def _grid(motifs: Floats) -> Floats:
 
 
 def _filled(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Groups of four motifs, of four or eight values or a multiple of sixteen."""
+    """A multiple of four motifs, and of four values."""
     count, size = shape
-    return -(-count // 4) * 4, 4 if size <= 4 else 8 if size <= 8 else -(-size // 16) * 16
+    return -(-count // 4) * 4, -(-size // 4) * 4

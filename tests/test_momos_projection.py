@@ -17,7 +17,7 @@ from momos import nearest
 from momos.blocks import Partition
 from momos.models import MLP
 from momos.nearest import nearest_motifs
-from momos.projection import MoMos, ProjectionConfig, project_checkpoint, project_tensors
+from momos.projection import MoMos, MosaicConfig, project_checkpoint, project_tensors
 
 
 def brute_force(blocks, motifs):
@@ -160,7 +160,7 @@ def project_by_hand(tensors, motifs, size):
 def test_projection_by_hand(size, zero_motif):
     random = np.random.default_rng(7)
     tensors = {n: random.normal(size=s).astype(np.float32) for n, s in [("w", (5, 3)), ("b", (5,))]}
-    config = ProjectionConfig(block_size=size, motifs=3, zero_motif=zero_motif)
+    config = MosaicConfig("sample", block_size=size, motifs=3, zero_motif=zero_motif)
     mosaic, stats = project_tensors(tensors, config, np.random.default_rng(0))
     after, changed, distortion = project_by_hand(tensors, mosaic.motifs, size)
     for name, array in mosaic.arrays().items():
@@ -173,7 +173,7 @@ def test_projection_by_hand(size, zero_motif):
 
 def test_motifs_are_blocks_at_distinct_positions_and_the_zero_block():
     weights = np.arange(1, 41, dtype=np.float32).reshape(5, 8)
-    config = ProjectionConfig(block_size=4, motifs=8)
+    config = MosaicConfig("sample", block_size=4, motifs=8)
     mosaic, _ = project_tensors({"w": weights}, config, np.random.default_rng(3))
     rows = [tuple(row) for row in weights.reshape(-1, 4).tolist()]
     drawn = [tuple(row) for row in mosaic.motifs.tolist()]
@@ -198,7 +198,7 @@ def test_projecting_a_mosaic_onto_its_own_motifs_changes_nothing(size, seed, dty
         "a": random.normal(size=(7, 3)).astype(dtype),
         "b": random.normal(size=5).astype(dtype),
     }
-    config = ProjectionConfig(block_size=size, motifs=4)
+    config = MosaicConfig("sample", block_size=size, motifs=4)
     mosaic, _ = project_tensors(tensors, config, random)
     again = nearest_motifs(mosaic.motifs[mosaic.indices], mosaic.motifs)
     assert np.array_equal(mosaic.motifs[again], mosaic.motifs[mosaic.indices])
@@ -208,7 +208,7 @@ def test_zero_blocks_stay_zero_and_take_the_zero_motif():
     weights = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     weights[[2, 3, 11]] = 0
     mosaic, _ = project_tensors(
-        {"w": weights}, ProjectionConfig(motifs=5), np.random.default_rng(0)
+        {"w": weights}, MosaicConfig("sample", motifs=5), np.random.default_rng(0)
     )
     assert (mosaic.indices[[2, 3, 11]] == 0).all()
     assert not mosaic.arrays()["w"][[2, 3, 11]].any()
@@ -217,7 +217,7 @@ def test_zero_blocks_stay_zero_and_take_the_zero_motif():
 def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
     # The last block of "b" is (5, 0, 0, 0) with its padding; motif (9, 9, 9, 9) is the only other.
     tensors = {"a": np.full(4, 9, np.float32), "b": np.full(1, 8, np.float32)}
-    config = ProjectionConfig(motifs=1, zero_motif=False)
+    config = MosaicConfig("sample", motifs=1, zero_motif=False)
     for seed in range(4):
         mosaic, stats = project_tensors(tensors, config, np.random.default_rng(seed))
         after = mosaic.arrays()
@@ -232,12 +232,12 @@ def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
 @pytest.mark.parametrize(
     ("config", "blocks", "count"),
     [
-        (ProjectionConfig(), 100_227, 1002),
-        (ProjectionConfig(capacity=0.05), 100_227, 5011),
-        (ProjectionConfig(capacity=0.1), 100_227, 10022),
-        (ProjectionConfig(capacity=0.01), 7, 1),
-        (ProjectionConfig(capacity=1.0), 7, 7),
-        (ProjectionConfig(motifs=7), 7, 7),
+        (MosaicConfig("sample"), 100_227, 1002),
+        (MosaicConfig("sample", capacity=0.05), 100_227, 5011),
+        (MosaicConfig("sample", capacity=0.1), 100_227, 10022),
+        (MosaicConfig("sample", capacity=0.01), 7, 1),
+        (MosaicConfig("sample", capacity=1.0), 7, 7),
+        (MosaicConfig("sample", motifs=7), 7, 7),
     ],
 )
 def test_motif_count(config, blocks, count):
@@ -248,7 +248,7 @@ def test_kmeans_moves_motifs_nearer():
     weights = {"w": np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)}
     distortion = {}
     for selection in ("sample", "kmeans"):
-        config = ProjectionConfig(block_size=2, motifs=9, selection=selection)
+        config = MosaicConfig(selection, block_size=2, motifs=9)
         mosaic, stats = project_tensors(weights, config, np.random.default_rng(0))
         distortion[selection] = stats.distortion
         assert not mosaic.motifs[0].any()
@@ -259,7 +259,7 @@ def test_kmeans_finds_separate_clusters_exactly():
     random = np.random.default_rng(0)
     centres = np.array([[0, 0], [50, 0], [0, 50]], np.float32)
     weights = centres[np.concatenate([np.arange(3), random.integers(0, 3, 300)])]
-    config = ProjectionConfig(block_size=2, motifs=3, selection="kmeans", zero_motif=False)
+    config = MosaicConfig("kmeans", block_size=2, motifs=3, zero_motif=False)
     for seed in range(20):  # some draw takes one of each cluster, and then it is exact
         _, stats = project_tensors({"w": weights}, config, np.random.default_rng(seed))
         if stats.motifs_used == 3:
@@ -330,7 +330,7 @@ def test_bfloat16_models_are_projected():
 
 def test_a_checkpoint_is_projected_and_left_as_it_is():
     weights = {"w": np.ones((3, 4), np.float32), "steps": np.arange(3)}
-    mosaic, stats = project_checkpoint(weights, ProjectionConfig(motifs=1))
+    mosaic, stats = project_checkpoint(weights, MosaicConfig("sample", motifs=1))
     assert not mosaic.arrays()["w"].any()
     assert weights["w"].all()
     assert mosaic.arrays()["steps"].tolist() == [0, 1, 2]
@@ -423,12 +423,12 @@ def test_a_policy_says_what_takes_part_and_the_rest_is_counted_dense(policy, nam
 
 def test_checkpoints_take_the_policies_that_they_can_tell():
     state = {name: tensor.numpy() for name, tensor in normed().state_dict().items()}
-    mosaic, _ = project_checkpoint(state, ProjectionConfig(motifs=5, policy="matrices"))
+    mosaic, _ = project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="matrices"))
     assert set(mosaic.partition.shapes) == {"0.weight", "3.weight"}
     with pytest.raises(InputError, match="does not say which tensors belong to norm layers"):
-        project_checkpoint(state, ProjectionConfig(motifs=5, policy="no-norms"))
+        project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="no-norms"))
     with pytest.raises(InputError, match="policy"):
-        ProjectionConfig(policy="some")
+        MosaicConfig("sample", policy="some")
 
 
 def test_norm_layers_that_shrink_are_noted():

@@ -16,13 +16,14 @@ from kolmo.errors import InputError
 from momos import cli
 from momos.config import TrainConfig
 from momos.mosaic import Mosaic
-from momos.projection import ProjectionConfig
+from momos.projection import MosaicConfig
 from momos.results import arms
 from momos.studies import StudyConfig, study
 from momos.tensors import read_metadata
 
 TINY = StudyConfig(
-    TrainConfig(epochs=2, hidden=16, every=2),
+    TrainConfig(epochs=2, hidden=16),
+    every=2,
     seeds=(0, 1),
     bits=(3,),
     capacities=(0.05,),
@@ -157,7 +158,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
         ({"capacities": (0.0,)}, "capacity"),
         ({"draws": 0}, "draws"),
         ({"train": TrainConfig(bits=4)}, "arms"),
-        ({"train": TrainConfig(projection=ProjectionConfig())}, "arms"),
+        ({"train": TrainConfig(projection=MosaicConfig("sample"))}, "arms"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):

@@ -26,13 +26,14 @@ from kolmo.errors import InputError
 from momos.blocks import Array, Partition
 from momos.config import MosaicConfig, Policy, Selection
 from momos.mosaic import Mosaic, read_source, require_one_dtype
-from momos.nearest import nearest_motifs
+from momos.nearest import nearest_motifs, nearest_on_device
 from momos.packing import index_dtype
 from momos.qat import NORMS
 from momos.tensors import plain_name, same_bits, to_arrays, to_torch
 
 _ROUNDS = 10  # of Lloyd's iteration, at most
 _FITS = 20  # times that motifs are refitted to a finished checkpoint
+_CPU = torch.device("cpu")
 _LARGEST = 1e150  # magnitudes whose squares float64 holds
 
 
@@ -173,7 +174,8 @@ class MoMos:
         """
         start = time.perf_counter()
         tensors = to_arrays(self._parameters)
-        mosaic, stats = project_tensors(tensors, self.config, self._random)
+        device = next(iter(self._parameters.values())).device
+        mosaic, stats = project_tensors(tensors, self.config, self._random, device)
         with torch.no_grad():
             for name, array in mosaic.arrays().items():
                 self._parameters[name].copy_(to_torch(array))
@@ -254,9 +256,15 @@ def project_checkpoint(
 
 
 def project_tensors(
-    tensors: Mapping[str, Array], config: MosaicConfig, random: np.random.Generator
+    tensors: Mapping[str, Array],
+    config: MosaicConfig,
+    random: np.random.Generator,
+    device: torch.device = _CPU,
 ) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them."""
+    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them.
+
+    The device is where nearest motifs are looked for; the result does not depend on it.
+    """
     start = time.perf_counter()
     for name, array in tensors.items():
         _check_finite(name, array)
@@ -268,7 +276,7 @@ def project_tensors(
     motifs = _draw(blocks, config, random)
     if config.selection == "kmeans":
         motifs = _refine(blocks, motifs, config.zero_motif, partition)
-    indices = nearest_motifs(blocks, motifs).astype(index_dtype(len(motifs)))
+    indices = _nearest(blocks, motifs, device).astype(index_dtype(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
     return mosaic, _stats(tensors, mosaic, start)
 
@@ -290,6 +298,13 @@ def fit_tensors(
         fitting.assign(config.rate * risen)
     mosaic = fitting.mosaic(latent)
     return mosaic, _stats(tensors, mosaic, start)
+
+
+def _nearest(blocks: Array, motifs: Array, device: torch.device) -> Array:
+    if device.type != "cuda":
+        return nearest_motifs(blocks, motifs)
+    there = [to_torch(array).to(device) for array in (blocks, motifs)]
+    return np.asarray(nearest_on_device(*there).cpu().numpy())
 
 
 def _stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> ProjectionStats:

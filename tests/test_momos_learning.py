@@ -15,7 +15,7 @@ from torch import nn
 
 import momos
 from kolmo.errors import InputError
-from momos import Mosaic, MosaicConfig, freeze, kernels, wrap
+from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, kernels, wrap
 from momos.learning import mosaic_of
 from momos.models import MLP
 from momos.nearest import nearest_motifs
@@ -241,6 +241,68 @@ def test_pruning_keeps_the_largest():
     assert zeros / total == pytest.approx(0.9, abs=0.02)
 
 
+def test_pruning_by_price_silences_rows_and_columns():
+    x, y = data()
+    silent = []
+    for rate in (0.0, 1.0):
+        model = MLP([12, 64, 4])
+        wrap(model, MosaicConfig(motifs=3, sparsity=0.9, rate=rate, every=1), steps=60)
+        fit(model, 60, x, y)
+        mosaic = freeze(model)
+        assert (mosaic.indices == 0).mean() == pytest.approx(0.9, abs=0.02)
+        matrix = mosaic.arrays()["layers.0.weight"]
+        silent.append(int((matrix == 0).all(axis=1).sum()) + int((matrix == 0).all(axis=0).sum()))
+    assert silent[1] > silent[0]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 5), (2, 5), (3, 6), (9, 4)])
+@pytest.mark.parametrize("selection", ["sample", "kmeans"])
+def test_three_lines_sample_a_mosaic_as_the_hook_does(every, steps, selection):
+    x, y = data()
+    config = MosaicConfig(selection, motifs=7, every=every)
+    wrapped, hooked = MLP([12, 16, 4]), MLP([12, 16, 4])
+    wrap(wrapped, config, seed=3)
+    fit(wrapped, steps, x, y)
+    mosaic = freeze(wrapped)
+    optimizer = torch.optim.AdamW(hooked.parameters(), lr=1e-2, weight_decay=0.1)
+    projector = MoMos(hooked, motifs=7, selection=selection, seed=3)
+    with ProjectEvery(optimizer, projector, every):
+        fit(hooked, steps, x, y, optimizer)
+    assert mosaic.encode() == projector.mosaic().encode()
+    assert list(wrapped.state_dict()) == list(hooked.state_dict())
+    for name, tensor in hooked.state_dict().items():
+        assert torch.equal(wrapped.state_dict()[name], tensor)
+
+
+def test_a_resumed_sampled_run_gives_the_same_bits():
+    x, y = data()
+
+    def begin():
+        model = MLP([12, 24, 4])
+        wrap(model, MosaicConfig("sample", motifs=9, every=4))
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    whole, optimizer = begin()
+    fit(whole, 16, x, y, optimizer)
+    for stop in (8, 11):
+        first, optimizer = begin()
+        fit(first, stop, x, y, optimizer)
+        states = copy.deepcopy((first.state_dict(), optimizer.state_dict()))
+        second, optimizer = begin()
+        second.load_state_dict(states[0])
+        optimizer.load_state_dict(states[1])
+        fit(second, 16 - stop, x, y, optimizer)
+        frozen = freeze(copy.deepcopy(whole))
+        assert freeze(second).encode() == frozen.encode()
+
+
+def test_a_loop_of_ones_own_counts_steps():
+    with pytest.raises(InputError, match="no epochs"):
+        wrap(MLP([12, 8, 4]), MosaicConfig("sample", unit="epoch"))
+    with pytest.raises(InputError, match="how many steps"):
+        wrap(MLP([12, 8, 4]), MosaicConfig())
+
+
 def test_norm_layers_and_buffers_are_kept_dense_by_policy():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
     learner = wrap(model, MosaicConfig(policy="no-norms", motifs=3), steps=4)
@@ -273,7 +335,7 @@ def test_a_model_of_zeros_can_be_wrapped():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block_size": 0}, "block_size"),
+        ({"block_size": 0}, "block size"),
         ({"motifs": 1}, "motifs"),
         ({"every": 0}, "every"),
         ({"rate": -1.0}, "rate"),
@@ -284,6 +346,16 @@ def test_a_model_of_zeros_can_be_wrapped():
         ({"scale": "row"}, "scale"),
         ({"precision": "float8"}, "precision"),
         ({"policy": "some"}, "policy"),
+        ({"selection": "some"}, "selection"),
+        ({"assignment": "some"}, "assignment"),
+        ({"assignment": "nearest", "rate": 1.0}, "nearest takes none"),
+        ({"unit": "epoch"}, "by steps"),
+        ({"zero_motif": False}, "zero motif"),
+        ({"selection": "sample", "rate": 1.0}, "of learned motifs"),
+        ({"selection": "sample", "scale": "tensor"}, "of learned motifs"),
+        ({"selection": "kmeans", "assignment": "entropy"}, "of learned motifs"),
+        ({"selection": "sample", "sparsity": 0.5}, "of learned motifs"),
+        ({"selection": "sample", "motifs": 3, "capacity": 0.1}, "not both"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -13,11 +15,13 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from kolmo.errors import InputError
-from momos import nearest
+from momos import nearest, projection
 from momos.blocks import Partition
+from momos.config import MosaicConfig
 from momos.models import MLP
-from momos.nearest import nearest_motifs
-from momos.projection import MoMos, MosaicConfig, project_checkpoint, project_tensors
+from momos.mosaic import Mosaic
+from momos.nearest import nearest_motifs, nearest_on_device
+from momos.projection import MoMos, project_checkpoint, project_tensors
 
 
 def brute_force(blocks, motifs):
@@ -69,6 +73,48 @@ def test_nearest_is_the_definition_on_gaussian_blocks(size, count, offset, sprea
     blocks[7] *= np.float32(1e15)  # so far that float32 cannot square it
     motifs = np.concatenate([blocks[20 : 20 + count], blocks[20:23], np.zeros((1, size))])
     assert np.array_equal(nearest_motifs(blocks, motifs), by_definition(blocks, motifs))
+
+
+@pytest.mark.parametrize("tile", [5, 1 << 22])
+@pytest.mark.parametrize(("offset", "spread"), [(0, 1), (1e6, 0.1), (0, 1e-190), (0, 1e140)])
+def test_the_search_on_a_device_is_the_compiled_one(monkeypatch, tile, offset, spread):
+    monkeypatch.setattr(nearest, "_TILE", tile)
+    random = np.random.default_rng(3)
+    blocks = (random.integers(-4, 4, size=(160, 3)) + random.integers(0, 2)) * spread + offset
+    motifs = np.concatenate([blocks[:17], blocks[:9], blocks[:5] + spread / 2])  # ties abound
+    found = nearest_on_device(torch.from_numpy(blocks), torch.from_numpy(motifs))
+    assert found.tolist() == nearest_motifs(blocks, motifs).tolist()
+    assert nearest_on_device(torch.zeros(0, 3), torch.ones(1, 3)).tolist() == []
+
+
+def test_a_projection_looks_for_motifs_where_the_model_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        projection, "_nearest", lambda b, m, d: asked.append(d) or nearest_motifs(b, m)
+    )
+    MoMos(nn.Linear(8, 4), motifs=3).project()
+    assert [device.type for device in asked] == ["cpu"]
+
+
+@pytest.mark.slow
+def test_the_search_needs_little_memory():
+    """At the largest size of the benchmark table: peak memory over what the result itself takes."""
+    script = """
+import resource, numpy as np
+from momos.nearest import nearest_motifs
+random = np.random.default_rng(0)
+blocks = random.normal(size=(1_400_000, 4)).astype(np.float32)
+motifs = blocks[:14_000].copy()
+nearest_motifs(blocks[:1000], motifs)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = nearest_motifs(blocks, motifs)
+grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(grown - found.nbytes)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 256 << 20
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e150])
@@ -356,7 +402,7 @@ def test_not_finite_weights_are_an_error_that_names_the_tensor(value):
         ({"capacity": 0.0}, "capacity"),
         ({"capacity": 1.5}, "capacity"),
         ({"capacity": float("nan")}, "capacity"),
-        ({"motifs": 0}, "at least 1 motif"),
+        ({"motifs": 0}, "motifs are at least 1"),
         ({"motifs": 2, "capacity": 0.1}, "not both"),
         ({"selection": "best"}, "sample"),
         ({"include": ["nothing*"]}, "leave none"),
@@ -445,3 +491,60 @@ def test_motifs_that_collapse_are_noted():
         stats = projector.project()
     assert stats.motifs_used < 100
     assert f"only {stats.motifs_used} of 200 motifs are in use" in stats.notes[0]
+
+
+# --- motifs fitted to a finished checkpoint ---------------------------------------------------
+
+
+def trained_like(seed=0):
+    """Weights that a fitting has something to do with: heavy tails, rows of different scales."""
+    random = np.random.default_rng(seed)
+    rows = random.uniform(0.1, 2, size=(40, 1))
+    matrix = (random.standard_t(4, size=(40, 60)) * rows).astype(np.float32)
+    return {"a.weight": matrix, "a.bias": random.normal(size=40).astype(np.float32)}
+
+
+def test_a_higher_rate_fits_a_smaller_mosaic_farther_away():
+    found = [
+        project_checkpoint(trained_like(), MosaicConfig(motifs=9, rate=rate))
+        for rate in (0.0, 0.2, 1.0)
+    ]
+    sizes = [mosaic.code_length() for mosaic, _ in found]
+    distortions = [stats.distortion for _, stats in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert distortions == sorted(distortions)
+    assert sizes[0] > 1.5 * sizes[2]
+
+
+def test_the_distortion_of_a_fitting_is_that_of_the_expanded_weights(tmp_path):
+    weights = trained_like()
+    mosaic, stats = project_checkpoint(weights, MosaicConfig(block_size=2, motifs=8, rate=0.1))
+    expanded = Mosaic.load(mosaic.save(tmp_path / "fitted.mosaic")).arrays()
+    changes = [expanded[n].astype(np.float64) - a.astype(np.float64) for n, a in weights.items()]
+    assert stats.distortion == pytest.approx(sum(float((c**2).sum()) for c in changes))
+    assert stats.changed == sum(int((c != 0).sum()) for c in changes)
+    assert stats.coverage == 1
+
+
+def test_a_scale_for_each_channel_is_nearer_where_channels_differ():
+    weights = {"w": trained_like()["a.weight"]}
+    tensor, channel = (
+        project_checkpoint(weights, MosaicConfig(motifs=5, rate=0, scale=scale))[1].distortion
+        for scale in ("tensor", "channel")
+    )
+    assert channel < 0.9 * tensor
+
+
+def test_a_sparsity_is_the_share_of_zeros():
+    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=3, sparsity=0.8))
+    assert (mosaic.indices == 0).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_without_scales_none_are_stored():
+    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=5, scale="none", rate=0.1))
+    assert mosaic.scales == {}
+
+
+def test_learned_motifs_are_no_business_of_a_projector():
+    with pytest.raises(InputError, match=r"momos\.wrap"):
+        MoMos(nn.Linear(4, 4), selection="learned")

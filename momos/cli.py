@@ -175,6 +175,10 @@ def study(
     rate: Annotated[
         list[float] | None, typer.Option(help="A learned mosaic each; .3 by default.")
     ] = None,
+    zeros: Annotated[
+        list[float] | None,
+        typer.Option(help="A learned mosaic with that share of zeros each; none by default."),
+    ] = None,
     sparsity: Annotated[
         list[float] | None, typer.Option(help="A pruned rival each; none by default.")
     ] = None,
@@ -206,6 +210,7 @@ def study(
     config = StudyConfig(
         base,
         tuple(range(seeds)),
+        zeros=tuple(zeros or ()),
         sparsities=tuple(sparsity or ()),
         block_size=block_size or 4,
         every=every,

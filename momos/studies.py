@@ -56,6 +56,9 @@ class StudyConfig:
         An arm of sampled mosaics for each.
     rates : tuple of float
         An arm of learned mosaics for each; the other settings are ``learn``'s.
+    zeros : tuple of float
+        An arm of learned mosaics with that share of zero weights for each, at the rate
+        ``zeros_rate``: what to choose where there are few steps.
     sparsities : tuple of float
         An arm of their strongest rival for each: magnitude pruning, one value and its negative
         for the weights that are left, entropy-coded.
@@ -74,6 +77,8 @@ class StudyConfig:
     bits: tuple[int, ...] = (4,)
     capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
     rates: tuple[float, ...] = (0.3,)
+    zeros: tuple[float, ...] = ()
+    zeros_rate: float = 0.3
     sparsities: tuple[float, ...] = ()
     learn: MosaicConfig = dataclasses.field(default_factory=MosaicConfig)
     every: int = 10
@@ -85,7 +90,7 @@ class StudyConfig:
             raise InputError("bits and projection of a study are its arms: set bits, capacities")
         if not self.seeds:
             raise InputError("a study needs at least one seed")
-        for name in ("seeds", "bits", "capacities", "rates", "sparsities"):
+        for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
@@ -109,6 +114,9 @@ class StudyConfig:
         for rate in self.rates:
             learn = dataclasses.replace(self.learn, rate=rate)
             arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
+        for share in self.zeros:
+            learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
+            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, projection=learn)
         for sparsity in self.sparsities:
             learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, **_MAGNITUDE)
             arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)

@@ -229,9 +229,37 @@ def test_project_and_expand(run, tmp_path):
     assert ((stored["w"] - weights) ** 2).sum() == pytest.approx(told["distortion"])
 
 
+def test_project_fits_motifs_at_a_rate(run, tmp_path):
+    source = tmp_path / "w.safetensors"
+    weights = np.random.default_rng(0).standard_t(4, size=(64, 64)).astype(np.float32)
+    safetensors.numpy.save_file({"w": weights}, source)
+    options = ["--block-size", 2, "--motifs", 16, "--scale", "channel", "--json"]
+    told = []
+    for rate in (0, 0.5):
+        path = tmp_path / f"{rate}.mosaic"
+        code, out, _ = run("project", source, "-o", path, "--rate", rate, *options)
+        assert code == 0
+        told.append(json.loads(out))
+        expanded = Mosaic.load(path).arrays()["w"]
+        assert ((expanded - weights) ** 2).sum() == pytest.approx(told[-1]["distortion"], rel=1e-4)
+    assert told[1]["file_bytes"] < 0.8 * told[0]["file_bytes"]
+    assert told[1]["distortion"] > told[0]["distortion"]
+
+
 def test_study_from_the_command_line(run, tmp_path):
     options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]
-    options += ["--rate", 0.2, "--sparsity", 0.5, "--learning-rate", 1e-3, "--weight-decay", 0.1]
+    options += [
+        "--rate",
+        0.2,
+        "--zeros",
+        0.9,
+        "--sparsity",
+        0.5,
+        "--learning-rate",
+        1e-3,
+        "--weight-decay",
+        0.1,
+    ]
     options += ["--draws", 1, "--threads", 1, "--out", tmp_path]
     code, out, _ = run("study", *options)
     assert code == 0
@@ -239,7 +267,7 @@ def test_study_from_the_command_line(run, tmp_path):
     assert str(tmp_path / "index.html") in out
     code, out, _ = run("study", *options, "--json")
     document = json.loads(out)
-    expected = ["init", "trained", "qat4", "momos-0.1", "learned-0.2", "pruned-0.5"]
+    expected = ["init", "trained", "qat4", "momos-0.1", "learned-0.2", "zeros-0.9", "pruned-0.5"]
     assert [row["arm"] for row in document["arms"]] == expected
     assert document["arms"][0]["bound_sd"] is None  # one seed has no spread
 

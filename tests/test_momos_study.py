@@ -186,7 +186,8 @@ def run(monkeypatch, capsys):
 def test_train_writes_checkpoints_and_clean_json(run, tmp_path):
     options = ["--epochs", 2, "--hidden", 8, "--momos", "--motifs", 5, "--out", tmp_path]
     code, out, err = run("train", *options, "--json")
-    assert (code, err) == (0, "")
+    assert code == 0
+    assert all(" %  " in line for line in err.splitlines())  # how far it is, on a slow machine
     document = json.loads(out)
     assert document["metrics"]["motifs"] == 5
     assert len(document["history"]) == 2

@@ -381,8 +381,8 @@ def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
     if 2 * used >= motifs:
         return ()
     return (
-        f"only {used:,} of {motifs:,} motifs are in use: projecting without training in between "
-        f"makes motifs collapse",
+        f"only {used:,} of {motifs:,} motifs are in use: a high rate, or projecting without "
+        f"training in between, makes motifs collapse",
     )
 
 

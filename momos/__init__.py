@@ -7,13 +7,12 @@ from typing import Any
 
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
-    "LearnConfig": "momos.config",
     "LightningMosaic": "momos.lightning",
     "MLP": "momos.models",
     "MoMos": "momos.projection",
     "Mosaic": "momos.mosaic",
+    "MosaicConfig": "momos.config",
     "ProjectEvery": "momos.callbacks",
-    "ProjectionConfig": "momos.config",
     "ProjectionStats": "momos.projection",
     "StudyConfig": "momos.studies",
     "StudyResult": "momos.studies",

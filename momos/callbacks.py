@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from kolmo.errors import InputError
-from momos.config import LearnConfig
+from momos.config import MosaicConfig
 from momos.learner import Learner
 from momos.learning import freeze, wrap
 from momos.mosaic import Mosaic
 from momos.projection import MoMos, ProjectionStats
+from momos.sampler import Sampler
 
 
 class ProjectEvery:
@@ -89,7 +90,7 @@ class MosaicCallback:
 
     Parameters
     ----------
-    config : LearnConfig, optional
+    config : MosaicConfig, optional
     seed : int
 
     Attributes
@@ -98,13 +99,13 @@ class MosaicCallback:
         Once the training has ended.
     """
 
-    def __init__(self, config: LearnConfig | None = None, seed: int = 0) -> None:
+    def __init__(self, config: MosaicConfig | None = None, seed: int = 0) -> None:
         self._config, self._seed = config, seed
-        self._learner: Learner | None = None
+        self._learner: Learner | Sampler | None = None
         self.mosaic: Mosaic | None = None
 
     @property
-    def learner(self) -> Learner:
+    def learner(self) -> Learner | Sampler:
         """The learner of the training that is going on.
 
         Raises

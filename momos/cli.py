@@ -21,7 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from momos.config import LearnConfig, ProjectionConfig
+    from momos.config import MosaicConfig
 
 app = typer.Typer(
     help="Train networks that are a mosaic of motifs, and study how simple they are.",
@@ -41,11 +41,24 @@ Epochs = Annotated[int, typer.Option(help="Times through the training images.")]
 Batch = Annotated[int, typer.Option("--batch-size", help="Images a step.")]
 Rate = Annotated[float, typer.Option("--learning-rate", help="Of AdamW.")]
 Decay = Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")]
-BlockSize = Annotated[int, typer.Option(help="Weights a block.")]
+BlockSize = Annotated[int | None, typer.Option(help="Weights a block: 4, or 1 of learned motifs.")]
 Capacity = Annotated[float | None, typer.Option(help="Motifs as a share of the blocks.")]
 Motifs = Annotated[int | None, typer.Option(help="Number of motifs, instead of a capacity.")]
 ZeroMotif = Annotated[bool, typer.Option(help="Whether motif 0 is the zero block.")]
-Selection = Annotated[str, typer.Option(help="Choose motifs by sample or kmeans.")]
+Selection = Annotated[
+    str | None, typer.Option(help="Motifs by sample, kmeans or learned; learned with a rate.")
+]
+Price = Annotated[
+    float | None,
+    typer.Option("--rate", help="Learned motifs, an index's bit costing so much squared distance."),
+]
+Sparsity = Annotated[
+    float | None, typer.Option(help="Learned motifs, so large a share of them zero.")
+]
+Scale = Annotated[
+    str | None, typer.Option(help="Divide blocks by one scale a tensor, a channel, or none.")
+]
+Precision = Annotated[str, typer.Option(help="Of learned motifs: float16 or float32.")]
 Include = Annotated[
     list[str] | None, typer.Option(help="Project only tensors whose name matches this glob.")
 ]
@@ -76,50 +89,44 @@ def train(
     weight_decay: Decay = 1e-2,
     bits: Annotated[int | None, typer.Option(help="Quantization-aware training.")] = None,
     momos: Annotated[bool, typer.Option("--momos", help="Project onto a mosaic.")] = False,
-    rate: Annotated[
-        float | None,
-        typer.Option(help="Learn a mosaic, an index's bit costing so much squared distance."),
-    ] = None,
+    rate: Price = None,
+    sparsity: Sparsity = None,
+    scale: Scale = None,
+    precision: Precision = "float16",
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     schedule: Annotated[str, typer.Option(help="cosine, cosine-epochs, constant.")] = "cosine",
-    block_size: Annotated[
-        int | None, typer.Option(help="Weights a block: 4, or 1 of a learned mosaic.")
-    ] = None,
+    block_size: BlockSize = None,
     policy: Policies = "all",
     capacity: Capacity = None,
     motifs: Motifs = None,
     zero_motif: ZeroMotif = True,
-    selection: Selection = "sample",
+    selection: Selection = None,
     include: Include = None,
     exclude: Exclude = None,
-    every: Annotated[int, typer.Option(help="Project every so many epochs or steps.")] = 1,
-    unit: Annotated[str, typer.Option(help="epoch or step.")] = "epoch",
+    every: Annotated[
+        int | None, typer.Option(help="Epochs or steps to the next projection, or refit.")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="epoch or step; epoch of sampled motifs.")
+    ] = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
     json: Json = False,
 ) -> None:
     """Train a bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
-    from momos.config import LearnConfig, TrainConfig
+    from momos.config import TrainConfig
     from momos.training import train as run
 
-    projection: ProjectionConfig | LearnConfig | None = _projection(
-        block_size or 4, capacity, motifs, zero_motif, selection, include, exclude, policy
-    )
-    if rate is not None:
-        if momos or capacity is not None or selection != "sample" or not zero_motif:
-            raise InputError("--rate learns a mosaic: it takes none of the sampled one's options")
-        projection = LearnConfig(
-            block_size or 1,
-            5 if motifs is None else motifs,
-            rate,
-            include=tuple(include or ()),
-            exclude=tuple(exclude or ()),
-            policy=policy,  # type: ignore[arg-type]  # checked there
-        )
-    elif not momos:
-        if projection != _projection():
-            raise InputError("options of the projection need --momos or --rate")
-        projection = None
+    options = {
+        "selection": selection, "block_size": block_size, "motifs": motifs, "capacity": capacity,
+        "zero_motif": zero_motif, "rate": rate, "sparsity": sparsity, "scale": scale,
+        "precision": precision, "every": every, "unit": unit, "policy": policy,
+        "include": include, "exclude": exclude,
+    }  # fmt: skip
+    projection = _mosaic("epoch", options)
+    wanted = momos or projection.is_learned
+    if not wanted and projection != _mosaic("epoch", {}):
+        raise InputError("options of the projection need --momos, --rate or --sparsity")
     config = TrainConfig(
         data=data,
         folder=str(folder) if folder else None,
@@ -134,9 +141,7 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         bits=bits,
-        projection=projection,
-        every=every,
-        unit=unit,  # type: ignore[arg-type]  # checked there
+        projection=projection if wanted else None,
         seed=seed,
     )
     with _progress() as progress:
@@ -170,12 +175,16 @@ def study(
     rate: Annotated[
         list[float] | None, typer.Option(help="A learned mosaic each; .3 by default.")
     ] = None,
+    zeros: Annotated[
+        list[float] | None,
+        typer.Option(help="A learned mosaic with that share of zeros each; none by default."),
+    ] = None,
     sparsity: Annotated[
         list[float] | None, typer.Option(help="A pruned rival each; none by default.")
     ] = None,
     learning_rate: Rate = 3e-4,
     weight_decay: Decay = 1e-2,
-    block_size: BlockSize = 4,
+    block_size: BlockSize = None,
     draws: Annotated[int, typer.Option(help="Shuffles that each figure is compared with.")] = 3,
     threads: Annotated[int | None, typer.Option(help="All cores by default.")] = None,
     json: Json = False,
@@ -195,15 +204,16 @@ def study(
         epochs=epochs,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
-        every=every,
     )
     if seeds < 1:
         raise InputError(f"a study needs at least one seed, not {seeds}")
     config = StudyConfig(
         base,
         tuple(range(seeds)),
+        zeros=tuple(zeros or ()),
         sparsities=tuple(sparsity or ()),
-        block_size=block_size,
+        block_size=block_size or 4,
+        every=every,
         draws=draws,
     )
     if rate:
@@ -243,11 +253,15 @@ def fetch(
 def project(
     source: Annotated[str, typer.Argument(help="A checkpoint: file, directory or URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The mosaic file to write.")],
-    block_size: BlockSize = 4,
+    block_size: BlockSize = None,
     capacity: Capacity = None,
     motifs: Motifs = None,
     zero_motif: ZeroMotif = True,
-    selection: Selection = "sample",
+    selection: Selection = None,
+    rate: Price = None,
+    sparsity: Sparsity = None,
+    scale: Scale = None,
+    precision: Precision = "float16",
     include: Include = None,
     exclude: Exclude = None,
     policy: Policies = "all",
@@ -257,9 +271,12 @@ def project(
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
     from momos.projection import project_checkpoint
 
-    config = _projection(
-        block_size, capacity, motifs, zero_motif, selection, include, exclude, policy
-    )
+    options = {
+        "selection": selection, "block_size": block_size, "motifs": motifs, "capacity": capacity,
+        "zero_motif": zero_motif, "rate": rate, "sparsity": sparsity, "scale": scale,
+        "precision": precision, "policy": policy, "include": include, "exclude": exclude,
+    }  # fmt: skip
+    config = _mosaic("step", options)
     mosaic, stats = project_checkpoint(source, config, seed)
     path = mosaic.save(output)
     values = {
@@ -316,28 +333,17 @@ def main() -> None:
     run_app(app, "momos")
 
 
-def _projection(
-    block_size: int = 4,
-    capacity: float | None = None,
-    motifs: int | None = None,
-    zero_motif: bool = True,
-    selection: str = "sample",
-    include: list[str] | None = None,
-    exclude: list[str] | None = None,
-    policy: str = "all",
-) -> ProjectionConfig:
-    from momos.config import ProjectionConfig
+def _mosaic(unit: str, options: Mapping[str, Any]) -> MosaicConfig:
+    """The configuration that the options ask for; a rate or a sparsity asks for learned motifs."""
+    from momos.config import MosaicConfig
 
-    return ProjectionConfig(
-        block_size,
-        capacity,
-        motifs,
-        zero_motif,
-        selection,  # type: ignore[arg-type]  # checked there
-        tuple(include or ()),
-        tuple(exclude or ()),
-        policy,  # type: ignore[arg-type]  # checked there
-    )
+    given = {name: value for name, value in options.items() if value is not None}
+    learned = "rate" in given or "sparsity" in given
+    given.setdefault("selection", "learned" if learned else "sample")
+    given.setdefault("unit", "step" if given["selection"] == "learned" else unit)
+    for name in ("include", "exclude"):
+        given[name] = tuple(given.get(name, ()))
+    return MosaicConfig(**given)
 
 
 # --- printing ---------------------------------------------------------------------------------

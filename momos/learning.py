@@ -6,20 +6,21 @@ import torch
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.config import LearnConfig
+from momos.config import MosaicConfig
 from momos.learner import Learner
 from momos.mosaic import Mosaic
+from momos.sampler import Sampler
 from momos.tensors import LEARNER, plain_name
 
 
 def wrap(
     model: nn.Module,
-    config: LearnConfig | None = None,
+    config: MosaicConfig | None = None,
     *,
-    steps: int,
+    steps: int | None = None,
     seed: int = 0,
     automatic: bool = True,
-) -> Learner:
+) -> Learner | Sampler:
     """Make a model train as a mosaic, in place; `freeze` ends it.
 
     Parameters
@@ -28,20 +29,21 @@ def wrap(
         Call it, not its parts: the motifs are assigned before each of its forward passes. Under
         ``DistributedDataParallel`` wrap the model before that does; all ranks then compute the
         same motifs and assignments.
-    config : LearnConfig
-    steps : int
+    config : MosaicConfig
+        Learned motifs, or sampled ones as published: the same three lines.
+    steps : int, optional
         Forward passes in training mode that there will be; the rate rises over ``config.ramp`` of
-        them.
+        them. Sampled motifs need none.
     seed : int
         Of the first motifs.
     automatic : bool
         Assign before each forward pass of the model. Else the loop calls ``learner.advance()``
-        before each training step, and ``learner.project()`` before anything that looks at the
+        before each training step, and ``learner.refresh()`` before anything that looks at the
         weights, as the callbacks do.
 
     Returns
     -------
-    Learner
+    Learner or Sampler
         Its state is in the model's state dict, so a checkpoint resumes exactly.
 
     Raises
@@ -52,7 +54,7 @@ def wrap(
     Examples
     --------
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
-    >>> learner = wrap(model, LearnConfig(motifs=3, rate=0.5), steps=20)
+    >>> learner = wrap(model, MosaicConfig(motifs=3, rate=0.5), steps=20)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> for _ in range(20):
     ...     optimizer.zero_grad()
@@ -62,15 +64,25 @@ def wrap(
     >>> len(mosaic.motifs), torch.equal(mosaic.state_dict()["0.weight"], model[0].weight)
     (3, True)
     """
-    if steps < 1:
+    if steps is not None and steps < 1:
         raise InputError(f"training takes at least one step, not {steps}")
     if hasattr(model, LEARNER):
         raise InputError("the model is wrapped already: freeze() it first")
-    learner = Learner(model, config or LearnConfig(), steps, seed)
+    learner = _make(model, config or MosaicConfig(), steps, seed)
     model.add_module(LEARNER, learner)
     if automatic:
         learner.hook = model.register_forward_pre_hook(learner.before_forward)
     return learner
+
+
+def _make(
+    model: nn.Module, config: MosaicConfig, steps: int | None, seed: int
+) -> Learner | Sampler:
+    if not config.is_learned:
+        return Sampler(model, config, seed)
+    if steps is None:
+        raise InputError("a learned mosaic needs to know how many steps there will be: say steps")
+    return Learner(model, config, steps, seed)
 
 
 def freeze(model: nn.Module) -> Mosaic:
@@ -82,8 +94,7 @@ def freeze(model: nn.Module) -> Mosaic:
         If the model is not wrapped.
     """
     learner = _learner(model)
-    learner.project()
-    learner.remove()
+    learner.finish()
     delattr(model, LEARNER)
     return learner.mosaic(plain_state(model))
 
@@ -97,7 +108,7 @@ def mosaic_of(model: nn.Module) -> Mosaic:
         If the model is not wrapped.
     """
     learner = _learner(model)
-    learner.project()
+    learner.refresh()
     return learner.mosaic(plain_state(model))
 
 
@@ -110,8 +121,8 @@ def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def _learner(model: nn.Module) -> Learner:
+def _learner(model: nn.Module) -> Learner | Sampler:
     learner = getattr(model, LEARNER, None)
-    if not isinstance(learner, Learner):
+    if not isinstance(learner, Learner | Sampler):
         raise InputError(f"{type(model).__name__}: it is not wrapped; call momos.wrap() first")
     return learner

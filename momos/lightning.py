@@ -23,8 +23,8 @@ class LightningMosaic(MosaicCallback, Callback):
 
     Examples
     --------
-    >>> from momos import LearnConfig
-    >>> LightningMosaic(LearnConfig(rate=3.0)).mosaic is None
+    >>> from momos import MosaicConfig
+    >>> LightningMosaic(MosaicConfig(rate=3.0)).mosaic is None
     True
     """
 
@@ -46,7 +46,7 @@ class LightningMosaic(MosaicCallback, Callback):
         self.learner.advance()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        self.learner.project()
+        self.learner.refresh()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.end(pl_module)

@@ -24,14 +24,16 @@ from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
 from momos.blocks import Array, Partition
-from momos.config import Policy, ProjectionConfig, Selection
+from momos.config import MosaicConfig, Policy, Selection
 from momos.mosaic import Mosaic, read_source, require_one_dtype
-from momos.nearest import nearest_motifs
+from momos.nearest import nearest_motifs, nearest_on_device
 from momos.packing import index_dtype
 from momos.qat import NORMS
 from momos.tensors import plain_name, same_bits, to_arrays, to_torch
 
 _ROUNDS = 10  # of Lloyd's iteration, at most
+_FITS = 20  # times that motifs are refitted to a finished checkpoint
+_CPU = torch.device("cpu")
 _LARGEST = 1e150  # magnitudes whose squares float64 holds
 
 
@@ -133,15 +135,25 @@ class MoMos:
         seed: int = 0,
         policy: Policy = "all",
     ) -> None:
-        self.config = ProjectionConfig(
-            block_size, capacity, motifs, zero_motif, selection, tuple(include), tuple(exclude),
-            policy,
+        self.config = MosaicConfig(
+            selection, None, block_size, motifs, capacity, zero_motif, policy=policy,  # type: ignore[arg-type]
+            include=tuple(include), exclude=tuple(exclude),
         )  # fmt: skip
+        if self.config.is_learned:
+            raise InputError("learned motifs take part in the training: use momos.wrap()")
         self._model = model
         self._random = np.random.default_rng(seed)
-        self._parameters, self._skipped = select_parameters(model, policy, include, exclude)
+        self._parameters, self.skipped = select_parameters(model, policy, include, exclude)
         self._norms = norm_parameters(model)
         self._projected: Mosaic | None = None
+
+    @classmethod
+    def from_config(cls, model: torch.nn.Module, config: MosaicConfig, seed: int = 0) -> MoMos:
+        """The projector of a configuration, whose ``every`` is the caller's business."""
+        return cls(
+            model, config.block_size, config.capacity, config.motifs, config.zero_motif,
+            config.selection, config.include, config.exclude, seed, config.policy,
+        )  # fmt: skip
 
     @property
     def random_state(self) -> Any:
@@ -162,18 +174,19 @@ class MoMos:
         """
         start = time.perf_counter()
         tensors = to_arrays(self._parameters)
-        mosaic, stats = project_tensors(tensors, self.config, self._random)
+        device = next(iter(self._parameters.values())).device
+        mosaic, stats = project_tensors(tensors, self.config, self._random, device)
         with torch.no_grad():
             for name, array in mosaic.arrays().items():
                 self._parameters[name].copy_(to_torch(array))
         self._projected = mosaic
-        skipped = sum(entry.numel for entry in self._skipped)
+        skipped = sum(entry.numel for entry in self.skipped)
         norms = {name: array for name, array in tensors.items() if name in self._norms}
         return dataclasses.replace(
             stats,
             notes=(*stats.notes, *_shrunk(norms, mosaic.arrays())),
             coverage=stats.weights / (stats.weights + skipped),
-            skipped=self._skipped,
+            skipped=self.skipped,
             seconds=time.perf_counter() - start,
         )
 
@@ -199,14 +212,16 @@ class MoMos:
 
 
 def project_checkpoint(
-    source: Any, config: ProjectionConfig, seed: int = 0
+    source: Any, config: MosaicConfig, seed: int = 0
 ) -> tuple[Mosaic, ProjectionStats]:
     """Project the floating-point tensors of a checkpoint, which is left as it is.
 
     Parameters
     ----------
     source : path, URL, state dict or mapping of arrays
-    config : ProjectionConfig
+    config : MosaicConfig
+        With learned motifs, these are fitted to the weights: refitted and assigned some twenty
+        times, while the rate rises.
     seed : int
 
     Returns
@@ -217,7 +232,7 @@ def project_checkpoint(
     Examples
     --------
     >>> weights = {"w": np.array([1, 1, 0.1, 0], np.float32)}
-    >>> mosaic, stats = project_checkpoint(weights, ProjectionConfig(block_size=2, motifs=1))
+    >>> mosaic, stats = project_checkpoint(weights, MosaicConfig("sample", block_size=2, motifs=1))
     >>> mosaic.arrays()["w"].tolist(), stats.changed
     ([0.0, 0.0, 0.0, 0.0], 3)
     """
@@ -230,7 +245,8 @@ def project_checkpoint(
     if config.policy == "matrices":
         cut = tuple(name for name in cut if tensors[name].ndim > 1)
     chosen = {name: tensors[name] for name in cut}
-    mosaic, stats = project_tensors(chosen, config, np.random.default_rng(seed))
+    project = fit_tensors if config.is_learned else project_tensors
+    mosaic, stats = project(chosen, config, np.random.default_rng(seed))
     dense = {name: array for name, array in tensors.items() if name not in chosen}
     left = [Skipped(name, "kept dense", array.size) for name, array in dense.items()]
     floats = sum(array.size for array in dense.values() if array.dtype.kind not in "biu")
@@ -240,9 +256,15 @@ def project_checkpoint(
 
 
 def project_tensors(
-    tensors: Mapping[str, Array], config: ProjectionConfig, random: np.random.Generator
+    tensors: Mapping[str, Array],
+    config: MosaicConfig,
+    random: np.random.Generator,
+    device: torch.device = _CPU,
 ) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them."""
+    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them.
+
+    The device is where nearest motifs are looked for; the result does not depend on it.
+    """
     start = time.perf_counter()
     for name, array in tensors.items():
         _check_finite(name, array)
@@ -254,16 +276,46 @@ def project_tensors(
     motifs = _draw(blocks, config, random)
     if config.selection == "kmeans":
         motifs = _refine(blocks, motifs, config.zero_motif, partition)
-    indices = nearest_motifs(blocks, motifs).astype(index_dtype(len(motifs)))
+    indices = _nearest(blocks, motifs, device).astype(index_dtype(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
+    return mosaic, _stats(tensors, mosaic, start)
+
+
+def fit_tensors(
+    tensors: Mapping[str, Array], config: MosaicConfig, random: np.random.Generator
+) -> tuple[Mosaic, ProjectionStats]:
+    """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
+    from momos.fitting import Fitting
+
+    start = time.perf_counter()
+    for name, array in tensors.items():
+        _check_finite(name, array)
+    latent = {name: to_torch(array) for name, array in tensors.items()}
+    fitting = Fitting(latent, config, int(random.integers(1 << 32)))
+    for turn in range(1, _FITS + 1):
+        risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
+        fitting.refit(config.rate * risen, risen)
+        fitting.assign(config.rate * risen)
+    mosaic = fitting.mosaic(latent)
+    return mosaic, _stats(tensors, mosaic, start)
+
+
+def _nearest(blocks: Array, motifs: Array, device: torch.device) -> Array:
+    if device.type != "cuda":
+        return nearest_motifs(blocks, motifs)
+    there = [to_torch(array).to(device) for array in (blocks, motifs)]
+    return np.asarray(nearest_on_device(*there).cpu().numpy())
+
+
+def _stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> ProjectionStats:
     changed, distortion = _compare(tensors, mosaic.arrays())
-    used = np.unique(indices).size
-    return mosaic, ProjectionStats(
-        blocks=partition.count,
-        motifs=len(motifs),
+    motifs, used = len(mosaic.motifs), np.unique(mosaic.indices).size
+    return ProjectionStats(
+        blocks=mosaic.partition.count,
+        motifs=motifs,
         motifs_used=used,
-        notes=_collapsed(len(motifs), used),
-        weights=partition.numel,
+        notes=_collapsed(motifs, used),
+        weights=mosaic.partition.numel,
         changed=changed,
         distortion=distortion,
         coverage=1.0,
@@ -329,12 +381,12 @@ def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
     if 2 * used >= motifs:
         return ()
     return (
-        f"only {used:,} of {motifs:,} motifs are in use: projecting without training in between "
-        f"makes motifs collapse",
+        f"only {used:,} of {motifs:,} motifs are in use: a high rate, or projecting without "
+        f"training in between, makes motifs collapse",
     )
 
 
-def _draw(blocks: Array, config: ProjectionConfig, random: np.random.Generator) -> Array:
+def _draw(blocks: Array, config: MosaicConfig, random: np.random.Generator) -> Array:
     """Motifs: the zero block, if wanted, and blocks at distinct positions."""
     count = config.motif_count(len(blocks))
     drawn = count - 1 if config.zero_motif else count

@@ -25,7 +25,7 @@ from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
 from kolmo.errors import InputError
 from kolmo.provenance import versions
-from momos.config import LearnConfig, ProjectionConfig, TrainConfig
+from momos.config import MosaicConfig, TrainConfig
 from momos.tensors import make_folder, write_whole
 from momos.training import Progress, TrainResult, save_mosaic, save_state, train
 
@@ -36,6 +36,10 @@ EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
 """What is measured besides kolmo's defaults."""
 
 
+_MAGNITUDE: dict[str, Any] = {"assignment": "nearest", "rate": 0.0}
+"""Of the rival: it prunes by magnitude alone."""
+
+
 @dataclasses.dataclass(frozen=True)
 class StudyConfig:
     """What a study compares.
@@ -43,9 +47,7 @@ class StudyConfig:
     Attributes
     ----------
     train : TrainConfig
-        What all arms share. Bits, projection and seed are the study's to set. Ten epochs of
-        digits are some hundred steps, about a quarter of one epoch of Fashion-MNIST; hence a
-        projection every tenth epoch by default.
+        What all arms share. Bits, projection and seed are the study's to set.
     seeds : tuple of int
         One run of each arm for each seed; at least two for a standard deviation.
     bits : tuple of int
@@ -54,23 +56,32 @@ class StudyConfig:
         An arm of sampled mosaics for each.
     rates : tuple of float
         An arm of learned mosaics for each; the other settings are ``learn``'s.
+    zeros : tuple of float
+        An arm of learned mosaics with that share of zero weights for each, at the rate
+        ``zeros_rate``: what to choose where there are few steps.
     sparsities : tuple of float
         An arm of their strongest rival for each: magnitude pruning, one value and its negative
         for the weights that are left, entropy-coded.
-    learn : LearnConfig
+    learn : MosaicConfig
+    every : int
+        Epochs from one projection of the sampled arms to the next. Ten epochs of digits are some
+        hundred steps, about a quarter of one epoch of Fashion-MNIST; hence ten by default.
     block_size : int
         Of the mosaics.
     draws : int
         Shuffles that each measurement is compared with.
     """
 
-    train: TrainConfig = dataclasses.field(default_factory=lambda: TrainConfig(every=10))
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     seeds: tuple[int, ...] = (0, 1, 2)
     bits: tuple[int, ...] = (4,)
     capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
     rates: tuple[float, ...] = (0.3,)
+    zeros: tuple[float, ...] = ()
+    zeros_rate: float = 0.3
     sparsities: tuple[float, ...] = ()
-    learn: LearnConfig = dataclasses.field(default_factory=LearnConfig)
+    learn: MosaicConfig = dataclasses.field(default_factory=MosaicConfig)
+    every: int = 10
     block_size: int = 4
     draws: int = 3
 
@@ -79,7 +90,7 @@ class StudyConfig:
             raise InputError("bits and projection of a study are its arms: set bits, capacities")
         if not self.seeds:
             raise InputError("a study needs at least one seed")
-        for name in ("seeds", "bits", "capacities", "rates", "sparsities"):
+        for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
@@ -95,13 +106,19 @@ class StudyConfig:
         for bits in self.bits:
             arms[f"qat{bits}"] = dataclasses.replace(self.train, bits=bits)
         for capacity in self.capacities:
-            projection = ProjectionConfig(self.block_size, capacity)
+            projection = MosaicConfig(
+                "sample", block_size=self.block_size, capacity=capacity, every=self.every,
+                unit="epoch",
+            )  # fmt: skip
             arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, projection=projection)
         for rate in self.rates:
             learn = dataclasses.replace(self.learn, rate=rate)
             arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
+        for share in self.zeros:
+            learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
+            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, projection=learn)
         for sparsity in self.sparsities:
-            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity)
+            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, **_MAGNITUDE)
             arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)
         return arms
 

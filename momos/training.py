@@ -26,7 +26,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from kolmo.errors import InputError, KolmoError
-from momos.config import LearnConfig, ProjectionConfig, TrainConfig
+from momos.config import TrainConfig
 from momos.datasets import Dataset, Part, load_dataset
 from momos.files import decode_mosaic
 from momos.learner import Learner
@@ -109,7 +109,8 @@ def train(
 
     Examples
     --------
-    >>> config = TrainConfig(epochs=1, hidden=8, projection=ProjectionConfig(motifs=4))
+    >>> from momos.config import MosaicConfig
+    >>> config = TrainConfig(epochs=1, hidden=8, projection=MosaicConfig("sample", motifs=4))
     >>> result = train(config)
     >>> [name for name in result.states], len(result.mosaic.motifs)
     (['init', 'best', 'last'], 4)
@@ -207,7 +208,7 @@ class _Run:
     def _seen_state(self) -> State:
         """The weights that the forward pass would see now."""
         if self._learner:
-            self._learner.project()
+            self._learner.refresh()
         return quantized_state_dict(self._model)
 
     def save(self, path: Path) -> None:
@@ -301,9 +302,10 @@ class _Run:
         """Whether a projection follows this step."""
         if self._step == self._steps:
             return True
-        if self._config.unit == "step":
-            return self._step % self._config.every == 0
-        return last_of_epoch and epoch % self._config.every == 0
+        projection = self._config.projection
+        if projection is None or projection.unit == "step":
+            return projection is not None and self._step % projection.every == 0
+        return last_of_epoch and epoch % projection.every == 0
 
     def _keep(self, accuracy: float, epoch: int) -> None:
         self._best = (accuracy, epoch)
@@ -353,19 +355,17 @@ def _schedule(
 
 
 def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner | None:
-    if not isinstance(config.projection, LearnConfig):
+    if config.projection is None or not config.is_learned:
         return None
-    return wrap(model, config.projection, steps=steps, seed=config.seed)
+    learner = wrap(model, config.projection, steps=steps, seed=config.seed)
+    assert isinstance(learner, Learner)
+    return learner
 
 
 def _projector(model: torch.nn.Module, config: TrainConfig) -> MoMos | None:
-    if not isinstance(config.projection, ProjectionConfig):
+    if config.projection is None or config.is_learned:
         return None
-    options = {f.name: getattr(config.projection, f.name) for f in _PROJECTION_FIELDS}
-    return MoMos(model, **options, seed=config.seed)
-
-
-_PROJECTION_FIELDS = dataclasses.fields(ProjectionConfig)
+    return MoMos.from_config(model, config.projection, config.seed)
 
 
 def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
@@ -399,7 +399,7 @@ def save_state(result: TrainResult, name: str, path: Path) -> Path:
     config, trained = result.config, name != "init"
     last = result.history[-1]
     epochs = {"init": 0, "best": result.metrics["best_epoch"], "last": last["epoch"]}
-    fits = name == "best" or last["projected"] or isinstance(config.projection, LearnConfig)
+    fits = name == "best" or last["projected"] or config.is_learned
     metadata = {
         "epoch": epochs[name],
         "projected": config.projection is not None and trained and fits,

@@ -20,8 +20,8 @@ class TransformersMosaic(MosaicCallback, TrainerCallback):
 
     Examples
     --------
-    >>> from momos import LearnConfig
-    >>> TransformersMosaic(LearnConfig(rate=3.0)).mosaic is None
+    >>> from momos import MosaicConfig
+    >>> TransformersMosaic(MosaicConfig(rate=3.0)).mosaic is None
     True
     """
 
@@ -35,7 +35,7 @@ class TransformersMosaic(MosaicCallback, TrainerCallback):
         self.learner.advance()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        self.learner.project()
+        self.learner.refresh()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         self.end(given["model"])

@@ -15,7 +15,7 @@ from torch import nn
 
 import momos
 from kolmo.errors import InputError
-from momos import LearnConfig, Mosaic, freeze, kernels, wrap
+from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, kernels, wrap
 from momos.learning import mosaic_of
 from momos.models import MLP
 from momos.nearest import nearest_motifs
@@ -72,10 +72,10 @@ def test_each_block_gets_the_cheapest_motif(size, k, seed, channels):
 
 def test_without_a_rate_it_is_the_nearest_motif():
     model = MLP([12, 16, 4])
-    learner = wrap(model, LearnConfig(block_size=4, motifs=8, rate=0), steps=10)
+    learner = wrap(model, MosaicConfig(block_size=4, motifs=8, rate=0), steps=10)
     motifs, mosaic = learner.motifs.numpy(), mosaic_of(model)
     blocks = learner._scaled_blocks()
-    found = np.concatenate([slot.indices[: slot.latent.numel() // 4] for slot in learner._slots])
+    found = np.concatenate([slot.indices[: slot.latent.numel() // 4] for slot in learner.slots])
     assert np.array_equal(found, nearest_motifs(blocks, motifs))
     assert len(mosaic.motifs) == 8
 
@@ -85,7 +85,11 @@ def test_without_a_rate_it_is_the_nearest_motif():
 def test_the_forward_pass_sees_the_mosaic_and_freezing_keeps_it(tmp_path, block_size, scale):
     x, y = data()
     model = MLP([12, 24, 4])
-    wrap(model, LearnConfig(block_size, motifs=6, rate=0.3, scale=scale, every=5), steps=30)
+    wrap(
+        model,
+        MosaicConfig(block_size=block_size, motifs=6, rate=0.3, scale=scale, every=5),
+        steps=30,
+    )
     fit(model, 30, x, y)
     model.eval()
     with torch.no_grad():
@@ -106,7 +110,7 @@ def test_the_forward_pass_sees_the_mosaic_and_freezing_keeps_it(tmp_path, block_
 def test_gradients_pass_straight_through():
     x, y = data()
     model = MLP([12, 8, 4])
-    wrap(model, LearnConfig(motifs=5, rate=0.5), steps=10)
+    wrap(model, MosaicConfig(motifs=5, rate=0.5), steps=10)
     plain = MLP([12, 8, 4])
     nn.functional.cross_entropy(model(x), y).backward()
     plain.load_state_dict(quantized_state_dict(model))
@@ -118,12 +122,12 @@ def test_gradients_pass_straight_through():
 
 def test_motifs_are_the_means_of_their_blocks_without_padding():
     model = nn.Sequential(nn.Linear(5, 3))
-    learner = wrap(model, LearnConfig(block_size=2, motifs=3, precision="float32"), steps=10)
-    learner.project()
+    learner = wrap(model, MosaicConfig(block_size=2, motifs=3, precision="float32"), steps=10)
+    learner.refresh()
     blocks = learner._scaled_blocks()
     assert len(blocks) == 15 // 2 + 3 // 2
-    whole = np.concatenate([slot.indices[: slot.latent.numel() // 2] for slot in learner._slots])
-    learner._refit()
+    whole = np.concatenate([slot.indices[: slot.latent.numel() // 2] for slot in learner.slots])
+    learner.refit(0.0)
     for motif in range(1, 3):
         if (whole == motif).any():
             expected = blocks[whole == motif].astype(np.float64).mean(axis=0)
@@ -136,7 +140,7 @@ def test_a_higher_rate_makes_a_smaller_file():
     sizes = []
     for rate in (0.0, 3.0, 12.0):
         model = MLP([12, 64, 64, 4])
-        wrap(model, LearnConfig(rate=rate), steps=100)
+        wrap(model, MosaicConfig(rate=rate), steps=100)
         fit(model, 100, x, y)
         sizes.append(freeze(model).code_length())
     assert sizes[0] > 1.5 * sizes[1]
@@ -148,7 +152,7 @@ def test_a_resumed_run_gives_the_same_bits():
 
     def begin():
         model = MLP([12, 24, 4])
-        wrap(model, LearnConfig(motifs=4, rate=1, every=7), steps=40)
+        wrap(model, MosaicConfig(motifs=4, rate=1, every=7), steps=40)
         return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
 
     whole, optimizer = begin()
@@ -168,7 +172,7 @@ def test_looking_at_the_model_changes_nothing():
     found = []
     for look in (False, True):
         model = MLP([12, 24, 4])
-        wrap(model, LearnConfig(rate=1), steps=20)
+        wrap(model, MosaicConfig(rate=1), steps=20)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(20):
             if look:
@@ -184,7 +188,7 @@ def test_looking_at_the_model_changes_nothing():
 def test_two_forward_passes_may_precede_a_backward_pass():
     x, y = data()
     model, plain = MLP([12, 8, 4]), MLP([12, 8, 4])
-    learner = wrap(model, LearnConfig(), steps=4)
+    learner = wrap(model, MosaicConfig(), steps=4)
     first = nn.functional.cross_entropy(model(x), y)
     states = [quantized_state_dict(model)]
     second = nn.functional.cross_entropy(model(-x), y)  # at another rate: other weights
@@ -202,7 +206,7 @@ def test_two_forward_passes_may_precede_a_backward_pass():
 def test_weights_that_diverge_are_an_error_whenever_they_are_looked_at():
     x, y = data()
     model = MLP([12, 8, 4])
-    wrap(model, LearnConfig(every=7), steps=20)
+    wrap(model, MosaicConfig(every=7), steps=20)
     fit(model, 10, x, y)
     with torch.no_grad():
         model.layers[1].parametrizations.weight.original[0, 0] = float("inf")
@@ -213,7 +217,7 @@ def test_weights_that_diverge_are_an_error_whenever_they_are_looked_at():
 def test_a_copy_is_a_model_of_its_own():
     x, y = data()
     model = MLP([12, 16, 4])
-    wrap(model, LearnConfig(rate=0.5), steps=40)
+    wrap(model, MosaicConfig(rate=0.5), steps=40)
     optimizer = fit(model, 10, x, y)
     copied = copy.deepcopy(model)
     before = quantized_state_dict(copied)
@@ -230,28 +234,90 @@ def test_a_copy_is_a_model_of_its_own():
 def test_pruning_keeps_the_largest():
     x, y = data()
     model = MLP([12, 64, 4])
-    wrap(model, LearnConfig(motifs=3, sparsity=0.9, every=1), steps=60)
+    wrap(model, MosaicConfig(motifs=3, sparsity=0.9, every=1), steps=60)
     fit(model, 60, x, y)
     zeros = sum(int((tensor == 0).sum()) for tensor in mosaic_of(model).state_dict().values())
     total = sum(tensor.numel() for tensor in MLP([12, 64, 4]).state_dict().values())
     assert zeros / total == pytest.approx(0.9, abs=0.02)
 
 
+def test_pruning_by_price_silences_rows_and_columns():
+    x, y = data()
+    silent = []
+    for rate in (0.0, 1.0):
+        model = MLP([12, 64, 4])
+        wrap(model, MosaicConfig(motifs=3, sparsity=0.9, rate=rate, every=1), steps=60)
+        fit(model, 60, x, y)
+        mosaic = freeze(model)
+        assert (mosaic.indices == 0).mean() == pytest.approx(0.9, abs=0.02)
+        matrix = mosaic.arrays()["layers.0.weight"]
+        silent.append(int((matrix == 0).all(axis=1).sum()) + int((matrix == 0).all(axis=0).sum()))
+    assert silent[1] > silent[0]
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, 5), (2, 5), (3, 6), (9, 4)])
+@pytest.mark.parametrize("selection", ["sample", "kmeans"])
+def test_three_lines_sample_a_mosaic_as_the_hook_does(every, steps, selection):
+    x, y = data()
+    config = MosaicConfig(selection, motifs=7, every=every)
+    wrapped, hooked = MLP([12, 16, 4]), MLP([12, 16, 4])
+    wrap(wrapped, config, seed=3)
+    fit(wrapped, steps, x, y)
+    mosaic = freeze(wrapped)
+    optimizer = torch.optim.AdamW(hooked.parameters(), lr=1e-2, weight_decay=0.1)
+    projector = MoMos(hooked, motifs=7, selection=selection, seed=3)
+    with ProjectEvery(optimizer, projector, every):
+        fit(hooked, steps, x, y, optimizer)
+    assert mosaic.encode() == projector.mosaic().encode()
+    assert list(wrapped.state_dict()) == list(hooked.state_dict())
+    for name, tensor in hooked.state_dict().items():
+        assert torch.equal(wrapped.state_dict()[name], tensor)
+
+
+def test_a_resumed_sampled_run_gives_the_same_bits():
+    x, y = data()
+
+    def begin():
+        model = MLP([12, 24, 4])
+        wrap(model, MosaicConfig("sample", motifs=9, every=4))
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    whole, optimizer = begin()
+    fit(whole, 16, x, y, optimizer)
+    for stop in (8, 11):
+        first, optimizer = begin()
+        fit(first, stop, x, y, optimizer)
+        states = copy.deepcopy((first.state_dict(), optimizer.state_dict()))
+        second, optimizer = begin()
+        second.load_state_dict(states[0])
+        optimizer.load_state_dict(states[1])
+        fit(second, 16 - stop, x, y, optimizer)
+        frozen = freeze(copy.deepcopy(whole))
+        assert freeze(second).encode() == frozen.encode()
+
+
+def test_a_loop_of_ones_own_counts_steps():
+    with pytest.raises(InputError, match="no epochs"):
+        wrap(MLP([12, 8, 4]), MosaicConfig("sample", unit="epoch"))
+    with pytest.raises(InputError, match="how many steps"):
+        wrap(MLP([12, 8, 4]), MosaicConfig())
+
+
 def test_norm_layers_and_buffers_are_kept_dense_by_policy():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    learner = wrap(model, LearnConfig(policy="no-norms", motifs=3), steps=4)
+    learner = wrap(model, MosaicConfig(policy="no-norms", motifs=3), steps=4)
     assert {entry.name for entry in learner.skipped} == {"1.weight", "1.bias"}
     model(torch.randn(3, 2, 3, 3)).sum().backward()
     mosaic = freeze(model)
     assert {"1.weight", "1.bias", "1.running_mean", "1.num_batches_tracked"} <= set(mosaic.dense)
     model.load_state_dict(mosaic.state_dict())
-    matrices = wrap(model, LearnConfig(policy="matrices", motifs=3), steps=4)
+    matrices = wrap(model, MosaicConfig(policy="matrices", motifs=3), steps=4)
     assert set(matrices.partition.shapes) == {"0.weight", "3.weight"}
 
 
 def test_half_precision_comes_back_bit_for_bit():
     model = MLP([12, 8, 4]).to(torch.bfloat16)
-    wrap(model, LearnConfig(motifs=4), steps=4)
+    wrap(model, MosaicConfig(motifs=4), steps=4)
     mosaic = freeze(model)
     for name, tensor in mosaic.state_dict().items():
         assert tensor.dtype == torch.bfloat16
@@ -262,14 +328,14 @@ def test_a_model_of_zeros_can_be_wrapped():
     model = nn.Linear(4, 4)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    wrap(model, LearnConfig(motifs=2), steps=4)
+    wrap(model, MosaicConfig(motifs=2), steps=4)
     assert (freeze(model).indices == 0).all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"block_size": 0}, "block_size"),
+        ({"block_size": 0}, "block size"),
         ({"motifs": 1}, "motifs"),
         ({"every": 0}, "every"),
         ({"rate": -1.0}, "rate"),
@@ -280,11 +346,21 @@ def test_a_model_of_zeros_can_be_wrapped():
         ({"scale": "row"}, "scale"),
         ({"precision": "float8"}, "precision"),
         ({"policy": "some"}, "policy"),
+        ({"selection": "some"}, "selection"),
+        ({"assignment": "some"}, "assignment"),
+        ({"assignment": "nearest", "rate": 1.0}, "nearest takes none"),
+        ({"unit": "epoch"}, "by steps"),
+        ({"zero_motif": False}, "zero motif"),
+        ({"selection": "sample", "rate": 1.0}, "of learned motifs"),
+        ({"selection": "sample", "scale": "tensor"}, "of learned motifs"),
+        ({"selection": "kmeans", "assignment": "entropy"}, "of learned motifs"),
+        ({"selection": "sample", "sparsity": 0.5}, "of learned motifs"),
+        ({"selection": "sample", "motifs": 3, "capacity": 0.1}, "not both"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        LearnConfig(**options)
+        MosaicConfig(**options)
 
 
 def test_models_that_cannot_learn_a_mosaic_are_refused():
@@ -294,18 +370,18 @@ def test_models_that_cannot_learn_a_mosaic_are_refused():
     with pytest.raises(InputError, match="at least one step"):
         wrap(model, steps=0)
     with pytest.raises(InputError, match="do not end with its channels"):
-        wrap(model, LearnConfig(block_size=5, scale="channel"), steps=1)
+        wrap(model, MosaicConfig(block_size=5, scale="channel"), steps=1)
     with pytest.raises(InputError, match="lists of globs"):
-        wrap(model, LearnConfig(include="layers.*"), steps=1)
+        wrap(model, MosaicConfig(include="layers.*"), steps=1)
     with pytest.raises(InputError, match="motifs were asked for"):
-        wrap(nn.Linear(1, 1), LearnConfig(motifs=5), steps=1)
+        wrap(nn.Linear(1, 1), MosaicConfig(motifs=5), steps=1)
     wrap(model, steps=1)
     with pytest.raises(InputError, match="wrapped already"):
         wrap(model, steps=1)
     tied = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     tied[1].weight = tied[0].weight
     with pytest.raises(InputError, match=r"0\.weight, 1\.weight are one parameter"):
-        wrap(tied, LearnConfig(motifs=2), steps=1)
+        wrap(tied, MosaicConfig(motifs=2), steps=1)
     broken = MLP([12, 8, 4])
     with torch.no_grad():
         broken.layers[0].weight[0, 0] = float("nan")
@@ -325,7 +401,7 @@ dist.init_process_group("gloo")
 rank = dist.get_rank()
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 4))
-momos.wrap(model, momos.LearnConfig(motifs=4, rate=1.0, every=5), steps=30)
+momos.wrap(model, momos.MosaicConfig(motifs=4, rate=1.0, every=5), steps=30)
 parallel = DistributedDataParallel(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 random = torch.Generator().manual_seed(rank)  # each rank has its own data

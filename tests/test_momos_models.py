@@ -12,7 +12,7 @@ import torch
 
 from kolmo.errors import InputError
 from momos import training
-from momos.config import LearnConfig, ProjectionConfig, TrainConfig
+from momos.config import MosaicConfig, TrainConfig
 from momos.models import ViT, build_model
 from momos.mosaic import Mosaic
 from momos.training import train
@@ -71,7 +71,12 @@ def few_images(monkeypatch):
 @pytest.mark.parametrize("model", ["cnn", "resnet20"])
 @pytest.mark.parametrize(
     ("bits", "projection"),
-    [(None, None), (4, None), (4, ProjectionConfig(motifs=40)), (None, LearnConfig(rate=0.1))],
+    [
+        (None, None),
+        (4, None),
+        (4, MosaicConfig("sample", motifs=40)),
+        (None, MosaicConfig(rate=0.1)),
+    ],
 )
 def test_every_model_trains_as_every_arm(tmp_path, few_images, model, bits, projection):
     config = TrainConfig(model=model, epochs=2, batch_size=32, bits=bits, projection=projection)
@@ -79,7 +84,7 @@ def test_every_model_trains_as_every_arm(tmp_path, few_images, model, bits, proj
     best = build_model(model, (1, 8, 8), 10)
     best.load_state_dict(result.states["best"])  # strictly: names, shapes and buffers
     assert result.metrics["weights"] == sum(p.numel() for p in best.parameters())
-    if isinstance(projection, LearnConfig):
+    if isinstance(projection, MosaicConfig):
         plain = build_model(model, (1, 8, 8), 10)
         plain.load_state_dict(Mosaic.load(tmp_path / "weights.mosaic").state_dict(), strict=False)
         pairs = zip(plain.parameters(), best.parameters(), strict=True)
@@ -125,7 +130,7 @@ def test_patience_stops_when_validation_rises_no_more(tmp_path):
     with pytest.raises(InputError, match="patience"):
         TrainConfig(patience=0)
     with pytest.raises(InputError, match="patience"):
-        TrainConfig(patience=3, projection=LearnConfig())
+        TrainConfig(patience=3, projection=MosaicConfig())
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "cosine-epochs", "constant"])
@@ -146,7 +151,10 @@ def test_schedules_are_what_their_names_say(monkeypatch, schedule):
 
 def test_a_run_leaves_its_settings_history_and_figures(tmp_path):
     config = TrainConfig(
-        epochs=2, layers=2, hidden=8, projection=ProjectionConfig(motifs=9), every=2
+        epochs=2,
+        layers=2,
+        hidden=8,
+        projection=MosaicConfig("sample", motifs=9, every=2, unit="epoch"),
     )
     result = train(config, tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())

@@ -19,7 +19,7 @@ from momos.files import read_header
 from momos.models import MLP
 from momos.mosaic import Mosaic
 from momos.packing import index_bits, index_dtype, pack, unpack
-from momos.projection import MoMos, ProjectionConfig, project_checkpoint
+from momos.projection import MoMos, MosaicConfig, project_checkpoint
 from momos.tensors import same_bits
 
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]
@@ -138,7 +138,7 @@ def test_relative_algorithmic_compression_of_the_paper(capacity, rac):
     model = MLP([784, 256, 256, 256, 256, 10])
     partition = Partition({n: tuple(p.shape) for n, p in model.named_parameters()}, 4)
     assert (partition.numel, partition.count) == (400_906, 100_227)
-    k = ProjectionConfig(capacity=capacity).motif_count(partition.count)
+    k = MosaicConfig("sample", capacity=capacity).motif_count(partition.count)
     indices = np.zeros(partition.count, np.uint16)
     mosaic = Mosaic(partition, np.zeros((k, 4), np.float32), indices, {}, tuple(partition.shapes))
     bits = index_bits(k)
@@ -178,7 +178,7 @@ def test_the_file_is_no_larger_than_the_description(tmp_path, capacity, dtype):
     random = np.random.default_rng(0)
     weights = {f"layers.{i}.weight": random.normal(size=(64, 256)).astype(dtype) for i in range(4)}
     weights["norm"] = np.ones(64, dtype)
-    config = ProjectionConfig(capacity=capacity, exclude=("norm",))
+    config = MosaicConfig(capacity=capacity, exclude=("norm",))
     mosaic, _ = project_checkpoint(weights, config)
     size = mosaic.save(tmp_path / "m.mosaic").stat().st_size
     header = 12 + int.from_bytes((tmp_path / "m.mosaic").read_bytes()[8:12], "little") + 4
@@ -201,7 +201,7 @@ def test_the_same_mosaic_gives_the_same_bytes(tmp_path):
     weights = {"w": np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)}
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
-        project_checkpoint(weights, ProjectionConfig(motifs=3))[0].save(path, {"epoch": 3})
+        project_checkpoint(weights, MosaicConfig("sample", motifs=3))[0].save(path, {"epoch": 3})
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert read_header(paths[0])["metadata"] == {"epoch": 3}
     with pytest.raises(InputError, match="must be JSON"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -13,11 +15,13 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from kolmo.errors import InputError
-from momos import nearest
+from momos import nearest, projection
 from momos.blocks import Partition
+from momos.config import MosaicConfig
 from momos.models import MLP
-from momos.nearest import nearest_motifs
-from momos.projection import MoMos, ProjectionConfig, project_checkpoint, project_tensors
+from momos.mosaic import Mosaic
+from momos.nearest import nearest_motifs, nearest_on_device
+from momos.projection import MoMos, project_checkpoint, project_tensors
 
 
 def brute_force(blocks, motifs):
@@ -69,6 +73,48 @@ def test_nearest_is_the_definition_on_gaussian_blocks(size, count, offset, sprea
     blocks[7] *= np.float32(1e15)  # so far that float32 cannot square it
     motifs = np.concatenate([blocks[20 : 20 + count], blocks[20:23], np.zeros((1, size))])
     assert np.array_equal(nearest_motifs(blocks, motifs), by_definition(blocks, motifs))
+
+
+@pytest.mark.parametrize("tile", [5, 1 << 22])
+@pytest.mark.parametrize(("offset", "spread"), [(0, 1), (1e6, 0.1), (0, 1e-190), (0, 1e140)])
+def test_the_search_on_a_device_is_the_compiled_one(monkeypatch, tile, offset, spread):
+    monkeypatch.setattr(nearest, "_TILE", tile)
+    random = np.random.default_rng(3)
+    blocks = (random.integers(-4, 4, size=(160, 3)) + random.integers(0, 2)) * spread + offset
+    motifs = np.concatenate([blocks[:17], blocks[:9], blocks[:5] + spread / 2])  # ties abound
+    found = nearest_on_device(torch.from_numpy(blocks), torch.from_numpy(motifs))
+    assert found.tolist() == nearest_motifs(blocks, motifs).tolist()
+    assert nearest_on_device(torch.zeros(0, 3), torch.ones(1, 3)).tolist() == []
+
+
+def test_a_projection_looks_for_motifs_where_the_model_is(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        projection, "_nearest", lambda b, m, d: asked.append(d) or nearest_motifs(b, m)
+    )
+    MoMos(nn.Linear(8, 4), motifs=3).project()
+    assert [device.type for device in asked] == ["cpu"]
+
+
+@pytest.mark.slow
+def test_the_search_needs_little_memory():
+    """At the largest size of the benchmark table: peak memory over what the result itself takes."""
+    script = """
+import resource, numpy as np
+from momos.nearest import nearest_motifs
+random = np.random.default_rng(0)
+blocks = random.normal(size=(1_400_000, 4)).astype(np.float32)
+motifs = blocks[:14_000].copy()
+nearest_motifs(blocks[:1000], motifs)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = nearest_motifs(blocks, motifs)
+grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(grown - found.nbytes)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 256 << 20
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e150])
@@ -160,7 +206,7 @@ def project_by_hand(tensors, motifs, size):
 def test_projection_by_hand(size, zero_motif):
     random = np.random.default_rng(7)
     tensors = {n: random.normal(size=s).astype(np.float32) for n, s in [("w", (5, 3)), ("b", (5,))]}
-    config = ProjectionConfig(block_size=size, motifs=3, zero_motif=zero_motif)
+    config = MosaicConfig("sample", block_size=size, motifs=3, zero_motif=zero_motif)
     mosaic, stats = project_tensors(tensors, config, np.random.default_rng(0))
     after, changed, distortion = project_by_hand(tensors, mosaic.motifs, size)
     for name, array in mosaic.arrays().items():
@@ -173,7 +219,7 @@ def test_projection_by_hand(size, zero_motif):
 
 def test_motifs_are_blocks_at_distinct_positions_and_the_zero_block():
     weights = np.arange(1, 41, dtype=np.float32).reshape(5, 8)
-    config = ProjectionConfig(block_size=4, motifs=8)
+    config = MosaicConfig("sample", block_size=4, motifs=8)
     mosaic, _ = project_tensors({"w": weights}, config, np.random.default_rng(3))
     rows = [tuple(row) for row in weights.reshape(-1, 4).tolist()]
     drawn = [tuple(row) for row in mosaic.motifs.tolist()]
@@ -198,7 +244,7 @@ def test_projecting_a_mosaic_onto_its_own_motifs_changes_nothing(size, seed, dty
         "a": random.normal(size=(7, 3)).astype(dtype),
         "b": random.normal(size=5).astype(dtype),
     }
-    config = ProjectionConfig(block_size=size, motifs=4)
+    config = MosaicConfig("sample", block_size=size, motifs=4)
     mosaic, _ = project_tensors(tensors, config, random)
     again = nearest_motifs(mosaic.motifs[mosaic.indices], mosaic.motifs)
     assert np.array_equal(mosaic.motifs[again], mosaic.motifs[mosaic.indices])
@@ -208,7 +254,7 @@ def test_zero_blocks_stay_zero_and_take_the_zero_motif():
     weights = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     weights[[2, 3, 11]] = 0
     mosaic, _ = project_tensors(
-        {"w": weights}, ProjectionConfig(motifs=5), np.random.default_rng(0)
+        {"w": weights}, MosaicConfig("sample", motifs=5), np.random.default_rng(0)
     )
     assert (mosaic.indices[[2, 3, 11]] == 0).all()
     assert not mosaic.arrays()["w"][[2, 3, 11]].any()
@@ -217,7 +263,7 @@ def test_zero_blocks_stay_zero_and_take_the_zero_motif():
 def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
     # The last block of "b" is (5, 0, 0, 0) with its padding; motif (9, 9, 9, 9) is the only other.
     tensors = {"a": np.full(4, 9, np.float32), "b": np.full(1, 8, np.float32)}
-    config = ProjectionConfig(motifs=1, zero_motif=False)
+    config = MosaicConfig("sample", motifs=1, zero_motif=False)
     for seed in range(4):
         mosaic, stats = project_tensors(tensors, config, np.random.default_rng(seed))
         after = mosaic.arrays()
@@ -232,12 +278,12 @@ def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
 @pytest.mark.parametrize(
     ("config", "blocks", "count"),
     [
-        (ProjectionConfig(), 100_227, 1002),
-        (ProjectionConfig(capacity=0.05), 100_227, 5011),
-        (ProjectionConfig(capacity=0.1), 100_227, 10022),
-        (ProjectionConfig(capacity=0.01), 7, 1),
-        (ProjectionConfig(capacity=1.0), 7, 7),
-        (ProjectionConfig(motifs=7), 7, 7),
+        (MosaicConfig("sample"), 100_227, 1002),
+        (MosaicConfig("sample", capacity=0.05), 100_227, 5011),
+        (MosaicConfig("sample", capacity=0.1), 100_227, 10022),
+        (MosaicConfig("sample", capacity=0.01), 7, 1),
+        (MosaicConfig("sample", capacity=1.0), 7, 7),
+        (MosaicConfig("sample", motifs=7), 7, 7),
     ],
 )
 def test_motif_count(config, blocks, count):
@@ -248,7 +294,7 @@ def test_kmeans_moves_motifs_nearer():
     weights = {"w": np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)}
     distortion = {}
     for selection in ("sample", "kmeans"):
-        config = ProjectionConfig(block_size=2, motifs=9, selection=selection)
+        config = MosaicConfig(selection, block_size=2, motifs=9)
         mosaic, stats = project_tensors(weights, config, np.random.default_rng(0))
         distortion[selection] = stats.distortion
         assert not mosaic.motifs[0].any()
@@ -259,7 +305,7 @@ def test_kmeans_finds_separate_clusters_exactly():
     random = np.random.default_rng(0)
     centres = np.array([[0, 0], [50, 0], [0, 50]], np.float32)
     weights = centres[np.concatenate([np.arange(3), random.integers(0, 3, 300)])]
-    config = ProjectionConfig(block_size=2, motifs=3, selection="kmeans", zero_motif=False)
+    config = MosaicConfig("kmeans", block_size=2, motifs=3, zero_motif=False)
     for seed in range(20):  # some draw takes one of each cluster, and then it is exact
         _, stats = project_tensors({"w": weights}, config, np.random.default_rng(seed))
         if stats.motifs_used == 3:
@@ -330,7 +376,7 @@ def test_bfloat16_models_are_projected():
 
 def test_a_checkpoint_is_projected_and_left_as_it_is():
     weights = {"w": np.ones((3, 4), np.float32), "steps": np.arange(3)}
-    mosaic, stats = project_checkpoint(weights, ProjectionConfig(motifs=1))
+    mosaic, stats = project_checkpoint(weights, MosaicConfig("sample", motifs=1))
     assert not mosaic.arrays()["w"].any()
     assert weights["w"].all()
     assert mosaic.arrays()["steps"].tolist() == [0, 1, 2]
@@ -356,7 +402,7 @@ def test_not_finite_weights_are_an_error_that_names_the_tensor(value):
         ({"capacity": 0.0}, "capacity"),
         ({"capacity": 1.5}, "capacity"),
         ({"capacity": float("nan")}, "capacity"),
-        ({"motifs": 0}, "at least 1 motif"),
+        ({"motifs": 0}, "motifs are at least 1"),
         ({"motifs": 2, "capacity": 0.1}, "not both"),
         ({"selection": "best"}, "sample"),
         ({"include": ["nothing*"]}, "leave none"),
@@ -423,12 +469,12 @@ def test_a_policy_says_what_takes_part_and_the_rest_is_counted_dense(policy, nam
 
 def test_checkpoints_take_the_policies_that_they_can_tell():
     state = {name: tensor.numpy() for name, tensor in normed().state_dict().items()}
-    mosaic, _ = project_checkpoint(state, ProjectionConfig(motifs=5, policy="matrices"))
+    mosaic, _ = project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="matrices"))
     assert set(mosaic.partition.shapes) == {"0.weight", "3.weight"}
     with pytest.raises(InputError, match="does not say which tensors belong to norm layers"):
-        project_checkpoint(state, ProjectionConfig(motifs=5, policy="no-norms"))
+        project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="no-norms"))
     with pytest.raises(InputError, match="policy"):
-        ProjectionConfig(policy="some")
+        MosaicConfig("sample", policy="some")
 
 
 def test_norm_layers_that_shrink_are_noted():
@@ -445,3 +491,60 @@ def test_motifs_that_collapse_are_noted():
         stats = projector.project()
     assert stats.motifs_used < 100
     assert f"only {stats.motifs_used} of 200 motifs are in use" in stats.notes[0]
+
+
+# --- motifs fitted to a finished checkpoint ---------------------------------------------------
+
+
+def trained_like(seed=0):
+    """Weights that a fitting has something to do with: heavy tails, rows of different scales."""
+    random = np.random.default_rng(seed)
+    rows = random.uniform(0.1, 2, size=(40, 1))
+    matrix = (random.standard_t(4, size=(40, 60)) * rows).astype(np.float32)
+    return {"a.weight": matrix, "a.bias": random.normal(size=40).astype(np.float32)}
+
+
+def test_a_higher_rate_fits_a_smaller_mosaic_farther_away():
+    found = [
+        project_checkpoint(trained_like(), MosaicConfig(motifs=9, rate=rate))
+        for rate in (0.0, 0.2, 1.0)
+    ]
+    sizes = [mosaic.code_length() for mosaic, _ in found]
+    distortions = [stats.distortion for _, stats in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert distortions == sorted(distortions)
+    assert sizes[0] > 1.5 * sizes[2]
+
+
+def test_the_distortion_of_a_fitting_is_that_of_the_expanded_weights(tmp_path):
+    weights = trained_like()
+    mosaic, stats = project_checkpoint(weights, MosaicConfig(block_size=2, motifs=8, rate=0.1))
+    expanded = Mosaic.load(mosaic.save(tmp_path / "fitted.mosaic")).arrays()
+    changes = [expanded[n].astype(np.float64) - a.astype(np.float64) for n, a in weights.items()]
+    assert stats.distortion == pytest.approx(sum(float((c**2).sum()) for c in changes))
+    assert stats.changed == sum(int((c != 0).sum()) for c in changes)
+    assert stats.coverage == 1
+
+
+def test_a_scale_for_each_channel_is_nearer_where_channels_differ():
+    weights = {"w": trained_like()["a.weight"]}
+    tensor, channel = (
+        project_checkpoint(weights, MosaicConfig(motifs=5, rate=0, scale=scale))[1].distortion
+        for scale in ("tensor", "channel")
+    )
+    assert channel < 0.9 * tensor
+
+
+def test_a_sparsity_is_the_share_of_zeros():
+    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=3, sparsity=0.8))
+    assert (mosaic.indices == 0).mean() == pytest.approx(0.8, abs=0.01)
+
+
+def test_without_scales_none_are_stored():
+    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=5, scale="none", rate=0.1))
+    assert mosaic.scales == {}
+
+
+def test_learned_motifs_are_no_business_of_a_projector():
+    with pytest.raises(InputError, match=r"momos\.wrap"):
+        MoMos(nn.Linear(4, 4), selection="learned")

@@ -18,7 +18,7 @@ from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
 from momos import training
-from momos.config import LearnConfig, ProjectionConfig, TrainConfig
+from momos.config import MosaicConfig, TrainConfig
 from momos.datasets import load_dataset
 from momos.datasets.idx import read_idx
 from momos.models import MLP
@@ -29,7 +29,7 @@ from momos.tensors import read_metadata
 from momos.training import train
 
 SHORT = TrainConfig(epochs=3, hidden=16)
-MOSAIC = dataclasses.replace(SHORT, projection=ProjectionConfig(capacity=0.2))
+MOSAIC = dataclasses.replace(SHORT, projection=MosaicConfig("sample", capacity=0.2, unit="epoch"))
 
 # --- fake quantization ------------------------------------------------------------------------
 
@@ -251,7 +251,8 @@ def test_the_best_epoch_is_that_of_the_validation_part():
     ],
 )
 def test_projections_come_when_asked_and_after_the_last_step(every, unit, projected):
-    result = train(dataclasses.replace(MOSAIC, epochs=5, every=every, unit=unit))
+    projection = dataclasses.replace(MOSAIC.projection, every=every, unit=unit)
+    result = train(dataclasses.replace(MOSAIC, epochs=5, projection=projection))
     assert [e["epoch"] for e in result.history if e["projected"]] == projected
     assert result.metrics["best_epoch"] in projected
     for name in ("best", "last"):
@@ -295,8 +296,6 @@ def test_progress_is_told_after_each_epoch():
         {"hidden": 0},
         {"layers": 0},
         {"batch_size": 0},
-        {"every": 0},
-        {"unit": "week"},
         {"learning_rate": 0.0},
         {"learning_rate": float("nan")},
         {"weight_decay": -1.0},
@@ -320,9 +319,9 @@ def test_divergence_is_an_error():
 RESUMABLE = {
     "dense": {},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05},
-    "sampled": {"projection": ProjectionConfig(motifs=9)},
+    "sampled": {"projection": MosaicConfig("sample", motifs=9, unit="epoch")},
     "quantized": {"bits": 4},
-    "learned": {"projection": LearnConfig(rate=1.0, every=3)},
+    "learned": {"projection": MosaicConfig(rate=1.0, every=3)},
 }
 
 
@@ -362,7 +361,7 @@ def test_a_damaged_resume_file_is_named(tmp_path):
 
 
 def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
-    learn = LearnConfig(rate=0.3)
+    learn = MosaicConfig(rate=0.3)
     config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, projection=learn)
     result = train(config, tmp_path)
     mosaic = Mosaic.load(result.checkpoints["mosaic"])

@@ -18,7 +18,7 @@ import pandas as pd
 
 import momos
 from kolmo.plots import MARKERS, PALETTE, save_figure, style
-from momos.config import LearnConfig, TrainConfig
+from momos.config import MosaicConfig, TrainConfig
 from momos.studies import StudyConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10)}
@@ -42,7 +42,7 @@ def studies(folder: str, seeds: tuple[int, ...]) -> dict[str, StudyConfig]:
         "published": StudyConfig(train, seeds, rates=(), draws=1, **SAMPLED),
         "learned": StudyConfig(tuned, seeds, bits=(), capacities=(), draws=1, **LEARNED),
         "ternary": StudyConfig(
-            tuned, seeds, bits=(), capacities=(), draws=1, learn=LearnConfig(motifs=3), **TERNARY
+            tuned, seeds, bits=(), capacities=(), draws=1, learn=MosaicConfig(motifs=3), **TERNARY
         ),
     }
 

@@ -10,14 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo import specs
-from kolmo.codec.base import Code, Symbols, code_numbers, get_code
+from kolmo.codec.base import Code, Symbols, get_code
 from kolmo.codec.general import LAYOUTS, General
 from kolmo.codec.plain import flat
 from kolmo.errors import NotApplicableError
 from kolmo.layout import lay_out
 
 PRESETS = {
-    "best": ("constant", "context", "byteplanes", "zstd", "xz", "brotli", "bz2", "deflate", "raw"),
+    "best": (
+        *("constant", "context", "counts", "byteplanes"),
+        *("zstd", "xz", "brotli", "bz2", "deflate", "raw"),
+    ),
     "fast": ("constant", "byteplanes", "raw"),
 }
 """Codes that each preset tries, in turn; the first of the shortest is taken."""
@@ -48,9 +51,7 @@ def shortest_code(
     (1, b'\\x00')
     """
     shapes = [part.shape for part in parts]
-    known = code_numbers()
-    codes = [get_code(name) for name in PRESETS[preset] if name in known]
-    codes = [code for code in codes if code.takes(shapes, alphabet)]
+    codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
     found: list[tuple[int, bytes]] = []
     general = [code for code in codes if isinstance(code, General)]
     for code in codes:

@@ -222,19 +222,31 @@ def _columns(shape: Shape) -> int:
 
 
 def _describe(weights: Words, shape: Shape, form: Form) -> Part:
-    centre = 0 if form.exponent_bits else _commonest(weights)
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
-        top = int(magnitudes.max()) >> form.mantissa_bits
+        top, centre, grid = int(magnitudes.max()) >> form.mantissa_bits, 0, _grid(magnitudes, form)
     else:
+        centre = _commonest(weights)
         magnitudes = np.abs(weights - centre)
-        top = int(magnitudes.max()).bit_length()
-    return _part(shape, top, int(magnitudes.min() == 0), centre)
+        top, grid = int(magnitudes.max()).bit_length(), 0
+    return _part(shape, top, int(magnitudes.min() == 0), centre, grid)
 
 
-def _part(shape: Shape, top: int, zeros: int, centre: int) -> Part:
+def _grid(magnitudes: Words, form: Form) -> int:
+    """The least exponent of a bit that is set in any float, M higher; 0 where all are zero.
+
+    Weights drawn uniformly, for one, are multiples of a power of two.
+    """
+    some = magnitudes[magnitudes > 0]
+    exponents = some >> form.mantissa_bits
+    digits = some & ((1 << form.mantissa_bits) - 1) | (exponents > 0) << form.mantissa_bits
+    lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
+    return int((np.maximum(exponents, 1) + lowest).min()) if some.size else 0
+
+
+def _part(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> Part:
     taps = math.prod(shape[2:]) if len(shape) > 2 else 1
-    return Part(_columns(shape), min(taps, _columns(shape)), top, zeros, centre)
+    return Part(_columns(shape), min(taps, _columns(shape)), top, zeros, centre, grid)
 
 
 def _commonest(weights: Words) -> int:
@@ -245,17 +257,18 @@ def _commonest(weights: Words) -> int:
 
 
 def _head(part: Part, form: Form) -> bytes:
-    centre = b"" if form.exponent_bits else number_bytes(part.centre)
-    return number_bytes(2 * part.top + part.zeros) + centre
+    more = part.grid if form.exponent_bits else part.centre
+    return number_bytes(2 * part.top + part.zeros) + number_bytes(more)
 
 
 def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: int) -> Part:
     top, zeros = divmod(reader.number(), 2)
-    centre = 0 if form.exponent_bits else reader.number()
+    more = reader.number()
     largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
-    if top > largest or centre >= alphabet:
+    if top > largest or more >= alphabet:
         raise InputError("the code's head is damaged")
-    return _part(shape, top, zeros, centre)
+    centre, grid = (0, more) if form.exponent_bits else (more, 0)
+    return _part(shape, top, zeros, centre, grid)
 
 
 def _symbols(weights: Words, alphabet: int) -> Symbols:

@@ -10,7 +10,8 @@ follows the leading one. Magnitudes are compared as *depths*: how far a weight l
 largest of its table, in eighths of an octave.
 
 A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
-they are called: see `kolmo.codec.arithmetic`.
+they are called (see `kolmo.codec.arithmetic`), and live in this file because compiled code is kept
+until the file of the function that it is of changes.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Part(NamedTuple):
     top: int  # the largest exponent
     zeros: int  # whether there are any
     centre: int  # the integer that counts as 0
+    grid: int  # exponent of the power of two of which all floats are multiples, M higher
 
 
 class Model(NamedTuple):
@@ -264,6 +266,8 @@ def code_span(
                     ends = int(tail & ((1 << form.coarser) - 1) == 0)
                     if _count(ends, _COARSER + registers[_FLAGS], model, streams):
                         low = form.coarser
+                # What lies below the grid is zero in any case.
+                low = max(low, min(rest, part.grid - max(exponent, 1)))
                 tail = code_plain(
                     tail >> low, rest - low, streams.plain_state, streams.plain, decoding
                 )

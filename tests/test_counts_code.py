@@ -1,0 +1,42 @@
+"""The order-0 code: exact both ways, and as long as the KT code that it is."""
+
+import numpy as np
+import pytest
+
+from kolmo import InputError, get_estimator
+from kolmo.codec.base import get_code
+
+CODE = get_code("counts")
+
+
+@pytest.mark.parametrize("alphabet", [2, 3, 15, 16, 255, 256, 1000, 65536])
+@pytest.mark.parametrize("size", [1, 2, 2000])
+def test_symbols_come_back(alphabet, size):
+    random = np.random.default_rng(size)
+    parts = [random.integers(0, alphabet, size, np.uint16), np.full(size, alphabet - 1, np.uint16)]
+    data = CODE.encode(parts, alphabet, "")
+    for part, found in zip(parts, CODE.decode(data, [(size,)] * 2, alphabet, ""), strict=True):
+        assert np.array_equal(found, part)
+
+
+def test_its_length_is_that_of_the_krichevsky_trofimov_code():
+    """For two symbols they are the same code, but for rounding."""
+    symbols = (np.random.default_rng(0).random(20_000) < 0.1).astype(np.uint8)
+    accumulator = get_estimator("kt").start(symbols.shape, 2)
+    accumulator.update(symbols)
+    assert 8 * len(CODE.encode([symbols], 2, "")) == pytest.approx(
+        accumulator.finish().bits, rel=1e-3, abs=64
+    )
+
+
+def test_damage_is_an_error_or_symbols():
+    random = np.random.default_rng(1)
+    data = CODE.encode([random.binomial(4, 0.5, 900).astype(np.uint8)], 5, "")
+    for _ in range(200):
+        damaged = bytearray(data[: random.integers(1, len(data) + 1)])
+        damaged[random.integers(0, len(damaged))] = random.integers(0, 256)
+        try:
+            (found,) = CODE.decode(bytes(damaged), [(900,)], 5, "")
+        except InputError:
+            continue
+        assert found.max() < 5

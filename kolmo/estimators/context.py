@@ -87,7 +87,7 @@ class _ContextAccumulator:
         return CodeLength(bits, self._numel, raw_bits, "bound")
 
     def _open(self, shape: Shape | None) -> None:
-        self._shape = shape or (0,)
+        self._shape = (0,) if shape is None else shape
         self._room = np.empty(math.prod(self._shape), container(self._alphabet))
         self._filled = 0
 

@@ -210,11 +210,12 @@ def test_a_code_that_expands_is_given_no_room(name):
     zeros[-1] = 1
     alphabet = 4 if name == "mixing" else 2**32
     data = code.encode([zeros], alphabet, "")
-    tracemalloc.start()
-    with contextlib.suppress(InputError):
-        code.decode(data, [(100,)], alphabet, "")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    for _ in range(2):  # the first time code may be compiled, which takes memory of its own
+        tracemalloc.start()
+        with contextlib.suppress(InputError):
+            code.decode(data, [(100,)], alphabet, "")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
     assert peak < 1 << 19
 
 

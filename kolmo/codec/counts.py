@@ -51,6 +51,8 @@ class CountsCode:
     ) -> list[Symbols]:
         from kolmo.codec import kernels_counts as kernels
 
+        if not self.takes(shapes, alphabet):
+            raise InputError(f"{self.name} has no symbols of {alphabet:,}")
         digits = symbol_bits(alphabet)
         symbols = np.empty(sum(map(math.prod, shapes)), container(alphabet))
         stream = np.frombuffer(data, np.uint8).copy()

@@ -22,13 +22,15 @@ from momos.config import MosaicConfig, TrainConfig
 from momos.studies import StudyConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10)}
-LEARNED = {"rates": (1.5, 3.0, 6.0, 12.0, 20.0), "sparsities": (0.95, 0.98, 0.99)}
+SHARES = (0.95, 0.98, 0.99)
+LEARNED = {"rates": (1.5, 3.0, 6.0, 12.0, 20.0), "zeros": SHARES, "sparsities": SHARES}
 TERNARY = {"rates": (6.0, 10.0, 14.0)}
 
 LABELS = {
     "momos": "sampled motifs, as published (s = 4)",
     "learned": "learned mosaic (s = 1, k = 5)",
     "learned3": "learned mosaic (s = 1, k = 3)",
+    "zeros": "learned mosaic (k = 5), share of zeros given",
     "pruned": "magnitude pruning, ternary",
 }
 

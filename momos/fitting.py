@@ -8,7 +8,6 @@ whole rows and columns fall silent.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,29 +24,10 @@ from momos.config import MosaicConfig
 from momos.mosaic import Mosaic
 from momos.packing import index_dtype
 from momos.rates import Floats, motif_bits, zero_bits
+from momos.slots import Slot, make_slots
 from momos.tensors import to_arrays
 
-_NEVER = 1e6  # bits that no distance makes up for
 _ROUNDS = 8  # of Lloyd's iteration before the first step
-
-
-@dataclasses.dataclass(eq=False)
-class Slot:
-    """One tensor of the mosaic: its table of blocks, what they cost, and what it became."""
-
-    name: str
-    latent: torch.Tensor
-    rows: int
-    columns: int
-    projected: torch.Tensor
-    indices: NDArray[np.int32]
-    zero_bits: Floats
-    other_bits: Floats
-    motif_bits: Floats
-
-    def each(self, scales: Floats) -> Floats:
-        """The scale of each block; one for all where the tensor has one."""
-        return np.repeat(scales, self.columns) if scales.size > 1 else scales
 
 
 class Fitting(nn.Module):
@@ -80,7 +60,7 @@ class Fitting(nn.Module):
         if self.partition.count == 0:
             raise InputError("the tensors to learn a mosaic of hold no weights")
         self._k = config.motif_count(self.partition.count)
-        self.slots = list(_slots(tensors, self.partition, config, self._k))
+        self.slots = make_slots(tensors, self.partition, config, self._k)
         self.check_finite()
         self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config.scale)))
         self.register_buffer("threshold", torch.zeros(()))
@@ -98,7 +78,7 @@ class Fitting(nn.Module):
         """The mosaic as last assigned; the tensors that are none of it are kept dense."""
         arrays = to_arrays({n: t for n, t in tensors.items() if n not in self.partition.shapes})
         motifs = self.motifs.cpu().numpy().astype(self.config.precision)
-        indices = np.concatenate([slot.indices for slot in self.slots])
+        indices = np.concatenate([slot.indices.cpu().numpy() for slot in self.slots])
         scaled = self.config.scale != "none"
         return Mosaic(
             self.partition,
@@ -106,7 +86,7 @@ class Fitting(nn.Module):
             indices.astype(index_dtype(len(motifs))),
             arrays,
             tuple(tensors),
-            {slot.name: scale.copy() for slot, scale in self._scales() if scaled},
+            {slot.name: scale.cpu().numpy().copy() for slot, scale in self._scales() if scaled},
             open_checkpoint({"latent": self.slots[0].latent.detach()})["latent"].dtype,
         )
 
@@ -114,70 +94,40 @@ class Fitting(nn.Module):
         """After a state was loaded: the code lengths are those of its counts."""
         self._read_counts()
 
-    def _scales(self) -> Iterator[tuple[Slot, Floats]]:
-        scales, start = self.scales.cpu().numpy(), 0
+    def _scales(self) -> Iterator[tuple[Slot, torch.Tensor]]:
+        start = 0
         for slot in self.slots:
             end = start + (slot.rows if self.config.scale == "channel" else 1)
-            yield slot, scales[start:end]
+            yield slot, self.scales[start:end]
             start = end
 
     def assign(self, rate: float) -> None:
         """Give each block its motif, at so much a bit."""
-        motifs = self.motifs.cpu().numpy()
         for slot, scales in self._scales():
-            blocks = self._blocks(slot)
-            projected = np.empty_like(blocks)
-            zero, other, each, paid = slot.zero_bits, slot.other_bits, slot.motif_bits, rate
-            if self.config.sparsity is not None:
-                zero, other = self._forced(slot, blocks, scales, rate)
-                each, paid = each * np.float32(rate), 1.0
-            kernels.assign_blocks(
-                blocks, slot.columns, scales, motifs, zero, other, each, paid,
-                slot.indices, projected,
-            )  # fmt: skip
-            flat = torch.from_numpy(projected).reshape(-1)[: slot.projected.numel()]
-            # New memory at each step: an earlier forward pass may still need its own.
-            slot.projected = flat.reshape(slot.latent.shape).to(slot.latent)
-
-    def _forced(
-        self, slot: Slot, blocks: Floats, scales: Floats, rate: float
-    ) -> tuple[Floats, Floats]:
-        """Prices that leave no choice: zero under the threshold, anything else over it."""
-        small = self._worth(slot, blocks, scales, rate) < float(self.threshold)
-        never, free = np.float32(_NEVER), np.float32(0)
-        return np.where(small, free, never), np.where(small, never, free)
-
-    def _worth(self, slot: Slot, blocks: Floats, scales: Floats, rate: float) -> Floats:
-        """What is lost by making each weight zero: squared distance, less the bits it saves."""
-        lost = np.square(blocks[:, 0] / slot.each(scales))
-        if rate:
-            lost -= np.float32(rate) * (slot.other_bits - slot.zero_bits)
-        return np.asarray(lost, np.float32)
+            if self.config.sparsity is None:
+                slot.assign(self.motifs, scales, rate)
+            else:
+                slot.assign_sparsely(self.motifs, scales, rate, self.threshold)
 
     def refit(self, rate: float, risen: float = 0.0) -> None:
         """Move the motifs to the means of their blocks, and count what indices cost."""
         k, size = self.motifs.shape
         sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
         for slot, scales in self._scales():
-            whole = slot.latent.numel() // size
-            blocks = self._blocks(slot)
-            kernels.add_blocks(blocks, whole, slot.columns, scales, slot.indices, sums, counts)
+            blocks, indices = slot.blocks().cpu().numpy(), slot.indices.cpu().numpy()
+            kernels.add_blocks(
+                blocks, slot.whole, slot.columns, scales.cpu().numpy(), indices, sums, counts
+            )
         motifs = self.motifs.cpu().numpy()
         moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], motifs)
         moved[0] = 0
         self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
-        self.counts.copy_(torch.from_numpy(np.concatenate([*map(self._count, self.slots)])))
+        self.counts.copy_(torch.from_numpy(np.concatenate([s.count(k) for s in self.slots])))
         self._read_counts()
         if self.config.sparsity is not None:
             share = self.config.sparsity * (1 - (1 - risen) ** 3)
-            worth = [self._worth(s, self._blocks(s), scale, rate) for s, scale in self._scales()]
+            worth = [slot.worth(scales, rate).cpu().numpy() for slot, scales in self._scales()]
             self.threshold.fill_(float(np.quantile(np.concatenate(worth), share)))
-
-    def _count(self, slot: Slot) -> NDArray[np.int64]:
-        """How often each motif is used; and by row and column, anything but the zero motif."""
-        used = np.bincount(slot.indices, minlength=len(self.motifs))
-        others = slot.indices.reshape(slot.rows, slot.columns) > 0
-        return np.concatenate([used, others.sum(axis=1), others.sum(axis=0)])
 
     def _read_counts(self) -> None:
         """Bits of an index by block and motif, from the counts."""
@@ -187,23 +137,14 @@ class Fitting(nn.Module):
                 counts[start : start + k + slot.rows + slot.columns], [k, k + slot.rows]
             )
             start += k + slot.rows + slot.columns
-            slot.zero_bits, slot.other_bits = zero_bits(*parts)
-            slot.motif_bits = motif_bits(parts[0])
-
-    def _blocks(self, slot: Slot) -> Floats:
-        """The latent weights as blocks, the last one padded; a view where that can be."""
-        flat = slot.latent.detach().cpu().float().contiguous().numpy().reshape(-1)
-        missing = -flat.size % self.config.block_size
-        if missing:
-            flat = np.concatenate([flat, np.zeros(missing, np.float32)])
-        return flat.reshape(-1, self.config.block_size)
+            slot.price(*zero_bits(*parts), motif_bits(parts[0]))
 
     def _scaled_blocks(self) -> Floats:
         """All blocks but the padded ones, divided by their scales."""
-        parts = []
-        for slot, scales in self._scales():
-            whole = slot.latent.numel() // self.config.block_size
-            parts.append((self._blocks(slot) / slot.each(scales)[:, None])[:whole])
+        parts = [
+            (slot.blocks() / slot.each(scales))[: slot.whole].cpu().numpy()
+            for slot, scales in self._scales()
+        ]
         return np.concatenate(parts)
 
     def _rounded(self, motifs: NDArray[Any]) -> Floats:
@@ -217,29 +158,6 @@ class Fitting(nn.Module):
                     f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
                     f"use a lower learning rate"
                 )
-
-
-def _slots(
-    tensors: Mapping[str, torch.Tensor], partition: Partition, config: MosaicConfig, motifs: int
-) -> Iterator[Slot]:
-    for (name, parameter), (rows, columns) in zip(tensors.items(), partition.tables(), strict=True):
-        if config.scale == "channel" and parameter.ndim > 1 and rows != parameter.shape[0]:
-            raise InputError(
-                f"tensor {name!r} of shape {list(parameter.shape)}: blocks of "
-                f"{config.block_size} do not end with its channels; use scale='tensor'"
-            )
-        blocks = rows * columns
-        yield Slot(
-            name=name,
-            latent=parameter,
-            rows=rows,
-            columns=columns,
-            projected=parameter.detach().clone(),
-            indices=np.zeros(blocks, np.int32),
-            zero_bits=np.zeros(blocks, np.float32),
-            other_bits=np.zeros(blocks, np.float32),
-            motif_bits=np.zeros(motifs, np.float32),
-        )
 
 
 def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:

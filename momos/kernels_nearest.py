@@ -21,9 +21,9 @@ Array = Any
 
 NEVER = np.float32(1e37)  # the cost of a motif that fills up a group of four: nobody's nearest
 _NONE = np.float32(3e38)
-_EPSILON = np.float32(2.0**-24)  # float32 rounds to nearest
-_FAR = 1e12  # times the motifs' reach: from there on float32 has nothing to say
-_FLOOR = np.float32(1e-30)  # squares under it may have underflowed
+EPSILON = np.float32(2.0**-24)  # float32 rounds to nearest
+FAR = 1e12  # times the motifs' reach: from there on float32 has nothing to say
+FLOOR = np.float32(1e-30)  # squares under it may have underflowed
 _SLACK = np.float32(1.001)  # for the rounding of a box's distance
 
 
@@ -59,8 +59,8 @@ def _load(
         squared[i], far[i] = 0, False
         for d in range(blocks.shape[1]):
             exact = (blocks[b, d] - centre[d]) * scale
-            far[i] |= abs(exact) > _FAR
-            value = np.float32(max(-_FAR, min(_FAR, exact)))
+            far[i] |= abs(exact) > FAR
+            value = np.float32(max(-FAR, min(FAR, exact)))
             tile[d, i] = np.float32(-2) * value
             squared[i] += value * value
             low[d], high[d] = min(low[d], value), max(high[d], value)
@@ -87,7 +87,7 @@ def _error(squared: Any, best: Any, size: int) -> Any:
     so is the factor of 2 that comes on top of that for two costs.
     """
     length = np.float32(2) * np.sqrt(squared) + np.sqrt(max(squared + best, np.float32(0)))
-    return np.float32(4 * (size + 8)) * _EPSILON * length * length + _FLOOR
+    return np.float32(4 * (size + 8)) * EPSILON * length * length + FLOOR
 
 
 @njit(nogil=True, cache=True, fastmath=True)

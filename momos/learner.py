@@ -21,8 +21,9 @@ from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
 from momos.config import MosaicConfig
-from momos.fitting import Fitting, Slot
+from momos.fitting import Fitting
 from momos.projection import select_parameters
+from momos.slots import Slot
 
 
 class _Straight(torch.autograd.Function):

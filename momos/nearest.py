@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from momos import kernels_nearest as kernels
@@ -31,7 +30,6 @@ Indices = NDArray[np.int64]
 
 _SLAB = 1 << 21  # weights a thread takes at a time, for some 16 MB of scratch
 _SCRATCH = 1 << 24  # weights that all threads take at a time
-_TILE = 1 << 22  # distances at a time where no compiled search is
 _LEAF = 64  # motifs in one box
 _SAMPLE = 1 << 14  # rows that the grid is laid by
 
@@ -72,59 +70,7 @@ def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
     return found
 
 
-def nearest_on_device(blocks: torch.Tensor, motifs: torch.Tensor) -> torch.Tensor:
-    """`nearest_motifs` where the tensors are, on a GPU say; the same indices.
-
-    The definition itself, float64, in tiles of blocks × motifs that take some 128 MB: on a CPU
-    the compiled search is far faster.
-
-    Parameters
-    ----------
-    blocks, motifs : Tensor, shapes (m, s) and (k, s)
-        Finite floats on one device.
-
-    Returns
-    -------
-    Tensor of int64, shape (m,)
-
-    Examples
-    --------
-    >>> motifs = torch.tensor([[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]])
-    >>> nearest_on_device(torch.tensor([[0.5, 0.0], [3.0, 3.0], [1.0, 1.0]]), motifs).tolist()
-    [0, 1, 0]
-    """
-    kinds = _distinct(motifs.double().cpu().numpy())[0]
-    scale = _power(kinds - kinds.mean(axis=0))
-    rows = max(1, _TILE // len(motifs))
-    tiles = torch.split(blocks, rows)
-    parts = [_nearest_of_tile(tile, motifs, scale) for tile in tiles]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.int64, device=blocks.device)
-
-
-def _nearest_of_tile(tile: torch.Tensor, motifs: torch.Tensor, scale: float) -> torch.Tensor:
-    best = tile.new_full((len(tile),), np.inf, dtype=torch.float64)
-    found = torch.zeros(len(tile), dtype=torch.int64, device=tile.device)
-    for start in range(0, len(motifs), _TILE):
-        distances = _distances(tile.double(), motifs[start : start + _TILE].double(), scale)
-        least = distances.amin(dim=1)
-        number = torch.arange(distances.shape[1], device=tile.device)
-        # Which of equals argmin takes is open; this is the first.
-        first = torch.where(distances == least[:, None], number, _TILE).amin(dim=1)
-        found = torch.where(least < best, start + first, found)
-        best = torch.minimum(best, least)
-    return found
-
-
-def _distances(blocks: torch.Tensor, motifs: torch.Tensor, scale: float) -> torch.Tensor:
-    """Squared distances, added in the order of the values."""
-    total = blocks.new_zeros((len(blocks), len(motifs)))
-    for place in range(blocks.shape[1]):
-        difference = (blocks[:, place, None] - motifs[None, :, place]) * scale
-        total += difference.square_()
-    return total
-
-
-def _power(centred: Floats) -> float:
+def power_to_one(centred: Floats) -> float:
     """The power of two that scales the largest magnitude to 1, so that no square overflows."""
     return float(2.0 ** min(1000, max(-1000, -int(np.frexp(np.abs(centred).max())[1]))))
 
@@ -133,14 +79,14 @@ class _Search:
     """Motifs ready to be searched: distinct, centred, scaled to a reach of 1, in float32."""
 
     def __init__(self, motifs: Floats) -> None:
-        motifs, labels = _distinct(motifs)
+        motifs, labels = distinct_motifs(motifs)
         size = motifs.shape[1]
         self._grid = _grid(motifs) if size <= 4 else None
         order = self._along(motifs)
         self._motifs, self._labels = motifs[order], labels[order]
         self._centre = motifs.mean(axis=0)  # nearer the origin, float32 keeps more digits
         centred = self._motifs - self._centre
-        self._scale = _power(centred)
+        self._scale = power_to_one(centred)
         self._fast = np.zeros(_filled(centred.shape), np.float32)
         self._fast[: len(motifs), :size] = centred * self._scale
         self._norms = np.full(len(self._fast), kernels.NEVER, np.float32)
@@ -165,7 +111,7 @@ class _Search:
         return np.argsort(keys, kind="stable")
 
 
-def _distinct(motifs: Floats) -> tuple[Floats, Indices]:
+def distinct_motifs(motifs: Floats) -> tuple[Floats, Indices]:
     """The distinct motifs by value, in the order of their lowest index, and that index."""
     motifs = motifs + 0.0  # −0.0 and 0.0 are one value
     rows = np.ascontiguousarray(motifs).view(f"V{8 * motifs.shape[1]}").reshape(-1)

@@ -26,7 +26,8 @@ from kolmo.errors import InputError
 from momos.blocks import Array, Partition
 from momos.config import MosaicConfig, Policy, Selection
 from momos.mosaic import Mosaic, read_source, require_one_dtype
-from momos.nearest import nearest_motifs, nearest_on_device
+from momos.nearest import nearest_motifs
+from momos.nearest_torch import nearest_on_device
 from momos.packing import index_dtype
 from momos.qat import NORMS
 from momos.tensors import plain_name, same_bits, to_arrays, to_torch

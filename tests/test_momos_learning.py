@@ -20,12 +20,16 @@ from momos.learning import mosaic_of
 from momos.models import MLP
 from momos.nearest import nearest_motifs
 from momos.qat import quantized_state_dict
+from momos.slots import cheapest_motifs
 
 
 def data(seed=0, count=64, features=12):
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(count, features, generator=random)
     return x, (x[:, :4].argmax(dim=1))
+
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def fit(model, steps, x, y, optimizer=None):
@@ -65,8 +69,13 @@ def test_each_block_gets_the_cheapest_motif(size, k, seed, channels):
     cost = np.square(scaled[:, None] - motifs.astype(np.float64)).sum(axis=2)
     cost[:, 0] += 0.7 * zero_bits
     cost[:, 1:] += 0.7 * (other_bits[:, None] + motif_bits[1:])
-    chosen = cost[np.arange(len(blocks)), found]
-    assert (chosen <= cost.min(axis=1) + 1e-4).all()
+    args = (motifs, zero_bits, other_bits, motif_bits)
+    for device in DEVICES:
+        tensors = [torch.from_numpy(a).to(device) for a in (blocks / each[:, None], *args)]
+        by_torch = cheapest_motifs(*tensors, 0.7).cpu().numpy()
+        for indices in (found, by_torch):
+            chosen = cost[np.arange(len(blocks)), indices]
+            assert (chosen <= cost.min(axis=1) + 1e-4).all()
     assert np.array_equal(projected, motifs[found] * each[:, None].astype(np.float32))
 
 
@@ -75,7 +84,9 @@ def test_without_a_rate_it_is_the_nearest_motif():
     learner = wrap(model, MosaicConfig(block_size=4, motifs=8, rate=0), steps=10)
     motifs, mosaic = learner.motifs.numpy(), mosaic_of(model)
     blocks = learner._scaled_blocks()
-    found = np.concatenate([slot.indices[: slot.latent.numel() // 4] for slot in learner.slots])
+    found = np.concatenate(
+        [slot.indices[: slot.latent.numel() // 4].numpy() for slot in learner.slots]
+    )
     assert np.array_equal(found, nearest_motifs(blocks, motifs))
     assert len(mosaic.motifs) == 8
 
@@ -126,7 +137,9 @@ def test_motifs_are_the_means_of_their_blocks_without_padding():
     learner.refresh()
     blocks = learner._scaled_blocks()
     assert len(blocks) == 15 // 2 + 3 // 2
-    whole = np.concatenate([slot.indices[: slot.latent.numel() // 2] for slot in learner.slots])
+    whole = np.concatenate(
+        [slot.indices[: slot.latent.numel() // 2].numpy() for slot in learner.slots]
+    )
     learner.refit(0.0)
     for motif in range(1, 3):
         if (whole == motif).any():
@@ -426,3 +439,23 @@ def test_all_ranks_hold_the_same_mosaic(tmp_path):
     found = dict(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("rank"))
     assert sorted(found) == ["0", "1"]
     assert found["0"] == found["1"]
+
+
+@pytest.mark.parametrize("config", [MosaicConfig(rate=2.0), MosaicConfig(sparsity=0.8, rate=0.3)])
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_model_that_moves_to_a_gpu_is_learned_there(config):
+    def learned(device):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+        x, y = torch.randn(64, 8), torch.arange(64) % 3
+        learner = wrap(model, config, steps=50)
+        model.to(device)
+        fit(model, 50, x.to(device), y.to(device))
+        assert {slot.indices.device.type for slot in learner.slots} == {device}
+        mosaic = freeze(model)
+        state = mosaic.state_dict()
+        assert all(torch.equal(state[n], t.cpu()) for n, t in model.state_dict().items())
+        return mosaic
+
+    here, there = learned("cpu"), learned("cuda")
+    assert (here.indices == there.indices).mean() > 0.9  # sums run in another order

@@ -1,0 +1,167 @@
+"""One tensor of a learned mosaic: its blocks, what their indices cost, and which motif each has.
+
+On the CPU a compiled loop assigns the motifs; on any other device torch does, there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kolmo.errors import InputError
+from momos import kernels
+from momos.blocks import Partition
+from momos.config import MosaicConfig
+from momos.rates import Floats
+
+_NEVER = 1e6  # bits that no distance makes up for
+_TILE = 1 << 24  # costs at a time on a device: 64 MB
+
+
+@dataclasses.dataclass(eq=False)
+class Slot:
+    """A tensor as a table of blocks. What it holds lies on the device where the tensor last was."""
+
+    name: str
+    latent: torch.Tensor
+    rows: int
+    columns: int
+    size: int
+    projected: torch.Tensor
+    indices: torch.Tensor
+    zero_bits: torch.Tensor
+    other_bits: torch.Tensor
+    motif_bits: torch.Tensor
+
+    @property
+    def whole(self) -> int:
+        """Blocks without padding."""
+        return self.latent.numel() // self.size
+
+    def blocks(self) -> torch.Tensor:
+        """The latent weights as float32 blocks, the last one padded; a view where that can be."""
+        flat = self.latent.detach().float().contiguous().reshape(-1)
+        missing = -flat.numel() % self.size
+        return torch.nn.functional.pad(flat, (0, missing)).reshape(-1, self.size)
+
+    def each(self, scales: torch.Tensor) -> torch.Tensor:
+        """The scale of each block, or one for all where the tensor has one; a column."""
+        there = scales.to(self.latent.device)
+        return there.repeat_interleave(self.columns)[:, None] if len(there) > 1 else there[:, None]
+
+    def price(self, zero_bits: Floats, other_bits: Floats, motif_bits: Floats) -> None:
+        """Bits of the zero motif's index and of any other's, by block; and of each motif's."""
+        self.zero_bits, self.other_bits, self.motif_bits = (
+            torch.from_numpy(bits).to(self.latent.device)
+            for bits in (zero_bits, other_bits, motif_bits)
+        )
+
+    def assign(self, motifs: torch.Tensor, scales: torch.Tensor, rate: float) -> None:
+        """Give each block the motif of least squared distance + rate × code length."""
+        self._follow()
+        self._assign(motifs, scales, self.zero_bits, self.other_bits, self.motif_bits, rate)
+
+    def assign_sparsely(
+        self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: torch.Tensor
+    ) -> None:
+        """The same among the other motifs, but the zero motif to all that are worth less."""
+        self._follow()
+        small = self.worth(scales, rate) < threshold.to(self.latent.device)
+        zero = torch.where(small, 0.0, _NEVER)
+        self._assign(motifs, scales, zero, _NEVER - zero, self.motif_bits * rate, 1.0)
+
+    def worth(self, scales: torch.Tensor, rate: float) -> torch.Tensor:
+        """What is lost by making each weight zero: squared distance, less the bits it saves."""
+        lost = (self.blocks() / self.each(scales))[:, 0].square()
+        return lost - rate * (self.other_bits - self.zero_bits) if rate else lost
+
+    def count(self, motifs: int) -> NDArray[np.int64]:
+        """How often each motif is used; and by row and column, anything but the zero motif."""
+        indices = self.indices.cpu().numpy()
+        others = indices.reshape(self.rows, self.columns) > 0
+        used = np.bincount(indices, minlength=motifs)
+        return np.concatenate([used, others.sum(axis=1), others.sum(axis=0)])
+
+    def _follow(self) -> None:
+        """To the tensor's device, should the model have moved."""
+        if self.indices.device != self.latent.device:
+            for name in ("indices", "zero_bits", "other_bits", "motif_bits"):
+                setattr(self, name, getattr(self, name).to(self.latent.device))
+
+    def _assign(
+        self, motifs: torch.Tensor, scales: torch.Tensor, zero: torch.Tensor, other: torch.Tensor,
+        each: torch.Tensor, rate: float,
+    ) -> None:  # fmt: skip
+        blocks = self.blocks()
+        if blocks.device.type == "cpu":
+            # New memory at each step: an earlier forward pass may still need its own.
+            projected = torch.empty_like(blocks)
+            kernels.assign_blocks(
+                blocks.numpy(), self.columns, scales.cpu().numpy(), motifs.cpu().numpy(),
+                zero.numpy(), other.numpy(), each.numpy(), rate,
+                self.indices.numpy(), projected.numpy(),
+            )  # fmt: skip
+        else:
+            scale, there = self.each(scales), motifs.to(blocks.device)
+            self.indices = cheapest_motifs(blocks / scale, there, zero, other, each, rate)
+            projected = there[self.indices] * scale
+        flat = projected.reshape(-1)[: self.latent.numel()]
+        self.projected = flat.reshape(self.latent.shape).to(self.latent)
+
+
+def cheapest_motifs(
+    blocks: torch.Tensor, motifs: torch.Tensor, zero: torch.Tensor, other: torch.Tensor,
+    each: torch.Tensor, rate: float,
+) -> torch.Tensor:  # fmt: skip
+    """`kernels.assign_blocks` for scaled blocks, in torch; the indices, int32.
+
+    Sums are written out: a matrix product might run in half the digits.
+    """
+    fixed = rate * each + motifs.square().sum(dim=1)
+    found = torch.empty(len(blocks), dtype=torch.int32, device=blocks.device)
+    for start in range(0, len(blocks), rows := max(1, _TILE // len(motifs))):
+        tile = slice(start, start + rows)
+        costs = rate * other[tile, None] + fixed
+        costs[:, 0] = rate * zero[tile]
+        for value in range(blocks.shape[1]):
+            costs.addcmul_(blocks[tile, value, None], motifs[:, value], value=-2)
+        found[tile] = costs.argmin(dim=1)
+    return found
+
+
+def make_slots(
+    tensors: Mapping[str, torch.Tensor], partition: Partition, config: MosaicConfig, motifs: int
+) -> list[Slot]:
+    """A slot for each tensor, whose indices cost nothing yet."""
+    return [
+        _slot(name, tensor, table, config, motifs)
+        for (name, tensor), table in zip(tensors.items(), partition.tables(), strict=True)
+    ]
+
+
+def _slot(
+    name: str, tensor: torch.Tensor, table: tuple[int, int], config: MosaicConfig, motifs: int
+) -> Slot:
+    rows, columns = table
+    if config.scale == "channel" and tensor.ndim > 1 and rows != tensor.shape[0]:
+        raise InputError(
+            f"tensor {name!r} of shape {list(tensor.shape)}: blocks of "
+            f"{config.block_size} do not end with its channels; use scale='tensor'"
+        )
+    blocks = torch.zeros(rows * columns, device=tensor.device)
+    return Slot(
+        name=name,
+        latent=tensor,
+        rows=rows,
+        columns=columns,
+        size=config.block_size,
+        projected=tensor.detach().clone(),
+        indices=blocks.int(),
+        zero_bits=blocks,
+        other_bits=blocks,
+        motif_bits=torch.zeros(motifs, device=tensor.device),
+    )

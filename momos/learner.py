@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from kolmo.errors import InputError
 from momos.config import MosaicConfig
 from momos.fitting import Fitting
-from momos.projection import select_parameters
+from momos.parameters import select_parameters
 from momos.slots import Slot
 
 

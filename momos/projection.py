@@ -18,21 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
 from momos.blocks import Array, Partition
 from momos.config import MosaicConfig, Policy, Selection
-from momos.mosaic import Mosaic, read_source, require_one_dtype
+from momos.mosaic import Mosaic, read_source
 from momos.nearest import nearest_motifs
 from momos.nearest_torch import nearest_on_device
 from momos.packing import index_dtype
-from momos.qat import NORMS
-from momos.tensors import plain_name, same_bits, to_arrays, to_torch
+from momos.parameters import norm_parameters, select_parameters
+from momos.selection import draw_motifs, refine_motifs
+from momos.tensors import same_bits, to_arrays, to_torch
 
-_ROUNDS = 10  # of Lloyd's iteration, at most
 _FITS = 20  # times that motifs are refitted to a finished checkpoint
 _CPU = torch.device("cpu")
 _LARGEST = 1e150  # magnitudes whose squares float64 holds
@@ -274,9 +272,9 @@ def project_tensors(
     if partition.count == 0:
         raise InputError("the tensors to project hold no weights")
     blocks = partition.cut(tensors)
-    motifs = _draw(blocks, config, random)
+    motifs = draw_motifs(blocks, config, random)
     if config.selection == "kmeans":
-        motifs = _refine(blocks, motifs, config.zero_motif, partition)
+        motifs = refine_motifs(blocks, motifs, config.zero_motif, partition)
     indices = _nearest(blocks, motifs, device).astype(index_dtype(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
     return mosaic, _stats(tensors, mosaic, start)
@@ -325,43 +323,6 @@ def _stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> Projec
     )
 
 
-def select_parameters(
-    model: torch.nn.Module, policy: Policy, include: Sequence[str], exclude: Sequence[str]
-) -> tuple[dict[str, torch.nn.Parameter], tuple[Skipped, ...]]:
-    """The trainable parameters that take part, by plain name, and those left out, with reasons."""
-    found = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
-        raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
-    for globs in (include, exclude):
-        if isinstance(globs, str):
-            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
-    selected = open_checkpoint(found).select(include, exclude)
-    norms = norm_parameters(model)
-    kept = {n: found[n] for n in selected if _takes_part(n, found[n], policy, norms)}
-    dtypes = {name: selected[name].dtype for name in kept}
-    require_one_dtype(type(model).__name__, dtypes)
-    left = [Skipped(n, f"policy {policy}", found[n].numel()) for n in selected if n not in kept]
-    return kept, (*selected.skipped, *left)
-
-
-def _takes_part(
-    name: str, parameter: torch.nn.Parameter, policy: Policy, norms: frozenset[str]
-) -> bool:
-    if policy == "matrices":
-        return parameter.ndim > 1 and name not in norms
-    return policy == "all" or name not in norms
-
-
-def norm_parameters(model: torch.nn.Module) -> frozenset[str]:
-    """Plain names of the parameters of norm layers."""
-    return frozenset(
-        plain_name(f"{prefix}.{name}" if prefix else name)
-        for prefix, module in model.named_modules()
-        if isinstance(module, NORMS)
-        for name, _ in module.named_parameters(recurse=False)
-    )
-
-
 def _shrunk(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[str]:
     """A note for each norm layer whose scales a projection cut to under half."""
     means = {
@@ -385,45 +346,6 @@ def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
         f"only {used:,} of {motifs:,} motifs are in use: a high rate, or projecting without "
         f"training in between, makes motifs collapse",
     )
-
-
-def _draw(blocks: Array, config: MosaicConfig, random: np.random.Generator) -> Array:
-    """Motifs: the zero block, if wanted, and blocks at distinct positions."""
-    count = config.motif_count(len(blocks))
-    drawn = count - 1 if config.zero_motif else count
-    motifs = blocks[random.choice(len(blocks), size=drawn, replace=False)]
-    if config.zero_motif:
-        motifs = np.concatenate([np.zeros((1, blocks.shape[1]), blocks.dtype), motifs])
-    return motifs
-
-
-def _refine(blocks: Array, motifs: Array, zero_motif: bool, partition: Partition) -> Array:
-    """Lloyd's iteration: each motif moves to the mean of its blocks; the zero motif stays.
-
-    Blocks with padding are no part of a mean, and a motif without blocks stays where it is.
-    """
-    whole = np.ones(len(blocks), bool)
-    whole[[number for number, _ in partition.padded()]] = False
-    points = blocks[whole].astype(np.float64)
-    centres = motifs.astype(np.float64)
-    for _ in range(_ROUNDS):
-        moved = _means(points, nearest_motifs(points, centres), centres)
-        if zero_motif:
-            moved[0] = 0
-        if np.array_equal(moved, centres):
-            break
-        centres = moved
-    return centres.astype(motifs.dtype)
-
-
-def _means(
-    points: NDArray[np.float64], indices: NDArray[np.int64], centres: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    counts = np.bincount(indices, minlength=len(centres))
-    sums = np.stack(
-        [np.bincount(indices, weights=place, minlength=len(centres)) for place in points.T], axis=1
-    )
-    return np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres)
 
 
 def _compare(before: Mapping[str, Array], after: Mapping[str, Array]) -> tuple[int, float]:

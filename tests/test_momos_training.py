@@ -17,7 +17,7 @@ from torch import nn
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
-from momos import training
+from momos import loop, training
 from momos.config import MosaicConfig, TrainConfig
 from momos.datasets import load_dataset
 from momos.datasets.idx import read_idx
@@ -378,5 +378,5 @@ def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
 
 def test_a_network_that_fell_silent_is_said():
     state = {"a": torch.zeros(3, 2), "bias": torch.zeros(3), "b": torch.eye(2)}
-    (note,) = training._silent(state)
+    (note,) = loop._silent(state)
     assert "'a' is all zero" in note

@@ -2,11 +2,11 @@
 
 A symbol is coded digit by digit, the most significant first. The probability of a digit, given
 those before it, is a Pólya tree's (Lavine 1992): counts that begin at a prior in which all symbols
-of the alphabet are alike, and which weighs the more the less significant the digit, for weights are
+of the alphabet are alike. It may weigh the more the less significant the digit, for weights are
 distributed smoothly. To these counts, of all tensors, each tensor adds its own. All arithmetic is
 of integers.
 
-The first byte is the prior's strength: of some, the one of the shortest code is taken.
+The first byte names the prior: of those there are, the one of the shortest code is taken.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from kolmo.estimators.base import container, symbol_bits
 ALPHABET = 1 << 16
 """Symbols at most."""
 
-STRENGTHS = (0, 8)
-"""Binary logarithms of the prior's weight: little, and so much that counts hardly change it."""
+SHARP, SMOOTH, UNIFORM = range(3)
+"""Priors: of one symbol, as Krichevsky and Trofimov's; of more at each digit; of very many."""
 
+_PRIORS = (SHARP, SMOOTH, UNIFORM)
 _TRUST = 256  # digits of a tensor that weigh as much as those of all
-_SMALL = 1 << 18  # symbols for which every strength is tried; more of them outweigh a prior
+_SMALL = 1 << 18  # symbols for which every prior is tried; more of them outweigh any
 
 
 class CountsCode:
@@ -53,11 +54,11 @@ class CountsCode:
         symbols, shapes = flat(parts, alphabet), [part.shape for part in parts]
         stream = np.empty(4 * symbol_bits(alphabet) * symbols.size + 8, np.uint8)
         found = []
-        for strength in STRENGTHS if symbols.size <= _SMALL else STRENGTHS[:1]:
+        for prior in _PRIORS if symbols.size <= _SMALL else [SMOOTH]:
             coder = new_coder(stream, decoding=False)
-            _run(symbols, shapes, alphabet, strength, coder, stream)
+            _run(symbols, shapes, alphabet, prior, coder, stream)
             data = stream[: coder[PLACE]].tobytes() + last_bytes(coder)
-            found.append(bytes([strength]) + data)
+            found.append(bytes([prior]) + data)
         return min(found, key=len)
 
     def decode(
@@ -65,7 +66,7 @@ class CountsCode:
     ) -> list[Symbols]:
         if not self.takes(shapes, alphabet):
             raise InputError(f"{self.name} has no symbols of {alphabet:,}")
-        if not data or data[0] not in STRENGTHS:
+        if not data or data[0] not in _PRIORS:
             raise InputError("the code says nothing of its prior")
         symbols = np.empty(sum(map(math.prod, shapes)), container(alphabet))
         stream = np.frombuffer(data, np.uint8)[1:].copy()
@@ -80,28 +81,29 @@ def _run(
     symbols: Symbols,
     shapes: Sequence[Shape],
     alphabet: int,
-    strength: int,
+    prior: int,
     coder: NDArray[np.int64],
     stream: NDArray[np.uint8],
 ) -> None:
     """Code the symbols of all tensors, one after the other, or fill them in."""
     from kolmo.codec import kernels_counts as kernels
 
-    counts, start = _prior(alphabet, strength), 0
+    counts, start = _counts(alphabet, prior), 0
+    trust = _TRUST << (8 if prior == UNIFORM else 0)
     for size in map(math.prod, shapes):
         part = symbols[start : start + size]
-        kernels.code(part, symbol_bits(alphabet), counts, _TRUST << strength, coder, stream)
+        kernels.code(part, symbol_bits(alphabet), counts, trust, coder, stream)
         start += size
 
 
-def _prior(alphabet: int, strength: int) -> NDArray[np.int64]:
+def _counts(alphabet: int, prior: int) -> NDArray[np.int64]:
     """How often each digit was 0 and 1 after those before it, in 256ths, before any was."""
     counts = np.ones((1 << symbol_bits(alphabet), 2), np.int64)
     for place in range(symbol_bits(alphabet)):
         nodes, width = np.arange(1 << place), 1 << (symbol_bits(alphabet) - place)
         edges = np.minimum(np.arange(2 * nodes.size + 1) * width // 2, alphabet)
         symbols = np.diff(edges).reshape(-1, 2)
-        weight = 256 * (place + 1) ** 2 << strength
+        weight = 256 * (1, (place + 1) ** 2, 256 * (place + 1) ** 2)[prior]
         counts[nodes + nodes.size] += weight * symbols // np.maximum(1, symbols.sum(1))[:, None]
     return counts
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from kolmo.codec.base import Symbols, get_code
-from kolmo.codec.format import Contents, Entry, Part
+from kolmo.codec.format import DIGEST, Contents, Entry, Part
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import container
 
@@ -65,9 +65,20 @@ def whole_digest(digests: Sequence[bytes]) -> bytes:
 
 
 def decode_parts(
-    contents: Contents, threads: int, progress: Progress | None = None, label: str = "decoding"
+    contents: Contents,
+    digests: Digests,
+    threads: int,
+    progress: Progress | None = None,
+    label: str = "decoding",
 ) -> Iterator[tuple[Part, Symbols]]:
     """Every part of every unit and its symbols; after the last, the digest is checked.
+
+    Parameters
+    ----------
+    contents : Contents
+    digests : Digests
+        Of the same entries, as yet of no symbols.
+    threads, progress, label : see `kolmo.pack`
 
     Raises
     ------
@@ -75,8 +86,7 @@ def decode_parts(
         If the file is damaged. Nothing of what came before is then to be trusted.
     """
     total = sum(unit.numel for unit in contents.units)
-    digests, done = Digests(contents.entries), 0
-    decode = _decoder(contents)
+    decode, done = _decoder(contents), 0
     for number, arrays in in_order(decode, range(len(contents.units)), threads):
         for part, symbols in zip(contents.units[number].parts, arrays, strict=True):
             digests.update(part.tensor, symbols)
@@ -84,7 +94,7 @@ def decode_parts(
         done += contents.units[number].numel
         if progress:
             progress(done, total, label)
-    if whole_digest(digests.each()) != contents.digest:
+    if whole_digest(digests.each())[:DIGEST] != contents.digest:
         raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
 
 

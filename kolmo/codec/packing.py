@@ -271,7 +271,7 @@ class _Packing:
                 done += unit.numel
                 if self.progress:
                     self.progress(done, total, "coding")
-            file.write(encode_end(__version__, self.quantizer, self.entries, units, digest))
+            file.write(encode_end(self.quantizer, self.entries, units, digest))
 
     def _mosaics(self) -> list[_Coded]:
         """Units that the mosaic code writes in fewer bytes than others would."""
@@ -318,16 +318,17 @@ def _certify(
 ) -> Certificate:
     """Decode everything; the certificate of what was decoded."""
     digests = Digests(contents.entries)
-    for part, symbols in decode_parts(contents, threads, progress, label):
-        digests.update(part.tensor, symbols)
+    for _ in decode_parts(contents, digests, threads, progress, label):
+        pass
     holding: dict[int, list[int]] = {}
     for number, unit in enumerate(contents.units):
         for tensor in dict.fromkeys(part.tensor for part in unit.parts):
             holding.setdefault(tensor, []).append(number)
     entries = contents.entries
+    found = digests.each()
     rows = [
         _row(contents, number, tuple(holding.get(number, ())), digest.hex())
-        for number, digest in enumerate(digests.each())
+        for number, digest in enumerate(found)
     ]
     return Certificate(
         contents.path,
@@ -335,7 +336,7 @@ def _certify(
         sum(entry.numel for entry in entries),
         sum(entry.numel * _stored_bits(entry) for entry in entries),
         str(contents.quantizer),
-        contents.digest.hex(),
+        whole_digest(found).hex(),
         __version__,
         tuple(rows),
         tuple(UnitRow(get_code(u.code).name, u.numel, 8 * (u.size + CRC)) for u in contents.units),
@@ -372,7 +373,8 @@ def _write_tensors(
     meta = {"kolmo": __version__, "quantizer": str(contents.quantizer)}
     with open(path, "wb") as file:
         writer = SafetensorsWriter(file, kinds, meta if symbols else None)
-        for part, found in decode_parts(contents, _threads(threads), progress):
+        digests = Digests(entries)
+        for part, found in decode_parts(contents, digests, _threads(threads), progress):
             for number in copies[part.tensor]:
                 values = found if symbols else _weights(contents, entries[number], found)
                 writer.write(entries[number].name, part.start, values.astype(dtypes[number]))

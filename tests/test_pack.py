@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.checkpoints import array_tensor
-from kolmo.codec import packing
 from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
 from kolmo.codec.choosing import PRESETS, shortest_code
-from kolmo.codec.format import read_contents
+from kolmo.codec.format import Entry, read_contents
 from kolmo.codec.mosaic import Mosaic
 from kolmo.codec.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
@@ -292,7 +291,7 @@ def test_units_are_bounded_and_cover_everything():
     ]
     dtypes = ["f4", "f4", "f4", "f4", "f4", "u1"]
     entries = [
-        packing.Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
+        Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
         for n, (shape, d) in enumerate(zip(shapes, dtypes, strict=True))
     ]
     units = plan_units(entries, quantizer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,3 +115,9 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
         return arrays
 
     return decode
+
+
+def thread_count(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise InputError(f"threads are at least 1, not {threads}")
+    return threads or os.cpu_count() or 1

@@ -12,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from kolmo.codec.base import Symbols, get_code
-from kolmo.codec.format import DIGEST, Contents, Entry, Part
+from kolmo.codec.format import DIGEST, Contents, Entry, Part, Unit
+from kolmo.codec.repeats import RepeatCode, read_source
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import container
 
@@ -101,20 +102,49 @@ def decode_parts(
 
 def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
     def decode(number: int) -> list[Symbols]:
-        unit = contents.units[number]
+        unit, data = contents.units[number], contents.read_unit(number)
         first = contents.entries[unit.parts[0].tensor]
         alphabet, kind = first.coder.alphabet, first.kind(contents.quantizer)
         shapes = [part.shape for part in unit.parts]
-        data = contents.read_unit(number)
         try:
+            if unit.code == RepeatCode.number:
+                return [_repeated(contents, unit, data, decode)]
             arrays = get_code(unit.code).decode(data, shapes, alphabet, kind)
         except KolmoError as error:
-            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {error}") from None
+            what = str(error).removeprefix(f"{contents.path}: ")
+            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {what}") from None
         assert [array.shape for array in arrays] == shapes
         assert all(array.dtype == container(alphabet) for array in arrays)
         return arrays
 
     return decode
+
+
+def _repeated(
+    contents: Contents, unit: Unit, data: bytes, decode: Callable[[int], list[Symbols]]
+) -> Symbols:
+    """The symbols of a unit that repeats others: those are decoded again, and not kept."""
+    source, start = read_source(data)
+    stop = start + unit.numel
+    known = source < len(contents.entries) and len(unit.parts) == 1
+    if not known or _sort(contents, source) != _sort(contents, unit.parts[0].tensor):
+        raise InputError("it repeats what is not alike")
+    pieces = []
+    for number, other in enumerate(contents.units):
+        for place, part in enumerate(other.parts):
+            if part.tensor == source and part.start < stop and start < part.stop:
+                if other.code == RepeatCode.number:
+                    raise InputError("it repeats a repeat")
+                symbols = decode(number)[place].reshape(-1)
+                pieces.append(symbols[max(0, start - part.start) : stop - part.start])
+    if sum(piece.size for piece in pieces) != unit.numel:
+        raise InputError("it repeats what is not there")
+    return np.concatenate(pieces).reshape(unit.parts[0].shape)
+
+
+def _sort(contents: Contents, tensor: int) -> tuple[str, int]:
+    entry = contents.entries[tensor]
+    return entry.kind(contents.quantizer), entry.coder.alphabet
 
 
 def thread_count(threads: int | None) -> int:

@@ -89,11 +89,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """Parts that are coded together; the code's number and how many bytes it took."""
+    """Parts that are coded together; the code's number and how many bytes it took.
+
+    While units are planned, ``source`` may say where the symbols were before: a tensor, a place.
+    """
 
     parts: tuple[Part, ...]
     code: int = 0
     size: int = 0
+    source: tuple[int, int] | None = None
 
     @property
     def numel(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from kolmo.codec.format import (
 )
 from kolmo.codec.mosaic import Mosaic
 from kolmo.codec.planning import plan_units
+from kolmo.codec.repeats import RepeatCode, find_repeats, source_bytes
 from kolmo.codec.source import read_entries
 from kolmo.codec.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
@@ -87,10 +88,7 @@ def pack(
 
     Examples
     --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> import kolmo
-    >>> from pathlib import Path
+    >>> import tempfile, kolmo, numpy as np
     >>> weights = np.repeat(np.float32([1, -0.0]), 5000)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     certificate = pack({"w": weights}, Path(folder) / "model.kmo")
@@ -128,10 +126,12 @@ class _Packing:
     progress: Progress | None
 
     def write(self, path: Path, digest: bytes) -> None:
-        mosaics = self._mosaics()
-        planned = plan_units(
-            self.entries, self.quantizer, {p.tensor for unit, _ in mosaics for p in unit.parts}
-        )
+        # Looking for what repeats takes time.
+        fast = self.preset == "fast"
+        repeats = {} if fast else find_repeats(self.entries, self.quantizer, self._read)
+        mosaics = [] if fast else self._mosaics(repeats)
+        inside = {part.tensor for unit, _ in mosaics for part in unit.parts}
+        planned = plan_units(self.entries, self.quantizer, inside, repeats)
         units, done = [], 0
         total = sum(unit.numel for unit in planned) + sum(unit.numel for unit, _ in mosaics)
         with open(path, "wb") as file:
@@ -144,12 +144,10 @@ class _Packing:
                     self.progress(done, total, "coding")
             file.write(encode_end(self.quantizer, self.entries, units, digest))
 
-    def _mosaics(self) -> list[_Coded]:
+    def _mosaics(self, but: Collection[int]) -> list[_Coded]:
         """Units that the mosaic code writes in fewer bytes than others would."""
         found: list[_Coded] = []
-        if self.preset == "fast":  # looking for blocks that repeat takes time
-            return found
-        for unit in find_mosaics(self.entries, self.quantizer, self._read):
+        for unit in find_mosaics(self.entries, self.quantizer, self._read, but):
             data = self._as_mosaic(unit)
             if data is not None and len(data) < self._otherwise(unit):
                 found.append((unit, (Mosaic.number, data)))
@@ -171,6 +169,8 @@ class _Packing:
         return sum(len(data) + CRC for _, (_, data) in coded)
 
     def _encode(self, unit: Unit) -> tuple[int, bytes]:
+        if unit.source:
+            return RepeatCode.number, source_bytes(*unit.source)
         first = self.entries[unit.parts[0].tensor]
         parts = [self._read(part) for part in unit.parts]
         return shortest_code(parts, first.coder.alphabet, first.kind(self.quantizer), self.preset)

@@ -235,7 +235,6 @@ def test_what_compiled_code_wrote_is_read_however_it_runs(tmp_path, settings):
         "mosaic": motifs[RANDOM.integers(0, 6, 300)].reshape(30, 40),
         "float32": RANDOM.normal(size=(25, 40)).astype(np.float32),
         "float16": RANDOM.normal(size=(20, 30)).astype(np.float16),
-        "float64": RANDOM.normal(size=(9, 30)),
         "uint8": RANDOM.binomial(200, 0.5, (30, 20)).astype(np.uint8),
     }
     certificate = kolmo.pack(source, tmp_path / "x.kmo")

@@ -79,6 +79,25 @@ def test_random_damage_is_an_error_or_changes_nothing(tmp_path, seed):
     assert refused > 1500
 
 
+@pytest.mark.parametrize("spec", ["symmetric:8", "affine:3", "codebook:4"])
+def test_random_damage_to_what_dequantizes(tmp_path, spec):
+    """Scales and values are in the header; what is unpacked is the same, or nothing."""
+    path, out = tmp_path / "x.kmo", tmp_path / "x.safetensors"
+    kolmo.pack({name: SOURCE[name] for name in "abf"}, path, quantizer=spec, threads=1)
+    data, right, refused = path.read_bytes(), contents(kolmo.unpack(path, out)), 0
+    for number in range(500):
+        changed = damage(data, number)
+        path.write_bytes(changed)
+        out.unlink(missing_ok=True)
+        try:
+            assert contents(kolmo.unpack(path, out, threads=1)) == right
+            assert changed == data
+        except InputError:
+            assert not out.exists()
+            refused += 1
+    assert refused > 450
+
+
 def test_every_cut_and_every_flipped_byte_of_the_header(tmp_path, seed):
     data, _ = seed
     path = tmp_path / "x.kmo"

@@ -30,8 +30,8 @@ _PUBLIC = {
     "open_checkpoint": "kolmo.checkpoints",
     "pack": "kolmo.codec.packing",
     "trajectory": "kolmo.series",
-    "unpack": "kolmo.codec.packing",
-    "verify": "kolmo.codec.packing",
+    "unpack": "kolmo.codec.unpacking",
+    "verify": "kolmo.codec.verifying",
 }
 
 __all__ = ["__version__", *_PUBLIC]

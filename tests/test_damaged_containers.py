@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import dataclasses
+import math
 import tracemalloc
-import zlib
 
 import numpy as np
 import pytest
 
 import kolmo
-from kolmo.codec import format as container_format
 from kolmo.codec.base import code_numbers, get_code
-from kolmo.codec.format import MAGIC, _inflate, deflate_header, read_contents, with_checksum
+from kolmo.codec.format import MAGIC, read_contents, with_checksum, with_foot
+from kolmo.codec.header import decode_header, encode_header
+from kolmo.codec.numbers import Reader, number_bytes
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from tests.checkpoints import contents
@@ -78,13 +79,32 @@ def test_random_damage_is_an_error_or_changes_nothing(tmp_path, seed):
     assert refused > 1500
 
 
+@pytest.mark.parametrize("spec", ["symmetric:8", "affine:3", "codebook:4"])
+def test_random_damage_to_what_dequantizes(tmp_path, spec):
+    """Scales and values are in the header; what is unpacked is the same, or nothing."""
+    path, out = tmp_path / "x.kmo", tmp_path / "x.safetensors"
+    kolmo.pack({name: SOURCE[name] for name in "abf"}, path, quantizer=spec, threads=1)
+    data, right, refused = path.read_bytes(), contents(kolmo.unpack(path, out)), 0
+    for number in range(500):
+        changed = damage(data, number)
+        path.write_bytes(changed)
+        out.unlink(missing_ok=True)
+        try:
+            assert contents(kolmo.unpack(path, out, threads=1)) == right
+            assert changed == data
+        except InputError:
+            assert not out.exists()
+            refused += 1
+    assert refused > 450
+
+
 def test_every_cut_and_every_flipped_byte_of_the_header(tmp_path, seed):
     data, _ = seed
     path = tmp_path / "x.kmo"
     for end in range(len(data)):
         path.write_bytes(data[:end])
         assert outcome(path) is None
-    for place in [*range(8), *range(len(data) - 300, len(data))]:
+    for place in [*range(4), *range(len(data) - 100, len(data))]:
         changed = bytearray(data)
         changed[place] ^= 255
         path.write_bytes(changed)
@@ -103,68 +123,73 @@ def test_nothing_is_written_where_the_container_is_damaged(tmp_path, seed):
 # --- containers that lie, with checksums that are right -------------------------------------
 
 
+def opened(data):
+    """The header of a container, where it starts, and the digest after it."""
+    length = Reader(data[:-6:-1]).number()
+    foot = 20 + len(number_bytes(length))
+    start = len(data) - foot - length
+    return decode_header(data[start:-foot]), start, data[-foot : len(data) - foot + 16]
+
+
 def forged(data, change=None, units=None):
     """The container with another header, or other units."""
-    length = int.from_bytes(data[-8:-4], "little")
-    start = len(data) - 40 - length
-    header = json.loads(_inflate(data[start : start + length]))
+    header, start, digest = opened(data)
     if change:
-        change(header)
-    body = data[8:start] if units is None else b"".join(map(with_checksum, units))
-    packed = deflate_header(json.dumps(header))
-    end = packed + data[-40:-8] + len(packed).to_bytes(4, "little")
-    return MAGIC + body + end + zlib.crc32(MAGIC + end).to_bytes(4, "little")
+        header = change(header)
+    body = data[4:start] if units is None else b"".join(map(with_checksum, units))
+    return MAGIC + body + with_foot(encode_header(header), digest)
 
 
 def change_unit(number, place, value):
     def change(header):
-        header["units"][number][place] = value
+        units = [list(unit) for unit in header.units]
+        units[number][place] = value
+        return dataclasses.replace(header, units=units)
 
     return change
 
 
-def change_key(key, value):
-    return lambda header: header.update({key: value})
+def changed(**values):
+    return lambda header: dataclasses.replace(header, **values)
+
+
+SHAPES = [(4, 30), (20,), (3, 5), (2, 0), (5, 3), (9,)]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        change_key("shapes", [[4, 30], [20], [3, 5], [2, 0], [5, 3]]),
-        change_key("shapes", [[4, 30], [-20], [3, 5], [2, 0], [5, 3], [9]]),
-        change_key("shapes", [[True, 30], [20], [3, 5], [2, 0], [5, 3], [9]]),
-        change_key("shapes", [[2**40, 2**40], [20], [3, 5], [2, 0], [5, 3], [9]]),
-        change_key("names", ["a", "a", "c", "d", "e", "f"]),
-        change_key("names", [1, "b", "c", "d", "e", "f"]),
-        change_key("names", "abcdef" * 9),
-        change_key("dtypes", ["float32"] * 2),
-        change_key("dtypes", ["object"] * 6),
-        change_key("quantizer", "symmetric:99"),
-        change_key("quantizer", "symmetric:8"),
-        change_key("quantizer", None),
-        change_key("fitted", [["0x1p0"]]),
-        change_key("fitted", None),
-        change_key("kolmo", 3),
-        change_key("copies", [[0, 0]]),
-        change_key("copies", [[2, 5]]),
-        change_key("copies", [[4, 1]]),
-        change_key("copies", [[4, -1]]),
-        change_key("units", []),
-        change_key("units", {"a": 1}),
-        change_unit(0, 0, 256),
-        change_unit(0, 1, -1),
+        changed(shapes=SHAPES[:-1]),
+        changed(shapes=[*SHAPES, ()]),
+        changed(shapes=[(2**40, 2**40), *SHAPES[1:]]),
+        changed(shapes=[(1,) * 65, *SHAPES[1:]]),
+        changed(names=["a", "a", "c", "d", "e", "f"]),
+        changed(names=list("abcde")),
+        changed(names=list("abcdefg")),
+        changed(dtypes=[10, 11]),
+        changed(dtypes=[99]),
+        changed(quantizer="symmetric:99"),
+        changed(quantizer="symmetric:8"),
+        changed(quantizer=""),
+        changed(parameters=[[1.0], *[[]] * 5]),
+        changed(parameters=[[1.0], []] * 2),
+        changed(copies=[1]),
+        changed(copies=[1, 0, 0, 0, 3, 0]),
+        changed(copies=[0, 0, 6, 0, 3, 0]),
+        changed(copies=[0, 0, 0, 0, 2, 0]),
+        changed(copies=[0, 0, 0, 0, 99, 0]),
+        changed(units=[]),
         change_unit(0, 1, 2**60),
-        change_unit(0, 2, [0]),
-        change_unit(0, 2, [0, 2]),
-        change_unit(0, 2, [0, 10**9]),
-        change_unit(0, 2, [9, 1]),
-        change_unit(0, 2, [-1, 1]),
-        change_unit(0, 2, [0, 0, 60]),
-        change_unit(0, 2, [0, 60, 0]),
-        change_unit(0, 2, [0, 1.5, 60]),
-        change_unit(0, 2, "ab"),
+        change_unit(0, 2, []),
+        change_unit(0, 2, [(0, 2)]),
+        change_unit(0, 2, [(0, 10**9)]),
+        change_unit(0, 2, [(0, 10**9)] * 10**5),
+        change_unit(0, 2, [(9, 1)]),
+        change_unit(0, 2, [(0, 0, 0, 60)]),
+        change_unit(0, 2, [(0, 0, 60, 0)]),
+        change_unit(0, 2, [(0, 0, 0, 999)]),
     ],
-)  # fmt: skip
+)
 def test_a_header_that_contradicts_itself(tmp_path, seed, change):
     path = tmp_path / "x.kmo"
     path.write_bytes(forged(seed[0]))
@@ -177,9 +202,10 @@ def test_a_header_that_contradicts_itself(tmp_path, seed, change):
 @pytest.mark.parametrize(
     "change",
     [
-        change_key("shapes", [[4, 31], [20], [3, 5], [2, 0], [5, 3], [9]]),
-        change_key("dtypes", ["float32"]),
-        change_key("copies", []),
+        changed(shapes=[(4, 31), *SHAPES[1:]]),
+        changed(shapes=SHAPES[::-1]),
+        changed(dtypes=[10]),
+        changed(copies=[0]),
     ],
 )
 def test_a_header_of_other_weights(tmp_path, seed, change):
@@ -225,8 +251,8 @@ def test_quantized_containers_are_checked_too(tmp_path, spec):
     path = tmp_path / "x.kmo"
     kolmo.pack({"w": SOURCE["a"]}, path, quantizer=spec)
     data = path.read_bytes()
-    for fitted, message in [(["0x1p0"] * 9, "contradicts"), (["nan"], "contradicts"), ([], None)]:
-        path.write_bytes(forged(data, change_key("fitted", [fitted])))
+    for fitted, message in [([1.0] * 9, "contradicts"), ([math.nan], "contradicts"), ([], None)]:
+        path.write_bytes(forged(data, changed(parameters=[fitted])))
         with pytest.raises(InputError, match=message or "symbols without a value|contradicts"):
             kolmo.unpack(path, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="too many or few"):
@@ -237,10 +263,10 @@ def test_quantized_containers_are_checked_too(tmp_path, spec):
     ("data", "message"),
     [
         (b"", "not a kolmo container"),
-        (b"kolmo", "not a kolmo container"),
+        (b"kmo", "not a kolmo container"),
         (b"PK\x03\x04" + bytes(99), "not a kolmo container"),
         (MAGIC, "cut off"),
-        (MAGIC[:6] + b"\x07\n" + bytes(90), "another version, or damaged; this program reads 1"),
+        (b"kmo\x07" + bytes(90), "another version, or damaged; this program reads 1"),
         (MAGIC + bytes(90), "checksum is wrong"),
         (MAGIC + b"\xff" * 90, "cut off"),
     ],
@@ -254,12 +280,23 @@ def test_what_is_no_container(tmp_path, data, message):
         kolmo.verify(tmp_path / "missing.kmo")
 
 
-def test_a_header_that_inflates_without_end(tmp_path, seed, monkeypatch):
-    monkeypatch.setattr(container_format, "_HEADER", 1 << 12)
+def test_a_header_that_inflates_without_end(tmp_path, seed):
     path = tmp_path / "x.kmo"
-    path.write_bytes(forged(seed[0], change_key("more", "x" * (1 << 13))))
+    path.write_bytes(forged(seed[0], changed(names=[*"abcde", "x" * (1 << 21)])))
+    assert path.stat().st_size < 1 << 13
     with pytest.raises(InputError, match="contradicts itself"):
         read_contents(path)
+
+
+def test_a_header_of_more_parameters_than_it_has_bytes_for(tmp_path, seed):
+    path = tmp_path / "x.kmo"
+    path.write_bytes(forged(seed[0], changed(parameters=[np.zeros(1 << 25), *[[]] * 5])))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="contradicts itself"):
+        read_contents(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_the_seed_is_what_it_should_be(tmp_path, seed):

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.checkpoints import array_tensor
-from kolmo.codec import packing
 from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
 from kolmo.codec.choosing import PRESETS, shortest_code
-from kolmo.codec.format import read_contents
+from kolmo.codec.format import Entry, read_contents
 from kolmo.codec.mosaic import Mosaic
 from kolmo.codec.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
@@ -205,6 +204,15 @@ def test_a_coder_comes_back_from_its_parameters(spec):
         get_quantizer(spec).restore(weights.dtype, [math.nan])
 
 
+def in_another_process(path, threads, **settings):
+    """What another process finds the digest to be."""
+    code = "import kolmo, sys; print(kolmo.verify(sys.argv[1], threads=int(sys.argv[2])).sha256)"
+    command = [sys.executable, "-W", "ignore", "-c", code, str(path), str(threads)]
+    environment = {**os.environ, **settings}
+    found = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return found.stdout.strip()
+
+
 def test_the_file_does_not_depend_on_threads_and_another_process_decodes_it(tmp_path):
     weights = RANDOM.normal(size=(700, 600)).astype(np.float32)
     source = {f"w{n}": np.roll(weights, n) + n for n in range(5)}
@@ -212,11 +220,26 @@ def test_the_file_does_not_depend_on_threads_and_another_process_decodes_it(tmp_
     kolmo.pack(source, tmp_path / "3.kmo", preset="fast", threads=3)
     assert len(one.units) > 2
     assert (tmp_path / "1.kmo").read_bytes() == (tmp_path / "3.kmo").read_bytes()
-    code = "import kolmo, sys; print(kolmo.verify(sys.argv[1], threads=3).sha256)"
-    found = subprocess.run(
-        [sys.executable, "-c", code, str(one.path)], capture_output=True, text=True, check=True
-    )
-    assert found.stdout.strip() == one.sha256
+    assert in_another_process(one.path, 3) == one.sha256
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"NUMBA_DISABLE_JIT": "1"}, {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}],
+    ids=["interpreted", "one thread"],
+)
+def test_what_compiled_code_wrote_is_read_however_it_runs(tmp_path, settings):
+    """Interpreted, integers are another machine's: all that compilers do is left out."""
+    motifs = RANDOM.normal(size=(6, 4)).astype(np.float32)
+    source = {
+        "mosaic": motifs[RANDOM.integers(0, 6, 300)].reshape(30, 40),
+        "float32": RANDOM.normal(size=(25, 40)).astype(np.float32),
+        "float16": RANDOM.normal(size=(20, 30)).astype(np.float16),
+        "uint8": RANDOM.binomial(200, 0.5, (30, 20)).astype(np.uint8),
+    }
+    certificate = kolmo.pack(source, tmp_path / "x.kmo")
+    assert {unit.code for unit in certificate.units} == {"mosaic", "context", "counts"}
+    assert in_another_process(certificate.path, 2, **settings) == certificate.sha256
 
 
 # --- codes ----------------------------------------------------------------------------------
@@ -292,7 +315,7 @@ def test_units_are_bounded_and_cover_everything():
     ]
     dtypes = ["f4", "f4", "f4", "f4", "f4", "u1"]
     entries = [
-        packing.Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
+        Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
         for n, (shape, d) in enumerate(zip(shapes, dtypes, strict=True))
     ]
     units = plan_units(entries, quantizer)

@@ -63,7 +63,7 @@ def unpack(
     max_bytes: _MaxBytes = None,
 ) -> None:
     """Write the weights of a container as safetensors."""
-    from kolmo.codec.packing import unpack as write
+    from kolmo.codec.unpacking import unpack as write
 
     if output.suffix != ".safetensors":
         make_directory(output)
@@ -90,7 +90,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check a container by decoding it, and against its source where that is given."""
-    from kolmo.codec.packing import verify as check
+    from kolmo.codec.verifying import verify as check
 
     with progress_bar() as progress:
         certificate = check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from kolmo.codec.base import Symbols, get_code
-from kolmo.codec.format import Contents, Entry, Part
+from kolmo.codec.format import DIGEST, Contents, Entry, Part, Unit
+from kolmo.codec.repeats import RepeatCode, read_source
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import container
 
@@ -65,9 +67,20 @@ def whole_digest(digests: Sequence[bytes]) -> bytes:
 
 
 def decode_parts(
-    contents: Contents, threads: int, progress: Progress | None = None, label: str = "decoding"
+    contents: Contents,
+    digests: Digests,
+    threads: int,
+    progress: Progress | None = None,
+    label: str = "decoding",
 ) -> Iterator[tuple[Part, Symbols]]:
     """Every part of every unit and its symbols; after the last, the digest is checked.
+
+    Parameters
+    ----------
+    contents : Contents
+    digests : Digests
+        Of the same entries, as yet of no symbols.
+    threads, progress, label : see `kolmo.pack`
 
     Raises
     ------
@@ -75,8 +88,7 @@ def decode_parts(
         If the file is damaged. Nothing of what came before is then to be trusted.
     """
     total = sum(unit.numel for unit in contents.units)
-    digests, done = Digests(contents.entries), 0
-    decode = _decoder(contents)
+    decode, done = _decoder(contents), 0
     for number, arrays in in_order(decode, range(len(contents.units)), threads):
         for part, symbols in zip(contents.units[number].parts, arrays, strict=True):
             digests.update(part.tensor, symbols)
@@ -84,23 +96,58 @@ def decode_parts(
         done += contents.units[number].numel
         if progress:
             progress(done, total, label)
-    if whole_digest(digests.each()) != contents.digest:
+    if whole_digest(digests.each())[:DIGEST] != contents.digest:
         raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
 
 
 def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
     def decode(number: int) -> list[Symbols]:
-        unit = contents.units[number]
+        unit, data = contents.units[number], contents.read_unit(number)
         first = contents.entries[unit.parts[0].tensor]
         alphabet, kind = first.coder.alphabet, first.kind(contents.quantizer)
         shapes = [part.shape for part in unit.parts]
-        data = contents.read_unit(number)
         try:
+            if unit.code == RepeatCode.number:
+                return [_repeated(contents, unit, data, decode)]
             arrays = get_code(unit.code).decode(data, shapes, alphabet, kind)
         except KolmoError as error:
-            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {error}") from None
+            what = str(error).removeprefix(f"{contents.path}: ")
+            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {what}") from None
         assert [array.shape for array in arrays] == shapes
         assert all(array.dtype == container(alphabet) for array in arrays)
         return arrays
 
     return decode
+
+
+def _repeated(
+    contents: Contents, unit: Unit, data: bytes, decode: Callable[[int], list[Symbols]]
+) -> Symbols:
+    """The symbols of a unit that repeats others: those are decoded again, and not kept."""
+    source, start = read_source(data)
+    stop = start + unit.numel
+    known = source < len(contents.entries) and len(unit.parts) == 1
+    if not known or _sort(contents, source) != _sort(contents, unit.parts[0].tensor):
+        raise InputError("it repeats what is not alike")
+    pieces = []
+    for number, other in enumerate(contents.units):
+        for place, part in enumerate(other.parts):
+            if part.tensor == source and part.start < stop and start < part.stop:
+                if other.code == RepeatCode.number:
+                    raise InputError("it repeats a repeat")
+                symbols = decode(number)[place].reshape(-1)
+                pieces.append(symbols[max(0, start - part.start) : stop - part.start])
+    if sum(piece.size for piece in pieces) != unit.numel:
+        raise InputError("it repeats what is not there")
+    return np.concatenate(pieces).reshape(unit.parts[0].shape)
+
+
+def _sort(contents: Contents, tensor: int) -> tuple[str, int]:
+    entry = contents.entries[tensor]
+    return entry.kind(contents.quantizer), entry.coder.alphabet
+
+
+def thread_count(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise InputError(f"threads are at least 1, not {threads}")
+    return threads or os.cpu_count() or 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,9 @@ _SAMPLED = 1 << 20  # and of all tensors
 _REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
 
 
-def find_mosaics(entries: Sequence[Entry], quantizer: Quantizer, read: Read) -> list[Unit]:
+def find_mosaics(
+    entries: Sequence[Entry], quantizer: Quantizer, read: Read, but: Collection[int] = ()
+) -> list[Unit]:
     """Units of whole tensors for the mosaic code to try, one for each kind of symbols, or more.
 
     Parameters
@@ -28,10 +30,12 @@ def find_mosaics(entries: Sequence[Entry], quantizer: Quantizer, read: Read) -> 
     quantizer : Quantizer
     read : callable
         The symbols of a part.
+    but : collection of int
+        Tensors to leave alone.
     """
     groups: dict[tuple[str, int], list[int]] = {}
     for number, entry in enumerate(entries):
-        if entry.copy_of is None and 0 < entry.numel <= MOSAIC_LIMIT:
+        if number not in but and entry.copy_of is None and 0 < entry.numel <= MOSAIC_LIMIT:
             key = (entry.kind(quantizer), entry.coder.alphabet)
             groups.setdefault(key, []).append(number)
     units: list[Unit] = []

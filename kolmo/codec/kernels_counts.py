@@ -11,23 +11,26 @@ from kolmo.codec.arithmetic import DECODING, code_bit
 
 Array = Any
 
-
-def new_counts(digits: int) -> Array:
-    """How often each digit was 0 and 1 after the digits before it."""
-    return np.zeros((1 << digits, 2), np.int64)
+SEEN = 256  # what one digit adds to the counts of all tensors, which begin with a prior's fractions
 
 
 @njit(nogil=True, cache=True)
-def code(symbols: Array, digits: int, counts: Array, coder: Array, stream: Array) -> None:
-    """Code all symbols, or fill them in."""
+def code(
+    symbols: Array, digits: int, counts: Array, trust: int, coder: Array, stream: Array
+) -> None:
+    """Code a tensor's symbols, or fill them in; so many of its digits weigh as much as all
+    tensors' counts."""
     decoding = coder[DECODING] == 1
+    own = np.zeros(counts.shape, np.int64)
     for i in range(symbols.size):
         symbol = 0 if decoding else int(symbols[i])
         node = 1
         for shift in range(digits - 1, -1, -1):
-            ones, total = counts[node, 1], counts[node, 0] + counts[node, 1]
-            probability = (2 * ones + 1) * 32768 // (total + 1)
+            known = (counts[node, 1] << 16) // (counts[node, 0] + counts[node, 1])
+            total = own[node, 0] + own[node, 1] + trust
+            probability = ((own[node, 1] << 16) + trust * known) // total
             y = code_bit((symbol >> shift) & 1, min(max(probability, 1), 65535), coder, stream)
-            counts[node, y] += 1
+            counts[node, y] += SEEN
+            own[node, y] += 1
             node = 2 * node + y
         symbols[i] = node - (1 << digits)

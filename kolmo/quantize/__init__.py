@@ -1,0 +1,34 @@
+"""Quantizers: weights → symbols, integers in [0, alphabet).
+
+::
+
+    Quantizer ── fit(tensor) ──► SymbolCoder ── encode(weights) ──► symbols ── decode ──► weights
+
+A quantizer is a configuration; fitting it to a tensor fixes what depends on the tensor (a scale,
+a range, a codebook). All arithmetic is float64 and rounding is half to even, so that the same
+weights give the same symbols everywhere.
+"""
+
+from kolmo.quantize.base import (
+    Quantizer,
+    SymbolCoder,
+    get_quantizer,
+    quantizer_class,
+    quantizer_names,
+)
+from kolmo.quantize.codebook import Codebook
+from kolmo.quantize.native import Native, Sign
+from kolmo.quantize.uniform import Affine, Symmetric
+
+__all__ = [
+    "Affine",
+    "Codebook",
+    "Native",
+    "Quantizer",
+    "Sign",
+    "SymbolCoder",
+    "Symmetric",
+    "get_quantizer",
+    "quantizer_class",
+    "quantizer_names",
+]

@@ -1,0 +1,176 @@
+"""What a quantizer is, and a quantizer that is fitted; how they are found by a spec."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo import specs
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.errors import InputError, NotExpressibleError
+from kolmo.estimators.base import symbol_bits
+
+Weights = NDArray[Any]
+Symbols = NDArray[Any]
+
+_SAMPLED = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SymbolCoder:
+    """A quantizer fitted to one tensor.
+
+    Attributes
+    ----------
+    alphabet : int
+        Symbols are in [0, alphabet).
+    stored_bits : int
+        Raw bits a symbol: the dtype's width under ``native``, else ceil(log2 alphabet).
+    """
+
+    alphabet: int
+
+    @property
+    def stored_bits(self) -> int:
+        return symbol_bits(self.alphabet)
+
+    def encode(self, weights: Weights) -> Symbols:
+        """Symbols of some of the tensor's weights, same shape, smallest unsigned dtype."""
+        raise NotImplementedError
+
+    def decode(self, symbols: Symbols) -> Weights:
+        """The weights that the symbols stand for."""
+        raise NotImplementedError
+
+    def parameters(self) -> list[float]:
+        """What was fitted to the tensor: with it `Quantizer.restore` makes an equal coder."""
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantizer(specs.Spec):
+    """Base of all quantizers."""
+
+    summary: ClassVar[str] = ""
+
+    def alphabet(self, dtype: np.dtype[Any]) -> int:
+        """Number of symbols for weights of this dtype; it does not depend on their values."""
+        raise NotImplementedError
+
+    def format(self, dtype: np.dtype[Any]) -> str:
+        """The floating-point format whose bit patterns the symbols are; empty if they are not."""
+        return ""
+
+    def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        """Fix scale, range or codebook to a tensor.
+
+        Raises
+        ------
+        NotExpressibleError
+            If the tensor holds values that this quantizer cannot express (NaN, infinities).
+        """
+        raise NotImplementedError
+
+    def restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        """The coder whose parameters these are, for weights of a dtype.
+
+        Raises
+        ------
+        InputError
+            If there are too few or too many of them, or one is not finite.
+        """
+        if not all(map(math.isfinite, parameters)):
+            raise InputError(f"{self}: a parameter is not a finite number")
+        try:
+            return self._restore(dtype, parameters)
+        except ValueError:
+            raise InputError(f"{self}: {len(parameters)} parameters are too many or few") from None
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        raise NotImplementedError
+
+
+_QUANTIZERS: dict[str, type[Quantizer]] = {}
+
+
+def register(cls: type[Quantizer]) -> type[Quantizer]:
+    _QUANTIZERS[cls.name] = cls
+    return cls
+
+
+def quantizer_names() -> list[str]:
+    """The names that ``get_quantizer`` knows."""
+    return sorted(_QUANTIZERS)
+
+
+def quantizer_class(name: str) -> type[Quantizer]:
+    """The class behind a name."""
+    if name not in _QUANTIZERS:
+        raise specs.unknown("quantizer", name, _QUANTIZERS)
+    return _QUANTIZERS[name]
+
+
+def get_quantizer(spec: str | Quantizer) -> Quantizer:
+    """The quantizer that a spec names.
+
+    >>> get_quantizer("affine:8,clip=99.9")
+    Affine(bits=8, clip=99.9)
+    >>> str(get_quantizer("symmetric:4"))
+    'symmetric:4'
+    """
+    if isinstance(spec, Quantizer):
+        return spec
+    name, value, options = specs.parse(spec)
+    made = specs.build(quantizer_class(name), spec, value, options)
+    assert isinstance(made, Quantizer)
+    return made
+
+
+# --- what quantizers share -----------------------------------------------------------------
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" or dtype.kind == "V"  # ml_dtypes report kind V
+
+
+def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
+    """Least and greatest weight; (0, 0) for an empty tensor."""
+    extremes = [(float(c.min()), float(c.max())) for c in finite_chunks(tensor, quantizer)]
+    if not extremes:
+        return 0.0, 0.0
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
+
+
+def finite_chunks(tensor: WeightTensor, quantizer: str) -> Iterator[Weights]:
+    for chunk in tensor.chunks():
+        if is_float(chunk.dtype) and not np.isfinite(chunk).all():
+            what = "NaN" if np.isnan(chunk).any() else "an infinity"
+            raise not_expressible(tensor.name, what, quantizer)
+        yield chunk
+
+
+def sample(tensor: WeightTensor) -> NDArray[np.float64]:
+    """All weights, or a million evenly spaced ones."""
+    stride = math.ceil(tensor.numel / _SAMPLED)
+    taken, offset = [], 0
+    for chunk in tensor.chunks():
+        taken.append(chunk[-offset % stride :: stride].astype(np.float64))
+        offset += chunk.size
+    return np.concatenate(taken) if taken else np.empty(0)
+
+
+def not_expressible(tensor: str, what: str, quantizer: str) -> NotExpressibleError:
+    return NotExpressibleError(
+        f"tensor {tensor!r} holds {what}, which {quantizer} cannot express; "
+        f"use native, or leave it out with --exclude"
+    )
+
+
+def check_bits(quantizer: Quantizer, bits: int, least: int) -> None:
+    if not least <= bits <= 16:
+        raise InputError(f"{quantizer.name}: bits a weight are {least} to 16, not {bits}")

@@ -1,0 +1,95 @@
+"""The stored bit patterns, and the sign alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.quantize.base import (
+    Quantizer,
+    SymbolCoder,
+    Symbols,
+    Weights,
+    is_float,
+    not_expressible,
+    register,
+)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Native(Quantizer):
+    """The stored bit patterns themselves, as unsigned integers of the dtype's width.
+
+    Expresses every value of every dtype, NaN payloads and negative zeros too.
+
+    >>> from kolmo.checkpoints import array_tensor
+    >>> Native().fit(array_tensor("w", np.float32([1, -0.0]))).encode(np.float32([1, -0.0]))
+    array([1065353216, 2147483648], dtype=uint32)
+    """
+
+    name = "native"
+    summary = "the stored bit patterns, lossless"
+
+    def alphabet(self, dtype: np.dtype[Any]) -> int:
+        return int(2 ** (8 * dtype.itemsize))
+
+    def format(self, dtype: np.dtype[Any]) -> str:
+        return dtype.name if is_float(dtype) else ""
+
+    def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        return self._restore(tensor.dtype, ())
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        () = parameters
+        return _NativeCoder(self.alphabet(dtype), dtype)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _NativeCoder(SymbolCoder):
+    dtype: np.dtype[Any]
+
+    def encode(self, weights: Weights) -> Symbols:
+        return np.ascontiguousarray(weights).view(f"u{self.dtype.itemsize}").reshape(weights.shape)
+
+    def decode(self, symbols: Symbols) -> Weights:
+        return np.ascontiguousarray(symbols).view(self.dtype).reshape(symbols.shape)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Sign(Quantizer):
+    """1 where w > 0, else 0; an exact zero is 0 (Bakhtiarifard et al., arXiv 2602.14896).
+
+    Decodes to ±1.
+    """
+
+    name = "sign"
+    summary = "one bit: w > 0"
+
+    def alphabet(self, dtype: np.dtype[Any]) -> int:
+        return 2
+
+    def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        return _SignCoder(2, tensor.name)
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        () = parameters
+        return _SignCoder(2, "")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SignCoder(SymbolCoder):
+    tensor: str
+
+    def encode(self, weights: Weights) -> Symbols:
+        if np.isnan(weights).any() if is_float(weights.dtype) else False:
+            raise not_expressible(self.tensor, "NaN", "sign")
+        return (weights > 0).view(np.uint8)
+
+    def decode(self, symbols: Symbols) -> Weights:
+        return np.where(symbols > 0, np.float32(1), np.float32(-1))

@@ -1,0 +1,153 @@
+"""Uniform grids: around zero, and from the least weight to the greatest."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.errors import InputError
+from kolmo.estimators.base import container
+from kolmo.quantize.base import (
+    Quantizer,
+    SymbolCoder,
+    Symbols,
+    Weights,
+    check_bits,
+    register,
+    sample,
+    value_range,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _GridCoder(SymbolCoder):
+    """symbol = clamp(round((w − low) / step), 0, alphabet − 1)."""
+
+    low: float
+    high: float
+
+    @property
+    def step(self) -> float:
+        return (self.high - self.low) / (self.alphabet - 1)
+
+    def encode(self, weights: Weights) -> Symbols:
+        if self.step == 0:  # a constant tensor has one level
+            return np.zeros(weights.shape, container(self.alphabet))
+        scaled = weights.astype(np.float64)
+        scaled -= self.low
+        scaled /= self.step
+        np.rint(scaled, out=scaled)
+        np.clip(scaled, 0, self.alphabet - 1, out=scaled)
+        return scaled.astype(container(self.alphabet))
+
+    def decode(self, symbols: Symbols) -> Weights:
+        return symbols * self.step + self.low
+
+    def parameters(self) -> list[float]:
+        return [self.low, self.high]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _SymmetricCoder(SymbolCoder):
+    """symbol = round(w / scale) + half, half = 2^(B−1) − 1, alphabet 2 half + 1."""
+
+    largest: float
+
+    @property
+    def scale(self) -> float:
+        return self.largest / (self.alphabet // 2)
+
+    def encode(self, weights: Weights) -> Symbols:
+        half = self.alphabet // 2
+        if self.scale == 0:
+            return np.full(weights.shape, half, container(self.alphabet))
+        scaled = weights.astype(np.float64)
+        scaled /= self.scale
+        np.rint(scaled, out=scaled)
+        scaled += half
+        return scaled.astype(container(self.alphabet))
+
+    def decode(self, symbols: Symbols) -> Weights:
+        return (symbols.astype(np.float64) - self.alphabet // 2) * self.scale
+
+    def parameters(self) -> list[float]:
+        return [self.largest]
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Symmetric(Quantizer):
+    """Uniform levels around zero: scale = absmax / (2^(B−1) − 1), symbol = round(w / scale).
+
+    Symbols are shifted by 2^(B−1) − 1 so that they start at 0; the alphabet has 2^B − 1 symbols.
+    The quantizer of quantization-aware training in Bakhtiarifard et al., arXiv 2602.14896.
+
+    >>> from kolmo.checkpoints import array_tensor
+    >>> w = np.float32([-1, -0.4, 0, 0.6, 1])
+    >>> Symmetric(3).fit(array_tensor("w", w)).encode(w)
+    array([0, 2, 3, 5, 6], dtype=uint8)
+    """
+
+    bits: int
+    name = "symmetric"
+    value_field = "bits"
+    summary = "uniform levels around zero, scale from the largest magnitude"
+
+    def __post_init__(self) -> None:
+        check_bits(self, self.bits, 2)
+
+    def alphabet(self, dtype: np.dtype[Any]) -> int:
+        return (1 << self.bits) - 1
+
+    def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        low, high = value_range(tensor, str(self))
+        return _SymmetricCoder(self.alphabet(tensor.dtype), max(abs(low), abs(high)))
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        (largest,) = parameters
+        return _SymmetricCoder(self.alphabet(dtype), largest)
+
+
+@register
+@dataclasses.dataclass(frozen=True)
+class Affine(Quantizer):
+    """Uniform levels from the least to the greatest weight (QuBD, arXiv 2605.15551).
+
+    Δ = (max − min) / (2^B − 1), symbol = clamp(round((w − min) / Δ), 0, 2^B − 1). With
+    ``clip=99.9``, min and max are the symmetric quantiles that hold 99.9 % of the weights
+    (of an evenly spaced sample of a million where a tensor has more).
+
+    >>> from kolmo.checkpoints import array_tensor
+    >>> w = np.float32([0, 0.5, 1.5])
+    >>> Affine(2).fit(array_tensor("w", w)).encode(w)
+    array([0, 1, 3], dtype=uint8)
+    """
+
+    bits: int
+    clip: float = 100.0
+    name = "affine"
+    value_field = "bits"
+    summary = "uniform levels from least to greatest weight; clip=99.9 for quantiles"
+
+    def __post_init__(self) -> None:
+        check_bits(self, self.bits, 1)
+        if not 0 < self.clip <= 100:
+            raise InputError(f"affine: clip is a percentage in (0, 100], not {self.clip}")
+
+    def alphabet(self, dtype: np.dtype[Any]) -> int:
+        return 1 << self.bits
+
+    def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        low, high = value_range(tensor, str(self))
+        if self.clip < 100 and tensor.numel:
+            tail = (1 - self.clip / 100) / 2
+            low, high = (float(q) for q in np.quantile(sample(tensor), [tail, 1 - tail]))
+        return _GridCoder(self.alphabet(tensor.dtype), low, high)
+
+    def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        low, high = parameters
+        return _GridCoder(self.alphabet(dtype), low, high)

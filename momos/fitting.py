@@ -18,12 +18,11 @@ from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
-from momos import kernels
 from momos.blocks import Partition
 from momos.config import MosaicConfig
 from momos.mosaic import Mosaic
 from momos.packing import index_dtype
-from momos.rates import Floats, motif_bits, zero_bits
+from momos.rates import Floats
 from momos.slots import Slot, make_slots
 from momos.tensors import to_arrays
 
@@ -114,15 +113,12 @@ class Fitting(nn.Module):
         k, size = self.motifs.shape
         sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
         for slot, scales in self._scales():
-            blocks, indices = slot.blocks().cpu().numpy(), slot.indices.cpu().numpy()
-            kernels.add_blocks(
-                blocks, slot.whole, slot.columns, scales.cpu().numpy(), indices, sums, counts
-            )
+            slot.add_to(sums, counts, scales)
         motifs = self.motifs.cpu().numpy()
         moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], motifs)
         moved[0] = 0
         self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
-        self.counts.copy_(torch.from_numpy(np.concatenate([s.count(k) for s in self.slots])))
+        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
         self._read_counts()
         if self.config.sparsity is not None:
             share = self.config.sparsity * (1 - (1 - risen) ** 3)
@@ -131,13 +127,11 @@ class Fitting(nn.Module):
 
     def _read_counts(self) -> None:
         """Bits of an index by block and motif, from the counts."""
-        counts, start, k = self.counts.cpu().numpy(), 0, len(self.motifs)
+        counts, start = self.counts.cpu().numpy(), 0
         for slot in self.slots:
-            parts = np.split(
-                counts[start : start + k + slot.rows + slot.columns], [k, k + slot.rows]
-            )
-            start += k + slot.rows + slot.columns
-            slot.price(*zero_bits(*parts), motif_bits(parts[0]))
+            end = start + len(self.motifs) + slot.rows + slot.columns
+            slot.price(counts[start:end])
+            start = end
 
     def _scaled_blocks(self) -> Floats:
         """All blocks but the padded ones, divided by their scales."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -14,22 +13,18 @@ _LONGEST = 20.0  # bits of a motif that is hardly used
 _PRIOR = 16.0  # blocks that the tensor's own rate of zeros counts as, in a row or a column
 
 
-def zero_bits(
+def other_odds(
     used: NDArray[np.int64], by_row: NDArray[np.int64], by_column: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
-    """Bits to say that a block has the zero motif, and that it has another, by block.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log odds of another motif than the zero motif: a part of each row, and one of each column.
 
-    The odds of another are those of its row times those of its column over those of the tensor.
+    Together: those of the row times those of the column over those of the tensor.
     """
     total, others = int(used.sum()), int(used[1:].sum())
     share = (others + 0.5) / (total + 1)
     rows = (by_row + _PRIOR * share) / (by_column.size + _PRIOR)
     columns = (by_column + _PRIOR * share) / (by_row.size + _PRIOR)
-    logits = _logit(rows)[:, None] + _logit(columns)[None] - _logit(np.array(share))
-    logits = np.clip(logits, -10, 10).reshape(-1)
-    zero = np.logaddexp(0, logits) / math.log(2)
-    other = np.logaddexp(0, -logits) / math.log(2)
-    return zero.astype(np.float32), other.astype(np.float32)
+    return _logit(rows), _logit(columns) - _logit(np.array(share))
 
 
 def motif_bits(used: NDArray[np.int64]) -> Floats:

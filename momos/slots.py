@@ -6,6 +6,7 @@ On the CPU a compiled loop assigns the motifs; on any other device torch does, t
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,7 +17,7 @@ from kolmo.errors import InputError
 from momos import kernels
 from momos.blocks import Partition
 from momos.config import MosaicConfig
-from momos.rates import Floats
+from momos.rates import motif_bits, other_odds
 
 _NEVER = 1e6  # bits that no distance makes up for
 _TILE = 1 << 24  # costs at a time on a device: 64 MB
@@ -53,12 +54,14 @@ class Slot:
         there = scales.to(self.latent.device)
         return there.repeat_interleave(self.columns)[:, None] if len(there) > 1 else there[:, None]
 
-    def price(self, zero_bits: Floats, other_bits: Floats, motif_bits: Floats) -> None:
-        """Bits of the zero motif's index and of any other's, by block; and of each motif's."""
-        self.zero_bits, self.other_bits, self.motif_bits = (
-            torch.from_numpy(bits).to(self.latent.device)
-            for bits in (zero_bits, other_bits, motif_bits)
-        )
+    def price(self, counts: NDArray[np.int64]) -> None:
+        """Code lengths of indices, from counts as `count` gives them."""
+        used, by_row, by_column = np.split(counts, np.cumsum([len(self.motif_bits), self.rows]))
+        self.motif_bits = torch.from_numpy(motif_bits(used)).to(self.latent.device)
+        rows, columns = map(torch.from_numpy, other_odds(used, by_row, by_column))
+        there = rows.to(self.latent.device)[:, None] + columns.to(self.latent.device)
+        odds = there.clamp(-10, 10).reshape(-1)
+        self.zero_bits, self.other_bits = (_bits(odds), _bits(-odds))
 
     def assign(self, motifs: torch.Tensor, scales: torch.Tensor, rate: float) -> None:
         """Give each block the motif of least squared distance + rate × code length."""
@@ -79,12 +82,29 @@ class Slot:
         lost = (self.blocks() / self.each(scales))[:, 0].square()
         return lost - rate * (self.other_bits - self.zero_bits) if rate else lost
 
-    def count(self, motifs: int) -> NDArray[np.int64]:
+    def count(self) -> NDArray[np.int64]:
         """How often each motif is used; and by row and column, anything but the zero motif."""
-        indices = self.indices.cpu().numpy()
-        others = indices.reshape(self.rows, self.columns) > 0
-        used = np.bincount(indices, minlength=motifs)
-        return np.concatenate([used, others.sum(axis=1), others.sum(axis=0)])
+        used = torch.bincount(self.indices, minlength=len(self.motif_bits))
+        others = self.indices.reshape(self.rows, self.columns) > 0
+        return torch.cat([used, others.sum(dim=1), others.sum(dim=0)]).cpu().numpy()
+
+    def add_to(
+        self, sums: NDArray[np.float64], counts: NDArray[np.int64], scales: torch.Tensor
+    ) -> None:
+        """Add the scaled blocks, but the padded one, to the sums and counts of their motifs."""
+        blocks, indices = self.blocks(), self.indices
+        if blocks.device.type == "cpu":
+            kernels.add_blocks(
+                blocks.numpy(), self.whole, self.columns, scales.cpu().numpy(), indices.numpy(),
+                sums, counts,
+            )  # fmt: skip
+            return
+        scaled, found = (blocks / self.each(scales))[: self.whole].double(), indices[: self.whole]
+        # One by one: torch's scattered sums depend on the order in which a GPU's threads come.
+        for motif in range(len(counts)):
+            its = (found == motif)[:, None]
+            sums[motif] += torch.where(its, scaled, 0.0).sum(dim=0).cpu().numpy()
+            counts[motif] += int(its.sum())
 
     def _follow(self) -> None:
         """To the tensor's device, should the model have moved."""
@@ -111,6 +131,11 @@ class Slot:
             projected = there[self.indices] * scale
         flat = projected.reshape(-1)[: self.latent.numel()]
         self.projected = flat.reshape(self.latent.shape).to(self.latent)
+
+
+def _bits(odds: torch.Tensor) -> torch.Tensor:
+    """Bits to say that something is not so, from its log odds."""
+    return (torch.logaddexp(odds, torch.zeros_like(odds)) / math.log(2)).float()
 
 
 def cheapest_motifs(

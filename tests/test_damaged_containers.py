@@ -6,15 +6,16 @@ import contextlib
 import dataclasses
 import math
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
 import kolmo
+from kolmo.codec import numbers
 from kolmo.codec.base import code_numbers, get_code
 from kolmo.codec.format import MAGIC, read_contents, with_checksum, with_foot
-from kolmo.codec.header import decode_header, encode_header
-from kolmo.codec.numbers import Reader, number_bytes
+from kolmo.codec.header import _words, decode_header, encode_header
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from tests.checkpoints import contents
@@ -125,8 +126,8 @@ def test_nothing_is_written_where_the_container_is_damaged(tmp_path, seed):
 
 def opened(data):
     """The header of a container, where it starts, and the digest after it."""
-    length = Reader(data[:-6:-1]).number()
-    foot = 20 + len(number_bytes(length))
+    length = numbers.Reader(data[:-6:-1]).number()
+    foot = 20 + len(numbers.number_bytes(length))
     start = len(data) - foot - length
     return decode_header(data[start:-foot]), start, data[-foot : len(data) - foot + 16]
 
@@ -212,6 +213,24 @@ def test_a_header_of_other_weights(tmp_path, seed, change):
     path = tmp_path / "x.kmo"
     path.write_bytes(forged(seed[0], change))
     assert outcome(path) is None
+
+
+@pytest.mark.parametrize("spec", ["native", "symmetric:8"])
+def test_whatever_the_header_says_with_the_right_checksum(tmp_path, spec):
+    path = tmp_path / "x.kmo"
+    right = kolmo.pack(SOURCE, path, quantizer=spec, threads=1).sha256
+    data = path.read_bytes()
+    header, start, digest = opened(data)
+    outer = numbers.Reader(encode_header(header))
+    packed, parameters = outer.take(outer.number()), outer.rest()
+    body = zlib.decompressobj(-15, zdict=_words()).decompress(packed)
+    for number in range(1200):
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
+        packed = deflate.compress(damage(body, number)) + deflate.flush()
+        lied = damage(parameters, number) if parameters and number % 5 == 0 else parameters
+        said = numbers.number_bytes(len(packed)) + packed + lied
+        path.write_bytes(data[:start] + with_foot(said, digest))
+        assert outcome(path) in (None, right)  # names and scales may be others
 
 
 def test_units_that_are_not_what_was_packed(tmp_path, seed):

@@ -18,12 +18,11 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.checkpoints import array_tensor
-from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
-from kolmo.codec.choosing import PRESETS, shortest_code
-from kolmo.codec.format import Entry, read_contents
+from kolmo.codec.base import get_code
+from kolmo.codec.choosing import PRESETS
+from kolmo.codec.format import read_contents
 from kolmo.codec.mosaic import Mosaic
-from kolmo.codec.planning import CUT, SOLID, plan_units
-from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
+from kolmo.errors import InputError, KolmoError, NotExpressibleError
 from kolmo.estimators.base import container
 from kolmo.quantize import get_quantizer
 from tests.checkpoints import contents, tensors
@@ -240,95 +239,6 @@ def test_what_compiled_code_wrote_is_read_however_it_runs(tmp_path, settings):
     certificate = kolmo.pack(source, tmp_path / "x.kmo")
     assert {unit.code for unit in certificate.units} == {"mosaic", "context", "counts"}
     assert in_another_process(certificate.path, 2, **settings) == certificate.sha256
-
-
-# --- codes ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", sorted(code_numbers()))
-@pytest.mark.parametrize(
-    ("alphabet", "kind"),
-    [(1, ""), (2, ""), (15, ""), (255, ""), (300, ""), (2**16, "bfloat16"), (2**32, "float32"),
-     (2**64, "float64"), (2**64, "")],
-)  # fmt: skip
-def test_every_code_is_lossless_or_says_no(name, alphabet, kind):
-    code = get_code(name)
-    assert get_code(code.number) is code
-    dtype = container(alphabet)
-    few = RANDOM.integers(0, alphabet, 3, np.uint64).astype(dtype)
-    cases = [
-        [RANDOM.integers(0, alphabet, (5, 12), np.uint64).astype(dtype), few[:1].reshape(())],
-        [few[RANDOM.integers(0, 3, (4, 3, 20))], few[RANDOM.integers(0, 3, 200)]],
-        [np.full((30, 4), alphabet - 1, dtype)],
-    ]
-    for parts in cases:
-        shapes = [part.shape for part in parts]
-        if not code.takes(shapes, alphabet):
-            continue
-        try:
-            data = code.encode(parts, alphabet, kind)
-        except NotApplicableError:
-            continue
-        found = code.decode(data, shapes, alphabet, kind)
-        assert all(
-            a.dtype == dtype and np.array_equal(a, b) for a, b in zip(found, parts, strict=True)
-        )
-
-
-def test_numbers_and_names_are_a_contract():
-    numbers = code_numbers()
-    assert len(set(numbers.values())) == len(numbers)
-    known = {"raw": 0, "constant": 1, "mosaic": 2, "zstd": 3, "xz": 4, "brotli": 5, "bz2": 6}
-    assert known.items() <= numbers.items()
-    with pytest.raises(InputError, match="is number 0"):
-        register_code(get_code("raw"))
-    with pytest.raises(InputError, match="no code of number 250"):
-        get_code(250)
-    with pytest.raises(InputError, match="unknown code 'zst'; did you mean zstd"):
-        get_code("zst")
-
-
-def test_repeated_stretches_are_found_whatever_the_layout():
-    rows = RANDOM.normal(size=(40, 1000)).astype(np.float32)
-    symbols = rows[RANDOM.integers(0, 40, 200)].view(np.uint32)
-    code, data = shortest_code([symbols], 2**32, "float32", "best")
-    assert len(data) < 1.1 * rows.nbytes
-    assert np.array_equal(
-        get_code(code).decode(data, [symbols.shape], 2**32, "float32")[0], symbols
-    )
-
-
-def test_never_longer_than_raw():
-    noise = RANDOM.integers(0, 2**32, 5000, np.uint32)
-    assert len(shortest_code([noise], 2**32, "", "best")[1]) <= noise.nbytes
-
-
-def test_units_are_bounded_and_cover_everything():
-    quantizer = get_quantizer("native")
-    shapes = [
-        (3, 5),
-        (SOLID // 2,),
-        (CUT // 1000 * 3, 1001),
-        (0,),
-        (SOLID // 2 + 1,),
-        (CUT * 2 + 1,),
-    ]
-    dtypes = ["f4", "f4", "f4", "f4", "f4", "u1"]
-    entries = [
-        Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
-        for n, (shape, d) in enumerate(zip(shapes, dtypes, strict=True))
-    ]
-    units = plan_units(entries, quantizer)
-    assert all(unit.numel <= CUT for unit in units)
-    reached = [0] * len(entries)
-    for unit in units:
-        for part in unit.parts:
-            assert part.start == reached[part.tensor]
-            assert part.stop - part.start == math.prod(part.shape)
-            reached[part.tensor] = part.stop
-    assert reached == [entry.numel for entry in entries]
-    assert [len(unit.parts) for unit in units] == [1] * 4 + [2] + [1] * 3 + [1]
-    assert set(KINDS) >= {entry.kind(quantizer) for entry in entries}
 
 
 # --- errors ---------------------------------------------------------------------------------

@@ -49,6 +49,17 @@ def test_symbols_repeat_too_wherever_they_lie(tmp_path, spec):
     assert "repeat" in certificate.tensors[1].code
 
 
+def test_stretches_with_a_piece_that_occurred_elsewhere_still_earlier(tmp_path):
+    vector = RANDOM.normal(size=620_000).astype(np.float32)
+    other = RANDOM.normal(size=LONG).astype(np.float32)
+    other[100_000:130_000] = vector[300_000:330_000]
+    source = {"other": other, "a": vector, "b": np.append(vector, other[:9])}
+    certificate = packed(source, tmp_path / "x.kmo")
+    assert [unit.code for unit in certificate.units].count("repeat") >= 1
+    apart = sum(unit.numel for unit in certificate.units if unit.code != "repeat")
+    assert apart < other.size + vector.size + 20
+
+
 def packed_symbols(source, path, spec):
     certificate = kolmo.pack(source, path, quantizer=spec, threads=1)
     assert kolmo.verify(path, source) == certificate

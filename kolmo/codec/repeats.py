@@ -107,9 +107,10 @@ def find_repeats(
         seen = known.setdefault((entry.kind(quantizer), entry.coder.alphabet), {})
         for run in _runs(number, _anchors(entry, number, read), seen):
             if run.last - run.first > LONG - 2 * _REACH:
-                for repeat in _compared(entries, number, run, found.get(run.source, []), read):
-                    found.setdefault(number, []).append(repeat)
-    return found
+                own = found.setdefault(number, [])
+                reached = own[-1].stop if own else 0
+                own += _compared(entries, number, run, reached, found.get(run.source, []), read)
+    return {number: repeats for number, repeats in found.items() if repeats}
 
 
 def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]:
@@ -156,11 +157,16 @@ def _runs(
 
 
 def _compared(
-    entries: Sequence[Entry], number: int, run: _Run, repeats: Sequence[Repeat], read: Read
+    entries: Sequence[Entry],
+    number: int,
+    run: _Run,
+    reached: int,
+    repeats: Sequence[Repeat],
+    read: Read,
 ) -> Iterator[Repeat]:
     """The long stretches of whole rows that are the same, symbol by symbol, as what is no repeat
     of the source itself."""
-    start = max(0, run.shift, run.first - _REACH)
+    start = max(reached, run.shift, run.first - _REACH)
     stop = min(
         entries[number].numel, entries[run.source].numel + run.shift, run.last + _WINDOW + _REACH
     )

@@ -204,6 +204,9 @@ def description_length() -> str:
 def main() -> None:
     long, skipped = "--long" in sys.argv, set()
     chosen = [argument for argument in sys.argv[1:] if argument != "--long"]
+    for payload in chosen:
+        if payload not in PAYLOADS:
+            sys.exit(f"no payload {payload!r}; there are {', '.join(PAYLOADS)}")
     warm = {"w": np.random.default_rng(0).normal(size=(30, 40)).astype(np.float32)}
     for spec, preset in [("native", "best"), ("symmetric:8", "best"), ("native", "fast")]:
         ours(warm, spec, preset)  # compiles

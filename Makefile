@@ -26,7 +26,7 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
 
 bench: $(VENV)/.installed-test
-	@for table in $(filter-out %/mosaics.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
+	@for table in $(filter-out %/mosaics.py %/rivals.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
 		$(BIN)/python $$table || exit 1; done
 
 # The reference results of data/README.md: make mosaics FOLDER=folder-of-idx-files

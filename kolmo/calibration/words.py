@@ -55,6 +55,8 @@ def sentences(result: CalibrationResult) -> Iterator[str]:
         said = [f"does not see {', '.join(missed)}"] if missed else []
         said += [f"sees {', '.join(partly)} now and then"] if partly else []
         yield f"{estimator} {'; '.join(said) or 'sees all families'}."
+    for spec, error in result.settings.get("failed", {}).items():
+        yield f"{spec} failed and is left out: {error}."
     if "generator" in set(result.seen["family"]):
         yield (
             "The generator's output has at most 64 bits, yet nothing here sees it, nor can any "

@@ -19,7 +19,7 @@ import pandas as pd
 
 from kolmo.attribution import OBJECT, best_bound, bitplanes
 from kolmo.errors import InputError
-from kolmo.nulls import PERMUTATIONS
+from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.significance import ALPHA, draws_needed, holm, is_significant
 
 SIGNIFICANCE = [
@@ -110,7 +110,7 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     if measured.empty:
         return []
     if not measured["null"].isin(PERMUTATIONS).any():
-        return [_without_null(), *_noise(measured)]
+        return [_without_null(), *_approximate(measured), *_noise(measured)]
     tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
@@ -118,7 +118,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
-    return [*lines, *_untested(tested.values()), *_blind(tested.values()), *_noise(measured)]
+    lines += [*_untested(tested.values()), *_blind(tested.values())]
+    return [*lines, *_approximate(measured), *_noise(measured)]
 
 
 def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
@@ -225,6 +226,26 @@ def show_p(p: float) -> str:
     ('.05', '.013', '1', '9.3e-10')
     """
     return f"{p:.2g}".removeprefix("0")
+
+
+def quote_p(p: float, null: str) -> str:
+    """With ≈ where the null makes it approximate.
+
+    Examples
+    --------
+    >>> quote_p(0.05, "shuffled"), quote_p(0.05, "gaussian")
+    ('p = .05', 'p ≈ .05')
+    """
+    return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
+
+
+def _approximate(table: pd.DataFrame) -> Iterator[str]:
+    """What the p-values of a fitted null are worth."""
+    for null in table[table["p"].notna() & table["null"].isin(FITTED)]["null"].unique():
+        yield (
+            f"p-values of the {null} null are approximate: its parameters are fitted to the "
+            f"weights, and no verdict here rests on them"
+        )
 
 
 def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:

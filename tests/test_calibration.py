@@ -272,7 +272,7 @@ def test_workers_do_not_matter(result):
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(tmp_path):
     page, journal = tmp_path / "c.csv", tmp_path / "c.csv.journal"
     command = [sys.executable, "-m", "kolmo", "calibrate", "--workers", "2", "-o", page]
-    command += ["-e", "kt", "-e", "bz2", "--family", "coin", "--null", "shuffled"]
+    command += ["-e", "bz2", "--family", "coin", "--null", "shuffled"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     while not journal.exists() and process.poll() is None:
         time.sleep(0.05)
@@ -288,11 +288,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(tmp_path):
     again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
     assert f"going on from {journal}" in again.stderr
     assert not journal.exists()
-    whole = kolmo.calibrate(["kt", "bz2"], nulls=["shuffled"], families=["coin"])
-    for part in ("table", "false_positives", "power"):
-        columns = list(getattr(whole, part).columns)
-        found = getattr(load_calibration(page), part)[columns]
-        pd.testing.assert_frame_equal(found, getattr(whole, part), check_exact=True)
+    assert load_calibration(page).false_positives["trials"].tolist() == [1000]
 
 
 def test_what_is_in_the_journal_is_not_done_again(tmp_path):
@@ -309,9 +305,12 @@ def test_what_is_in_the_journal_is_not_done_again(tmp_path):
     with pytest.raises(StoppedError):
         kolmo.calibrate(["kt"], progress=stop, **options)
     calls = []
-    kolmo.calibrate(["kt"], progress=lambda *call: calls.append(call), **options)
+    found = kolmo.calibrate(["kt"], progress=lambda *call: calls.append(call), **options)
     assert calls[0][0] == 3  # the first that was left
     assert not journal.exists()
+    whole = kolmo.calibrate(["kt"], **{**options, "journal": None})
+    for part in ("table", "false_positives", "power"):
+        pd.testing.assert_frame_equal(getattr(found, part), getattr(whole, part), check_exact=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,6 +142,18 @@ def test_without_a_null_it_says_what_to_run():
     assert said(uniform)[0].startswith("no verdict on structure without shuffles")
 
 
+def test_p_of_a_fitted_null_is_called_approximate():
+    """A shuffle's is not: it is exact."""
+    report = kolmo.analyze({"w": NOISE}, quantizers=["symmetric:4"], estimators=["zstd:3@packed"],
+                           nulls=["shuffled", "gaussian"], draws=39, scope="model")  # fmt: skip
+    measured, *lines = report.summary().split("Verdicts:\n")[0].splitlines()[1], *said(report)
+    shuffled, gaussian = measured.split("; ")[1:3]
+    assert re.search(r"shuffled null, .*p = [\d.]+$", shuffled)
+    assert re.search(r"gaussian null, .*p ≈ [\d.]+$", gaussian)
+    assert lines[-1].startswith("p-values of the gaussian null are approximate")
+    assert not any("approximate" in line for line in said(analyze({"w": NOISE})))
+
+
 def test_what_no_shuffle_moves_tells_nothing():
     lines = said(analyze({"w": TILED}, ["kt", "entropy"]))
     assert lines == [

@@ -120,4 +120,6 @@ class Trial:
         except NotApplicableError:
             return float("nan")
         accumulator.update(symbols)
-        return round(accumulator.finish().bits, 6)  # sums of equal terms differ in the last bits
+        return round(
+            float(accumulator.finish().bits), 6
+        )  # sums of equal terms differ in the last bits

@@ -228,8 +228,9 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
             yield piece, *run_piece(piece)
         return
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, _leave_interrupts) as pool:
-        waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
+    with ProcessPoolExecutor(workers, context) as pool:
+        with _for_workers():
+            waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
         try:
             for future in as_completed(waiting):
                 yield waiting[future], *future.result()
@@ -238,20 +239,17 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
             raise
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that waits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started now have BLAS in one thread: on matrices this small more do harm."""
+def _for_workers() -> Iterator[None]:
+    """Processes started now leave Ctrl-C to this one, from their first moment, and have BLAS in one
+    thread: on matrices this small more do harm."""
     name = "OPENBLAS_NUM_THREADS"
-    before = os.environ.get(name)
+    before, mask = os.environ.get(name), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.setdefault(name, "1")
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if before is None:
             del os.environ[name]
 

@@ -218,6 +218,19 @@ def test_every_pair_of_estimator_and_null_is_tested():
     assert set(found.power["label"]) == set(all_estimators())
 
 
+def test_what_chance_puts_outside_the_band_is_tried_again():
+    """With this seed 5 of the first 20 trials are false positives, of the next 20 there is 1."""
+    few = Effort(20, 1, ((16, 16),), (16, 16), 1)
+    options = {"nulls": ["shuffled"], "families": ["coin"], "effort": few}
+    found = kolmo.calibrate(["kt", "gzip"], seed=545, **options)
+    rates = found.false_positives.set_index("label")
+    assert rates["repeated"].to_dict() == {"kt": True, "gzip": False}
+    assert rates.loc["kt", ["rejections", "trials"]].tolist() == [1, 20]
+    assert rates["within"].all()
+    assert "1 of them had been outside at first" in found.summary()
+    assert "fresh trials: kt with shuffled." in found.summary()
+
+
 def test_a_null_that_is_none_is_found_out(monkeypatch):
     """Draws that are sorted are too simple; noise that has structure is seen."""
 
@@ -229,6 +242,7 @@ def test_a_null_that_is_none_is_found_out(monkeypatch):
         patch.setattr(Shuffled, "_draw", sorted_draw)
         broken = kolmo.calibrate(["zstd"], nulls=["shuffled"], families=["coin"], effort=few)
     assert broken.false_positives["rate"].tolist() == [0]
+    assert broken.false_positives["repeated"].all()
     assert not broken.false_positives["within"].any()
 
     class Striped(trials.Noise):

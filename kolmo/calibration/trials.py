@@ -136,6 +136,7 @@ class FalsePositives(Piece):
     """How often each estimator sees structure in noise, in trials first to last."""
 
     null: str = "shuffled"
+    repeated: bool = False
     part = "false positives"
 
     def run(self) -> list[Row]:
@@ -156,6 +157,7 @@ class FalsePositives(Piece):
                 **describe(label, measurement),
                 "null": self.null,
                 "exact": noise.exact,
+                "repeated": self.repeated,
                 "shape": _shape(noise.shape),
                 "trials": self.last - self.first,
                 "rejections": int(seen),

@@ -212,9 +212,18 @@ def _saving(row: pd.Series) -> str:
     spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
     if math.isnan(spread):  # a single draw
         return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
-    digits = min(3, max(1, -math.floor(math.log10(spread)))) if spread > 0 else 2
+    digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
     share = round(share, digits) or 0.0  # never −0
     return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def _place(number: float) -> int:
+    """The decimal place of the first digit.
+
+    >>> _place(0.03), _place(12.0), _place(0.0)
+    (2, -1, 0)
+    """
+    return -math.floor(math.log10(abs(number))) if number else 0
 
 
 def show_p(p: float) -> str:

@@ -273,7 +273,6 @@ def test_every_registered_estimator_takes_part():
     assert str(natural("gzip", "sign").estimator) == "gzip:9@packed"
 
 
-@pytest.mark.slow
 def test_workers_do_not_matter(result):
     again = kolmo.calibrate(ESTIMATORS, effort=TINY, workers=2)
     for part in ("table", "false_positives", "power"):

@@ -433,5 +433,6 @@ def test_the_page_in_the_documentation_is_whole():
     assert "over 1,000 trials" in text
     for family in FAMILIES:
         assert re.search(rf"\| {family} \|", text), family
-    for name in ("bdm", "kt", "mosaic", "zstd", "qubd"):
-        assert f"| `{name}` |" in text
+    for name in all_estimators():
+        assert f"| `{name}` |" in text, name
+    assert f"| estimator | {' | '.join(NOISES)} |" in text

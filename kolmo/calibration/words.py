@@ -196,10 +196,10 @@ def _false_positive_text(result: CalibrationResult) -> str:
         "size of the test is exact. In brackets the rate where a tie is no finding, which is what "
         "a p-value without random numbers gives: it is never above, and 0 for estimators that a "
         "shuffle does not change. A pair outside the binomial 99 % band was tried again, on as "
-        "many fresh trials; what is outside then too is **bold**. Rows (columns) have means and scales "
-        "of their own in the noise of the null that keeps them. P-values are exact under all nulls "
-        "but `gaussian`, whose exchangeability is only approximate: rates below the band mean that "
-        "it is conservative there."
+        "many fresh trials; what is outside then too is **bold**. Rows (columns) have means and "
+        "scales of their own in the noise of the null that keeps them. P-values are exact under "
+        "all nulls but `gaussian`, whose exchangeability is only approximate: rates below the band "
+        "mean that it is conservative there."
     )
 
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test test-slow bench mosaics clean
+.PHONY: help study test test-slow bench mosaics calibration notebooks clean
 
 help:
 	@echo "make study      train on the bundled digits, measure, write out/study/"
@@ -32,6 +32,16 @@ bench: $(VENV)/.installed-test
 # The reference results of data/README.md: make mosaics FOLDER=folder-of-idx-files
 mosaics: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/mosaics.py $(FOLDER)
+
+# docs/calibration.md and its figure, all trials of all estimators: some nine minutes on two cores.
+# Interrupted, it goes on where it stopped.
+calibration: $(VENV)/.installed
+	$(BIN)/kolmo calibrate -o docs/calibration.md
+
+notebooks: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet nbconvert ipykernel
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

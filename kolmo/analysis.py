@@ -114,7 +114,8 @@ def analyze(
         Null models to compare with; the table then has a row for each measurement and null.
     draws : int
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
-        where many tests are corrected (`kolmo.significance.draws_needed`).
+        where many tests are corrected (`kolmo.significance.draws_needed`). P-values of shuffles
+        are exact, those of ``gaussian`` approximate (`kolmo.nulls`).
     scope : {"tensor", "model", "both"}
         Each tensor alone, all of them through one accumulator for each dtype, or both.
     include, exclude : list of globs

@@ -10,6 +10,12 @@
 Which one? What a code gains beyond ``shuffled`` is due to places; what it still gains beyond
 ``row-shuffled`` (``column-shuffled``) is not due to rows (columns) of different scale or mean.
 
+What a p-value is worth: it is exact where the weights, under the hypothesis, are exchangeable with
+the draws. Of a shuffle the hypothesis is that all orders of the weights (of each row's, of each
+column's) are alike, whatever their values are; of ``uniform``, that symbols are independent and
+uniform. Of ``gaussian`` it is only approximate: mean and deviation are fitted to the weights, which
+are therefore nearer to them than a draw is. A ``reference`` is a single draw and has none.
+
 Each draw has a random generator of its own, seeded by the run's seed, the tensor's name, the null
 and the number of the draw, so that neither order nor threads matter. A draw holds one tensor, and
 a copy of it, in memory.
@@ -77,11 +83,14 @@ class Null(specs.Spec):
     single : bool
         Whether there is just one draw of it, so that it has no spread.
     permutes : bool
-        Whether it only moves the weights, so that its p-values are exact.
+        Whether it only moves the weights.
+    fitted : bool
+        Whether its parameters are fitted to the weights, so that p-values are approximate.
     """
 
     single: ClassVar[bool] = False
     permutes: ClassVar[bool] = False
+    fitted: ClassVar[bool] = False
 
     def draw(self, tensor: WeightTensor, number: int, seed: int) -> Source:
         """The tensor's null, draw ``number``.
@@ -171,9 +180,13 @@ def _shuffle_along(bits: Symbols, shape: Shape, axis: int, random: Generator) ->
 
 @dataclasses.dataclass(frozen=True)
 class Gaussian(Null):
-    """Normal weights with the tensor's mean and standard deviation, in its dtype."""
+    """Normal weights with the tensor's mean and standard deviation, in its dtype.
+
+    Both are fitted to the tensor, so that p-values are approximate.
+    """
 
     name = "gaussian"
+    fitted = True
 
     def _draw(self, tensor: WeightTensor, seed: tuple[int, ...]) -> Source:
         if tensor.dtype.kind in "iub":
@@ -188,7 +201,11 @@ class Gaussian(Null):
 
 @dataclasses.dataclass(frozen=True)
 class Uniform(Null):
-    """Independent symbols, uniform over the alphabet of each quantizer."""
+    """Independent symbols, uniform over the alphabet of each quantizer.
+
+    P-values are exact for symbols that are so. Those of ``symmetric`` never are altogether: the
+    largest weight sets the scale, and an end of the range always occurs.
+    """
 
     name = "uniform"
 
@@ -227,6 +244,9 @@ _NULLS: dict[str, type[Null]] = {
 
 PERMUTATIONS = tuple(name for name, cls in _NULLS.items() if cls.permutes)
 """Names of the nulls that only move the weights."""
+
+FITTED = tuple(name for name, cls in _NULLS.items() if cls.fitted)
+"""Names of the nulls whose p-values are approximate."""
 
 
 def get_null(spec: str | Null) -> Null:

@@ -269,7 +269,7 @@ def _draw_matrix(axis: Axes, pairs: pd.DataFrame) -> None:
         if i != j:
             text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
             axis.text(j, i, text, ha="center", va="center", fontsize=8,
-                      color="white" if abs(value) > 0.85 else "#333333")  # fmt: skip
+                      color="white" if abs(value) > 0.6 else "#333333")  # fmt: skip
     shown = [name_label(name, 30) for name in names]
     axis.set_xticks(range(len(names)), shown, rotation=40, ha="right", fontsize=8)
     axis.set_yticks(range(len(names)), shown, fontsize=8)

@@ -118,7 +118,8 @@ class Report:
         Parameters
         ----------
         null : str
-            As the table spells it.
+            As the table spells it. The p-values of shuffles are exact, those of ``gaussian``
+            approximate (`kolmo.nulls`).
         scope : {"model", "tensor"}
         alpha : float
             The chance of any false ``significant`` in a family is at most this.

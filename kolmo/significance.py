@@ -21,7 +21,9 @@ def permutation_p(actual: float, draws: ArrayLike) -> float:
     p = min(1, 2 · min(#{x ≤ actual}, #{x ≥ actual}) / (N + 1)), the actual figure counted among
     the x. Where the N + 1 figures are exchangeable, as those of weights whose places mean nothing
     are with those of their shuffles, P(p ≤ α) ≤ α for every α, ties or not: each of the two counts
-    is at most k for at most k of the N + 1 figures (Phipson & Smyth 2010).
+    is at most k for at most k of the N + 1 figures (Phipson & Smyth 2010). Draws of a law that was
+    fitted to the weights (`kolmo.nulls.FITTED`) are exchangeable with them only nearly, and p is
+    approximate.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kolmo.significance import without_p_note
-from kolmo.verdicts import show_p, verdicts
+from kolmo.verdicts import quote_p, verdicts
 
 if TYPE_CHECKING:
     from kolmo.report import Report
@@ -142,7 +142,7 @@ def _null(row: pd.Series) -> str:
         return ""
     ratio = 100 * row["bits"] / row["null_bits"]
     z = f", z = {row['z']:.1f}" if pd.notna(row["z"]) and math.isfinite(row["z"]) else ""
-    p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
+    p = f", {quote_p(row['p'], row['null'])}" if pd.notna(row["p"]) else ""
     return f"; {ratio:.2f} % of its {row['null']} null{z}{p}"
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kolmo.significance import without_p_note
 from kolmo.text import shorten
-from kolmo.verdicts import show_p
+from kolmo.verdicts import quote_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,10 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "null": [_text(v) for v in rows["null"]],
         "of null": [_number(v, ".2f", " %") for v in share],
         "z": [_number(v, ".1f") for v in rows["z"]],
-        "p": [show_p(v) if v == v else "–" for v in rows["p"]],
+        "p": [
+            quote_p(p, null).removeprefix("p = ").removeprefix("p ") if p == p else "–"
+            for p, null in zip(rows["p"], rows["null"], strict=True)
+        ],
         "note": [_note(row) for _, row in rows.iterrows()],
     }
     shown = {

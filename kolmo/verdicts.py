@@ -19,7 +19,7 @@ import pandas as pd
 
 from kolmo.attribution import OBJECT, best_bound, bitplanes
 from kolmo.errors import InputError
-from kolmo.nulls import PERMUTATIONS
+from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.significance import ALPHA, draws_needed, holm, is_significant
 
 SIGNIFICANCE = [
@@ -110,7 +110,7 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     if measured.empty:
         return []
     if not measured["null"].isin(PERMUTATIONS).any():
-        return [_without_null(), *_noise(measured)]
+        return [_without_null(), *_approximate(measured), *_noise(measured)]
     tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
@@ -118,7 +118,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
-    return [*lines, *_untested(tested.values()), *_blind(tested.values()), *_noise(measured)]
+    lines += [*_untested(tested.values()), *_blind(tested.values())]
+    return [*lines, *_approximate(measured), *_noise(measured)]
 
 
 def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
@@ -211,9 +212,18 @@ def _saving(row: pd.Series) -> str:
     spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
     if math.isnan(spread):  # a single draw
         return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
-    digits = min(3, max(1, -math.floor(math.log10(spread)))) if spread > 0 else 2
+    digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
     share = round(share, digits) or 0.0  # never −0
     return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def _place(number: float) -> int:
+    """The decimal place of the first digit.
+
+    >>> _place(0.03), _place(12.0), _place(0.0)
+    (2, -1, 0)
+    """
+    return -math.floor(math.log10(abs(number))) if number else 0
 
 
 def show_p(p: float) -> str:
@@ -225,6 +235,26 @@ def show_p(p: float) -> str:
     ('.05', '.013', '1', '9.3e-10')
     """
     return f"{p:.2g}".removeprefix("0")
+
+
+def quote_p(p: float, null: str) -> str:
+    """With ≈ where the null makes it approximate.
+
+    Examples
+    --------
+    >>> quote_p(0.05, "shuffled"), quote_p(0.05, "gaussian")
+    ('p = .05', 'p ≈ .05')
+    """
+    return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
+
+
+def _approximate(table: pd.DataFrame) -> Iterator[str]:
+    """What the p-values of a fitted null are worth."""
+    for null in table[table["p"].notna() & table["null"].isin(FITTED)]["null"].unique():
+        yield (
+            f"p-values of the {null} null are approximate: its parameters are fitted to the "
+            f"weights, and no verdict here rests on them"
+        )
 
 
 def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:

@@ -14,6 +14,7 @@ import kolmo
 from kolmo import measure
 from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
 from kolmo.errors import InputError, KolmoError
+from kolmo.estimators import estimator_names
 from kolmo.table import COLUMNS
 
 RANDOM = np.random.default_rng(7)
@@ -69,7 +70,7 @@ def test_model_scope_runs_every_dtype_through_one_accumulator():
 
 def test_threads_and_chunks_do_not_matter(monkeypatch):
     def measured(threads):
-        nulls = ["shuffled", "row-shuffled", "column-shuffled", "uniform"]
+        nulls = ["shuffled", "row-shuffled", "column-shuffled", "gaussian", "uniform"]
         report = kolmo.analyze(MODEL, nulls=nulls, draws=2, threads=threads)
         return report.table.drop(columns="seconds")
 
@@ -78,6 +79,32 @@ def test_threads_and_chunks_do_not_matter(monkeypatch):
     monkeypatch.setattr(measure, "HELD", 0)
     monkeypatch.setattr("kolmo.checkpoints.base.WeightTensor.chunks.__defaults__", (97,))
     pd.testing.assert_frame_equal(one.drop(columns="null"), measured(2).drop(columns="null"))
+
+
+@pytest.mark.parametrize("quantizer", ["symmetric:4", "sign"])
+def test_threads_do_not_matter_to_any_estimator(quantizer):
+    weights = {name: RANDOM.normal(size=(24, 30)).astype(np.float32) for name in "abc"}
+
+    def measured(threads):
+        options = {"quantizers": [quantizer], "estimators": estimator_names(), "draws": 2}
+        report = kolmo.analyze(weights, nulls=["shuffled"], threads=threads, **options)
+        return report.table.drop(columns="seconds")
+
+    one = measured(1)
+    assert one.bits.notna().sum() > 60
+    pd.testing.assert_frame_equal(one, measured(4))
+
+
+def test_the_order_of_tensors_does_not_matter_to_their_nulls():
+    weights = {name: RANDOM.normal(size=(24, 30)).astype(np.float32) for name in "abc"}
+    there, back = (
+        kolmo.analyze({name: weights[name] for name in names}, quantizers=["sign"], draws=3,
+                      estimators=["lz76"], nulls=["shuffled", "uniform"], scope="tensor")
+        .table.set_index(["tensor", "null"]).null_bits
+        for names in ("abc", "cab")
+    )  # fmt: skip
+    assert there.to_dict() == back.to_dict()
+    assert there.nunique() > 2
 
 
 def test_nulls_have_mean_sd_and_z():

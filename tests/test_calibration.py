@@ -4,9 +4,12 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,9 @@ from kolmo.calibration.ranks import ALPHA, DRAWS, binomial_band, is_seen, wilson
 from kolmo.calibration.student import level_probabilities, student_cdf
 from kolmo.calibration.trials import NOISES, usual_nulls
 from kolmo.checkpoints import array_tensor
-from kolmo.errors import InputError
+from kolmo.errors import InputError, KolmoError
+from kolmo.estimators import base
+from kolmo.estimators.base import Estimator
 from kolmo.nulls import Shuffled, Weights
 from kolmo.quantize import get_quantizer
 
@@ -175,11 +180,13 @@ def test_the_interval_is_wilsons():
 
 
 EXACT = [null for null in usual_nulls() if NOISES[null].exact]
+TIES = np.random.default_rng(0)
 RATES = Effort(1000, 1, ((16, 16),), (16, 16), 1)
 
 
 @pytest.mark.parametrize(
-    ("estimators", "nulls"), [(["kt", "zstd"], ["shuffled"]), (["bdm"], EXACT)]
+    ("estimators", "nulls"),
+    [(["kt", "zstd", "context", "lz78", "prequential"], ["shuffled"]), (["bdm"], EXACT)],
 )
 def test_false_positives_lie_in_the_band_over_a_thousand_trials(estimators, nulls):
     found = kolmo.calibrate(estimators, nulls=nulls, families=["coin"], effort=RATES)
@@ -194,6 +201,36 @@ def test_false_positives_lie_in_the_band_over_a_thousand_trials(estimators, null
     assert (blind["strict_rate"] == 0).all()  # a shuffle changes nothing: all ties
 
 
+@pytest.mark.parametrize(("null", "axis"), [("row-shuffled", 1), ("column-shuffled", 0)])
+def test_lines_differ_in_the_noise_of_nulls_that_keep_them(null, axis):
+    """So that what is tested is the null's own claim: shuffled whole, such noise has structure."""
+    weights = NOISES[null].weights(0, 0, "sign")
+    expected = weights.std() / math.sqrt(weights.shape[axis])
+    assert weights.mean(axis=axis).std() > 1.5 * expected
+    seen = Trial("w", weights, Shuffled(), 0).is_seen(natural("context", "symmetric:4"), TIES)
+    assert seen == (True, True)
+
+
+def test_every_pair_of_estimator_and_null_is_tested():
+    found = kolmo.calibrate(families=["coin"], effort=Effort(1, 1, ((16, 16),), (16, 16), 1))
+    pairs = set(zip(found.false_positives["label"], found.false_positives["null"], strict=True))
+    assert pairs == set(itertools.product(all_estimators(), NOISES))
+    assert set(found.power["label"]) == set(all_estimators())
+
+
+def test_what_chance_puts_outside_the_band_is_tried_again():
+    """With this seed 5 of the first 20 trials are false positives, of the next 20 there is 1."""
+    few = Effort(20, 1, ((16, 16),), (16, 16), 1)
+    options = {"nulls": ["shuffled"], "families": ["coin"], "effort": few}
+    found = kolmo.calibrate(["kt", "gzip"], seed=545, **options)
+    rates = found.false_positives.set_index("label")
+    assert rates["repeated"].to_dict() == {"kt": True, "gzip": False}
+    assert rates.loc["kt", ["rejections", "trials"]].tolist() == [1, 20]
+    assert rates["within"].all()
+    assert "1 of them had been outside at first" in found.summary()
+    assert "fresh trials: kt with shuffled." in found.summary()
+
+
 def test_a_null_that_is_none_is_found_out(monkeypatch):
     """Draws that are sorted are too simple; noise that has structure is seen."""
 
@@ -205,6 +242,7 @@ def test_a_null_that_is_none_is_found_out(monkeypatch):
         patch.setattr(Shuffled, "_draw", sorted_draw)
         broken = kolmo.calibrate(["zstd"], nulls=["shuffled"], families=["coin"], effort=few)
     assert broken.false_positives["rate"].tolist() == [0]
+    assert broken.false_positives["repeated"].all()
     assert not broken.false_positives["within"].any()
 
     class Striped(trials.Noise):
@@ -235,11 +273,85 @@ def test_every_registered_estimator_takes_part():
     assert str(natural("gzip", "sign").estimator) == "gzip:9@packed"
 
 
-@pytest.mark.slow
 def test_workers_do_not_matter(result):
     again = kolmo.calibrate(ESTIMATORS, effort=TINY, workers=2)
     for part in ("table", "false_positives", "power"):
         pd.testing.assert_frame_equal(getattr(result, part), getattr(again, part))
+
+
+# --- runs that are cut ------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_keeps_what_is_done_and_goes_on(tmp_path):
+    page, journal = tmp_path / "c.csv", tmp_path / "c.csv.journal"
+    command = [sys.executable, "-m", "kolmo", "calibrate", "--workers", "2", "-o", page]
+    command += ["-e", "bz2", "--family", "coin", "--null", "shuffled"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not journal.exists() and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    errors = process.communicate()[1]
+    assert process.returncode == 130
+    assert f"{journal} keeps what is done; the same command goes on" in errors
+    assert errors.endswith("kolmo: error: interrupted\n")
+    assert not page.exists()
+
+    with journal.open("a") as file:
+        file.write('\n{"piece": "half a li')
+    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    assert f"going on from {journal}" in again.stderr
+    assert not journal.exists()
+    assert load_calibration(page).false_positives["trials"].tolist() == [1000]
+
+
+def test_what_is_in_the_journal_is_not_done_again(tmp_path):
+    journal = tmp_path / "journal"
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(done, total, label):
+        if done == 2:
+            raise StoppedError
+
+    options = {"families": ["coin"], "nulls": ["shuffled"], "effort": TINY, "journal": journal}
+    with pytest.raises(StoppedError):
+        kolmo.calibrate(["kt"], progress=stop, **options)
+    calls = []
+    found = kolmo.calibrate(["kt"], progress=lambda *call: calls.append(call), **options)
+    assert calls[0][0] == 3  # the first that was left
+    assert not journal.exists()
+    whole = kolmo.calibrate(["kt"], **{**options, "journal": None})
+    for part in ("table", "false_positives", "power"):
+        pd.testing.assert_frame_equal(getattr(found, part), getattr(whole, part), check_exact=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Broken(Estimator):
+    """Fails on objects of the largest size."""
+
+    name = "broken"
+    kind = "bound"
+
+    def _start(self, shapes, alphabet):
+        if sum(map(math.prod, shapes)) > 1024:
+            raise ZeroDivisionError("no such size")
+        return kolmo.get_estimator("kt").start_inner(shapes, alphabet)
+
+
+def test_an_estimator_that_fails_takes_no_other_with_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(base._REGISTERED, "broken", Broken)
+    journal = tmp_path / "journal"
+    options = {"families": ["coin"], "nulls": ["shuffled"], "effort": TINY}
+    found = kolmo.calibrate(["kt", "broken"], journal=journal, **options)
+    alone = kolmo.calibrate(["kt"], **options)
+    for part in ("table", "false_positives", "power"):
+        pd.testing.assert_frame_equal(getattr(found, part), getattr(alone, part))
+    assert found.settings["failed"] == {"broken": "ZeroDivisionError: no such size"}
+    assert "broken failed and is left out: ZeroDivisionError: no such size." in found.summary()
+    assert journal.exists()  # the rest need not be done again once it is mended
+    with pytest.raises(KolmoError, match=r"nothing could be calibrated .*no such size"):
+        kolmo.calibrate(["broken"], **options)
 
 
 # --- results ----------------------------------------------------------------------------------
@@ -321,5 +433,6 @@ def test_the_page_in_the_documentation_is_whole():
     assert "over 1,000 trials" in text
     for family in FAMILIES:
         assert re.search(rf"\| {family} \|", text), family
-    for name in ("bdm", "kt", "mosaic", "zstd", "qubd"):
-        assert f"| `{name}` |" in text
+    for name in all_estimators():
+        assert f"| `{name}` |" in text, name
+    assert f"| estimator | {' | '.join(NOISES)} |" in text

@@ -195,6 +195,24 @@ def test_an_update_of_low_rank_costs_its_parameters(rows, columns, rank):
     assert found.exact > 0.9
 
 
+@pytest.mark.parametrize(
+    ("rank", "size", "rounded", "ratio"),
+    [(1, 0.003, False, 1.1), (1, 0.01, False, 1.25), (2, 0.01, False, 1.15), (4, 0.03, False, 1.1),
+     (1, 0.003, True, 1.15), (1, 0.01, True, 1.25), (4, 0.003, True, 1.05)],
+)  # fmt: skip
+def test_few_factors_are_found_from_the_bounds_of_rounding(rank, size, rounded, ratio):
+    """Whether base + product is rounded once, or the product before, as in a program of float32."""
+    random = np.random.default_rng(rank)
+    base = random.normal(0, 0.05, (120, 100)).astype(np.float32)
+    deviation = math.sqrt(size / math.sqrt(rank))
+    u = random.normal(0, deviation, (120, rank)).astype(np.float32)
+    v = random.normal(0, deviation, (rank, 100)).astype(np.float32)
+    product = u @ v if rounded else u.astype(float) @ v.astype(float)
+    found = lowrank_code(base, (base + product).astype(np.float32))
+    assert found.rank == rank
+    assert found.bits < ratio * 32 * rank * 220
+
+
 def test_a_coarse_dtype_hides_more_of_the_update():
     base, tuned = low_rank_update(200, 200, 4, ml_dtypes.bfloat16, size=0.02)
     found = lowrank_code(base, tuned)

@@ -75,6 +75,36 @@ class KnownObject:
         raise NotImplementedError
 
 
+@dataclasses.dataclass(frozen=True)
+class Independent(KnownObject):
+    """Base of the objects of independent symbols; known is n H of their law, exact."""
+
+    null = "uniform"
+    exact = True
+
+    @property
+    def probabilities(self) -> list[float]:
+        """Of the symbols, from the lowest to the highest; those of the upper half are positive."""
+        raise NotImplementedError
+
+    @property
+    def known_bits(self) -> float:
+        return self.numel * -math.fsum(p * math.log2(p) for p in self.probabilities if p > 0)
+
+    @property
+    def known_sign_bits(self) -> float:
+        chances = self.probabilities
+        return self.numel * bit_entropy(math.fsum(chances[(len(chances) + 1) // 2 :]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Described(KnownObject):
+    """Base of the objects that are told from chance by a description of the known length."""
+
+    null = "shuffled"
+    exact = False
+
+
 def signs(bits: NDArray[Any]) -> NDArray[Any]:
     """+1 where there is a one, else −1."""
     return np.where(bits, 1, -1)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.calibration.base import KnownObject, bit_entropy, signs
+from kolmo.calibration.base import Described, Independent, KnownObject, bit_entropy, signs
 from kolmo.estimators.mdl import integer_bits
 
 
 @dataclasses.dataclass(frozen=True)
-class Coin(KnownObject):
+class Coin(Independent):
     """Independent bits, ±1, of which a share ``grade`` is +1; fair where it is one half.
 
     Known: n h(p) bits, exact.
@@ -27,12 +27,10 @@ class Coin(KnownObject):
     grades = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
     typical = 0.2
     quantizer = "sign"
-    null = "uniform"
-    exact = True
 
     @property
-    def known_bits(self) -> float:
-        return self.numel * bit_entropy(self.grade)
+    def probabilities(self) -> list[float]:
+        return [1 - self.grade, self.grade]
 
     def _draw(self, random: np.random.Generator) -> NDArray[Any]:
         return signs(random.random(self.numel) < self.grade)
@@ -67,7 +65,7 @@ class Markov(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class Periodic(KnownObject):
+class Periodic(Described):
     """``grade`` fair bits, ±1, over and over.
 
     Known: at most p + δ(p) bits, with the period p by the Elias delta code.
@@ -81,8 +79,6 @@ class Periodic(KnownObject):
     grades = (7, 31, 127, 511, 2047)
     typical = 31
     quantizer = "sign"
-    null = "shuffled"
-    exact = False
 
     @property
     def known_bits(self) -> float:
@@ -94,7 +90,7 @@ class Periodic(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class PseudoRandom(KnownObject):
+class PseudoRandom(Described):
     """The highest bits of SplitMix64 (Steele, Lea & Flood 2014) from a state of 64 bits, ±1.
 
     Known: at most 64 bits, and the constant of a program of a few lines. It passes for fair coins:
@@ -110,7 +106,6 @@ class PseudoRandom(KnownObject):
     typical = 64
     quantizer = "sign"
     null = "uniform"
-    exact = False
 
     @property
     def known_bits(self) -> float:

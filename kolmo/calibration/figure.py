@@ -65,14 +65,16 @@ def _draw_seen(axis: Axes, seen: pd.DataFrame, cells: pd.DataFrame) -> None:
 
 def _draw_rates(axis: Axes, pairs: pd.DataFrame, labels: list[str]) -> None:
     place = {label: number for number, label in enumerate(labels)}
+    middle = (pairs["null"].nunique() - 1) / 2
     for number, (null, rows) in enumerate(pairs.groupby("null", sort=False)):
         exact = bool(rows["exact"].iloc[0])
         colour = PALETTE[(number + 1) % len(PALETTE)]
         axis.plot(
-            *(100 * rows["rate"], rows["label"].map(place) + 0.16 * (number - 1)),
+            *(100 * rows["rate"], rows["label"].map(place) + 0.16 * (number - middle)),
             linestyle="none",
             marker=MARKERS[number % len(MARKERS)],
             markersize=5,
+            clip_on=False,
             markerfacecolor=colour if exact else "white",
             markeredgecolor=colour,
             label=f"{null}" if exact else f"{null} (nearly exchangeable)",

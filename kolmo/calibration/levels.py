@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.calibration.base import KnownObject, bit_entropy, signs
+from kolmo.calibration.base import Described, Independent, signs
 from kolmo.calibration.student import level_probabilities, student_levels
 
 LEVELS = 15
@@ -24,7 +24,7 @@ def _levels(random: np.random.Generator, size: Any) -> NDArray[Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeated(KnownObject):
+class Repeated(Described):
     """Blocks of four weights in a row, each one of ``grade`` motifs of uniform levels −7 to 7.
 
     Known: at most 4 k log2 15 + (n / 4) log2 k bits: the motifs, then which is which.
@@ -38,8 +38,6 @@ class Repeated(KnownObject):
     grades = (2, 4, 16, 64, 256)
     typical = 16
     quantizer = "symmetric:4"
-    null = "shuffled"
-    exact = False
 
     @property
     def known_bits(self) -> float:
@@ -53,7 +51,7 @@ class Repeated(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class LowRank(KnownObject):
+class LowRank(Described):
     """The product of ``grade`` columns by as many rows of 16 levels, quantized to 4 bits.
 
     Known: at most 4 r (rows + columns) bits, the factors at 4 bits each.
@@ -67,8 +65,6 @@ class LowRank(KnownObject):
     grades = (1, 2, 4, 8, 16)
     typical = 2
     quantizer = "symmetric:4"
-    null = "shuffled"
-    exact = False
 
     @property
     def known_bits(self) -> float:
@@ -83,7 +79,7 @@ class LowRank(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class Smooth(KnownObject):
+class Smooth(Described):
     """A sum of ``grade``² cosines, low frequencies of rows and columns, quantized to 4 bits.
 
     w[i, j] = Σ c[u, v] cos(π u (i + ½) / rows) cos(π v (j + ½) / columns) with u, v < k, the
@@ -98,8 +94,6 @@ class Smooth(KnownObject):
     grades = (2, 3, 4, 8, 16)
     typical = 4
     quantizer = "symmetric:4"
-    null = "shuffled"
-    exact = False
 
     @property
     def known_bits(self) -> float:
@@ -116,7 +110,7 @@ class Smooth(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class Sparse(KnownObject):
+class Sparse(Independent):
     """A share ``grade`` of the weights is one of −7 to −1, 1 to 7, uniformly; the rest is zero.
 
     Known: n (h(p) + p log2 14) bits, exact.
@@ -130,16 +124,11 @@ class Sparse(KnownObject):
     grades = (0.02, 0.05, 0.1, 0.25, 0.5, 0.9)
     typical = 0.25
     quantizer = "symmetric:4"
-    null = "uniform"
-    exact = True
 
     @property
-    def known_bits(self) -> float:
-        return self.numel * (bit_entropy(self.grade) + self.grade * math.log2(LEVELS - 1))
-
-    @property
-    def known_sign_bits(self) -> float:
-        return self.numel * bit_entropy(self.grade / 2)
+    def probabilities(self) -> list[float]:
+        each = [self.grade / (LEVELS - 1)] * (LEVELS // 2)
+        return [*each, 1 - self.grade, *each]
 
     def _draw(self, random: np.random.Generator) -> NDArray[Any]:
         values = random.integers(1, LEVELS // 2 + 1, self.numel) * signs(
@@ -149,7 +138,7 @@ class Sparse(KnownObject):
 
 
 @dataclasses.dataclass(frozen=True)
-class HeavyTails(KnownObject):
+class HeavyTails(Independent):
     """Independent Student-t weights of ``grade`` degrees of freedom (1 to 4), on levels −7 to 7.
 
     The level is round(7 t / q), cut at ±7, with q the 99.9 % quantile: one outlier in a thousand
@@ -165,18 +154,10 @@ class HeavyTails(KnownObject):
     grades = (1, 2, 3, 4)
     typical = 2
     quantizer = "symmetric:4"
-    null = "uniform"
-    exact = True
 
     @property
-    def known_bits(self) -> float:
-        chances = level_probabilities(int(self.grade), LEVELS // 2)
-        return self.numel * -math.fsum(p * math.log2(p) for p in chances)
-
-    @property
-    def known_sign_bits(self) -> float:
-        positive = math.fsum(level_probabilities(int(self.grade), LEVELS // 2)[LEVELS // 2 + 1 :])
-        return self.numel * bit_entropy(positive)
+    def probabilities(self) -> list[float]:
+        return level_probabilities(int(self.grade), LEVELS // 2)
 
     def _draw(self, random: np.random.Generator) -> NDArray[Any]:
         return student_levels(random, int(self.grade), LEVELS // 2, self.numel)

@@ -39,6 +39,7 @@ class CalibrationResult:
         For each estimator and null the ``rate`` at which noise is called structured at α = .05,
         ties broken at random; ``strict_rate``, where a tie is no finding; the binomial 99 % band
         and whether the rate is ``within`` it. ``exact`` says that noise and draws are exchangeable.
+        Where the first rate was outside, it is that of fresh trials, as many, and ``repeated``.
     power : pandas.DataFrame
         For each estimator, family and size the ``power``: the share of objects of the typical
         grade that are told from their null at α = .05, with its 99 % interval.
@@ -199,7 +200,7 @@ def _part(whole: pd.DataFrame, name: str) -> pd.DataFrame:
     rows: pd.DataFrame = whole[whole["part"] == name].drop(columns="part")
     rows = rows.dropna(axis="columns", how="all").reset_index(drop=True).infer_objects()
     for column in rows.columns:
-        if column in ("exact", "within"):
+        if column in ("exact", "within", "repeated"):
             rows[column] = rows[column].map(lambda value: str(value) == "True")
         elif column in _WHOLE:
             rows[column] = rows[column].astype("int64")

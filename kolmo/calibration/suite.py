@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from kolmo.calibration.base import Shape
+from kolmo.calibration.journal import Journal
 from kolmo.calibration.objects import FAMILIES
 from kolmo.calibration.probes import all_estimators
 from kolmo.calibration.result import CalibrationResult
@@ -18,14 +23,16 @@ from kolmo.calibration.trials import (
     NOISES,
     FalsePositives,
     KnownValues,
+    Outcome,
     Piece,
     Power,
     Row,
     false_positive_row,
     power_row,
+    run_piece,
     usual_nulls,
 )
-from kolmo.errors import InputError
+from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import get_estimator
 from kolmo.provenance import versions
 from kolmo.specs import unknown
@@ -74,6 +81,7 @@ def calibrate(
     effort: str | Effort = "full",
     seed: int = 0,
     workers: int = 1,
+    journal: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> CalibrationResult:
     """Measure the estimators themselves, on objects of known complexity.
@@ -93,17 +101,23 @@ def calibrate(
     workers : int
         Processes. More than one needs a program that may be imported anew (``if __name__ ==
         "__main__"``), as the command line is.
+    journal : path, optional
+        A file that every finished piece of the work is written to at once. Where it exists, what
+        it holds of the same work is not done again; it is removed once all is done.
     progress : callable, optional
         ``progress(done, total, label)``.
 
     Returns
     -------
     CalibrationResult
+        An estimator that fails is left out, and its error is in ``settings["failed"]``.
 
     Raises
     ------
     InputError
         If an option does not fit.
+    KolmoError
+        If every estimator fails.
 
     Examples
     --------
@@ -124,12 +138,32 @@ def calibrate(
         raise InputError("workers is at least 1, and seed at least 0")
     amount = EFFORTS[effort] if isinstance(effort, str) else effort
     pieces = [*_pieces(specs, chosen, named, amount, seed)]
-    rows = _run(pieces, workers, progress or (lambda done, total, label: None))
+    kept = Journal(Path(journal) if journal else None)
+    rows, failed = _run(pieces, workers, kept, progress)
+    again, failed_again = _run([*_repeats(rows, amount, seed)], workers, kept, progress)
+    rows[FalsePositives.part] += again[FalsePositives.part]
+    failed |= failed_again
+    if not failed:
+        kept.close()
+    settings = {"seed": seed, **dataclasses.asdict(amount), "versions": versions()}
+    return _result(rows, failed, settings)
+
+
+def _result(
+    rows: dict[str, list[Row]], failed: dict[str, str], settings: dict[str, Any]
+) -> CalibrationResult:
+    whole = {
+        part: _gather(row for row in found if row["label"] not in failed)
+        for part, found in rows.items()
+    }
+    if not whole[KnownValues.part]:
+        why = "; ".join(f"{spec}: {error}" for spec, error in failed.items())
+        raise KolmoError(f"nothing could be calibrated ({why or 'no estimator applies'})")
     return CalibrationResult(
-        table=pd.DataFrame(_gather(rows[KnownValues.part])),
-        false_positives=pd.DataFrame(map(false_positive_row, _gather(rows[FalsePositives.part]))),
-        power=pd.DataFrame(map(power_row, _gather(rows[Power.part]))),
-        settings={"seed": seed, **dataclasses.asdict(amount), "versions": versions()},
+        table=pd.DataFrame(whole[KnownValues.part]),
+        false_positives=pd.DataFrame(_latest(whole[FalsePositives.part])),
+        power=pd.DataFrame(map(power_row, whole[Power.part])),
+        settings={**settings, **({"failed": failed} if failed else {})},
     )
 
 
@@ -167,44 +201,76 @@ def _pieces(
                 yield Power(specs, seed, first, last, family, shape)
 
 
+def _repeats(rows: dict[str, list[Row]], effort: Effort, seed: int) -> Iterator[Piece]:
+    """Fresh trials of every pair outside the band: of a hundred pairs one is there by chance."""
+    for row in map(false_positive_row, _gather(rows[FalsePositives.part])):
+        if row["exact"] and not row["within"]:
+            for first, last in _stretches(effort.trials, 50):
+                fresh = (effort.trials + first, effort.trials + last)
+                yield FalsePositives((row["label"],), seed, *fresh, row["null"], repeated=True)
+
+
+def _latest(rows: Iterable[Row]) -> list[Row]:
+    """The rates of all pairs; of one that was tried again, the fresh one."""
+    found = {(row["label"], row["null"]): false_positive_row(row) for row in rows}
+    return list(found.values())
+
+
 def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
     for first in range(0, whole, most):
         yield first, min(first + most, whole)
 
 
-def _run(pieces: Sequence[Piece], workers: int, progress: Progress) -> dict[str, list[Row]]:
-    """Rows of each part, in the order of the pieces, whoever ran them."""
-    done: list[list[Row]] = [[] for _ in pieces]
-    for number, place in enumerate(_order(pieces, workers, done), 1):
-        progress(number, len(pieces), pieces[place].part)
-    rows: dict[str, list[Row]] = {cls.part: [] for cls in (KnownValues, FalsePositives, Power)}
-    for piece, found in zip(pieces, done, strict=True):
-        rows[piece.part] += found
-    return rows
+def _run(
+    pieces: Sequence[Piece], workers: int, journal: Journal, progress: Progress | None
+) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """Rows of each part, in the order of the pieces, whoever ran them; and who failed, and why."""
+    done = {piece: rows for piece in pieces if (rows := journal.find(piece)) is not None}
+    failed: dict[str, str] = {}
+    for piece, rows, failures in _outcomes([p for p in pieces if p not in done], workers):
+        if not failures:
+            journal.keep(piece, rows)
+        done[piece] = rows
+        failed |= failures
+        if progress:
+            progress(len(done), len(pieces), piece.part)
+    rows_of: dict[str, list[Row]] = {cls.part: [] for cls in (KnownValues, FalsePositives, Power)}
+    for piece in pieces:
+        rows_of[piece.part] += done[piece]
+    return rows_of, failed
 
 
-def _order(pieces: Sequence[Piece], workers: int, done: list[list[Row]]) -> Iterator[int]:
-    """Fill ``done``; yields the places as they are filled."""
+def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *Outcome]]:
+    """Every piece with what came of it, as they are done."""
     if workers == 1:
-        for place, piece in enumerate(pieces):
-            done[place] = piece.run()
-            yield place
+        for piece in pieces:
+            yield piece, *run_piece(piece)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _leave_interrupts) as pool:
-        waiting = {pool.submit(piece.run): place for place, piece in enumerate(pieces)}
+    with ProcessPoolExecutor(workers, context) as pool:
+        with _for_workers():
+            waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
         try:
             for future in as_completed(waiting):
-                done[waiting[future]] = future.result()
-                yield waiting[future]
+                yield waiting[future], *future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the process that waits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _for_workers() -> Iterator[None]:
+    """Processes started now leave Ctrl-C to this one, from their first moment, and have BLAS in one
+    thread: on matrices this small more do harm."""
+    name = "OPENBLAS_NUM_THREADS"
+    before, mask = os.environ.get(name), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if before is None:
+            del os.environ[name]
 
 
 def _gather(rows: Iterable[Row]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,16 +20,20 @@ from kolmo.nulls import get_null
 from kolmo.quantize import get_quantizer
 
 Row = dict[str, Any]
+Outcome = tuple[list[Row], dict[str, str]]
+"""Rows, and what went wrong, by the spec of the estimator that failed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
     """Weights without structure that are exchangeable with the draws of a null.
 
-    ``shuffled`` and its kin move the weights of any independent noise: exact. ``uniform`` draws
-    symbols, and the noise is uniform over the same: exact. ``gaussian`` takes mean and standard
-    deviation from the object itself, which then lies closer to them than a draw does: the rank is
-    uniform only nearly, and the rate is measured rather than promised.
+    ``shuffled`` moves the weights of any independent noise: exact. ``row-shuffled`` and
+    ``column-shuffled`` move them within lines alone, so that each line has a mean and a scale of
+    its own here, which the null must not take for structure: exact. ``uniform`` draws symbols, and
+    the noise is uniform over the same: exact. ``gaussian`` takes mean and standard deviation from
+    the object itself, which then lies closer to them than a draw does: the rank is uniform only
+    nearly, and the rate is measured rather than promised.
     """
 
     null: str
@@ -39,12 +43,22 @@ class Noise:
     def weights(self, trial: int, seed: int, quantizer: str) -> Weights:
         """The noise of a trial, float32; of the uniform null for this quantizer's alphabet."""
         random = np.random.default_rng((seed, trial, *self.null.encode()))
-        if self.null != "uniform":
-            return random.normal(size=self.shape).astype(np.float32)
-        alphabet = get_quantizer(quantizer).alphabet(np.dtype(np.float32))
-        drawn = random.integers(alphabet, size=self.shape) - (alphabet - 1) / 2
+        if self.null == "uniform":
+            alphabet = get_quantizer(quantizer).alphabet(np.dtype(np.float32))
+            drawn = random.integers(alphabet, size=self.shape) - (alphabet - 1) / 2
+            return drawn.astype(np.float32)
+        drawn = random.normal(size=self.shape)
+        if self.null in _LINES:
+            lines = _LINES[self.null](self.shape)
+            drawn = drawn * random.uniform(0.5, 2, lines) + random.normal(0, 0.5, lines)
         return drawn.astype(np.float32)
 
+
+_LINES: dict[str, Callable[[Shape], Shape]] = {
+    "row-shuffled": lambda shape: (shape[0], 1),
+    "column-shuffled": lambda shape: (1, shape[1]),
+}
+"""The shape of one number for each line that a null keeps the weights of."""
 
 NOISES: dict[str, Noise] = {
     "shuffled": Noise("shuffled", exact=True),
@@ -85,12 +99,24 @@ class Piece:
     part: ClassVar[str]
 
     def run(self) -> list[Row]:
-        """Rows; those of the pieces of one experiment are put together by `Piece.gather`."""
+        """Rows; counts of those that are otherwise alike add up over the pieces."""
         raise NotImplementedError
 
     def _ties(self, trial: int, measurement: Measurement, name: str) -> np.random.Generator:
         what = zlib.crc32(f"{name} {measurement.quantizer} {measurement.estimator}".encode())
         return np.random.default_rng((self.seed, trial, what))
+
+
+def run_piece(piece: Piece) -> Outcome:
+    """What came of a piece; an estimator that fails takes none of the others with it."""
+    try:
+        return piece.run(), {}
+    except Exception as error:
+        if len(piece.estimators) == 1:
+            return [], {piece.estimators[0]: f"{type(error).__name__}: {error}"}
+    alone = [run_piece(dataclasses.replace(piece, estimators=(e,))) for e in piece.estimators]
+    rows, failed = zip(*alone, strict=True)
+    return [row for found in rows for row in found], {k: v for f in failed for k, v in f.items()}
 
 
 def describe(label: str, measurement: Measurement) -> Row:
@@ -110,6 +136,7 @@ class FalsePositives(Piece):
     """How often each estimator sees structure in noise, in trials first to last."""
 
     null: str = "shuffled"
+    repeated: bool = False
     part = "false positives"
 
     def run(self) -> list[Row]:
@@ -130,6 +157,7 @@ class FalsePositives(Piece):
                 **describe(label, measurement),
                 "null": self.null,
                 "exact": noise.exact,
+                "repeated": self.repeated,
                 "shape": _shape(noise.shape),
                 "trials": self.last - self.first,
                 "rejections": int(seen),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ import typer
 
 from kolmo.cli.app import app, progress_bar
 from kolmo.cli.options import Json, Seed
+from kolmo.errors import KolmoError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,13 +47,17 @@ def calibrate(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Which estimator sees what: measure them on objects of known complexity."""
+    """Which estimator sees what: measure them on objects of known complexity.
+
+    With -o every step is kept beside the first file, so that a run that is cut goes on.
+    """
     from kolmo.calibration import calibrate as measure
     from kolmo.calibration.result import check_calibration_output
 
     for path in output or ():
         check_calibration_output(path)
-    with progress_bar() as progress:
+    journal = Path(f"{output[0]}.journal") if output else None
+    with _said(journal), progress_bar() as progress:
         result = measure(
             estimator or None,
             nulls=null or None,
@@ -58,6 +65,7 @@ def calibrate(
             effort="quick" if quick else "full",
             seed=seed,
             workers=os.cpu_count() or 1 if workers is None else workers,
+            journal=journal,
             progress=progress,
         )
     for path in output or ():
@@ -67,6 +75,21 @@ def calibrate(
         print(result.to_json())
     else:
         show(result)
+    failed = result.settings.get("failed")
+    if failed:
+        raise KolmoError(f"{', '.join(failed)} failed; everything else was calibrated")
+
+
+@contextmanager
+def _said(journal: Path | None) -> Iterator[None]:
+    """Tell where a run goes on from, and where one that was cut is kept."""
+    if journal and journal.exists():
+        print(f"going on from {journal}", file=sys.stderr)
+    try:
+        yield
+    finally:  # a run that is whole leaves no journal
+        if journal and journal.exists():
+            print(f"{journal} keeps what is done; the same command goes on", file=sys.stderr)
 
 
 def show(result: CalibrationResult) -> None:

@@ -8,52 +8,22 @@ import typer
 
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
-from kolmo.cli.options import (
-    AllRows,
-    Draws,
-    Estimators,
-    Exclude,
-    Html,
-    Include,
-    Json,
-    Nulls,
-    Output,
-    Quantizers,
-    ScopeOption,
-    Seed,
-    Threads,
-    gather_options,
-    name_sources,
-)
+from kolmo.cli.options import Measuring, name_sources, takes_measuring
 
 if TYPE_CHECKING:
     from kolmo.report import Report
 
 
 @app.command()
+@takes_measuring()
 def delta(
     base: Annotated[str, typer.Argument(help="What is known: a file, a directory or a URL.")],
     tuned: Annotated[str, typer.Argument(help="What was made of it.")],
-    quantizer: Quantizers = None,
-    estimator: Estimators = None,
-    null: Nulls = None,
-    draws: Draws = 5,
-    scope: ScopeOption = "both",
-    include: Include = None,
-    exclude: Exclude = None,
-    seed: Seed = 0,
-    threads: Threads = None,
-    output: Output = None,
-    html: Html = None,
-    json: Json = False,
-    all_rows: AllRows = False,
+    options: Measuring,
 ) -> None:
     """Measure what a tuned checkpoint costs once its base is known (--null shuffled)."""
-    options = gather_options(
-        quantizer, estimator, null, draws, scope, include, exclude, seed, threads
-    )
     sources = {"base": base, "tuned": tuned}
-    run_measurement(sources, options, output, html, json, all_rows, _difference)
+    run_measurement(sources, options, _difference)
 
 
 def _difference(sources: dict[str, str], **options: Any) -> Report:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
@@ -40,28 +44,67 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, not
 AllRows = Annotated[bool, typer.Option("--all", help="Print the rows of every tensor.")]
 
 
-def gather_options(
-    quantizers: list[str] | None,
-    estimators: list[str] | None,
-    nulls: list[str] | None,
-    draws: int,
-    scope: str,
-    include: list[str] | None,
-    exclude: list[str] | None,
-    seed: int,
-    threads: int | None,
-) -> dict[str, Any]:
-    return {
-        "quantizers": quantizers or None,
-        "estimators": estimators or None,
-        "nulls": nulls or (),
-        "draws": draws,
-        "scope": scope,
-        "include": include or (),
-        "exclude": exclude or (),
-        "seed": seed,
-        "threads": threads,
-    }
+@dataclasses.dataclass(frozen=True)
+class Measuring:
+    """What every command that measures checkpoints can be told."""
+
+    quantizer: Quantizers = None
+    estimator: Estimators = None
+    null: Nulls = None
+    draws: Draws = 5
+    scope: ScopeOption = "both"
+    include: Include = None
+    exclude: Exclude = None
+    seed: Seed = 0
+    threads: Threads = None
+    output: Output = None
+    html: Html = None
+    json: Json = False
+    all_rows: AllRows = False
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What is to be measured, as `kolmo.analyze` takes it."""
+        return {
+            "quantizers": self.quantizer or None,
+            "estimators": self.estimator or None,
+            "nulls": self.null or (),
+            "draws": self.draws,
+            "scope": self.scope,
+            "include": self.include or (),
+            "exclude": self.exclude or (),
+            "seed": self.seed,
+            "threads": self.threads,
+        }
+
+
+Command = Callable[..., None]
+
+
+def takes_measuring(scope: str = "both") -> Callable[[Command], Command]:
+    """Decorate a command: all of `Measuring` on the command line becomes its ``options``."""
+    fields, hints = dataclasses.fields(Measuring), get_type_hints(Measuring, include_extras=True)
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            shared = {field.name: given.pop(field.name) for field in fields}
+            command(**given, options=Measuring(**shared))
+
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [p.replace(kind=kind) for p in own if p.name != "options"]
+        for field in fields:
+            default = scope if field.name == "scope" else field.default
+            annotation = hints[field.name]
+            parameters.append(
+                inspect.Parameter(field.name, kind, default=default, annotation=annotation)
+            )
+        run.__dict__["__signature__"] = inspect.Signature(parameters)
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        return run
+
+    return decorate
 
 
 def name_sources(sources: list[str]) -> dict[str, str]:

@@ -5,13 +5,21 @@ rounding, which is far coarser than the update's own digits, and that nobody sen
 finds factors that explain the tuned weights to the last bit nearly everywhere:
 
 1. singular vectors of the difference, at the rank of the least estimated length;
-2. least squares in which each weight counts by how finely its dtype resolves it, and in which a
-   product that rounds to the tuned weight has no error at all, whatever it is (some rounds of
-   alternating least squares; only where the factors explain all but the rounding);
+2. alternating Newton steps towards the least sum of powers of the errors, each relative to what
+   rounding can be at most, the power growing from 2 to 32 (only where the factors explain all but
+   the rounding): errors of rounding have bounds, and these say more than the errors' squares;
 3. factors rounded to multiples of powers of two, at the precision of the least length;
 4. the prediction base + product, rounded to the dtype; then, by the digits code, how many numbers
    of the dtype the tuned weight is away from it, towards the nearer boundary of rounding first. Its
    contexts are how near that boundary is, and how coarse the dtype is there.
+
+What it reaches, in bits over 32 bits for each number of the factors, on normal float32 weights of
+standard deviation .05: an update that is rounded once, when it is added, costs .9 to 1.13 where its
+own deviation is .01 or less and its rank 2 or more (up to 1.25 at .1), and 1.0 to 1.23 at rank 1
+(up to 1.35). A product that was rounded before, and at each of its r additions, as a matrix product
+in float32 is, costs as little only where it is much smaller than the weights: .8 to 1.2 at .003,
+1.0 to 1.5 at .01, 1.1 to 2.5 at .1. Those roundings depend on the factors that were used, and from
+the product these are known but for an invertible matrix; in the last bits they cannot be had.
 
 Exact arithmetic: the factors are float64 numbers that are sent exactly; their products are added
 factor by factor, in order, each operation rounded to float64 as IEEE 754 says, so that a decoder on
@@ -22,6 +30,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -45,7 +54,7 @@ LIMIT = 1 << 24
 """Weights of a matrix at most: some twelve numbers of eight bytes are kept for each."""
 
 _SIDE = 4  # a matrix with a shorter side has no use for factors
-_ROUNDS = 24  # of least squares
+_ROUNDS = 8  # of alternating steps towards the least sum of one power
 _HEADER = 12 + 2  # the scale of the contexts, and which form the prediction has
 _EXPONENT = 12  # bits of a factor's power of two
 _NEAR, _COARSE = 16, 12  # levels of the contexts
@@ -85,10 +94,8 @@ def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
     pair = _Pair.of(base.reshape(rows, -1), tuned.reshape(rows, -1))
     if pair is None or min(tuned.shape[0], pair.tuned.shape[1]) < _SIDE:
         return None
-    factors = _propose(pair)
-    if factors is None:
-        return None
-    return _finest(pair, factors)
+    found = [_finest(pair, factors) for factors in _propose(pair)]
+    return min(found, key=lambda code: code.bits, default=None)
 
 
 # --- the pair of matrices ---------------------------------------------------------------------
@@ -136,54 +143,92 @@ class _Factors:
 # --- proposing factors ------------------------------------------------------------------------
 
 
-def _propose(pair: _Pair) -> _Factors | None:
-    """Factors of the rank of the least estimated length; None for rank 0."""
-    numel, sides = pair.difference.size, sum(pair.difference.shape)
+def _propose(pair: _Pair) -> Iterator[_Factors]:
+    """Factors of the rank of the least estimated length; nothing for rank 0.
+
+    Of two ranks, where what the product loses if it is rounded before it is added changes it.
+    """
     with np.errstate(over="ignore", under="ignore"):
-        floor = float(np.square(pair.half).mean()) / 3
+        floors = [float(np.square(pair.half).mean()) / 3]
+        floors.append(floors[0] + float(np.square(pair.half_step(pair.difference)).mean()) / 3)
         energy = float(np.square(pair.difference).sum())
-    if not 1e-250 < floor < energy < 1e250:  # squares that float64 does not hold
-        return None
+    if not 1e-250 < floors[0] < energy < 1e250:  # squares that float64 does not hold
+        return
     u, values, v = leading(pair.difference)
     values = values[values > values[0] * 1e-14]
-    left = np.maximum(energy - np.cumsum(np.square(values)), 0) / numel
+    left = np.maximum(energy - np.cumsum(np.square(values)), 0) / pair.difference.size
+    ranks = {_rank(values, left, floor, energy, pair.difference.shape): floor for floor in floors}
+    for rank, floor in ranks.items():
+        if rank:
+            root = np.sqrt(values[:rank])
+            factors = _Factors(u[:, :rank] * root, v[:, :rank] * root, values[:rank])
+            yield _refined(pair, factors) if left[rank - 1] < 4 * floor else factors
+
+
+def _rank(values: Floats, left: Floats, floor: float, energy: float, shape: tuple[int, ...]) -> int:
+    """The rank of the least estimated length; ``floor`` is the mean square that rounding leaves."""
+    numel, sides = math.prod(shape), sum(shape)
     lengths = [numel / 2 * math.log2(1 + energy / numel / floor)]
     for rank in range(1, values.size + 1):
         rest = max(float(left[rank - 1]) - floor, 0)
-        step = math.sqrt(12 * max(rest, floor / 100) * max(pair.difference.shape))
+        step = math.sqrt(12 * max(rest, floor / 100) * max(shape))
         levels = np.log2(1 + 4 * values[:rank] / step).sum()
         lengths.append(numel / 2 * math.log2(1 + rest / floor) + sides * float(levels))
-    rank = int(np.argmin(lengths))
-    if rank == 0:
-        return None
-    root = np.sqrt(values[:rank])
-    factors = _Factors(u[:, :rank] * root, v[:, :rank] * root, values[:rank])
-    return _refined(pair, factors) if left[rank - 1] < 4 * floor else factors
+    return int(np.argmin(lengths))
 
 
 def _refined(pair: _Pair, factors: _Factors) -> _Factors:
-    """Factors whose product rounds to the tuned weights at more places."""
+    """Factors whose product rounds to the tuned weights at more places: the best of the attempts.
+
+    The product was rounded before it was added, or it was not: bounds of two kinds.
+    """
+    sums, products = pair.half, pair.half_step(pair.difference)
+    squares = _least(pair, factors, sums + products, 2)
+    found = [factors, squares, _least(pair, squares, sums + products, 4)]
+    near = squares
+    for power in (4, 8, 16, 32):
+        near = _least(pair, near, np.maximum(sums, products), power)
+        found.append(near)
+    best = max(found, key=lambda f: _exact(pair, f))
+    return factors if best is factors else _balanced(best.u, best.v)
+
+
+def _least(pair: _Pair, factors: _Factors, bound: Floats, power: int) -> _Factors:
+    """Factors of a lesser sum of |error / bound| to a power; the same where there are none."""
     u, v = factors.u, factors.v
     for _ in range(_ROUNDS):
-        u = _solved(pair.difference, pair.half, u, v, pair)
-        v = _solved(pair.difference.T, pair.half.T, v, u, pair)
+        u = _nearer(pair.difference, bound, u, v, power)
+        v = _nearer(pair.difference.T, bound.T, v, u, power)
     if not (np.isfinite(u).all() and np.isfinite(v).all()):
         return factors
-    return _balanced(u, v)
+    return _Factors(u, v, factors.values)
 
 
-def _solved(difference: Floats, half: Floats, u: Floats, v: Floats, pair: _Pair) -> Floats:
-    """The u of least squares; errors within the rounding, of the sum or the product, are none."""
-    product = u @ v.T
-    slack = half + pair.half_step(product)
-    error = difference - product
-    target = product + error - np.clip(error, -slack, slack)
-    weights = 1 / np.square(slack)
+def _nearer(difference: Floats, bound: Floats, u: Floats, v: Floats, power: int) -> Floats:
+    """The u of a Newton step towards the least sum of |error / bound| to a power.
+
+    Errors of rounding are spread evenly up to their bounds. The higher the power, the nearer the
+    sum is to the largest of them, and the middle between bounds is found as precisely as they are
+    near each other: by 1 / n where least squares have 1 / √n.
+    """
+    error = difference - u @ v.T
+    share = np.abs(error) / bound
+    top = share.max(axis=1, keepdims=True) + 1e-300
+    weights = (share / top) ** (power - 2) / np.square(bound)
     rank = v.shape[1]
     pairs = (v[:, :, None] * v[:, None, :]).reshape(len(v), -1)
     normal = (weights @ pairs).reshape(-1, rank, rank)
     normal += np.eye(rank) * (1e-13 * np.trace(normal, axis1=1, axis2=2)[:, None, None] + 1e-300)
-    return np.asarray(np.linalg.solve(normal, ((weights * target) @ v)[:, :, None])[:, :, 0])
+    step = np.linalg.solve(normal, ((weights * error) @ v)[:, :, None])[:, :, 0]
+    return np.asarray(u + step / (power - 1))
+
+
+def _exact(pair: _Pair, factors: _Factors) -> float:
+    """The share of the weights that base + product rounds to, the product rounded before or not."""
+    product, dtype = factors.u @ factors.v.T, pair.tuned.dtype
+    with np.errstate(all="ignore"):
+        totals = (pair.base + p for p in (product, product.astype(dtype).astype(np.float64)))
+        return max(float((total.astype(dtype) == pair.tuned).mean()) for total in totals)
 
 
 def _balanced(u: Floats, v: Floats) -> _Factors:
@@ -282,18 +327,29 @@ class _Prediction:
             added = product.astype(dtype).astype(np.float64) if rounded else product
             total = base + added
             predicted = total.astype(dtype)
-            below, above = neighbours(predicted)
+            down, up, step = _rounding(total, predicted)
             middle = predicted.astype(np.float64)
-            down, up = total - (below + middle) / 2, (above + middle) / 2 - total
-            contexts = _levels(np.minimum(down, up), (above - below) / 2, unit)
             finer = np.frexp(np.nan_to_num(added))[1] - np.frexp(np.nan_to_num(middle))[1]
-        finer = np.where((added == 0) | (middle == 0), 0, finer).astype(np.int64)
+            finer = np.where((added == 0) | (middle == 0), 0, finer).astype(np.int64)
+            if rounded:  # where the product is the coarser, its own rounding is what may flip
+                own = _rounding(product, product.astype(dtype))
+                down, up = (
+                    np.where(finer > 0, a, b) for a, b in zip(own, (down, up), strict=False)
+                )
+            contexts = _levels(np.minimum(down, up), step, unit)
         return cls(predicted, down < up, contexts, np.clip(finer, 0, 8 * dtype.itemsize - 2))
 
     def away(self, tuned: Weights) -> Unsigned:
         """How many numbers of the dtype away, as zigzag; odd ones are towards the boundary."""
         steps = ordered(tuned) - ordered(self.predicted)
         return zigzag(np.where(self.low, steps, -steps))
+
+
+def _rounding(numbers: Floats, rounded: Weights) -> tuple[Floats, Floats, Floats]:
+    """How far the boundaries of rounding are, below and above, and the step of the dtype."""
+    below, above = neighbours(rounded)
+    middle = rounded.astype(np.float64)
+    return numbers - (below + middle) / 2, (above + middle) / 2 - numbers, (above - below) / 2
 
 
 def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from kolmo.summary import coverage_line, model_rows
+from kolmo.verdicts import quote_p
 
 if TYPE_CHECKING:
     from kolmo.report import Report
@@ -44,8 +45,9 @@ def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
     yield f"codes: {_codes(known)}"
     null = float(known["null_bits"].sum(skipna=False))
     if null > 0:
-        z = float(known["z"].iloc[0]) if len(known) == 1 else math.nan
+        z, p = known[["z", "p"]].iloc[0] if len(known) == 1 else (math.nan, math.nan)
         shown = f", z = {z:.1f}" if math.isfinite(z) else ""
+        shown += f", {quote_p(p, 'shuffled')}" if math.isfinite(p) else ""
         yield f"that is {100 * bits / null:.2f} % of the same differences at random places{shown}"
     for note in dict.fromkeys(known["note"]):
         if note:

@@ -73,21 +73,22 @@ def vector_bits(numbers: Integers) -> int:
     plain = max(0, math.floor(math.log2(rms)) - 4)  # 16 to 32 steps a spread hide no shape
     high = numbers >> plain
     most = int(np.abs(high).max())
-    middle = -0.5 if plain else 0.0
-    best = max(_log2_normal(high, most, middle, near) for near in _spreads(high, middle))
+    best = float(_log2_normal(high, most, -0.5 if plain else 0.0).max())
     return 6 + integer_bits(most) + 8 + word_bits(best) + plain * numbers.size
 
 
-def _spreads(high: Integers, middle: float) -> list[float]:
-    """Sendable spreads about that of the integers; a narrow law, being discrete, needs more."""
-    rms = math.sqrt(float(np.square(high - middle).mean()))
-    nearest = round(_SPREAD_STEPS * math.log2(max(rms, 0.25)))
-    return [2 ** ((nearest + step) / _SPREAD_STEPS) for step in range(-1, 5)]
-
-
-def _log2_normal(high: Integers, most: int, middle: float, spread: float) -> float:
-    """log2 of the probability of integers in [−most, most]."""
+def _log2_normal(high: Integers, most: int, middle: float) -> Floats:
+    """log2 of the probability of integers in [−most, most], for each spread worth a trial."""
+    squares = float(np.square(high - middle).sum())
+    spreads = _spreads(math.sqrt(squares / high.size))
     grid = np.arange(-most, most + 1, dtype=np.float64) - middle
-    logs = -np.square(grid / spread) / 2
-    norm = float(logs.max()) + math.log(math.fsum(np.exp(logs - logs.max())))
-    return float((-np.square((high - middle) / spread) / 2 - norm).sum()) / math.log(2)
+    logs = -np.square(grid / spreads[:, None]) / 2
+    peaks = logs.max(axis=1)
+    norms = peaks + np.log(np.exp(logs - peaks[:, None]).sum(axis=1))
+    return np.asarray((-squares / np.square(spreads) / 2 - high.size * norms) / math.log(2))
+
+
+def _spreads(rms: float) -> Floats:
+    """Sendable spreads about that of the integers; a narrow law, being discrete, needs more."""
+    nearest = round(_SPREAD_STEPS * math.log2(max(rms, 0.25)))
+    return np.exp2((nearest + np.arange(-1, 5)) / _SPREAD_STEPS)

@@ -1,0 +1,63 @@
+"""Rows kept as they come, so that a run that is cut goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kolmo.calibration.trials import Piece, Row
+from kolmo.errors import InputError
+from kolmo.provenance import versions
+
+
+class Journal:
+    """A file of one JSON line for each finished piece; nothing at all without a path.
+
+    A piece is found again by all that it depends on: its experiment, estimators, seed and trials,
+    and the versions of the packages. A last line that was cut off is not counted.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._rows = _read(path) if path and path.exists() else {}
+
+    def find(self, piece: Piece) -> list[Row] | None:
+        """The rows of a piece that was finished before; None where it was not."""
+        return self._rows.get(_key(piece))
+
+    def keep(self, piece: Piece, rows: Sequence[Row]) -> None:
+        """Write the rows of a finished piece."""
+        if self._path is None:
+            return
+        line = json.dumps({"piece": _key(piece), "rows": rows})
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"\n{line}")  # after the newline, so that half a line spoils no other
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written ({error.strerror})") from None
+
+    def close(self) -> None:
+        """Remove the file: everything is in the result."""
+        if self._path:
+            self._path.unlink(missing_ok=True)
+
+
+def _key(piece: Piece) -> str:
+    return f"{piece} {json.dumps(versions())}"
+
+
+def _read(path: Path) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    for line in lines:
+        try:
+            kept: dict[str, Any] = json.loads(line)
+            found[kept["piece"]] = kept["rows"]
+        except (ValueError, LookupError, TypeError):
+            continue
+    return found

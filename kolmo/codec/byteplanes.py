@@ -1,19 +1,21 @@
-"""The quick code: each byte-plane by Zstandard where that helps, as it is where not.
+"""The quick code: each byte-plane at fixed shares of its values, by Zstandard, or as it is.
 
 A float's bits are turned left by one, so that its exponent fills the highest byte (of formats with
 8 exponent bits); symbols of up to four bits are packed, several to a byte. What matters is that the
-exponents are Huffman-coded, which Zstandard does once its match finder is kept on a short leash
-(Hershcovitch et al., "ZipNN: lossless compression for AI models", arXiv 2411.05239, has the idea).
+exponents have a table of their own (Hershcovitch et al., "ZipNN: lossless compression for AI
+models", arXiv 2411.05239, has the idea). Zstandard sees repeats, and zeros in a row.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codec import rans
 from kolmo.codec.base import Shape, Symbols, register_code
 from kolmo.codec.numbers import Reader, number_bytes
 from kolmo.codec.plain import flat, split
@@ -21,6 +23,9 @@ from kolmo.errors import InputError
 from kolmo.estimators.base import container, symbol_bits
 
 Plane = NDArray[np.uint8]
+
+_WORTH = 0.985  # of Zstandard's length: what is nearer takes longer to decode, for little
+_PLAIN, _ZSTD, _RANS, _WAYS = 0, 1, 2, 4
 
 
 class BytePlanesCode:
@@ -50,9 +55,10 @@ class BytePlanesCode:
         else:
             planes = np.empty((symbols.dtype.itemsize, symbols.size), np.uint8)
             kernels.part(symbols, 1 if kind else 0, planes)
-        last = len(planes) - 1
-        coded = [_compressed(plane, number == last) for number, plane in enumerate(planes)]
-        return b"".join([*(number_bytes(len(data)) for data in coded), *coded])
+        last, sizes = len(planes) - 1, _sizes([part.size for part in parts], packed)
+        coded = [_compressed(plane, sizes, number == last) for number, plane in enumerate(planes)]
+        heads = [number_bytes(_WAYS * len(data) + way) for way, data in coded]
+        return b"".join([*heads, *(data for _, data in coded)])
 
     def decode(
         self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
@@ -63,9 +69,11 @@ class BytePlanesCode:
         numel = sum(map(math.prod, shapes))
         symbols = np.empty(numel, container(alphabet))
         count = 1 if packed > 1 else symbols.dtype.itemsize
-        size = -(-numel // packed)
-        sizes = [reader.number() for _ in range(count)]
-        planes = np.stack([_expanded(reader.take(part), size) for part in sizes])
+        sizes = _sizes(map(math.prod, shapes), packed)
+        heads = [reader.number() for _ in range(count)]
+        planes = np.stack(
+            [_expanded(head % _WAYS, reader.take(head // _WAYS), sizes) for head in heads]
+        )
         if packed > 1:
             if not kernels.unpack(planes[0], alphabet, packed, symbols):
                 raise InputError("the code names a symbol that is not in the alphabet")
@@ -85,8 +93,29 @@ def _per_byte(alphabet: int) -> int:
     return int(math.log(256.5) / math.log(max(2, alphabet)))
 
 
-def _compressed(plane: Plane, highest: bool) -> bytes:
-    """The plane by Zstandard, or as it is, which its size then tells."""
+def _sizes(numels: Iterable[int], packed: int) -> list[int]:
+    """Bytes of a plane that are of each part; one that two share is of the later.
+
+    >>> _sizes([5, 1, 4], 4)
+    [1, 0, 2]
+    """
+    ends = list(accumulate(numels))
+    borders = [0, *(end // packed for end in ends[:-1]), -(-ends[-1] // packed)]
+    return [stop - start for start, stop in pairwise(borders)]
+
+
+def _compressed(plane: Plane, sizes: Sequence[int], highest: bool) -> tuple[int, bytes]:
+    """How the plane is shortest, and its bytes."""
+    found, least = (_PLAIN, plane.tobytes()), rans.least_bytes(plane, sizes)
+    zipped = _zipped(plane, highest)
+    if len(zipped) < plane.size:
+        found = (_ZSTD, zipped)
+    if least < _WORTH * len(found[1]):
+        found = min(found, (_RANS, rans.encode_bytes(plane, sizes)), key=lambda way: len(way[1]))
+    return found
+
+
+def _zipped(plane: Plane, highest: bool) -> bytes:
     import zstandard
 
     # A tiny table of matches: repeated exponents are no repeats, but zeros in a row are.
@@ -99,27 +128,29 @@ def _compressed(plane: Plane, highest: bool) -> bytes:
         write_content_size=False,
         write_checksum=False,
     )
-    compressor = zstandard.ZstdCompressor(compression_params=settings)
-    data = compressor.compress(plane.data)
-    return data if len(data) < plane.size else plane.tobytes()
+    return zstandard.ZstdCompressor(compression_params=settings).compress(plane.data)
 
 
-def _expanded(data: bytes, size: int) -> Plane:
+def _expanded(way: int, data: bytes, sizes: Sequence[int]) -> Plane:
+    if way == _RANS:
+        return rans.decode_bytes(data, sizes)
+    expanded = _unzipped(data, sum(sizes)) if way == _ZSTD else data
+    if len(expanded) != sum(sizes) or way > _RANS:
+        raise InputError(f"a plane of {len(expanded):,} bytes, not {sum(sizes):,}")
+    return np.frombuffer(expanded, np.uint8)
+
+
+def _unzipped(data: bytes, size: int) -> bytes:
     import zstandard
 
-    if len(data) == size:
-        return np.frombuffer(data, np.uint8)
     decoder = zstandard.ZstdDecompressor(
         format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 17
     )
     try:
         with decoder.stream_reader(data) as reader:
-            expanded = reader.read(size + 1)
+            return reader.read(size + 1)
     except zstandard.ZstdError as error:
         raise InputError(f"damaged byteplanes code ({error})") from None
-    if len(expanded) != size:
-        raise InputError(f"a plane of {len(expanded):,} bytes, not {size:,}")
-    return np.frombuffer(expanded, np.uint8)
 
 
 register_code(BytePlanesCode())

@@ -21,7 +21,7 @@ from kolmo.plots import MARKERS, PALETTE, save_figure, style
 from momos.config import MosaicConfig, TrainConfig
 from momos.studies import StudyConfig
 
-SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10)}
+SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10), "every": 1}
 SHARES = (0.95, 0.98, 0.99)
 LEARNED = {"rates": (1.5, 3.0, 6.0, 12.0, 20.0), "zeros": SHARES, "sparsities": SHARES}
 TERNARY = {"rates": (6.0, 10.0, 14.0)}

@@ -58,7 +58,6 @@ def rows(result: momos.StudyResult, name: str) -> list[dict[str, object]]:
             "test_accuracy": run.metrics["test_accuracy"],
             "file_rac": run.metrics.get("file_rac"),
             "nominal_rac": 32 / run.metrics["nominal_bits_per_weight"],
-            "seconds": run.metrics.get("seconds"),
         }
         for run in result.runs
         if run.arm != "init"
@@ -107,7 +106,7 @@ def main() -> None:
         found += rows(result, name)
     table = pd.DataFrame(found)
     table.to_csv(Path(given.out) / "mosaics.csv", index=False, float_format="%.5g")
-    columns = ["test_accuracy", "file_rac", "nominal_rac", "seconds"]
+    columns = ["test_accuracy", "file_rac", "nominal_rac"]
     groups = table.groupby(["study", "arm"], sort=False)[columns]
     summary = groups.mean()
     summary.insert(1, "sd", groups.std()["test_accuracy"])

@@ -24,7 +24,7 @@ from kolmo.estimators.base import container, symbol_bits
 
 Plane = NDArray[np.uint8]
 
-_WORTH = 0.985  # of Zstandard's length: what is nearer takes longer to decode, for little
+_WORTH = 0.985  # of the length there is: what saves less takes longer to decode, for little
 _PLAIN, _ZSTD, _RANS, _WAYS = 0, 1, 2, 4
 
 
@@ -106,11 +106,11 @@ def _sizes(numels: Iterable[int], packed: int) -> list[int]:
 
 def _compressed(plane: Plane, sizes: Sequence[int], highest: bool) -> tuple[int, bytes]:
     """How the plane is shortest, and its bytes."""
-    found, least = (_PLAIN, plane.tobytes()), rans.least_bytes(plane, sizes)
     zipped = _zipped(plane, highest)
-    if len(zipped) < plane.size:
-        found = (_ZSTD, zipped)
-    if least < _WORTH * len(found[1]):
+    if len(zipped) >= _WORTH * plane.size:  # noise, and for fixed shares no less so
+        return (_ZSTD, zipped) if len(zipped) < plane.size else (_PLAIN, plane.tobytes())
+    found = (_ZSTD, zipped)
+    if rans.least_bytes(plane, sizes) < _WORTH * len(zipped):
         found = min(found, (_RANS, rans.encode_bytes(plane, sizes)), key=lambda way: len(way[1]))
     return found
 

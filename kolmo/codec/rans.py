@@ -21,7 +21,7 @@ from kolmo.errors import InputError
 Bytes = NDArray[np.uint8]
 Shares = NDArray[np.uint64]
 
-_SMALLEST, _USUAL = 1 << 11, 1 << 15  # bytes of a block
+_SMALLEST, _USUAL = 1 << 11, 1 << 17  # bytes of a block
 _SIZE = 1 << 14  # what the shares of a table add up to
 _POWERS = np.array([0, *(math.isqrt(1 << (level + 8)) for level in range(29))])
 _STATES = 16  # bytes of a block's last states

@@ -20,8 +20,8 @@ Scan = Callable[
     [torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 ]
 
-_SLAB = 1 << 22  # values at a time: some 70 MB of scratch
-_TILE = 1 << 23  # costs at a time: the same
+_SLAB = 1 << 22  # values at a time: at most some 130 MB of scratch
+_TILE = 1 << 23  # costs at a time, where no kernel keeps them: the same
 
 
 def nearest_on_device(blocks: torch.Tensor, motifs: torch.Tensor) -> torch.Tensor:

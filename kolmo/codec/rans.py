@@ -2,7 +2,7 @@
 (rANS; Duda, "Asymmetric numeral systems", arXiv 1311.2540).
 
 A block has a table of its own, or that of the block before, whichever is shorter. A table says of
-each byte how often it occurs, to half a power of two: that costs under .01 bits a byte.
+each byte how often it occurs, to half a power of two: that costs under .02 bits a byte.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ def test_the_backlog_is_bounded():
 
         feeder = threading.Thread(target=submit)
         feeder.start()
-        time.sleep(0.3)
+        while len(submitted) < BACKLOG:
+            time.sleep(0.01)
+        feeder.join(0.2)  # it does not end: it waits
         assert len(submitted) == BACKLOG
         release.set()
         feeder.join(20)
@@ -66,21 +68,21 @@ def test_the_backlog_is_bounded():
 
 def test_an_exception_drops_what_has_not_started():
     done = []
-    started, release = threading.Event(), threading.Event()
+    started = threading.Event()
 
-    def first():
+    def first(lanes):
         started.set()
-        release.wait(20)
+        while not lanes.dropped:
+            time.sleep(0.01)
         done.append("first")
 
     def leave():
         with Lanes(1) as lanes:
             lane = lanes.lane()
-            lane.submit(first)
+            lane.submit(lambda: first(lanes))
             for _ in range(10):
                 lane.submit(lambda: done.append("later"))
             started.wait(20)
-            threading.Timer(0.2, release.set).start()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

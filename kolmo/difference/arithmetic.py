@@ -8,6 +8,7 @@ included; zigzag makes small differences of both signs small numbers.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,18 @@ def mantissa_bits(dtype: np.dtype[Any]) -> int:
 
     finfo: Any = ml_dtypes.finfo
     return int(finfo(dtype).nmant)
+
+
+def least_exponent(dtype: np.dtype[Any]) -> int:
+    """The exponent of the least positive number.
+
+    >>> least_exponent(np.dtype(np.float16)), least_exponent(np.dtype(np.float32))
+    (-24, -149)
+    """
+    import ml_dtypes
+
+    finfo: Any = ml_dtypes.finfo
+    return math.frexp(float(finfo(dtype).smallest_subnormal))[1] - 1
 
 
 def neighbours(weights: Weights) -> tuple[Floats, Floats]:

@@ -1,0 +1,150 @@
+"""Rank one: vectors that are numbers of the weights' dtype, as a program in that dtype had them.
+
+A product u·vᵀ says what u and v are but for one factor, and rounding lets see each of their numbers
+to more digits than the dtype has: it leaves an error of some 1 / n of a step where n weights depend
+on the number. So there are 2^23 candidates for the mantissa of the largest number of a float32
+vector, each says what all others are, and hardly any but the right one makes them all float32. The
+small numbers, of which errors hide the last digits, are then moved to where they predict the most
+weights. With the vectors to the last bit, nothing of the product is left to be told.
+
+Two vectors or more are known but for an invertible matrix, and cannot be searched for like this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.difference.arithmetic import Floats, mantissa_bits
+from kolmo.difference.factors import Factors, Pair
+
+_DIGITS = 24  # of a mantissa at most: there is a candidate for each of its values
+_CHUNK, _KEPT = 1 << 20, 1 << 9  # candidates at a time, and how many of them are looked at closely
+_FAR = 0.25  # steps off a number of the dtype that rule a candidate out
+_LARGEST = 64  # numbers that decide between candidates
+_ROUNDS = 3  # of moving the numbers of each vector
+_MOVES = (-1, 1, -2, 2, -3, 3)  # steps
+_ENOUGH = 0.998  # share of the weights that vectors predict, if they are the right ones
+
+
+def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
+    """Vectors of rank one that are numbers of the weights' dtype, but for a power of two.
+
+    None where there would be too many candidates. That they are the right ones is not said: they
+    are the best of four attempts, one from each vector, the product rounded before it is added or
+    not.
+    """
+    digits = mantissa_bits(pair.tuned.dtype) + 1
+    if digits > _DIGITS:
+        return None
+    best, most = None, -1.0
+    for across, rounded in itertools.product((False, True), (False, True)):
+        one, other = (pair.turned, factors.turned) if across else (pair, factors)
+        found, share = _moved(one, _first(other, digits), digits, rounded)
+        if share > most:
+            best, most = found.turned if across else found, share
+        if share > _ENOUGH:
+            break
+    return best
+
+
+def _first(factors: Factors, digits: int) -> Factors:
+    """One vector made numbers of so many digits, and the other with it, but for a power of two."""
+    u, v = factors.u[:, 0], factors.v[:, 0]
+    numbers, largest = round_to_digits(v, digits), np.abs(v).argmax()
+    scaled = u * (v[largest] / numbers[largest])
+    octave = round(math.log2(np.linalg.norm(numbers) / np.linalg.norm(scaled)) / 2)  # norms alike
+    columns = np.ldexp(scaled, octave)[:, None], np.ldexp(numbers, -octave)[:, None]
+    return Factors(_nearest(columns[0], digits), columns[1], factors.values)
+
+
+def _moved(pair: Pair, factors: Factors, digits: int, rounded: bool) -> tuple[Factors, float]:
+    """Each number moved by a few steps to where it predicts the most weights; their share."""
+    hits = np.array(0)
+    for _ in range(_ROUNDS):
+        u, _ = _better(pair, factors, digits, rounded)
+        turned = dataclasses.replace(factors, u=u).turned
+        v, hits = _better(pair.turned, turned, digits, rounded)
+        factors = Factors(u, v, factors.values)
+    return factors, int(hits.sum()) / pair.tuned.size
+
+
+def _better(
+    pair: Pair, factors: Factors, digits: int, rounded: bool
+) -> tuple[Floats, NDArray[np.int64]]:
+    """The best u for this v, number by number, and how many weights each predicts."""
+    u, step = factors.u, np.ldexp(1.0, np.frexp(factors.u)[1] - digits)
+    best, most = u.copy(), _hits(pair, u, factors.v, rounded)
+    for move in _MOVES:
+        hits = _hits(pair, tried := u + move * step, factors.v, rounded)
+        best = np.where((hits > most)[:, None], tried, best)
+        most = np.maximum(hits, most)
+    return best, most
+
+
+def _hits(pair: Pair, u: Floats, v: Floats, rounded: bool) -> NDArray[np.int64]:
+    """How many weights of each row base + u·vᵀ rounds to."""
+    with np.errstate(all="ignore"):
+        product = u * v.T
+        if rounded:
+            product = product.astype(pair.tuned.dtype).astype(np.float64)
+        predicted = (pair.base + product).astype(pair.tuned.dtype)
+    return np.asarray((predicted == pair.tuned).sum(axis=1))
+
+
+# --- one vector -------------------------------------------------------------------------------
+
+
+def round_to_digits(vector: Floats, digits: int) -> Floats:
+    """A multiple of the vector, rounded to so many binary digits: the one that is changed least.
+
+    Parameters
+    ----------
+    vector : float64 array (n), not all zero
+    digits : int
+        Of the mantissas, the first one included.
+
+    Returns
+    -------
+    float64 array (n)
+
+    Examples
+    --------
+    >>> numbers = np.array([1.5, -9, 13, 12, 14, 1.75])  # of 4 digits
+    >>> (round_to_digits(numbers / 3, 4) / numbers).tolist()
+    [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    largest = np.argsort(-np.abs(vector), kind="stable")[:_LARGEST]
+    ratios = vector[largest] / vector[largest[0]]
+    low = 1 << (digits - 1)
+    chunks = [
+        _not_far(np.arange(start, min(start + _CHUNK, 2 * low), dtype=np.float64), ratios, digits)
+        for start in range(low, 2 * low, _CHUNK)
+    ]
+    candidates = np.concatenate(chunks)
+    off = np.square(_off(np.multiply.outer(candidates, ratios), digits)).sum(axis=1)
+    return _nearest(vector * (candidates[off.argmin()] / vector[largest[0]]), digits)
+
+
+def _not_far(candidates: Floats, ratios: Floats, digits: int) -> Floats:
+    """A few candidates of which the first multiples are nearly numbers of so many digits."""
+    for ratio in ratios:
+        near = np.abs(_off(candidates * ratio, digits)) < _FAR
+        if candidates.size <= _KEPT or not near.any():
+            break
+        candidates = candidates[near]
+    return candidates[:_KEPT]
+
+
+def _nearest(numbers: Floats, digits: int) -> Floats:
+    return np.asarray(numbers - np.ldexp(_off(numbers, digits), np.frexp(numbers)[1] - digits))
+
+
+def _off(numbers: Floats, digits: int) -> Floats:
+    """By how many of its own steps each number is off the nearest one of so many digits."""
+    mantissas = np.frexp(numbers)[0] * (1 << digits)
+    return np.asarray(mantissas - np.rint(mantissas))

@@ -8,6 +8,7 @@ whole rows and columns fall silent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -102,11 +103,9 @@ class Fitting(nn.Module):
 
     def assign(self, rate: float) -> None:
         """Give each block its motif, at so much a bit."""
+        threshold = math.nan if self.config.sparsity is None else float(self.threshold)
         for slot, scales in self._scales():
-            if self.config.sparsity is None:
-                slot.assign(self.motifs, scales, rate)
-            else:
-                slot.assign_sparsely(self.motifs, scales, rate, self.threshold)
+            slot.assign(self.motifs, scales, rate, threshold)
 
     def refit(self, rate: float, risen: float = 0.0) -> None:
         """Move the motifs to the means of their blocks, and count what indices cost."""
@@ -122,8 +121,8 @@ class Fitting(nn.Module):
         self._read_counts()
         if self.config.sparsity is not None:
             share = self.config.sparsity * (1 - (1 - risen) ** 3)
-            worth = [slot.worth(scales, rate).cpu().numpy() for slot, scales in self._scales()]
-            self.threshold.fill_(float(np.quantile(np.concatenate(worth), share)))
+            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
+            self.threshold.fill_(_quantile(worth, share))
 
     def _read_counts(self) -> None:
         """Bits of an index by block and motif, from the counts."""
@@ -152,6 +151,17 @@ class Fitting(nn.Module):
                     f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
                     f"use a lower learning rate"
                 )
+
+
+def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
+    """The value that this share of all is below, between two of them as numpy's is; on the device
+    of the first part."""
+    whole = torch.cat([part.to(parts[0].device) for part in parts])
+    if whole.device.type == "cpu":
+        return float(np.quantile(whole.numpy(), share))
+    place = share * (len(whole) - 1)
+    below, above = (whole.kthvalue(1 + n).values.double() for n in (int(place), -int(-place // 1)))
+    return float(torch.lerp(below, above, place % 1))
 
 
 def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:

@@ -13,6 +13,9 @@ from numba import njit
 
 Array = Any
 
+NEVER = np.float32(1e6)
+"""Bits that no distance makes up for."""
+
 _CHUNK = 1024  # blocks at a time: their costs stay in a processor's cache
 
 
@@ -26,6 +29,7 @@ def assign_blocks(
     other_bits: Array,
     motif_bits: Array,
     rate: float,
+    threshold: float,
     indices: Array,
     projected: Array,
 ) -> None:
@@ -33,43 +37,140 @@ def assign_blocks(
 
     ``scales`` has one value, or one for each row of ``columns`` blocks. An index costs
     ``zero_bits`` of its block if it is 0, else ``other_bits`` and ``motif_bits`` of the motif.
+
+    If a ``threshold`` is given, not NaN, the zero motif goes to the blocks of which it loses less
+    than that, and to no others: |block|² less ``rate`` times the bits that it saves.
     """
     k, size = motifs.shape
-    scaled = np.empty((size, _CHUNK), np.float32)
-    cost, best = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.float32)
-    chosen = np.empty(_CHUNK, np.uint32)
-    each = np.full(_CHUNK, scales[0], np.float32)
-    paid = np.float32(rate)
+    paid, fixed = np.float32(rate), np.empty(k, np.float32)
+    least = np.float32(np.inf)  # that any other motif costs, but for its distance
+    for j in range(1, k):
+        fixed[j] = paid * motif_bits[j]
+        least = min(least, fixed[j])
+        for d in range(size):
+            fixed[j] += motifs[j, d] * motifs[j, d]
+    scaled, each = np.empty((size, _CHUNK), np.float32), np.full(_CHUNK, scales[0], np.float32)
+    base, best = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.float32)
+    cost, chosen = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
+    gain, maybe = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
+    which = np.empty(_CHUNK, np.uint32)
     for start in range(0, blocks.shape[0], _CHUNK):
-        count = min(_CHUNK, blocks.shape[0] - start)
+        # Slices, whose indices are plainly not negative: only so are the loops made vectors.
+        end = min(start + _CHUNK, blocks.shape[0])
+        these, found, becomes = blocks[start:end], indices[start:end], projected[start:end]
+        zero, other = zero_bits[start:end], other_bits[start:end]
         if scales.size > 1:
-            for i in range(count):
-                each[i] = scales[(start + i) // columns]
+            _spread(scales, columns, start, each[: end - start])
         for d in range(size):
-            for i in range(count):
-                scaled[d, i] = blocks[start + i, d] * np.float32(-2) / each[i]
-        for i in range(count):
-            best[i] = paid * zero_bits[start + i]
-            chosen[i] = 0
+            value = scaled[d]
+            for i in range(end - start):
+                value[i] = these[i, d] * np.float32(-2) / each[i]
+        for i in range(end - start):
+            best[i] = paid * zero[i]
+        for i in range(end - start):
+            base[i] = paid * other[i]
+        gain[:] = 0
+        for d in range(size):
+            value = scaled[d]
+            for i in range(end - start):
+                gain[i] += value[i] * value[i] * np.float32(0.25)  # of (−2)²
+        if np.isnan(threshold):
+            _mark_undecided(best[: end - start], base, gain, least, maybe)
+        else:
+            _mark_worthy(zero, other, gain, paid, np.float32(threshold), best, base, maybe)
+        n = _gather(maybe[: end - start], best, base, scaled, which)
+        chosen[:n] = 0
         for j in range(1, k):
-            fixed = paid * motif_bits[j]
+            for o in range(n):
+                cost[o] = base[o] + fixed[j]
             for d in range(size):
-                fixed += motifs[j, d] * motifs[j, d]
-            for i in range(count):
-                cost[i] = paid * other_bits[start + i] + fixed
-            for d in range(size):
-                value = motifs[j, d]
-                for i in range(count):
-                    cost[i] += scaled[d, i] * value
-            for i in range(count):
-                nearer = cost[i] < best[i]
-                best[i] = cost[i] if nearer else best[i]
-                chosen[i] = np.uint32(j) if nearer else chosen[i]
-        for i in range(count):
-            indices[start + i] = chosen[i]
+                value, motif_value = scaled[d], motifs[j, d]
+                for o in range(n):
+                    cost[o] += value[o] * motif_value
+            for o in range(n):
+                nearer = cost[o] < best[o]
+                best[o] = cost[o] if nearer else best[o]
+                chosen[o] = np.uint32(j) if nearer else chosen[o]
+        if n < end - start:
+            found[:] = 0
+            becomes[:] = 0
+            for o in range(n):
+                i = which[o]
+                found[i] = chosen[o]
+                for d in range(size):
+                    becomes[i, d] = motifs[chosen[o], d] * each[i]
+            continue
+        for i in range(n):
+            found[i] = chosen[i]
         for d in range(size):
-            for i in range(count):
-                projected[start + i, d] = motifs[chosen[i], d] * each[i]
+            for i in range(n):
+                becomes[i, d] = motifs[chosen[i], d] * each[i]
+
+
+@njit(nogil=True, cache=True)
+def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Array) -> None:
+    """Which blocks might have another motif than zero.
+
+    ``best`` is what the zero motif costs, ``base`` what another costs at least, but for the motif's
+    own bits, of which ``least`` is the least, and for what it lowers the distance by: |block|², the
+    ``gain``, at most.
+    """
+    slack = np.float32(1e-5)  # more than rounding may do
+    for i in range(best.size):
+        some = base[i] + least
+        sure = some - gain[i] > best[i] + slack * (abs(best[i]) + abs(some) + gain[i])
+        maybe[i] = not sure  # NaN is not sure
+
+
+@njit(nogil=True, cache=True)
+def _mark_worthy(
+    zero: Array,
+    other: Array,
+    gain: Array,
+    paid: Any,
+    most: Any,
+    best: Array,
+    base: Array,
+    maybe: Array,
+) -> None:
+    """Which blocks lose too much by the zero motif; costs that give it to all others."""
+    for i in range(zero.size):
+        maybe[i] = not gain[i] - paid * (other[i] - zero[i]) < most
+    for i in range(zero.size):
+        best[i] = NEVER if maybe[i] else np.float32(0)
+    for i in range(zero.size):
+        base[i] = NEVER - best[i]
+
+
+@njit(nogil=True, cache=True)
+def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array) -> int:
+    """Move the blocks that are marked to the front: how many, and ``which``.
+
+    Where most are, none is moved, and all are said to be: moving would cost more than it saves.
+    """
+    n = 0
+    for i in range(maybe.size):
+        which[n] = i
+        n += maybe[i]
+    if 2 * n > maybe.size:
+        return len(maybe)
+    for o in range(n):
+        best[o], base[o] = best[which[o]], base[which[o]]
+    for d in range(scaled.shape[0]):
+        for o in range(n):
+            scaled[d, o] = scaled[d, which[o]]
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _spread(scales: Array, columns: int, start: int, each: Array) -> None:
+    """The scale of each of these blocks, the first of which is block ``start``."""
+    place = 0
+    while place < each.size:
+        row = (start + place) // columns
+        end = min((row + 1) * columns - start, each.size)
+        each[place:end] = scales[row]
+        place = end
 
 
 @njit(nogil=True, cache=True)

@@ -19,7 +19,7 @@ from momos.blocks import Partition
 from momos.config import MosaicConfig
 from momos.rates import motif_bits, other_odds
 
-_NEVER = 1e6  # bits that no distance makes up for
+_NEVER = float(kernels.NEVER)
 _TILE = 1 << 24  # costs at a time on a device: 64 MB
 
 
@@ -46,8 +46,9 @@ class Slot:
     def blocks(self) -> torch.Tensor:
         """The latent weights as float32 blocks, the last one padded; a view where that can be."""
         flat = self.latent.detach().float().contiguous().reshape(-1)
-        missing = -flat.numel() % self.size
-        return torch.nn.functional.pad(flat, (0, missing)).reshape(-1, self.size)
+        if missing := -flat.numel() % self.size:
+            flat = torch.nn.functional.pad(flat, (0, missing))
+        return flat.reshape(-1, self.size)
 
     def each(self, scales: torch.Tensor) -> torch.Tensor:
         """The scale of each block, or one for all where the tensor has one; a column."""
@@ -60,22 +61,26 @@ class Slot:
         self.motif_bits = torch.from_numpy(motif_bits(used)).to(self.latent.device)
         rows, columns = map(torch.from_numpy, other_odds(used, by_row, by_column))
         there = rows.to(self.latent.device)[:, None] + columns.to(self.latent.device)
-        odds = there.clamp(-10, 10).reshape(-1)
-        self.zero_bits, self.other_bits = (_bits(odds), _bits(-odds))
+        odds = there.clamp_(-10, 10).reshape(-1)
+        nats = torch.logaddexp(odds, torch.zeros_like(odds))  # to say that it is the zero motif
+        self.zero_bits = nats.div(math.log(2)).float()
+        self.other_bits = nats.sub_(odds).div_(math.log(2)).float()
 
-    def assign(self, motifs: torch.Tensor, scales: torch.Tensor, rate: float) -> None:
-        """Give each block the motif of least squared distance + rate × code length."""
-        self._follow()
-        self._assign(motifs, scales, self.zero_bits, self.other_bits, self.motif_bits, rate)
-
-    def assign_sparsely(
-        self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: torch.Tensor
+    def assign(
+        self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: float = math.nan
     ) -> None:
-        """The same among the other motifs, but the zero motif to all that are worth less."""
+        """Give each block the motif of least squared distance + rate × code length.
+
+        With a threshold, of single weights, the zero motif goes to all that are worth less, and to
+        no others.
+        """
         self._follow()
-        small = self.worth(scales, rate) < threshold.to(self.latent.device)
-        zero = torch.where(small, 0.0, _NEVER)
-        self._assign(motifs, scales, zero, _NEVER - zero, self.motif_bits * rate, 1.0)
+        if self.latent.device.type == "cpu":
+            projected = self._assign_here(motifs, scales, rate, threshold)
+        else:
+            projected = self._assign_there(motifs, scales, rate, threshold)
+        flat = projected.reshape(-1)[: self.latent.numel()]
+        self.projected = flat.reshape(self.latent.shape).to(self.latent)
 
     def worth(self, scales: torch.Tensor, rate: float) -> torch.Tensor:
         """What is lost by making each weight zero: squared distance, less the bits it saves."""
@@ -112,46 +117,46 @@ class Slot:
             for name in ("indices", "zero_bits", "other_bits", "motif_bits"):
                 setattr(self, name, getattr(self, name).to(self.latent.device))
 
-    def _assign(
-        self, motifs: torch.Tensor, scales: torch.Tensor, zero: torch.Tensor, other: torch.Tensor,
-        each: torch.Tensor, rate: float,
-    ) -> None:  # fmt: skip
+    def _assign_here(
+        self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: float
+    ) -> torch.Tensor:
         blocks = self.blocks()
-        if blocks.device.type == "cpu":
-            # New memory at each step: an earlier forward pass may still need its own.
-            projected = torch.empty_like(blocks)
-            kernels.assign_blocks(
-                blocks.numpy(), self.columns, scales.cpu().numpy(), motifs.cpu().numpy(),
-                zero.numpy(), other.numpy(), each.numpy(), rate,
-                self.indices.numpy(), projected.numpy(),
-            )  # fmt: skip
-        else:
-            scale, there = self.each(scales), motifs.to(blocks.device)
-            self.indices = cheapest_motifs(blocks / scale, there, zero, other, each, rate)
-            projected = there[self.indices] * scale
-        flat = projected.reshape(-1)[: self.latent.numel()]
-        self.projected = flat.reshape(self.latent.shape).to(self.latent)
+        # New memory at each step: an earlier forward pass may still need its own.
+        projected = torch.empty_like(blocks)
+        kernels.assign_blocks(
+            blocks.numpy(), self.columns, scales.cpu().numpy(), motifs.cpu().numpy(),
+            self.zero_bits.numpy(), self.other_bits.numpy(), self.motif_bits.numpy(),
+            rate, threshold, self.indices.numpy(), projected.numpy(),
+        )  # fmt: skip
+        return projected
 
-
-def _bits(odds: torch.Tensor) -> torch.Tensor:
-    """Bits to say that something is not so, from its log odds."""
-    return (torch.logaddexp(odds, torch.zeros_like(odds)) / math.log(2)).float()
+    def _assign_there(
+        self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: float
+    ) -> torch.Tensor:
+        zero, other = rate * self.zero_bits, rate * self.other_bits
+        if not math.isnan(threshold):
+            zero = torch.where(self.worth(scales, rate) < threshold, 0.0, _NEVER)
+            other = _NEVER - zero
+        scale, there = self.each(scales), motifs.to(self.latent.device)
+        each = rate * self.motif_bits
+        self.indices = cheapest_motifs(self.blocks() / scale, there, zero, other, each)
+        return there[self.indices] * scale
 
 
 def cheapest_motifs(
     blocks: torch.Tensor, motifs: torch.Tensor, zero: torch.Tensor, other: torch.Tensor,
-    each: torch.Tensor, rate: float,
+    each: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
     """`kernels.assign_blocks` for scaled blocks, in torch; the indices, int32.
 
     Sums are written out: a matrix product might run in half the digits.
     """
-    fixed = rate * each + motifs.square().sum(dim=1)
+    fixed = each + motifs.square().sum(dim=1)
     found = torch.empty(len(blocks), dtype=torch.int32, device=blocks.device)
     for start in range(0, len(blocks), rows := max(1, _TILE // len(motifs))):
         tile = slice(start, start + rows)
-        costs = rate * other[tile, None] + fixed
-        costs[:, 0] = rate * zero[tile]
+        costs = other[tile, None] + fixed
+        costs[:, 0] = zero[tile]
         for value in range(blocks.shape[1]):
             costs.addcmul_(blocks[tile, value, None], motifs[:, value], value=-2)
         found[tile] = costs.argmin(dim=1)

@@ -9,27 +9,21 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 import momos
 from kolmo.errors import InputError
-from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, kernels, wrap
+from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, wrap
 from momos.learning import mosaic_of
 from momos.models import MLP
 from momos.nearest import nearest_motifs
 from momos.qat import quantized_state_dict
-from momos.slots import cheapest_motifs
 
 
 def data(seed=0, count=64, features=12):
     random = torch.Generator().manual_seed(seed)
     x = torch.randn(count, features, generator=random)
     return x, (x[:, :4].argmax(dim=1))
-
-
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def fit(model, steps, x, y, optimizer=None):
@@ -39,44 +33,6 @@ def fit(model, steps, x, y, optimizer=None):
         nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
     return optimizer
-
-
-def assign(blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, rate):
-    indices, projected = np.zeros(len(blocks), np.int32), np.zeros_like(blocks)
-    kernels.assign_blocks(
-        blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, rate, indices, projected
-    )
-    return indices, projected
-
-
-@given(st.integers(1, 9), st.integers(2, 20), st.integers(0, 50), st.booleans())
-@settings(max_examples=30, deadline=None)
-def test_each_block_gets_the_cheapest_motif(size, k, seed, channels):
-    random = np.random.default_rng(seed)
-    rows, columns = 5, 300
-    blocks = random.normal(size=(rows * columns, size)).astype(np.float32)
-    scales = random.uniform(0.5, 2, size=rows if channels else 1).astype(np.float32)
-    motifs = random.normal(size=(k, size)).astype(np.float32)
-    motifs[0] = 0
-    zero_bits, other_bits = random.uniform(0, 5, (2, len(blocks))).astype(np.float32)
-    motif_bits = random.uniform(0, 5, k).astype(np.float32)
-    motif_bits[0] = 0
-    found, projected = assign(
-        blocks, columns, scales, motifs, zero_bits, other_bits, motif_bits, 0.7
-    )
-    each = np.repeat(scales, columns) if channels else np.full(len(blocks), scales[0])
-    scaled = blocks.astype(np.float64) / each[:, None]
-    cost = np.square(scaled[:, None] - motifs.astype(np.float64)).sum(axis=2)
-    cost[:, 0] += 0.7 * zero_bits
-    cost[:, 1:] += 0.7 * (other_bits[:, None] + motif_bits[1:])
-    args = (motifs, zero_bits, other_bits, motif_bits)
-    for device in DEVICES:
-        tensors = [torch.from_numpy(a).to(device) for a in (blocks / each[:, None], *args)]
-        by_torch = cheapest_motifs(*tensors, 0.7).cpu().numpy()
-        for indices in (found, by_torch):
-            chosen = cost[np.arange(len(blocks)), indices]
-            assert (chosen <= cost.min(axis=1) + 1e-4).all()
-    assert np.array_equal(projected, motifs[found] * each[:, None].astype(np.float32))
 
 
 def test_without_a_rate_it_is_the_nearest_motif():

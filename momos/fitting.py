@@ -160,7 +160,8 @@ def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
     if whole.device.type == "cpu":
         return float(np.quantile(whole.numpy(), share))
     place = share * (len(whole) - 1)
-    below, above = (whole.kthvalue(1 + n).values.double() for n in (int(place), -int(-place // 1)))
+    ascending = whole.sort().values  # on a GPU much faster than torch.kthvalue
+    below, above = ascending[math.floor(place)].double(), ascending[math.ceil(place)].double()
     return float(torch.lerp(below, above, place % 1))
 
 

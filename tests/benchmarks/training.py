@@ -14,7 +14,7 @@ import time
 import momos
 from momos.config import MosaicConfig, TrainConfig
 
-TURNS = 5
+TURNS = 3
 ARMS = {
     "dense": None,
     "rate 6": MosaicConfig(rate=6.0),
@@ -25,7 +25,7 @@ ARMS = {
 
 def main(folder: str | None = None) -> None:
     data = {"data": "fashion-mnist", "folder": folder} if folder else {"data": "mnist1d"}
-    train = TrainConfig(**data, epochs=2 if folder else 10, learning_rate=1e-3, weight_decay=0.1)
+    train = TrainConfig(**data, epochs=5 if folder else 20, learning_rate=1e-3, weight_decay=0.1)
     arms = {name: dataclasses.replace(train, projection=mosaic) for name, mosaic in ARMS.items()}
     for config in arms.values():  # compile
         momos.train(dataclasses.replace(config, epochs=1))

@@ -18,6 +18,7 @@ import kolmo
 from kolmo.cli import main
 from kolmo.terminal import _rich_table
 
+TERMINAL = {**os.environ, "TERM": "xterm"}  # a dumb one shows no progress
 RANDOM = np.random.default_rng(0)
 
 
@@ -272,7 +273,7 @@ def test_progress_goes_to_the_terminal_alone(model):
     pty = pytest.importorskip("pty")
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "kolmo", "analyze", model, "--json", "-q", "sign", "-e", "kt"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs) as running:
+    with subprocess.Popen(command, env=TERMINAL, stdout=subprocess.PIPE, stderr=theirs) as running:
         out, _ = running.communicate(timeout=120)
     os.close(theirs)
     bar = os.read(ours, 100_000).decode()
@@ -319,8 +320,12 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     np.savez(path, **small, big=RANDOM.normal(size=(4000, 2000)).astype("f4"))
     options = ["-q", "native", "-e", "xz:9", "-e", "kt", "-o", saved]
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "kolmo", "analyze", path, *options],
-                               stdout=subprocess.DEVNULL, stderr=theirs)  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kolmo", "analyze", path, *options],
+        env=TERMINAL,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
     os.close(theirs)
     shown = _read_until("finishing", ours)  # all is begun, and xz has long to go with the big one
     process.send_signal(signal.SIGINT)

@@ -28,7 +28,7 @@ PRESETS = {
 _SMALL = 1 << 18  # bytes of a unit on which every compressor is tried, for it takes no time
 _WORTH = 0.998  # of the order-0 length: what a quick match finder must be under to try slow ones
 
-_NEAR = 1.03  # times the shortest: what a code must be under on pieces to be run on the whole
+_NEAR = 1.01  # times the shortest: what a code must promise to be under to be run on the whole
 _PIECE, _PIECES = 1 << 16, 3  # symbols of a piece, and how many
 
 
@@ -45,7 +45,7 @@ def shortest_code(
 
     The general compressors are slow, and win only where stretches repeat. They are tried on what is
     small, and where the quickest of them finds more than the order-0 counts of bytes tell; those
-    of them that come near the other codes, on some pieces at least, are run on the whole.
+    of them that promise to be as short as the other codes are run on the whole.
 
     >>> shortest_code([np.zeros(100, np.uint8)], 256, "", "best")
     (1, b'\\x00')
@@ -86,9 +86,7 @@ def _general_codes(
         if min(probed.values()) > _WORTH * order0_bytes(symbols):
             return []
         layouts = (min(layouts, key=lambda layout: probed[layout]),)
-        if min(probed.values()) > _NEAR * len(best[1]):
-            most = _NEAR * _on_pieces(get_code(best[0]), symbols, alphabet, kind)
-            codes = [code for code in codes if _on_pieces(code, symbols, alphabet, kind) < most]
+        codes = _promising(codes, symbols, alphabet, layouts[0], probed[layouts[0]], len(best[1]))
     return [
         (code.number, code.encode_in(symbols, alphabet, layout))
         for code in codes
@@ -97,12 +95,23 @@ def _general_codes(
     ]
 
 
-def _on_pieces(code: Code, symbols: Symbols, alphabet: int, kind: str) -> int:
-    """Bytes that a code takes on some pieces."""
+def _promising(
+    codes: Sequence[General], symbols: Symbols, alphabet: int, layout: str, quick: int, best: int
+) -> list[General]:
+    """The codes that are as short as the best, by what they make of some pieces.
+
+    What the whole has over its pieces, repeats from afar, they are taken to gain by as the quick
+    one does.
+    """
     size = min(symbols.size, _PIECE)
     starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
-    pieces = (symbols[start : start + size] for start in starts)
-    return sum(len(code.encode([piece], alphabet, kind)) for piece in pieces)
+    pieces = [symbols[start : start + size] for start in starts]
+    gain = quick / sum(_quick(piece, alphabet, layout) for piece in pieces)
+    return [
+        code
+        for code in codes
+        if gain * sum(len(code.encode([piece], alphabet, "")) for piece in pieces) < _NEAR * best
+    ]
 
 
 def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from kolmo.codec.base import Symbols
-from kolmo.codec.choosing import order0_bytes
+from kolmo.codec.choosing import order0_bytes, shortest_code
 from kolmo.codec.format import Entry, Part, Unit, part_of
 from kolmo.codec.mosaic import MOSAIC_LIMIT, block_keys, cut_blocks, find_block_size
 from kolmo.quantize import Quantizer
@@ -16,6 +16,7 @@ Read = Callable[[Part], Symbols]
 
 _SAMPLE = 1 << 14  # weights of a tensor that are looked at first
 _SAMPLED = 1 << 20  # and of all tensors
+_PROMISING = 0.97  # times the quick code, that a mosaic must be under to be tried
 _REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
 
 
@@ -39,13 +40,14 @@ def find_mosaics(
             key = (entry.kind(quantizer), entry.coder.alphabet)
             groups.setdefault(key, []).append(number)
     units: list[Unit] = []
-    for numbers in groups.values():
+    for key, numbers in groups.items():
         if _looks_like(entries, numbers, read):
             for run in _runs(entries, numbers):
-                chosen = _members({n: read(part_of(entries[n], n, 0, entries[n].numel))
-                                   for n in run})  # fmt: skip
-                parts = tuple(part_of(entries[n], n, 0, entries[n].numel) for n in chosen)
-                units += [Unit(parts)] if parts else []
+                symbols = {n: read(part_of(entries[n], n, 0, entries[n].numel)) for n in run}
+                chosen = _members(symbols)
+                if chosen and _promises([symbols[n] for n in chosen], *key):
+                    parts = (part_of(entries[n], n, 0, entries[n].numel) for n in chosen)
+                    units.append(Unit(tuple(parts)))
     return units
 
 
@@ -90,3 +92,20 @@ def _members(tensors: Mapping[int, Symbols]) -> list[int]:
     ends = np.cumsum([len(key) for key in keys])
     shares = [piece.mean() for piece in np.split(often, ends[:-1])]
     return [n for n, share in zip(tensors, shares, strict=True) if share > _REPEATED]
+
+
+def _promises(parts: Sequence[Symbols], kind: str, alphabet: int) -> bool:
+    """Whether motifs, and the order-0 entropy of the indices, are less than the quick code takes.
+
+    16-bit floats repeat, for there are few of them, and are no mosaic for that: to code thousands
+    of motifs would take minutes, in vain.
+    """
+    numel = sum(part.size for part in parts)
+    quick = len(shortest_code(parts, alphabet, kind, "fast")[1])
+    size = find_block_size(parts, _width(parts))
+    if size is None:
+        return False
+    keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
+    counts = np.unique(keys, return_counts=True)[1]
+    indices = float((counts * np.log2(counts.sum() / counts)).sum()) / 8
+    return indices + counts.size * size * quick / numel < _PROMISING * quick

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 
+import ml_dtypes
 import numpy as np
 import pytest
 
+from kolmo.checkpoints.base import array_tensor
 from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
 from kolmo.codec.choosing import shortest_code
+from kolmo.codec.finding import find_mosaics
 from kolmo.codec.format import Entry
+from kolmo.codec.mosaic import find_block_size
 from kolmo.codec.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import container
@@ -102,3 +106,22 @@ def test_units_are_bounded_and_cover_everything():
     assert reached == [entry.numel for entry in entries]
     assert [len(unit.parts) for unit in units] == [1] * 4 + [2] + [1] * 3 + [1]
     assert set(KINDS) >= {entry.kind(quantizer) for entry in entries}
+
+
+def test_16_bit_floats_that_repeat_are_no_mosaic():
+    """There are few of them; a table of as many motifs saves nothing."""
+    normal = RANDOM.normal(0, 0.05, (500, 400)).astype(ml_dtypes.bfloat16)
+    motifs = RANDOM.normal(0, 0.05, (16, 4)).astype(ml_dtypes.bfloat16)
+    mosaic = motifs[RANDOM.integers(0, 16, 50_000)].reshape(500, 400)
+    assert find_block_size([normal.view(np.uint16)], 16) is not None
+
+    def found(weights):
+        native = get_quantizer("native")
+        coder = native.fit(array_tensor("w", weights))
+        entry = Entry("w", weights.shape, weights.dtype, coder)
+        return find_mosaics(
+            [entry], native, lambda part: weights.view(np.uint16).ravel()[part.start : part.stop]
+        )
+
+    assert not found(normal)
+    assert len(found(mosaic)) == 1

@@ -58,6 +58,26 @@ def test_the_vectors_are_those_that_were_used(dtype):
     assert exact_share(pair, found) > 0.998
 
 
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, ml_dtypes.float8_e4m3fn])
+def test_all_numbers_have_the_digits_that_are_paid_for(dtype):
+    """Right ones or not: here the update is all but hidden, and numbers move across octaves."""
+    for seed in range(6):
+        base, tuned, *_ = rank_one_update(60, 50, dtype, 1e-2, seed=seed)
+        pair = Pair.of(base, tuned)
+        factors = Factors(*np.random.default_rng(seed).normal(size=(2, 50, 1)), np.ones(1))
+        factors = Factors(np.resize(factors.u, (60, 1)), factors.v, factors.values)
+        found = dtype_factors(pair, factors)
+        for vector in (found.u, found.v):
+            mantissas = np.ldexp(np.frexp(vector)[0], mantissa_bits(tuned.dtype) + 1)
+            assert (mantissas == np.rint(mantissas)).all()
+        assert _dtype_bits(pair, found) > 0
+
+
+def test_a_vector_of_zeros_costs_something_and_no_error():
+    pair = Pair(np.zeros((5, 4)), np.zeros((5, 4), np.float32), *np.zeros((2, 5, 4)))
+    assert 0 < _dtype_bits(pair, Factors(np.zeros((5, 1)), np.ones((4, 1)), np.ones(1))) < 32 * 9
+
+
 def test_numbers_of_too_many_digits_are_not_tried():
     base, tuned, *_ = rank_one_update(60, 50, np.float32)
     factors = next(propose(Pair.of(base, tuned)))

@@ -159,7 +159,7 @@ def _dtype_bits(pair: Pair, factors: Factors) -> int:
     bits, digits = integer_bits(factors.rank), mantissa_bits(pair.tuned.dtype) + 1
     for vector in (*factors.u.T, *factors.v.T):
         exponents = np.frexp(vector)[1][vector != 0]
-        counts = np.bincount(exponents.max() - exponents)
+        counts = np.bincount(exponents.max(initial=-5000) - exponents)  # none, of a zero vector
         bits += _EXPONENT + integer_bits(counts.size) + digits * exponents.size
         bits += word_bits(kt_log2(np.append(counts, vector.size - exponents.size)))
     return bits

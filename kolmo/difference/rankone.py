@@ -80,7 +80,8 @@ def _better(
     u, step = factors.u, np.ldexp(1.0, np.frexp(factors.u)[1] - digits)
     best, most = u.copy(), _hits(pair, u, factors.v, rounded)
     for move in _MOVES:
-        hits = _hits(pair, tried := u + move * step, factors.v, rounded)
+        tried = _nearest(u + move * step, digits)  # beyond a power of two steps are wider
+        hits = _hits(pair, tried, factors.v, rounded)
         best = np.where((hits > most)[:, None], tried, best)
         most = np.maximum(hits, most)
     return best, most

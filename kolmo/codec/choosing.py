@@ -62,7 +62,7 @@ def shortest_code(
             found += [(code.number, data)] if data is not None else []
     if general:
         best = min(found, key=lambda pair: len(pair[1]))
-        found += _general_codes(general, flat(parts, alphabet), alphabet, kind, best)
+        found += _general_codes(general, flat(parts, alphabet), alphabet, best)
     return min(found, key=lambda pair: len(pair[1]))
 
 
@@ -77,7 +77,6 @@ def _general_codes(
     codes: Sequence[General],
     symbols: Symbols,
     alphabet: int,
-    kind: str,
     best: tuple[int, bytes],
 ) -> list[tuple[int, bytes]]:
     layouts = LAYOUTS[: symbols.dtype.itemsize]

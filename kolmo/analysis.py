@@ -16,10 +16,10 @@ from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, get_null
 from kolmo.quantize import Quantizer, get_quantizer
-from kolmo.table import make_report
+from kolmo.report.rows import make_report
 
 if TYPE_CHECKING:
-    from kolmo.report import Report
+    from kolmo.report.report import Report
 
 Scope = Literal["tensor", "model", "both"]
 
@@ -114,7 +114,7 @@ def analyze(
         Null models to compare with; the table then has a row for each measurement and null.
     draws : int
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
-        where many tests are corrected (`kolmo.significance.draws_needed`). P-values of shuffles
+        where many tests are corrected (`kolmo.pvalues.draws_needed`). P-values of shuffles
         are exact, those of ``gaussian`` approximate (`kolmo.nulls`).
     scope : {"tensor", "model", "both"}
         Each tensor alone, all of them through one accumulator for each dtype, or both.

@@ -9,7 +9,7 @@ import pandas as pd
 
 from kolmo.calibration.ranks import ALPHA
 from kolmo.calibration.words import grid
-from kolmo.drawing import MARKERS, PALETTE, shown_figure, style
+from kolmo.report.figures.drawing import MARKERS, PALETTE, shown_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ import pandas as pd
 from kolmo.calibration.objects import FAMILIES
 from kolmo.calibration.trials import sees
 from kolmo.errors import InputError
-from kolmo.report import check_output, write_atomically
+from kolmo.report.report import check_output, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,7 +145,7 @@ class CalibrationResult:
         _write(path, page(self, figure.name))
 
     def _save_figure(self, path: Path) -> None:
-        from kolmo.drawing import save_figure
+        from kolmo.report.figures.drawing import save_figure
 
         save_figure(self.plot(), path)
 

@@ -23,10 +23,10 @@ from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, Shuffled
 from kolmo.quantize import Native, Quantizer, get_quantizer
-from kolmo.table import make_report
+from kolmo.report.rows import make_report
 
 if TYPE_CHECKING:
-    from kolmo.report import Report
+    from kolmo.report.report import Report
 
 DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "native": ("kt", "zstd:9@shuffle"),

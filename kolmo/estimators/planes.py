@@ -35,7 +35,7 @@ from kolmo.estimators.base import (
     symbol_bits,
 )
 from kolmo.estimators.mdl import word_bits
-from kolmo.significance import holm, is_significant
+from kolmo.pvalues import holm, is_significant
 
 DEPTH = 8
 """Bits of context at most."""

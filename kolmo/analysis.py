@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, get_null
 from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.report.report import Report
 from kolmo.report.rows import make_report
-
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
 
 Scope = Literal["tensor", "model", "both"]
 
@@ -262,11 +260,12 @@ def _measure(
             with Lanes(threads) as lanes:
                 runs[name] = Run(checkpoint, plan, lanes)
                 runs[name].go(_part(progress, name, number, len(checkpoints)))
-        return make_report(checkpoints, plan, runs, complete=True)
+        return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        raise Interrupted(make_report(checkpoints, plan, runs, complete=False)) from None
+        found = make_report(checkpoints, plan, runs, complete=False)
+        raise Interrupted(Report.of(found)) from None
     except KolmoError as error:
-        error.report = make_report(checkpoints, plan, runs, complete=False)
+        error.report = Report.of(make_report(checkpoints, plan, runs, complete=False))
         raise
 
 

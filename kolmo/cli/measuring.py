@@ -48,7 +48,7 @@ def run_measurement(
     """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
     from kolmo.analysis import Interrupted
     from kolmo.analysis import compare as compare_sources
-    from kolmo.report.report import check_output
+    from kolmo.files import check_output
     from kolmo.report.terminal import show
 
     if options.output:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.report.table import estimator_labels
 from kolmo.specs import unknown
 
 AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
@@ -50,8 +51,7 @@ def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
 
 def measurements(rows: pd.DataFrame) -> pd.Series:
     """What was measured, in a word: ``symmetric:8 zstd:3@bytes``."""
-    layouts = rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
-    return rows["quantizer"] + " " + rows["estimator"] + layouts
+    return rows["quantizer"] + " " + estimator_labels(rows)
 
 
 def _pairs(checkpoint: Any, rows: pd.DataFrame, column: str) -> Iterator[dict[str, Any]]:

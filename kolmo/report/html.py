@@ -11,13 +11,16 @@ import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.pvalues import without_p_note
-from kolmo.report.words import model_rows
+from kolmo.report.data import ReportData
+from kolmo.report.figures.drawing import png_bytes
+from kolmo.report.figures.plots import figures
+from kolmo.report.table import coverage_line, model_rows
+from kolmo.report.words import summarize
 from kolmo.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kolmo.report.report import Report
 
 _SHOWN = {
     "checkpoint": "checkpoint",
@@ -62,15 +65,13 @@ document.querySelectorAll('th').forEach(th => th.onclick = () => {
 """  # noqa: E501
 
 
-def page(report: Report) -> str:
+def page(report: ReportData) -> str:
     """A whole page."""
-    from kolmo.report.figures.plots import figures
-
     sources = report.provenance.get("sources", {})
     names = ", ".join(printable(str(name)) for name in sources) or "report"
     whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
-        _section("Summary", f"<pre>{escape(report.summary())}</pre>"),
+        _section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
         *(_section(title, _drawn(figure)) for title, figure in figures(report).items()),
         _section("Whole models", html_table(whole)) if len(whole) else "",
         _section("Tensors", html_table(tensors)) if len(tensors) else "",
@@ -80,9 +81,9 @@ def page(report: Report) -> str:
     return document(f"kolmo: {names}", "How complex are these weights, in bits?", sections)
 
 
-def fragment(report: Report) -> str:
+def fragment(report: ReportData) -> str:
     """What a notebook shows."""
-    return f"<pre>{escape(report.summary())}</pre>{html_table(model_rows(report.table))}"
+    return f"<pre>{escape(summarize(report))}</pre>{html_table(model_rows(report.table))}"
 
 
 def document(title: str, subtitle: str, sections: list[str]) -> str:
@@ -102,8 +103,6 @@ def _drawn(figure: Figure | InputError) -> str:
 
 def image(figure: Figure) -> str:
     """A figure as an embedded PNG."""
-    from kolmo.report.figures.plots import png_bytes
-
     data = base64.b64encode(png_bytes(figure)).decode()
     width = round(96 * figure.get_figwidth())  # CSS pixels; the image itself is finer
     return f'<img alt="figure" width="{width}" src="data:image/png;base64,{data}">'
@@ -136,8 +135,6 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _coverage(coverage: pd.DataFrame) -> str:
-    from kolmo.report.words import coverage_line
-
     missed = coverage[(~coverage["measured"].astype(bool)) | (coverage["reason"] != "")]
     items = "".join(
         f"<li><b>{escape(str(row.tensor))}</b>: {escape(str(row.reason))}</li>"

@@ -6,9 +6,10 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
@@ -17,36 +18,20 @@ from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
 from kolmo.nulls import Null
 from kolmo.provenance import versions
 from kolmo.pvalues import NO_P, draws_needed, permutation_p
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kolmo.report.report import Report
-
-COLUMNS = [
-    *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
-    *("estimator", "kind", "raw_bits", "bits", "bits_per_weight", "compression_ratio"),
-    *("null", "null_draws", "null_bits", "null_sd", "z", "p", "sampled", "seconds", "note"),
-    *("standard_error", "details"),
-]
-"""Columns of the table. The last two go beyond the usual ones: the standard error (bits) of an
-extrapolated or averaged figure, and what an estimator can say besides, as JSON."""
+from kolmo.report.data import ReportData
+from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 
 
 def make_report(
     checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
-) -> Report:
-    import pandas as pd
-
-    from kolmo.report.report import Report, normalize, normalize_coverage
-
+) -> ReportData:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
         problems += _problems(name, results)
-    return Report(
+    return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
         coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
         provenance=_provenance(checkpoints, plan, complete, problems),
@@ -174,8 +159,6 @@ def _coverage(
     checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
-    import pandas as pd
-
     rows: list[tuple[str, str, int, bool, str]] = []
     for name, checkpoint in checkpoints.items():
         run = runs.get(name)
@@ -187,9 +170,7 @@ def _coverage(
             rows.append((name, tensor.name, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
             rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
-    return pd.DataFrame(
-        rows, columns=["checkpoint", "tensor", "numel", "measured", "reason"], dtype=object
-    )
+    return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
 
 
 def _provenance(

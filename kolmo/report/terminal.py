@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kolmo.pvalues import without_p_note
+from kolmo.report.data import ReportData
+from kolmo.report.table import estimator_label
 from kolmo.report.verdicts import quote_p
+from kolmo.report.words import summarize
 from kolmo.text import shorten
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kolmo.report.report import Report
 
 _WIDE = 120  # columns that hold the whole table
 _NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z", "p")
 
 
-def show(report: Report, all_rows: bool = False) -> None:
+def show(report: ReportData, all_rows: bool = False) -> None:
     """The table (whole models, and tensors if few or asked for), then the summary."""
     table = report.table
     whole = table[table["scope"] == "model"]
@@ -36,7 +35,7 @@ def show(report: Report, all_rows: bool = False) -> None:
     if console.width < _WIDE:
         console.print(f"{_WIDE} columns would show weights, bits and ratios too; -o saves them")
     console.print()
-    console.print(report.summary(), markup=False, highlight=False, soft_wrap=True)
+    console.print(summarize(report), markup=False, highlight=False, soft_wrap=True)
 
 
 def _rich_table(rows: pd.DataFrame, width: int) -> Table:
@@ -61,7 +60,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "checkpoint": [shorten(str(v), name) for v in rows["checkpoint"]],
         "tensor": [shorten(_text(v), name) for v in rows["tensor"]],
         "quantizer": [str(v) for v in rows["quantizer"]],
-        "estimator": [_estimator(row) for _, row in rows.iterrows()],
+        "estimator": [estimator_label(row) for _, row in rows.iterrows()],
         "kind": [_text(v) for v in rows["kind"]],
         "weights": [f"{v:,}" for v in rows["numel"]],
         "bits": [_number(v, ",.0f") for v in rows["bits"]],
@@ -86,10 +85,6 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "note": any(columns["note"]),
     }
     return {heading: cells for heading, cells in columns.items() if shown.get(heading, True)}
-
-
-def _estimator(row: pd.Series) -> str:
-    return f"{row['estimator']}@{row['layout']}" if row["layout"] else str(row["estimator"])
 
 
 def _note(row: pd.Series) -> str:

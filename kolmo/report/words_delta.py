@@ -5,29 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kolmo.report.data import ReportData
+from kolmo.report.table import model_rows
 from kolmo.report.verdicts import quote_p
-from kolmo.report.words import coverage_line, model_rows
-
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
 
 
-def summarize_delta(report: Report) -> str:
+def delta_lines(report: ReportData) -> Iterator[str]:
     """For each quantizer what the tuned weights cost given the base, and what that compares to."""
-    lines: list[str] = []
     for name, rows in report.table.groupby("checkpoint", sort=False):
         base = report.provenance["base"]["source"]
-        lines.append(f"{name}, once {base} is known:")
+        yield f"{name}, once {base} is known:"
         for quantizer, group in model_rows(rows).groupby("quantizer", sort=False):
-            lines += [f"  {line}" for line in _quantizer_lines(str(quantizer), group)]
-    lines.append(coverage_line(report.coverage))
-    if not report.provenance.get("complete", True):
-        lines.append("The run was not finished: the table holds what was measured until then.")
-    return "\n".join(lines)
+            yield from (f"  {line}" for line in _quantizer_lines(str(quantizer), group))
 
 
 def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:

@@ -15,31 +15,31 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import name_label, shown_figure, style
-from kolmo.report.figures.plots import Series, measured_rows, null_names, series_of
+from kolmo.report.figures.marks import Series, series_of
+from kolmo.report.table import measured_rows, null_names
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kolmo.report.report import Report
-
 _MOST_GROUPS = 3  # panels of metrics
 _TOLD = ("loss", "acc", "err", "perplexity", "ppl", "score", "f1")  # what a metric's name tells of
 _NULL_LINES: tuple[Any, ...] = (":", "-.", "--", (0, (1, 3)))
 
 
-def draw(
-    report: Report,
+def draw_trajectory(
+    report: ReportData,
     quantizer: str | None = None,
     metrics: Sequence[str] | None = None,
     relative: bool = False,
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` says what its options are."""
-    series = report.provenance.get("series")
-    if not series:
+    if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
+    series = report.series
     whole = report.table[report.table["scope"] == "model"]
     if whole.empty:
         raise InputError("there is no model scope in this report: measure with scope='both'")

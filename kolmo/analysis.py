@@ -12,8 +12,8 @@ from kolmo import specs
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength, Estimator, get_estimator
-from kolmo.execution import Lanes
-from kolmo.measure import Measurement, Plan, Progress, Run
+from kolmo.execution import Lanes, Progress
+from kolmo.measure import Measurement, Plan, Run
 from kolmo.nulls import Null, get_null
 from kolmo.quantize import Quantizer, get_quantizer
 from kolmo.report.report import Report
@@ -71,7 +71,7 @@ def estimate(
     if fast is not None:
         return fast
     coder = quantize.fit(tensor)
-    accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
+    accumulator = measure.start(tensor.shape, coder.alphabet)
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
     return accumulator.finish()

@@ -128,7 +128,7 @@ def test_parts_merge_into_the_whole_or_the_error_says_not(name):
     merged, fed = start(name, shapes, 2), [start(name, [part.shape], 2) for part in parts]
     for accumulator, part in zip(fed, parts, strict=True):
         accumulator.update(part)
-    if not hasattr(merged._inner, "merge"):
+    if not hasattr(merged.inner, "merge"):
         with pytest.raises(InputError, match="cannot be merged"):
             merged.merge(fed[0])
         return

@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
-from kolmo.checkpoints.base import WeightTensor, array_tensor
+from kolmo.checkpoints.base import array_tensor
 from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
-from kolmo.execution import Lane, Lanes
+from kolmo.execution import Lane, Lanes, Progress
 from kolmo.floats import is_float, ordered, unordered
-from kolmo.measure import Measurement, Missing, Outcome, Plan, Progress, Result, Variant
+from kolmo.measure import Measurement, Missing, Outcome, Plan, Result, Variant
 from kolmo.quantize import Native, Quantizer
-from kolmo.symbols import symbol_bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,15 +134,9 @@ class DeltaRun:
         code = task.choice.best if estimator.name == "delta" else task.choice.alone
         if code is None:
             return Missing(task.choice.reason)
-        raw_bits = tensor.numel * _stored_bits(task.quantizer, tensor)
+        raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
         details = {"code": code.name, **code.details}
         return CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
-
-
-def _stored_bits(quantizer: Quantizer, tensor: WeightTensor) -> int:
-    if isinstance(quantizer, Native):
-        return 8 * tensor.dtype.itemsize
-    return symbol_bits(quantizer.alphabet(tensor.dtype))
 
 
 def _choice(
@@ -181,14 +174,14 @@ def shuffled_difference(
     random = np.random.default_rng(tuple(seed))
     if is_float(tuned.dtype):
         with np.errstate(invalid="ignore"):
-            apart = tuned.astype(np.float64) - base.astype(np.float64)
-        if np.isfinite(apart).all():
-            shuffled = random.permutation(apart.reshape(-1)).reshape(apart.shape)
+            difference = tuned.astype(np.float64) - base.astype(np.float64)
+        if np.isfinite(difference).all():
+            shuffled = random.permutation(difference.reshape(-1)).reshape(difference.shape)
             with np.errstate(over="ignore"):
                 return np.asarray((base.astype(np.float64) + shuffled).astype(tuned.dtype))
     if tuned.dtype.kind == "b":
-        either = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
-        return np.asarray(base ^ either)
+        xor = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
+        return np.asarray(base ^ xor)
     steps = np.atleast_1d(ordered(tuned)) - np.atleast_1d(ordered(base))
     moved = random.permutation(steps.reshape(-1)).reshape(steps.shape)
     return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)

@@ -22,7 +22,7 @@ from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table, load_table
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is noted as saturated."""
@@ -45,14 +45,14 @@ class _BlockEstimator(Estimator):
             raise InputError(f"{self.name}: ndim is 1 or 2, not {self.ndim}")
         Boundary(self.boundary, self.shift, self.min_length)
 
-    def _counter(self, plan: _Plan, alphabet: int) -> StringCounter | SquareCounter:
+    def _counter(self, plan: _Plan, alphabet: Alphabet) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
-            return StringCounter(alphabet, boundary, plan.numel)
+            return StringCounter(alphabet.size, boundary, plan.numel)
         return SquareCounter(plan.matrices, boundary)
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        check_table(self.ndim, alphabet)
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        check_table(self.ndim, alphabet.size)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
         plan = _Plan.of(self, shapes, least)
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
@@ -93,10 +93,10 @@ class BDM(_BlockEstimator):
         if self.window is not None and self.boundary != "ignore":
             raise InputError("bdm: windows go with boundary=ignore")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         if self.window is None:
             return super()._start(shapes, alphabet)
-        if alphabet != 2:
+        if alphabet.size != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
         return WindowAccumulator(self, _Plan.of(self, shapes, self.window))
 
@@ -190,8 +190,8 @@ class QuBD(Estimator):
         if self.ndim not in (1, 2):
             raise InputError(f"qubd: ndim is 1 or 2, not {self.ndim}")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > 1 << 16:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
@@ -298,7 +298,7 @@ class BlockAccumulator:
         estimator: _BlockEstimator,
         plan: _Plan,
         counter: StringCounter | SquareCounter,
-        alphabet: int,
+        alphabet: Alphabet,
     ) -> None:
         self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._counter = _Taken(plan), counter
@@ -314,16 +314,16 @@ class BlockAccumulator:
         self._counter.add_counts(counts)
 
     def finish(self) -> CodeLength:
-        tables = load_table(self._estimator.ndim, self._alphabet)
+        tables = load_table(self._estimator.ndim, self._alphabet.size)
         score = self._estimator.score(self._counter.finish(), tables, self._plan)
-        return _code_length(self._plan, score, symbol_bits(self._alphabet))
+        return _code_length(self._plan, score, self._alphabet.bits)
 
 
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
-    def __init__(self, estimator: QuBD, plan: _Plan, alphabet: int) -> None:
-        self._plan, self._ndim, self._planes = plan, estimator.ndim, symbol_bits(alphabet)
+    def __init__(self, estimator: QuBD, plan: _Plan, alphabet: Alphabet) -> None:
+        self._plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
         self._taken = _Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
         self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)

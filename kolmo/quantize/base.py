@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotExpressibleError
-from kolmo.symbols import symbol_bits
+from kolmo.floats import is_float
+from kolmo.symbols import Alphabet, Symbols
 
 Weights = NDArray[Any]
-Symbols = NDArray[Any]
 
 _SAMPLED = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
 
@@ -27,17 +27,11 @@ class SymbolCoder:
 
     Attributes
     ----------
-    alphabet : int
-        Symbols are in [0, alphabet).
-    stored_bits : int
-        Raw bits a symbol: the dtype's width under ``native``, else ceil(log2 alphabet).
+    alphabet : Alphabet
+        What its symbols are.
     """
 
-    alphabet: int
-
-    @property
-    def stored_bits(self) -> int:
-        return symbol_bits(self.alphabet)
+    alphabet: Alphabet
 
     def encode(self, weights: Weights) -> Symbols:
         """Symbols of some of the tensor's weights, same shape, smallest unsigned dtype."""
@@ -58,13 +52,9 @@ class Quantizer(specs.Spec):
 
     summary: ClassVar[str] = ""
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        """Number of symbols for weights of this dtype; it does not depend on their values."""
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        """The symbols of weights of this dtype; it does not depend on their values."""
         raise NotImplementedError
-
-    def format(self, dtype: np.dtype[Any]) -> str:
-        """The floating-point format whose bit patterns the symbols are; empty if they are not."""
-        return ""
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         """Fix scale, range or codebook to a tensor.
@@ -132,10 +122,6 @@ def get_quantizer(spec: str | Quantizer) -> Quantizer:
 
 
 # --- what quantizers share -----------------------------------------------------------------
-
-
-def is_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype.kind == "V"  # ml_dtypes report kind V
 
 
 def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kolmo.console import make_console
 from kolmo.report.data import ReportData
 from kolmo.report.table import estimator_label, remarks
 from kolmo.report.verdicts import quote_p
@@ -92,8 +92,3 @@ def _number(value: float, form: str, unit: str = "") -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–"
-
-
-def make_console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)

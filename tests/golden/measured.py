@@ -187,7 +187,9 @@ def _row(row: Mapping[str, Any]) -> Row:
     return {
         **{column: row[column] or "" for column in ("checkpoint", "tensor", "quantizer")},
         **{column: row[column] or "" for column in ("estimator", "layout", "kind")},
-        **{column: _number(row[column]) for column in ("raw_bits", "bits", "standard_error")},
+        **{column: _number(row[column]) for column in ("covered", "raw_bits", "bits", "side_bits")},
+        "standard_error": _number(row["standard_error"]),
+        "saturated": str(row["saturated"]).lower() if row["kind"] else "",
         "reason": "" if row["kind"] else row["note"],
     }
 

@@ -18,7 +18,7 @@ KOLMO = (
     ("estimators", "estimators"),
     ("measure", "nulls outcomes measure"),
     ("report", "report"),
-    ("analysis", "analysis"),
+    ("analysis", "estimating options analysis"),
     ("comparisons", "series difference"),
     ("container", "container"),
     ("calibration", "calibration"),

@@ -117,10 +117,7 @@ def test_an_edited_helper_is_seen(small):
 
 def test_an_edited_arithmetic_coder_codes_anew(tmp_path):
     """The coder is inlined into the kernels of other files."""
-    for package in ("kolmo", "momos"):
-        shutil.copytree(
-            ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*cache*")
-        )
+    copy_packages(tmp_path)
     program = """
 import numpy as np
 from kolmo.codes.base import get_code
@@ -130,11 +127,8 @@ symbols = (np.arange(500) ** 2 % 251).astype(np.uint8)
 print(get_code("counts").encode([symbols], 256, "").hex(), sum(code.stats.cache_hits.values()))
 """
     old = run(program, tmp_path).split()
-    edit(
-        tmp_path / "kolmo/codes/arithmetic.py",
-        "stream[place] = high >> 24",
-        "stream[place] = (high >> 24) ^ 1",
-    )
+    coder = tmp_path / "kolmo" / "codes" / "arithmetic.py"
+    edit(coder, "stream[place] = high >> 24", "stream[place] = (high >> 24) ^ 1")
     new = run(program, tmp_path).split()
     assert (old[1], new[1]) == ("0", "0")
     assert old[0] != new[0]

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.codec.base import code_numbers, get_code
-from kolmo.codec.choosing import PRESETS
-from momos.blocks import Partition
-from momos.files import read_header
-from momos.mosaic import Mosaic
-from momos.packing import index_dtype
+from kolmo.codes.base import code_numbers, get_code
+from kolmo.codes.choosing import PRESETS
+from momos.mosaic.blocks import Partition
+from momos.mosaic.files import read_header
+from momos.mosaic.mosaic import Mosaic
+from momos.mosaic.packing import index_dtype
 from tests.checkpoints import contents, tensors
 from tests.formats import context, kmo, mixing, mosaic, rounding
 from tests.formats.bits import Damaged
@@ -196,9 +196,10 @@ def test_rounding_to_formats_of_few_bits(dtype):
     middles = (values[1:] + values[:-1]) / 2
     near = np.concatenate([middles * (1 + step) for step in (0, 2.0**-40, 2.0**-20, -(2.0**-20))])
     tested = np.concatenate([values, near, 2 * values, random().normal(size=500)])
-    expected = tested.astype(np.float32).astype(narrow).view(every.dtype)
+    with np.errstate(over="ignore"):
+        expected = tested.astype(np.float32).astype(narrow).view(every.dtype)
+        assert np.array_equal(tested.astype(narrow).view(every.dtype), expected)
     assert np.array_equal(rounding.to_bits(tested, dtype), expected)
-    assert np.array_equal(tested.astype(narrow).view(every.dtype), expected)
 
 
 def test_a_constant_copies_and_what_is_empty(tmp_path):
@@ -377,8 +378,9 @@ def test_context_beyond_the_searches_and_trials_that_it_allows():
 
 @pytest.mark.slow
 def test_context_on_a_row_of_more_columns_than_are_told_apart():
-    row = np.zeros((2, (1 << 20) + 50), np.float16)
+    row = np.zeros((1, (1 << 20) + 50), np.float16)
     row[:, ::5000] = random().normal(size=row[:, ::5000].shape)
+    row[:, -50:] = random().normal(size=50)
     same_context([patterns(row)], 1 << 16, "float16")
 
 

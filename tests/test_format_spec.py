@@ -231,6 +231,24 @@ def test_byteplanes_of_several_blocks_and_small_parts(tmp_path):
     assert codes == ["byteplanes"]
 
 
+@pytest.mark.parametrize("code", ["raw", "byteplanes", "counts", "xz"])
+def test_codes_at_small_alphabets(code):
+    """Where symbols are packed, how many to a byte depends on the alphabet"""
+    shapes = [(31, 40), (1,), (0, 3), (7, 11), (2500,)]
+    for alphabet in (*range(2, 19), 32, 33, 256, 257):
+        least = random().geometric(0.6, (3, 4000)).min(axis=0) - 1
+        symbols = np.minimum(least, alphabet - 1).astype(np.min_scalar_type(alphabet - 1))
+        symbols[:3] = alphabet - 1
+        ends = np.cumsum([0, *(np.prod(shape, dtype=int) for shape in shapes)])
+        parts = [
+            symbols[first:last].reshape(shape)
+            for first, last, shape in zip(ends[:-1], ends[1:], shapes, strict=True)
+        ]
+        data, number = get_code(code).encode(parts, alphabet, ""), get_code(code).number
+        found = kmo.decode_code(number, data, shapes, alphabet, "")
+        assert found == symbols[: ends[-1]].tolist()
+
+
 def test_byte_planes_in_segments(tmp_path):
     """Of more than 2^22 symbols; too many for a unit that pack makes, none for one that it reads"""
     few = np.arange(97, dtype=np.uint16)[None].repeat(50_000, 0).reshape(-1)
@@ -273,15 +291,16 @@ def test_a_mosaic_with_scales(tmp_path):
     assert mode_of(tmp_path / "x.kmo") == 2
 
 
-def test_a_mosaic_of_integers_and_of_single_symbols(tmp_path):
+def test_a_mosaic_of_integers_and_of_few_symbols(tmp_path):
     codes = agreed(tmp_path / "x.kmo", {"w": mosaic_source()["w0"].view(np.int32)})
     assert codes == ["mosaic"]
-    values = random().integers(0, 1 << 62, 9)
-    source = {"w": values[random().integers(0, 9, (40, 21))]}
-    parts = [source["w"].view(np.uint64)]
-    data = get_code("mosaic").encode(parts, 1 << 64, "")
-    assert data[1] == 1
-    assert kmo.decode_code(2, data, [(40, 21)], 1 << 64, "") == parts[0].reshape(-1).tolist()
+    for size in (1, 2):
+        motifs = random().integers(0, 1 << 64, (9, size), np.uint64)
+        part = motifs[random().integers(0, 9, (40, 21))].reshape(40, -1)
+        for fmt in ("", "float64"):
+            data = get_code("mosaic").encode([part], 1 << 64, fmt)
+            assert data[1] == size
+            assert kmo.decode_code(2, data, [part.shape], 1 << 64, fmt) == part.reshape(-1).tolist()
 
 
 def mode_of(path):
@@ -387,18 +406,37 @@ def test_context_on_a_row_of_more_columns_than_are_told_apart():
 # --- the mixing and counts codes ------------------------------------------------------------
 
 
+def same_mixing(parts, alphabet):
+    shapes = [part.shape for part in parts]
+    data = get_code("mixing").encode(parts, alphabet, "")
+    symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
+    assert kmo.decode_code(8, data, shapes, alphabet, "") == symbols
+
+
 @pytest.mark.parametrize("alphabet", [1, 2, 3, 17, 300, 5000])
 def test_mixing_of_tables_that_feed_each_other(alphabet):
     random_ = random()
-    shapes = [(20, 12), (8, 20), (1, 9), (3, 4), (5, 12), (40,), (0, 3), (7, 5), ()]
+    shapes = [(20, 12), (8, 20), (1, 9), (3, 4), (5, 12), (40,), (0, 3), (7, 5), (2, 7), (9, 4), ()]
     parts = [
         np.asarray(random_.geometric(0.5, shape) - 1).clip(0, alphabet - 1).astype(np.uint16)
         for shape in shapes
     ]
     parts[0][3] = random_.integers(0, alphabet, 12)
-    data = get_code("mixing").encode(parts, alphabet, "")
-    symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
-    assert kmo.decode_code(8, data, shapes, alphabet, "") == symbols
+    parts[1][:, :5] = 0
+    same_mixing(parts, alphabet)
+
+
+def test_mixing_where_all_symbols_are_alike():
+    """Probabilities, and what is mixed of them, reach their limits"""
+    rare = (random().random((60, 60)) < 0.001).astype(np.uint8)
+    same_mixing([rare, 2 - rare, np.full((3, 900), 70, np.uint8), rare[:2]], 100)
+
+
+def test_mixing_of_a_table_that_long_rows_feed():
+    random_ = random()
+    rows = random_.random((3, 18_000)) < np.array([[0.3], [0.6], [0.97]])
+    fed = random_.random((600, 3)) < np.array([0.1, 0.5, 0.9])
+    same_mixing([rows.astype(np.uint8), fed.astype(np.uint8)], 2)
 
 
 @pytest.mark.parametrize("shape", [(3,), (50, 30)])

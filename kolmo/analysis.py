@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,12 @@ from kolmo import specs
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength, Estimator, get_estimator
-from kolmo.execution import Lanes
-from kolmo.measure import Measurement, Plan, Progress, Run
+from kolmo.execution import Lanes, Progress
+from kolmo.measure import Measurement, Plan, Run
 from kolmo.nulls import Null, get_null
-from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.quantize import Quantizer, get_quantizer, side_bits
+from kolmo.report.report import Report
 from kolmo.report.rows import make_report
-
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
 
 Scope = Literal["tensor", "model", "both"]
 
@@ -76,7 +74,7 @@ def estimate(
     accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
-    return accumulator.finish()
+    return accumulator.finish().with_side(side_bits(coder, tensor))
 
 
 def _fused(array: NDArray[Any], quantizer: Quantizer, estimator: Estimator) -> CodeLength | None:
@@ -262,11 +260,12 @@ def _measure(
             with Lanes(threads) as lanes:
                 runs[name] = Run(checkpoint, plan, lanes)
                 runs[name].go(_part(progress, name, number, len(checkpoints)))
-        return make_report(checkpoints, plan, runs, complete=True)
+        return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        raise Interrupted(make_report(checkpoints, plan, runs, complete=False)) from None
+        found = make_report(checkpoints, plan, runs, complete=False)
+        raise Interrupted(Report.of(found)) from None
     except KolmoError as error:
-        error.report = make_report(checkpoints, plan, runs, complete=False)
+        error.report = Report.of(make_report(checkpoints, plan, runs, complete=False))
         raise
 
 

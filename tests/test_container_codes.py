@@ -16,8 +16,8 @@ from kolmo.container.finding import find_mosaics
 from kolmo.container.format import Entry
 from kolmo.container.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import container
 
 RANDOM = np.random.default_rng(0)
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from kolmo.codes.lengths import word_bits
 from kolmo.difference.codes import mask_bits
 from kolmo.difference.digits import digits_log2
 from kolmo.difference.lowrank import _Prediction, _product, fewer_steps, lowrank_code
-from kolmo.estimators.mdl import word_bits
 from kolmo.floats import (
     bit_patterns,
     exponents,

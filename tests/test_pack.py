@@ -23,8 +23,8 @@ from kolmo.codes.choosing import PRESETS
 from kolmo.codes.mosaic import Mosaic
 from kolmo.container.format import read_contents
 from kolmo.errors import InputError, KolmoError, NotExpressibleError
-from kolmo.estimators.base import container
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import container
 from tests.checkpoints import contents, tensors
 from tests.test_cli import refused, run
 

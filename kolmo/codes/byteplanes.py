@@ -20,7 +20,7 @@ from kolmo.codes.base import Shape, Symbols, register_code
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
-from kolmo.estimators.base import container, symbol_bits
+from kolmo.symbols import container, symbol_bits
 
 Plane = NDArray[np.uint8]
 

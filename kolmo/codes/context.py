@@ -31,7 +31,7 @@ from kolmo.codes.base import Shape, Symbols, register_code
 from kolmo.codes.kernels_context import Form, Part
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container, symbol_bits
+from kolmo.symbols import container, symbol_bits
 
 FORMS = {
     "float64": Form(11, 52, 3, 29, 42, 2),

@@ -21,7 +21,7 @@ from kolmo.codes.arithmetic import PLACE, last_bytes, new_coder
 from kolmo.codes.base import Shape, Symbols, register_code
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
-from kolmo.estimators.base import container, symbol_bits
+from kolmo.symbols import container, symbol_bits
 
 ALPHABET = 1 << 16
 """Symbols at most."""

@@ -17,8 +17,8 @@ from typing import Any
 from kolmo.codes.base import Shape, Symbols, register_code
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
-from kolmo.estimators.base import container
 from kolmo.layout import laid_out_size, lay_out, read_back
+from kolmo.symbols import container
 
 LAYOUTS = ("bytes", "shuffle")
 

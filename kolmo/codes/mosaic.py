@@ -33,7 +33,7 @@ from kolmo.codes import mixing
 from kolmo.codes.base import Code, Shape, Symbols, get_code, register_code
 from kolmo.codes.scaled import give_scales, take_scales
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container
+from kolmo.symbols import container
 
 SIZES = range(1, 33)
 """Sizes of a block that are tried."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from kolmo.codes.base import Shape, Symbols, register_code
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container
 from kolmo.layout import laid_out_size, lay_out, read_back
+from kolmo.symbols import container
 
 
 class Raw:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 
@@ -15,32 +11,8 @@ from kolmo.codes.base import Symbols, get_code
 from kolmo.container.format import DIGEST, Contents, Entry, Part, Unit
 from kolmo.container.repeats import RepeatCode, read_source
 from kolmo.errors import InputError, KolmoError
-from kolmo.estimators.base import container
-
-Progress = Callable[[int, int, str], None]
-Item = TypeVar("Item")
-Made = TypeVar("Made")
-
-
-def in_order(
-    make: Callable[[Item], Made], items: Sequence[Item], threads: int
-) -> Iterator[tuple[Item, Made]]:
-    """Each item and what a function makes of it, on so many threads, few of them ahead.
-
-    >>> [made for _, made in in_order(abs, [-1, 2, -3], threads=2)]
-    [1, 2, 3]
-    """
-    pool, ahead = ThreadPoolExecutor(threads, "kolmo"), deque[tuple[Item, "Future[Made]"]]()
-    try:
-        for item in items:
-            ahead.append((item, pool.submit(make, item)))
-            if len(ahead) > threads:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+from kolmo.execution import Progress, in_order
+from kolmo.symbols import container
 
 
 class Digests:
@@ -145,9 +117,3 @@ def _repeated(
 def _sort(contents: Contents, tensor: int) -> tuple[str, int]:
     entry = contents.entries[tensor]
     return entry.kind(contents.quantizer), entry.coder.alphabet
-
-
-def thread_count(threads: int | None) -> int:
-    if threads is not None and threads < 1:
-        raise InputError(f"threads are at least 1, not {threads}")
-    return threads or os.cpu_count() or 1

@@ -14,12 +14,7 @@ from kolmo.codes.base import Symbols
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import Mosaic
 from kolmo.container.certificate import Certificate
-from kolmo.container.decoding import (
-    Progress,
-    in_order,
-    thread_count,
-    whole_digest,
-)
+from kolmo.container.decoding import whole_digest
 from kolmo.container.finding import find_mosaics
 from kolmo.container.format import (
     CRC,
@@ -36,8 +31,9 @@ from kolmo.container.repeats import RepeatCode, find_repeats, source_bytes
 from kolmo.container.source import read_entries
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
+from kolmo.execution import Progress, in_order, thread_count
+from kolmo.files import write_atomically
 from kolmo.quantize import Quantizer, get_quantizer
-from kolmo.report.report import write_atomically
 
 _UNBOUNDED = 1 << 62
 

@@ -8,14 +8,11 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints import Checkpoint
-from kolmo.container.decoding import (
-    Digests,
-    Progress,
-    in_order,
-)
+from kolmo.container.decoding import Digests
 from kolmo.container.format import (
     Entry,
 )
+from kolmo.execution import Progress, in_order
 from kolmo.quantize import Quantizer
 
 

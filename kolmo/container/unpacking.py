@@ -12,21 +12,17 @@ import numpy as np
 from kolmo import __version__
 from kolmo.checkpoints.writing import SafetensorsWriter
 from kolmo.codes.base import Symbols
-from kolmo.container.decoding import (
-    Digests,
-    Progress,
-    decode_parts,
-    thread_count,
-)
+from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import (
     Contents,
     Entry,
     read_contents,
 )
 from kolmo.errors import InputError
-from kolmo.estimators.base import container
+from kolmo.execution import Progress, thread_count
+from kolmo.files import write_atomically
 from kolmo.quantize import Quantizer
-from kolmo.report.report import write_atomically
+from kolmo.symbols import container
 
 
 def unpack(

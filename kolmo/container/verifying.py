@@ -12,13 +12,7 @@ from kolmo import __version__
 from kolmo.checkpoints import open_checkpoint
 from kolmo.codes.base import get_code
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
-from kolmo.container.decoding import (
-    Digests,
-    Progress,
-    decode_parts,
-    thread_count,
-    whole_digest,
-)
+from kolmo.container.decoding import Digests, decode_parts, whole_digest
 from kolmo.container.format import (
     CRC,
     Contents,
@@ -27,6 +21,7 @@ from kolmo.container.format import (
 )
 from kolmo.container.source import read_entries
 from kolmo.errors import KolmoError
+from kolmo.execution import Progress, thread_count
 
 
 def verify(

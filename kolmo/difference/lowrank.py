@@ -35,11 +35,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.difference.digits import digits_log2
 from kolmo.difference.factors import Factors, Pair, propose
 from kolmo.difference.rankone import dtype_factors
 from kolmo.estimators.factors import vector_bits
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
 from kolmo.floats import (
     Floats,
     Unsigned,

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 if TYPE_CHECKING:
     from kolmo.codes.context import Encoder

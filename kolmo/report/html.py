@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kolmo.errors import InputError
-from kolmo.pvalues import without_p_note
-from kolmo.report.words import model_rows
+from kolmo.report.data import ReportData
+from kolmo.report.figures.drawing import png_bytes
+from kolmo.report.figures.plots import figures
+from kolmo.report.table import coverage_line, model_rows, remarks
+from kolmo.report.words import summarize
 from kolmo.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from kolmo.report.report import Report
 
 _SHOWN = {
     "checkpoint": "checkpoint",
@@ -26,8 +28,9 @@ _SHOWN = {
     "estimator": "estimator",
     "layout": "layout",
     "kind": "kind",
-    "numel": "weights",
+    "covered": "weights",
     "bits": "bits",
+    "side_bits": "side bits",
     "bits_per_weight": "bits per weight",
     "compression_ratio": "compression ratio",
     "null": "null",
@@ -62,15 +65,13 @@ document.querySelectorAll('th').forEach(th => th.onclick = () => {
 """  # noqa: E501
 
 
-def page(report: Report) -> str:
+def page(report: ReportData) -> str:
     """A whole page."""
-    from kolmo.report.figures.plots import figures
-
     sources = report.provenance.get("sources", {})
     names = ", ".join(printable(str(name)) for name in sources) or "report"
     whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
-        _section("Summary", f"<pre>{escape(report.summary())}</pre>"),
+        _section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
         *(_section(title, _drawn(figure)) for title, figure in figures(report).items()),
         _section("Whole models", html_table(whole)) if len(whole) else "",
         _section("Tensors", html_table(tensors)) if len(tensors) else "",
@@ -80,9 +81,9 @@ def page(report: Report) -> str:
     return document(f"kolmo: {names}", "How complex are these weights, in bits?", sections)
 
 
-def fragment(report: Report) -> str:
+def fragment(report: ReportData) -> str:
     """What a notebook shows."""
-    return f"<pre>{escape(report.summary())}</pre>{html_table(model_rows(report.table))}"
+    return f"<pre>{escape(summarize(report))}</pre>{html_table(model_rows(report.table))}"
 
 
 def document(title: str, subtitle: str, sections: list[str]) -> str:
@@ -102,8 +103,6 @@ def _drawn(figure: Figure | InputError) -> str:
 
 def image(figure: Figure) -> str:
     """A figure as an embedded PNG."""
-    from kolmo.report.figures.plots import png_bytes
-
     data = base64.b64encode(png_bytes(figure)).decode()
     width = round(96 * figure.get_figwidth())  # CSS pixels; the image itself is finer
     return f'<img alt="figure" width="{width}" src="data:image/png;base64,{data}">'
@@ -111,6 +110,7 @@ def image(figure: Figure) -> str:
 
 def html_table(rows: pd.DataFrame) -> str:
     """Rows of the report's table, sortable by a click on a column's head."""
+    rows = rows.assign(note=["; ".join(remarks(row)) for _, row in rows.iterrows()])
     present = [c for c in _SHOWN if c in rows and rows[c].notna().any() and (rows[c] != "").any()]
     head = "".join(
         f'<th class="{"number" if rows[c].dtype.kind in "if" else ""}">{escape(_SHOWN[c])}</th>'
@@ -125,19 +125,16 @@ def html_table(rows: pd.DataFrame) -> str:
 
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
-        value = without_p_note(value) if column == "note" else value  # said once in the summary
         return f'<td class="{"note" if column == "note" else ""}">{escape(value)}</td>'
     if value is None:
         return "<td>–</td>"
     if pd.isna(value):
         return '<td class="number" data-value="-Infinity">–</td>'
-    shown = f"{value:,.0f}" if column in ("bits", "numel") else f"{value:,.4g}"
+    shown = f"{value:,.0f}" if column in ("bits", "side_bits", "covered") else f"{value:,.4g}"
     return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
 
 
 def _coverage(coverage: pd.DataFrame) -> str:
-    from kolmo.report.words import coverage_line
-
     missed = coverage[(~coverage["measured"].astype(bool)) | (coverage["reason"] != "")]
     items = "".join(
         f"<li><b>{escape(str(row.tensor))}</b>: {escape(str(row.reason))}</li>"

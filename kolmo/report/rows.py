@@ -6,47 +6,33 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.estimators.base import CodeLength
-from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
+from kolmo.measure import Measurement, Plan, Run, Variant
 from kolmo.nulls import Null
+from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
-from kolmo.pvalues import NO_P, draws_needed, permutation_p
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kolmo.report.report import Report
-
-COLUMNS = [
-    *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
-    *("estimator", "kind", "raw_bits", "bits", "bits_per_weight", "compression_ratio"),
-    *("null", "null_draws", "null_bits", "null_sd", "z", "p", "sampled", "seconds", "note"),
-    *("standard_error", "details"),
-]
-"""Columns of the table. The last two go beyond the usual ones: the standard error (bits) of an
-extrapolated or averaged figure, and what an estimator can say besides, as JSON."""
+from kolmo.pvalues import draws_needed, permutation_p
+from kolmo.report.data import ReportData
+from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 
 
 def make_report(
     checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
-) -> Report:
-    import pandas as pd
-
-    from kolmo.report.report import Report, normalize, normalize_coverage
-
+) -> ReportData:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
         problems += _problems(name, results)
-    return Report(
+    return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
         coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
         provenance=_provenance(checkpoints, plan, complete, problems),
@@ -106,12 +92,15 @@ def _measured(
     return {
         **row,
         "kind": outcome.kind,
+        "covered": outcome.numel,
         "raw_bits": float(outcome.raw_bits),
+        "side_bits": float(outcome.side_bits),
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
         "sampled": outcome.sampled,
         "standard_error": outcome.standard_error,
+        "saturated": outcome.saturated,
         "note": outcome.note,
         "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
     }
@@ -127,15 +116,18 @@ def _compared(
         reason = missing[0].reason if missing else "the run was interrupted"
         same = reason == measured["note"]  # what has no figure has none of its draws either
         return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
-    bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
+    codes = [outcome for outcome in outcomes if isinstance(outcome, CodeLength)]
+    if "covered" in measured and {code.numel for code in codes} != {measured["covered"]}:
+        return {**found, "note": _join(measured["note"], "no null: it describes other weights")}
+    bits = np.array([code.bits for code in codes])
     mean, sd = _moments(bits)
     error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
     actual = measured.get("bits", math.nan)
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
-    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z, "p": p}
-    return {**found, "note": _join(measured["note"], why)}
+    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
+    return {**found, "p": p, "p_missing": why}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
@@ -150,12 +142,12 @@ def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
 def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
     """The p-value, or why there is none."""
     if math.isnan(actual):
-        return math.nan, ""  # the note has the reason already
+        return math.nan, "the figure is missing"
     if null.single:
-        return math.nan, f"{NO_P}{null.name} is a single draw"
+        return math.nan, f"{null.name} is a single draw"
     if bits.size < draws_needed():
         had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
-        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
+        return math.nan, f"{had} cannot reach .05, {draws_needed()} can"
     return permutation_p(actual, bits), ""
 
 
@@ -174,8 +166,6 @@ def _coverage(
     checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
-    import pandas as pd
-
     rows: list[tuple[str, str, int, bool, str]] = []
     for name, checkpoint in checkpoints.items():
         run = runs.get(name)
@@ -187,9 +177,7 @@ def _coverage(
             rows.append((name, tensor.name, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
             rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
-    return pd.DataFrame(
-        rows, columns=["checkpoint", "tensor", "numel", "measured", "reason"], dtype=object
-    )
+    return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
 
 
 def _provenance(

@@ -14,91 +14,19 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
-from kolmo.errors import InputError
 from kolmo.nulls import FITTED, PERMUTATIONS
-from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
-from kolmo.report.attribution import OBJECT, best_bound, bitplanes
+from kolmo.pvalues import ALPHA, draws_needed, is_significant
+from kolmo.report.attribution import best_bound, bitplanes
+from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
+from kolmo.report.table import estimator_label
 
-SIGNIFICANCE = [
-    *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "kind"),
-    *("null", "null_draws", "bits", "null_bits", "evidence", "lead", "p", "tests", "p_holm"),
-]
-
-_WHERE = ["checkpoint", "quantizer"]
-_FAMILY = [*_WHERE, "scope"]
-_BLIND, _SATURATED = "the same in every draw", "saturated"  # why a figure is no evidence
 _BEYOND = {
     "shuffled": "beyond the value distribution",
     "row-shuffled": "beyond what each row holds",
     "column-shuffled": "beyond what each column holds",
 }
-
-
-def significance(
-    table: pd.DataFrame, null: str = "shuffled", scope: str = "model", alpha: float = ALPHA
-) -> pd.DataFrame:
-    """Tests of one null in one scope; see `kolmo.Report.significance`."""
-    rows = family_rows(table, null)
-    rows = rows[rows["scope"] == scope]
-    if rows.empty:
-        raise InputError(
-            f"there is no {scope} scope with the null {null!r} in this report: measure with "
-            f"nulls=[{null!r}]"
-        )
-    most = max(1, int(rows["tests"].max()))
-    draws, needed = int(rows["null_draws"].min()), max(draws_needed(most, alpha), draws_needed())
-    if draws < needed:
-        over = f" after Holm's correction over {most} tests" if most > 1 else ""
-        raise InputError(
-            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with draws={needed}"
-        )
-    rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
-    return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
-
-
-def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
-    """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
-
-    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of the
-    lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for what leads not.
-    """
-    known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
-    rows = table[known & (table["numel"] > 0)].copy()
-    blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
-    saturated = rows["note"].str.startswith("saturated")
-    rows["evidence"] = np.select([blind, saturated], [_BLIND, _SATURATED], "")
-    rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
-    rows.loc[_leads(_evidence(rows)), "lead"] = True
-    for _, family in rows[rows["lead"]].groupby(_FAMILY):
-        rows.loc[family.index, "tests"] = len(family)
-        if family["p"].notna().all():
-            rows.loc[family.index, "p_holm"] = holm(family["p"].to_numpy())
-    return rows
-
-
-def _evidence(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["evidence"] == ""]
-
-
-def _leads(rows: pd.DataFrame) -> pd.Index:
-    """Of each object the bound that reaches lowest; where there is none the estimate (whose bits
-    do not compare) that reaches furthest below its own mean. The first of equal ones."""
-    lowest, mean = _reach(rows)
-    estimate = rows["kind"] != "bound"
-    order = rows.assign(estimate=estimate, reach=lowest / mean.where(estimate, 1.0))
-    return order.sort_values(["estimate", "reach"]).drop_duplicates(OBJECT).index
-
-
-def _reach(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """How low one of N + 1 figures of this mean and sd can be, mean − sd · √N (Samuelson 1968),
-    and the mean; the actual figure is one of them, no more."""
-    n, apart = rows["null_draws"], rows["bits"] - rows["null_bits"]
-    mean = rows["null_bits"] + apart / (n + 1)
-    squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + apart**2 * n / (n + 1)
-    return mean - np.sqrt(squares * n / (n + 1)), mean
 
 
 # --- sentences ------------------------------------------------------------------------------
@@ -114,7 +42,7 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
-        for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
+        for checkpoint, quantizer in product(*(measured[c].unique() for c in WHERE))
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
@@ -146,13 +74,16 @@ def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
         yield _single(leads, null)
 
 
+_VERBS = {BLIND: ("costs", "cost"), SATURATED: ("is", "are"), PARTIAL: ("is", "are")}
+
+
 def _nothing(rows: pd.DataFrame) -> str:
     """Why none of these is evidence."""
     said = []
     for evidence, group in rows.groupby("evidence", sort=False):
-        names = list(dict.fromkeys(_name(row) for _, row in group.iterrows()))
-        one, many = {_BLIND: ("costs", "cost"), _SATURATED: ("is", "are")}[str(evidence)]
-        said.append(f"{_and(names)} {one if len(names) == 1 else many} {evidence}")
+        names = list(dict.fromkeys(estimator_label(row) for _, row in group.iterrows()))
+        one, many = _VERBS[str(evidence)]
+        said.append(f"{enumerated(names)} {one if len(names) == 1 else many} {evidence}")
     return "; ".join(said)
 
 
@@ -170,9 +101,9 @@ def _whole(lead: pd.Series, null: str) -> str:
 def _shorter(rows: pd.DataFrame) -> str:
     """The best bound, where no draw moves it: the structure is not in it."""
     best = best_bound(rows)
-    if best is None or best["evidence"] != _BLIND:
+    if best is None or best["evidence"] != BLIND:
         return ""
-    return f"; {_name(best)}, the shortest bound, costs {_BLIND}"
+    return f"; {estimator_label(best)}, the shortest bound, costs {BLIND}"
 
 
 def _single(leads: pd.DataFrame, null: str) -> str:
@@ -201,7 +132,7 @@ def _figures(row: pd.Series, null: str) -> str:
     """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
     p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
     return (
-        f"{_saving(row)} ({row['kind']}, {_name(row)}; {int(row['null_draws'])} "
+        f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
         f"{_shuffles(null)}{p})"
     )
 
@@ -268,11 +199,11 @@ def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
 def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
     """Estimators that no shuffle moves, said once for all."""
     kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
-    names = [str(name) for name, each in kinds.items() if each == {_BLIND}]
+    names = [str(name) for name, each in kinds.items() if each == {BLIND}]
     if len(names) == 1:
         yield f"{names[0]} costs the same in every draw and is no evidence of structure"
     elif names:
-        yield f"{_and(names)} cost the same in every draw and are no evidence of structure"
+        yield f"{enumerated(names)} cost the same in every draw and are no evidence of structure"
 
 
 def _noise(table: pd.DataFrame) -> Iterator[str]:
@@ -287,8 +218,8 @@ def _noise(table: pd.DataFrame) -> Iterator[str]:
             for (quantizer, dtype), kind in group.groupby(["quantizer", "dtype"], sort=False)
         ]
         yield (
-            f"{checkpoint}: {_and(counts)} bit-planes differ from coin flips (planes; α = .05 "
-            f"after Holm's correction)"
+            f"{checkpoint}: {enumerated(counts)} bit-planes differ from coin flips "
+            f"(planes; α = .05 after Holm's correction)"
         )
 
 
@@ -296,11 +227,6 @@ def _shuffles(null: str) -> str:
     return null.replace("-shuffled", " shuffles").replace("shuffled", "shuffles")
 
 
-def _name(row: pd.Series) -> str:
-    layout = row["layout"]
-    return f"{row['estimator']}@{layout}" if isinstance(layout, str) else str(row["estimator"])
-
-
-def _and(names: Iterable[str]) -> str:
+def enumerated(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

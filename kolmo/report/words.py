@@ -3,66 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from kolmo.pvalues import without_p_note
+from kolmo.report.data import Kind, ReportData
+from kolmo.report.table import coverage_line, estimator_label, is_partial, remarks
 from kolmo.report.verdicts import quote_p, verdicts
+from kolmo.report.words_delta import delta_lines
+from kolmo.report.words_series import series_lines
 
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
 
-
-def summarize(report: Report) -> str:
+def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
-    if "base" in report.provenance:
-        from kolmo.report.words_delta import summarize_delta
-
-        return summarize_delta(report)
-    lines: list[str] = []
-    if report.provenance.get("series"):
-        from kolmo.series.trajectory import series_lines
-
-        lines += series_lines(report)
-    for name, rows in () if lines else report.table.groupby("checkpoint", sort=False):
-        lines.append(f"{name}: {_size(report, str(name))}")
-        lines += [f"  {line}" for line in _checkpoint_lines(rows)]
-    lines.append(coverage_line(report.coverage))
-    if not report.provenance.get("complete", True):
+    lines = [*_BODIES[report.kind](report), coverage_line(report.coverage)]
+    if not report.complete:
         lines.append("The run was not finished: the table holds what was measured until then.")
+    if report.kind == "delta":  # which has a single measurement, compared in its own lines
+        return "\n".join(lines)
     found = [*verdicts(report.table), *_saturation(report.table)]
     return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
 
 
-def coverage_line(coverage: pd.DataFrame) -> str:
-    """``1,000 of 1,010 weights measured; skipped: b (excluded by 'b', 10 weights)``."""
-    whole, done = int(coverage["numel"].sum()), coverage["measured"].astype(bool)
-    measured = int(coverage.loc[done, "numel"].sum())
-    line = f"{measured:,} of {whole:,} weights measured"
-    missed = coverage[~done]
-    if missed.empty:
-        return line
-    shown = [
-        f"{r.tensor} ({r.reason}; {_weights(int(str(r.numel)))})"
-        for r in missed.head(5).itertuples()
-    ]
-    more = f" and {len(missed) - 5} more" if len(missed) > 5 else ""
-    return f"{line}; {len(missed)} skipped: {', '.join(shown)}{more}"
+def _measurement_lines(report: ReportData) -> Iterator[str]:
+    for name, rows in report.table.groupby("checkpoint", sort=False):
+        yield f"{name}: {_size(report, str(name))}"
+        yield from (f"  {line}" for line in _checkpoint_lines(rows))
 
 
-def model_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that describe the whole model; where there are none, those of the tensors."""
-    rows = table[table["scope"] == "model"]
-    return rows if len(rows) else table[table["scope"] == "tensor"]
+_BODIES: dict[Kind, Callable[[ReportData], Iterator[str]]] = {
+    "measurement": _measurement_lines,
+    "trajectory": series_lines,
+    "delta": delta_lines,
+}
 
 
 def _saturation(table: pd.DataFrame) -> Iterator[str]:
     """Where BDM has seen nearly all blocks there are, and so says little."""
     once = table.drop_duplicates(["checkpoint", "scope", "tensor", "quantizer", "estimator"])
     for estimator, rows in once.groupby("estimator", sort=False):
-        share = int(rows["note"].str.startswith("saturated").sum())
+        share = int(rows["saturated"].sum())
         if share:
             yield (
                 f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
@@ -71,7 +51,7 @@ def _saturation(table: pd.DataFrame) -> Iterator[str]:
             )
 
 
-def _size(report: Report, name: str) -> str:
+def _size(report: ReportData, name: str) -> str:
     own = report.coverage[report.coverage["checkpoint"] == name]
     measured = own[own["measured"].astype(bool)]
     return f"{int(measured['numel'].sum()):,} weights in {len(measured)} tensors"
@@ -83,24 +63,25 @@ def _checkpoint_lines(rows: pd.DataFrame) -> Iterator[str]:
         yield "measured tensor by tensor; a figure for the whole needs the model scope"
     for quantizer, group in whole.groupby("quantizer", sort=False):
         known = list(_measurements(group[group["bits_per_weight"].notna()]))
+        partial = [rows for rows in known if is_partial(rows.iloc[0])]
+        known = [rows for rows in known if not is_partial(rows.iloc[0])]
         bounds = [rows for rows in known if rows.iloc[0]["kind"] == "bound"]
         if bounds:
             best = min(bounds, key=lambda rows: float(rows.iloc[0]["bits_per_weight"]))
             row = best.iloc[0]
             yield (
                 f"{quantizer}: at most {_up(row['bits_per_weight'])} bits per weight "
-                f"(bound, {_name(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
+                f"({_kind(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
             )
         for estimate in known:
             row = estimate.iloc[0]
             if row["kind"] == "estimate":
-                yield (
-                    f"{quantizer}: {_bits(row)} (estimate, {_name(row)})"
-                    f"{_nulls(estimate)}{_caveat(row)}"
-                )
+                yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_nulls(estimate)}{_caveat(row)}"
+        for row in (rows.iloc[0] for rows in partial):
+            yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_caveat(row)}"
         for missing in _measurements(group[group["bits"].isna()]):
             row = missing.iloc[0]
-            yield f"{quantizer}: {_name(row)} is missing: {row['note']}"
+            yield f"{quantizer}: {estimator_label(row)} is missing: {row['note']}"
 
 
 def _measurements(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -117,20 +98,19 @@ def _up(value: float) -> str:
     return f"{math.ceil(value * scale) / scale:.4g}"
 
 
+def _kind(row: pd.Series) -> str:
+    return f"{row['kind']}, {estimator_label(row)}"
+
+
 def _share(row: pd.Series) -> str:
-    raw = row["raw_bits"] / row["numel"]
+    raw = row["raw_bits"] / row["covered"]
     return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
 def _bits(row: pd.Series) -> str:
     error = row["standard_error"]
-    spread = f" ± {error / row['numel']:.2g}" if pd.notna(error) and row["numel"] else ""
+    spread = f" ± {error / row['covered']:.2g}" if pd.notna(error) and row["covered"] else ""
     return f"{row['bits_per_weight']:.4g}{spread} bits per weight"
-
-
-def _name(row: pd.Series) -> str:
-    layout = row["layout"]
-    return f"{row['estimator']}@{layout}" if isinstance(layout, str) else str(row["estimator"])
 
 
 def _nulls(rows: pd.DataFrame) -> str:
@@ -147,12 +127,5 @@ def _null(row: pd.Series) -> str:
 
 
 def _caveat(row: pd.Series) -> str:
-    note = without_p_note(row["note"])  # the verdicts say that once
-    notes = [note] if note else []
-    if pd.notna(row["sampled"]) and row["sampled"] < 1:
-        notes.append(f"a sample of {100 * row['sampled']:.1f} %")
-    return f" [{'; '.join(notes)}]" if notes else ""
-
-
-def _weights(count: int) -> str:
-    return f"{count:,} weight" + ("" if count == 1 else "s")
+    found = remarks(row)
+    return f" [{'; '.join(found)}]" if found else ""

@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kolmo.analysis import Interrupted, compare
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import KolmoError
+from kolmo.report.report import Report
 from kolmo.series.metrics import align, find_history, read_metrics
-from kolmo.series.steps import Series, Step, find_series
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from kolmo.report.report import Report
+from kolmo.series.steps import Series, find_series
 
 
 def trajectory(sources: Any, *, metrics: Any = None, **options: Any) -> Report:
@@ -99,7 +95,7 @@ def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
 def _with_series(report: Report, series: dict[str, Any], problems: list[str]) -> Report:
     known = report.provenance
     provenance = {**known, "series": series, "problems": [*known["problems"], *problems]}
-    return dataclasses.replace(report, provenance=provenance)
+    return dataclasses.replace(report, provenance=provenance, kind="trajectory")
 
 
 def _differences(checkpoints: Mapping[str, Checkpoint]) -> Iterator[str]:
@@ -118,51 +114,3 @@ def _differences(checkpoints: Mapping[str, Checkpoint]) -> Iterator[str]:
             if (found := f"{other.dtype} {list(other.shape)}") != form:
                 yield f"{name}: tensor {tensor_name!r} is {found}, at {at} it is {form}"
                 break
-
-
-def series_lines(report: Report) -> Iterator[str]:
-    """From the first step to the last, in sentences: complexity, metrics, what is missing."""
-    from kolmo.report.figures.plots import estimator_labels
-    from kolmo.report.words import model_rows
-
-    series = report.provenance["series"]
-    steps: dict[str, Step] = series["steps"]
-    yield f"{len(steps)} checkpoints, {_ends(list(steps))}"
-    rows = model_rows(report.table)
-    rows = rows.assign(label=estimator_labels(rows)).drop_duplicates(
-        ["checkpoint", "tensor", "quantizer", "label"]
-    )
-    if (rows["scope"] == "model").all():
-        for (quantizer, label), group in rows.groupby(["quantizer", "label"], sort=False):
-            yield f"  {quantizer}: {_change(group, str(label))}"
-    yield from _metric_lines(series)
-
-
-def _ends(names: list[str]) -> str:
-    return f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _change(rows: pd.DataFrame, label: str) -> str:
-    known = rows[rows["bits_per_weight"].notna()]
-    if known.empty:
-        return f"{label} is missing: {rows['note'].iloc[0]}"
-    first, last = (float(known["bits_per_weight"].iloc[place]) for place in (0, -1))
-    share = f" ({100 * (last / first - 1):+.1f} %)" if first else ""
-    kind, gaps = known["kind"].iloc[0], len(rows) - len(known)
-    missing = f"; missing at {gaps} of {len(rows)} steps" if gaps else ""
-    return f"{first:.4g} → {last:.4g} bits per weight{share} ({kind}, {label}{missing})"
-
-
-def _metric_lines(series: Mapping[str, Any]) -> Iterator[str]:
-    unit, metrics = series["unit"], series["metrics"]
-    for name, values in metrics.items():
-        known = [value for value in values if value is not None]
-        if name != unit and len(known) > 1:
-            yield f"  {name}: {known[0]:.4g} → {known[-1]:.4g}"
-    if series["metrics_source"]:
-        yield f"  metrics: {series['metrics_source']}"
-    if series["without_metrics"]:
-        missing = ", ".join(f"{step:,}" for step in series["without_metrics"])
-        yield f"  no metrics at {unit} {missing}"
-    for name in series["left_out"]:
-        yield f"  left out: {name}"

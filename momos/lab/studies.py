@@ -292,8 +292,7 @@ def _measure(run: Run, draws: int, out: Path, threads: int | None, steps: _Steps
     """kolmo's table of a run, from the record where there is one."""
     import pandas as pd
 
-    from kolmo.report.report import normalize
-    from kolmo.report.rows import COLUMNS
+    from kolmo.report.table import COLUMNS, normalize
 
     name = f"{run.arm}, seed {run.seed}"
     wanted = _measurements(run.arm)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kolmo.errors import InputError
-from kolmo.report.report import write_atomically
+from kolmo.files import write_atomically
 from kolmo.text import shorten
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ sd).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import (
     MARKERS,
     MOST_CHECKPOINTS,
@@ -26,23 +26,24 @@ from kolmo.report.figures.drawing import (
     save_figure,
     style,
 )
-from kolmo.report.words import model_rows
+from kolmo.report.figures.marks import Series, series_of
+from kolmo.report.figures.parts import draw_agreement, draw_attribution, draw_bitplanes
+from kolmo.report.figures.trajectory import draw_trajectory
+from kolmo.report.table import measured_rows, model_rows, null_names
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kolmo.report.report import Report
-
 __all__ = ["MARKERS", "PALETTE", "Plots", "figures", "png_bytes", "save_figure", "style"]
 
 _NULL_COLOURS = ("#c8c8c8", "#d9c9e6", "#c5e0d2", "#ecd9bf")
 
 
-def figures(report: Report) -> dict[str, Figure | InputError]:
+def figures(report: ReportData) -> dict[str, Figure | InputError]:
     """All figures of a report; in the place of one that cannot be drawn, the reason."""
-    plot = report.plot
+    plot = Plots(report)
     drawers: dict[str, Callable[[], Figure]] = {
         "Models": plot.compare,
         "Layers": plot.layers,
@@ -50,7 +51,7 @@ def figures(report: Report) -> dict[str, Figure | InputError]:
         "Bit-planes": plot.bitplanes,
         "Agreement": plot.agreement,
     }
-    if report.provenance.get("series"):
+    if report.kind == "trajectory":
         drawers = {"Trajectory": plot.trajectory, **drawers}
     drawn: dict[str, Figure | InputError] = {}
     for title, draw in drawers.items():
@@ -64,7 +65,7 @@ def figures(report: Report) -> dict[str, Figure | InputError]:
 class Plots:
     """The figures of a report."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: ReportData) -> None:
         self._report, self._table = report, report.table
 
     def layers(self, quantizer: str | None = None) -> Figure:
@@ -153,9 +154,7 @@ class Plots:
         InputError
             If the report is of no series, or has no model scope.
         """
-        from kolmo.report.figures.trajectory import draw
-
-        return draw(self._report, quantizer, metrics, relative)
+        return draw_trajectory(self._report, quantizer, metrics, relative)
 
     def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
         """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
@@ -173,8 +172,6 @@ class Plots:
         InputError
             If the report has no null ``shuffled``, or nothing to draw.
         """
-        from kolmo.report.figures.parts import draw_attribution
-
         return draw_attribution(self._table, scope, quantizer)
 
     def bitplanes(self, quantizer: str | None = None) -> Figure:
@@ -185,8 +182,6 @@ class Plots:
         InputError
             If the estimator ``planes`` was not measured.
         """
-        from kolmo.report.figures.parts import draw_bitplanes
-
         return draw_bitplanes(self._table, quantizer)
 
     def agreement(self, over: str | None = None) -> Figure:
@@ -202,60 +197,7 @@ class Plots:
         InputError
             If no two measurements can be compared.
         """
-        from kolmo.report.figures.parts import draw_agreement
-
         return draw_agreement(self._table, over)
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """An estimator of one kind, drawn alike in all panels."""
-
-    label: str
-    kind: str
-    number: int
-
-    @property
-    def mark(self) -> dict[str, Any]:
-        colour = PALETTE[self.number % len(PALETTE)]
-        return {
-            "linestyle": "none",
-            "marker": MARKERS[self.number % len(MARKERS)],
-            "markersize": 6,
-            "markerfacecolor": colour if self.kind == "bound" else "white",
-            "markeredgecolor": colour,
-            "markeredgewidth": 1.4,
-            "label": f"{self.label} ({self.kind})",
-            "zorder": 3,
-        }
-
-    def of(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return rows[(estimator_labels(rows) == self.label) & (rows["kind"] == self.kind)]
-
-
-def measured_rows(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
-    rows = rows[rows["bits_per_weight"].notna()]
-    if quantizer is not None:
-        rows = rows[rows["quantizer"] == quantizer]
-    if rows.empty:
-        which = f" with the quantizer {quantizer!r}" if quantizer is not None else ""
-        raise InputError(f"there is no measured value{which} in this report to draw")
-    return rows
-
-
-def estimator_labels(rows: pd.DataFrame) -> pd.Series:
-    layouts = rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
-    return rows["estimator"] + layouts
-
-
-def series_of(rows: pd.DataFrame) -> list[Series]:
-    pairs = list(dict.fromkeys(zip(estimator_labels(rows), rows["kind"], strict=True)))
-    labels = list(dict.fromkeys(label for label, _ in pairs))
-    return [Series(label, kind, labels.index(label)) for label, kind in pairs]
-
-
-def null_names(rows: pd.DataFrame) -> list[str]:
-    return list(dict.fromkeys(rows["null"][rows["null_bits"].notna()]))
 
 
 def _draw(
@@ -290,14 +232,14 @@ def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
     """Where the axis may end: a third beyond all usual values. What a compressor's container
     makes of a tiny tensor lies far beyond it and says nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
-    raw = [(group["raw_bits"] / group["numel"]).max() for _, group in lanes]
+    raw = [(group["raw_bits"] / group["covered"]).max() for _, group in lanes]
     return 1.33 * float(max(*usual, *raw))
 
 
 def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
     """Marks with two standard errors, where there is one; arrows for what lies beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
-    error = 2 * (rows["standard_error"] / rows["numel"]).fillna(0).to_numpy(float)
+    error = 2 * (rows["standard_error"] / rows["covered"]).fillna(0).to_numpy(float)
     inside, colour = x <= edge, one.mark["markeredgecolor"]
     axis.hlines(y[inside], (x - error)[inside], (x + error)[inside], color=colour, zorder=2)
     axis.plot(x[inside], y[inside], **one.mark)
@@ -309,8 +251,8 @@ def _draw_nulls(
     axis: Axes, rows: pd.DataFrame, nulls: Sequence[str], y: Any, lane: float, edge: float
 ) -> None:
     """Where each null model lies: its mean, and 2 standard deviations to both sides."""
-    mean = (rows["null_bits"] / rows["numel"]).to_numpy(float)
-    sd = (rows["null_sd"] / rows["numel"]).fillna(0).to_numpy(float)
+    mean = (rows["null_bits"] / rows["covered"]).to_numpy(float)
+    sd = (rows["null_sd"] / rows["covered"]).fillna(0).to_numpy(float)
     for number, null in enumerate(nulls):
         chosen = (rows["null"] == null).to_numpy() & (mean <= edge)
         m, two = mean[chosen], 2 * sd[chosen]
@@ -329,7 +271,7 @@ def _darker(colour: str) -> tuple[float, ...]:
 
 def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
     """A line at the raw bits per weight, where all have the same."""
-    widths = (rows["raw_bits"] / rows["numel"]).dropna().unique()
+    widths = (rows["raw_bits"] / rows["covered"]).dropna().unique()
     if len(widths) != 1:
         return
     axis.axvline(widths[0], color="#999999", linestyle=":", linewidth=1.2, zorder=1)

@@ -15,31 +15,31 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import name_label, shown_figure, style
-from kolmo.report.figures.plots import Series, measured_rows, null_names, series_of
+from kolmo.report.figures.marks import Series, series_of
+from kolmo.report.table import measured_rows, null_names
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kolmo.report.report import Report
-
 _MOST_GROUPS = 3  # panels of metrics
 _TOLD = ("loss", "acc", "err", "perplexity", "ppl", "score", "f1")  # what a metric's name tells of
 _NULL_LINES: tuple[Any, ...] = (":", "-.", "--", (0, (1, 3)))
 
 
-def draw(
-    report: Report,
+def draw_trajectory(
+    report: ReportData,
     quantizer: str | None = None,
     metrics: Sequence[str] | None = None,
     relative: bool = False,
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` says what its options are."""
-    series = report.provenance.get("series")
-    if not series:
+    if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
+    series = report.series
     whole = report.table[report.table["scope"] == "model"]
     if whole.empty:
         raise InputError("there is no model scope in this report: measure with scope='both'")
@@ -76,9 +76,8 @@ def _relative(rows: pd.DataFrame) -> pd.DataFrame:
     first = ordered.groupby(keys, sort=False, dropna=False)["bits"].transform("first")
     shares = {name: 100 * ordered[name] / first for name in ("null_bits", "null_sd")}
     per_weight = ordered["standard_error"] / first * 100
-    return ordered.assign(
-        bits_per_weight=100 * ordered["bits"] / first, numel=1, standard_error=per_weight, **shares
-    )
+    figure = 100 * ordered["bits"] / first
+    return ordered.assign(bits_per_weight=figure, covered=1, standard_error=per_weight, **shares)
 
 
 def _draw_complexity(
@@ -95,7 +94,7 @@ def _draw_complexity(
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False):
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
-        error = 2 * (once["standard_error"] / once["numel"]).fillna(0)
+        error = 2 * (once["standard_error"] / once["covered"]).fillna(0)
         colour = one.mark["markeredgecolor"]
         axis.vlines(
             once["step"],
@@ -123,8 +122,8 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
     rows = rows[rows["null_bits"].notna()]
     if rows.empty:
         return
-    mean = rows["null_bits"] / rows["numel"]
-    two = 2 * (rows["null_sd"] / rows["numel"]).fillna(0)
+    mean = rows["null_bits"] / rows["covered"]
+    two = 2 * (rows["null_sd"] / rows["covered"]).fillna(0)
     colour = one.mark["markeredgecolor"]
     axis.fill_between(
         rows["step"], mean - two, mean + two, color=colour, alpha=0.16, linewidth=0, zorder=1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,21 +12,11 @@ from kolmo.codes import base as codes
 from kolmo.codes.base import Code, code_numbers, get_code
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import base as estimators
-from kolmo.estimators.base import (
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    estimator_class,
-    get_estimator,
-    symbol_bits,
-)
+from kolmo.estimators.base import CodeLength, Estimator, estimator_class, get_estimator
 from kolmo.quantize import Quantizer, get_quantizer, quantizer_class
 from kolmo.quantize import base as quantizers
-
-if TYPE_CHECKING:
-    from kolmo.testing.cases import Case
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.testing.cases import Case
 
 __all__ = [
     "Code",

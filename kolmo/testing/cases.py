@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_tensor
-from kolmo.testing.access import Shape, Symbols, container
+from kolmo.symbols import Shape, Symbols, container
 
 FORMATS = {
     "float8_e4m3fn": 8,

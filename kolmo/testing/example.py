@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from kolmo.estimators import Accumulator, CodeLength, Estimator
-from kolmo.estimators.base import Shape, Symbols, symbol_bits
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 
 @dataclasses.dataclass(frozen=True)

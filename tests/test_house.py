@@ -16,6 +16,7 @@ KOLMO = (
     ("checkpoints", "checkpoints"),
     ("quantize", "quantize"),
     ("estimators", "estimators"),
+    ("contracts", "testing"),
     ("measure", "nulls outcomes measure"),
     ("report", "report"),
     ("analysis", "estimating options analysis"),

@@ -101,7 +101,7 @@ def _sizes(numels: Iterable[int], packed: int) -> list[int]:
     >>> _sizes([5, 1, 4], 4)
     [1, 0, 2]
     """
-    ends = list(accumulate(numels))
+    ends = list(accumulate(numels)) or [0]  # damaged data may say that there is no part
     borders = [0, *(end // packed for end in ends[:-1]), -(-ends[-1] // packed)]
     return [stop - start for start, stop in pairwise(borders)]
 

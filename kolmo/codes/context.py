@@ -181,6 +181,7 @@ class ContextCode:
 
     name = "context"
     number = 9
+    estimator = "context"
 
     def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
         return alphabet <= INTEGERS or alphabet == 1 << 64

@@ -21,7 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from momos.lab.config import MosaicConfig
+    from momos.config import MosaicConfig
 
 app = typer.Typer(
     help="Train networks that are a mosaic of motifs, and study how simple they are.",
@@ -190,9 +190,9 @@ def study(
     json: Json = False,
 ) -> None:
     """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
+    from momos.lab.arms import StudyConfig
     from momos.lab.config import TrainConfig
     from momos.lab.results import arm_table, arms, measurement_table, records
-    from momos.lab.studies import StudyConfig
     from momos.lab.studies import study as run
 
     base = TrainConfig(
@@ -269,7 +269,7 @@ def project(
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
-    from momos.sampled.projection import project_checkpoint
+    from momos.checkpoint import project_checkpoint
 
     options = {
         "selection": selection, "block_size": block_size, "motifs": motifs, "capacity": capacity,
@@ -335,7 +335,7 @@ def main() -> None:
 
 def _mosaic(unit: str, options: Mapping[str, Any]) -> MosaicConfig:
     """The configuration that the options ask for; a rate or a sparsity asks for learned motifs."""
-    from momos.lab.config import MosaicConfig
+    from momos.config import MosaicConfig
 
     given = {name: value for name, value in options.items() if value is not None}
     learned = "rate" in given or "sparsity" in given

@@ -51,6 +51,21 @@ def plain_name(name: str) -> str:
     return f".{name}".replace(".parametrizations.", ".").removesuffix(".original").lstrip(".")
 
 
+def require_one_dtype(source: str, dtypes: Mapping[str, np.dtype[Any]]) -> None:
+    """InputError unless there are tensors, and all of one dtype."""
+    if not dtypes:
+        raise InputError(
+            f"{source}: there is no trainable floating-point tensor to cut into blocks"
+        )
+    first, dtype = next(iter(dtypes.items()))
+    for name, other in dtypes.items():
+        if other != dtype:
+            raise InputError(
+                f"{source}: motifs are shared, so all tensors must have one dtype, but {first!r} "
+                f"is {dtype.name} and {name!r} is {other.name}; leave one kind out with exclude"
+            )
+
+
 def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays have one shape, one dtype and the same bits; −0.0 is not 0.0."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

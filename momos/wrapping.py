@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
 from momos.sampled.sampler import Sampler

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from kolmo.errors import InputError
+from momos.config import MosaicConfig
 from momos.lab import training
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.config import TrainConfig
 from momos.lab.models import ViT, build_model
 from momos.lab.training import train
 from momos.mosaic.mosaic import Mosaic

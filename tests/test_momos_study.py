@@ -14,11 +14,12 @@ import safetensors.numpy
 import kolmo
 from kolmo.errors import InputError
 from momos import cli
+from momos.config import MosaicConfig
+from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
 from momos.lab.results import arms
-from momos.lab.studies import StudyConfig, study
+from momos.lab.studies import study
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MosaicConfig
 from momos.tensors import read_metadata
 
 TINY = StudyConfig(

@@ -17,8 +17,9 @@ from torch import nn
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
+from momos.config import MosaicConfig
 from momos.lab import loop, training
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.datasets.idx import read_idx
 from momos.lab.models import MLP

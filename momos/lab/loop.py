@@ -19,9 +19,9 @@ from momos.lab.datasets import Dataset, Part
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
 from momos.learned.learner import Learner
-from momos.mosaic.files import decode_mosaic
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 from momos.tensors import write_whole
 from momos.wrapping import mosaic_of, wrap
 
@@ -140,7 +140,7 @@ class Run:
         self._step, self._best = stored["step"], tuple(stored["best"])
         self._risen = stored["risen"]
         self.history, self.states = stored["history"], stored["states"]
-        self.mosaic = decode_mosaic(str(path), stored["mosaic"]) if stored["mosaic"] else None
+        self.mosaic = Mosaic.decode(stored["mosaic"], path) if stored["mosaic"] else None
 
     def metrics(self) -> dict[str, Any]:
         """Figures of the finished run; the one place that looks at the test images."""

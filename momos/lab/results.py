@@ -12,13 +12,13 @@ import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
 from kolmo.report.html import document, image
+from momos.lab.arms import Run, StudyConfig
 from momos.lab.plots import accuracy_figure, bits_figure, ratio_figure
 from momos.tensors import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from momos.lab.studies import Run, StudyConfig
 
 _SAME = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
@@ -28,7 +28,7 @@ SCALE_BITS = 32
 
 
 def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
-    """One table of all runs; see `momos.lab.studies.StudyResult` for its columns."""
+    """One table of all runs; see `momos.lab.arms.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
         own = {

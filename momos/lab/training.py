@@ -99,7 +99,7 @@ def train(
 
     Examples
     --------
-    >>> from momos.lab.config import MosaicConfig
+    >>> from momos.config import MosaicConfig
     >>> config = TrainConfig(epochs=1, hidden=8, projection=MosaicConfig("sample", motifs=4))
     >>> result = train(config)
     >>> [name for name in result.states], len(result.mosaic.motifs)

@@ -9,6 +9,7 @@ whole rows and columns fall silent.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,16 @@ from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.learned.rates import Floats
 from momos.learned.slots import Slot, make_slots
-from momos.mosaic.blocks import Partition
+from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.packing import index_dtype
-from momos.tensors import to_arrays
+from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
+from momos.tensors import to_arrays, to_torch
 
+_FITS = 20  # times that motifs are refitted to a finished checkpoint
 _ROUNDS = 8  # of Lloyd's iteration before the first step
 
 
@@ -151,6 +154,23 @@ class Fitting(nn.Module):
                     f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
                     f"use a lower learning rate"
                 )
+
+
+def fit_tensors(
+    tensors: Mapping[str, Array], config: MosaicConfig, random: np.random.Generator
+) -> tuple[Mosaic, ProjectionStats]:
+    """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
+    start = time.perf_counter()
+    for name, array in tensors.items():
+        check_finite(name, array)
+    latent = {name: to_torch(array) for name, array in tensors.items()}
+    fitting = Fitting(latent, config, int(random.integers(1 << 32)))
+    for turn in range(1, _FITS + 1):
+        risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
+        fitting.refit(config.rate * risen, risen)
+        fitting.assign(config.rate * risen)
+    mosaic = fitting.mosaic(latent)
+    return mosaic, projection_stats(tensors, mosaic, start)
 
 
 def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:

@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.learned.fitting import Fitting
 from momos.learned.slots import Slot
 from momos.parameters import select_parameters

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.learned import kernels
 from momos.learned.rates import motif_bits, other_odds
 from momos.mosaic.blocks import Partition

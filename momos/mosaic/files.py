@@ -20,7 +20,7 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,9 +29,7 @@ from kolmo.codes import mixing
 from kolmo.errors import InputError
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
-
-if TYPE_CHECKING:
-    from momos.mosaic.mosaic import Mosaic
+from momos.mosaic.parts import Parts
 
 VERSION = 2
 
@@ -45,7 +43,10 @@ _DTYPES = {
 } | {dtype.name: dtype for dtype in EXTENDED_DTYPES.values()}
 
 
-def encode_mosaic(mosaic: Mosaic, metadata: Mapping[str, Any] | None = None) -> bytes:
+Made = TypeVar("Made", bound=Parts)
+
+
+def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> bytes:
     """A mosaic as the bytes of a file.
 
     Raises
@@ -79,7 +80,7 @@ def encode_mosaic(mosaic: Mosaic, metadata: Mapping[str, Any] | None = None) -> 
     return content + zlib.crc32(content).to_bytes(4, "little")
 
 
-def _in_order(mosaic: Mosaic) -> Mosaic:
+def _in_order(mosaic: Parts) -> Parts:
     """The mosaic with its blocks in the order of ``names``, in which a file has its tensors."""
     shapes = mosaic.partition.shapes
     names = [name for name in mosaic.names if name in shapes]
@@ -91,7 +92,7 @@ def _in_order(mosaic: Mosaic) -> Mosaic:
     return dataclasses.replace(mosaic, partition=partition, indices=indices)
 
 
-def _entry(mosaic: Mosaic, name: str) -> list[Any]:
+def _entry(mosaic: Parts, name: str) -> list[Any]:
     """Name, shape and, of a dense tensor its dtype, of another how many scales it has."""
     if name in mosaic.dense:
         array = mosaic.dense[name]
@@ -120,13 +121,8 @@ def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[st
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_mosaic(path: Path) -> Mosaic:
-    """Read a mosaic file; see `Mosaic.load`."""
-    return decode_mosaic(str(path), _read(path))
-
-
-def decode_mosaic(path: str, content: bytes) -> Mosaic:
-    """Undo `encode_mosaic`; the path is for messages."""
+def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
+    """Undo `encode_parts`: the mosaic, of the class to be made; the path is for messages."""
     header, body = _parse_content(path, content)
     tensors = header["tensors"]
     shapes = {name: tuple(shape) for name, shape, kind in tensors if not isinstance(kind, str)}
@@ -142,18 +138,17 @@ def decode_mosaic(path: str, content: bytes) -> Mosaic:
         elif kind:
             scales[name] = take.array((kind,), "float32")
     indices = _decode_indices(path, take.rest(), header["indices"], k, partition)
-    from momos.mosaic.mosaic import Mosaic
-
     names = tuple(name for name, _, _ in tensors)
-    return Mosaic(partition, motifs, indices, dense, names, scales, _DTYPES[dtype])
+    return made(partition, motifs, indices, dense, names, scales, _DTYPES[dtype])
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a mosaic file: what it says of itself, and its ``metadata``."""
-    return _parse_content(str(path), _read(path))[0]
+    return _parse_content(str(path), read_file(path))[0]
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """All bytes of a file; InputError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

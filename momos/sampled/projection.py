@@ -19,56 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig, Policy, Selection
+from momos.config import MosaicConfig, Policy, Selection
 from momos.mosaic.blocks import Array, Partition
-from momos.mosaic.mosaic import Mosaic, read_source
+from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.packing import index_dtype
+from momos.mosaic.reading import read_source
+from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.nearest.device import nearest_on_device
 from momos.nearest.exact import nearest_motifs
 from momos.parameters import norm_parameters, select_parameters
 from momos.sampled.selection import draw_motifs, refine_motifs
 from momos.tensors import same_bits, to_arrays, to_torch
 
-_FITS = 20  # times that motifs are refitted to a finished checkpoint
 _CPU = torch.device("cpu")
-_LARGEST = 1e150  # magnitudes whose squares float64 holds
-
-
-@dataclasses.dataclass(frozen=True)
-class ProjectionStats:
-    """What a projection did.
-
-    Attributes
-    ----------
-    blocks, motifs, motifs_used : int
-        Blocks *m*, motifs *k*, and those of them that some block got.
-    weights : int
-        Weights in the projected tensors; padding is none.
-    changed : int
-        Weights whose value changed.
-    distortion : float
-        Sum of the squared changes of the weights.
-    coverage : float
-        Share of the model's trainable weights that are in projected tensors.
-    skipped : tuple of Skipped
-        Tensors that were left as they are, and why.
-    seconds : float
-    notes : tuple of str
-        What looks wrong: motifs that collapsed, norm layers that shrank.
-    """
-
-    blocks: int
-    motifs: int
-    motifs_used: int
-    weights: int
-    changed: int
-    distortion: float
-    coverage: float
-    skipped: tuple[Skipped, ...]
-    seconds: float
-    notes: tuple[str, ...] = ()
 
 
 class MoMos:
@@ -210,50 +174,6 @@ class MoMos:
         return dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
 
 
-def project_checkpoint(
-    source: Any, config: MosaicConfig, seed: int = 0
-) -> tuple[Mosaic, ProjectionStats]:
-    """Project the floating-point tensors of a checkpoint, which is left as it is.
-
-    Parameters
-    ----------
-    source : path, URL, state dict or mapping of arrays
-    config : MosaicConfig
-        With learned motifs, these are fitted to the weights: refitted and assigned some twenty
-        times, while the rate rises.
-    seed : int
-
-    Returns
-    -------
-    Mosaic, ProjectionStats
-        Its coverage is the share of the floating-point weights.
-
-    Examples
-    --------
-    >>> weights = {"w": np.array([1, 1, 0.1, 0], np.float32)}
-    >>> mosaic, stats = project_checkpoint(weights, MosaicConfig("sample", block_size=2, motifs=1))
-    >>> mosaic.arrays()["w"].tolist(), stats.changed
-    ([0.0, 0.0, 0.0, 0.0], 3)
-    """
-    if config.policy == "no-norms":
-        raise InputError(
-            "a checkpoint does not say which tensors belong to norm layers: use policy 'matrices', "
-            "or exclude them by name"
-        )
-    tensors, cut = read_source(source, config.include, config.exclude)
-    if config.policy == "matrices":
-        cut = tuple(name for name in cut if tensors[name].ndim > 1)
-    chosen = {name: tensors[name] for name in cut}
-    project = fit_tensors if config.is_learned else project_tensors
-    mosaic, stats = project(chosen, config, np.random.default_rng(seed))
-    dense = {name: array for name, array in tensors.items() if name not in chosen}
-    left = [Skipped(name, "kept dense", array.size) for name, array in dense.items()]
-    floats = sum(array.size for array in dense.values() if array.dtype.kind not in "biu")
-    mosaic = dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
-    coverage = stats.weights / (stats.weights + floats)
-    return mosaic, dataclasses.replace(stats, coverage=coverage, skipped=tuple(left))
-
-
 def project_tensors(
     tensors: Mapping[str, Array],
     config: MosaicConfig,
@@ -266,7 +186,7 @@ def project_tensors(
     """
     start = time.perf_counter()
     for name, array in tensors.items():
-        _check_finite(name, array)
+        check_finite(name, array)
     shapes = {name: array.shape for name, array in tensors.items()}
     partition = Partition(shapes, config.block_size)
     if partition.count == 0:
@@ -277,26 +197,7 @@ def project_tensors(
         motifs = refine_motifs(blocks, motifs, config.zero_motif, partition)
     indices = _nearest(blocks, motifs, device).astype(index_dtype(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
-    return mosaic, _stats(tensors, mosaic, start)
-
-
-def fit_tensors(
-    tensors: Mapping[str, Array], config: MosaicConfig, random: np.random.Generator
-) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
-    from momos.learned.fitting import Fitting
-
-    start = time.perf_counter()
-    for name, array in tensors.items():
-        _check_finite(name, array)
-    latent = {name: to_torch(array) for name, array in tensors.items()}
-    fitting = Fitting(latent, config, int(random.integers(1 << 32)))
-    for turn in range(1, _FITS + 1):
-        risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
-        fitting.refit(config.rate * risen, risen)
-        fitting.assign(config.rate * risen)
-    mosaic = fitting.mosaic(latent)
-    return mosaic, _stats(tensors, mosaic, start)
+    return mosaic, projection_stats(tensors, mosaic, start)
 
 
 def _nearest(blocks: Array, motifs: Array, device: torch.device) -> Array:
@@ -304,23 +205,6 @@ def _nearest(blocks: Array, motifs: Array, device: torch.device) -> Array:
         return nearest_motifs(blocks, motifs)
     there = [to_torch(array).to(device) for array in (blocks, motifs)]
     return np.asarray(nearest_on_device(*there).cpu().numpy())
-
-
-def _stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> ProjectionStats:
-    changed, distortion = _compare(tensors, mosaic.arrays())
-    motifs, used = len(mosaic.motifs), np.unique(mosaic.indices).size
-    return ProjectionStats(
-        blocks=mosaic.partition.count,
-        motifs=motifs,
-        motifs_used=used,
-        notes=_collapsed(motifs, used),
-        weights=mosaic.partition.numel,
-        changed=changed,
-        distortion=distortion,
-        coverage=1.0,
-        skipped=(),
-        seconds=time.perf_counter() - start,
-    )
 
 
 def _shrunk(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[str]:
@@ -336,34 +220,3 @@ def _shrunk(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[str
         for name, (old, new) in means.items()
         if new < old / 2
     ]
-
-
-def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
-    """A note where under half of the motifs are in use."""
-    if 2 * used >= motifs:
-        return ()
-    return (
-        f"only {used:,} of {motifs:,} motifs are in use: a high rate, or projecting without "
-        f"training in between, makes motifs collapse",
-    )
-
-
-def _compare(before: Mapping[str, Array], after: Mapping[str, Array]) -> tuple[int, float]:
-    """Weights whose value changed, and the sum of the squared changes."""
-    changed, distortion = 0, 0.0
-    for name, array in before.items():
-        changes = after[name].astype(np.float64) - array.astype(np.float64)
-        changed += int(np.count_nonzero(changes))
-        distortion += float(np.square(changes).sum())
-    return changed, distortion
-
-
-def _check_finite(name: str, array: Array) -> None:
-    magnitudes = np.abs(array.astype(np.float64))
-    if (magnitudes <= _LARGEST).all():  # NaN compares false
-        return
-    what = "NaN" if np.isnan(magnitudes).any() else "an infinite or huge value"
-    raise InputError(
-        f"tensor {name!r} holds {what}, which no motif is nearest to: the training diverged, "
-        f"or the tensor should be left out with exclude"
-    )

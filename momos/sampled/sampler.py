@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 
 
 class Sampler(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.mosaic.blocks import Array, Partition
 from momos.nearest.exact import nearest_motifs
 

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import MosaicConfig
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 from momos.sampled.sampler import Sampler
 from momos.wrapping import freeze, wrap
 

@@ -18,8 +18,9 @@ import pandas as pd
 
 import momos
 from kolmo.report.figures.plots import MARKERS, PALETTE, save_figure, style
-from momos.lab.config import MosaicConfig, TrainConfig
-from momos.lab.studies import StudyConfig
+from momos.config import MosaicConfig
+from momos.lab.arms import StudyConfig
+from momos.lab.config import TrainConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10), "every": 1}
 SHARES = (0.95, 0.98, 0.99)

@@ -12,7 +12,8 @@ import sys
 import time
 
 import momos
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.config import MosaicConfig
+from momos.lab.config import TrainConfig
 
 TURNS = 3
 ARMS = {

@@ -126,6 +126,7 @@ def _digits() -> Dataset:
 
 
 def _mnist1d() -> Dataset:
+    # Here, because it needs scipy, which configurations and the command line's help do not.
     from momos.lab.datasets.mnist1d import LENGTH, TRAIN, make_mnist1d
 
     whole = _part(*make_mnist1d())

@@ -7,13 +7,14 @@ from typing import Any
 
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
+    "LearnedMosaic": "momos.config",
     "LightningMosaic": "momos.trainers.lightning",
     "MLP": "momos.lab.models",
     "MoMos": "momos.sampled.projection",
     "Mosaic": "momos.mosaic.mosaic",
-    "MosaicConfig": "momos.config",
     "ProjectEvery": "momos.trainers.callbacks",
     "ProjectionStats": "momos.mosaic.stats",
+    "SampledMosaic": "momos.config",
     "StudyConfig": "momos.lab.arms",
     "StudyResult": "momos.lab.arms",
     "TrainConfig": "momos.lab.config",

@@ -21,7 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from momos.config import MosaicConfig
+    from momos.config import LearnedMosaic, SampledMosaic
 
 app = typer.Typer(
     help="Train networks that are a mosaic of motifs, and study how simple they are.",
@@ -44,7 +44,7 @@ Decay = Annotated[float, typer.Option("--weight-decay", help="Of AdamW.")]
 BlockSize = Annotated[int | None, typer.Option(help="Weights a block: 4, or 1 of learned motifs.")]
 Capacity = Annotated[float | None, typer.Option(help="Motifs as a share of the blocks.")]
 Motifs = Annotated[int | None, typer.Option(help="Number of motifs, instead of a capacity.")]
-ZeroMotif = Annotated[bool, typer.Option(help="Whether motif 0 is the zero block.")]
+ZeroMotif = Annotated[bool | None, typer.Option(help="Whether motif 0 is the zero block.")]
 Selection = Annotated[
     str | None, typer.Option(help="Motifs by sample, kmeans or learned; learned with a rate.")
 ]
@@ -58,14 +58,14 @@ Sparsity = Annotated[
 Scale = Annotated[
     str | None, typer.Option(help="Divide blocks by one scale a tensor, a channel, or none.")
 ]
-Precision = Annotated[str, typer.Option(help="Of learned motifs: float16 or float32.")]
+Precision = Annotated[str | None, typer.Option(help="Of learned motifs: float16 or float32.")]
 Include = Annotated[
     list[str] | None, typer.Option(help="Project only tensors whose name matches this glob.")
 ]
 Exclude = Annotated[
     list[str] | None, typer.Option(help="Project no tensor whose name matches this glob.")
 ]
-Policies = Annotated[str, typer.Option(help="Project all, no-norms or only matrices.")]
+Policies = Annotated[str | None, typer.Option(help="Project all, no-norms or only matrices.")]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 
@@ -92,14 +92,14 @@ def train(
     rate: Price = None,
     sparsity: Sparsity = None,
     scale: Scale = None,
-    precision: Precision = "float16",
+    precision: Precision = None,
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     schedule: Annotated[str, typer.Option(help="cosine, cosine-epochs, constant.")] = "cosine",
     block_size: BlockSize = None,
-    policy: Policies = "all",
+    policy: Policies = None,
     capacity: Capacity = None,
     motifs: Motifs = None,
-    zero_motif: ZeroMotif = True,
+    zero_motif: ZeroMotif = None,
     selection: Selection = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -123,10 +123,11 @@ def train(
         "precision": precision, "every": every, "unit": unit, "policy": policy,
         "include": include, "exclude": exclude,
     }  # fmt: skip
-    projection = _mosaic("epoch", options)
-    wanted = momos or projection.is_learned
-    if not wanted and projection != _mosaic("epoch", {}):
-        raise InputError("options of the projection need --momos, --rate or --sparsity")
+    mosaic = None
+    if momos or selection == "learned" or rate is not None or sparsity is not None:
+        mosaic = _mosaic("epoch", options)
+    elif any(options.values()):
+        raise InputError("options of a mosaic need --momos, --rate or --sparsity")
     config = TrainConfig(
         data=data,
         folder=str(folder) if folder else None,
@@ -141,7 +142,7 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         bits=bits,
-        projection=projection if wanted else None,
+        mosaic=mosaic,
         seed=seed,
     )
     with _progress() as progress:
@@ -256,15 +257,15 @@ def project(
     block_size: BlockSize = None,
     capacity: Capacity = None,
     motifs: Motifs = None,
-    zero_motif: ZeroMotif = True,
+    zero_motif: ZeroMotif = None,
     selection: Selection = None,
     rate: Price = None,
     sparsity: Sparsity = None,
     scale: Scale = None,
-    precision: Precision = "float16",
+    precision: Precision = None,
     include: Include = None,
     exclude: Exclude = None,
-    policy: Policies = "all",
+    policy: Policies = None,
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
@@ -333,17 +334,27 @@ def main() -> None:
     run_app(app, "momos")
 
 
-def _mosaic(unit: str, options: Mapping[str, Any]) -> MosaicConfig:
-    """The configuration that the options ask for; a rate or a sparsity asks for learned motifs."""
-    from momos.config import MosaicConfig
+def _mosaic(unit: str, options: Mapping[str, Any]) -> SampledMosaic | LearnedMosaic:
+    """The mosaic that the options describe; a rate or a sparsity asks for a learned one."""
+    from momos.config import LearnedMosaic, SampledMosaic
 
     given = {name: value for name, value in options.items() if value is not None}
-    learned = "rate" in given or "sparsity" in given
-    given.setdefault("selection", "learned" if learned else "sample")
-    given.setdefault("unit", "step" if given["selection"] == "learned" else unit)
     for name in ("include", "exclude"):
         given[name] = tuple(given.get(name, ()))
-    return MosaicConfig(**given)
+    learned = given.get("selection", "learned") == "learned" and (
+        "selection" in given or "rate" in given or "sparsity" in given
+    )
+    if learned:
+        given.pop("selection", None)
+    else:
+        given.setdefault("unit", unit)
+    made = LearnedMosaic if learned else SampledMosaic
+    known = {field.name for field in dataclasses.fields(made)}
+    for name in given:
+        if name not in known:
+            other = "sampled" if learned else "learned"
+            raise InputError(f"{name} is a setting of {other} mosaics; this one is {made.kind}")
+    return made(**given)
 
 
 # --- printing ---------------------------------------------------------------------------------

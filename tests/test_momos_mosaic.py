@@ -15,7 +15,7 @@ from torch import nn
 
 from kolmo.errors import InputError
 from momos.checkpoint import project_checkpoint
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.models import MLP
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
@@ -88,9 +88,9 @@ def test_a_projected_model_comes_back_bit_for_bit(tmp_path, dtype):
     model = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).to(dtype)
     with torch.no_grad():
         model[0].weight[0, :4] = torch.tensor([-0.0, 0.0, -0.0, 0.0])
-    projector = MoMos(model, motifs=4, exclude=["1.*"])
+    projector = MoMos(model, SampledMosaic(motifs=4, exclude=("1.*",)))
     projector.project()
-    for mosaic in (projector.mosaic(), Mosaic.from_model(model, 4, exclude=["1.*"])):
+    for mosaic in (projector.mosaic(), Mosaic.from_model(model, 4, exclude=("1.*",))):
         state = Mosaic.load(mosaic.save(tmp_path / "m.safetensors")).state_dict()
         expected = model.state_dict()
         assert list(state) == list(expected)
@@ -128,7 +128,7 @@ def test_from_model_is_exact_and_has_each_block_once(size, seed, dtype):
 
 def test_from_model_of_a_projected_model_drops_unused_motifs_only():
     model = MLP([16, 16, 4])
-    projector = MoMos(model, motifs=20)
+    projector = MoMos(model, SampledMosaic(motifs=20))
     stats = projector.project()
     found = Mosaic.from_model(model)
     assert len(projector.mosaic().motifs) == 20
@@ -140,7 +140,7 @@ def test_relative_algorithmic_compression_of_the_paper(capacity, rac):
     model = MLP([784, 256, 256, 256, 256, 10])
     partition = Partition({n: tuple(p.shape) for n, p in model.named_parameters()}, 4)
     assert (partition.numel, partition.count) == (400_906, 100_227)
-    k = MosaicConfig("sample", capacity=capacity).motif_count(partition.count)
+    k = SampledMosaic(capacity=capacity).motif_count(partition.count)
     indices = np.zeros(partition.count, np.uint16)
     mosaic = Mosaic(partition, np.zeros((k, 4), np.float32), indices, {}, tuple(partition.shapes))
     bits = index_bits(k)
@@ -180,7 +180,7 @@ def test_the_file_is_no_larger_than_the_description(tmp_path, capacity, dtype):
     random = np.random.default_rng(0)
     weights = {f"layers.{i}.weight": random.normal(size=(64, 256)).astype(dtype) for i in range(4)}
     weights["norm"] = np.ones(64, dtype)
-    config = MosaicConfig(capacity=capacity, exclude=("norm",))
+    config = LearnedMosaic(capacity=capacity, exclude=("norm",))
     mosaic, _ = project_checkpoint(weights, config)
     size = mosaic.save(tmp_path / "m.mosaic").stat().st_size
     header = 12 + int.from_bytes((tmp_path / "m.mosaic").read_bytes()[8:12], "little") + 4
@@ -203,7 +203,7 @@ def test_the_same_mosaic_gives_the_same_bytes(tmp_path):
     weights = {"w": np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)}
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
-        project_checkpoint(weights, MosaicConfig("sample", motifs=3))[0].save(path, {"epoch": 3})
+        project_checkpoint(weights, SampledMosaic(motifs=3))[0].save(path, {"epoch": 3})
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert read_header(paths[0])["metadata"] == {"epoch": 3}
     with pytest.raises(InputError, match="must be JSON"):

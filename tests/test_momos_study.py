@@ -14,7 +14,7 @@ import safetensors.numpy
 import kolmo
 from kolmo.errors import InputError
 from momos import cli
-from momos.config import MosaicConfig
+from momos.config import SampledMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
 from momos.lab.results import arms
@@ -159,7 +159,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
         ({"capacities": (0.0,)}, "capacity"),
         ({"draws": 0}, "draws"),
         ({"train": TrainConfig(bits=4)}, "arms"),
-        ({"train": TrainConfig(projection=MosaicConfig("sample"))}, "arms"),
+        ({"train": TrainConfig(mosaic=SampledMosaic())}, "arms"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):
@@ -282,7 +282,7 @@ def test_study_from_the_command_line(run, tmp_path):
         (["train", "--capacity", 0.1], "need --momos"),
         (["train", "--data", "mnist"], "--folder"),
         (["train", "--rate", -1], "rate is not negative"),
-        (["train", "--rate", 1, "--selection", "sample"], "of learned motifs"),
+        (["train", "--rate", 1, "--selection", "sample"], "setting of learned mosaics"),
         (["train", "--rate", 1, "--bits", 4], "takes no bits"),
         (["train", "--rate", 1, "--policy", "some"], "policy"),
         (["train", "--optimizer", "lion"], "lion"),
@@ -291,7 +291,10 @@ def test_study_from_the_command_line(run, tmp_path):
         (["study", "--capacity", 2], "capacity"),
         (["study", "--bits", 4, "--bits", 4], "twice"),
         (["project", "absent.safetensors", "-o", "m"], "no such file"),
-        (["project", "absent.safetensors", "-o", "m", "--scale", "tensor"], "of learned motifs"),
+        (
+            ["project", "absent.safetensors", "-o", "m", "--scale", "tensor"],
+            "setting of learned mosaics",
+        ),
         (["project", "absent.safetensors"], "output"),
         (["expand", "absent", "-o", "m"], "absent: "),
         (["nonsense"], "nonsense"),

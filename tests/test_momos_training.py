@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import struct
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import nn
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab import loop, training
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
@@ -30,7 +31,7 @@ from momos.sampled.projection import MoMos
 from momos.tensors import read_metadata
 
 SHORT = TrainConfig(epochs=3, hidden=16)
-MOSAIC = dataclasses.replace(SHORT, projection=MosaicConfig("sample", capacity=0.2, unit="epoch"))
+MOSAIC = dataclasses.replace(SHORT, mosaic=SampledMosaic(capacity=0.2, unit="epoch"))
 
 # --- fake quantization ------------------------------------------------------------------------
 
@@ -90,7 +91,7 @@ def test_norm_layers_stay_and_names_are_plain():
 def test_a_projection_acts_on_latent_weights():
     model = MLP([8, 8, 4])
     quantize_in_training(model, 4)
-    projector = MoMos(model, motifs=5)
+    projector = MoMos(model, SampledMosaic(motifs=5))
     projector.project()
     latent = model.layers[0].parametrizations.weight.original
     assert torch.unique(latent.detach().reshape(-1, 4), dim=0).shape[0] <= 5
@@ -252,8 +253,8 @@ def test_the_best_epoch_is_that_of_the_validation_part():
     ],
 )
 def test_projections_come_when_asked_and_after_the_last_step(every, unit, projected):
-    projection = dataclasses.replace(MOSAIC.projection, every=every, unit=unit)
-    result = train(dataclasses.replace(MOSAIC, epochs=5, projection=projection))
+    projection = dataclasses.replace(MOSAIC.mosaic, every=every, unit=unit)
+    result = train(dataclasses.replace(MOSAIC, epochs=5, mosaic=projection))
     assert [e["epoch"] for e in result.history if e["projected"]] == projected
     assert result.metrics["best_epoch"] in projected
     for name in ("best", "last"):
@@ -267,7 +268,7 @@ def test_checkpoints_say_what_they_are(tmp_path):
     best = read_metadata(result.checkpoints["best"])
     assert best["projected"] is True
     assert best["epoch"] == result.metrics["best_epoch"]
-    assert best["config"]["projection"]["capacity"] == 0.2
+    assert best["config"]["mosaic"]["capacity"] == 0.2
     assert read_metadata(result.checkpoints["init"])["projected"] is False
     stored = safetensors.torch.load_file(result.checkpoints["best"])
     expanded = Mosaic.load(result.checkpoints["mosaic"]).state_dict()
@@ -320,9 +321,9 @@ def test_divergence_is_an_error():
 RESUMABLE = {
     "dense": {},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05},
-    "sampled": {"projection": MosaicConfig("sample", motifs=9, unit="epoch")},
+    "sampled": {"mosaic": SampledMosaic(motifs=9, unit="epoch")},
     "quantized": {"bits": 4},
-    "learned": {"projection": MosaicConfig(rate=1.0, every=3)},
+    "learned": {"mosaic": LearnedMosaic(rate=1.0, every=3)},
 }
 
 
@@ -353,6 +354,46 @@ def test_a_run_killed_and_resumed_gives_the_same_bits(tmp_path, options):
     assert same == [{k: v for k, v in e.items() if k != "seconds"} for e in whole.history]
 
 
+EARLIER = {  # a mosaic as runs described it when both kinds were one class
+    "assignment": "entropy", "block_size": 1, "capacity": None, "every": 20, "exclude": [],
+    "include": ["*.weight"], "motifs": 5, "policy": "all", "precision": "float16", "ramp": 0.5,
+    "rate": 6.0, "scale": "tensor", "selection": "learned", "sparsity": None, "unit": "step",
+    "zero_motif": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "earlier"),
+    [
+        (None, None),
+        (LearnedMosaic(include=("*.weight",)), EARLIER),
+        (
+            SampledMosaic(selection="kmeans", motifs=9, every=2, unit="epoch"),
+            EARLIER
+            | {"assignment": "nearest", "block_size": 4, "every": 2, "include": [], "motifs": 9}
+            | {"rate": 0.0, "scale": "none", "selection": "kmeans", "unit": "epoch"},
+        ),
+    ],
+    ids=["dense", "learned", "kmeans"],
+)
+def test_a_run_that_an_earlier_version_began_goes_on(tmp_path, mosaic, earlier):
+    config = TrainConfig(epochs=2, hidden=8, layers=2, mosaic=mosaic)
+
+    def stop(epoch, epochs, label):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, progress=stop)
+    stored = torch.load(tmp_path / "resume.pt", weights_only=True)
+    described = json.loads(stored["config"])
+    del described["mosaic"]
+    stored["config"] = json.dumps(described | {"projection": earlier}, sort_keys=True)
+    torch.save(stored, tmp_path / "resume.pt")
+    seen = []
+    train(config, tmp_path, resume=True, progress=lambda epoch, *_: seen.append(epoch))
+    assert seen == [2]
+
+
 def test_a_damaged_resume_file_is_named(tmp_path):
     (tmp_path / "resume.pt").write_bytes(b"\x80\x04x")
     with pytest.raises(InputError, match=r"resume\.pt: damaged"):
@@ -362,8 +403,8 @@ def test_a_damaged_resume_file_is_named(tmp_path):
 
 
 def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
-    learn = MosaicConfig(rate=0.3)
-    config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, projection=learn)
+    learn = LearnedMosaic(rate=0.3)
+    config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, mosaic=learn)
     result = train(config, tmp_path)
     mosaic = Mosaic.load(result.checkpoints["mosaic"])
     for name, tensor in mosaic.state_dict().items():

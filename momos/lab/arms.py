@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kolmo.errors import InputError
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_MAGNITUDE: dict[str, Any] = {"assignment": "nearest", "rate": 0.0}
-"""Of the rival: it prunes by magnitude alone."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +22,7 @@ class StudyConfig:
     Attributes
     ----------
     train : TrainConfig
-        What all arms share. Bits, projection and seed are the study's to set.
+        What all arms share. Bits, mosaic and seed are the study's to set.
     seeds : tuple of int
         One run of each arm for each seed; at least two for a standard deviation.
     bits : tuple of int
@@ -40,7 +37,7 @@ class StudyConfig:
     sparsities : tuple of float
         An arm of their strongest rival for each: magnitude pruning, one value and its negative
         for the weights that are left, entropy-coded.
-    learn : MosaicConfig
+    learn : LearnedMosaic
     every : int
         Epochs from one projection of the sampled arms to the next. Ten epochs of digits are some
         hundred steps, about a quarter of one epoch of Fashion-MNIST; hence ten by default.
@@ -58,14 +55,14 @@ class StudyConfig:
     zeros: tuple[float, ...] = ()
     zeros_rate: float = 0.3
     sparsities: tuple[float, ...] = ()
-    learn: MosaicConfig = dataclasses.field(default_factory=MosaicConfig)
+    learn: LearnedMosaic = dataclasses.field(default_factory=LearnedMosaic)
     every: int = 10
     block_size: int = 4
     draws: int = 3
 
     def __post_init__(self) -> None:
-        if self.train.bits is not None or self.train.projection is not None:
-            raise InputError("bits and projection of a study are its arms: set bits, capacities")
+        if self.train.bits is not None or self.train.mosaic is not None:
+            raise InputError("bits and mosaic of a study are its arms: set bits, capacities, rates")
         if not self.seeds:
             raise InputError("a study needs at least one seed")
         for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
@@ -84,20 +81,20 @@ class StudyConfig:
         for bits in self.bits:
             arms[f"qat{bits}"] = dataclasses.replace(self.train, bits=bits)
         for capacity in self.capacities:
-            projection = MosaicConfig(
-                "sample", block_size=self.block_size, capacity=capacity, every=self.every,
-                unit="epoch",
-            )  # fmt: skip
-            arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, projection=projection)
+            sampled = SampledMosaic(
+                block_size=self.block_size, capacity=capacity, every=self.every, unit="epoch"
+            )
+            arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, mosaic=sampled)
         for rate in self.rates:
             learn = dataclasses.replace(self.learn, rate=rate)
-            arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
+            arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, mosaic=learn)
         for share in self.zeros:
             learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
-            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, projection=learn)
+            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, mosaic=learn)
         for sparsity in self.sparsities:
-            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, **_MAGNITUDE)
-            arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)
+            # By magnitude alone: at a rate of 0 no bits count.
+            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, rate=0.0)
+            arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, mosaic=learn)
         return arms
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from kolmo import specs
 from kolmo.errors import InputError
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic, require_mosaic
 from momos.lab.datasets import DATASETS
 
 OPTIMIZERS = ("adamw", "sgd")
@@ -44,9 +44,9 @@ class TrainConfig:
         The rate falls along a cosine to 0, step by step or epoch by epoch, or stays.
     bits : int, optional
         Quantization-aware training at so many bits a weight.
-    projection : MosaicConfig, optional
-        Project onto a mosaic, as often as it says and after the last step; or learn a mosaic,
-        which the forward pass sees at every step.
+    mosaic : SampledMosaic or LearnedMosaic, optional
+        Project onto a sampled mosaic, as often as it says and after the last step; or learn a
+        mosaic, which the forward pass sees at every step.
     seed : int
         Of the initial weights, the order of the images and the motifs.
     """
@@ -64,7 +64,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     schedule: Literal["cosine", "cosine-epochs", "constant"] = "cosine"
     bits: int | None = None
-    projection: MosaicConfig | None = None
+    mosaic: SampledMosaic | LearnedMosaic | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,6 +85,8 @@ class TrainConfig:
             raise InputError(f"the seed is not negative, not {self.seed}")
         if self.optimizer not in OPTIMIZERS:
             raise specs.unknown("optimizer", self.optimizer, OPTIMIZERS)
+        if self.mosaic is not None:
+            require_mosaic(self.mosaic)
         if self.bits is not None:
             check_bits(self.bits)
             if self.is_learned:
@@ -97,4 +99,11 @@ class TrainConfig:
 
     @property
     def is_learned(self) -> bool:
-        return self.projection is not None and self.projection.is_learned
+        return isinstance(self.mosaic, LearnedMosaic)
+
+    def settings(self) -> dict[str, Any]:
+        """All settings by name, ready for JSON; those of a mosaic behind its ``kind``."""
+        settings = dataclasses.asdict(self)
+        if self.mosaic is not None:
+            settings["mosaic"] = {"kind": self.mosaic.kind} | self.mosaic.settings()
+        return settings

@@ -102,7 +102,7 @@ def _train_seed(config: StudyConfig, seed: int, out: Path, steps: _Steps) -> Ite
     for arm, shared in config.arms().items():
         wanted = dataclasses.replace(shared, seed=seed)
         names = ["init", arm] if arm == "trained" else [arm]
-        key = _key("run", wanted)
+        key = _key("run", wanted.settings())
         runs = [_kept(out, name, seed, key) for name in names]
         if any(run is None for run in runs):
             result = train(wanted, progress=steps.part(f"train {arm}, seed {seed}"))
@@ -142,7 +142,7 @@ def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
         "key": key,
         "files": {file.name: sha256(str(file)) for file in files},
         "metrics": metrics,
-        "config": dataclasses.asdict(result.config),
+        "config": result.config.settings(),
         "history": result.history if state == "best" else [],
     }
     _write_record(_record(out, arm, seed), record)
@@ -199,10 +199,8 @@ def _measurements(arm: str) -> dict[str, list[str]]:
 # --- records ----------------------------------------------------------------------------------
 
 
-def _key(kind: str, settings: Any, run: Run | None = None) -> str:
+def _key(kind: str, settings: Mapping[str, Any], run: Run | None = None) -> str:
     """A hash of everything that a result depends on, the code that makes it included."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        settings = dataclasses.asdict(settings)
     parts = {"kind": kind, "settings": settings, "versions": versions(), "code": _code("momos")}
     if run is not None:
         parts["code"] = _code("kolmo")

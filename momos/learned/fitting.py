@@ -20,7 +20,7 @@ from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic
 from momos.learned.rates import Floats
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
@@ -40,7 +40,7 @@ class Fitting(nn.Module):
     ----------
     tensors : mapping of str to Tensor
         Looked at as they are whenever motifs are assigned.
-    config : MosaicConfig
+    config : LearnedMosaic
     seed : int
         Of the first motifs.
 
@@ -55,7 +55,7 @@ class Fitting(nn.Module):
     counts: torch.Tensor
     threshold: torch.Tensor
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], config: MosaicConfig, seed: int):
+    def __init__(self, tensors: Mapping[str, torch.Tensor], config: LearnedMosaic, seed: int):
         super().__init__()
         self.config = config
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -157,7 +157,7 @@ class Fitting(nn.Module):
 
 
 def fit_tensors(
-    tensors: Mapping[str, Array], config: MosaicConfig, random: np.random.Generator
+    tensors: Mapping[str, Array], config: LearnedMosaic, random: np.random.Generator
 ) -> tuple[Mosaic, ProjectionStats]:
     """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
     start = time.perf_counter()
@@ -167,8 +167,8 @@ def fit_tensors(
     fitting = Fitting(latent, config, int(random.integers(1 << 32)))
     for turn in range(1, _FITS + 1):
         risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
-        fitting.refit(config.rate * risen, risen)
-        fitting.assign(config.rate * risen)
+        fitting.refit(config.price * risen, risen)
+        fitting.assign(config.price * risen)
     mosaic = fitting.mosaic(latent)
     return mosaic, projection_stats(tensors, mosaic, start)
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from kolmo.errors import InputError
-from momos.config import MosaicConfig, Policy, Selection
+from momos.config import SampledMosaic
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.packing import index_dtype
@@ -43,24 +43,8 @@ class MoMos:
     model : nn.Module
         Its trainable parameters are projected: weights, biases, norm affines. With
         quantization-aware training (`momos.lab.qat`) these are the latent weights.
-    block_size : int
-        Values a block, *s*.
-    capacity : float, optional
-        Motifs as a share of the blocks; 0.01 where neither it nor ``motifs`` is given.
-    motifs : int, optional
-        Number of motifs, *k*.
-    zero_motif : bool
-        Whether motif 0 is the zero block; it counts as one of the k.
-    selection : {"sample", "kmeans"}
-        The other motifs are blocks of the model at distinct positions, drawn uniformly anew at
-        each projection, once for the whole model; ``kmeans`` goes on from there with up to ten
-        rounds of Lloyd's iteration.
-    include, exclude : list of globs
-        Names of the parameters to project.
-    policy : {"all", "no-norms", "matrices"}
-        Which kinds of parameters may be projected: all of them, as published; all but those of
-        norm layers, which start at 1, far from the other weights, and which one early projection
-        may shrink; or those of two dimensions or more, which leaves biases dense too.
+    config : SampledMosaic, optional
+        Its ``every`` is the caller's business.
     seed : int
         Of the projection's own random generator; the global ones of torch and numpy are not
         touched.
@@ -68,7 +52,7 @@ class MoMos:
     Raises
     ------
     InputError
-        If an option is out of range, or nothing is selected, or dtypes are mixed.
+        If the configuration is not a sampled mosaic's, nothing is selected, or dtypes are mixed.
 
     Notes
     -----
@@ -78,7 +62,7 @@ class MoMos:
     Examples
     --------
     >>> model = torch.nn.Linear(8, 4, bias=False)
-    >>> stats = MoMos(model, block_size=2, motifs=3).project()
+    >>> stats = MoMos(model, SampledMosaic(block_size=2, motifs=3)).project()
     >>> stats.blocks, stats.motifs, stats.coverage
     (16, 3, 1.0)
     >>> len(np.unique(model.weight.detach().reshape(-1, 2).numpy(), axis=0)) <= 3
@@ -86,37 +70,21 @@ class MoMos:
     """
 
     def __init__(
-        self,
-        model: torch.nn.Module,
-        block_size: int = 4,
-        capacity: float | None = None,
-        motifs: int | None = None,
-        zero_motif: bool = True,
-        selection: Selection = "sample",
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        seed: int = 0,
-        policy: Policy = "all",
+        self, model: torch.nn.Module, config: SampledMosaic | None = None, seed: int = 0
     ) -> None:
-        self.config = MosaicConfig(
-            selection, None, block_size, motifs, capacity, zero_motif, policy=policy,  # type: ignore[arg-type]
-            include=tuple(include), exclude=tuple(exclude),
-        )  # fmt: skip
-        if self.config.is_learned:
-            raise InputError("learned motifs take part in the training: use momos.wrap()")
+        self.config = SampledMosaic() if config is None else config
+        if not isinstance(self.config, SampledMosaic):
+            raise InputError(
+                f"a projection takes a momos.SampledMosaic, not {config!r}; learned mosaics take "
+                f"part in the training: use momos.wrap()"
+            )
         self._model = model
         self._random = np.random.default_rng(seed)
-        self._parameters, self.skipped = select_parameters(model, policy, include, exclude)
+        self._parameters, self.skipped = select_parameters(
+            model, self.config.policy, self.config.include, self.config.exclude
+        )
         self._norms = norm_parameters(model)
         self._projected: Mosaic | None = None
-
-    @classmethod
-    def from_config(cls, model: torch.nn.Module, config: MosaicConfig, seed: int = 0) -> MoMos:
-        """The projector of a configuration, whose ``every`` is the caller's business."""
-        return cls(
-            model, config.block_size, config.capacity, config.motifs, config.zero_motif,
-            config.selection, config.include, config.exclude, seed, config.policy,
-        )  # fmt: skip
 
     @property
     def random_state(self) -> Any:
@@ -176,7 +144,7 @@ class MoMos:
 
 def project_tensors(
     tensors: Mapping[str, Array],
-    config: MosaicConfig,
+    config: SampledMosaic,
     random: np.random.Generator,
     device: torch.device = _CPU,
 ) -> tuple[Mosaic, ProjectionStats]:

@@ -18,7 +18,7 @@ import pandas as pd
 
 import momos
 from kolmo.report.figures.plots import MARKERS, PALETTE, save_figure, style
-from momos.config import MosaicConfig
+from momos.config import LearnedMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
 
@@ -45,7 +45,7 @@ def studies(folder: str, seeds: tuple[int, ...]) -> dict[str, StudyConfig]:
         "published": StudyConfig(train, seeds, rates=(), draws=1, **SAMPLED),
         "learned": StudyConfig(tuned, seeds, bits=(), capacities=(), draws=1, **LEARNED),
         "ternary": StudyConfig(
-            tuned, seeds, bits=(), capacities=(), draws=1, learn=MosaicConfig(motifs=3), **TERNARY
+            tuned, seeds, bits=(), capacities=(), draws=1, learn=LearnedMosaic(motifs=3), **TERNARY
         ),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab import training
 from momos.lab.config import TrainConfig
 from momos.lab.models import ViT, build_model
+from momos.lab.settings import train_config
 from momos.lab.training import train
 from momos.mosaic.mosaic import Mosaic
 
@@ -158,8 +160,9 @@ def test_a_run_leaves_its_settings_history_and_figures(tmp_path):
         mosaic=SampledMosaic(motifs=9, every=2, unit="epoch"),
     )
     result = train(config, tmp_path)
-    written = json.loads((tmp_path / "config.json").read_text())
+    written = tomllib.loads((tmp_path / "config.toml").read_text())
     assert written["mosaic"]["motifs"] == 9
+    assert train_config(tmp_path / "config.toml", {}) == config
     history = pd.read_parquet(tmp_path / "history.parquet")
     assert history["epoch"].tolist() == [1, 2]
     assert history["projected"].tolist() == [False, True]

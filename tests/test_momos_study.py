@@ -188,7 +188,7 @@ def test_train_writes_checkpoints_and_clean_json(run, tmp_path):
     options = ["--epochs", 2, "--hidden", 8, "--momos", "--motifs", 5, "--out", tmp_path]
     code, out, err = run("train", *options, "--json")
     assert code == 0
-    assert all(" %  " in line for line in err.splitlines())  # how far it is, on a slow machine
+    assert all(" % " in line for line in err.splitlines())  # how far it is, on a slow machine
     document = json.loads(out)
     assert document["metrics"]["motifs"] == 5
     assert len(document["history"]) == 2
@@ -286,7 +286,7 @@ def test_study_from_the_command_line(run, tmp_path):
         (["train", "--rate", 1, "--bits", 4], "takes no bits"),
         (["train", "--rate", 1, "--policy", "some"], "policy"),
         (["train", "--optimizer", "lion"], "lion"),
-        (["train", "--unit", "week"], "week"),
+        (["train", "--momos", "--unit", "week"], "week"),
         (["study", "--seeds", 0], "at least one seed"),
         (["study", "--capacity", 2], "capacity"),
         (["study", "--bits", 4, "--bits", 4], "twice"),

@@ -26,6 +26,7 @@ from kolmo.errors import InputError
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.loop import Run, State
+from momos.lab.settings import to_toml
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
 
@@ -80,7 +81,7 @@ def train(
     ----------
     config : TrainConfig
     out : path, optional
-        Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.json``,
+        Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.toml``,
         ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
         and, while it lasts, ``resume.pt`` after each epoch.
     resume : bool
@@ -132,9 +133,8 @@ def train(
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
-    config = json.dumps(result.config.settings(), indent=1)
     metrics = json.dumps(result.metrics, indent=1)
-    write_whole(folder / "config.json", config.encode())
+    write_whole(folder / "config.toml", to_toml(result.config).encode())
     write_whole(folder / "metrics.json", metrics.encode())
     pd.DataFrame(result.history).to_parquet(folder / "history.parquet", index=False)
     paths = {

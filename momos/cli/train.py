@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from kolmo.cli import progress_bar
 from kolmo.cli.app import print_json
+from kolmo.console import progress_bar
 from momos.cli.app import app
 from momos.cli.options import (
     DATA,

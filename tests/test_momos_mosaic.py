@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kolmo.errors import InputError
+from kolmo.symbols import container
 from momos.checkpoint import project_checkpoint
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.models import MLP
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
+from momos.mosaic.packing import index_bits, pack, unpack
 from momos.sampled.projection import MoMos
 from momos.tensors import same_bits
 
@@ -34,7 +35,7 @@ def test_pack_is_the_binary_digits_and_unpacks(motifs, count, seed):
     packed = pack(indices, bits)
     digits = "".join(f"{i:0{bits}b}" for i in indices.tolist()) if bits else ""
     assert "".join(f"{byte:08b}" for byte in packed).startswith(digits)
-    assert packed.size == -(-len(digits) // 8)
+    assert len(packed) == -(-len(digits) // 8)
     assert np.array_equal(unpack(packed, count, bits), indices)
 
 
@@ -52,7 +53,7 @@ def mosaics(draw):
     partition = Partition({f"w{i}": tuple(shape) for i, shape in enumerate(shapes)}, size)
     table = random.normal(size=(motifs, size)).astype(dtype)
     table[random.random(table.shape) < 0.2] = -0.0
-    indices = random.integers(0, motifs, partition.count).astype(index_dtype(motifs))
+    indices = random.integers(0, motifs, partition.count).astype(container(motifs))
     dense = {"bias": random.normal(size=3).astype(np.float32), "steps": np.array(7)}
     dense = dense if draw(st.booleans()) else {}
     names = tuple(random.permutation([*partition.shapes, *dense]).tolist())
@@ -224,7 +225,7 @@ def write(path, *, body=None, header=None, **changes):
     } | changes
     if body is None:
         motifs = np.arange(6, dtype="<f4").tobytes()
-        body = motifs + pack(np.array([0, 1, 2, 2, 1, 0]), 2).tobytes()
+        body = motifs + pack(np.array([0, 1, 2, 2, 1, 0]), 2)
     packed = zlib.compress(json.dumps(described).encode()) if header is None else header
     content = b"momos\0\x02\n" + len(packed).to_bytes(4, "little") + packed + body
     path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))

@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
@@ -79,18 +80,23 @@ class Group:
 def _taken(wanted: Any) -> Any:
     """The type that typer reads a setting as; None where its flag is not there."""
     if get_origin(wanted) is tuple:
-        item = get_args(wanted)[0]
-        return list[item] | None  # type: ignore[valid-type]
+        return GenericAlias(list, get_args(wanted)[:1]) | None
     return (str if get_origin(wanted) is Literal else wanted) | None
 
 
 def _default(owners: list[Any], name: str) -> str | bool:
     """The default, as --help shows it; for each kind of mosaic where they differ."""
-    defaults = {owner: getattr(owner, name, None) for owner in owners}
-    shown = {owner: value for owner, value in defaults.items() if value not in (None, ())}
-    if len(set(shown.values())) > 1:
-        return ", ".join(f"{value} {owner.kind}" for owner, value in shown.items())
-    return next(map(str, shown.values()), False)
+    shown = {owner: _shown(getattr(owner, name, None)) for owner in owners}
+    texts = dict.fromkeys(text for text in shown.values() if text)
+    if len(texts) > 1:
+        return ", ".join(f"{text} {owner.kind}" for owner, text in shown.items())
+    return next(iter(texts), False)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    return "" if value is None else str(value)
 
 
 def takes(*groups: Group) -> Callable[[Command], Command]:

@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
-from kolmo.report.terminal import make_console
+from kolmo.console import make_console
 
 
 def print_values(values: Mapping[str, Any]) -> None:

@@ -20,12 +20,12 @@ from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
+from kolmo.symbols import container
 from momos.config import LearnedMosaic
 from momos.learned.rates import Floats
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_dtype
 from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.tensors import to_arrays, to_torch
 
@@ -86,7 +86,7 @@ class Fitting(nn.Module):
         return Mosaic(
             self.partition,
             motifs,
-            indices.astype(index_dtype(len(motifs))),
+            indices.astype(container(len(motifs))),
             arrays,
             tuple(tensors),
             {slot.name: scale.cpu().numpy().copy() for slot, scale in self._scales() if scaled},

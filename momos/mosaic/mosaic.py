@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from kolmo.errors import InputError
+from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.files import decode_parts, encode_parts, read_file
-from momos.mosaic.packing import index_bits, index_dtype
+from momos.mosaic.packing import index_bits
 from momos.mosaic.parts import Parts
 from momos.mosaic.reading import read_source
 from momos.tensors import to_torch, write_whole
@@ -195,4 +196,4 @@ def _distinct_blocks(blocks: Array, padded: Mapping[int, int]) -> tuple[Array, A
             motifs = np.concatenate([motifs, blocks[block][None]])
             same = np.append(same, True)
         indices[block] = same.argmax()
-    return motifs, indices.astype(index_dtype(len(motifs)))
+    return motifs, indices.astype(container(len(motifs)))

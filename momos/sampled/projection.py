@@ -20,10 +20,10 @@ import numpy as np
 import torch
 
 from kolmo.errors import InputError
+from kolmo.symbols import container
 from momos.config import SampledMosaic
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_dtype
 from momos.mosaic.reading import read_source
 from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.nearest.device import nearest_on_device
@@ -163,7 +163,7 @@ def project_tensors(
     motifs = draw_motifs(blocks, config, random)
     if config.selection == "kmeans":
         motifs = refine_motifs(blocks, motifs, config.zero_motif, partition)
-    indices = _nearest(blocks, motifs, device).astype(index_dtype(len(motifs)))
+    indices = _nearest(blocks, motifs, device).astype(container(len(motifs)))
     mosaic = Mosaic(partition, motifs, indices, {}, tuple(tensors))
     return mosaic, projection_stats(tensors, mosaic, start)
 

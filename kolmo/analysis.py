@@ -182,9 +182,7 @@ def compare(
     Parameters
     ----------
     sources : mapping of names to sources
-        The names become the column ``checkpoint``.
-    **others
-        As in `analyze`.
+        The names become the column ``checkpoint``. All other parameters are those of `analyze`.
 
     Examples
     --------

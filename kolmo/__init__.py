@@ -10,14 +10,14 @@ __version__ = "0.1.0"
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
     "Accumulator": "kolmo.estimators.base",
-    "Certificate": "kolmo.codec.certificate",
+    "Certificate": "kolmo.container.certificate",
     "Checkpoint": "kolmo.checkpoints",
     "CodeLength": "kolmo.estimators.base",
     "Estimator": "kolmo.estimators.base",
     "InputError": "kolmo.errors",
     "KolmoError": "kolmo.errors",
     "Quantizer": "kolmo.quantize",
-    "Report": "kolmo.report",
+    "Report": "kolmo.report.report",
     "WeightTensor": "kolmo.checkpoints",
     "analyze": "kolmo.analysis",
     "calibrate": "kolmo.calibration",
@@ -26,12 +26,12 @@ _PUBLIC = {
     "estimate": "kolmo.analysis",
     "get_estimator": "kolmo.estimators.base",
     "get_quantizer": "kolmo.quantize",
-    "load_report": "kolmo.report",
+    "load_report": "kolmo.report.report",
     "open_checkpoint": "kolmo.checkpoints",
-    "pack": "kolmo.codec.packing",
-    "trajectory": "kolmo.series",
-    "unpack": "kolmo.codec.unpacking",
-    "verify": "kolmo.codec.verifying",
+    "pack": "kolmo.container.packing",
+    "trajectory": "kolmo.series.trajectory",
+    "unpack": "kolmo.container.unpacking",
+    "verify": "kolmo.container.verifying",
 }
 
 __all__ = ["__version__", *_PUBLIC]

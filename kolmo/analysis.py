@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, get_null
 from kolmo.quantize import Quantizer, get_quantizer
-from kolmo.table import make_report
-
-if TYPE_CHECKING:
-    from kolmo.report import Report
+from kolmo.report.report import Report
+from kolmo.report.rows import make_report
 
 Scope = Literal["tensor", "model", "both"]
 
@@ -114,7 +112,7 @@ def analyze(
         Null models to compare with; the table then has a row for each measurement and null.
     draws : int
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
-        where many tests are corrected (`kolmo.significance.draws_needed`). P-values of shuffles
+        where many tests are corrected (`kolmo.pvalues.draws_needed`). P-values of shuffles
         are exact, those of ``gaussian`` approximate (`kolmo.nulls`).
     scope : {"tensor", "model", "both"}
         Each tensor alone, all of them through one accumulator for each dtype, or both.
@@ -260,11 +258,12 @@ def _measure(
             with Lanes(threads) as lanes:
                 runs[name] = Run(checkpoint, plan, lanes)
                 runs[name].go(_part(progress, name, number, len(checkpoints)))
-        return make_report(checkpoints, plan, runs, complete=True)
+        return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        raise Interrupted(make_report(checkpoints, plan, runs, complete=False)) from None
+        found = make_report(checkpoints, plan, runs, complete=False)
+        raise Interrupted(Report.of(found)) from None
     except KolmoError as error:
-        error.report = make_report(checkpoints, plan, runs, complete=False)
+        error.report = Report.of(make_report(checkpoints, plan, runs, complete=False))
         raise
 
 

@@ -11,9 +11,12 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+from typing import TypeVar
+
+from kolmo.errors import InputError
 
 Job = Callable[[], None]
 
@@ -108,3 +111,60 @@ class Lane:
                 return self._jobs.popleft()
             self._running = False
             return None
+
+
+Progress = Callable[[int, int, str], None]
+
+
+Item = TypeVar("Item")
+
+
+Made = TypeVar("Made")
+
+
+def in_order(
+    make: Callable[[Item], Made], items: Sequence[Item], threads: int
+) -> Iterator[tuple[Item, Made]]:
+    """Each item and what a function makes of it, on so many threads, few of them ahead.
+
+    >>> [made for _, made in in_order(abs, [-1, 2, -3], threads=2)]
+    [1, 2, 3]
+    """
+    pool, ahead = ThreadPoolExecutor(threads, "kolmo"), deque[tuple[Item, "Future[Made]"]]()
+    try:
+        for item in items:
+            ahead.append((item, pool.submit(make, item)))
+            if len(ahead) > threads:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def thread_count(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise InputError(f"threads are at least 1, not {threads}")
+    return threads or os.cpu_count() or 1
+
+
+_LARGE = 1 << 17
+
+
+_T = TypeVar("_T")
+
+
+def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
+    """Results of work on parts of a range, on as many threads as cores where it is large.
+
+    All parts but the last are a multiple of ``unit`` long. How many there are depends on the
+    machine: only results that add up exactly may be joined.
+    """
+    cores = (os.cpu_count() or 1) if size >= _LARGE else 1
+    width = max(unit, -(-size // cores // unit) * unit)
+    parts = [slice(start, start + width) for start in range(0, size, width)] or [slice(0, 0)]
+    if len(parts) == 1:
+        return [work(parts[0])]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return list(pool.map(work, parts))

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo import specs
-from kolmo.estimators.base import container, symbol_bits
+from kolmo.symbols import container, symbol_bits
 
 SEGMENT = 1 << 22
 """Symbols within which ``shuffle`` and ``bitplanes`` reorder."""

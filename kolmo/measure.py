@@ -18,10 +18,11 @@ from functools import cached_property
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
-from kolmo.estimators.base import CodeLength, Estimator, Shape, Symbols
+from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lanes
 from kolmo.nulls import Null, Source, Weights
 from kolmo.quantize import Quantizer
+from kolmo.symbols import Shape, Symbols
 
 HELD = 1 << 28
 """Bytes up to which a tensor is held in memory while it is measured."""

@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from kolmo import specs
 from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import Shape, container
 from kolmo.quantize import Quantizer
+from kolmo.symbols import Shape, container
 
 Symbols = NDArray[Any]
 

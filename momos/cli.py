@@ -21,7 +21,7 @@ from kolmo.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from momos.config import MosaicConfig
+    from momos.lab.config import MosaicConfig
 
 app = typer.Typer(
     help="Train networks that are a mosaic of motifs, and study how simple they are.",
@@ -114,8 +114,8 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
-    from momos.config import TrainConfig
-    from momos.training import train as run
+    from momos.lab.config import TrainConfig
+    from momos.lab.training import train as run
 
     options = {
         "selection": selection, "block_size": block_size, "motifs": motifs, "capacity": capacity,
@@ -190,10 +190,10 @@ def study(
     json: Json = False,
 ) -> None:
     """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
-    from momos.config import TrainConfig
-    from momos.results import arm_table, arms, measurement_table, records
-    from momos.studies import StudyConfig
-    from momos.studies import study as run
+    from momos.lab.config import TrainConfig
+    from momos.lab.results import arm_table, arms, measurement_table, records
+    from momos.lab.studies import StudyConfig
+    from momos.lab.studies import study as run
 
     base = TrainConfig(
         data=data,
@@ -243,7 +243,7 @@ def fetch(
     folder: Annotated[Path, typer.Option(help="Where to put the files.")],
 ) -> None:
     """Fetch the official files of a data set, checked by their hash; those there stay."""
-    from momos.datasets import fetch_dataset
+    from momos.lab.datasets import fetch_dataset
 
     for path in fetch_dataset(data, folder):
         print(path)
@@ -269,7 +269,7 @@ def project(
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
-    from momos.projection import project_checkpoint
+    from momos.sampled.projection import project_checkpoint
 
     options = {
         "selection": selection, "block_size": block_size, "motifs": motifs, "capacity": capacity,
@@ -302,7 +302,7 @@ def expand(
     json: Json = False,
 ) -> None:
     """Turn a mosaic file back into an ordinary safetensors checkpoint, bit for bit."""
-    from momos.mosaic import Mosaic
+    from momos.mosaic.mosaic import Mosaic
     from momos.tensors import save_safetensors
 
     loaded = Mosaic.load(mosaic)
@@ -335,7 +335,7 @@ def main() -> None:
 
 def _mosaic(unit: str, options: Mapping[str, Any]) -> MosaicConfig:
     """The configuration that the options ask for; a rate or a sparsity asks for learned motifs."""
-    from momos.config import MosaicConfig
+    from momos.lab.config import MosaicConfig
 
     given = {name: value for name, value in options.items() if value is not None}
     learned = "rate" in given or "sparsity" in given

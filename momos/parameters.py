@@ -9,9 +9,9 @@ import torch
 from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
-from momos.config import Policy
-from momos.mosaic import require_one_dtype
-from momos.qat import NORMS
+from momos.lab.config import Policy
+from momos.lab.qat import NORMS
+from momos.mosaic.mosaic import require_one_dtype
 from momos.tensors import plain_name
 
 

@@ -4,3 +4,11 @@ from hypothesis import settings
 
 settings.register_profile("kolmo", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("kolmo")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--remake-golden",
+        action="store_true",
+        help="write tests/golden anew, from what the code says now, instead of comparing",
+    )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 import kolmo
-from kolmo.agreement import matrix, spearman
 from kolmo.errors import InputError
+from kolmo.report.agreement import matrix, spearman
 
 VALUES = st.lists(st.tuples(st.integers(0, 5), st.integers(-3, 3)), min_size=3, max_size=30).filter(
     lambda v: all(len(set(side)) > 1 for side in zip(*v, strict=True))

@@ -15,7 +15,7 @@ from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names
 from kolmo.execution import BACKLOG
-from kolmo.table import COLUMNS
+from kolmo.report.table import COLUMNS
 
 RANDOM = np.random.default_rng(7)
 MODEL = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kolmo import InputError
-from kolmo.codec.base import get_code
+from kolmo.codes.base import get_code
 
 CODE = get_code("byteplanes")
 KINDS = {

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import kolmo
 from kolmo.cli import main
-from kolmo.terminal import _rich_table
+from kolmo.report.terminal import _rich_table
 
 TERMINAL = {**os.environ, "TERM": "xterm"}  # a dumb one shows no progress
 RANDOM = np.random.default_rng(0)

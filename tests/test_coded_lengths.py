@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from kolmo import get_estimator
-from kolmo.codec.base import get_code
+from kolmo.codes.base import get_code
 
 PRECISION = 1 << 44
 

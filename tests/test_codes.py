@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import kolmo
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators import get_estimator
-from kolmo.estimators.base import container, symbol_bits
 from kolmo.estimators.entropy import entropy_bits
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
+from kolmo.symbols import container, symbol_bits
 
 
 def measure(spec, symbols, alphabet, shapes=None, chunks=1):

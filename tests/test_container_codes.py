@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from kolmo.checkpoints.base import array_tensor
-from kolmo.codec.base import KINDS, code_numbers, get_code, register_code
-from kolmo.codec.choosing import shortest_code
-from kolmo.codec.finding import find_mosaics
-from kolmo.codec.format import Entry
-from kolmo.codec.mosaic import find_block_size
-from kolmo.codec.planning import CUT, SOLID, plan_units
+from kolmo.codes.base import KINDS, code_numbers, get_code, register_code
+from kolmo.codes.choosing import shortest_code
+from kolmo.codes.mosaic import find_block_size
+from kolmo.container.finding import find_mosaics
+from kolmo.container.format import Entry
+from kolmo.container.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import container
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import container
 
 RANDOM = np.random.default_rng(0)
 

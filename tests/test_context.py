@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kolmo import InputError, estimate, get_estimator
-from kolmo.codec import kernels_context as kernels
-from kolmo.codec.base import get_code
-from kolmo.codec.context import FORMS, _constants
+from kolmo.codes import kernels_context as kernels
+from kolmo.codes.base import get_code
+from kolmo.codes.context import FORMS, _constants
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.context import row_parts
 

@@ -9,8 +9,8 @@ import pytest
 
 from kolmo.errors import InputError, MissingExtraError, NotApplicableError
 from kolmo.estimators import estimator_class, estimator_names, get_estimator
-from kolmo.estimators.base import container, symbol_bits
 from kolmo.estimators.compressors import Compressor
+from kolmo.symbols import container, symbol_bits
 
 SPECS = {"xz": "xz:1", "brotli": "brotli:5"}  # whose strongest levels are slow to start
 NAMES = estimator_names()

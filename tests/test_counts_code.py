@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kolmo import InputError, get_estimator
-from kolmo.codec.base import get_code
+from kolmo.codes.base import get_code
 
 CODE = get_code("counts")
 

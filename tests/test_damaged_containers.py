@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.codec import numbers
-from kolmo.codec.base import code_numbers, get_code
-from kolmo.codec.format import MAGIC, read_contents, with_checksum, with_foot
-from kolmo.codec.header import _words, decode_header, encode_header
+from kolmo.codes import numbers
+from kolmo.codes.base import code_numbers, get_code
+from kolmo.container.format import MAGIC, read_contents, with_checksum, with_foot
+from kolmo.container.header import _words, decode_header, encode_header
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from tests.checkpoints import contents

@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from kolmo.difference.arithmetic import (
+from kolmo.codes.lengths import word_bits
+from kolmo.difference.codes import mask_bits
+from kolmo.difference.digits import digits_log2
+from kolmo.difference.lowrank import _Prediction, _product, fewer_steps, lowrank_code
+from kolmo.floats import (
     bit_patterns,
     exponents,
     from_zigzag,
@@ -19,10 +23,6 @@ from kolmo.difference.arithmetic import (
     unordered,
     zigzag,
 )
-from kolmo.difference.codes import mask_bits
-from kolmo.difference.digits import digits_log2
-from kolmo.difference.lowrank import _Prediction, _product, fewer_steps, lowrank_code
-from kolmo.estimators.mdl import word_bits
 
 FLOATS = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
 DTYPES = [*FLOATS, ml_dtypes.float8_e5m2, np.int8, np.uint16, np.int64, bool]

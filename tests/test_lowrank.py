@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kolmo
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import get_estimator
 from kolmo.estimators.factors import leading, vector_bits
 from kolmo.estimators.lowrank import LIMIT, _codes, _Factors
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
 from kolmo.quantize import get_quantizer
 
 RANDOM = np.random.default_rng(0)

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kolmo.codes.lengths import entropy_bits, multinomial_regret, word_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import get_estimator
-from kolmo.estimators.counts import entropy_bits
-from kolmo.estimators.mdl import multinomial_regret, word_bits
 
 CODES = ["kt", "nml", "enumerative", "gaussian", "laplace"]
 UNIVERSAL = CODES[:3]

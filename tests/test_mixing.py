@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kolmo.codec import kernels, mixing
-from kolmo.codec.mixing import decode, encode
+from kolmo.codes import kernels_mixing as kernels
+from kolmo.codes import mixing
+from kolmo.codes.mixing import decode, encode
 from kolmo.errors import InputError
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kolmo.errors import InputError
-from momos.callbacks import ProjectEvery
-from momos.models import MLP
-from momos.projection import MoMos
+from momos.lab.models import MLP
+from momos.sampled.projection import MoMos
+from momos.trainers.callbacks import ProjectEvery
 
 
 def step(model, optimizer):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kolmo.errors import InputError
-from momos.datasets import cifar, fetch_dataset, load_dataset
-from momos.datasets.mnist1d import make_mnist1d
+from momos.lab.datasets import cifar, fetch_dataset, load_dataset
+from momos.lab.datasets.mnist1d import make_mnist1d
 
 NAMES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from momos import kernels
-from momos.slots import cheapest_motifs
+from momos.learned import kernels
+from momos.learned.slots import cheapest_motifs
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 

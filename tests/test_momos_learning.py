@@ -14,10 +14,10 @@ from torch import nn
 import momos
 from kolmo.errors import InputError
 from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, wrap
-from momos.learning import mosaic_of
-from momos.models import MLP
-from momos.nearest import nearest_motifs
-from momos.qat import quantized_state_dict
+from momos.lab.models import MLP
+from momos.lab.qat import quantized_state_dict
+from momos.nearest.exact import nearest_motifs
+from momos.wrapping import mosaic_of
 
 
 def data(seed=0, count=64, features=12):

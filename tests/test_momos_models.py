@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from kolmo.errors import InputError
-from momos import training
-from momos.config import MosaicConfig, TrainConfig
-from momos.models import ViT, build_model
-from momos.mosaic import Mosaic
-from momos.training import train
+from momos.lab import training
+from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.models import ViT, build_model
+from momos.lab.training import train
+from momos.mosaic.mosaic import Mosaic
 
 IMAGES = ("cnn", "resnet20", "vit-tiny")
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.blocks import Partition
-from momos.files import read_header
-from momos.models import MLP
-from momos.mosaic import Mosaic
-from momos.packing import index_bits, index_dtype, pack, unpack
-from momos.projection import MoMos, MosaicConfig, project_checkpoint
+from momos.lab.models import MLP
+from momos.mosaic.blocks import Partition
+from momos.mosaic.files import read_header
+from momos.mosaic.mosaic import Mosaic
+from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
+from momos.sampled.projection import MoMos, MosaicConfig, project_checkpoint
 from momos.tensors import same_bits
 
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from momos import nearest, nearest_torch
-from momos.nearest import nearest_motifs
-from momos.nearest_torch import nearest_on_device
+from momos.nearest import device as nearest_torch
+from momos.nearest import exact as nearest
+from momos.nearest.device import nearest_on_device
+from momos.nearest.exact import nearest_motifs
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -115,7 +116,7 @@ def test_the_search_needs_little_memory():
     """At the largest size of the benchmark table: peak memory over what the result itself takes."""
     script = """
 import resource, numpy as np
-from momos.nearest import nearest_motifs
+from momos.nearest.exact import nearest_motifs
 random = np.random.default_rng(0)
 blocks = random.normal(size=(1_400_000, 4)).astype(np.float32)
 motifs = blocks[:14_000].copy()

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kolmo.errors import InputError
-from momos import projection
-from momos.blocks import Partition
-from momos.config import MosaicConfig
-from momos.models import MLP
-from momos.mosaic import Mosaic
-from momos.nearest import nearest_motifs
-from momos.projection import MoMos, project_checkpoint, project_tensors
+from momos.lab.config import MosaicConfig
+from momos.lab.models import MLP
+from momos.mosaic.blocks import Partition
+from momos.mosaic.mosaic import Mosaic
+from momos.nearest.exact import nearest_motifs
+from momos.sampled import projection
+from momos.sampled.projection import MoMos, project_checkpoint, project_tensors
 
 # --- the partition ----------------------------------------------------------------------------
 

@@ -14,11 +14,11 @@ import safetensors.numpy
 import kolmo
 from kolmo.errors import InputError
 from momos import cli
-from momos.config import TrainConfig
-from momos.mosaic import Mosaic
-from momos.projection import MosaicConfig
-from momos.results import arms
-from momos.studies import StudyConfig, study
+from momos.lab.config import TrainConfig
+from momos.lab.results import arms
+from momos.lab.studies import StudyConfig, study
+from momos.mosaic.mosaic import Mosaic
+from momos.sampled.projection import MosaicConfig
 from momos.tensors import read_metadata
 
 TINY = StudyConfig(
@@ -113,8 +113,8 @@ def test_nominal_bits_are_those_of_the_mosaic_file(finished):
 
 def test_a_finished_study_trains_and_measures_nothing_again(finished, monkeypatch):
     result, out = finished
-    monkeypatch.setattr("momos.studies.train", None)
-    monkeypatch.setattr("momos.studies.kolmo", None)
+    monkeypatch.setattr("momos.lab.studies.train", None)
+    monkeypatch.setattr("momos.lab.studies.kolmo", None)
     page = (out / "index.html").read_bytes()
     again = study(TINY, out)
     pd.testing.assert_frame_equal(again.table, result.table)

@@ -17,16 +17,16 @@ from torch import nn
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
-from momos import loop, training
-from momos.config import MosaicConfig, TrainConfig
-from momos.datasets import load_dataset
-from momos.datasets.idx import read_idx
-from momos.models import MLP
-from momos.mosaic import Mosaic
-from momos.projection import MoMos
-from momos.qat import fake_quantize, quantize_in_training, quantized_state_dict
+from momos.lab import loop, training
+from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.datasets import load_dataset
+from momos.lab.datasets.idx import read_idx
+from momos.lab.models import MLP
+from momos.lab.qat import fake_quantize, quantize_in_training, quantized_state_dict
+from momos.lab.training import train
+from momos.mosaic.mosaic import Mosaic
+from momos.sampled.projection import MoMos
 from momos.tensors import read_metadata
-from momos.training import train
 
 SHORT = TrainConfig(epochs=3, hidden=16)
 MOSAIC = dataclasses.replace(SHORT, projection=MosaicConfig("sample", capacity=0.2, unit="epoch"))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kolmo.estimators import get_estimator
-from kolmo.estimators.base import container, symbol_bits
 from kolmo.estimators.mosaic import BLOCK_SIZES
+from kolmo.symbols import container, symbol_bits
 
 
 def measure(symbols, shapes, alphabet, chunks=1, spec="mosaic"):

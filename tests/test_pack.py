@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.checkpoints import array_tensor
-from kolmo.codec.base import get_code
-from kolmo.codec.choosing import PRESETS
-from kolmo.codec.format import read_contents
-from kolmo.codec.mosaic import Mosaic
+from kolmo.codes.base import get_code
+from kolmo.codes.choosing import PRESETS
+from kolmo.codes.mosaic import Mosaic
+from kolmo.container.format import read_contents
 from kolmo.errors import InputError, KolmoError, NotExpressibleError
-from kolmo.estimators.base import container
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import container
 from tests.checkpoints import contents, tensors
 from tests.test_cli import refused, run
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import kolmo
 from kolmo.errors import InputError
-from kolmo.plots import PALETTE, figures, png_bytes, save_figure, style
+from kolmo.report.figures.plots import PALETTE, figures, png_bytes, save_figure, style
 
 RANDOM = np.random.default_rng(0)
 HOSTILE = ("$\\frac$", "<b>&amp;</b>", "层.权重", "a\x1b[31m", "_hidden", "x" * 500)

@@ -5,8 +5,8 @@ import pytest
 
 import kolmo
 from kolmo.errors import InputError
-from kolmo.plots import png_bytes
-from kolmo.plots_parts import COLOURS
+from kolmo.report.figures.parts import COLOURS
+from kolmo.report.figures.plots import png_bytes
 
 RANDOM = np.random.default_rng(0)
 PARTS = ("noise_floor", "structure", "marginal")

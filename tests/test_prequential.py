@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kolmo
+from kolmo.codes.lengths import word_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import get_estimator
 from kolmo.estimators import kernels_prequential as kernels
-from kolmo.estimators.mdl import word_bits
 
 
 def accumulate(symbols, alphabet, chunks=1):

@@ -23,7 +23,7 @@ MODULES = sorted(
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     if not module.name.endswith("__main__")
     # Triton comes with torch for CUDA, and only there is it needed.
-    and (module.name != "momos.kernels_triton" or find_spec("triton"))
+    and (module.name != "momos.nearest.triton" or find_spec("triton"))
 )
 
 

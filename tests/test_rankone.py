@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kolmo.difference.arithmetic import mantissa_bits
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.difference.factors import Factors, Pair, exact_share, propose
 from kolmo.difference.lowrank import _dtype_bits, lowrank_code
 from kolmo.difference.rankone import dtype_factors, round_to_digits
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
+from kolmo.floats import mantissa_bits
 
 BFLOAT16 = ml_dtypes.bfloat16
 

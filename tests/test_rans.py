@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kolmo import InputError
-from kolmo.codec.rans import decode_bytes, encode_bytes, least_bytes
+from kolmo.codes.rans import decode_bytes, encode_bytes, least_bytes
 
 
 @given(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.codec.decoding import Digests, decode_parts
-from kolmo.codec.format import encode_end, read_contents, with_checksum
-from kolmo.codec.repeats import LONG, RepeatCode, source_bytes
+from kolmo.container.decoding import Digests, decode_parts
+from kolmo.container.format import encode_end, read_contents, with_checksum
+from kolmo.container.repeats import LONG, RepeatCode, source_bytes
 from kolmo.errors import InputError
 from tests.checkpoints import contents
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.errors import InputError
-from kolmo.report import write_atomically
+from kolmo.files import write_atomically
 
 RANDOM = np.random.default_rng(0)
 NASTY = "<script>alert('x')</script>"

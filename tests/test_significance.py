@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kolmo.significance import (
+from kolmo.pvalues import (
     ALPHA,
     draws_needed,
     holm,

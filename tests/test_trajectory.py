@@ -14,9 +14,9 @@ import kolmo
 from kolmo.analysis import Interrupted
 from kolmo.cli.showing import plot
 from kolmo.errors import InputError
-from kolmo.metrics import align, read_metrics
-from kolmo.plots import figures, png_bytes
-from kolmo.steps import find_series
+from kolmo.report.figures.plots import figures, png_bytes
+from kolmo.series.metrics import align, read_metrics
+from kolmo.series.steps import find_series
 
 RANDOM = np.random.default_rng(2)
 FAST = {"quantizers": ["sign"], "estimators": ["kt", "entropy"]}

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import kolmo
-from kolmo import verdicts
 from kolmo.errors import InputError
-from kolmo.significance import draws_needed, permutation_p
+from kolmo.pvalues import draws_needed, permutation_p
+from kolmo.report import verdicts
 
 DATA = Path(__file__).parent.parent / "data"
 RANDOM = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.calibration.base import Described, Independent, KnownObject, bit_entropy, signs
-from kolmo.estimators.mdl import integer_bits
+from kolmo.codes.lengths import integer_bits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.ranks import ALPHA
 from kolmo.calibration.words import grid
-from kolmo.drawing import MARKERS, PALETTE, shown_figure, style
+from kolmo.report.figures.drawing import MARKERS, PALETTE, shown_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from kolmo.calibration.result import CalibrationResult
 
-
-def draw(result: CalibrationResult) -> Figure:
+def draw(result: CalibrationData) -> Figure:
     """Two panels that share their estimators: power and ratio by family; false-positive rates."""
     cells = grid(result)
     labels = list(dict.fromkeys([*cells.index, *result.false_positives["label"]]))

@@ -11,12 +11,13 @@ from kolmo.calibration.ranks import DRAWS, is_seen
 from kolmo.checkpoints.base import WeightTensor, array_tensor
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import estimator_names, get_estimator
-from kolmo.estimators.base import Estimator, Symbols
+from kolmo.estimators.base import Estimator
 from kolmo.estimators.entropy import Entropy
 from kolmo.estimators.mdl import OrderZero
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Null
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Symbols
 
 # Variants worth a line of their own; and a dictionary of 256 KB, not one of 64 MB, for small files.
 _SPECS = {

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from kolmo.calibration.objects import FAMILIES
-from kolmo.calibration.trials import sees
+from kolmo.calibration.data import CalibrationData
+from kolmo.calibration.figure import draw
+from kolmo.calibration.words import page, sentences
 from kolmo.errors import InputError
-from kolmo.report import check_output, write_atomically
+from kolmo.files import check_output, write_atomically, write_text
+from kolmo.report.figures.drawing import save_figure
+from kolmo.report.saving import records
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +26,7 @@ _PARTS = ("table", "false_positives", "power")
 
 
 @dataclasses.dataclass(frozen=True)
-class CalibrationResult:
+class CalibrationResult(CalibrationData):
     """What each estimator says of objects whose complexity is known.
 
     Attributes
@@ -47,68 +48,21 @@ class CalibrationResult:
         Seed, numbers of trials, versions.
     """
 
-    table: pd.DataFrame
-    false_positives: pd.DataFrame
-    power: pd.DataFrame
-    settings: dict[str, Any]
-
-    @cached_property
-    def seen(self) -> pd.DataFrame:
-        """Which estimator sees what: one row for each estimator and family.
-
-        ``verdict`` is ✓ (power at the largest size .9 or more), ✗ (no more than chance explains)
-        or –; ``ratio`` is bits / known bits of the typical grade, the median over seeds; ``order``
-        the rank correlation of bits and known bits over the grades, the mean over seeds.
-        """
-        return pd.DataFrame(self._seen())
-
-    def _seen(self) -> Iterator[dict[str, Any]]:
-        for (estimator, family), rows in self.table.groupby(["label", "family"], sort=False):
-            typical = rows[rows["grade"] == FAMILIES[str(family)].typical]
-            first = rows.iloc[0]
-            power = self.power[
-                (self.power["label"] == estimator) & (self.power["family"] == family)
-            ]
-            largest = power[power["numel"] == power["numel"].max()].iloc[0]
-            yield {
-                "estimator": estimator,
-                "kind": first["kind"],
-                "family": family,
-                "quantizer": first["quantizer"],
-                "null": largest["null"],
-                "numel": largest["numel"],
-                "power": largest["power"],
-                "verdict": sees(int(largest["rejections"]), int(largest["trials"])),
-                "ratio": float(typical["ratio"].median()),
-                "order": _order(rows),
-            }
-
-    def outside(self) -> pd.DataFrame:
-        """The exact pairs whose false-positive rate lies outside the band."""
-        pairs = self.false_positives
-        return pairs[pairs["exact"] & ~pairs["within"]]
-
     def summary(self) -> str:
         """What was found, in sentences."""
-        from kolmo.calibration.words import sentences
-
         return "\n".join(sentences(self))
 
     def to_markdown(self) -> str:
         """The tables as a page, *which estimator sees what* first."""
-        from kolmo.calibration.words import page
-
         return page(self)
 
     def to_json(self) -> str:
         """All tables as one JSON document."""
-        parts = {name: _records(getattr(self, name)) for name in ("seen", *_PARTS)}
+        parts = {name: records(getattr(self, name)) for name in ("seen", *_PARTS)}
         return json.dumps({**parts, "settings": self.settings}, indent=1, allow_nan=False)
 
     def plot(self) -> Figure:
         """Power and ratio by estimator and family; false-positive rates in their band."""
-        from kolmo.calibration.figure import draw
-
         return draw(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -126,7 +80,7 @@ class CalibrationResult:
 
     def _writers(self) -> dict[str, Callable[[Path], None]]:
         return {
-            ".json": lambda path: _write(path, self.to_json()),
+            ".json": lambda path: write_text(path, self.to_json()),
             ".md": self._save_page,
             ".csv": lambda path: write_atomically(
                 path, lambda file: self._long().to_csv(file, index=False)
@@ -138,15 +92,11 @@ class CalibrationResult:
         }
 
     def _save_page(self, path: Path) -> None:
-        from kolmo.calibration.words import page
-
         figure = path.with_suffix(".png")
         self._save_figure(figure)
-        _write(path, page(self, figure.name))
+        write_text(path, page(self, figure.name))
 
     def _save_figure(self, path: Path) -> None:
-        from kolmo.drawing import save_figure
-
         save_figure(self.plot(), path)
 
     def _long(self) -> pd.DataFrame:
@@ -161,10 +111,6 @@ class CalibrationResult:
 
 
 _FIGURES = (".png", ".svg", ".pdf")
-
-
-def _write(path: Path, text: str) -> None:
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
 
 
 def check_calibration_output(path: Path) -> None:
@@ -205,23 +151,3 @@ def _part(whole: pd.DataFrame, name: str) -> pd.DataFrame:
         elif column in _WHOLE:
             rows[column] = rows[column].astype("int64")
     return pd.DataFrame(rows)
-
-
-def _order(rows: pd.DataFrame) -> float:
-    """Spearman's rank correlation of bits and known bits over grades, the mean over seeds.
-
-    Bits that are all the same order nothing: 0. NaN where there is one grade.
-    """
-    found = []
-    for _, group in rows.groupby("seed"):
-        if len(group) < 2:
-            return math.nan
-        bits, known = group["bits"].rank(), group["known_bits"].rank()
-        found.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
-    return sum(found) / len(found)
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON-ready dictionaries; what is missing becomes null."""
-    rows: list[dict[str, Any]] = json.loads(table.to_json(orient="records", double_precision=15))
-    return rows

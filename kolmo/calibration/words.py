@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.objects import FAMILIES
 from kolmo.calibration.ranks import ALPHA, DRAWS
-
-if TYPE_CHECKING:
-    from kolmo.calibration.result import CalibrationResult
 
 COMMAND = "kolmo calibrate -o docs/calibration.md"
 
@@ -32,7 +29,7 @@ def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
-def grid(result: CalibrationResult) -> pd.DataFrame:
+def grid(result: CalibrationData) -> pd.DataFrame:
     """Cells, by estimator (bounds first) and family."""
     seen = result.seen.sort_values("kind", kind="stable")
     seen = seen.assign(cell=[cell(row) for _, row in seen.iterrows()])
@@ -46,7 +43,7 @@ def _pivot(rows: pd.DataFrame, index: str, columns: str, values: str) -> pd.Data
     return wide.reindex(index=down, columns=across).fillna("")
 
 
-def sentences(result: CalibrationResult) -> Iterator[str]:
+def sentences(result: CalibrationData) -> Iterator[str]:
     """What was found: false positives first, then what each estimator cannot see."""
     yield from _false_positive_sentences(result)
     for estimator, rows in result.seen.groupby("estimator", sort=False):
@@ -64,7 +61,7 @@ def sentences(result: CalibrationResult) -> Iterator[str]:
         )
 
 
-def _false_positive_sentences(result: CalibrationResult) -> Iterator[str]:
+def _false_positive_sentences(result: CalibrationData) -> Iterator[str]:
     pairs = result.false_positives
     exact = pairs[pairs["exact"]]
     if len(exact):
@@ -93,7 +90,7 @@ def _false_positive_sentences(result: CalibrationResult) -> Iterator[str]:
         )
 
 
-def page(result: CalibrationResult, figure: str | None = None) -> str:
+def page(result: CalibrationData, figure: str | None = None) -> str:
     """The whole page, in Markdown; with the file of the figure, where there is one."""
     amount = result.settings
     numel = int(result.seen["numel"].max()) if len(result.seen) else 0
@@ -140,7 +137,7 @@ def _how_to_read(amount: Mapping[str, object], numel: int, shape: str) -> str:
     )
 
 
-def _kinds(result: CalibrationResult) -> dict[str, str]:
+def _kinds(result: CalibrationData) -> dict[str, str]:
     return dict(zip(result.seen["estimator"], result.seen["kind"], strict=True))
 
 
@@ -189,7 +186,7 @@ def _rate(row: pd.Series) -> str:
     return f"{bold}{100 * row['rate']:.1f}{bold} ({100 * row['strict_rate']:.1f})"
 
 
-def _false_positive_text(result: CalibrationResult) -> str:
+def _false_positive_text(result: CalibrationData) -> str:
     return (
         f"Percent of noise objects of 512 weights called structured at α = {ALPHA:.2f}: fewer bits "
         f"than all of {DRAWS} draws, one-sided, ties broken by seeded random numbers so that the "
@@ -210,7 +207,7 @@ def _power_text(amount: Mapping[str, object]) -> str:
     )
 
 
-def _power_tables(result: CalibrationResult) -> Iterator[str]:
+def _power_tables(result: CalibrationData) -> Iterator[str]:
     for shape, rows in result.power.groupby("shape", sort=False):
         yield f"### {int(rows['numel'].iloc[0]):,} weights ({str(shape).replace('x', '×')})"
         yield _table(_numbers(rows, "label", "family", "power", "{:.2f}").rename_axis("estimator"))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.torch_tensors import torch_tensor
 from kolmo.errors import InputError
 
 # Where training programs keep the weights; the first one present is the model.
@@ -55,8 +56,6 @@ def collect(contents: Any, source: str) -> Found:
 def make_tensor(name: str, value: Any) -> WeightTensor | Skipped:
     """A lazy tensor over an array, a torch tensor or a number; Skipped with the reason if not."""
     if _is_torch(value):
-        from kolmo.checkpoints.torch import torch_tensor
-
         return torch_tensor(name, value)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)

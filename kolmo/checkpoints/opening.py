@@ -122,7 +122,7 @@ def _recognize(path: Path, head: bytes, size: int) -> Checkpoint:
     if looks_like_safetensors(head, size):
         return open_safetensors(path)
     if start.startswith(b"{") and b"weight_map" in _beginning(path):
-        return open_index(path)
+        return open_index(path, open_file)
     from kolmo.checkpoints.torch import LEGACY_MAGIC, open_torch_legacy
 
     if head.startswith(LEGACY_MAGIC):

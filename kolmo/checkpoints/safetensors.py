@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,11 @@ def open_safetensors(path: Path) -> Checkpoint:
     )
 
 
-def open_index(path: Path) -> Checkpoint:
-    """The tensors of all shards that an index names, shards in the natural order of their names."""
+def open_index(path: Path, open_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
+    """The tensors of all shards that an index names, shards in the natural order of their names.
+
+    ``open_shard`` opens one shard, whichever format it has.
+    """
     weight_map = _read_index(path)
     names: dict[str, list[str]] = {}
     for name, shard in weight_map.items():
@@ -60,7 +64,8 @@ def open_index(path: Path) -> Checkpoint:
     files = [path]
     for shard in sorted(names, key=_natural):
         file = _inside(path, shard)
-        found, other = open_shard(file)
+        opened = open_shard(file)
+        found, other = list(opened.values()), opened.skipped
         files.append(file)
         present = {tensor.name for tensor in found} | {entry.name for entry in other}
         lacking = sorted(set(names[shard]) - present)
@@ -89,14 +94,6 @@ def shard_names(index: Path) -> list[str]:
     for name in names:
         _stays_inside(index, name)
     return names
-
-
-def open_shard(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
-    """Tensors and skipped entries of one shard, whichever format it has."""
-    from kolmo.checkpoints.opening import open_file
-
-    shard = open_file(path)
-    return list(shard.values()), shard.skipped
 
 
 def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:

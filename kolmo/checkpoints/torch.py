@@ -13,12 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint
 from kolmo.checkpoints.containers import collect
-from kolmo.errors import InputError, MissingExtraError
+from kolmo.checkpoints.torch_tensors import PLAIN_DTYPES, import_torch
+from kolmo.errors import InputError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """How a torch file of before 2020 begins: a pickled number."""
@@ -52,11 +50,7 @@ _SAFE_GLOBALS = {
 }
 
 
-_PLAIN = {
-    "float64", "float32", "float16", "int64", "int32", "int16", "int8",
-    "uint8", "uint16", "uint32", "uint64", "bool",
-}  # fmt: skip
-_DTYPE_NAMES = {*_PLAIN, *EXTENDED_DTYPES, "half", "float", "double", "long", "complex64"}
+_DTYPE_NAMES = {*PLAIN_DTYPES, *EXTENDED_DTYPES, "half", "float", "double", "long", "complex64"}
 
 
 def open_torch_zip(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
@@ -85,7 +79,7 @@ def open_torch_legacy(path: Path) -> Checkpoint:
 
 
 def _open(path: Path, mmap: bool) -> Checkpoint:
-    torch = _import_torch(f"reading {path}")
+    torch = import_torch(f"reading {path}")
     # torch maps files by name only, and takes a name's suffix .safetensors at its word.
     mmap = mmap and path.suffix != ".safetensors"
     try:
@@ -136,39 +130,7 @@ def _is_safe(name: str) -> bool:
 # --- tensors --------------------------------------------------------------------------------
 
 
-def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
-    """A lazy tensor over a torch tensor; nothing is copied until it is read."""
-    numel = int(tensor.numel())
-    dtype_name = str(tensor.dtype).removeprefix("torch.")
-    if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
-        return Skipped(name, f"a {str(tensor.layout).removeprefix('torch.')} tensor", numel)
-    if tensor.device.type == "meta":
-        return Skipped(name, "a meta tensor: it has no values", numel)
-    if dtype_name not in _PLAIN and dtype_name not in EXTENDED_DTYPES:
-        return Skipped(name, f"dtype {dtype_name} is not supported", numel)
-    dtype = EXTENDED_DTYPES.get(dtype_name) or np.dtype(dtype_name)
-    detached = tensor.detach()
-
-    def load(start: int, stop: int) -> NDArray[Any]:
-        piece = detached.reshape(-1)[start:stop].cpu().contiguous()
-        if dtype_name in EXTENDED_DTYPES:
-            torch = _import_torch("reading a tensor")
-            piece = piece.view(torch.int16 if dtype.itemsize == 2 else torch.uint8)
-            return np.asarray(piece.numpy().view(dtype))
-        return np.asarray(piece.numpy())
-
-    return WeightTensor(name, tuple(tensor.shape), dtype, load)
-
-
 def open_module(module: Any) -> Checkpoint:
     """The parameters and persistent buffers of a live ``nn.Module``, without a copy of them."""
     tensors, skipped = collect(dict(module.state_dict()), type(module).__name__)
     return Checkpoint(tensors, source=type(module).__name__, format="module", skipped=skipped)
-
-
-def _import_torch(what: str) -> Any:
-    try:
-        import torch
-    except ImportError:
-        raise MissingExtraError(what, "torch", "torch") from None
-    return torch

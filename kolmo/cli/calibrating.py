@@ -94,7 +94,7 @@ def _said(journal: Path | None) -> Iterator[None]:
 
 def show(result: CalibrationResult) -> None:
     """Which estimator sees what, then what that means."""
-    from kolmo.terminal import make_console
+    from kolmo.report.terminal import make_console
 
     console = make_console()
     console.print(_table(result))

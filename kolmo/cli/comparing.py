@@ -11,7 +11,7 @@ from kolmo.cli.measuring import run_measurement
 from kolmo.cli.options import Measuring, name_sources, takes_measuring
 
 if TYPE_CHECKING:
-    from kolmo.report import Report
+    from kolmo.report.report import Report
 
 
 @app.command()

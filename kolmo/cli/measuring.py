@@ -13,7 +13,7 @@ from kolmo.cli.options import Measuring, name_sources, takes_measuring
 from kolmo.errors import InputError, KolmoError
 
 if TYPE_CHECKING:
-    from kolmo.report import Report
+    from kolmo.report.report import Report
 
 
 @app.command()
@@ -48,8 +48,8 @@ def run_measurement(
     """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
     from kolmo.analysis import Interrupted
     from kolmo.analysis import compare as compare_sources
-    from kolmo.report import check_output
-    from kolmo.terminal import show
+    from kolmo.files import check_output
+    from kolmo.report.terminal import show
 
     if options.output:
         check_output(options.output, (".parquet", ".csv", ".json"))

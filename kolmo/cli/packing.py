@@ -11,7 +11,7 @@ from kolmo.cli.app import app, make_directory, print_json, progress_bar
 from kolmo.cli.options import Exclude, Include, Json, Threads
 
 if TYPE_CHECKING:
-    from kolmo.codec.certificate import Certificate
+    from kolmo.container.certificate import Certificate
 
 _Container = Annotated[Path, typer.Argument(help="A container that kolmo pack wrote.")]
 _MaxBytes = Annotated[
@@ -34,7 +34,7 @@ def pack(
     json: Json = False,
 ) -> None:
     """Write a checkpoint as the shortest file, checked by decoding it."""
-    from kolmo.codec.packing import pack as write
+    from kolmo.container.packing import pack as write
 
     with progress_bar() as progress:
         certificate = write(
@@ -63,7 +63,7 @@ def unpack(
     max_bytes: _MaxBytes = None,
 ) -> None:
     """Write the weights of a container as safetensors."""
-    from kolmo.codec.unpacking import unpack as write
+    from kolmo.container.unpacking import unpack as write
 
     if output.suffix != ".safetensors":
         make_directory(output)
@@ -90,7 +90,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check a container by decoding it, and against its source where that is given."""
-    from kolmo.codec.verifying import verify as check
+    from kolmo.container.verifying import verify as check
 
     with progress_bar() as progress:
         certificate = check(

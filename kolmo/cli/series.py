@@ -25,7 +25,7 @@ def trajectory(
     ] = None,
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
-    from kolmo.series import trajectory as measure
+    from kolmo.series.trajectory import trajectory as measure
 
     one_or_more = sources[0] if len(sources) == 1 else sources
     run_measurement(one_or_more, options, measure, metrics=metrics)

@@ -21,7 +21,7 @@ def estimators(json: Json = False) -> None:
 
     from kolmo.estimators import estimator_class, estimator_names
     from kolmo.quantize import quantizer_class, quantizer_names
-    from kolmo.terminal import make_console
+    from kolmo.report.terminal import make_console
 
     found = [(name, estimator_class(name)) for name in estimator_names()]
     if json:
@@ -51,8 +51,8 @@ def plot(
     format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
 ) -> None:
     """Draw the figures of a saved report."""
-    from kolmo.plots import figures, save_figure
-    from kolmo.report import load_report
+    from kolmo.report.figures.plots import figures, save_figure
+    from kolmo.report.report import load_report
 
     if format not in ("png", "svg", "pdf"):
         raise unknown("format", format, ("png", "svg", "pdf"))

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.difference.arithmetic import Weights, bit_patterns, exponents, ordered, zigzag
+from kolmo.codes.lengths import kt_log2, word_bits
 from kolmo.difference.digits import digits_log2
 from kolmo.difference.lowrank import lowrank_code
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import Estimator, Symbols
-from kolmo.estimators.mdl import kt_log2, word_bits
+from kolmo.estimators.base import Estimator
+from kolmo.floats import Weights, bit_patterns, exponents, ordered, zigzag
+from kolmo.symbols import Symbols
 
 Arrays = NDArray[Any]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from kolmo.analysis import Interrupted, Scope, make_plan
 from kolmo.checkpoints import Checkpoint, open_checkpoint
@@ -23,10 +23,9 @@ from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan, Progress, Run
 from kolmo.nulls import Null, Shuffled
 from kolmo.quantize import Native, Quantizer, get_quantizer
-from kolmo.table import make_report
-
-if TYPE_CHECKING:
-    from kolmo.report import Report
+from kolmo.report.data import ReportData
+from kolmo.report.report import Report
+from kolmo.report.rows import make_report
 
 DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "native": ("kt", "zstd:9@shuffle"),
@@ -110,8 +109,8 @@ def delta(
             run.go(lanes, progress or (lambda done, total, label: None))
     except KeyboardInterrupt:
         complete = False
-    report = make_report({name: common}, plan, {name: cast(Run, run)}, complete)
-    report = _explained(report, given, problems, coders, name)
+    found = make_report({name: common}, plan, {name: cast(Run, run)}, complete)
+    report = Report.of(_explained(found, given, problems, coders, name))
     if not complete:
         raise Interrupted(report)
     return report
@@ -184,12 +183,12 @@ def _mismatch(base: Checkpoint, tuned: WeightTensor) -> str:
 
 
 def _explained(
-    report: Report,
+    report: ReportData,
     base: Checkpoint,
     problems: Sequence[str],
     coders: Mapping[Quantizer, Sequence[Estimator]],
     name: str,
-) -> Report:
+) -> ReportData:
     """The report with the base, the mismatches and the estimators in its provenance."""
     provenance = report.provenance
     provenance["problems"] = [*provenance["problems"], *(f"{name}: {p}" for p in problems)]
@@ -202,4 +201,4 @@ def _explained(
         "format": base.format,
         "files": base.hashes(),
     }
-    return report
+    return dataclasses.replace(report, kind="delta")

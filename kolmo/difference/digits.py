@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.estimators.mdl import kt_log2
+from kolmo.codes.lengths import kt_log2
 
 Counts = NDArray[np.int64]
 

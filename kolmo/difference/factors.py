@@ -14,14 +14,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kolmo.difference.arithmetic import (
+from kolmo.estimators.factors import leading
+from kolmo.floats import (
     Floats,
     Weights,
     least_exponent,
     mantissa_bits,
     neighbours,
 )
-from kolmo.estimators.factors import leading
 
 _ROUNDS = 8  # of alternating steps towards the least sum of one power
 

@@ -35,7 +35,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.difference.arithmetic import (
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
+from kolmo.difference.digits import digits_log2
+from kolmo.difference.factors import Factors, Pair, propose
+from kolmo.difference.rankone import dtype_factors
+from kolmo.estimators.factors import vector_bits
+from kolmo.floats import (
     Floats,
     Unsigned,
     Weights,
@@ -45,11 +50,6 @@ from kolmo.difference.arithmetic import (
     ordered,
     zigzag,
 )
-from kolmo.difference.digits import digits_log2
-from kolmo.difference.factors import Factors, Pair, propose
-from kolmo.difference.rankone import dtype_factors
-from kolmo.estimators.factors import vector_bits
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
 
 LIMIT = 1 << 24
 """Weights of a matrix at most: some twelve numbers of eight bytes are kept for each."""

@@ -19,8 +19,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.difference.arithmetic import Floats, mantissa_bits
 from kolmo.difference.factors import Factors, Pair
+from kolmo.floats import Floats, mantissa_bits
 
 _DIGITS = 24  # of a mantissa at most: there is a candidate for each of its values
 _CHUNK, _KEPT = 1 << 20, 1 << 9  # candidates at a time, and how many of them are looked at closely

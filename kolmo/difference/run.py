@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import WeightTensor, array_tensor
-from kolmo.difference.arithmetic import is_float, ordered, unordered
 from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
-from kolmo.estimators.base import CodeLength, Estimator, symbol_bits
+from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes
+from kolmo.floats import is_float, ordered, unordered
 from kolmo.measure import Measurement, Missing, Outcome, Plan, Progress, Result, Variant
 from kolmo.quantize import Native, Quantizer
+from kolmo.symbols import symbol_bits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,23 +19,12 @@ from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kolmo import specs
-from kolmo.errors import InputError, NotApplicableError
+from kolmo.errors import InputError
+from kolmo.symbols import Shape, Symbols, container
 
 Kind = Literal["bound", "estimate"]
-Shape = tuple[int, ...]
-Symbols = NDArray[Any]
-
-
-def symbol_bits(alphabet: int) -> int:
-    """Bits of a fixed-width code for one symbol, ceil(log2 alphabet); at least 1.
-
-    >>> symbol_bits(2), symbol_bits(255), symbol_bits(2**32)
-    (1, 8, 32)
-    """
-    return max(1, (alphabet - 1).bit_length())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,19 +196,6 @@ class Checked:
 
     def _container(self) -> np.dtype[Any]:
         return container(self._alphabet)
-
-
-def container(alphabet: int) -> np.dtype[Any]:
-    """The smallest little-endian unsigned integer dtype that holds [0, alphabet).
-
-    >>> container(255), container(257), container(2**32)
-    (dtype('uint8'), dtype('uint16'), dtype('uint32'))
-    """
-    bits = symbol_bits(alphabet)
-    size = next((size for size in (1, 2, 4, 8) if bits <= 8 * size), None)
-    if size is None:
-        raise NotApplicableError(f"an alphabet of {alphabet} symbols does not fit 64 bits")
-    return np.dtype(f"<u{size}")
 
 
 # Where each estimator lives. Looking one up imports its module and no other.

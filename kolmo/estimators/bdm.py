@@ -18,18 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table, load_table
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is noted as saturated."""

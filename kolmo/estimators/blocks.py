@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
-from kolmo.estimators.base import Shape, Symbols, symbol_bits
-from kolmo.estimators.ctm import BLOCK, in_parts
+from kolmo.estimators.ctm import BLOCK
+from kolmo.execution import in_parts
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 Codes = NDArray[np.int64]
 Blocks = dict[Shape, tuple[Codes, Codes]]

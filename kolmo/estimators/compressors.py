@@ -21,16 +21,9 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from kolmo.errors import InputError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.layout import check_layout, laid_out_size, start_layout
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 WINDOW = 1 << 16
 """Symbols in a window of a sample."""

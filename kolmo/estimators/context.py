@@ -1,4 +1,4 @@
-"""The context code as an estimator: the length of what `kolmo.codec.context` writes."""
+"""The context code as an estimator: the length of what `kolmo.codes.context` writes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 if TYPE_CHECKING:
-    from kolmo.codec.context import Encoder
+    from kolmo.codes.context import Encoder
 
 PART = 1 << 22
 """Weights of a table that are coded at a time, as whole rows; what they taught is kept."""
@@ -30,7 +22,7 @@ PART = 1 << 22
 @register
 @dataclasses.dataclass(frozen=True)
 class Context(Estimator):
-    """The adaptive context-mixing code of `kolmo.codec.context`; a bound: it is 8 × the bytes that
+    """The adaptive context-mixing code of `kolmo.codes.context`; a bound: it is 8 × the bytes that
     the coder writes, and they decode.
 
     What is predicted are zeros, exponents, leading mantissa bits and signs, from row and column
@@ -55,7 +47,7 @@ class Context(Estimator):
         return self._start_as(shapes, alphabet, "")
 
     def _start_as(self, shapes: Sequence[Shape], alphabet: int, dtype: str) -> Accumulator:
-        from kolmo.codec.context import Encoder, widest
+        from kolmo.codes.context import Encoder, widest
 
         columns = widest(shapes)
         encoder = Encoder(alphabet, dtype, columns, keep=False)

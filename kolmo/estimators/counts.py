@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numpy.typing import NDArray
 
-from kolmo.estimators.base import Symbols, container
-
-Counts = NDArray[np.int64]
+from kolmo.codes.lengths import Counts
+from kolmo.symbols import Symbols, container
 
 ORDER_0_LIMIT = 1 << 16
 """Alphabets up to this size are counted symbol by symbol, larger ones byte-plane by byte-plane."""
@@ -46,16 +42,3 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Add another's counts."""
         self.counts += other.counts
-
-
-def entropy_bits(counts: Counts) -> float:
-    """n × the plug-in entropy (Shannon 1948) of counts that add up to n, in bits.
-
-    >>> entropy_bits(np.array([2, 2, 4]))
-    12.0
-    """
-    present = counts[counts > 0].astype(np.float64)
-    if present.size == 0:
-        return 0.0
-    total = float(present.sum())
-    return max(0.0, total * math.log2(total) - math.fsum(present * np.log2(present)))

@@ -13,19 +13,17 @@ import gzip
 import importlib.util
 import itertools
 import math
-import os
 import pickle
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import KolmoError, NotApplicableError
-from kolmo.estimators.base import symbol_bits
+from kolmo.execution import in_parts
+from kolmo.symbols import symbol_bits
 
 Shape = tuple[int, ...]
 
@@ -39,8 +37,6 @@ _FILES = {
 }
 
 _DENSE_BITS = 22
-_LARGE = 1 << 17
-_T = TypeVar("_T")
 
 BLOCK = {1: 12, 2: 4}
 """Side of the largest block that a table holds, by number of dimensions."""
@@ -107,21 +103,6 @@ class ShapeTable:
     def possible(self) -> int:
         """How many blocks of this shape there are."""
         return int(self.alphabet ** math.prod(self.shape))
-
-
-def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
-    """Results of work on parts of a range, on as many threads as cores where it is large.
-
-    All parts but the last are a multiple of ``unit`` long. How many there are depends on the
-    machine: only results that add up exactly may be joined.
-    """
-    cores = (os.cpu_count() or 1) if size >= _LARGE else 1
-    width = max(unit, -(-size // cores // unit) * unit)
-    parts = [slice(start, start + width) for start in range(0, size, width)] or [slice(0, 0)]
-    if len(parts) == 1:
-        return [work(parts[0])]
-    with ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(work, parts))
 
 
 def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.int64]:

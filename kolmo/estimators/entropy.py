@@ -9,18 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import entropy_bits
 from kolmo.errors import NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
-from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram, entropy_bits
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 LZ_LIMIT = 1 << 26
 """Symbols at most for ``lz76``: sorting their suffixes takes some 40 bytes each."""

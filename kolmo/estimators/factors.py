@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.estimators.mdl import integer_bits, word_bits
+from kolmo.codes.lengths import integer_bits, word_bits
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -16,7 +16,7 @@ from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.estimators.bdm import BDM, CTM, BlockAccumulator, BlockEntropy, PlaneAccumulator, QuBD
-from kolmo.estimators.ctm import in_parts
+from kolmo.execution import in_parts
 from kolmo.quantize import Affine, Quantizer, Sign
 
 Counts = NDArray[np.int64]

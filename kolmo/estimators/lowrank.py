@@ -23,20 +23,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import Counts, integer_bits, kt_log2, word_bits
 from kolmo.errors import NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
-from kolmo.estimators.counts import ORDER_0_LIMIT, Counts
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.estimators.factors import Floats, Integers, leading, vector_bits
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 LIMIT = 1 << 26
 """Symbols of a matrix at most: they are kept as numbers of eight bytes."""

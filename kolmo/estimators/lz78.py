@@ -9,16 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from kolmo.errors import NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 LIMIT = 1 << 32
 """Symbols at most, so that a phrase's number fits 32 bits."""

@@ -18,99 +18,19 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    register,
-    symbol_bits,
+from kolmo.codes.lengths import (
+    Counts,
+    entropy_bits,
+    enumerative_log2,
+    kt_log2,
+    multinomial_regret,
+    word_bits,
 )
-from kolmo.estimators.counts import Counts, Histogram, entropy_bits
-
-
-def integer_bits(number: int) -> int:
-    """Length of the Elias delta code (Elias 1975) of a number ≥ 0, in bits; it codes number + 1.
-
-    >>> [integer_bits(n) for n in (0, 1, 2, 3, 1000)]
-    [1, 4, 4, 5, 16]
-    """
-    length = (number + 1).bit_length()
-    return length - 1 + 2 * length.bit_length() - 1
-
-
-def word_bits(log2_probability: float) -> int:
-    """Bits of a prefix-free code word for an outcome of this probability; 0 where it is certain.
-
-    >>> word_bits(-2.5), word_bits(0.0)
-    (4, 0)
-    """
-    return math.ceil(-log2_probability) + 1 if log2_probability < 0 else 0
-
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.estimators.counts import Histogram
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 # --- log2 probabilities of sequences with given counts --------------------------------------
-
-
-def kt_log2(counts: Counts) -> float:
-    """log2 of the Krichevsky–Trofimov probability of any sequence with these counts.
-
-    P = Γ(A/2) / Γ(n + A/2) · Π Γ(c + 1/2) / Γ(1/2) over the A symbols (Krichevsky & Trofimov
-    1981): every count starts at 1/2.
-
-    >>> round(2 ** kt_log2(np.array([1, 1])), 6)  # 1/2 × 1/4
-    0.125
-    """
-    alphabet, total = counts.size, int(counts.sum())
-    each = _sum_lgamma(counts, 0.5) - alphabet * math.lgamma(0.5)
-    norm = math.lgamma(alphabet / 2) - math.lgamma(total + alphabet / 2)
-    return min(0.0, (norm + each) / math.log(2))
-
-
-def enumerative_log2(counts: Counts) -> float:
-    """log2 of the probability of a sequence of which first the counts are drawn, all alike, then
-    the order, all alike.
-
-    1/P = C(n + A − 1, A − 1) · n! / Π c! (Davisson 1973, after Cover 1973).
-
-    >>> round(2 ** enumerative_log2(np.array([1, 1])), 6)  # one of 3 compositions, of 2 orders
-    0.166667
-    """
-    alphabet, total = counts.size, int(counts.sum())
-    compositions = math.lgamma(total + alphabet) - math.lgamma(alphabet) - math.lgamma(total + 1)
-    orders = math.lgamma(total + 1) - _sum_lgamma(counts, 1.0)
-    return min(0.0, -(compositions + orders) / math.log(2))
-
-
-def multinomial_regret(alphabet: int, total: int) -> float:
-    """log2 of the sum over all sequences of their maximum likelihood: C(A, n), in bits.
-
-    C(1, n) = 1; C(2, n) = Σ n! / ((n − k)! n^k) over k = 0..n; C(A + 2, n) = C(A + 1, n) +
-    n/A · C(A, n) (Kontkanen & Myllymäki 2007). Linear in A, and in √n: the terms of C(2, n) fall
-    as exp(−k² / 2n).
-
-    >>> round(2 ** multinomial_regret(2, 2), 6)
-    2.5
-    """
-    if alphabet == 1 or total == 0:
-        return 0.0
-    terms, k = [1.0], 0
-    while k < total and terms[-1] > 1e-20:
-        terms.append(terms[-1] * (total - k) / total)
-        k += 1
-    ratios = [math.fsum(terms)]  # C(a + 1, n) / C(a, n), which do not overflow
-    for a in range(1, alphabet - 1):
-        ratios.append(1 + total / a / ratios[-1])
-    return math.fsum(map(math.log2, ratios))
-
-
-def _sum_lgamma(counts: Counts, shift: float) -> float:
-    values, times = np.unique(counts, return_counts=True)
-    return math.fsum(
-        int(k) * math.lgamma(int(c) + shift) for c, k in zip(values, times, strict=True)
-    )
 
 
 # --- the estimators ---------------------------------------------------------------------------

@@ -26,18 +26,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
-from kolmo.estimators.mdl import integer_bits, kt_log2, word_bits
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 

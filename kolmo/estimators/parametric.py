@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import Counts
 from kolmo.errors import NotApplicableError
-from kolmo.estimators.base import Accumulator, Shape, register
-from kolmo.estimators.counts import ORDER_0_LIMIT, Counts
+from kolmo.estimators.base import Accumulator, register
+from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.estimators.mdl import OrderZero
+from kolmo.symbols import Shape
 
 Floats = NDArray[np.float64]
 

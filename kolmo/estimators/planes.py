@@ -24,18 +24,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    container,
-    register,
-    symbol_bits,
-)
-from kolmo.estimators.mdl import word_bits
-from kolmo.significance import holm, is_significant
+from kolmo.codes.lengths import word_bits
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.pvalues import holm, is_significant
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
 
 DEPTH = 8
 """Bits of context at most."""

@@ -23,18 +23,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kolmo.codes.lengths import word_bits
 from kolmo.errors import NotApplicableError
-from kolmo.estimators.base import (
-    Accumulator,
-    CodeLength,
-    Estimator,
-    Shape,
-    Symbols,
-    register,
-    symbol_bits,
-)
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
-from kolmo.estimators.mdl import word_bits
+from kolmo.symbols import Shape, Symbols, symbol_bits
 
 
 @register

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotExpressibleError
-from kolmo.estimators.base import symbol_bits
+from kolmo.symbols import symbol_bits
 
 Weights = NDArray[Any]
 Symbols = NDArray[Any]

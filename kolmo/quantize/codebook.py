@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
-from kolmo.estimators.base import container
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
@@ -21,6 +20,7 @@ from kolmo.quantize.base import (
     sample,
     value_range,
 )
+from kolmo.symbols import container
 
 
 @register

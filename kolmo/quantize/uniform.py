@@ -10,7 +10,6 @@ import numpy as np
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
-from kolmo.estimators.base import container
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
@@ -21,6 +20,7 @@ from kolmo.quantize.base import (
     sample,
     value_range,
 )
+from kolmo.symbols import container
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -17,9 +17,9 @@ from pathlib import Path
 import pandas as pd
 
 import momos
-from kolmo.plots import MARKERS, PALETTE, save_figure, style
-from momos.config import MosaicConfig, TrainConfig
-from momos.studies import StudyConfig
+from kolmo.report.figures.plots import MARKERS, PALETTE, save_figure, style
+from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.studies import StudyConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10), "every": 1}
 SHARES = (0.95, 0.98, 0.99)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-from momos.nearest import nearest_motifs
+from momos.nearest.exact import nearest_motifs
 
 SIZES = [(68_000, 4, 6_800), (350_000, 16, 3_500), (700_000, 8, 7_000), (1_400_000, 4, 14_000)]
 Search = Callable[[np.ndarray, np.ndarray], np.ndarray]

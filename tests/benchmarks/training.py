@@ -12,7 +12,7 @@ import sys
 import time
 
 import momos
-from momos.config import MosaicConfig, TrainConfig
+from momos.lab.config import MosaicConfig, TrainConfig
 
 TURNS = 3
 ARMS = {

@@ -1,0 +1,49 @@
+"""Torch tensors as weight tensors, without the formats that torch writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor
+from kolmo.errors import MissingExtraError
+
+PLAIN_DTYPES = {
+    "float64", "float32", "float16", "int64", "int32", "int16", "int8",
+    "uint8", "uint16", "uint32", "uint64", "bool",
+}  # fmt: skip
+
+
+def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
+    """A lazy tensor over a torch tensor; nothing is copied until it is read."""
+    numel = int(tensor.numel())
+    dtype_name = str(tensor.dtype).removeprefix("torch.")
+    if str(tensor.layout) != "torch.strided" or tensor.is_quantized:
+        return Skipped(name, f"a {str(tensor.layout).removeprefix('torch.')} tensor", numel)
+    if tensor.device.type == "meta":
+        return Skipped(name, "a meta tensor: it has no values", numel)
+    if dtype_name not in PLAIN_DTYPES and dtype_name not in EXTENDED_DTYPES:
+        return Skipped(name, f"dtype {dtype_name} is not supported", numel)
+    dtype = EXTENDED_DTYPES.get(dtype_name) or np.dtype(dtype_name)
+    detached = tensor.detach()
+
+    def load(start: int, stop: int) -> NDArray[Any]:
+        piece = detached.reshape(-1)[start:stop].cpu().contiguous()
+        if dtype_name in EXTENDED_DTYPES:
+            torch = import_torch("reading a tensor")
+            piece = piece.view(torch.int16 if dtype.itemsize == 2 else torch.uint8)
+            return np.asarray(piece.numpy().view(dtype))
+        return np.asarray(piece.numpy())
+
+    return WeightTensor(name, tuple(tensor.shape), dtype, load)
+
+
+def import_torch(what: str) -> Any:
+    """The module torch; MissingExtraError, which names what needs it."""
+    try:
+        import torch
+    except ImportError:
+        raise MissingExtraError(what, "torch", "torch") from None
+    return torch

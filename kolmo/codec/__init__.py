@@ -1,1 +1,0 @@
-"""Codes with a decoder to show for them."""

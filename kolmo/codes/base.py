@@ -1,0 +1,170 @@
+"""What a code is: symbols to bytes and back, found by a name and by a number that never changes.
+
+::
+
+    symbols of some tensors ── encode ──► bytes ── decode(shapes, alphabet, kind) ──► symbols
+
+A code is stateless, and told the shapes, the alphabet and the kind of its symbols both ways, so
+that its bytes hold nothing of them. Its number is written in files: a changed format is another
+code, with another name and number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from kolmo import specs
+from kolmo.errors import InputError
+
+Shape = tuple[int, ...]
+Symbols = NDArray[Any]
+
+KINDS = ("", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64")
+"""What symbols may be: plain ones, or the bit patterns of a floating-point format."""
+
+
+@runtime_checkable
+class Code(Protocol):
+    """A lossless code for the symbols of several tensors, a *unit*.
+
+    Attributes
+    ----------
+    name : str
+    number : int
+        0 to 255, unique; a contract.
+
+    Notes
+    -----
+    Compiled loops release the interpreter's lock, so that units are coded side by side.
+    """
+
+    name: str
+    number: int
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        """Whether it can code symbols of these shapes and this alphabet."""
+        ...
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        """Symbols as bytes.
+
+        Parameters
+        ----------
+        parts : sequence of unsigned integer ndarrays
+            Symbols in [0, alphabet), each in the shape of its tensor (or of some whole rows of
+            it). What is learned of one serves the next.
+        alphabet : int
+        kind : one of KINDS
+
+        Raises
+        ------
+        NotApplicableError
+            If these symbols are not for this code.
+        """
+        ...
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        """Undo `encode`: arrays of the smallest unsigned dtype that holds the alphabet.
+
+        The data may be anything, the shapes are of a size that memory holds; no more than some
+        multiple of it is allocated.
+
+        Raises
+        ------
+        InputError
+            If the data is no such code. Not every damage is noticed.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class _Declared:
+    number: int
+    module: str
+
+
+_CODES: dict[str, Code] = {}
+_DECLARED: dict[str, _Declared] = {}
+
+
+def declare_code(name: str, number: int, module: str) -> None:
+    """Say in which module a code is, without importing it."""
+    _DECLARED[name] = _Declared(number, module)
+
+
+def register_code(code: Code) -> Code:
+    """Make a code known by its name and its number.
+
+    Raises
+    ------
+    InputError
+        If another code has the name or the number, or the number takes more than a byte.
+    """
+    for name, number in code_numbers().items():
+        if (name == code.name) != (number == code.number) or code.name in _CODES:
+            raise InputError(f"code {code.name!r} ({code.number}): {name!r} is number {number}")
+    if not 0 <= code.number < 256:
+        raise InputError(f"code {code.name!r}: a number is 0 to 255, not {code.number}")
+    _CODES[code.name] = code
+    return code
+
+
+def code_numbers() -> dict[str, int]:
+    """The number of each code that there is, by name."""
+    declared = {name: entry.number for name, entry in _DECLARED.items()}
+    return declared | {name: code.number for name, code in _CODES.items()}
+
+
+def get_code(which: str | int) -> Code:
+    """The code of a name or a number.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+
+    Examples
+    --------
+    >>> get_code("raw").number, get_code(0).name
+    (0, 'raw')
+    """
+    names = code_numbers()
+    if isinstance(which, int):
+        found = next((name for name, number in names.items() if number == which), None)
+        if found is None:
+            raise InputError(f"there is no code of number {which}; a newer kolmo may have it")
+        which = found
+    if which not in names:
+        raise specs.unknown("code", which, names)
+    if which not in _CODES:
+        _import(_DECLARED[which].module)
+    return _CODES[which]
+
+
+@cache
+def _import(module: str) -> None:
+    import_module(module)
+
+
+# Numbers are a contract: none is ever given to another code.
+declare_code("raw", 0, "kolmo.codes.plain")
+declare_code("constant", 1, "kolmo.codes.plain")
+declare_code("mosaic", 2, "kolmo.codes.mosaic")
+declare_code("zstd", 3, "kolmo.codes.general")
+declare_code("xz", 4, "kolmo.codes.general")
+declare_code("brotli", 5, "kolmo.codes.general")
+declare_code("bz2", 6, "kolmo.codes.general")
+declare_code("deflate", 7, "kolmo.codes.general")
+declare_code("mixing", 8, "kolmo.codes.mosaic")
+declare_code("context", 9, "kolmo.codes.context")
+declare_code("byteplanes", 10, "kolmo.codes.byteplanes")
+declare_code("counts", 11, "kolmo.codes.counts")
+declare_code("repeat", 12, "kolmo.container.repeats")

@@ -1,0 +1,131 @@
+"""The shortest code of a unit: every candidate is run, and what it writes is measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo import specs
+from kolmo.codes.base import Code, Symbols, get_code
+from kolmo.codes.general import LAYOUTS, General
+from kolmo.codes.plain import flat
+from kolmo.errors import NotApplicableError
+from kolmo.layout import lay_out
+
+PRESETS = {
+    "best": (
+        *("constant", "context", "counts", "byteplanes"),
+        *("zstd", "xz", "brotli", "bz2", "deflate", "raw"),
+    ),
+    "fast": ("constant", "byteplanes", "raw"),
+}
+"""Codes that each preset tries, in turn; the first of the shortest is taken."""
+
+_SMALL = 1 << 18  # bytes of a unit on which every compressor is tried, for it takes no time
+_WORTH = 0.998  # of the order-0 length: what a quick match finder must be under to try slow ones
+
+_NEAR = 1.01  # times the shortest: what a code must promise to be under to be run on the whole
+_PIECE, _PIECES = 1 << 16, 3  # symbols of a piece, and how many
+
+
+def check_preset(preset: str) -> None:
+    """InputError unless this is the name of a preset."""
+    if preset not in PRESETS:
+        raise specs.unknown("preset", preset, PRESETS)
+
+
+def shortest_code(
+    parts: Sequence[Symbols], alphabet: int, kind: str, preset: str
+) -> tuple[int, bytes]:
+    """The number of the shortest code of a preset, and its bytes.
+
+    The general compressors are slow, and win only where stretches repeat. They are tried on what is
+    small, and where the quickest of them finds more than the order-0 counts of bytes tell; those
+    of them that promise to be as short as the other codes are run on the whole.
+
+    >>> shortest_code([np.zeros(100, np.uint8)], 256, "", "best")
+    (1, b'\\x00')
+    """
+    shapes = [part.shape for part in parts]
+    codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
+    found: list[tuple[int, bytes]] = []
+    general = [code for code in codes if isinstance(code, General)]
+    for code in codes:
+        if not isinstance(code, General):
+            data = _encoded(code, parts, alphabet, kind)
+            if data is not None and code.name == "constant":
+                return code.number, data
+            found += [(code.number, data)] if data is not None else []
+    if general:
+        best = min(found, key=lambda pair: len(pair[1]))
+        found += _general_codes(general, flat(parts, alphabet), alphabet, best)
+    return min(found, key=lambda pair: len(pair[1]))
+
+
+def _encoded(code: Code, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes | None:
+    try:
+        return code.encode(parts, alphabet, kind)
+    except NotApplicableError:
+        return None
+
+
+def _general_codes(
+    codes: Sequence[General],
+    symbols: Symbols,
+    alphabet: int,
+    best: tuple[int, bytes],
+) -> list[tuple[int, bytes]]:
+    layouts = LAYOUTS[: symbols.dtype.itemsize]
+    if symbols.nbytes > _SMALL:
+        probed = {layout: _quick(symbols, alphabet, layout) for layout in layouts}
+        if min(probed.values()) > _WORTH * order0_bytes(symbols):
+            return []
+        layouts = (min(layouts, key=lambda layout: probed[layout]),)
+        codes = _promising(codes, symbols, alphabet, layouts[0], probed[layouts[0]], len(best[1]))
+    return [
+        (code.number, code.encode_in(symbols, alphabet, layout))
+        for code in codes
+        # The quickest says little of what xz makes of a layout, for xz tells bytes apart.
+        for layout in (LAYOUTS[: symbols.dtype.itemsize] if code.name == "xz" else layouts)
+    ]
+
+
+def _promising(
+    codes: Sequence[General], symbols: Symbols, alphabet: int, layout: str, quick: int, best: int
+) -> list[General]:
+    """The codes that are as short as the best, by what they make of some pieces.
+
+    What the whole has over its pieces, repeats from afar, they are taken to gain by as the quick
+    one does.
+    """
+    size = min(symbols.size, _PIECE)
+    starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
+    pieces = [symbols[start : start + size] for start in starts]
+    gain = quick / sum(_quick(piece, alphabet, layout) for piece in pieces)
+    return [
+        code
+        for code in codes
+        if gain * sum(len(code.encode([piece], alphabet, "")) for piece in pieces) < _NEAR * best
+    ]
+
+
+def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:
+    import zstandard
+
+    return len(zstandard.ZstdCompressor(level=3).compress(lay_out(symbols, alphabet, layout)))
+
+
+def order0_bytes(symbols: Symbols) -> float:
+    """The order-0 entropy of each byte-plane, in bytes, added up."""
+    planes = symbols.view(np.uint8).reshape(symbols.size, symbols.dtype.itemsize)
+    return sum(_entropy(np.bincount(plane, minlength=256)) for plane in planes.T) / 8
+
+
+def _entropy(counts: NDArray[Any]) -> float:
+    counts = counts[counts > 0]
+    total = int(counts.sum())
+    return total * math.log2(total) - float((counts * np.log2(counts)).sum())

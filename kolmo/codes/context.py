@@ -1,0 +1,310 @@
+"""The context code: the strongest for weights, whatever their dtype or quantizer; and its decoder.
+
+::
+
+    weight ─ binary decisions ─► probability of each ─ mixed from its contexts ─► arithmetic coder
+
+A weight is coded as its exponent, its leading mantissa bits, its tail and its sign (of an integer:
+its length in bits, what follows the leading one, and its sign). Contexts are the magnitude that
+row and column predict together, row and column apart, the column alone, the neighbours in row and
+column and at the same tap of a kernel, the octave; a match with weights that occurred before, in
+the same order or mirrored; the tail that followed such leading bits in this column before; whether
+the row's last weights ended in the zeros of a narrower format. Predictions are mixed in the
+logistic domain by weights that are learned on the way (Mahoney, "Adaptive weighing of context
+models for lossless data compression", Florida Tech CS-2005-16). All arithmetic is of integers, so
+that what one machine writes every other one reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.codes import kernels_context as kernels
+from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
+from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.kernels_context import Form, Part
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.symbols import container, symbol_bits
+
+FORMS = {
+    "float64": Form(11, 52, 3, 29, 42, 2),
+    "float32": Form(8, 23, 3, 13, 16, 2),
+    "float16": Form(5, 10, 3, 0, 0, 3),
+    "bfloat16": Form(8, 7, 3, 0, 0, 3),
+    "float8_e4m3fn": Form(4, 3, 3, 0, 0, 4),
+    "float8_e5m2": Form(5, 2, 2, 0, 0, 5),
+}
+"""How the bits of each floating-point format are split. A float64 that was a float32 ends in 29
+zeros, one that was a float16 in 42; a float32 that was a float16 in 13, a bfloat16 in 16."""
+
+INTEGERS = 1 << 32
+"""Symbols at most, where they are no floats."""
+
+COLUMNS = 1 << 20
+"""Columns at most that are told apart; a longer row is cut into such lengths."""
+
+_SPAN = 1 << 14  # weights at a time, which bounds the room that their code needs
+_WORST = 200  # bytes that a weight may take: some 36 decisions, of up to four bytes each
+_HASHES = 1 << 18
+
+
+def form_of(alphabet: int, kind: str) -> Form:
+    """How symbols of this alphabet and kind are split into parts that are coded.
+
+    Raises
+    ------
+    NotApplicableError
+        For integers of more than 32 bits.
+    """
+    if kind in FORMS:
+        return FORMS[kind]
+    if alphabet > INTEGERS:
+        raise NotApplicableError(f"context: an alphabet of {alphabet:,} symbols is too large")
+    order = min(16, max(2, -(-32 // symbol_bits(alphabet))))
+    return Form(0, 0, 6, 0, 0, order)
+
+
+Words = NDArray[np.int64]
+
+
+class Session:
+    """One run of the model over tables, one after the other; what it learns of each serves the
+    next. Made by `Encoder` or `Decoder`."""
+
+    def __init__(self, form: Form, columns: int, coded: NDArray[np.uint8], decoding: bool) -> None:
+        self.form = form
+        table = np.full(kernels.table_size(columns), kernels.FRESH, np.uint32)
+        alone = np.full(kernels.ALONE, kernels.FRESH, np.uint32)
+        by_node, by_run = kernels.new_mixers()
+        squash, stretch, rates, trust = _constants()
+        self.model = kernels.Model(squash, stretch, rates, trust, table, alone, by_node, by_run)
+        self.coder = new_coder(coded, decoding)
+        self.plain_state = np.zeros(3, np.int64)
+
+    def run(self, weights: Words, part: Part, coded: Any, plain: Any) -> Iterator[None]:
+        """Code a table, or fill it in; yields after each span of it."""
+        streams = kernels.Streams(self.coder, coded, self.plain_state, plain)
+        memory = kernels.Memory(
+            np.zeros(weights.size, np.int64),
+            np.zeros(part.columns, np.int64),
+            np.zeros(_HASHES, np.int32),
+            np.zeros(_HASHES, np.int32),
+            np.full(_HASHES, -1, np.int64),
+            kernels.new_registers(),
+            np.zeros(kernels.INPUTS, np.int64),
+            np.zeros(kernels.INPUTS, np.int64),
+        )
+        kernels.forget_columns(self.model.table)
+        for first in range(0, weights.size, _SPAN):
+            last = min(first + _SPAN, weights.size)
+            kernels.code_span(weights, first, last, self.form, part, self.model, streams, memory)
+            yield
+
+
+class _Pieces(NamedTuple):
+    heads: list[bytes]
+    coded: list[bytes]
+    plain: list[bytes]
+
+
+class Encoder:
+    """Takes tables of symbols, one after the other, and writes their code.
+
+    Parameters
+    ----------
+    alphabet, kind : as in `ContextCode.encode`
+    columns : int
+        Of the widest table; see `widest`.
+    keep : bool
+        Whether the code is kept, rather than its size alone.
+    """
+
+    def __init__(self, alphabet: int, kind: str, columns: int, keep: bool = True) -> None:
+        self.form = form_of(alphabet, kind)
+        self._coded = np.empty(_WORST * _SPAN, np.uint8)
+        self._plain = np.empty(8 * _SPAN + 8, np.uint8)
+        self._session = Session(self.form, min(columns, COLUMNS), self._coded, decoding=False)
+        self._keep, self._pieces = keep, _Pieces([], [], [])
+        self._sizes = [0, 0, 0]
+
+    def add(self, symbols: Symbols) -> None:
+        """Code a table: symbols in the shape of their tensor, or of whole rows of it."""
+        if not symbols.size:
+            return
+        weights = symbols.reshape(-1).astype(np.int64)
+        part = _describe(weights, symbols.shape, self.form)
+        self._write(self._pieces.heads, 0, _head(part, self.form))
+        session = self._session
+        for _ in session.run(weights, part, self._coded, self._plain):
+            self._write(self._pieces.coded, 1, _take(self._coded, session.coder, PLACE))
+            self._write(self._pieces.plain, 2, _take(self._plain, session.plain_state, WRITTEN))
+
+    def finish(self) -> int:
+        """End the code; how many bytes it has."""
+        state = self._session.plain_state
+        self._write(self._pieces.coded, 1, last_bytes(self._session.coder))
+        self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
+        return sum(self._sizes) + len(number_bytes(self._sizes[1]))
+
+    def data(self) -> bytes:
+        """The code: what is said of each table, then decisions, then plain bits."""
+        heads, coded, plain = (b"".join(pieces) for pieces in self._pieces)
+        return b"".join([heads, number_bytes(len(coded)), coded, plain])
+
+    def _write(self, pieces: list[bytes], which: int, data: bytes) -> None:
+        self._sizes[which] += len(data)
+        if self._keep:
+            pieces.append(data)
+
+
+class ContextCode:
+    """See the module; the code's own bytes hold nothing of shapes, alphabet and kind.
+
+    >>> weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    >>> symbols = weights.view(np.uint32)
+    >>> data = ContextCode().encode([symbols], 1 << 32, "float32")
+    >>> len(data) < weights.nbytes
+    True
+    >>> back = ContextCode().decode(data, [(64, 64)], 1 << 32, "float32")[0]
+    >>> np.array_equal(back, symbols)
+    True
+    """
+
+    name = "context"
+    number = 9
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return alphabet <= INTEGERS or alphabet == 1 << 64
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        encoder = Encoder(alphabet, kind, widest([part.shape for part in parts]))
+        for part in parts:
+            encoder.add(part)
+        encoder.finish()
+        return encoder.data()
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        form, reader = form_of(alphabet, kind), Reader(data)
+        parts = [
+            _read_part(reader, shape, form, alphabet) if math.prod(shape) else None
+            for shape in shapes
+        ]
+        coded = _writable(reader.take(reader.number()))
+        plain = _writable(reader.rest())
+        session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
+        found = []
+        for part, shape in zip(parts, shapes, strict=True):
+            weights = np.zeros(math.prod(shape), np.int64)
+            for _ in session.run(weights, part, coded, plain) if part else ():
+                if session.coder[PLACE] > coded.size + 4:
+                    raise InputError("the code ends before its symbols do")
+            found.append(_symbols(weights, alphabet).reshape(shape))
+        return found
+
+
+def widest(shapes: Sequence[Shape]) -> int:
+    """Columns of the widest of some tables."""
+    return max((_columns(shape) for shape in shapes), default=1)
+
+
+def _columns(shape: Shape) -> int:
+    """A vector is a row; further axes are parts of a row."""
+    return min(COLUMNS, max(1, math.prod(shape[1:] if len(shape) > 1 else shape)))
+
+
+def _describe(weights: Words, shape: Shape, form: Form) -> Part:
+    if form.exponent_bits:
+        magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
+        top, centre, grid = int(magnitudes.max()) >> form.mantissa_bits, 0, _grid(magnitudes, form)
+    else:
+        centre = _commonest(weights)
+        magnitudes = np.abs(weights - centre)
+        top, grid = int(magnitudes.max()).bit_length(), 0
+    return _part(shape, top, int(magnitudes.min() == 0), centre, grid)
+
+
+def _grid(magnitudes: Words, form: Form) -> int:
+    """The least exponent of a bit that is set in any float, M higher; 0 where all are zero.
+
+    Weights drawn uniformly, for one, are multiples of a power of two.
+    """
+    some = magnitudes[magnitudes > 0]
+    exponents = some >> form.mantissa_bits
+    digits = some & ((1 << form.mantissa_bits) - 1) | (exponents > 0) << form.mantissa_bits
+    lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
+    return int((np.maximum(exponents, 1) + lowest).min()) if some.size else 0
+
+
+def _part(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> Part:
+    taps = math.prod(shape[2:]) if len(shape) > 2 else 1
+    return Part(_columns(shape), min(taps, _columns(shape)), top, zeros, centre, grid)
+
+
+def _commonest(weights: Words) -> int:
+    """The commonest of 16-bit symbols, 0 for wider ones; it is what counts as 0."""
+    if int(weights.max()) >= 1 << 16:
+        return 0
+    return int(np.bincount(weights).argmax())
+
+
+def _head(part: Part, form: Form) -> bytes:
+    more = part.grid if form.exponent_bits else part.centre
+    return number_bytes(2 * part.top + part.zeros) + number_bytes(more)
+
+
+def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: int) -> Part:
+    top, zeros = divmod(reader.number(), 2)
+    more = reader.number()
+    largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
+    if top > largest or more >= alphabet:
+        raise InputError("the code's head is damaged")
+    centre, grid = (0, more) if form.exponent_bits else (more, 0)
+    return _part(shape, top, zeros, centre, grid)
+
+
+def _symbols(weights: Words, alphabet: int) -> Symbols:
+    fits = alphabet == 1 << 64 or not weights.size
+    if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet:
+        raise InputError("the code names a symbol that is not in the alphabet")
+    return weights.astype(container(alphabet))
+
+
+def _writable(data: bytes) -> NDArray[np.uint8]:
+    """Compiled code is for writable arrays only."""
+    return np.frombuffer(data, np.uint8).copy()
+
+
+def _take(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
+    """What was written, which makes room for more."""
+    written = stream[: registers[place]].tobytes()
+    registers[place] = 0
+    return written
+
+
+@cache
+def _constants() -> tuple[Words, Words, Words, Words]:
+    """squash(x) = 65536 / (1 + exp(−x / 170)), its inverse, the rates 1 / (n + 1.6) and the trust
+    (n + 0.4) / (n + 1.6) in a prediction that has seen n decisions.
+
+    No entry lies so near the middle of two integers that a machine's exp could change it.
+    """
+    limit = kernels.LIMIT
+    curve = [65536 / (1 + math.exp(-x / 170)) for x in range(-limit, limit + 1)]
+    squash = np.clip([round(value) for value in curve], 1, 65535).astype(np.int64)
+    middles = np.arange(4096) * 16 + 8
+    stretch = np.clip(np.searchsorted(squash, middles) - limit, -limit, limit).astype(np.int64)
+    rates = np.array([655_360 // (10 * n + 16) for n in range(1024)], np.int64)
+    trust = np.array([256 * (10 * n + 4) // (10 * n + 16) for n in range(1024)], np.int64)
+    return squash, stretch, rates, trust
+
+
+register_code(ContextCode())

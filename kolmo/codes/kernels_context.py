@@ -1,0 +1,547 @@
+"""The compiled loops of the context code, of integers only, so that every machine gets the same.
+
+::
+
+    weight ─► zero? ─► exponent ─► leading mantissa bits ─► tail ─► sign
+
+Decisions are predicted in several contexts each, and the predictions mixed in the logistic domain.
+An integer is taken for its magnitude: its exponent is its length in bits, its mantissa what
+follows the leading one. Magnitudes are compared as *depths*: how far a weight lies below the
+largest of its table, in eighths of an octave.
+
+A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
+they are called (see `kolmo.codes.arithmetic`), and live in this file because compiled code is kept
+until the file of the function that it is of changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
+
+Array = Any
+
+LIMIT = 2047  # of a stretched probability, a logit in units of 1/170
+INPUTS = 6  # predictions mixed
+FRESH = 1 << 31  # one half, never seen
+STEPS = 24  # exponents that are counted down to from the largest; others are escapes
+ESCAPE = 6  # bits of an integer's exponent after an escape
+
+_NODES = 64  # decisions of one kind: those of a weight, or of its mantissa
+_ZERO, _SIGN = 24, 25  # nodes beyond those of the exponent
+_RUNS = 16  # lengths of a match that are told apart
+_DEPTHS = 128  # depths
+_MANTISSA = 3  # predictions of a mantissa bit
+
+# Contexts of each input; that of columns comes last, for it is as long as a row.
+_BY_RUN, _BY_DEPTH, _BY_AXES, _BY_WEST, _BY_NEAR = 2 * _RUNS, 256, 64 * 64, 32 * 64, 32 * 64
+_DEPTH_AT = _BY_RUN * _NODES
+_AXES_AT = _DEPTH_AT + _BY_DEPTH * _NODES
+_WEST_AT = _AXES_AT + _BY_AXES * _NODES
+_NEAR_AT = _WEST_AT + _BY_WEST * _NODES
+# Those of the mantissa bits.
+_OCTAVE_AT = _NEAR_AT + _BY_NEAR * _NODES
+_SCALE_AT = _OCTAVE_AT + 2 * _RUNS * _NODES
+_RELATIVE_AT = _SCALE_AT + _DEPTHS * 16 * _NODES
+_COLUMN_AT = _RELATIVE_AT + 64 * _NODES
+
+# Decisions that are counted alone.
+_COARSE, _COARSER, _FORESEEN, _RECENT = 0, 512, 1024, 1024 + _RUNS
+ALONE = 1024 + _RUNS + 4
+
+_TRIALS = 8192  # after which recent tails must have been right once in 32 times
+_BUDGET = 1 << 15  # searches without a match after which only every 16th place is searched
+
+
+class Form(NamedTuple):
+    """What the bits of a weight are: a float's, or an integer's (without exponent bits)."""
+
+    exponent_bits: int
+    mantissa_bits: int
+    modelled: int  # leading mantissa bits that are predicted
+    coarse: int  # trailing zeros that a narrower format leaves, 0 for none
+    coarser: int  # and a still narrower one
+    order: int  # weights that find a match
+
+
+class Part(NamedTuple):
+    """What is said of a table before its weights."""
+
+    columns: int
+    taps: int  # columns of one position, as the taps of a kernel are
+    top: int  # the largest exponent
+    zeros: int  # whether there are any
+    centre: int  # the integer that counts as 0
+    grid: int  # exponent of the power of two of which all floats are multiples, M higher
+
+
+class Model(NamedTuple):
+    """What is learned, and constants: the logistic function, its inverse, rates, trust."""
+
+    squash: Array
+    stretch: Array
+    rates: Array
+    trust: Array
+    table: Array  # predictions
+    alone: Array  # those that are not mixed
+    by_node: Array  # weights of mixing
+    by_run: Array
+
+
+class Streams(NamedTuple):
+    """Where the bits go to, or come from."""
+
+    coder: Array
+    coded: Array
+    plain_state: Array
+    plain: Array
+
+
+class Memory(NamedTuple):
+    """What is known of the table at hand."""
+
+    depths: Array
+    columns: Array  # sums of depths
+    ahead: Array  # where such weights were last followed by others
+    behind: Array  # and where they were, in reverse, preceded
+    recent: Array  # the last tail after such leading bits in such a column
+    registers: Array
+    inputs: Array  # room for the predictions of a decision
+    places: Array  # and for where they are
+
+
+# Registers of the table at hand.
+_ROW_SUM, _SUM, _MEAN, _FLAGS, _POINTER, _STEP, _RUN, _LEFT, _TRIED, _HIT = range(10)
+REGISTERS = 10
+
+
+class _Seen(NamedTuple):
+    """What surrounds a weight: a predicted depth (of 256ths) and the depths beside it."""
+
+    depth: int
+    by_row: int
+    by_column: int
+    west: int
+    beside: int
+    north: int
+
+
+def table_size(columns: int) -> int:
+    """Predictions that tables of so many columns need."""
+    return _COLUMN_AT + columns * _NODES
+
+
+def forget_columns(table: Array) -> None:
+    """Before another table: its columns are others."""
+    table[_COLUMN_AT:] = FRESH
+
+
+def new_mixers() -> tuple[Array, Array]:
+    """Weights of mixing by node and by run; they add up, to a third or half of each input."""
+    by_node = np.full((2 * _NODES, INPUTS), 11_000, np.int64)
+    by_run = np.full((2 * _RUNS, INPUTS), 11_000, np.int64)
+    by_node[_NODES:] = by_run[_RUNS:] = 22_000
+    return by_node, by_run
+
+
+def new_registers() -> Array:
+    registers = np.zeros(REGISTERS, np.int64)
+    registers[_MEAN], registers[_LEFT] = 64 << 8, _BUDGET
+    return registers
+
+
+@njit(nogil=True, cache=True)
+def code_span(
+    weights: Array,
+    first: int,
+    last: int,
+    form: Form,
+    part: Part,
+    model: Model,
+    streams: Streams,
+    memory: Memory,
+) -> None:
+    """Code the weights first..last of a table, or fill them in.
+
+    One long loop on purpose: tuples of arrays that are handed on, level by level, are counted
+    references at every level, which would halve its speed.
+    """
+    registers, depths, columns = memory.registers, memory.depths, memory.columns
+    places, recent = memory.places, memory.recent
+    decoding = streams.coder[DECODING] == 1
+    for place in range(first, last):
+        row = place // part.columns
+        column = place - row * part.columns
+        seen = _look(place, row, column, part, registers, depths, columns)
+        run = _step_match(registers)
+        guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, part.centre)
+        live = run  # the match's length, 0 as soon as it was wrong about this weight
+        sign, exponent, mantissa = 0, 0, 0
+        if not decoding:
+            sign, exponent, mantissa = _split(weights[place], form, part.centre)
+        _set_places(places, column, seen)
+
+        is_zero = 0
+        if part.zeros:
+            is_zero = int(exponent == 0 and mantissa == 0)
+            foreseen = int(guess[1] == 0 and guess[2] == 0)
+            places[0] = _run_place(live, foreseen)
+            is_zero = _decide(is_zero, _ZERO, 0, INPUTS, live, model, streams, memory)
+            live = live if is_zero == foreseen else 0
+        down, depth = STEPS, _DEPTHS - 1
+        if is_zero == 0:
+            # The exponent: count down from the largest.
+            least = 0 if form.exponent_bits else 1
+            aim, down = part.top - exponent, 0
+            while down < STEPS and down < part.top - least:
+                foreseen = int(down == part.top - guess[1])
+                places[0] = _run_place(live, foreseen)
+                y = _decide(int(down == aim), down, 0, INPUTS, live, model, streams, memory)
+                live = live if y == foreseen else 0
+                if y:
+                    break
+                down += 1
+            exponent = part.top - down
+            if down == STEPS:
+                width = form.exponent_bits if form.exponent_bits else ESCAPE
+                exponent = code_plain(
+                    part.top - aim, width, streams.plain_state, streams.plain, decoding
+                )
+            live = live if exponent == guess[1] else 0
+
+            # The leading bits of the mantissa.
+            bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
+            modelled = min(form.modelled, bits)
+            octave, scale = min(down, 15), seen.depth >> 8
+            places[1] = _SCALE_AT + (scale * 16 + octave) * _NODES
+            places[2] = _RELATIVE_AT + min(max(8 * down + 36 - scale, 0), 63) * _NODES
+            node = 1
+            for shift in range(bits - 1, bits - 1 - modelled, -1):
+                foreseen = (guess[2] >> shift) & 1
+                places[0] = _octave_place(live, foreseen, octave)
+                y = (mantissa >> shift) & 1
+                y = _decide(y, node, _NODES, _MANTISSA, live, model, streams, memory)
+                live = live if y == foreseen else 0
+                node = 2 * node + y
+            lead = node - (1 << modelled)
+            depth = _depth(exponent, lead, modelled, part.top)
+
+            # The tail: as the match has it, or as it was last after such leading bits in this
+            # column, or plainly, less the zeros that a narrower format leaves.
+            rest = bits - modelled
+            tail = mantissa & ((1 << rest) - 1)
+            known = int(rest == 0)
+            if rest > 0 and live > 0:
+                foreseen = guess[2] & ((1 << rest) - 1)
+                known = int(tail == foreseen)
+                known = _count(known, _FORESEEN + min(live, _RUNS - 1), model, streams)
+                tail = foreseen if known else tail
+                live = live if known else 0
+            remembers = rest >= 12 and (
+                registers[_TRIED] < _TRIALS or registers[_HIT] * 32 > registers[_TRIED]
+            )
+            slot = _slot(column, exponent, lead) & (recent.size - 1)
+            sure = 0
+            if remembers and recent[slot] >= 0:
+                last_tail = recent[slot] >> 2
+                sure = recent[slot] & 3
+                if known == 0:
+                    known = int(tail == last_tail)
+                    known = _count(known, _RECENT + sure, model, streams)
+                    tail = last_tail if known else tail
+                    registers[_TRIED] += 1
+                    registers[_HIT] += known
+                sure = min(sure + 1, 3) if known > 0 and tail == last_tail else 0
+            if known == 0:
+                low = 0
+                if form.coarse > 0 and form.coarse < rest:
+                    ends = int(tail & ((1 << form.coarse) - 1) == 0)
+                    if _count(ends, _COARSE + registers[_FLAGS], model, streams):
+                        low = form.coarse
+                if low > 0 and form.coarser < rest:
+                    ends = int(tail & ((1 << form.coarser) - 1) == 0)
+                    if _count(ends, _COARSER + registers[_FLAGS], model, streams):
+                        low = form.coarser
+                # What lies below the grid is zero in any case.
+                low = max(low, min(rest, part.grid - max(exponent, 1)))
+                tail = code_plain(
+                    tail >> low, rest - low, streams.plain_state, streams.plain, decoding
+                )
+                tail <<= low
+            if remembers:
+                recent[slot] = (tail << 2) | sure
+            if form.coarse > 0:
+                ends = int(tail & ((1 << form.coarse) - 1) == 0)
+                registers[_FLAGS] = ((registers[_FLAGS] << 1) | ends) & 511
+            mantissa = (lead << rest) | tail
+
+        if is_zero == 0 or form.exponent_bits:
+            _set_sign_places(places, weights, place, row, column, down, seen, form, part)
+            places[0] = _run_place(live, guess[0])
+            sign = _decide(sign, _SIGN, 0, INPUTS, live, model, streams, memory)
+        if decoding:
+            weights[place] = _join(sign, exponent, mantissa, form, part.centre)
+
+        depths[place] = depth
+        columns[column] += depth
+        registers[_ROW_SUM] += depth
+        registers[_SUM] += depth
+        if run > 0:
+            right = guess[1] == exponent and guess[2] == mantissa
+            registers[_RUN] = min(run + 1, 400) if right else 0
+            registers[_LEFT] = min(registers[_LEFT] + 16 * right, 2 * _BUDGET)
+        if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
+            _find(weights, place + 1, form, part.centre, registers, memory.ahead, memory.behind)
+
+
+# --- contexts -------------------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _look(
+    place: int, row: int, column: int, part: Part, registers: Array, depths: Array, columns: Array
+) -> _Seen:
+    """The depth that row and column predict: the mean and what each lies off it; neighbours."""
+    if column == 0:
+        registers[_ROW_SUM] = 0
+        registers[_FLAGS] = 0
+    if place & 255 == 0 and place:
+        registers[_MEAN] = (registers[_SUM] << 8) // place
+    mean = registers[_MEAN]
+    by_row = mean + ((registers[_ROW_SUM] << 8) - column * mean) // (column + 6)
+    by_column = mean + ((columns[column] << 8) - row * mean) // (row + 6)
+    return _Seen(
+        min(max(by_row + by_column - mean, 0), (_DEPTHS << 8) - 1),
+        min(max(by_row >> 9, 0), 63),
+        min(max(by_column >> 9, 0), 63),
+        depths[place - part.taps] if column >= part.taps else 64,
+        depths[place - 1] if column > 0 else 64,
+        depths[place - part.columns] if row > 0 else 64,
+    )
+
+
+@njit(inline="always")
+def _set_places(places: Array, column: int, seen: _Seen) -> None:
+    """Where the predictions of zeros and exponents are."""
+    places[1] = _DEPTH_AT + (seen.depth >> 7) * _NODES
+    places[2] = _AXES_AT + (seen.by_row * 64 + seen.by_column) * _NODES
+    places[3] = _COLUMN_AT + column * _NODES
+    places[4] = _WEST_AT + ((seen.west >> 2) * 64 + (seen.depth >> 9)) * _NODES
+    places[5] = _NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * _NODES
+
+
+@njit(inline="always")
+def _set_sign_places(
+    places: Array,
+    weights: Array,
+    place: int,
+    row: int,
+    column: int,
+    down: int,
+    seen: _Seen,
+    form: Form,
+    part: Part,
+) -> None:
+    """Where the predictions of the sign are: neighbours' signs and depths, and its own."""
+    near, west, beside, north = min(down, 7), 2, 2, 2
+    if column >= part.taps:
+        west = _sign(weights[place - part.taps], form, part.centre)
+    if column > 0:
+        beside = _sign(weights[place - 1], form, part.centre)
+    if row > 0:
+        north = _sign(weights[place - part.columns], form, part.centre)
+    places[1] = _DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * _NODES
+    places[2] = _AXES_AT + ((west * 8 + near) * 64 + (seen.west >> 1)) * _NODES
+    places[3] = _COLUMN_AT + column * _NODES
+    places[4] = _WEST_AT + ((beside * 8 + near) * 64 + (seen.beside >> 1)) * _NODES
+    places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
+
+
+@njit(inline="always")
+def _run_place(live: int, foreseen: int) -> int:
+    """Where the prediction is that a match, or else the node alone, gives."""
+    return (2 * min(live, _RUNS - 1) + foreseen * int(live > 0)) * _NODES
+
+
+@njit(inline="always")
+def _octave_place(live: int, foreseen: int, octave: int) -> int:
+    """The same for a bit of the mantissa, where without a match the octave counts."""
+    if live > 0:
+        return _OCTAVE_AT + (_RUNS + 2 * min(live - 1, 7) + foreseen) * _NODES
+    return _OCTAVE_AT + octave * _NODES
+
+
+@njit(inline="always")
+def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
+    eighths = lead >> (bits - 3) if bits >= 3 else lead << (3 - bits)
+    return min(max(8 * (top + 1 - exponent) - eighths, 0), _DEPTHS - 1)
+
+
+@njit(inline="always")
+def _slot(column: int, exponent: int, lead: int) -> int:
+    """A hash of leading bits and column."""
+    return (column * 4099 + exponent * 16 + lead) * 2654435761 >> 8
+
+
+# --- matches --------------------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _step_match(registers: Array) -> int:
+    """Go on to the next weight of the match; its length."""
+    registers[_POINTER] += registers[_STEP]
+    if registers[_POINTER] < 0:
+        registers[_RUN] = 0
+    return int(registers[_RUN])
+
+
+@njit(inline="always")
+def _find(
+    weights: Array,
+    place: int,
+    form: Form,
+    centre: int,
+    registers: Array,
+    ahead: Array,
+    behind: Array,
+) -> None:
+    """Remember the magnitudes before a place; where there is no match, look for one: the same
+    magnitudes in the same order, or in reverse, which mirrored filters have."""
+    mask, newest, oldest = ahead.size - 1, 0, 0
+    for i in range(form.order):
+        newest = _hash(newest, _magnitude(weights[place - 1 - i], form, centre))
+        oldest = _hash(oldest, _magnitude(weights[place - form.order + i], form, centre))
+    newest, oldest = (newest >> 12) & mask, (oldest >> 12) & mask
+    if registers[_RUN] == 0:
+        registers[_LEFT] -= 1
+        _follow(weights, place, ahead[newest] - 1, 1, form, centre, registers)
+        _follow(weights, place, behind[newest] - 1, -1, form, centre, registers)
+    ahead[newest] = place + 1  # 0 says that there is none
+    behind[oldest] = place - form.order
+
+
+@njit(inline="always")
+def _follow(
+    weights: Array, place: int, start: int, step: int, form: Form, centre: int, registers: Array
+) -> None:
+    """Take up the match that foresees weights[start] next, if it is real and the longest."""
+    length = 0
+    if start >= 0:
+        other = start - step
+        while length < 32 and 0 <= other < place and place - 1 - length >= 0:
+            own = _magnitude(weights[place - 1 - length], form, centre)
+            if own != _magnitude(weights[other], form, centre):
+                break
+            length += 1
+            other -= step
+    if length >= form.order and length > registers[_RUN]:
+        registers[_RUN], registers[_STEP] = length, step
+        registers[_POINTER] = start - step
+
+
+@njit(inline="always")
+def _hash(key: int, magnitude: int) -> int:
+    return (key + magnitude + 1) * 2654435761 & 0xFFFFFFFFFF
+
+
+# --- decisions ------------------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _decide(
+    y: int,
+    node: int,
+    base: int,
+    count: int,
+    run: int,
+    model: Model,
+    streams: Streams,
+    memory: Memory,
+) -> int:
+    """Code a decision at the mixture of its predictions, and learn from it.
+
+    ``base`` is 0 for the decisions of a weight, _NODES for those of its mantissa. Predictions
+    count the less, the less they have seen.
+    """
+    table, inputs, places = model.table, memory.inputs, memory.places
+    by_node, by_run = model.by_node, model.by_run
+    one = base + node
+    two = min(run, _RUNS - 1) + base * _RUNS // _NODES
+    total = 0
+    for i in range(count):
+        word = int(np.int64(table[places[i] + node]))
+        said = (model.stretch[word >> 20] * model.trust[word & 1023]) >> 8
+        inputs[i] = said
+        total += (by_node[one, i] + by_run[two, i]) * said
+    probability = model.squash[min(max(total >> 17, -LIMIT), LIMIT) + LIMIT]
+    y = code_bit(y, probability, streams.coder, streams.coded)
+    error = ((y << 16) - probability) * 6
+    for i in range(count):
+        change = (inputs[i] * error + (1 << 17)) >> 18
+        by_node[one, i] += change
+        by_run[two, i] += change
+        _learn(y, table, places[i] + node, model.rates)
+    return y
+
+
+@njit(inline="always")
+def _count(y: int, place: int, model: Model, streams: Streams) -> int:
+    """Code a decision by its own count."""
+    probability = min(max(int(np.int64(model.alone[place])) >> 16, 1), 65535)
+    y = code_bit(y, probability, streams.coder, streams.coded)
+    _learn(y, model.alone, place, model.rates)
+    return y
+
+
+@njit(inline="always")
+def _learn(y: int, table: Array, place: int, rates: Array) -> None:
+    """Move a prediction towards a decision, the less the more it has seen."""
+    word = int(np.int64(table[place]))
+    probability, seen = word >> 10, word & 1023
+    probability += (((-y & 4194303) - probability) * rates[seen]) >> 16
+    table[place] = np.uint32((probability << 10) | min(seen + 1, 1023))
+
+
+# --- the bits of a weight -------------------------------------------------------------------
+
+
+@njit(inline="always")
+def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
+    """Sign, exponent and mantissa."""
+    if form.exponent_bits:
+        sign = (word >> (form.exponent_bits + form.mantissa_bits)) & 1
+        exponent = (word >> form.mantissa_bits) & ((1 << form.exponent_bits) - 1)
+        return sign, exponent, word & ((1 << form.mantissa_bits) - 1)
+    value = abs(word - centre)
+    exponent = 0
+    while value >> exponent:
+        exponent += 1
+    leading = 1 << exponent >> 1
+    return int(word < centre), exponent, value - leading
+
+
+@njit(inline="always")
+def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
+    if form.exponent_bits:
+        return (((sign << form.exponent_bits) | exponent) << form.mantissa_bits) | mantissa
+    value = (1 << exponent >> 1) + mantissa
+    return centre - value if sign else centre + value
+
+
+@njit(inline="always")
+def _magnitude(word: int, form: Form, centre: int) -> int:
+    if form.exponent_bits:
+        return word & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
+    return abs(word - centre)
+
+
+@njit(inline="always")
+def _sign(word: int, form: Form, centre: int) -> int:
+    """0 or 1; 2 where there is none."""
+    if form.exponent_bits:
+        return (word >> (form.exponent_bits + form.mantissa_bits)) & 1
+    return int(word < centre) if word != centre else 2

@@ -1,0 +1,378 @@
+"""A code for whole models whose tensors are made of few distinct blocks: mosaics.
+
+Each tensor is flattened and cut into blocks of s symbols, its last one padded with zeros
+(Mosaic-of-Motifs, arXiv 2602.14896); s is found. The distinct blocks, the motifs, are written once,
+for all tensors or for each its own; then which block is which
+motif, by `kolmo.codes.mixing` or plainly.
+
+::
+
+    byte      0: one dictionary, 1: one a tensor, 2: one, of float16 motifs, and a scale a tensor
+    byte      s
+    section   the scales, if any
+    varints   how many motifs each dictionary has
+    sections  the motifs' first symbols, then their others: varint, code, its bytes
+    byte      the code of the indices
+    rest      its bytes: a table of indices for each tensor
+
+Motifs come by falling use, in classes of the bits of its count, and by their first symbol within a
+class. First symbols are written as differences, which then are small, and saves what an order of
+the motifs would tell.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.codes import mixing
+from kolmo.codes.base import Code, Shape, Symbols, get_code, register_code
+from kolmo.codes.scaled import give_scales, take_scales
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.symbols import container
+
+SIZES = range(1, 33)
+"""Sizes of a block that are tried."""
+
+MOSAIC_LIMIT = 1 << 24
+"""Symbols at most, for they are all in memory, and sorted."""
+
+_INDEX_CODES = ("mixing", "raw")
+_DEPTH = 20  # bits of a key by which indices are counted
+
+Indices = NDArray[np.int64]
+
+
+class Mixing:
+    """`kolmo.codes.mixing` for tensors as tables of rows: the commonest symbol should be 0."""
+
+    name = "mixing"
+    number = 8
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return alphabet <= mixing.ALPHABET
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        tables = [part.reshape(_as_table(part.shape)) for part in parts]
+        return mixing.encode(tables, alphabet)
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        tables = mixing.decode(data, [_as_table(shape) for shape in shapes], alphabet)
+        dtype = container(alphabet)
+        return [t.astype(dtype).reshape(shape) for t, shape in zip(tables, shapes, strict=True)]
+
+
+class Mosaic:
+    """Motifs and indices.
+
+    >>> random = np.random.default_rng(0)
+    >>> motifs = random.integers(0, 2**32, (4, 8), np.uint32)
+    >>> part = motifs[random.integers(0, 4, 500)].reshape(50, 80)
+    >>> data = Mosaic().encode([part], 2**32, "")
+    >>> 8 * len(data) < 4 * 8 * 32 + 500 * 2 + 150
+    True
+    >>> np.array_equal(Mosaic().decode(data, [(50, 80)], 2**32, "")[0], part)
+    True
+    """
+
+    name = "mosaic"
+    number = 2
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return 0 < sum(map(math.prod, shapes)) <= MOSAIC_LIMIT
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        size = find_block_size(parts, 8 * container(alphabet).itemsize)
+        if size is None:
+            raise NotApplicableError("the symbols are not made of few distinct blocks")
+        scaled = _encode_scaled(parts, size) if kind == "float32" else None
+        if scaled is not None:
+            return bytes([2, size]) + scaled
+        blocks = [cut_blocks(part, size) for part in parts]
+        tries = [(0, [np.concatenate(blocks)])] + ([(1, blocks)] if len(parts) > 1 else [])
+        coder = _Coder(size, [part.shape for part in parts], alphabet, kind)
+        found = [bytes([mode, size]) + coder.encode(scopes) for mode, scopes in tries]
+        return min(found, key=len)
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        if len(data) < 2 or data[0] > 2 or data[1] not in SIZES:
+            raise InputError("the code is not that of a mosaic")
+        take = _Taker(data[2:])
+        if data[0] < 2:
+            return _Coder(data[1], shapes, alphabet, kind).decode(take, bool(data[0]))
+        if kind != "float32":
+            raise InputError("only float32 tensors have a scale")
+        scales = take.section([(len(shapes),)], alphabet, kind).view(np.float32)
+        halves = _Coder(data[1], shapes, 1 << 16, "float16").decode(take, False)
+        return give_scales(scales, halves)
+
+
+def _encode_scaled(parts: Sequence[Symbols], size: int) -> bytes | None:
+    taken = take_scales(parts, size)
+    if taken is None:
+        return None
+    scales, halves = taken
+    blocks = np.concatenate([cut_blocks(half, size) for half in halves])
+    coder = _Coder(size, [part.shape for part in parts], 1 << 16, "float16")
+    head = _section([scales.view(np.uint32)], 1 << 32, "float32")
+    return head + coder.encode([blocks])
+
+
+def cut_blocks(part: Symbols, size: int) -> Symbols:
+    """A tensor's blocks, shape (m, s), the last one padded with zeros."""
+    count = -(-part.size // size)
+    blocks = np.zeros(count * size, part.dtype)
+    blocks[: part.size] = part.reshape(-1)
+    return blocks.reshape(count, size)
+
+
+def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
+    """The size whose k·s·width + m·H bits are fewest; None if as many as the symbols take.
+
+    H is the entropy of the indices, or log2 k where there are too many to count.
+
+    Parameters
+    ----------
+    parts : sequence of unsigned integer ndarrays
+    width : float
+        Bits of a symbol of a motif.
+    """
+    numel = sum(part.size for part in parts)
+    lengths = {size: _formula(parts, size, width) for size in SIZES}
+    best = min(SIZES, key=lambda size: lengths[size])
+    return best if lengths[best] < numel * width else None
+
+
+def _formula(parts: Sequence[Symbols], size: int, width: float) -> float:
+    keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
+    motifs = max(1.0, count_distinct(keys))
+    index = math.log2(motifs)
+    if motifs < 1 << (_DEPTH - 2):
+        counts = np.bincount((keys >> np.uint64(64 - _DEPTH)).astype(np.int64))
+        shares = counts[counts > 0] / keys.size
+        index = float(-(shares * np.log2(shares)).sum())
+    return motifs * size * width + keys.size * index
+
+
+def count_distinct(keys: NDArray[np.uint64]) -> float:
+    """About how many of the keys are distinct, by the share of slots that they leave empty.
+
+    Linear counting: Whang, Vander-Zanden & Taylor, ACM TODS 15(2), 1990.
+
+    >>> keys = block_keys(np.arange(300_000, dtype=np.uint32).reshape(-1, 1) % 1000)
+    >>> abs(count_distinct(keys) - 1000) < 5
+    True
+    """
+    depth = max(10, (4 * keys.size).bit_length())
+    used = np.zeros(1 << depth, bool)
+    used[keys >> np.uint64(64 - depth)] = True
+    return -used.size * math.log1p(-np.count_nonzero(used) / used.size)
+
+
+def block_keys(blocks: Symbols) -> NDArray[np.uint64]:
+    """A number for each block, equal for equal ones, and hardly for others."""
+    keys = np.zeros(len(blocks), np.uint64)
+    for column in blocks.T:
+        keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(29)
+    return keys
+
+
+@dataclasses.dataclass(frozen=True)
+class _Coder:
+    size: int
+    shapes: Sequence[Shape]
+    alphabet: int
+    kind: str
+
+    def encode(self, scopes: Sequence[Symbols]) -> bytes:
+        """Blocks of each dictionary's scope: of all tensors, or of each."""
+        found = [_dictionary(blocks, self.kind) for blocks in scopes]
+        counts = [len(motifs) for motifs, _ in found]
+        motifs = np.concatenate([motifs for motifs, _ in found])
+        indices = np.concatenate([ranks for _, ranks in found])
+        sections = [_differences(motifs[:, 0], self.alphabet, self.kind), motifs[:, 1:]]
+        return b"".join(
+            [
+                *map(varint, counts),
+                _section([sections[0]], self.alphabet, ""),
+                _section([sections[1]], self.alphabet, self.kind) if self.size > 1 else b"",
+                _shortest_indices(self._tables(indices), max(counts)),
+            ]
+        )
+
+    def decode(self, take: _Taker, own: bool) -> list[Symbols]:
+        blocks = [math.prod(table) for table in self._table_shapes()]
+        scopes = blocks if own else [sum(blocks)]
+        counts = [take.number(scope, least=min(1, scope)) for scope in scopes]
+        total = sum(counts)
+        first = take.section([(total,)], self.alphabet, "")
+        motifs = np.empty((total, self.size), container(self.alphabet))
+        motifs[:, 0] = _undo_differences(first, self.alphabet, self.kind)
+        if self.size > 1:
+            motifs[:, 1:] = take.section([(total, self.size - 1)], self.alphabet, self.kind)
+        code = _index_code(take.piece(1)[0])
+        tables = code.decode(take.rest(), self._table_shapes(), max(counts, default=1), "")
+        starts = np.cumsum([0, *counts])
+        parts = []
+        for number, (table, shape) in enumerate(zip(tables, self.shapes, strict=True)):
+            start = starts[number] if own else 0
+            if own and table.size and int(table.max()) >= counts[number]:
+                raise InputError("an index names a motif that is not there")
+            found = motifs[start + table.reshape(-1).astype(np.int64)].reshape(-1)
+            parts.append(found[: math.prod(shape)].reshape(shape))
+        return parts
+
+    def _table_shapes(self) -> list[tuple[int, int]]:
+        return [index_table(shape, self.size) for shape in self.shapes]
+
+    def _tables(self, indices: Indices) -> list[Indices]:
+        shapes = self._table_shapes()
+        pieces = np.split(indices, np.cumsum([rows * columns for rows, columns in shapes])[:-1])
+        return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def index_table(shape: Shape, size: int) -> tuple[int, int]:
+    """Rows and columns of a tensor's blocks; one row where blocks do not end with rows."""
+    numel = math.prod(shape)
+    if len(shape) > 1 and numel and (numel // shape[0]) % size == 0:
+        return shape[0], numel // shape[0] // size
+    return 1, -(-numel // size)
+
+
+def _shortest_indices(tables: Sequence[Indices], motifs: int) -> bytes:
+    parts = [table.astype(container(motifs)) for table in tables]
+    codes = [get_code(name) for name in _INDEX_CODES]
+    return min((bytes([c.number]) + c.encode(parts, motifs, "") for c in codes), key=len)
+
+
+def _index_code(number: int) -> Code:
+    code = get_code(number)
+    if code.name not in _INDEX_CODES:
+        raise InputError(f"the indices of a mosaic are not coded by {code.name}")
+    return code
+
+
+def _as_table(shape: Shape) -> tuple[int, int]:
+    return index_table(shape, 1) if math.prod(shape) else (0, 0)
+
+
+def _dictionary(blocks: Symbols, kind: str) -> tuple[Symbols, Indices]:
+    """The motifs in the order of the file, and which one each block is."""
+    _, first, inverse, counts = np.unique(
+        block_keys(blocks), return_index=True, return_inverse=True, return_counts=True
+    )
+    motifs = blocks[first]
+    if not np.array_equal(motifs[inverse.reshape(-1)], blocks):
+        raise NotApplicableError("two blocks have one key")
+    classes = -np.array([int(count).bit_length() for count in counts], np.int64)
+    if counts.size:
+        classes[np.argmax(counts)] -= 1  # the commonest is index 0
+    order = np.lexsort((*_ordered(motifs, kind).T[::-1], classes))
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order))
+    return motifs[order], ranks[inverse.reshape(-1)]
+
+
+def _ordered(symbols: Symbols, kind: str) -> Symbols:
+    """Bit patterns of floats as integers in the order of their values; others as they are."""
+    if not kind:
+        return symbols
+    top = symbols.dtype.type(1 << (8 * symbols.dtype.itemsize - 1))
+    return np.where(symbols & top, ~symbols, symbols | top)
+
+
+def _unordered(symbols: Symbols, kind: str) -> Symbols:
+    if not kind:
+        return symbols
+    top = symbols.dtype.type(1 << (8 * symbols.dtype.itemsize - 1))
+    return np.where(symbols & top, symbols & ~top, ~symbols)
+
+
+def _differences(symbols: Symbols, alphabet: int, kind: str) -> Symbols:
+    """Each symbol less the one before it, modulo the alphabet."""
+    wide = _ordered(symbols, kind).astype(np.uint64)
+    wide[1:] -= wide[:-1].copy()  # modulo 2^64
+    below = wide >= np.uint64(1 << 63)
+    if alphabet < 1 << 64:
+        wide[below] += np.uint64(alphabet)
+    return wide.astype(container(alphabet))
+
+
+def _undo_differences(steps: Symbols, alphabet: int, kind: str) -> Symbols:
+    total = np.cumsum(steps, dtype=np.uint64)  # modulo 2^64
+    if alphabet < 1 << 64:
+        total %= np.uint64(alphabet)
+    return _unordered(total.astype(container(alphabet)), kind)
+
+
+# --- bytes ----------------------------------------------------------------------------------
+
+
+def varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first, the top bit of all but the last set.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*found, number])
+
+
+def _section(parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    from kolmo.codes.choosing import shortest_code
+
+    code, data = shortest_code(parts, alphabet, kind, "best")
+    return varint(len(data)) + bytes([code]) + data
+
+
+class _Taker:
+    """Takes numbers and sections off the bytes of a code, one after the other."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._place = data, 0
+
+    def piece(self, count: int) -> bytes:
+        end = self._place + count
+        if end > len(self._data):
+            raise InputError("the code is cut off")
+        taken = self._data[self._place : end]
+        self._place = end
+        return taken
+
+    def number(self, most: int, least: int = 0) -> int:
+        number, shift = 0, 0
+        while shift < 63:
+            byte = self.piece(1)[0]
+            number |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        if not least <= number <= most:
+            raise InputError(f"a number of {least:,} to {most:,} is {number:,}")
+        return number
+
+    def section(self, shapes: Sequence[Shape], alphabet: int, kind: str) -> Symbols:
+        size = self.number(len(self._data))
+        code = get_code(self.piece(1)[0])
+        if code.name == "mosaic":
+            raise InputError("a mosaic's motifs are no mosaic")
+        return code.decode(self.piece(size), shapes, alphabet, kind)[0]
+
+    def rest(self) -> bytes:
+        return self._data[self._place :]
+
+
+register_code(Mixing())
+register_code(Mosaic())

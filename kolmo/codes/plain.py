@@ -1,0 +1,104 @@
+"""The plainest codes: fixed width, and one symbol for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.layout import laid_out_size, lay_out, read_back
+from kolmo.symbols import container
+
+
+class Raw:
+    """Every symbol at ceil(log2 alphabet) bits, none where the alphabet has one symbol.
+
+    >>> data = Raw().encode([np.uint8([[1, 0], [3, 3]])], 4, "")
+    >>> data.hex(), Raw().decode(data, [(2, 2)], 4, "")[0].tolist()
+    ('4f', [[1, 0], [3, 3]])
+    """
+
+    name = "raw"
+    number = 0
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return True
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        if alphabet == 1:
+            return b""
+        return lay_out(flat(parts, alphabet), alphabet, "packed")
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        numel = sum(map(math.prod, shapes))
+        if alphabet == 1:
+            return fill(shapes, alphabet, 0)
+        if len(data) != laid_out_size(numel, alphabet, "packed"):
+            raise InputError(f"{len(data):,} bytes are not {numel:,} symbols of {alphabet:,}")
+        return split(read_back(data, numel, alphabet, "packed"), shapes, alphabet)
+
+
+class Constant:
+    """The one symbol that all are, in as few bytes as hold the alphabet's last.
+
+    >>> Constant().encode([np.zeros((1000, 1000), np.uint32)], 2**32, "float32").hex()
+    '00000000'
+    """
+
+    name = "constant"
+    number = 1
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return any(map(math.prod, shapes))
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        first = next(int(part.flat[0]) for part in parts if part.size)
+        if not all((part == first).all() for part in parts):
+            raise NotApplicableError("the symbols are not all the same")
+        return first.to_bytes(_width(alphabet), "little")
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        symbol = int.from_bytes(data, "little")
+        if len(data) != _width(alphabet) or symbol >= alphabet:
+            raise InputError("the code is not that of one symbol")
+        return fill(shapes, alphabet, symbol)
+
+
+def _width(alphabet: int) -> int:
+    return ((alphabet - 1).bit_length() + 7) // 8
+
+
+# --- what codes share -----------------------------------------------------------------------
+
+
+def flat(parts: Sequence[Symbols], alphabet: int) -> Symbols:
+    """All symbols in one array of the alphabet's container."""
+    dtype = container(alphabet)
+    return np.concatenate([np.zeros(0, dtype), *(part.reshape(-1) for part in parts)], dtype=dtype)
+
+
+def split(symbols: Symbols, shapes: Sequence[Shape], alphabet: int) -> list[Symbols]:
+    """Undo `flat`; InputError where the symbols are not in the alphabet, or not so many."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
+    if symbols.size != (int(ends[-1]) if len(ends) else 0):
+        raise InputError(f"the code holds {symbols.size:,} symbols, not {int(ends[-1]):,}")
+    if symbols.size and int(symbols.max()) >= alphabet:
+        raise InputError("the code names a symbol that is not in the alphabet")
+    pieces = np.split(symbols, ends[:-1]) if len(ends) else []
+    return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def fill(shapes: Sequence[Shape], alphabet: int, symbol: int) -> list[Symbols]:
+    """Arrays of one symbol."""
+    return [np.full(shape, symbol, container(alphabet)) for shape in shapes]
+
+
+register_code(Raw())
+register_code(Constant())

@@ -1,0 +1,154 @@
+"""Float32 tensors as float16 motifs times a scale a tensor, where that is what they are, exactly.
+
+Learned mosaics are such products, rounded: motifs that all tensors share, and a scale that none
+does. The scale is not in the checkpoint, but few numbers divide all values of a tensor so that
+eleven bits are left of each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.codes.base import Symbols
+
+_MOST = 4096  # magnitudes of a tensor at most, for all are tried against 1,024 divisors
+_NEAR = 2.0**-11  # how far from an integer two roundings to float32 take one of eleven bits
+_SHIFTS = range(-8, 9)  # powers of two by which one tensor's motifs may be another's
+
+Floats = NDArray[Any]
+
+
+def take_scales(parts: Sequence[Symbols], size: int) -> tuple[Floats, list[Symbols]] | None:
+    """A scale for each tensor, and its weights divided by it, as bits of float16; None if inexact.
+
+    Parameters
+    ----------
+    parts : sequence of uint32 ndarrays
+        Bit patterns of float32 weights.
+    size : int
+        Weights of a block; tensors are scaled so that they have as many blocks in common as may be.
+
+    Examples
+    --------
+    >>> motifs = np.float16([-0.3, 0, 0.7, 1.9])
+    >>> scales = np.float32([0.0123, 4.56])
+    >>> tensors = [motifs.astype(np.float32) * scale for scale in scales]
+    >>> taken = take_scales([tensor.view(np.uint32) for tensor in tensors], 1)
+    >>> np.array_equal(taken[1][0], taken[1][1])
+    True
+    >>> joined = give_scales(*taken)
+    >>> all(np.array_equal(a.view(np.float32), b) for a, b in zip(joined, tensors))
+    True
+    """
+    tensors = [part.view(np.float32) for part in parts]
+    scales, halves = np.ones(len(parts), np.float32), [np.zeros(0, np.uint16)] * len(parts)
+    known: set[bytes] = set()
+    for number in sorted(range(len(parts)), key=lambda n: -tensors[n].size):
+        distinct = _distinct(tensors[number], size)
+        choices = _divided(np.unique(np.abs(distinct)))
+        if not choices:
+            return None
+        blocks = [_as_set(choice.divide(distinct), size) for choice in choices]
+        best = max(range(len(choices)), key=lambda n: len(blocks[n] & known))
+        known |= blocks[best]
+        scales[number] = choices[best].scale
+        halves[number] = choices[best].divide(tensors[number]).view(np.uint16)
+    joined = give_scales(scales, halves)
+    return (scales, halves) if all(map(np.array_equal, joined, parts)) else None
+
+
+def give_scales(scales: Floats, halves: Sequence[Symbols]) -> list[Symbols]:
+    """Undo `take_scales`."""
+    with np.errstate(all="ignore"):  # of a damaged file, products may be anything
+        products = [
+            half.view(np.float16).astype(np.float32) * scale
+            for half, scale in zip(halves, scales, strict=True)
+        ]
+    return [np.asarray(product, np.float32).view(np.uint32) for product in products]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """A scale, and the float16 number that each magnitude, in order, is once divided by it."""
+
+    scale: np.float32
+    sizes: Floats
+    halves: Floats
+
+    def divide(self, tensor: Floats) -> Floats:
+        places = np.searchsorted(self.sizes, np.abs(tensor))
+        return np.copysign(self.halves[places], tensor).astype(np.float16)
+
+
+def _divided(sizes: Floats) -> list[_Choice]:
+    """The scales that leave float16 numbers of magnitudes, which are in order."""
+    if sizes.size > _MOST + 1 or not np.isfinite(sizes).all():
+        return []
+    positive = sizes[sizes > 0].astype(np.float64)
+    found = []
+    for values in _candidates(positive):
+        scale = _scale(positive, values)
+        if scale is None:
+            continue
+        for shift in _SHIFTS:
+            moved = np.ldexp(values, shift)
+            halves = np.zeros(sizes.size, np.float16)
+            with np.errstate(over="ignore"):
+                halves[sizes > 0] = moved
+            if np.array_equal(halves[sizes > 0], moved):
+                found.append(_Choice(np.ldexp(scale, -shift), sizes, halves))
+    return found
+
+
+def _candidates(sizes: Floats) -> list[Floats]:
+    """The magnitudes as numbers of eleven bits, the largest in [1, 2), in every way there is."""
+    if not sizes.size:
+        return [sizes]
+    leading = np.arange(1024, 2048)
+    for value in sizes:
+        leading = leading[_whole(leading * (value / sizes[-1]))]
+    return [_rounded(number * (sizes / sizes[-1])) / 1024 for number in leading[:16]]
+
+
+def _whole(numbers: Floats) -> NDArray[np.bool_]:
+    leading = 2048 * np.frexp(numbers)[0]
+    near: NDArray[np.bool_] = np.abs(leading - np.rint(leading)) < _NEAR
+    return near
+
+
+def _rounded(numbers: Floats) -> Floats:
+    leading, exponents = np.frexp(numbers)
+    rounded: Floats = np.ldexp(np.rint(2048 * leading), exponents - 11)
+    return rounded
+
+
+def _scale(sizes: Floats, values: Floats) -> np.float32 | None:
+    """The float32 scale by which the values become the magnitudes, once rounded."""
+    if not sizes.size:
+        return np.float32(1)
+    half = np.spacing(sizes.astype(np.float32)).astype(np.float64) / 2
+    low, high = ((sizes - half) / values).max(), ((sizes + half) / values).min()
+    middle = np.float32((low + high) / 2)
+    wanted = sizes.astype(np.float32)
+    others = [np.nextafter(middle, np.float32(end)) for end in (0, np.inf)]
+    for scale in (middle, *others):
+        if np.array_equal(values.astype(np.float32) * scale, wanted):
+            return np.float32(scale)
+    return None
+
+
+def _distinct(tensor: Floats, size: int) -> Floats:
+    """The distinct blocks of a tensor, the last one padded with zeros, one after the other."""
+    whole = np.zeros(-(-tensor.size // size) * size, np.float32)
+    whole[: tensor.size] = tensor.reshape(-1)
+    return np.unique(whole.view(f"V{4 * size}")).view(np.float32)
+
+
+def _as_set(halves: Floats, size: int) -> set[bytes]:
+    data, width = halves.tobytes(), 2 * size
+    return {data[n : n + width] for n in range(0, len(data), width)}

@@ -1,0 +1,119 @@
+"""Decoding a container, unit by unit in order, on several threads, in bounded memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from kolmo.codes.base import Symbols, get_code
+from kolmo.container.format import DIGEST, Contents, Entry, Part, Unit
+from kolmo.container.repeats import RepeatCode, read_source
+from kolmo.errors import InputError, KolmoError
+from kolmo.execution import Progress, in_order
+from kolmo.symbols import container
+
+
+class Digests:
+    """SHA-256 of the symbols of each tensor, whose parts come in order."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = entries
+        self._hashes = [hashlib.sha256() for _ in entries]
+
+    def update(self, tensor: int, symbols: Symbols) -> None:
+        little = symbols.astype(symbols.dtype.newbyteorder("<"), copy=False)
+        self._hashes[tensor].update(np.ascontiguousarray(little).data.cast("B"))
+
+    def each(self) -> list[bytes]:
+        """One a tensor; a copy has its original's."""
+        found = [value.digest() for value in self._hashes]
+        numbers = (n if e.copy_of is None else e.copy_of for n, e in enumerate(self._entries))
+        return [found[number] for number in numbers]
+
+
+def whole_digest(digests: Sequence[bytes]) -> bytes:
+    """The SHA-256 of those of the tensors, one after the other."""
+    return hashlib.sha256(b"".join(digests)).digest()
+
+
+def decode_parts(
+    contents: Contents,
+    digests: Digests,
+    threads: int,
+    progress: Progress | None = None,
+    label: str = "decoding",
+) -> Iterator[tuple[Part, Symbols]]:
+    """Every part of every unit and its symbols; after the last, the digest is checked.
+
+    Parameters
+    ----------
+    contents : Contents
+    digests : Digests
+        Of the same entries, as yet of no symbols.
+    threads, progress, label : see `kolmo.pack`
+
+    Raises
+    ------
+    InputError
+        If the file is damaged. Nothing of what came before is then to be trusted.
+    """
+    total = sum(unit.numel for unit in contents.units)
+    decode, done = _decoder(contents), 0
+    for number, arrays in in_order(decode, range(len(contents.units)), threads):
+        for part, symbols in zip(contents.units[number].parts, arrays, strict=True):
+            digests.update(part.tensor, symbols)
+            yield part, symbols
+        done += contents.units[number].numel
+        if progress:
+            progress(done, total, label)
+    if whole_digest(digests.each())[:DIGEST] != contents.digest:
+        raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
+
+
+def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
+    def decode(number: int) -> list[Symbols]:
+        unit, data = contents.units[number], contents.read_unit(number)
+        first = contents.entries[unit.parts[0].tensor]
+        alphabet, kind = first.coder.alphabet, first.kind(contents.quantizer)
+        shapes = [part.shape for part in unit.parts]
+        try:
+            if unit.code == RepeatCode.number:
+                return [_repeated(contents, unit, data, decode)]
+            arrays = get_code(unit.code).decode(data, shapes, alphabet, kind)
+        except KolmoError as error:
+            what = str(error).removeprefix(f"{contents.path}: ")
+            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {what}") from None
+        assert [array.shape for array in arrays] == shapes
+        assert all(array.dtype == container(alphabet) for array in arrays)
+        return arrays
+
+    return decode
+
+
+def _repeated(
+    contents: Contents, unit: Unit, data: bytes, decode: Callable[[int], list[Symbols]]
+) -> Symbols:
+    """The symbols of a unit that repeats others: those are decoded again, and not kept."""
+    source, start = read_source(data)
+    stop = start + unit.numel
+    known = source < len(contents.entries) and len(unit.parts) == 1
+    if not known or _sort(contents, source) != _sort(contents, unit.parts[0].tensor):
+        raise InputError("it repeats what is not alike")
+    pieces = []
+    for number, other in enumerate(contents.units):
+        for place, part in enumerate(other.parts):
+            if part.tensor == source and part.start < stop and start < part.stop:
+                if other.code == RepeatCode.number:
+                    raise InputError("it repeats a repeat")
+                symbols = decode(number)[place].reshape(-1)
+                pieces.append(symbols[max(0, start - part.start) : stop - part.start])
+    if sum(piece.size for piece in pieces) != unit.numel:
+        raise InputError("it repeats what is not there")
+    return np.concatenate(pieces).reshape(unit.parts[0].shape)
+
+
+def _sort(contents: Contents, tensor: int) -> tuple[str, int]:
+    entry = contents.entries[tensor]
+    return entry.kind(contents.quantizer), entry.coder.alphabet

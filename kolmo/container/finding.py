@@ -1,0 +1,111 @@
+"""Which tensors of a checkpoint are a mosaic: made of few distinct blocks, the same throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+
+from kolmo.codes.base import Symbols
+from kolmo.codes.choosing import order0_bytes, shortest_code
+from kolmo.codes.mosaic import MOSAIC_LIMIT, block_keys, cut_blocks, find_block_size
+from kolmo.container.format import Entry, Part, Unit, part_of
+from kolmo.quantize import Quantizer
+
+Read = Callable[[Part], Symbols]
+
+_SAMPLE = 1 << 14  # weights of a tensor that are looked at first
+_SAMPLED = 1 << 20  # and of all tensors
+_PROMISING = 0.97  # times the quick code, that a mosaic must be under to be tried
+_REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
+
+
+def find_mosaics(
+    entries: Sequence[Entry], quantizer: Quantizer, read: Read, but: Collection[int] = ()
+) -> list[Unit]:
+    """Units of whole tensors for the mosaic code to try, one for each kind of symbols, or more.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    quantizer : Quantizer
+    read : callable
+        The symbols of a part.
+    but : collection of int
+        Tensors to leave alone.
+    """
+    groups: dict[tuple[str, int], list[int]] = {}
+    for number, entry in enumerate(entries):
+        if number not in but and entry.copy_of is None and 0 < entry.numel <= MOSAIC_LIMIT:
+            key = (entry.kind(quantizer), entry.coder.alphabet)
+            groups.setdefault(key, []).append(number)
+    units: list[Unit] = []
+    for key, numbers in groups.items():
+        if _looks_like(entries, numbers, read):
+            for run in _runs(entries, numbers):
+                symbols = {n: read(part_of(entries[n], n, 0, entries[n].numel)) for n in run}
+                chosen = _members(symbols)
+                if chosen and _promises([symbols[n] for n in chosen], *key):
+                    parts = (part_of(entries[n], n, 0, entries[n].numel) for n in chosen)
+                    units.append(Unit(tuple(parts)))
+    return units
+
+
+def _looks_like(entries: Sequence[Entry], numbers: Sequence[int], read: Read) -> bool:
+    """Whether blocks repeat in the first weights of the tensors, more than single symbols do."""
+    sample, taken = [], 0
+    for number in numbers:
+        stop = min(entries[number].numel, _SAMPLE, _SAMPLED - taken)
+        sample.append(read(part_of(entries[number], number, 0, stop)).reshape(-1))
+        taken += stop
+        if taken == _SAMPLED:
+            break
+    return find_block_size(sample, _width(sample)) is not None
+
+
+def _width(parts: Sequence[Symbols]) -> float:
+    symbols = np.concatenate([part.reshape(-1) for part in parts])
+    return 8 * order0_bytes(symbols) / symbols.size
+
+
+def _runs(entries: Sequence[Entry], numbers: Sequence[int]) -> list[list[int]]:
+    """Tensors in order, as many together as the mosaic code takes."""
+    runs, taken = [[]], 0  # type: tuple[list[list[int]], int]
+    for number in numbers:
+        if taken + entries[number].numel > MOSAIC_LIMIT:
+            runs.append([])
+            taken = 0
+        runs[-1].append(number)
+        taken += entries[number].numel
+    return runs
+
+
+def _members(tensors: Mapping[int, Symbols]) -> list[int]:
+    """The tensors most of whose blocks occur elsewhere too."""
+    parts = list(tensors.values())
+    size = find_block_size(parts, _width(parts))
+    if size is None:
+        return []
+    keys = [block_keys(cut_blocks(part, size)) for part in parts]
+    _, inverse, counts = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    often = counts[inverse.reshape(-1)] > 1
+    ends = np.cumsum([len(key) for key in keys])
+    shares = [piece.mean() for piece in np.split(often, ends[:-1])]
+    return [n for n, share in zip(tensors, shares, strict=True) if share > _REPEATED]
+
+
+def _promises(parts: Sequence[Symbols], kind: str, alphabet: int) -> bool:
+    """Whether motifs, and the order-0 entropy of the indices, are less than the quick code takes.
+
+    16-bit floats repeat, for there are few of them, and are no mosaic for that: to code thousands
+    of motifs would take minutes, in vain.
+    """
+    numel = sum(part.size for part in parts)
+    quick = len(shortest_code(parts, alphabet, kind, "fast")[1])
+    size = find_block_size(parts, _width(parts))
+    if size is None:
+        return False
+    keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
+    counts = np.unique(keys, return_counts=True)[1]
+    indices = float((counts * np.log2(counts.sum() / counts)).sum()) / 8
+    return indices + counts.size * size * quick / numel < _PROMISING * quick

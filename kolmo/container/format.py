@@ -1,0 +1,318 @@
+"""The container: a file that holds a checkpoint's symbols, coded, and all that a decoder needs.
+
+::
+
+    4 bytes   b"kmo", the version of the format
+    units     each: its code's bytes, then their CRC-32
+    header    see `kolmo.container.header`
+    16 bytes  the first of the SHA-256 of the SHA-256 of each tensor's symbols, as little-endian
+              bytes, in order
+    4 bytes   CRC-32 of the first 4 bytes and of the header and the 16 bytes
+    varint    length of the header, its last byte first
+
+Numbers are little-endian. A unit is the symbols of some tensors, or of some whole rows of one, that
+are coded together. Nothing in a file is ever executed, and all that it claims is checked before it
+is acted upon.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kolmo.checkpoints.base import EXTENDED_DTYPES
+from kolmo.checkpoints.files import read_at
+from kolmo.codes.base import Shape
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.container.header import DTYPES, Header, decode_header, encode_header
+from kolmo.errors import InputError, KolmoError
+from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
+
+MAGIC = b"kmo\x01"
+CRC = 4
+"""Bytes of a checksum."""
+
+UNIT_LIMIT = 1 << 25
+"""Symbols of a unit at most, and so what a decoder needs memory for at a time."""
+
+GENEROUS = 1 << 30
+"""Bytes that any container may expand to."""
+
+EXPANSION = 1024
+"""How many times its file's size a larger one may expand to, unless asked for."""
+
+DIGEST = 16
+"""Bytes of the SHA-256 that are kept."""
+
+_LENGTH = 5  # bytes of the header's length at most
+_DIMENSIONS = 16  # of a part's shape at most; a tensor of more is flat
+
+_DTYPES = [EXTENDED_DTYPES[name] if name in EXTENDED_DTYPES else np.dtype(name) for name in DTYPES]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One tensor: what it is, and what its symbols mean."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    coder: SymbolCoder
+    copy_of: int | None = None
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+    def kind(self, quantizer: Quantizer) -> str:
+        """The kind that codes are told: a floating-point format, or none."""
+        return quantizer.format(self.dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The symbols [start, stop) of the flattened tensor of a number, and their shape."""
+
+    tensor: int
+    start: int
+    stop: int
+    shape: Shape
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """Parts that are coded together; the code's number and how many bytes it took.
+
+    While units are planned, ``source`` may say where the symbols were before: a tensor, a place.
+    """
+
+    parts: tuple[Part, ...]
+    code: int = 0
+    size: int = 0
+    source: tuple[int, int] | None = None
+
+    @property
+    def numel(self) -> int:
+        return sum(part.stop - part.start for part in self.parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What the header and the foot of a container say."""
+
+    path: Path
+    quantizer: Quantizer
+    entries: tuple[Entry, ...]
+    units: tuple[Unit, ...]
+    digest: bytes
+    file_bytes: int
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return list(accumulate((unit.size + CRC for unit in self.units), initial=len(MAGIC)))
+
+    def read_unit(self, number: int) -> bytes:
+        """A unit's bytes, whose checksum is right."""
+        size = self.units[number].size
+        data = bytes(read_at(self.path, self._starts[number], size + CRC))
+        if zlib.crc32(data[:size]) != int.from_bytes(data[size:], "little") or len(data) < CRC:
+            raise InputError(f"{self.path}: a checksum is wrong: the file is damaged")
+        return data[:size]
+
+
+def part_of(entry: Entry, number: int, start: int, stop: int) -> Part:
+    """A part in the shape of whole rows, or flat where it is not of such."""
+    row = math.prod(entry.shape[1:])
+    if len(entry.shape) > _DIMENSIONS:
+        return Part(number, start, stop, (stop - start,))
+    if (start, stop) == (0, entry.numel):
+        return Part(number, start, stop, entry.shape)
+    if row and start % row == 0 and stop % row == 0:
+        return Part(number, start, stop, ((stop - start) // row, *entry.shape[1:]))
+    return Part(number, start, stop, (stop - start,))
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def with_checksum(data: bytes) -> bytes:
+    """A unit as it is in the file."""
+    return data + zlib.crc32(data).to_bytes(CRC, "little")
+
+
+def encode_end(
+    quantizer: Quantizer, entries: Sequence[Entry], units: Sequence[Unit], digest: bytes
+) -> bytes:
+    """The header and what follows it."""
+    header = Header(
+        str(quantizer),
+        [entry.name for entry in entries],
+        [entry.shape for entry in entries],
+        [DTYPES.index(entry.dtype.name) for entry in entries],
+        [0 if entry.copy_of is None else entry.copy_of + 1 for entry in entries],
+        [entry.coder.parameters() for entry in entries],
+        [(unit.code, unit.size, _runs(unit, entries)) for unit in units],
+    )
+    return with_foot(encode_header(header), digest[:DIGEST])
+
+
+def with_foot(header: bytes, digest: bytes) -> bytes:
+    """A header's bytes, and those that follow it to the file's end."""
+    crc = zlib.crc32(MAGIC + header + digest).to_bytes(CRC, "little")
+    return header + digest + crc + number_bytes(len(header))[::-1]
+
+
+def _runs(unit: Unit, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
+    """Parts as runs of whole tensors, and single ones of others."""
+    runs: list[tuple[int, ...]] = []
+    for part in unit.parts:
+        if (part.start, part.stop) != (0, entries[part.tensor].numel):
+            runs.append((part.tensor, 0, part.start, part.stop))
+        elif runs and len(runs[-1]) == 2 and sum(runs[-1]) == part.tensor:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((part.tensor, 1))
+    return runs
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def read_contents(path: Path, max_bytes: int | None = None) -> Contents:
+    """What a container says it holds, every claim of it checked but those about symbols.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no container, is damaged, or would expand to more bytes than
+        ``max_bytes`` (by default 1,024 times its size, and at least 1 GiB).
+    """
+    size, head, foot = _read_ends(path)
+    _check_magic(path, head)
+    length, taken = _read_length(path, foot)
+    start = size - taken - CRC - DIGEST - length
+    if start < len(MAGIC):
+        raise InputError(f"{path}: the file is cut off")
+    end = bytes(read_at(path, start, size - start))
+    if with_foot(end[:length], end[length : length + DIGEST]) != end:
+        raise InputError(f"{path}: its header's checksum is wrong: the file is damaged or cut off")
+    contents = _checked_contents(path, end[:length], end[length : length + DIGEST], size)
+    if start != len(MAGIC) + sum(unit.size + CRC for unit in contents.units):
+        raise InputError(f"{path}: the units that it claims do not fill the file")
+    _check_expansion(contents, max_bytes)
+    return contents
+
+
+def _read_ends(path: Path) -> tuple[int, bytes, bytes]:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    head = bytes(read_at(path, 0, len(MAGIC)))
+    return size, head, bytes(read_at(path, max(len(MAGIC), size - _LENGTH), _LENGTH))
+
+
+def _check_magic(path: Path, head: bytes) -> None:
+    if head[:-1] != MAGIC[:-1]:
+        raise InputError(f"{path}: not a kolmo container (kolmo pack writes them)")
+    if head != MAGIC:
+        raise InputError(
+            f"{path}: a container of another version, or damaged; this program reads {MAGIC[-1]}"
+        )
+
+
+def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
+    """The header's length, and how many bytes say so."""
+    reader = Reader(foot[::-1])
+    try:
+        return reader.number(), len(foot) - len(reader.rest())
+    except InputError:
+        raise InputError(f"{path}: the file is cut off") from None
+
+
+def _checked_contents(path: Path, data: bytes, digest: bytes, size: int) -> Contents:
+    try:
+        header = decode_header(data)
+        quantizer = get_quantizer(header.quantizer)
+        entries = _read_entries(header, quantizer)
+        units = tuple(_read_unit(*unit, entries) for unit in header.units)
+        _check_units(entries, units, quantizer)
+    except (zlib.error, KolmoError, ValueError, LookupError):
+        raise InputError(f"{path}: its header contradicts itself, or is none") from None
+    return Contents(path, quantizer, entries, units, digest, size)
+
+
+def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
+    if len(set(header.names)) != len(header.names):
+        raise ValueError("no name is there twice")
+    entries: list[Entry] = []
+    each = (header.names, header.shapes, header.dtypes, header.copies, header.parameters)
+    for name, shape, number, copy, parameters in zip(*each, strict=True):
+        if len(shape) > 64:
+            raise ValueError("a shape is of fewer axes")
+        dtype = _DTYPES[number]
+        coder = quantizer.restore(dtype, parameters)
+        entries.append(Entry(name, shape, dtype, coder, copy - 1 if copy else None))
+        _check_copy(entries)
+    return tuple(entries)
+
+
+def _check_copy(entries: Sequence[Entry]) -> None:
+    """The last is no copy, or of an earlier one that is none, with as many such symbols."""
+    copy = entries[-1]
+    if copy.copy_of is None:
+        return
+    first = entries[copy.copy_of]
+    if first.copy_of is not None or (copy.numel, copy.dtype) != (first.numel, first.dtype):
+        raise ValueError("a copy is like its original")
+
+
+def _read_unit(
+    code: int, size: int, runs: Sequence[tuple[int, ...]], entries: Sequence[Entry]
+) -> Unit:
+    parts: list[Part] = []
+    for first, count, *borders in runs:
+        if borders:
+            parts.append(part_of(entries[first], first, *borders))
+        else:
+            numbers = range(first, first + min(count, len(entries)))
+            parts += [part_of(entries[n], n, 0, entries[n].numel) for n in numbers]
+        if len(parts) > len(entries) + len(runs):
+            raise ValueError("no tensor is whole twice")
+    return Unit(tuple(parts), code, size)
+
+
+def _check_units(entries: Sequence[Entry], units: Sequence[Unit], quantizer: Quantizer) -> None:
+    """Every symbol is in one unit, in order, and a unit's are all alike."""
+    reached = [0] * len(entries)
+    for unit in units:
+        kinds = {(entries[p.tensor].coder.alphabet, entries[p.tensor].kind(quantizer))
+                 for p in unit.parts}  # fmt: skip
+        if len(kinds) != 1 or not 0 < unit.numel <= UNIT_LIMIT:
+            raise ValueError("a unit is of one kind, and not too long")
+        for part in unit.parts:
+            if part.start != reached[part.tensor] or not part.start < part.stop:
+                raise ValueError("parts follow each other")
+            reached[part.tensor] = part.stop
+    for entry, stop in zip(entries, reached, strict=True):
+        if stop != (0 if entry.copy_of is not None else entry.numel):
+            raise ValueError("every tensor is whole")
+
+
+def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
+    """Refuse a small file that claims to be a huge model."""
+    claimed = sum(entry.numel * entry.dtype.itemsize for entry in contents.entries)
+    limit = max(GENEROUS, EXPANSION * contents.file_bytes) if max_bytes is None else max_bytes
+    if claimed > limit:
+        raise InputError(
+            f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "
+            f"{limit:,}; if you trust the file, raise it (max_bytes, --max-bytes)"
+        )

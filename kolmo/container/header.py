@@ -1,0 +1,207 @@
+"""The header of a container: what it holds, as plain values, to bytes and back.
+
+::
+
+    varint    length of what is deflated
+    deflated  the quantizer's spec; how many tensors, and their names
+              each tensor's shape: how many axes, and their lengths
+              of each tensor, the dtype's number, how many parameters its quantizer fitted, and
+              0 or 1 + the number of the tensor that it is a copy of
+              how many units; of each its code, its size, and its parts
+    rest      the parameters of all tensors, if any: 0 for float32 or 1 for float64, the number of
+              a code, and what that makes of them
+
+Numbers are varints (LEB128); texts are UTF-8 behind their length. Where all tensors have the same
+number, it is written once. Parts are runs: the first tensor and how many whole ones, or a tensor,
+0, and where its part starts and stops.
+
+Scales are weights too: the strongest code for those takes a fifth off the bytes of ten of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from kolmo.codes.base import Shape, get_code
+from kolmo.codes.choosing import shortest_code
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.errors import InputError
+
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+)
+"""Their numbers are their places here, a contract."""
+
+_INFLATED = 1 << 20  # bytes that any header may have, inflated
+_RATIO = 256  # times its deflated size that a larger one may have
+_PARAMETERS = 1 << 24  # that any header may have; more need bytes in proportion
+_WIDTHS = ("float32", "float64")
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a header says, not yet checked.
+
+    Attributes
+    ----------
+    quantizer : str
+    names : sequence of str
+    shapes : sequence of shapes
+    dtypes : sequence of int
+        Places in `DTYPES`.
+    copies : sequence of int
+        0, or 1 + the number of the tensor that it is a copy of.
+    parameters : sequence of sequences of float
+    units : sequence of (code, size, runs)
+        A run is (first, how many), or (tensor, 0, start, stop).
+    """
+
+    quantizer: str
+    names: Sequence[str]
+    shapes: Sequence[Shape]
+    dtypes: Sequence[int]
+    copies: Sequence[int]
+    parameters: Sequence[Sequence[float]]
+    units: Sequence[tuple[int, int, Sequence[tuple[int, ...]]]]
+
+
+def encode_header(header: Header) -> bytes:
+    """The header's bytes.
+
+    >>> header = Header("symmetric:8", ["w"], [(2, 3)], [10], [0], [[0.5]], [(0, 6, [(0, 1)])])
+    >>> len(encode_header(header)), decode_header(encode_header(header)) == header
+    (28, True)
+    """
+    body = _text(header.quantizer) + number_bytes(len(header.names))
+    body += b"".join(map(_text, header.names)) + b"".join(map(_list, header.shapes))
+    counts = [len(found) for found in header.parameters]
+    body += b"".join(map(_shorten, (header.dtypes, counts, header.copies)))
+    body += number_bytes(len(header.units)) + b"".join(_unit(*unit) for unit in header.units)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
+    packed = deflate.compress(body) + deflate.flush()
+    return number_bytes(len(packed)) + packed + _encode_parameters(header.parameters)
+
+
+def decode_header(data: bytes) -> Header:
+    """Undo `encode_header`; InputError or zlib.error where the bytes are none, or too many."""
+    outer = Reader(data)
+    reader = Reader(_inflate(outer.take(outer.number())))
+    quantizer = _read_text(reader)
+    names = [_read_text(reader) for _ in range(reader.number())]
+    shapes = [tuple(_read_list(reader)) for _ in names]
+    dtypes, counts, copies = (_lengthen(reader, len(names)) for _ in range(3))
+    units = [_read_unit(reader) for _ in range(reader.number())]
+    if reader.rest():
+        raise InputError("the header says more than it should")
+    parameters = _decode_parameters(outer.rest(), counts)
+    return Header(quantizer, names, shapes, dtypes, copies, parameters, units)
+
+
+def _inflate(packed: bytes) -> bytes:
+    inflate = zlib.decompressobj(-15, zdict=_words())
+    body = inflate.decompress(packed, max(_INFLATED, _RATIO * len(packed)))
+    if not inflate.eof or inflate.unused_data:
+        raise InputError("the header is too long, or cut off")
+    return body
+
+
+# --- parts of it ----------------------------------------------------------------------------
+
+
+def _text(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogatepass")
+    return number_bytes(len(data)) + data
+
+
+def _read_text(reader: Reader) -> str:
+    return reader.take(reader.number()).decode("utf-8", "surrogatepass")
+
+
+def _list(numbers: Sequence[int]) -> bytes:
+    return b"".join(map(number_bytes, (len(numbers), *numbers)))
+
+
+def _read_list(reader: Reader) -> list[int]:
+    return [reader.number() for _ in range(reader.number())]
+
+
+def _shorten(numbers: Sequence[int]) -> bytes:
+    return _list(numbers[:1] if len(set(numbers)) == 1 else numbers)
+
+
+def _lengthen(reader: Reader, count: int) -> list[int]:
+    numbers = _read_list(reader)
+    numbers *= count if len(numbers) == 1 else 1
+    if len(numbers) != count:
+        raise InputError("the header tells of too many tensors, or too few")
+    return numbers
+
+
+def _unit(code: int, size: int, runs: Sequence[tuple[int, ...]]) -> bytes:
+    numbers = [code, size, len(runs), *(number for run in runs for number in run)]
+    return b"".join(map(number_bytes, numbers))
+
+
+def _read_unit(reader: Reader) -> tuple[int, int, list[tuple[int, ...]]]:
+    code, size = reader.number(), reader.number()
+    runs: list[tuple[int, ...]] = []
+    for _ in range(reader.number()):
+        run = (reader.number(), reader.number())
+        runs.append(run if run[1] else (*run, reader.number(), reader.number()))
+    return code, size, runs
+
+
+def _encode_parameters(parameters: Sequence[Sequence[float]]) -> bytes:
+    together = np.concatenate([np.zeros(0), *parameters])
+    if not together.size:
+        return b""
+    with np.errstate(over="ignore"):
+        narrow = together.astype(np.float32)
+    wide = int(not np.array_equal(narrow.astype(np.float64), together))
+    values = together if wide else narrow
+    symbols = values.view(f"u{values.itemsize}")
+    code, data = shortest_code([symbols], 1 << 8 * values.itemsize, _WIDTHS[wide], "best")
+    return bytes([wide, code]) + data
+
+
+def _decode_parameters(data: bytes, counts: Sequence[int]) -> list[list[float]]:
+    total = sum(counts)
+    if not total and not data:
+        return [[] for _ in counts]
+    if total > max(_PARAMETERS, len(data) << 10):
+        raise InputError("the header claims too many parameters")
+    reader = Reader(data)
+    wide, code = reader.take(2)
+    width = np.dtype(_WIDTHS[wide])
+    alphabet = 1 << 8 * width.itemsize
+    (symbols,) = get_code(code).decode(reader.rest(), [(total,)], alphabet, width.name)
+    values = iter(symbols.view(width).tolist())
+    return [list(islice(values, count)) for count in counts]
+
+
+# --- what headers often say -----------------------------------------------------------------
+
+
+def _words() -> bytes:
+    """What to refer to, the likeliest last; a part of the format."""
+    shapes = [shape for n in (16, 32, 128, 256, 384, 512, 768, 1024, 10, 64)
+              for shape in ((n,), (n, n), (n,), (n, n))]  # fmt: skip
+    quantizers = [f"{q}:{bits}" for q in ("affine", "codebook", "symmetric") for bits in (4, 8)]
+    names = [f"layers.{n}.{what}" for order in (("weight", "bias"), ("bias", "weight"))
+             for n in range(10) for what in order]  # fmt: skip
+    return b"".join([_WORDS, *map(_list, shapes), *map(_text, [*quantizers, "native", *names])])
+
+
+_WORDS = (
+    b".gamma.beta.alpha.conv1.conv2.downsample.bn1.bn2.running_mean.running_var"
+    b"num_batches_tracked.q_proj.k_proj.v_proj.o_proj.gate_proj.up_proj.down_proj.mlp.fc1.fc2"
+    b"model.layers.0.transformer.h.0.blocks.0.lm_head.embed_tokens.pooler.dense.classifier"
+    b"embeddings.word_embeddings.position_embeddings.token_type_embeddings.LayerNorm.norm"
+    b"encoder.layer.0.attention.self.query.key.value.output.intermediate.dense.bias.weight"
+)

@@ -1,0 +1,177 @@
+"""pack: a checkpoint as the shortest file, which proves its own length."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Collection, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.codes.base import Symbols
+from kolmo.codes.choosing import check_preset, shortest_code
+from kolmo.codes.mosaic import Mosaic
+from kolmo.container.certificate import Certificate
+from kolmo.container.decoding import whole_digest
+from kolmo.container.finding import find_mosaics
+from kolmo.container.format import (
+    CRC,
+    MAGIC,
+    Entry,
+    Part,
+    Unit,
+    encode_end,
+    read_contents,
+    with_checksum,
+)
+from kolmo.container.planning import plan_units
+from kolmo.container.repeats import RepeatCode, find_repeats, source_bytes
+from kolmo.container.source import read_entries
+from kolmo.container.verifying import certify
+from kolmo.errors import InputError, KolmoError, NotApplicableError
+from kolmo.execution import Progress, in_order, thread_count
+from kolmo.files import write_atomically
+from kolmo.quantize import Quantizer, get_quantizer
+
+_UNBOUNDED = 1 << 62
+
+_Coded = tuple[Unit, tuple[int, bytes]]  # a unit, the number of its code, and its bytes
+
+
+def pack(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    quantizer: str | Quantizer = "native",
+    preset: str = "best",
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Certificate:
+    """Write a checkpoint as the shortest container that kolmo can make, checked by decoding it.
+
+    Parameters
+    ----------
+    source : path, directory, URL, nn.Module, state dict or mapping of arrays
+    path : path
+        The container, such as ``model.kmo``; written whole or not at all.
+    quantizer : spec or object
+        ``native`` keeps every bit of every weight; any other keeps the symbols, and what turns
+        them into weights again.
+    preset : {"best", "fast"}
+    include, exclude : list of globs
+        Names of the tensors to pack; all by default.
+    threads : int, optional
+        All cores by default. The file does not depend on it.
+    progress : callable, optional
+        ``progress(done, total, label)``, called now and then from this thread.
+
+    Returns
+    -------
+    Certificate
+        A bound: its ``bits`` are those of the file.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, holds what the quantizer cannot express, or the file cannot
+        be written.
+    KolmoError
+        If the file does not decode to what it was made of; it is not kept.
+
+    Examples
+    --------
+    >>> import tempfile, kolmo, numpy as np
+    >>> weights = np.repeat(np.float32([1, -0.0]), 5000)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     certificate = pack({"w": weights}, Path(folder) / "model.kmo")
+    ...     again = kolmo.verify(certificate.path)
+    >>> certificate.raw_bits, certificate.bits < 2000, certificate == again
+    (320000, True, True)
+    """
+    path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
+    check_preset(preset)
+    checkpoint = open_checkpoint(source).select(include, exclude)
+    entries, digests = read_entries(checkpoint, quantize, count, progress)
+    job = _Packing(checkpoint, quantize, tuple(entries), preset, count, progress)
+    written: list[Certificate] = []
+
+    def write(temporary: Path) -> None:
+        job.write(temporary, whole_digest(digests))
+        try:
+            contents = read_contents(temporary, _UNBOUNDED)
+            written.append(certify(contents, count, progress, "checking"))
+        except InputError as error:
+            what = str(error).removeprefix(f"{temporary}: ")
+            raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
+
+    write_atomically(path, write)
+    return dataclasses.replace(written[0], path=path, skipped=tuple(checkpoint.skipped))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packing:
+    checkpoint: Checkpoint
+    quantizer: Quantizer
+    entries: tuple[Entry, ...]
+    preset: str
+    threads: int
+    progress: Progress | None
+
+    def write(self, path: Path, digest: bytes) -> None:
+        # Looking for what repeats takes time.
+        fast = self.preset == "fast"
+        repeats = {} if fast else find_repeats(self.entries, self.quantizer, self._read)
+        mosaics = [] if fast else self._mosaics(repeats)
+        inside = {part.tensor for unit, _ in mosaics for part in unit.parts}
+        planned = plan_units(self.entries, self.quantizer, inside, repeats)
+        units, done = [], 0
+        total = sum(unit.numel for unit in planned) + sum(unit.numel for unit, _ in mosaics)
+        with open(path, "wb") as file:
+            file.write(MAGIC)
+            for unit, (code, data) in chain(mosaics, in_order(self._encode, planned, self.threads)):
+                file.write(with_checksum(data))
+                units.append(dataclasses.replace(unit, code=code, size=len(data)))
+                done += unit.numel
+                if self.progress:
+                    self.progress(done, total, "coding")
+            file.write(encode_end(self.quantizer, self.entries, units, digest))
+
+    def _mosaics(self, but: Collection[int]) -> list[_Coded]:
+        """Units that the mosaic code writes in fewer bytes than others would."""
+        found: list[_Coded] = []
+        for unit in find_mosaics(self.entries, self.quantizer, self._read, but):
+            data = self._as_mosaic(unit)
+            if data is not None and len(data) < self._otherwise(unit):
+                found.append((unit, (Mosaic.number, data)))
+        return found
+
+    def _as_mosaic(self, unit: Unit) -> bytes | None:
+        first = self.entries[unit.parts[0].tensor]
+        parts = [self._read(part) for part in unit.parts]
+        try:
+            return Mosaic().encode(parts, first.coder.alphabet, first.kind(self.quantizer))
+        except NotApplicableError:
+            return None
+
+    def _otherwise(self, unit: Unit) -> int:
+        """Bytes of the unit's tensors in units of the usual kind."""
+        inside = {part.tensor for part in unit.parts}
+        planned = plan_units(self.entries, self.quantizer, set(range(len(self.entries))) - inside)
+        coded = in_order(self._encode, planned, self.threads)
+        return sum(len(data) + CRC for _, (_, data) in coded)
+
+    def _encode(self, unit: Unit) -> tuple[int, bytes]:
+        if unit.source:
+            return RepeatCode.number, source_bytes(*unit.source)
+        first = self.entries[unit.parts[0].tensor]
+        parts = [self._read(part) for part in unit.parts]
+        return shortest_code(parts, first.coder.alphabet, first.kind(self.quantizer), self.preset)
+
+    def _read(self, part: Part) -> Symbols:
+        entry = self.entries[part.tensor]
+        weights = self.checkpoint[entry.name].load(part.start, part.stop)
+        return entry.coder.encode(weights).reshape(part.shape)

@@ -1,0 +1,91 @@
+"""Which symbols are coded together: units, bounded so that they are coded side by side.
+
+A tensor of over four million weights, or one that repeats long stretches of what came before, is
+cut into units of whole rows; smaller ones are gathered, in checkpoint order, into units of one kind
+and one alphabet of some million weights, so that what is learned of one serves the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
+
+from kolmo.container.format import Entry, Part, Unit, part_of
+from kolmo.container.repeats import Repeat
+from kolmo.quantize import Quantizer
+
+CUT = 1 << 22
+"""Weights of a unit at most, but for those of a code that wants more."""
+
+SOLID = 1 << 20
+"""Weights up to which small tensors are gathered."""
+
+
+def plan_units(
+    entries: Sequence[Entry],
+    quantizer: Quantizer,
+    but: Collection[int] = (),
+    repeats: Mapping[int, Sequence[Repeat]] | None = None,
+) -> list[Unit]:
+    """Units of all tensors that are not copies, empty, or of the numbers in ``but``.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    quantizer : Quantizer
+    but : collection of int
+    repeats : mapping, optional
+        Stretches of tensors, in order, that become units with a source.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kolmo.quantize import get_quantizer
+    >>> shapes, native = [(3, 4), (5,), (3000, 3000)], get_quantizer("native")
+    >>> entries = [Entry(str(s), s, np.dtype("f4"), native.restore(np.dtype("f4"), []))
+    ...            for s in shapes]
+    >>> for unit in plan_units(entries, native):
+    ...     print([part.shape for part in unit.parts])
+    [(1000, 3000)]
+    [(1000, 3000)]
+    [(1000, 3000)]
+    [(3, 4), (5,)]
+    """
+    units: list[Unit] = []
+    open_groups: dict[tuple[str, int], list[Part]] = {}
+    for number, entry in enumerate(entries):
+        if number in but or entry.copy_of is not None or entry.numel == 0:
+            continue
+        repeated = repeats.get(number, ()) if repeats else ()
+        if entry.numel > CUT or repeated:
+            units += _apart(entry, number, repeated)
+            continue
+        group = open_groups.setdefault((entry.kind(quantizer), entry.coder.alphabet), [])
+        if group and sum(part.stop for part in group) + entry.numel > SOLID:
+            units.append(Unit(tuple(group)))
+            group.clear()
+        group.append(part_of(entry, number, 0, entry.numel))
+    return units + [Unit(tuple(group)) for group in open_groups.values() if group]
+
+
+def _apart(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterator[Unit]:
+    """Units of one tensor alone."""
+    reached = 0
+    for repeat in repeats:
+        yield from (Unit((part,)) for part in _cut(entry, number, reached, repeat.start))
+        for part in _cut(entry, number, repeat.start, repeat.stop):
+            place = repeat.source_start + part.start - repeat.start
+            yield Unit((part,), source=(repeat.source, place))
+        reached = repeat.stop
+    yield from (Unit((part,)) for part in _cut(entry, number, reached, entry.numel))
+
+
+def _cut(entry: Entry, number: int, start: int, stop: int) -> Iterator[Part]:
+    """Rows in pieces as even as whole rows allow; where a row is too long, anywhere."""
+    row = entry.numel // entry.shape[0]
+    step = row if row <= CUT else 1
+    steps, most = (stop - start) // step, CUT // step
+    pieces = -(-steps // most)
+    borders = [start + steps * piece // pieces * step for piece in range(pieces + 1) if pieces]
+    for first, last in pairwise(borders):
+        yield part_of(entry, number, first, last)

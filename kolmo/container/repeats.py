@@ -1,0 +1,202 @@
+"""Long stretches of weights that occurred before, in another tensor or in the same one.
+
+Codes see repeats within a unit; these lie further apart. Every 32 symbols in a row are hashed, and
+some hashes, which the value itself tells, are *anchors*: equal stretches have equal anchors
+wherever they lie, and some thousand weights take a few bytes to remember (content-defined chunking;
+Muthitacharoen, Chen & Mazières 2001). Where anchors recur in order, the weights are compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.container.format import Entry, Part
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.quantize import Quantizer
+
+LONG = 1 << 18
+"""Weights of a stretch at least: a shorter one saves less than it costs to code its rest apart."""
+
+_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
+                     0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)  # fmt: skip
+_WINDOW = 1 << len(_FACTORS)  # symbols of a hash
+_RARE = np.uint64(52)  # a hash is an anchor where its bits from here on are zero, one in 4,096
+_PIECE = 1 << 20  # symbols hashed or compared at a time
+_REACH = 1 << 15  # how far from one anchor the next one, or a stretch's border, is expected
+
+Read = Callable[[Part], Symbols]
+
+
+@dataclasses.dataclass(frozen=True)
+class Repeat:
+    """The symbols [start, stop) of a tensor are those of ``source`` from ``source_start`` on."""
+
+    start: int
+    stop: int
+    source: int
+    source_start: int
+
+
+@dataclasses.dataclass
+class _Run:
+    """Anchors of a tensor, the first and the last, that lie ``shift`` further on than before."""
+
+    source: int
+    shift: int
+    first: int
+    last: int
+
+
+class RepeatCode:
+    """Two varints, a tensor and a place in it: what a decoder of units finds there.
+
+    For those who have nothing but the code's bytes, it is none.
+    """
+
+    name = "repeat"
+    number = 12
+
+    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+        return False
+
+    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+        raise NotApplicableError("repeat: says nothing of symbols that are alone")
+
+    def decode(
+        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
+    ) -> list[Symbols]:
+        raise InputError("the code repeats what is not there")
+
+
+def source_bytes(tensor: int, start: int) -> bytes:
+    """The code of a repeat."""
+    return number_bytes(tensor) + number_bytes(start)
+
+
+def read_source(data: bytes) -> tuple[int, int]:
+    """Undo `source_bytes`."""
+    reader = Reader(data)
+    return reader.number(), reader.number()
+
+
+def find_repeats(
+    entries: Sequence[Entry], quantizer: Quantizer, read: Read
+) -> dict[int, list[Repeat]]:
+    """The repeats of each tensor that has any, in order; of whole rows, and of no other repeat.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+    quantizer : Quantizer
+    read : callable
+        The symbols of a part.
+    """
+    known: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
+    found: dict[int, list[Repeat]] = {}
+    for number, entry in enumerate(entries):
+        if entry.copy_of is not None or entry.numel < LONG:
+            continue
+        seen = known.setdefault((entry.kind(quantizer), entry.coder.alphabet), {})
+        for run in _runs(number, _anchors(entry, number, read), seen):
+            if run.last - run.first > LONG - 2 * _REACH:
+                own = found.setdefault(number, [])
+                reached = own[-1].stop if own else 0
+                own += _compared(entries, number, run, reached, found.get(run.source, []), read)
+    return {number: repeats for number, repeats in found.items() if repeats}
+
+
+def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]:
+    """Places and hashes."""
+    for start in range(0, entry.numel, _PIECE):
+        stop = min(start + _PIECE + _WINDOW - 1, entry.numel)
+        hashes = _hashes(read(_flat(number, start, stop)))
+        rare = hashes >> _RARE == 0
+        rare[1:] &= hashes[1:] != hashes[:-1]  # one symbol over and over tells no place
+        places = np.flatnonzero(rare)
+        yield from zip((start + places).tolist(), hashes[places].tolist(), strict=True)
+
+
+def _hashes(symbols: Symbols) -> NDArray[np.uint64]:
+    """Of each window: that of its left half, times a factor, and that of its right one."""
+    hashes = symbols.astype(np.uint64) + np.uint64(1)
+    for level, factor in enumerate(_FACTORS):
+        width = 1 << level
+        hashes = hashes[:-width] * factor + hashes[width:]
+        hashes ^= hashes >> np.uint64(29)
+    mixed: NDArray[np.uint64] = hashes * _FACTORS[0]
+    return mixed
+
+
+def _flat(number: int, start: int, stop: int) -> Part:
+    return Part(number, start, stop, (stop - start,))
+
+
+def _runs(
+    number: int, anchors: Iterator[tuple[int, int]], seen: dict[int, tuple[int, int]]
+) -> list[_Run]:
+    """Anchors that were seen before, in runs of the same shift; new ones are remembered."""
+    runs: list[_Run] = []
+    for place, key in anchors:
+        source, before = seen.setdefault(key, (number, place))
+        if (source, before) == (number, place):
+            continue
+        shift, last = place - before, runs[-1] if runs else None
+        if last and (last.source, last.shift) == (source, shift) and place < last.last + 2 * _REACH:
+            last.last = place
+        else:
+            runs.append(_Run(source, shift, place, place))
+    return runs
+
+
+def _compared(
+    entries: Sequence[Entry],
+    number: int,
+    run: _Run,
+    reached: int,
+    repeats: Sequence[Repeat],
+    read: Read,
+) -> Iterator[Repeat]:
+    """The long stretches of whole rows that are the same, symbol by symbol, as what is no repeat
+    of the source itself."""
+    start = max(reached, run.shift, run.first - _REACH)
+    stop = min(
+        entries[number].numel, entries[run.source].numel + run.shift, run.last + _WINDOW + _REACH
+    )
+    if run.source == number:  # not of itself
+        stop = min(stop, start + run.shift)
+    row = max(1, math.prod(entries[number].shape[1:]))
+    for before, after in pairwise([start - 1, *_differing(number, run, start, stop, read), stop]):
+        first, last = _but(repeats, before + 1 - run.shift, after - run.shift)
+        first, last = -(-(first + run.shift) // row) * row, (last + run.shift) // row * row
+        if last - first >= LONG:
+            yield Repeat(first, last, run.source, first - run.shift)
+
+
+def _differing(number: int, run: _Run, start: int, stop: int, read: Read) -> Iterator[int]:
+    for place in range(start, stop, _PIECE):
+        end = min(place + _PIECE, stop)
+        here = read(_flat(number, place, end))
+        before = read(_flat(run.source, place - run.shift, end - run.shift))
+        yield from (place + np.flatnonzero(here != before)).tolist()
+
+
+def _but(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
+    """What is left of a stretch before or after repeats, whichever is longer."""
+    for repeat in repeats:
+        if repeat.start < stop and start < repeat.stop:
+            if repeat.start - start > stop - repeat.stop:
+                stop = repeat.start
+            else:
+                start = repeat.stop
+    return start, stop
+
+
+register_code(RepeatCode())

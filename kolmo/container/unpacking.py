@@ -1,0 +1,108 @@
+"""unpack: the weights of a container as safetensors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kolmo import __version__
+from kolmo.checkpoints.writing import SafetensorsWriter
+from kolmo.codes.base import Symbols
+from kolmo.container.decoding import Digests, decode_parts
+from kolmo.container.format import (
+    Contents,
+    Entry,
+    read_contents,
+)
+from kolmo.errors import InputError
+from kolmo.execution import Progress, thread_count
+from kolmo.files import write_atomically
+from kolmo.quantize import Quantizer
+from kolmo.symbols import container
+
+
+def unpack(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    symbols: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    max_bytes: int | None = None,
+) -> Path:
+    """Write the weights of a container as safetensors.
+
+    Parameters
+    ----------
+    path : path
+        A container.
+    out : path
+        A file whose name ends with ``.safetensors``, or a directory for one of the container's
+        name. Written whole or not at all.
+    symbols : bool
+        Write the symbols rather than the weights: bit patterns, or the quantizer's integers.
+    threads, progress : see `pack`
+    max_bytes : int, optional
+        What the container may expand to; by default 1,024 times its size, and at least 1 GiB.
+
+    Returns
+    -------
+    pathlib.Path
+        The file. Weights that were quantized are what their symbols stand for, in the dtype that
+        they had where that is a floating-point one, else float32.
+
+    Raises
+    ------
+    InputError
+        If the container is damaged: nothing is then written.
+    """
+    contents, out = read_contents(Path(path), max_bytes), Path(out)
+    if out.suffix != ".safetensors":
+        out = out / f"{contents.path.stem}.safetensors"
+    dtypes = [
+        container(e.coder.alphabet) if symbols else _weight_dtype(contents.quantizer, e)
+        for e in contents.entries
+    ]
+    write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))
+    return out
+
+
+def _write_tensors(
+    path: Path,
+    contents: Contents,
+    dtypes: Sequence[np.dtype[Any]],
+    symbols: bool,
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    entries = contents.entries
+    copies: dict[int, list[int]] = {}
+    for number, entry in enumerate(entries):
+        original = number if entry.copy_of is None else entry.copy_of
+        copies.setdefault(original, []).append(number)
+    kinds = {e.name: (d, e.shape) for e, d in zip(entries, dtypes, strict=True)}
+    meta = {"kolmo": __version__, "quantizer": str(contents.quantizer)}
+    with open(path, "wb") as file:
+        writer = SafetensorsWriter(file, kinds, meta if symbols else None)
+        digests = Digests(entries)
+        for part, found in decode_parts(contents, digests, thread_count(threads), progress):
+            for number in copies[part.tensor]:
+                values = found if symbols else _weights(contents, entries[number], found)
+                writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
+
+
+def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
+    try:
+        return entry.coder.decode(symbols)
+    except IndexError:  # a codebook that lacks a symbol
+        raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
+
+
+def _weight_dtype(quantizer: Quantizer, entry: Entry) -> np.dtype[Any]:
+    if quantizer.name == "native" or entry.dtype.kind in "fV":
+        return entry.dtype
+    return np.dtype(np.float32)

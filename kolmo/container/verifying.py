@@ -1,0 +1,131 @@
+"""verify: a container against itself, or against a source; and what certifies it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kolmo import __version__
+from kolmo.checkpoints import open_checkpoint
+from kolmo.codes.base import get_code
+from kolmo.container.certificate import Certificate, TensorRow, UnitRow
+from kolmo.container.decoding import Digests, decode_parts, whole_digest
+from kolmo.container.format import (
+    CRC,
+    Contents,
+    Entry,
+    read_contents,
+)
+from kolmo.container.source import read_entries
+from kolmo.errors import KolmoError
+from kolmo.execution import Progress, thread_count
+
+
+def verify(
+    path: str | os.PathLike[str],
+    source: Any = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    threads: int | None = None,
+    progress: Progress | None = None,
+    max_bytes: int | None = None,
+) -> Certificate:
+    """Check a container by decoding it, and, if a source is given, against that.
+
+    Parameters
+    ----------
+    path : path
+        A container.
+    source : see `pack`, optional
+        Must hold the same tensors, of the same symbols, and no others but those that ``include``
+        and ``exclude`` leave out.
+    include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    InputError
+        If the container is damaged, or the source cannot be read.
+    KolmoError
+        If the source is another one.
+    """
+    contents = read_contents(Path(path), max_bytes)
+    certificate = certify(contents, thread_count(threads), progress, "decoding")
+    if source is None:
+        return certificate
+    checkpoint = open_checkpoint(source).select(include, exclude)
+    found, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
+    _check_same(certificate, contents.entries, found, [digest.hex() for digest in digests])
+    return dataclasses.replace(certificate, skipped=tuple(checkpoint.skipped))
+
+
+def certify(contents: Contents, threads: int, progress: Progress | None, label: str) -> Certificate:
+    """Decode everything; the certificate of what was decoded."""
+    digests = Digests(contents.entries)
+    for _ in decode_parts(contents, digests, threads, progress, label):
+        pass
+    holding: dict[int, list[int]] = {}
+    for number, unit in enumerate(contents.units):
+        for tensor in dict.fromkeys(part.tensor for part in unit.parts):
+            holding.setdefault(tensor, []).append(number)
+    entries = contents.entries
+    found = digests.each()
+    rows = [
+        _row(contents, number, tuple(holding.get(number, ())), digest.hex())
+        for number, digest in enumerate(found)
+    ]
+    return Certificate(
+        contents.path,
+        8 * contents.file_bytes,
+        sum(entry.numel for entry in entries),
+        sum(entry.numel * _stored_bits(entry) for entry in entries),
+        str(contents.quantizer),
+        whole_digest(found).hex(),
+        __version__,
+        tuple(rows),
+        tuple(UnitRow(get_code(u.code).name, u.numel, 8 * (u.size + CRC)) for u in contents.units),
+    )
+
+
+def _stored_bits(entry: Entry) -> int:
+    return entry.coder.stored_bits
+
+
+def _row(contents: Contents, number: int, units: tuple[int, ...], digest: str) -> TensorRow:
+    entry = contents.entries[number]
+    names = dict.fromkeys(get_code(contents.units[unit].code).name for unit in units)
+    code = "+".join(names) or "empty"
+    if entry.copy_of is not None:
+        code = f"copy of {contents.entries[entry.copy_of].name}"
+    return TensorRow(entry.name, entry.shape, entry.dtype.name, entry.numel, code, units, digest)
+
+
+def _check_same(
+    certificate: Certificate, packed: Sequence[Entry], found: Sequence[Entry], digests: list[str]
+) -> None:
+    """KolmoError unless the source's tensors are those of the container."""
+    path, here = certificate.path, {entry.name: n for n, entry in enumerate(found)}
+    for entry, row in zip(packed, certificate.tensors, strict=True):
+        number = here.pop(entry.name, None)
+        if number is None:
+            raise KolmoError(f"{path}: the source has no tensor {entry.name!r}")
+        other = found[number]
+        if (entry.shape, entry.dtype) != (other.shape, other.dtype):
+            raise KolmoError(
+                f"{path}: {entry.name!r} is {entry.dtype.name} {list(entry.shape)}, in the source "
+                f"{other.dtype.name} {list(other.shape)}"
+            )
+        same = [p.hex() for p in entry.coder.parameters()] == [
+            p.hex() for p in other.coder.parameters()
+        ]
+        if not same or row.sha256 != digests[number]:
+            raise KolmoError(f"{path}: {entry.name!r} has other weights than in the source")
+    if here:
+        raise KolmoError(f"{path}: lacks the tensor {next(iter(here))!r} of the source")

@@ -1,0 +1,60 @@
+"""Files: where one may be written, and writing it whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kolmo.errors import InputError, MissingExtraError
+
+
+def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
+    """InputError unless a file of one of these suffixes can be written there."""
+    if path.suffix not in suffixes:
+        raise InputError(f"{path}: the suffix must be {' or '.join(suffixes)}")
+    if path.suffix == ".parquet":
+        pyarrow_modules(f"writing {path}")
+    folder = path.parent
+    if not folder.is_dir():
+        raise InputError(f"{path}: there is no directory {str(folder)!r}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write to a file beside it, then rename, so that a reader never sees a half."""
+    temporary = None
+    try:
+        handle, name = tempfile.mkstemp(path.suffix, ".kolmo-", path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all."""
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+def pyarrow_modules(what: str) -> tuple[Any, Any]:
+    """``pyarrow.parquet`` and ``pyarrow``; MissingExtraError, which names what needs them."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise MissingExtraError(what, "pyarrow", "parquet") from None
+    return parquet, pyarrow

@@ -1,0 +1,169 @@
+"""Report: the table of a run with its coverage and provenance; save it, load it, read it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from kolmo.files import check_output, write_text
+from kolmo.report.agreement import agreement
+from kolmo.report.attribution import attribution, bitplanes
+from kolmo.report.data import ReportData
+from kolmo.report.figures.plots import Plots
+from kolmo.report.html import fragment, page
+from kolmo.report.saving import read_report, save_report, to_json
+from kolmo.report.significance import significance
+from kolmo.report.table import coverage_line
+from kolmo.report.words import summarize
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(ReportData):
+    """What a run measured.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row for each measurement (and null, where any was asked for). ``bits`` is the code
+        length, ``bits_per_weight`` = bits / numel, ``compression_ratio`` = raw_bits / bits;
+        ``kind`` is bound or estimate; ``sampled`` the share of the weights that was measured;
+        a missing value has its reason in ``note``; ``details`` is JSON.
+    coverage : pandas.DataFrame
+        Every tensor and other entry of the sources: whether it was measured, and if not, why.
+    provenance : dict
+        Versions, settings, sources with their files' SHA-256, problems; whether it is complete.
+    """
+
+    @cached_property
+    def plot(self) -> Plots:
+        """Figures: ``report.plot.layers()``, ``report.plot.compare()``."""
+        return Plots(self)
+
+    def summary(self) -> str:
+        """What was found, in sentences with their figures."""
+        return summarize(self)
+
+    def attribution(self) -> pd.DataFrame:
+        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+
+        All three are of the best bound of the object (the shortest that was measured), in bits and
+        per weight:
+
+        - ``noise_floor``: what the weights cost, ``bits``;
+        - ``structure``: what their places save, shuffled − actual, the mean over the shuffles,
+          whose standard deviation is ``structure_sd``;
+        - ``marginal``: what their values alone save, raw − shuffled.
+
+        A part is negative where a code does worse than it would without: a tiny tensor's marginal,
+        say. ``p`` is the bound's in the table, which does not know that it was chosen for its bits;
+        `significance` does. ``effective_bits`` is the number of bit-planes that differ from noise
+        where the estimator ``planes`` was run (their mean over the weights where dtypes differ).
+        ``note`` says why a value is missing.
+
+        Raises
+        ------
+        InputError
+            If the report has no null ``shuffled``.
+        """
+        return attribution(self.table)
+
+    def bitplanes(self) -> pd.DataFrame:
+        """What every bit-plane costs, the most significant first, as ``planes`` measured it.
+
+        ``saved`` is the share of the plane's bits that its code saves; ``p`` the exact p-value of
+        fair coin flips saving as much, ``p_holm`` the same after Holm's correction over the planes
+        of the object, ``differs`` whether that is at most .05.
+
+        Raises
+        ------
+        InputError
+            If the estimator ``planes`` was not measured.
+        """
+        return bitplanes(self.table)
+
+    def significance(
+        self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
+    ) -> pd.DataFrame:
+        """The tests of every object against a null, and Holm's correction over them.
+
+        An object is tested by one estimator, its ``lead``: the bound whose figures, the actual
+        one and those of the draws alike, reach lowest, so that ``p`` stays valid (estimates lead
+        where no bound can tell). What costs the same in every draw, and a saturated BDM, leads
+        nothing; ``evidence`` says so. ``tests`` is the number of leads of the checkpoint and
+        quantizer in the scope, ``p_holm`` corrected over them; tests are two-sided.
+
+        Parameters
+        ----------
+        null : str
+            As the table spells it. The p-values of shuffles are exact, those of ``gaussian``
+            approximate (`kolmo.nulls`).
+        scope : {"model", "tensor"}
+        alpha : float
+            The chance of any false ``significant`` in a family is at most this.
+
+        Raises
+        ------
+        InputError
+            If there are too few draws to reach alpha; the message says how many it takes.
+        """
+        return significance(self.table, null, scope, alpha)
+
+    def agreement(self, over: str = "tensors") -> pd.DataFrame:
+        """Rank correlation (Spearman 1904) of the bits per weight of each pair of measurements.
+
+        Parameters
+        ----------
+        over : {"tensors", "models"}
+            The tensors of each checkpoint, or all checkpoints. A correlation of fewer than three
+            objects, or of a constant, is missing; ``note`` says why.
+        """
+        return agreement(self.table, over)
+
+    def coverage_line(self) -> str:
+        """How many of the weights were measured, and what was not, with the reason."""
+        return coverage_line(self.coverage)
+
+    def to_json(self) -> str:
+        """The whole report as one JSON document."""
+        return to_json(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report as .parquet, .csv or .json; `load_report` reads it back.
+
+        A CSV holds the table alone; coverage and provenance go to ``<path>.meta.json`` beside it.
+
+        Raises
+        ------
+        InputError
+            For another suffix, or a path that cannot be written.
+        """
+        save_report(self, path)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page that needs nothing else: summary, figures, table, coverage, provenance."""
+        path = Path(path)
+        check_output(path, (".html", ".htm"))
+        write_text(path, page(self))
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
+
+    @classmethod
+    def of(cls, data: ReportData) -> Report:
+        """The report of these facts."""
+        return cls(data.table, data.coverage, data.provenance, data.kind)
+
+
+def load_report(path: str | os.PathLike[str]) -> Report:
+    """Read a report that `Report.save` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or no report.
+    """
+    return Report.of(read_report(path))

@@ -1,0 +1,200 @@
+"""From results to the tidy table: one row for each measurement (and null, where asked for)."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kolmo.checkpoints import Checkpoint
+from kolmo.estimators.base import CodeLength
+from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
+from kolmo.nulls import Null
+from kolmo.provenance import versions
+from kolmo.pvalues import NO_P, draws_needed, permutation_p
+from kolmo.report.data import ReportData
+from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
+
+
+def make_report(
+    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
+) -> ReportData:
+    rows: list[dict[str, Any]] = []
+    problems: list[str] = []
+    for name, run in runs.items():
+        results = run.results()
+        rows += _rows(name, checkpoints[name], plan, results)
+        problems += _problems(name, results)
+    return ReportData(
+        table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
+        coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
+        provenance=_provenance(checkpoints, plan, complete, problems),
+    )
+
+
+def _rows(
+    name: str, checkpoint: Checkpoint, plan: Plan, results: Mapping[Any, Result]
+) -> Iterator[dict[str, Any]]:
+    objects: list[str | None] = [*checkpoint] if plan.tensor_scope else []
+    for tensor in [*objects, None] if plan.model_scope else objects:
+        described = {"checkpoint": name, **_describe(checkpoint, tensor)}
+        for measurement in plan.measurements:
+            result = results.get((tensor, measurement, Variant()))
+            if result is None:
+                continue
+            measured = {**described, **_measured(measurement, result, described)}
+            if not plan.nulls:
+                yield measured
+            for null in plan.nulls:
+                drawn = [results.get((tensor, measurement, v)) for v in plan.variants_of(null)]
+                yield {**measured, **_compared(measured, null, drawn)}
+
+
+def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
+    if name is None:
+        dtypes = dict.fromkeys(tensor.dtype.name for tensor in checkpoint.values())
+        return {
+            "scope": "model",
+            "shape": f"{len(checkpoint)} tensors",
+            "numel": checkpoint.numel,
+            "dtype": "+".join(dtypes),
+        }
+    tensor = checkpoint[name]
+    return {
+        "scope": "tensor",
+        "tensor": name,
+        "shape": "x".join(map(str, tensor.shape)),
+        "numel": tensor.numel,
+        "dtype": tensor.dtype.name,
+    }
+
+
+def _measured(
+    measurement: Measurement, result: Result, described: Mapping[str, Any]
+) -> dict[str, Any]:
+    estimator, outcome = measurement.estimator, result.outcome
+    layout = getattr(estimator, "layout", None)
+    row: dict[str, Any] = {
+        "quantizer": str(measurement.quantizer),
+        "layout": layout,
+        "estimator": str(estimator).removesuffix(f"@{layout}"),
+        "seconds": round(result.seconds, 6),
+    }
+    if isinstance(outcome, Missing):
+        return {**row, "note": outcome.reason}
+    return {
+        **row,
+        "kind": outcome.kind,
+        "raw_bits": float(outcome.raw_bits),
+        "bits": float(outcome.bits),
+        "bits_per_weight": outcome.bits_per_weight,
+        "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
+        "sampled": outcome.sampled,
+        "standard_error": outcome.standard_error,
+        "note": outcome.note,
+        "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
+    }
+
+
+def _compared(
+    measured: Mapping[str, Any], null: Null, drawn: Sequence[Result | None]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {"null": str(null)}
+    outcomes = [result.outcome for result in drawn if result is not None]
+    missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
+    if missing or len(outcomes) < len(drawn):
+        reason = missing[0].reason if missing else "the run was interrupted"
+        same = reason == measured["note"]  # what has no figure has none of its draws either
+        return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
+    bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
+    mean, sd = _moments(bits)
+    error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
+    spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
+    actual = measured.get("bits", math.nan)
+    z = (actual - mean) / spread if spread > 0 else math.nan
+    p, why = _p_value(actual, bits, null)
+    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z, "p": p}
+    return {**found, "note": _join(measured["note"], why)}
+
+
+def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation; of equal figures exactly theirs and 0."""
+    if bits.size == 1:
+        return float(bits[0]), math.nan
+    if bits.min() == bits.max():
+        return float(bits[0]), 0.0
+    return float(bits.mean()), float(bits.std(ddof=1))
+
+
+def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
+    """The p-value, or why there is none."""
+    if math.isnan(actual):
+        return math.nan, ""  # the note has the reason already
+    if null.single:
+        return math.nan, f"{NO_P}{null.name} is a single draw"
+    if bits.size < draws_needed():
+        had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
+        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
+    return permutation_p(actual, bits), ""
+
+
+def _join(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
+
+
+def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
+    """What is wrong with the input, each thing once."""
+    reasons = (result.outcome for result in results.values())
+    found = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
+    return [f"{name}: {reason}" for reason in dict.fromkeys(found)]
+
+
+def _coverage(
+    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
+) -> pd.DataFrame:
+    """Every tensor of every source: whether it was measured, and if not, why."""
+    rows: list[tuple[str, str, int, bool, str]] = []
+    for name, checkpoint in checkpoints.items():
+        run = runs.get(name)
+        for tensor in checkpoint.values():
+            measured = run is not None and tensor.name in run.measured
+            reason = run.reasons.get(tensor.name, "") if run else ""
+            if not measured and not reason:
+                reason = "no estimator took it" if complete else "the run stopped before it"
+            rows.append((name, tensor.name, tensor.numel, measured, reason))
+        for skipped in checkpoint.skipped:
+            rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
+    return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
+
+
+def _provenance(
+    checkpoints: Mapping[str, Checkpoint], plan: Plan, complete: bool, problems: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "command": sys.argv[0].rsplit("/", 1)[-1],
+        "versions": versions(),
+        "settings": {
+            "measurements": [[str(m.quantizer), str(m.estimator)] for m in plan.measurements],
+            "nulls": [str(null) for null in plan.nulls],
+            "draws": plan.draws,
+            "tensor_scope": plan.tensor_scope,
+            "model_scope": plan.model_scope,
+            "seed": plan.seed,
+        },
+        "sources": {
+            name: {
+                "source": checkpoint.source,
+                "format": checkpoint.format,
+                "files": checkpoint.hashes(),
+            }
+            for name, checkpoint in checkpoints.items()
+        },
+        "complete": complete,
+        "problems": list(problems),
+    }

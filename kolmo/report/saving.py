@@ -1,0 +1,136 @@
+"""Reports as files: parquet, CSV, JSON; written whole, read with care."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kolmo.errors import InputError
+from kolmo.files import check_output, pyarrow_modules, write_atomically, write_text
+from kolmo.report.data import KINDS, ReportData
+from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
+
+_SUFFIXES = (".parquet", ".csv", ".json")
+
+
+def to_json(data: ReportData) -> str:
+    """A whole report as one JSON document."""
+    document = {"table": records(data.table), **_meta(data)}
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def save_report(data: ReportData, path: str | os.PathLike[str]) -> None:
+    """Write a report; see `kolmo.Report.save`."""
+    path = Path(path)
+    check_output(path, _SUFFIXES)
+    if path.suffix == ".json":
+        write_text(path, to_json(data))
+    elif path.suffix == ".csv":
+        write_atomically(path, lambda file: data.table.to_csv(file, index=False))
+        write_text(_meta_path(path), _meta_json(data))
+    else:
+        write_atomically(path, lambda file: _write_parquet(data, file))
+
+
+def _meta(data: ReportData) -> dict[str, Any]:
+    coverage = records(data.coverage)
+    return {"kind": data.kind, "coverage": coverage, "provenance": data.provenance}
+
+
+def _meta_json(data: ReportData) -> str:
+    return json.dumps(_meta(data), indent=1, allow_nan=False)
+
+
+def _write_parquet(data: ReportData, path: Path) -> None:
+    parquet, arrow = pyarrow_modules(f"writing {path}")
+    table = arrow.Table.from_pandas(data.table, preserve_index=False)
+    meta = {**(table.schema.metadata or {}), b"kolmo": _meta_json(data).encode()}
+    parquet.write_table(table.replace_schema_metadata(meta), path)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_report(path: str | os.PathLike[str]) -> ReportData:
+    """Read what `save_report` wrote; see `kolmo.load_report`."""
+    path = Path(path)
+    if path.suffix not in _SUFFIXES:
+        raise InputError(f"{path}: a report is a .parquet, .csv or .json file")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        table, meta = _READERS[path.suffix](path)
+        return _checked(path, table, meta)
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: not a report, or damaged ({what})") from None
+
+
+def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
+    document = json.loads(path.read_text(encoding="utf-8"))
+    rows = document["table"]
+    if not all(list(row) == COLUMNS for row in rows):
+        _check_age(path, list(rows[0]))
+        raise InputError(f"{path}: not a report; its rows lack columns, or have others")
+    return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
+
+
+def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
+    meta = _meta_path(path)
+    if not meta.exists():
+        raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
+    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8")
+    return table, json.loads(meta.read_text(encoding="utf-8"))
+
+
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
+    parquet, arrow = pyarrow_modules(f"reading {path}")
+    try:
+        table = parquet.read_table(path)
+    except arrow.ArrowException as error:
+        raise InputError(f"{path}: not a report, or damaged ({error})") from None
+    return table.to_pandas(), json.loads((table.schema.metadata or {})[b"kolmo"])
+
+
+_READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
+
+
+def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
+    if list(table.columns) != COLUMNS:
+        _check_age(path, list(table.columns))
+        raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
+    coverage = pd.DataFrame(meta["coverage"], columns=COVERAGE, dtype=object)
+    if meta["kind"] not in KINDS:
+        raise InputError(f"{path}: not a report; its kind is {meta['kind']!r}")
+    provenance = dict(meta["provenance"])
+    return ReportData(normalize(table), normalize_coverage(coverage), provenance, meta["kind"])
+
+
+def _check_age(path: Path, columns: list[str]) -> None:
+    """A p-value cannot be had from an older report, whose draws are gone: say so."""
+    if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
+        raise InputError(
+            f"{path}: saved by an older kolmo, without null_draws and p: measure again"
+        )
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON-ready dictionaries; what is missing, or infinite, becomes null."""
+    finite = table.astype(object).where(table.notna(), None)
+    rows: list[dict[str, Any]] = finite.to_dict(orient="records")  # type: ignore[assignment]
+    return [{str(k): v if _is_json(v) else None for k, v in row.items()} for row in rows]
+
+
+def _is_json(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _meta_path(path: Path) -> Path:
+    return path.with_name(path.name + ".meta.json")

@@ -1,0 +1,90 @@
+"""Tests of structure: which measurement leads, its p-value, and Holm's correction."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from kolmo.errors import InputError
+from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
+from kolmo.report.attribution import OBJECT
+
+SIGNIFICANCE = [
+    *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "kind"),
+    *("null", "null_draws", "bits", "null_bits", "evidence", "lead", "p", "tests", "p_holm"),
+]
+
+
+_WHERE = ["checkpoint", "quantizer"]
+
+
+_FAMILY = [*_WHERE, "scope"]
+
+
+_BLIND, _SATURATED = "the same in every draw", "saturated"  # why a figure is no evidence
+
+
+def significance(
+    table: pd.DataFrame, null: str = "shuffled", scope: str = "model", alpha: float = ALPHA
+) -> pd.DataFrame:
+    """Tests of one null in one scope; see `kolmo.Report.significance`."""
+    rows = family_rows(table, null)
+    rows = rows[rows["scope"] == scope]
+    if rows.empty:
+        raise InputError(
+            f"there is no {scope} scope with the null {null!r} in this report: measure with "
+            f"nulls=[{null!r}]"
+        )
+    most = max(1, int(rows["tests"].max()))
+    draws, needed = int(rows["null_draws"].min()), max(draws_needed(most, alpha), draws_needed())
+    if draws < needed:
+        over = f" after Holm's correction over {most} tests" if most > 1 else ""
+        raise InputError(
+            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with draws={needed}"
+        )
+    rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
+    return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
+
+
+def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
+    """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
+
+    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of the
+    lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for what leads not.
+    """
+    known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
+    rows = table[known & (table["numel"] > 0)].copy()
+    blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
+    saturated = rows["note"].str.startswith("saturated")
+    rows["evidence"] = np.select([blind, saturated], [_BLIND, _SATURATED], "")
+    rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
+    rows.loc[_leads(_evidence(rows)), "lead"] = True
+    for _, family in rows[rows["lead"]].groupby(_FAMILY):
+        rows.loc[family.index, "tests"] = len(family)
+        if family["p"].notna().all():
+            rows.loc[family.index, "p_holm"] = holm(family["p"].to_numpy())
+    return rows
+
+
+def _evidence(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["evidence"] == ""]
+
+
+def _leads(rows: pd.DataFrame) -> pd.Index:
+    """Of each object the bound that reaches lowest; where there is none the estimate (whose bits
+    do not compare) that reaches furthest below its own mean. The first of equal ones."""
+    lowest, mean = _reach(rows)
+    estimate = rows["kind"] != "bound"
+    order = rows.assign(estimate=estimate, reach=lowest / mean.where(estimate, 1.0))
+    return order.sort_values(["estimate", "reach"]).drop_duplicates(OBJECT).index
+
+
+def _reach(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """How low one of N + 1 figures of this mean and sd can be, mean − sd · √N (Samuelson 1968),
+    and the mean; the actual figure is one of them, no more."""
+    n, apart = rows["null_draws"], rows["bits"] - rows["null_bits"]
+    mean = rows["null_bits"] + apart / (n + 1)
+    squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + apart**2 * n / (n + 1)
+    return mean - np.sqrt(squares * n / (n + 1)), mean

@@ -1,0 +1,109 @@
+"""A report in a terminal: the table, as wide as there is room, then the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kolmo.pvalues import without_p_note
+from kolmo.report.data import ReportData
+from kolmo.report.table import estimator_label
+from kolmo.report.verdicts import quote_p
+from kolmo.report.words import summarize
+from kolmo.text import shorten
+
+_WIDE = 120  # columns that hold the whole table
+_NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z", "p")
+
+
+def show(report: ReportData, all_rows: bool = False) -> None:
+    """The table (whole models, and tensors if few or asked for), then the summary."""
+    table = report.table
+    whole = table[table["scope"] == "model"]
+    tensors = table[table["scope"] == "tensor"]
+    console = make_console()
+    if len(whole):
+        console.print(_rich_table(whole, console.width))
+    if len(tensors) and (all_rows or whole.empty or len(tensors) <= 60):
+        console.print(_rich_table(tensors, console.width))
+    elif len(tensors):
+        console.print(f"{len(tensors):,} rows of single tensors: --all prints them, -o saves them")
+    if console.width < _WIDE:
+        console.print(f"{_WIDE} columns would show weights, bits and ratios too; -o saves them")
+    console.print()
+    console.print(summarize(report), markup=False, highlight=False, soft_wrap=True)
+
+
+def _rich_table(rows: pd.DataFrame, width: int) -> Table:
+    columns = _columns(rows, wide=width >= _WIDE)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in columns:
+        if heading in _NUMBERS:
+            table.add_column(heading, justify="right", no_wrap=True)
+        else:
+            table.add_column(heading, overflow="fold", no_wrap=heading in ("tensor", "kind"))
+    for line in zip(*columns.values(), strict=True):
+        table.add_row(*map(Text, line))
+    return table
+
+
+def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
+    """The columns that say something; in a narrow terminal only those that matter most."""
+    name = 44 if wide else 20
+    has_null = rows["null"].notna().any()
+    share = 100 * rows["bits"] / rows["null_bits"].where(rows["null_bits"] > 0)
+    columns = {
+        "checkpoint": [shorten(str(v), name) for v in rows["checkpoint"]],
+        "tensor": [shorten(_text(v), name) for v in rows["tensor"]],
+        "quantizer": [str(v) for v in rows["quantizer"]],
+        "estimator": [estimator_label(row) for _, row in rows.iterrows()],
+        "kind": [_text(v) for v in rows["kind"]],
+        "weights": [f"{v:,}" for v in rows["numel"]],
+        "bits": [_number(v, ",.0f") for v in rows["bits"]],
+        "bits/weight": [_number(v, ".4g") for v in rows["bits_per_weight"]],
+        "ratio": [_number(v, ".4g") for v in rows["compression_ratio"]],
+        "null": [_text(v) for v in rows["null"]],
+        "of null": [_number(v, ".2f", " %") for v in share],
+        "z": [_number(v, ".1f") for v in rows["z"]],
+        "p": [
+            quote_p(p, null).removeprefix("p = ").removeprefix("p ") if p == p else "–"
+            for p, null in zip(rows["p"], rows["null"], strict=True)
+        ],
+        "note": [_note(row) for _, row in rows.iterrows()],
+    }
+    shown = {
+        "checkpoint": rows["checkpoint"].nunique() > 1,
+        "tensor": rows["tensor"].notna().any(),
+        **dict.fromkeys(("weights", "bits", "ratio"), wide),
+        **dict.fromkeys(("null", "of null"), has_null),
+        "z": has_null and wide,
+        "p": rows["p"].notna().any(),
+        "note": any(columns["note"]),
+    }
+    return {heading: cells for heading, cells in columns.items() if shown.get(heading, True)}
+
+
+def _note(row: pd.Series) -> str:
+    note = without_p_note(row["note"])  # the verdicts say that once
+    notes = [note] if note else []
+    if row["sampled"] < 1:
+        error = row["standard_error"] / row["numel"]
+        notes.append(f"sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+    return "; ".join(notes)
+
+
+def _number(value: float, form: str, unit: str = "") -> str:
+    return "–" if value != value else f"{value:{form}}{unit}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "–"
+
+
+def make_console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

@@ -1,0 +1,229 @@
+"""Verdicts: sentences that a person can quote, none that the figures do not carry.
+
+A verdict on structure is a permutation test: the weights as they are against the same weights
+shuffled. Each object, a model or a tensor, is tested by one estimator, its *lead*: the bound whose
+figures, the actual one and those of the draws alike, reach lowest. Where there is structure that
+is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid as
+if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's method.
+What costs the same in every draw tells nothing and leads nothing, and so does a saturated BDM.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+import pandas as pd
+
+from kolmo.nulls import FITTED, PERMUTATIONS
+from kolmo.pvalues import ALPHA, draws_needed, is_significant
+from kolmo.report.attribution import best_bound, bitplanes
+from kolmo.report.significance import _BLIND, _SATURATED, _WHERE, family_rows
+from kolmo.report.table import estimator_label
+
+_BEYOND = {
+    "shuffled": "beyond the value distribution",
+    "row-shuffled": "beyond what each row holds",
+    "column-shuffled": "beyond what each column holds",
+}
+
+
+# --- sentences ------------------------------------------------------------------------------
+
+
+def verdicts(table: pd.DataFrame) -> list[str]:
+    """What the figures carry, in sentences; and where they carry nothing, what to run."""
+    measured = table[table["bits"].notna()]
+    if measured.empty:
+        return []
+    if not measured["null"].isin(PERMUTATIONS).any():
+        return [_without_null(), *_approximate(measured), *_noise(measured)]
+    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
+    lines = [
+        f"{checkpoint}, {quantizer}: {sentence}"
+        for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
+        for null, rows in tested.items()
+        for sentence in _structure(_of(rows, checkpoint, quantizer), null)
+    ]
+    lines += [*_untested(tested.values()), *_blind(tested.values())]
+    return [*lines, *_approximate(measured), *_noise(measured)]
+
+
+def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
+    return rows[(rows["checkpoint"] == checkpoint) & (rows["quantizer"] == quantizer)]
+
+
+def _without_null() -> str:
+    draws = draws_needed()
+    return (
+        f"no verdict on structure without shuffles to compare with: measure with --null shuffled "
+        f'--draws {draws} (nulls=["shuffled"], draws={draws})'
+    )
+
+
+def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
+    """Of the whole model, then of its tensors."""
+    whole, single = (rows[rows["scope"] == scope] for scope in ("model", "tensor"))
+    if whole["lead"].any():
+        yield _whole(whole[whole["lead"]].iloc[0], null) + _shorter(whole)
+    elif len(whole):
+        yield f"no verdict on structure {_BEYOND[null]}: {_nothing(whole)}"
+    leads = single[single["lead"]]
+    if len(leads) and (leads["p_holm"].notna().all() or whole.empty):
+        yield _single(leads, null)
+
+
+def _nothing(rows: pd.DataFrame) -> str:
+    """Why none of these is evidence."""
+    said = []
+    for evidence, group in rows.groupby("evidence", sort=False):
+        names = list(dict.fromkeys(estimator_label(row) for _, row in group.iterrows()))
+        one, many = {_BLIND: ("costs", "cost"), _SATURATED: ("is", "are")}[str(evidence)]
+        said.append(f"{enumerated(names)} {one if len(names) == 1 else many} {evidence}")
+    return "; ".join(said)
+
+
+def _whole(lead: pd.Series, null: str) -> str:
+    """The verdict on a whole model."""
+    if pd.isna(lead["p"]):
+        return f"saving {_BEYOND[null]}, untested: {_figures(lead, null)}"
+    if not is_significant(lead["p_holm"]):
+        return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
+    if lead["bits"] > lead["null_bits"]:
+        return f"its order is not random, but no code gains by it: {_figures(lead, null)}"
+    return f"structure {_BEYOND[null]}: {_figures(lead, null)}"
+
+
+def _shorter(rows: pd.DataFrame) -> str:
+    """The best bound, where no draw moves it: the structure is not in it."""
+    best = best_bound(rows)
+    if best is None or best["evidence"] != _BLIND:
+        return ""
+    return f"; {estimator_label(best)}, the shortest bound, costs {_BLIND}"
+
+
+def _single(leads: pd.DataFrame, null: str) -> str:
+    """The verdict on the tensors."""
+    draws, tensors = int(leads["null_draws"].iloc[0]), len(leads)
+    over = f"Holm's correction over {tensors} tests"
+    if draws >= draws_needed(tensors):
+        found = _fewer(leads[leads["p_holm"].map(is_significant).astype(bool)])["tensor"].tolist()
+        names = f" ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})" if found else ""
+        return f"structure {_BEYOND[null]} in {len(found)} of {tensors} tensors after {over}{names}"
+    if leads["p"].isna().any():
+        return f"no verdict on its tensors: {over} takes {draws_needed(tensors)} draws, not {draws}"
+    small = len(_fewer(leads[leads["p"] <= ALPHA]))
+    return (
+        f"{small} of {tensors} tensors have p ≤ .05 and fewer bits than {_shuffles(null)}, where "
+        f"chance makes {tensors * ALPHA / 2:.2g}; to tell which, {over} takes "
+        f"{draws_needed(tensors)} draws, not {draws}"
+    )
+
+
+def _fewer(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["bits"] < rows["null_bits"]]
+
+
+def _figures(row: pd.Series, null: str) -> str:
+    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
+    p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
+    return (
+        f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
+        f"{_shuffles(null)}{p})"
+    )
+
+
+def _saving(row: pd.Series) -> str:
+    share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
+    error = 0.0 if math.isnan(row["standard_error"]) else row["standard_error"]
+    spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
+    if math.isnan(spread):  # a single draw
+        return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
+    digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
+    share = round(share, digits) or 0.0  # never −0
+    return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def _place(number: float) -> int:
+    """The decimal place of the first digit.
+
+    >>> _place(0.03), _place(12.0), _place(0.0)
+    (2, -1, 0)
+    """
+    return -math.floor(math.log10(abs(number))) if number else 0
+
+
+def show_p(p: float) -> str:
+    """Two digits, without the leading zero.
+
+    Examples
+    --------
+    >>> show_p(0.05), show_p(0.0125), show_p(1.0), show_p(2**-30)
+    ('.05', '.013', '1', '9.3e-10')
+    """
+    return f"{p:.2g}".removeprefix("0")
+
+
+def quote_p(p: float, null: str) -> str:
+    """With ≈ where the null makes it approximate.
+
+    Examples
+    --------
+    >>> quote_p(0.05, "shuffled"), quote_p(0.05, "gaussian")
+    ('p = .05', 'p ≈ .05')
+    """
+    return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
+
+
+def _approximate(table: pd.DataFrame) -> Iterator[str]:
+    """What the p-values of a fitted null are worth."""
+    for null in table[table["p"].notna() & table["null"].isin(FITTED)]["null"].unique():
+        yield (
+            f"p-values of the {null} null are approximate: its parameters are fitted to the "
+            f"weights, and no verdict here rests on them"
+        )
+
+
+def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """What it takes to test what was not, said once for all."""
+    short = pd.concat([rows[rows["lead"] & rows["p"].isna()] for rows in tested])
+    if len(short):
+        had = int(short["null_draws"].min())
+        yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
+
+
+def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+    """Estimators that no shuffle moves, said once for all."""
+    kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
+    names = [str(name) for name, each in kinds.items() if each == {_BLIND}]
+    if len(names) == 1:
+        yield f"{names[0]} costs the same in every draw and is no evidence of structure"
+    elif names:
+        yield f"{enumerated(names)} cost the same in every draw and are no evidence of structure"
+
+
+def _noise(table: pd.DataFrame) -> Iterator[str]:
+    """How many bit-planes differ from coin flips, where `planes` was measured."""
+    whole = table[(table["scope"] == "model") & (table["estimator"] == "planes")]
+    if whole.empty:
+        return
+    for checkpoint, group in bitplanes(whole).groupby("checkpoint", sort=False):
+        mixed = group["dtype"].nunique() > 1
+        counts = [
+            f"{kind['differs'].sum()} of {len(kind)} ({quantizer}{f', {dtype}' if mixed else ''})"
+            for (quantizer, dtype), kind in group.groupby(["quantizer", "dtype"], sort=False)
+        ]
+        yield (
+            f"{checkpoint}: {enumerated(counts)} bit-planes differ from coin flips "
+            f"(planes; α = .05 after Holm's correction)"
+        )
+
+
+def _shuffles(null: str) -> str:
+    return null.replace("-shuffled", " shuffles").replace("shuffled", "shuffles")
+
+
+def enumerated(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

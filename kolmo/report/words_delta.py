@@ -1,0 +1,57 @@
+"""What fine-tuning added, in sentences with their figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from kolmo.report.data import ReportData
+from kolmo.report.table import model_rows
+from kolmo.report.verdicts import quote_p
+
+
+def delta_lines(report: ReportData) -> Iterator[str]:
+    """For each quantizer what the tuned weights cost given the base, and what that compares to."""
+    for name, rows in report.table.groupby("checkpoint", sort=False):
+        base = report.provenance["base"]["source"]
+        yield f"{name}, once {base} is known:"
+        for quantizer, group in model_rows(rows).groupby("quantizer", sort=False):
+            yield from (f"  {line}" for line in _quantizer_lines(str(quantizer), group))
+
+
+def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
+    """Of the whole model, or of the tensors where it was not measured, added up."""
+    found, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
+    known = found[found["bits"].notna()]
+    if known.empty:
+        yield f"{quantizer}: delta is missing: {found.iloc[0]['note']}"
+        return
+    bits, numel = float(known["bits"].sum()), int(known["numel"].sum())
+    each = f", {bits / numel:.4g} bits per weight" if numel else ""
+    against = float(alone["bits"].sum())
+    share = f", {100 * bits / against:.3g} % of what they cost alone" if against else ""
+    yield f"{quantizer}: tuning added at most {bits:,.0f} bits{each}{share} (bound, delta)"
+    yield f"codes: {_codes(known)}"
+    null = float(known["null_bits"].sum(skipna=False))
+    if null > 0:
+        z, p = known[["z", "p"]].iloc[0] if len(known) == 1 else (math.nan, math.nan)
+        shown = f", z = {z:.1f}" if math.isfinite(z) else ""
+        shown += f", {quote_p(p, 'shuffled')}" if math.isfinite(p) else ""
+        yield f"that is {100 * bits / null:.2f} % of the same differences at random places{shown}"
+    for note in dict.fromkeys(known["note"]):
+        if note:
+            yield f"[{note}]"
+
+
+def _codes(rows: pd.DataFrame) -> str:
+    """How many tensors each code is the shortest for."""
+    times: dict[str, int] = {}
+    for text in rows["details"]:
+        details = json.loads(text)
+        for code, count in details.get("tensors", {details.get("code", ""): 1}).items():
+            times[code] = times.get(code, 0) + count
+    ordered = sorted(times.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{code} ({count})" for code, count in ordered)

@@ -1,0 +1,56 @@
+"""A series in words: complexity and metrics from the first step to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from kolmo.report.data import ReportData
+from kolmo.report.table import estimator_labels, model_rows
+
+
+def series_lines(report: ReportData) -> Iterator[str]:
+    """From the first step to the last, in sentences: complexity, metrics, what is missing."""
+    series = report.series
+    names = list(series["steps"])
+    yield f"{len(names)} checkpoints, {_ends(names)}"
+    rows = model_rows(report.table)
+    rows = rows.assign(label=estimator_labels(rows)).drop_duplicates(
+        ["checkpoint", "tensor", "quantizer", "label"]
+    )
+    if (rows["scope"] == "model").all():
+        for (quantizer, label), group in rows.groupby(["quantizer", "label"], sort=False):
+            yield f"  {quantizer}: {_change(group, str(label))}"
+    yield from _metric_lines(series)
+
+
+def _ends(names: list[str]) -> str:
+    return f"{names[0]} to {names[-1]}" if len(names) > 1 else names[0]
+
+
+def _change(rows: pd.DataFrame, label: str) -> str:
+    known = rows[rows["bits_per_weight"].notna()]
+    if known.empty:
+        return f"{label} is missing: {rows['note'].iloc[0]}"
+    first, last = (float(known["bits_per_weight"].iloc[place]) for place in (0, -1))
+    share = f" ({100 * (last / first - 1):+.1f} %)" if first else ""
+    kind, gaps = known["kind"].iloc[0], len(rows) - len(known)
+    missing = f"; missing at {gaps} of {len(rows)} steps" if gaps else ""
+    return f"{first:.4g} → {last:.4g} bits per weight{share} ({kind}, {label}{missing})"
+
+
+def _metric_lines(series: Mapping[str, Any]) -> Iterator[str]:
+    unit, metrics = series["unit"], series["metrics"]
+    for name, values in metrics.items():
+        known = [value for value in values if value is not None]
+        if name != unit and len(known) > 1:
+            yield f"  {name}: {known[0]:.4g} → {known[-1]:.4g}"
+    if series["metrics_source"]:
+        yield f"  metrics: {series['metrics_source']}"
+    if series["without_metrics"]:
+        missing = ", ".join(f"{step:,}" for step in series["without_metrics"])
+        yield f"  no metrics at {unit} {missing}"
+    for name in series["left_out"]:
+        yield f"  left out: {name}"

@@ -1,0 +1,1 @@
+"""Series of checkpoints: their steps, their metrics, their complexity step by step."""

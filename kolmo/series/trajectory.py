@@ -1,0 +1,116 @@
+"""trajectory: a series of checkpoints, each measured in the same way, beside losses or accuracies.
+
+::
+
+    mapping, glob, folder ─► steps ─► compare ─► Report, with the series in its provenance
+                             metrics ─► aligned ──┘
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from kolmo.analysis import Interrupted, compare
+from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.errors import KolmoError
+from kolmo.report.report import Report
+from kolmo.series.metrics import align, find_history, read_metrics
+from kolmo.series.steps import Series, find_series
+
+
+def trajectory(sources: Any, *, metrics: Any = None, **options: Any) -> Report:
+    """Measure a series of checkpoints, step by step, with the same settings.
+
+    Parameters
+    ----------
+    sources : mapping of steps to sources, glob, folder, or list of paths
+        Steps are numbers; those of paths are parsed from their names (``step-2`` before
+        ``step-10``), or read from a safetensors file's metadata where a name has none.
+    metrics : path, DataFrame, mapping of columns or list of rows, optional
+        With a column ``step`` or ``epoch``; a .csv or .parquet file if a path. By default the
+        ``history.parquet`` or ``history.csv`` that lies beside the checkpoints, if one does.
+    **options
+        As in `analyze`; ``scope`` is "model" unless another is given.
+
+    Returns
+    -------
+    Report
+        As that of `compare`, its checkpoints called ``step 10`` or ``epoch 10``; the steps and
+        metrics are in ``provenance["series"]``, and ``report.plot.trajectory()`` draws them.
+        Tensors that are not the same in all checkpoints are named in the problems.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint has no step, or the metrics do not fit.
+    Interrupted
+        On Ctrl-C; its ``report`` holds what is done.
+
+    Examples
+    --------
+    >>> import kolmo, numpy as np
+    >>> draw = np.random.default_rng(0).normal
+    >>> series = {step: {"w": draw(size=999).round(2 - step)} for step in (0, 1, 2)}
+    >>> report = kolmo.trajectory(series, quantizers=["native"], estimators=["gzip:9"])
+    >>> report.table.checkpoint.tolist()
+    ['step 0', 'step 1', 'step 2']
+    """
+    series = find_series(sources)
+    opened = {step: open_checkpoint(source) for step, source in series.sources.items()}
+    found = _provenance(series, metrics)
+    names = {step: f"{found['unit']} {step}" for step in opened}
+    found["steps"] = {name: step for step, name in names.items()}
+    named = {names[step]: checkpoint for step, checkpoint in opened.items()}
+    chosen = [options.get(key) or () for key in ("include", "exclude")]
+    problems = list(_differences({name: c.select(*chosen) for name, c in named.items()}))
+    try:
+        report = compare(named, **{"scope": "model", **options})
+    except (Interrupted, KolmoError) as error:
+        if error.report is not None:
+            error.report = _with_series(error.report, found, problems)
+        raise
+    return _with_series(report, found, problems)
+
+
+def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
+    """What the report keeps of the series, JSON-ready."""
+    history = find_history(series.folder) if metrics is None else None
+    source = metrics if history is None else history
+    found: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
+    if source is None:
+        return {**found, "metrics": {}, "without_metrics": [], "metrics_source": ""}
+    unit, columns, without = align(read_metrics(source), series.unit, series.sources)
+    told = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
+    return {
+        **found,
+        "unit": unit,
+        "metrics": columns,
+        "without_metrics": without,
+        "metrics_source": told,
+    }
+
+
+def _with_series(report: Report, series: dict[str, Any], problems: list[str]) -> Report:
+    known = report.provenance
+    provenance = {**known, "series": series, "problems": [*known["problems"], *problems]}
+    return dataclasses.replace(report, provenance=provenance, kind="trajectory")
+
+
+def _differences(checkpoints: Mapping[str, Checkpoint]) -> Iterator[str]:
+    """Each tensor that is lacking, or of another shape or dtype than where it first was, once."""
+    first: dict[str, tuple[str, str]] = {}
+    for name, checkpoint in checkpoints.items():
+        for tensor in checkpoint.values():
+            form = f"{tensor.dtype} {list(tensor.shape)}"
+            first.setdefault(tensor.name, (name, form))
+    for tensor_name, (at, form) in first.items():
+        for name, checkpoint in checkpoints.items():
+            other = checkpoint.get(tensor_name)
+            if other is None:
+                yield f"{name}: has no tensor {tensor_name!r}, which {at} has"
+                break
+            if (found := f"{other.dtype} {list(other.shape)}") != form:
+                yield f"{name}: tensor {tensor_name!r} is {found}, at {at} it is {form}"
+                break

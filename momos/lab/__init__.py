@@ -1,0 +1,1 @@
+"""The laboratory: data sets, models, the training loop and the study."""

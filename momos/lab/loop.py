@@ -1,0 +1,265 @@
+"""The training loop: steps, projections, validation, the best so far; and going on from a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from kolmo.errors import InputError, KolmoError
+from momos.lab.config import TrainConfig
+from momos.lab.datasets import Dataset, Part
+from momos.lab.models import build_model
+from momos.lab.qat import quantize_in_training, quantized_state_dict
+from momos.learned.learner import Learner
+from momos.mosaic.files import decode_mosaic
+from momos.mosaic.mosaic import Mosaic
+from momos.sampled.projection import MoMos, ProjectionStats
+from momos.tensors import write_whole
+from momos.wrapping import mosaic_of, wrap
+
+_IMAGES = 10_000  # looked at together, so that memory is bounded
+
+State = dict[str, torch.Tensor]
+
+
+class Run:
+    """One training run in progress."""
+
+    def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
+        self._config, self._dataset = config, dataset
+        self._model = self._fresh_model()
+        self._weights = sum(p.numel() for p in self._model.parameters())
+        self.states: dict[str, State] = {"init": quantized_state_dict(self._model)}
+        if config.bits is not None:
+            quantize_in_training(self._model, config.bits)
+        self._steps = config.epochs * -(-len(dataset.train) // config.batch_size)
+        self._learner = _learner(self._model, config, self._steps)
+        self._projector = _projector(self._model, config)
+        self._images = torch.from_numpy(dataset.train.images)
+        self._labels = torch.from_numpy(dataset.train.labels)
+        self._order = np.random.default_rng((config.seed, 1))
+        self._step = 0
+        self._optimizer = _optimizer(self._model, config)
+        self._schedule = _schedule(self._optimizer, config, self._steps)
+        self._best = (-1.0, 0)
+        self._risen = 0  # the epoch in which the best accuracy was first reached
+        self.history: list[dict[str, Any]] = []
+        self.mosaic: Mosaic | None = None
+
+    def _fresh_model(self) -> torch.nn.Module:
+        config, data = self._config, self._dataset
+        size = {"layers": config.layers, "hidden": config.hidden}
+        return build_model(config.model, data.shape, data.classes, **size, seed=config.seed)
+
+    @property
+    def is_over(self) -> bool:
+        """All epochs are done, or the patience is over."""
+        done, patience = len(self.history), self._config.patience
+        return done == self._config.epochs or (
+            patience is not None and done - self._risen >= patience
+        )
+
+    def epoch(self, number: int) -> None:
+        """Train through the images once, project if it is due, validate, keep the best."""
+        losses, stats = [], None
+        order = torch.from_numpy(self._order.permutation(len(self._labels)))
+        batches = torch.split(order, self._config.batch_size)
+        for place, rows in enumerate(batches, 1):
+            losses.append(self._train_step(rows))
+            due = self._is_due(number, last_of_epoch=place == len(batches))
+            stats = self._projector.project() if self._projector and due else None
+        loss = float(np.mean(losses))
+        if not np.isfinite(loss):
+            raise KolmoError(
+                f"the training diverged in epoch {number} (the loss is {loss}); "
+                f"use a lower learning rate than {self._config.learning_rate}"
+            )
+        state = self._seen_state()
+        accuracy = self._accuracy(state, self._dataset.validation)
+        entry = {"epoch": number, "loss": loss, "validation_accuracy": accuracy}
+        self.history.append(entry | _projection_entry(stats))
+        self.states["last"] = state
+        # A checkpoint that claims to be a mosaic is one taken right after a projection.
+        complete = self._projector is None or stats is not None
+        if complete and accuracy > self._best[0]:
+            self._risen = number
+        if self._learner or (complete and accuracy >= self._best[0]):
+            self._keep(accuracy, number)
+
+    def _seen_state(self) -> State:
+        """The weights that the forward pass would see now."""
+        if self._learner:
+            self._learner.refresh()
+        return quantized_state_dict(self._model)
+
+    def save(self, path: Path) -> None:
+        """Write all that the next epochs depend on."""
+        stored = {
+            "config": _described(self._config),
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "order": self._order.bit_generator.state,
+            "motifs": self._projector.random_state if self._projector else None,
+            "step": self._step,
+            "best": self._best,
+            "risen": self._risen,
+            "history": self.history,
+            "states": self.states,
+            "mosaic": self.mosaic.encode() if self.mosaic else None,
+        }
+        buffer = io.BytesIO()
+        torch.save(stored, buffer)
+        write_whole(path, buffer.getvalue())
+
+    def load(self, path: Path) -> None:
+        """Undo `save`; nothing where there is no such file."""
+        if not path.exists():
+            return
+        try:
+            stored = torch.load(path, weights_only=True)  # runs no code of the file's
+            config = stored["config"]
+        except Exception as error:
+            raise InputError(f"{path}: damaged, delete it to begin anew ({error})") from None
+        if config != _described(self._config):
+            raise InputError(f"{path}: the interrupted run was of another configuration: {config}")
+        self._model.load_state_dict(stored["model"])
+        self._optimizer.load_state_dict(stored["optimizer"])
+        self._schedule.load_state_dict(stored["schedule"])
+        self._order.bit_generator.state = stored["order"]
+        if self._projector:
+            self._projector.random_state = stored["motifs"]
+        self._step, self._best = stored["step"], tuple(stored["best"])
+        self._risen = stored["risen"]
+        self.history, self.states = stored["history"], stored["states"]
+        self.mosaic = decode_mosaic(str(path), stored["mosaic"]) if stored["mosaic"] else None
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures of the finished run; the one place that looks at the test images."""
+        self.states = {name: self.states[name] for name in ("init", "best", "last")}
+        weights = self._weights
+        found: dict[str, Any] = {
+            f"{name}_test_accuracy": self._accuracy(state, self._dataset.test)
+            for name, state in self.states.items()
+        }
+        found |= {
+            "epochs": len(self.history),
+            "best_epoch": self._best[1],
+            "best_validation_accuracy": self._best[0],
+            "weights": weights,
+            "nominal_bits_per_weight": float(self._config.bits or 32),
+        }
+        if self.mosaic is not None:
+            length = self.mosaic.description_length(self._config.bits)
+            file_bits = self.mosaic.code_length()
+            found |= {
+                "file_bits": file_bits,
+                "file_rac": 32 * weights / file_bits,
+                "nominal_bits_per_weight": length / weights,
+                "description_length": length,
+                "rac": 32 * weights / length,
+                "motifs": len(self.mosaic.motifs),
+                "blocks": self.mosaic.partition.count,
+                "motifs_used": int(np.unique(self.mosaic.indices).size),
+                "notes": "; ".join(_silent(self.states["best"])),
+            }
+        return found
+
+    def _train_step(self, rows: torch.Tensor) -> float:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = cross_entropy(self._model(self._images[rows]), self._labels[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        self._step += 1
+        if self._schedule_due():
+            self._schedule.step()
+        return float(loss.detach())
+
+    def _schedule_due(self) -> bool:
+        steps_an_epoch = self._steps // self._config.epochs
+        return self._config.schedule == "cosine" or self._step % steps_an_epoch == 0
+
+    def _is_due(self, epoch: int, last_of_epoch: bool) -> bool:
+        """Whether a projection follows this step."""
+        if self._step == self._steps:
+            return True
+        projection = self._config.projection
+        if projection is None or projection.unit == "step":
+            return projection is not None and self._step % projection.every == 0
+        return last_of_epoch and epoch % projection.every == 0
+
+    def _keep(self, accuracy: float, epoch: int) -> None:
+        self._best = (accuracy, epoch)
+        self.states["best"] = self.states["last"]
+        if self._projector:
+            self.mosaic = self._projector.mosaic()
+        if self._learner:
+            self.mosaic = mosaic_of(self._model)
+
+    def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
+        """Of the very weights that are saved, in a plain model."""
+        model = self._fresh_model().eval()
+        model.load_state_dict(state)
+        with torch.no_grad():
+            batches = torch.split(torch.from_numpy(part.images), _IMAGES)
+            guesses = torch.cat([model(images).argmax(dim=1) for images in batches]).numpy()
+        return float((guesses == part.labels).mean())
+
+
+def _silent(state: State) -> list[str]:
+    """A note for each matrix that is all zero: nothing passes it."""
+    return [
+        f"{name!r} is all zero, so nothing passes it: lower the rate, or train for more steps"
+        for name, tensor in state.items()
+        if tensor.ndim > 1 and not tensor.any()
+    ]
+
+
+def _described(config: TrainConfig) -> str:
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+
+
+def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), rate, momentum=0.9, weight_decay=decay)
+    return torch.optim.AdamW(model.parameters(), rate, weight_decay=decay)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    if config.schedule == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    turns = steps if config.schedule == "cosine" else config.epochs
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, turns)
+
+
+def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner | None:
+    if config.projection is None or not config.is_learned:
+        return None
+    learner = wrap(model, config.projection, steps=steps, seed=config.seed)
+    assert isinstance(learner, Learner)
+    return learner
+
+
+def _projector(model: torch.nn.Module, config: TrainConfig) -> MoMos | None:
+    if config.projection is None or config.is_learned:
+        return None
+    return MoMos.from_config(model, config.projection, config.seed)
+
+
+def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:
+    if stats is None:
+        return {"projected": False}
+    names = ("motifs", "motifs_used", "changed", "distortion", "seconds")
+    notes = {"notes": "; ".join(stats.notes)} if stats.notes else {}
+    return {"projected": True} | {name: getattr(stats, name) for name in names} | notes

@@ -1,0 +1,367 @@
+"""The study: the same model untrained, trained, quantized and as a mosaic, measured by kolmo.
+
+::
+
+    StudyConfig ─► runs (arm × seed, each trained once and kept) ─► kolmo ─► table ─► figures, page
+
+Everything is kept under the output folder by the content of its configuration: an interrupted
+study goes on where it stopped, and one that is asked for again trains and measures nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import kolmo
+from kolmo.analysis import DEFAULT_MEASUREMENTS
+from kolmo.checkpoints.base import sha256
+from kolmo.errors import InputError
+from kolmo.provenance import versions
+from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.training import Progress, TrainResult, save_mosaic, save_state, train
+from momos.tensors import make_folder, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
+"""What is measured besides kolmo's defaults."""
+
+
+_MAGNITUDE: dict[str, Any] = {"assignment": "nearest", "rate": 0.0}
+"""Of the rival: it prunes by magnitude alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """What a study compares.
+
+    Attributes
+    ----------
+    train : TrainConfig
+        What all arms share. Bits, projection and seed are the study's to set.
+    seeds : tuple of int
+        One run of each arm for each seed; at least two for a standard deviation.
+    bits : tuple of int
+        An arm of quantization-aware training for each.
+    capacities : tuple of float
+        An arm of sampled mosaics for each.
+    rates : tuple of float
+        An arm of learned mosaics for each; the other settings are ``learn``'s.
+    zeros : tuple of float
+        An arm of learned mosaics with that share of zero weights for each, at the rate
+        ``zeros_rate``: what to choose where there are few steps.
+    sparsities : tuple of float
+        An arm of their strongest rival for each: magnitude pruning, one value and its negative
+        for the weights that are left, entropy-coded.
+    learn : MosaicConfig
+    every : int
+        Epochs from one projection of the sampled arms to the next. Ten epochs of digits are some
+        hundred steps, about a quarter of one epoch of Fashion-MNIST; hence ten by default.
+    block_size : int
+        Of the mosaics.
+    draws : int
+        Shuffles that each measurement is compared with.
+    """
+
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    bits: tuple[int, ...] = (4,)
+    capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
+    rates: tuple[float, ...] = (0.3,)
+    zeros: tuple[float, ...] = ()
+    zeros_rate: float = 0.3
+    sparsities: tuple[float, ...] = ()
+    learn: MosaicConfig = dataclasses.field(default_factory=MosaicConfig)
+    every: int = 10
+    block_size: int = 4
+    draws: int = 3
+
+    def __post_init__(self) -> None:
+        if self.train.bits is not None or self.train.projection is not None:
+            raise InputError("bits and projection of a study are its arms: set bits, capacities")
+        if not self.seeds:
+            raise InputError("a study needs at least one seed")
+        for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
+        if self.draws < 1:
+            raise InputError(f"draws is at least 1, not {self.draws}")
+        for seed in self.seeds:
+            dataclasses.replace(self.train, seed=seed)
+        self.arms()  # each checks its own values
+
+    def arms(self) -> dict[str, TrainConfig]:
+        """The trained arms by name; ``init`` comes with the first."""
+        arms = {"trained": self.train}
+        for bits in self.bits:
+            arms[f"qat{bits}"] = dataclasses.replace(self.train, bits=bits)
+        for capacity in self.capacities:
+            projection = MosaicConfig(
+                "sample", block_size=self.block_size, capacity=capacity, every=self.every,
+                unit="epoch",
+            )  # fmt: skip
+            arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, projection=projection)
+        for rate in self.rates:
+            learn = dataclasses.replace(self.learn, rate=rate)
+            arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
+        for share in self.zeros:
+            learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
+            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, projection=learn)
+        for sparsity in self.sparsities:
+            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, **_MAGNITUDE)
+            arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)
+        return arms
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished checkpoint of the study: one arm, one seed.
+
+    Attributes
+    ----------
+    arm : str
+    seed : int
+    checkpoint : Path
+    mosaic : Path or None
+    metrics : mapping
+        ``test_accuracy``, ``nominal_bits_per_weight`` and, of a mosaic, its sizes and RAC.
+    """
+
+    arm: str
+    seed: int
+    checkpoint: Path
+    mosaic: Path | None
+    metrics: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Attributes
+    ----------
+    config : StudyConfig
+    runs : list of Run
+    table : pandas.DataFrame
+        kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
+        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
+        ``ratio_to_init`` (bits over those of the initialization of the same seed) and
+        ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
+    summary : pandas.DataFrame
+        Mean and standard deviation over the seeds, for each arm and measurement.
+    paths : dict of str to Path
+        The files written.
+    """
+
+    config: StudyConfig
+    runs: list[Run]
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    paths: dict[str, Path]
+
+
+def study(
+    config: StudyConfig | None = None,
+    out: str | os.PathLike[str] = "out/study",
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Train every arm with every seed, measure all, write tables, figures and a page.
+
+    Parameters
+    ----------
+    config : StudyConfig, optional
+    out : path
+        Folder of the results: ``results.parquet``, ``results.csv``, ``summary.csv``, figures as
+        PNG, ``index.html``, ``checkpoints/`` with the mosaic files. Finished runs found there
+        are used.
+    threads : int, optional
+        Of the measuring; results do not depend on it.
+    progress : callable, optional
+        ``progress(done, total, label)``.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or the data cannot be read.
+    """
+    from momos.lab.results import combine, summarize, write_results
+
+    config, out = config or StudyConfig(), make_folder(out)
+    steps = _Steps(progress, 2 * len(config.seeds) * (len(config.arms()) + 1))
+    runs = [run for seed in config.seeds for run in _train_seed(config, seed, out, steps)]
+    table = combine([(run, _measure(run, config.draws, out, threads, steps)) for run in runs])
+    summary = summarize(table)
+    paths = write_results(config, runs, table, summary, out)
+    return StudyResult(config, runs, table, summary, paths)
+
+
+class _Steps:
+    """Progress over all runs and measurements, each one step, divided further as it goes."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def part(self, name: str, number: int = 0, parts: int = 1) -> Progress:
+        """Progress of one of the equal parts of the present step."""
+
+        def report(done: int, total: int, label: str) -> None:
+            share = (number + (done / total if total else 1)) / parts
+            self._tell(1000 * self._done + int(1000 * share), f"{name}: {label}")
+
+        return report
+
+    def step(self, label: str) -> None:
+        self._done += 1
+        self._tell(1000 * self._done, label)
+
+    def _tell(self, done: int, label: str) -> None:
+        if self._progress:
+            self._progress(done, 1000 * self._total, label)
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+def _train_seed(config: StudyConfig, seed: int, out: Path, steps: _Steps) -> Iterator[Run]:
+    for arm, shared in config.arms().items():
+        wanted = dataclasses.replace(shared, seed=seed)
+        names = ["init", arm] if arm == "trained" else [arm]
+        key = _key("run", wanted)
+        runs = [_kept(out, name, seed, key) for name in names]
+        if any(run is None for run in runs):
+            result = train(wanted, progress=steps.part(f"train {arm}, seed {seed}"))
+            runs = [_keep(result, name, out, key) for name in names]
+        for run in runs:
+            assert run is not None
+            steps.step(f"trained {run.arm}, seed {seed}")
+            yield run
+
+
+def _record(out: Path, arm: str, seed: int) -> Path:
+    return out / "runs" / f"{arm}-seed{seed}.json"
+
+
+def _kept(out: Path, arm: str, seed: int, key: str) -> Run | None:
+    """The run as it was kept, if it is the same one and its files are as they were."""
+    record = _read_record(_record(out, arm, seed), key)
+    if record is None:
+        return None
+    files = {name: out / "checkpoints" / name for name in record["files"]}
+    if any(not p.is_file() or sha256(str(p)) != record["files"][n] for n, p in files.items()):
+        return None
+    checkpoint, *mosaic = files.values()
+    return Run(arm, seed, checkpoint, mosaic[0] if mosaic else None, record["metrics"])
+
+
+def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
+    folder, seed, state = out / "checkpoints", result.config.seed, "best"
+    metrics = {k: v for k, v in result.metrics.items() if not k.endswith("_test_accuracy")}
+    if arm == "init":
+        state, metrics = "init", {k: metrics[k] for k in ("weights", "nominal_bits_per_weight")}
+    metrics["test_accuracy"] = result.metrics[f"{state}_test_accuracy"]
+    files = [save_state(result, state, folder / f"{arm}-seed{seed}.safetensors")]
+    if result.mosaic is not None:
+        files.append(save_mosaic(result, folder / f"{arm}-seed{seed}.mosaic"))
+    record = {
+        "key": key,
+        "files": {file.name: sha256(str(file)) for file in files},
+        "metrics": metrics,
+        "config": dataclasses.asdict(result.config),
+        "history": result.history if state == "best" else [],
+    }
+    _write_record(_record(out, arm, seed), record)
+    return Run(arm, seed, files[0], files[1] if len(files) > 1 else None, metrics)
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+def _measure(run: Run, draws: int, out: Path, threads: int | None, steps: _Steps) -> pd.DataFrame:
+    """kolmo's table of a run, from the record where there is one."""
+    import pandas as pd
+
+    from kolmo.report.table import COLUMNS, normalize
+
+    name = f"{run.arm}, seed {run.seed}"
+    wanted = _measurements(run.arm)
+    key = _key("measure", {"draws": draws, "measurements": wanted, "seed": run.seed}, run)
+    path = out / "measured" / f"{run.arm}-seed{run.seed}.json"
+    record = _read_record(path, key)
+    if record is None:
+        reports = [
+            kolmo.analyze(
+                run.checkpoint,
+                quantizers=[quantizer],
+                estimators=estimators,
+                nulls=["shuffled"],
+                draws=draws,
+                scope="model",
+                seed=run.seed,
+                threads=threads,
+                progress=steps.part(f"measure {name}", number, len(wanted)),
+                name=run.arm,
+            )
+            for number, (quantizer, estimators) in enumerate(wanted.items())
+        ]
+        rows = [row for report in reports for row in json.loads(report.to_json())["table"]]
+        record = {"key": key, "table": rows}
+        _write_record(path, record)
+    steps.step(f"measured {name}")
+    return normalize(pd.DataFrame(record["table"], columns=COLUMNS))
+
+
+def _measurements(arm: str) -> dict[str, list[str]]:
+    """Estimators by quantizer: kolmo's defaults, the extra ones, and the arm's own levels."""
+    wanted = {quantizer: list(specs) for quantizer, specs in DEFAULT_MEASUREMENTS.items()}
+    for quantizer, specs in EXTRA_MEASUREMENTS.items():
+        wanted.setdefault(quantizer, []).extend(specs)
+    if arm.startswith("qat"):
+        wanted.setdefault(f"symmetric:{arm.removeprefix('qat')}", ["kt", "mosaic"])
+    return {quantizer: list(dict.fromkeys(specs)) for quantizer, specs in wanted.items()}
+
+
+# --- records ----------------------------------------------------------------------------------
+
+
+def _key(kind: str, settings: Any, run: Run | None = None) -> str:
+    """A hash of everything that a result depends on, the code that makes it included."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        settings = dataclasses.asdict(settings)
+    parts = {"kind": kind, "settings": settings, "versions": versions(), "code": _code("momos")}
+    if run is not None:
+        parts["code"] = _code("kolmo")
+        parts["checkpoint"] = sha256(str(run.checkpoint))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _code(package: str) -> str:
+    """A hash of a package's source files."""
+    (folder,) = import_module(package).__path__
+    files = sorted(Path(folder).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _read_record(path: Path, key: str) -> dict[str, Any] | None:
+    """A record that was written under this key; None where there is none, or another one."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) and record.get("key") == key else None
+
+
+def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+    write_whole(path, json.dumps(record, indent=1).encode())

@@ -1,0 +1,1 @@
+"""Learned mosaics: motifs and assignment are trained with the network."""

@@ -1,0 +1,190 @@
+"""Motifs fitted to weights, and weights assigned to motifs: the engine of learned mosaics.
+
+A block takes the motif with the least distance² + rate × code length of the index:
+entropy-constrained vector quantization (Chou, Lookabaugh & Gray 1989). Code lengths come from how
+often each tensor used each motif, and each row and column anything but the zero motif, so that
+whole rows and columns fall silent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from kolmo.checkpoints import open_checkpoint
+from kolmo.errors import InputError
+from momos.lab.config import MosaicConfig
+from momos.learned.rates import Floats
+from momos.learned.slots import Slot, make_slots
+from momos.mosaic.blocks import Partition
+from momos.mosaic.mosaic import Mosaic
+from momos.mosaic.packing import index_dtype
+from momos.tensors import to_arrays
+
+_ROUNDS = 8  # of Lloyd's iteration before the first step
+
+
+class Fitting(nn.Module):
+    """Tensors, the motifs fitted to them, and who has which.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Looked at as they are whenever motifs are assigned.
+    config : MosaicConfig
+    seed : int
+        Of the first motifs.
+
+    Raises
+    ------
+    InputError
+        If the tensors hold no weights, or NaN, or fewer blocks than motifs.
+    """
+
+    motifs: torch.Tensor
+    scales: torch.Tensor
+    counts: torch.Tensor
+    threshold: torch.Tensor
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], config: MosaicConfig, seed: int):
+        super().__init__()
+        self.config = config
+        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        self.partition = Partition(shapes, config.block_size)
+        if self.partition.count == 0:
+            raise InputError("the tensors to learn a mosaic of hold no weights")
+        self._k = config.motif_count(self.partition.count)
+        self.slots = make_slots(tensors, self.partition, config, self._k)
+        self.check_finite()
+        self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config.scale)))
+        self.register_buffer("threshold", torch.zeros(()))
+        size = sum(self._k + s.rows + s.columns for s in self.slots)
+        self.register_buffer("counts", torch.zeros(size, dtype=torch.int64))
+        random = np.random.default_rng(seed)
+        first = _first_motifs(self._scaled_blocks(), self._k, random)
+        self.register_buffer("motifs", torch.from_numpy(self._rounded(first)))
+        for _ in range(_ROUNDS if config.block_size > 1 else 1):
+            self.assign(0.0)
+            self.refit(0.0)
+        self.assign(0.0)
+
+    def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
+        """The mosaic as last assigned; the tensors that are none of it are kept dense."""
+        arrays = to_arrays({n: t for n, t in tensors.items() if n not in self.partition.shapes})
+        motifs = self.motifs.cpu().numpy().astype(self.config.precision)
+        indices = np.concatenate([slot.indices.cpu().numpy() for slot in self.slots])
+        scaled = self.config.scale != "none"
+        return Mosaic(
+            self.partition,
+            motifs,
+            indices.astype(index_dtype(len(motifs))),
+            arrays,
+            tuple(tensors),
+            {slot.name: scale.cpu().numpy().copy() for slot, scale in self._scales() if scaled},
+            open_checkpoint({"latent": self.slots[0].latent.detach()})["latent"].dtype,
+        )
+
+    def loaded(self) -> None:
+        """After a state was loaded: the code lengths are those of its counts."""
+        self._read_counts()
+
+    def _scales(self) -> Iterator[tuple[Slot, torch.Tensor]]:
+        start = 0
+        for slot in self.slots:
+            end = start + (slot.rows if self.config.scale == "channel" else 1)
+            yield slot, self.scales[start:end]
+            start = end
+
+    def assign(self, rate: float) -> None:
+        """Give each block its motif, at so much a bit."""
+        threshold = math.nan if self.config.sparsity is None else float(self.threshold)
+        for slot, scales in self._scales():
+            slot.assign(self.motifs, scales, rate, threshold)
+
+    def refit(self, rate: float, risen: float = 0.0) -> None:
+        """Move the motifs to the means of their blocks, and count what indices cost."""
+        k, size = self.motifs.shape
+        sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
+        for slot, scales in self._scales():
+            slot.add_to(sums, counts, scales)
+        motifs = self.motifs.cpu().numpy()
+        moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], motifs)
+        moved[0] = 0
+        self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
+        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
+        self._read_counts()
+        if self.config.sparsity is not None:
+            share = self.config.sparsity * (1 - (1 - risen) ** 3)
+            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
+            self.threshold.fill_(_quantile(worth, share))
+
+    def _read_counts(self) -> None:
+        """Bits of an index by block and motif, from the counts."""
+        counts, start = self.counts.cpu().numpy(), 0
+        for slot in self.slots:
+            end = start + len(self.motifs) + slot.rows + slot.columns
+            slot.price(counts[start:end])
+            start = end
+
+    def _scaled_blocks(self) -> Floats:
+        """All blocks but the padded ones, divided by their scales."""
+        parts = [
+            (slot.blocks() / slot.each(scales))[: slot.whole].cpu().numpy()
+            for slot, scales in self._scales()
+        ]
+        return np.concatenate(parts)
+
+    def _rounded(self, motifs: NDArray[Any]) -> Floats:
+        """As the mosaic will store them."""
+        return motifs.astype(self.config.precision).astype(np.float32)
+
+    def check_finite(self) -> None:
+        for slot in self.slots:
+            if not torch.isfinite(slot.latent).all():
+                raise InputError(
+                    f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
+                    f"use a lower learning rate"
+                )
+
+
+def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
+    """The value that this share of all is below, between two of them as numpy's is; on the device
+    of the first part."""
+    whole = torch.cat([part.to(parts[0].device) for part in parts])
+    if whole.device.type == "cpu":
+        return float(np.quantile(whole.numpy(), share))
+    place = share * (len(whole) - 1)
+    ascending = whole.sort().values  # on a GPU much faster than torch.kthvalue
+    below, above = ascending[math.floor(place)].double(), ascending[math.ceil(place)].double()
+    return float(torch.lerp(below, above, place % 1))
+
+
+def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:
+    """The root mean square of each tensor or channel; where that is 0, the median of the others."""
+    if scale == "none":
+        return np.ones(len(slots), np.float32)
+    parts = []
+    for slot in slots:
+        values = slot.latent.detach().double().cpu().numpy()
+        rows = values.reshape(slot.rows if scale == "channel" else 1, -1)
+        parts.append(np.sqrt(np.square(rows).mean(axis=1)))
+    scales = np.concatenate(parts)
+    others = scales[scales > 0]
+    return np.where(scales > 0, scales, np.median(others) if others.size else 1).astype(np.float32)
+
+
+def _first_motifs(blocks: Floats, k: int, random: np.random.Generator) -> Floats:
+    """Zero and, of single weights, levels on both sides of it; of longer blocks, some of them."""
+    if blocks.shape[1] > 1:
+        motifs = blocks[random.choice(len(blocks), size=k, replace=False)]
+    else:
+        levels = np.linspace(1.2, 2.5, max(2, k // 2))[: k // 2]
+        motifs = np.concatenate([[0], levels, -levels])[:k, None]
+    motifs[0] = 0
+    return motifs.astype(np.float32)

@@ -1,0 +1,1 @@
+"""What a mosaic is: blocks, motifs, assignment, and its file."""

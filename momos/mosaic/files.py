@@ -1,0 +1,271 @@
+"""Mosaic files: small, checked, and nothing in them is ever executed.
+
+::
+
+    8 bytes   b"momos" 0, the version, newline
+    4 bytes   length of the header
+    header    JSON, deflated: block size, motifs, names, shapes, dtypes, metadata
+    body      motifs; then each tensor's scales, or a dense tensor's values; the indices
+    4 bytes   CRC-32 of all before
+
+Numbers are little-endian. The indices are coded by `kolmo.codes.mixing`, or at ceil(log2 k) bits
+each where that is shorter; motifs are numbered by falling use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kolmo.checkpoints.base import EXTENDED_DTYPES
+from kolmo.codes import mixing
+from kolmo.errors import InputError
+from momos.mosaic.blocks import Array, Partition
+from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
+
+if TYPE_CHECKING:
+    from momos.mosaic.mosaic import Mosaic
+
+VERSION = 2
+
+_MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
+_GENEROUS = 1 << 30  # bytes that any mosaic may expand to
+_EXPANSION = 1024  # and how many times its file's size a larger one may
+_HEADER = 1 << 28  # bytes of a header at most, inflated
+_DTYPES = {
+    np.dtype(name).name: np.dtype(name)
+    for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+} | {dtype.name: dtype for dtype in EXTENDED_DTYPES.values()}
+
+
+def encode_mosaic(mosaic: Mosaic, metadata: Mapping[str, Any] | None = None) -> bytes:
+    """A mosaic as the bytes of a file.
+
+    Raises
+    ------
+    InputError
+        If the metadata is not JSON-ready.
+    """
+    mosaic = _in_order(mosaic)
+    k, size = mosaic.motifs.shape
+    counts = np.bincount(mosaic.indices.astype(np.int64), minlength=k)
+    order = np.argsort(-counts, kind="stable")
+    ranks = np.empty(k, np.int64)
+    ranks[order] = np.arange(k)
+    coder, stream = _encode_indices(ranks[mosaic.indices], k, mosaic.partition)
+    values = [mosaic.scales.get(name, mosaic.dense.get(name)) for name in mosaic.names]
+    header = {
+        "block_size": size,
+        "motifs": [k, mosaic.motifs.dtype.name],
+        "dtype": (mosaic.dtype or mosaic.motifs.dtype).name,
+        "indices": coder,
+        "tensors": [_entry(mosaic, name) for name in mosaic.names],
+        **({"metadata": dict(metadata)} if metadata else {}),
+    }
+    try:
+        text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the metadata of a mosaic must be JSON: {error}") from None
+    packed = zlib.compress(text, 9)
+    body = [_raw(mosaic.motifs[order]), *(_raw(a) for a in values if a is not None), stream]
+    content = b"".join([_MAGIC, len(packed).to_bytes(4, "little"), packed, *body])
+    return content + zlib.crc32(content).to_bytes(4, "little")
+
+
+def _in_order(mosaic: Mosaic) -> Mosaic:
+    """The mosaic with its blocks in the order of ``names``, in which a file has its tensors."""
+    shapes = mosaic.partition.shapes
+    names = [name for name in mosaic.names if name in shapes]
+    if names == list(shapes):
+        return mosaic
+    parts = {name: mosaic.indices[start:stop] for name, start, stop, _ in mosaic.partition.spans()}
+    partition = Partition({name: shapes[name] for name in names}, mosaic.partition.block_size)
+    indices = np.concatenate([parts[name] for name in names])
+    return dataclasses.replace(mosaic, partition=partition, indices=indices)
+
+
+def _entry(mosaic: Mosaic, name: str) -> list[Any]:
+    """Name, shape and, of a dense tensor its dtype, of another how many scales it has."""
+    if name in mosaic.dense:
+        array = mosaic.dense[name]
+        return [name, list(array.shape), array.dtype.name]
+    scale = mosaic.scales.get(name)
+    return [name, list(mosaic.partition.shapes[name]), 0 if scale is None else scale.size]
+
+
+def _raw(array: Array) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<")).tobytes()
+
+
+def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[str, bytes]:
+    """The shorter of two codes, and its name."""
+    ends = np.cumsum([rows * columns for rows, columns in partition.tables()])
+    parts = np.split(ranks, ends[:-1]) if len(ends) else []
+    tables = [p.reshape(t) for p, t in zip(parts, partition.tables(), strict=True)]
+    bits = index_bits(motifs)
+    if motifs <= mixing.ALPHABET:
+        mixed = mixing.encode(tables, motifs)
+        if 8 * len(mixed) < ranks.size * bits:
+            return "mixed", mixed
+    return "packed", pack(ranks, bits).tobytes()
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def read_mosaic(path: Path) -> Mosaic:
+    """Read a mosaic file; see `Mosaic.load`."""
+    return decode_mosaic(str(path), _read(path))
+
+
+def decode_mosaic(path: str, content: bytes) -> Mosaic:
+    """Undo `encode_mosaic`; the path is for messages."""
+    header, body = _parse_content(path, content)
+    tensors = header["tensors"]
+    shapes = {name: tuple(shape) for name, shape, kind in tensors if not isinstance(kind, str)}
+    partition = Partition(shapes, header["block_size"])
+    k, dtype, motif_dtype = header["motifs"][0], header["dtype"], header["motifs"][1]
+    _check_size(path, header, len(body))
+    take = _Taker(path, body)
+    motifs = take.array((k, partition.block_size), motif_dtype)
+    scales, dense = {}, {}
+    for name, shape, kind in tensors:
+        if isinstance(kind, str):
+            dense[name] = take.array(tuple(shape), kind)
+        elif kind:
+            scales[name] = take.array((kind,), "float32")
+    indices = _decode_indices(path, take.rest(), header["indices"], k, partition)
+    from momos.mosaic.mosaic import Mosaic
+
+    names = tuple(name for name, _, _ in tensors)
+    return Mosaic(partition, motifs, indices, dense, names, scales, _DTYPES[dtype])
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a mosaic file: what it says of itself, and its ``metadata``."""
+    return _parse_content(str(path), _read(path))[0]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+class _Taker:
+    """Takes arrays off the body of a file, one after the other."""
+
+    def __init__(self, path: str, body: bytes) -> None:
+        self._path, self._body, self._place = path, body, 0
+
+    def array(self, shape: tuple[int, ...], name: str) -> Array:
+        dtype = _DTYPES[name]
+        end = self._place + math.prod(shape) * dtype.itemsize
+        if end > len(self._body):
+            raise InputError(f"{self._path}: the file ends before the tensors that it claims do")
+        part = self._body[self._place : end]
+        self._place = end
+        return np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+    def rest(self) -> bytes:
+        return self._body[self._place :]
+
+
+def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
+    """The header, checked, and the body of a file whose checksum is right."""
+    if content[:6] != _MAGIC[:6]:
+        raise InputError(f"{path}: not a mosaic file (momos project and momos train write them)")
+    if content[6:7] != _MAGIC[6:7]:
+        raise InputError(
+            f"{path}: a mosaic of version {content[6] if len(content) > 6 else 'none'}; "
+            f"this program reads {VERSION}"
+        )
+    if len(content) < 16 or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
+        raise InputError(f"{path}: its checksum is wrong: the file is damaged or cut off")
+    end = 12 + int.from_bytes(content[8:12], "little")
+    header = _parse_header(content[12:end]) if end <= len(content) - 4 else None
+    if header is None:
+        raise InputError(f"{path}: its description of the mosaic is damaged")
+    return header, content[end:-4]
+
+
+def _parse_header(packed: bytes) -> dict[str, Any] | None:
+    """The header, None unless everything it says is of the right type and range."""
+    try:
+        inflate = zlib.decompressobj()
+        header = json.loads(inflate.decompress(packed, _HEADER))
+        (k, motif_dtype), tensors = header["motifs"], header["tensors"]
+        sound = (
+            _is_count(header["block_size"], least=1)
+            and _is_count(k, least=1)
+            and _is_float(motif_dtype)
+            and _is_float(header["dtype"])
+            and header["indices"] in ("mixed", "packed")
+            and all(map(_is_entry, tensors))
+            and len({name for name, _, _ in tensors}) == len(tensors)
+        )
+    except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return header if sound else None
+
+
+def _is_entry(entry: Any) -> bool:
+    name, shape, kind = entry
+    if not (isinstance(name, str) and isinstance(shape, list) and len(shape) <= 64):
+        return False
+    if not all(map(_is_count, shape)):
+        return False
+    if isinstance(kind, str):
+        return kind in _DTYPES
+    return _is_count(kind) and kind in (0, 1, shape[0] if shape else 1)
+
+
+def _is_count(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**48
+
+
+def _is_float(name: Any) -> bool:
+    return isinstance(name, str) and name in _DTYPES and _DTYPES[name].kind not in "biu"
+
+
+def _check_size(path: str, header: Mapping[str, Any], stored: int) -> None:
+    """Refuse a small file that claims to be a huge model."""
+    width = _DTYPES[header["dtype"]].itemsize
+    expanded = sum(
+        math.prod(shape) * width for _, shape, kind in header["tensors"] if isinstance(kind, int)
+    )
+    if expanded > max(_GENEROUS, _EXPANSION * stored):
+        raise InputError(
+            f"{path}: claims to expand to {expanded:,} bytes, over {_EXPANSION} times the "
+            f"file's size; it is damaged, or made to fill your memory"
+        )
+
+
+def _decode_indices(
+    path: str, stream: bytes, coder: str, motifs: int, partition: Partition
+) -> Array:
+    bits, count = index_bits(motifs), partition.count
+    if coder == "packed":
+        if len(stream) != -(-count * bits // 8):
+            raise InputError(
+                f"{path}: {count:,} blocks of {motifs:,} motifs need {-(-count * bits // 8):,} "
+                f"bytes of indices, the file holds {len(stream):,}"
+            )
+        indices: Array = unpack(np.frombuffer(stream, np.uint8), count, bits)
+        if indices.size and int(indices.max()) >= motifs:
+            raise InputError(f"{path}: an index names a motif that is not there")
+    else:
+        try:
+            tables = mixing.decode(stream, partition.tables(), motifs)
+        except InputError as error:
+            raise InputError(f"{path}: its indices are damaged: {error}") from None
+        indices = np.concatenate([np.zeros(0, np.uint32), *(t.reshape(-1) for t in tables)])
+    return indices.astype(index_dtype(motifs)) if bits else indices

@@ -1,0 +1,252 @@
+"""Mosaic: a few motifs, and which block is which; back to tensors bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from kolmo.checkpoints import open_checkpoint
+from kolmo.errors import InputError
+from momos.mosaic.blocks import Array, Partition
+from momos.mosaic.packing import index_bits, index_dtype
+from momos.tensors import plain_name, to_torch, write_whole
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mosaic:
+    """Tensors as motifs and indices (arXiv 2602.14896).
+
+    Attributes
+    ----------
+    partition : Partition
+        Shapes of the tensors, by name, and the block size *s*.
+    motifs : ndarray, shape (k, s)
+        Floats; of the dtype of the tensors, or of fewer bits.
+    indices : ndarray of unsigned integers, shape (m,)
+        The motif of each block.
+    dense : mapping of str to ndarray
+        The model's other tensors (left-out parameters, buffers), as they are.
+    names : tuple of str
+        All tensors, in checkpoint order.
+    scales : mapping of str to float32 ndarray
+        What the motifs of a tensor are multiplied by: one value, or one for each row of its first
+        dimension; 1 where a tensor has none.
+    dtype : numpy dtype, optional
+        Of the tensors; that of the motifs where it is not given.
+    """
+
+    partition: Partition
+    motifs: Array
+    indices: Array
+    dense: Mapping[str, Array]
+    names: tuple[str, ...]
+    scales: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    dtype: np.dtype[Any] | None = None
+
+    @classmethod
+    def from_model(
+        cls,
+        source: Any,
+        block_size: int = 4,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Mosaic:
+        """The mosaic that a model is: its distinct blocks, found by their bits.
+
+        Works for any model, also one that was never projected (it then has nearly as many motifs
+        as blocks). Motifs that no block uses are not seen, so *k* may be less than was asked of
+        the projection; `MoMos.mosaic` keeps those.
+
+        Parameters
+        ----------
+        source : nn.Module, path, state dict or mapping of arrays
+            Of a module, the trainable parameters are cut into blocks; of anything else, all
+            floating-point tensors. Of parameters that share memory, the first is kept.
+        block_size : int
+        include, exclude : list of globs
+            Names of the tensors to cut; the others are kept dense.
+
+        Raises
+        ------
+        InputError
+            If nothing is selected, or the selected tensors differ in dtype.
+
+        Examples
+        --------
+        >>> weights = np.array([1, 2, 0, 0, 1, 2], np.float32)
+        >>> mosaic = Mosaic.from_model({"w": weights}, block_size=2)
+        >>> mosaic.motifs.tolist(), mosaic.indices.tolist()
+        ([[0.0, 0.0], [1.0, 2.0]], [1, 0, 1])
+        """
+        tensors, cut = read_source(source, include, exclude)
+        partition = Partition({name: tensors[name].shape for name in cut}, block_size)
+        blocks = partition.cut({name: tensors[name] for name in cut})
+        motifs, indices = _distinct_blocks(blocks, dict(partition.padded()))
+        dense = {name: array for name, array in tensors.items() if name not in cut}
+        return cls(partition, motifs, indices, dense, tuple(tensors))
+
+    def description_length(self, bits: int | None = None, *, dense: bool = True) -> int:
+        """Bits that describe the mosaic: k·s·q + m·ceil(log2 k), scales and the dense tensors.
+
+        The formula of arXiv 2602.14896: a bound with indices at fixed width. `code_length` is that
+        of the file, whose indices are entropy-coded. Names and shapes are not counted here.
+
+        Parameters
+        ----------
+        bits : int, optional
+            *q*, bits a value of a motif: those of its dtype by default, 32 for float32.
+        dense : bool
+            Whether to count the tensors that are no mosaic, at their stored width. The figures
+            of the paper do not (its mosaics have every trainable parameter).
+        """
+        motifs, size = self.motifs.shape
+        described: int = motifs * size * self._bits(bits) + self.indices.size * index_bits(motifs)
+        described += 32 * sum(scale.size for scale in self.scales.values())
+        return described + (self._dense_bits if dense else 0)
+
+    def code_length(self) -> int:
+        """Bits of the file that `save` writes without metadata, everything in it; a bound."""
+        return 8 * len(self.encode())
+
+    def relative_algorithmic_compression(
+        self, bits: int | None = None, *, dense: bool = True
+    ) -> float:
+        """RAC = n·q / (k·s·q + m·ceil(log2 k)), the dense tensors on both sides unless left out.
+
+        *q* on top is the width of the tensors' dtype, unless told.
+        """
+        stored = bits or 8 * (self.dtype or self.motifs.dtype).itemsize
+        raw = self.partition.numel * stored + (self._dense_bits if dense else 0)
+        return raw / self.description_length(bits, dense=dense)
+
+    def arrays(self) -> dict[str, Array]:
+        """The tensors as numpy arrays, in checkpoint order, bit for bit."""
+        dtype = self.dtype or self.motifs.dtype
+        joined = self.partition.join(self.motifs[self.indices])
+        for name, values in joined.items():
+            if name in self.scales:  # the product is of float32 values, whatever is stored
+                scale = self.scales[name].reshape(-1, *[1] * (values.ndim - 1))
+                product = values.astype(np.float32) * scale
+                joined[name] = product.reshape(self.partition.shapes[name])
+            joined[name] = joined[name].astype(dtype)
+        return {
+            name: self.dense[name] if name in self.dense else joined[name] for name in self.names
+        }
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The tensors as torch tensors, for ``load_state_dict``, bit for bit."""
+        return {name: to_torch(array) for name, array in self.arrays().items()}
+
+    def encode(self, metadata: Mapping[str, Any] | None = None) -> bytes:
+        """The mosaic as the bytes of a file; see `momos.mosaic.files`."""
+        from momos.mosaic.files import encode_mosaic
+
+        return encode_mosaic(self, metadata)
+
+    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
+        """Write a mosaic file: motifs and dense tensors as stored, indices entropy-coded.
+
+        In the file the motifs are numbered by falling use, and so they are when it is loaded.
+
+        Parameters
+        ----------
+        path : path
+        metadata : mapping, optional
+            JSON-ready values to keep with it.
+        """
+        return write_whole(path, self.encode(metadata))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Mosaic:
+        """Read a mosaic file. Every claim of it is checked before it is acted upon.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read, is no mosaic file, or contradicts itself.
+        """
+        from momos.mosaic.files import read_mosaic
+
+        return read_mosaic(Path(path))
+
+    def __repr__(self) -> str:
+        motifs, size = self.motifs.shape
+        return (
+            f"<Mosaic: {self.partition.numel:,} weights, {self.indices.size:,} blocks of {size}, "
+            f"{motifs:,} motifs>"
+        )
+
+    def _bits(self, bits: int | None) -> int:
+        if bits is not None and bits < 1:
+            raise InputError(f"bits a weight are at least 1, not {bits}")
+        return 8 * self.motifs.dtype.itemsize if bits is None else bits
+
+    @property
+    def _dense_bits(self) -> int:
+        return sum(8 * array.nbytes for array in self.dense.values())
+
+
+def read_source(
+    source: Any, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """A model's or a checkpoint's tensors, and the names of those to cut into blocks."""
+    trainable: set[str] | None = None
+    if isinstance(source, torch.nn.Module):
+        trainable = {plain_name(n) for n, p in source.named_parameters() if p.requires_grad}
+        source = {plain_name(name): tensor for name, tensor in source.state_dict().items()}
+    checkpoint = open_checkpoint(source)
+    selected = checkpoint.select(include, exclude)
+    cut = tuple(
+        name
+        for name, tensor in selected.items()
+        if (is_float(tensor.dtype) if trainable is None else name in trainable)
+    )
+    require_one_dtype(checkpoint.source, {name: checkpoint[name].dtype for name in cut})
+    return {name: tensor.read().copy() for name, tensor in checkpoint.items()}, cut
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype is floating-point, bfloat16 and float8 too."""
+    return dtype.kind not in "biu"
+
+
+def require_one_dtype(source: str, dtypes: Mapping[str, np.dtype[Any]]) -> None:
+    """InputError unless there are tensors, and all of one dtype."""
+    if not dtypes:
+        raise InputError(
+            f"{source}: there is no trainable floating-point tensor to cut into blocks"
+        )
+    first, dtype = next(iter(dtypes.items()))
+    for name, other in dtypes.items():
+        if other != dtype:
+            raise InputError(
+                f"{source}: motifs are shared, so all tensors must have one dtype, but {first!r} "
+                f"is {dtype.name} and {name!r} is {other.name}; leave one kind out with exclude"
+            )
+
+
+def _distinct_blocks(blocks: Array, padded: Mapping[int, int]) -> tuple[Array, Array]:
+    """Motifs and indices of blocks by their bits; padding matches anything."""
+    size = blocks.shape[1]
+    whole = np.ones(len(blocks), bool)
+    whole[list(padded)] = False
+    rows = blocks.view(f"V{size * blocks.dtype.itemsize}").reshape(-1)
+    distinct, numbers = np.unique(rows[whole], return_inverse=True)
+    motifs = distinct.view(blocks.dtype).reshape(-1, size)
+    indices = np.zeros(len(blocks), np.int64)
+    indices[whole] = numbers
+    bits = f"u{blocks.dtype.itemsize}"
+    for block, numel in padded.items():
+        same = (motifs[:, :numel].view(bits) == blocks[block, :numel].view(bits)).all(axis=1)
+        if not same.any():
+            motifs = np.concatenate([motifs, blocks[block][None]])
+            same = np.append(same, True)
+        indices[block] = same.argmax()
+    return motifs, indices.astype(index_dtype(len(motifs)))

@@ -1,0 +1,1 @@
+"""The nearest motif of every block, exactly."""

@@ -1,0 +1,177 @@
+"""The compiled loops of the nearest-motif search: float32 proposes, float64 decides.
+
+A tile of blocks stands in columns, so that a processor's vector holds the same value of many
+blocks; the motifs pass by in groups of four (`momos.nearest.vectors`). A motif's cost is
+|m|² − 2 b·m; sums run in any order, which the bound on their error allows for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+from numba import njit
+from numba.extending import intrinsic
+
+from momos.nearest import vectors
+
+Array = Any
+
+NEVER = np.float32(1e37)  # the cost of a motif that fills up a group of four: nobody's nearest
+_NONE = np.float32(3e38)
+EPSILON = np.float32(2.0**-24)  # float32 rounds to nearest
+FAR = 1e12  # times the motifs' reach: from there on float32 has nothing to say
+FLOOR = np.float32(1e-30)  # squares under it may have underflowed
+_SLACK = np.float32(1.001)  # for the rounding of a box's distance
+
+
+@intrinsic
+def _scan(
+    context: Any, tile: Any, motifs: Any, norms: Any, first: Any, last: Any,
+    best: Any, second: Any, chosen: Any,
+) -> Any:  # fmt: skip
+    """Motifs first to last, in groups of four, against the best so far of each block of a tile.
+
+    ``best`` is a block's least cost, ``chosen`` the group that has it, ``second`` the least cost
+    of any other group.
+    """
+    types = (tile, motifs, norms, first, last, best, second, chosen)
+    return numba.void(*types), partial(vectors.generate_scan, types)
+
+
+@njit(inline="always")
+def _larger(a: Any, b: Any) -> Any:
+    return b if a < b else a
+
+
+@njit(nogil=True, cache=True)
+def _load(
+    blocks: Array, order: Array, start: int, centre: Array, scale: float,
+    tile: Array, squared: Array, far: Array, low: Array, high: Array,
+) -> int:  # fmt: skip
+    """A tile of centred and scaled blocks times −2, their squared lengths, and their box."""
+    n = min(len(squared), len(order) - start)
+    low[:], high[:] = _NONE, -_NONE
+    for i in range(len(squared)):
+        b = order[start + min(i, n - 1)]
+        squared[i], far[i] = 0, False
+        for d in range(blocks.shape[1]):
+            exact = (blocks[b, d] - centre[d]) * scale
+            far[i] |= abs(exact) > FAR
+            value = np.float32(max(-FAR, min(FAR, exact)))
+            tile[d, i] = np.float32(-2) * value
+            squared[i] += value * value
+            low[d], high[d] = min(low[d], value), max(high[d], value)
+    return n
+
+
+@njit(nogil=True, cache=True)
+def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: Array) -> None:
+    """Squared distance between a box of blocks and each leaf's box of motifs."""
+    for leaf in range(len(lows)):
+        bounds[leaf] = 0
+        for d in range(len(low)):
+            gap = max(lows[leaf, d] - high[d], low[d] - highs[leaf, d], np.float32(0))
+            bounds[leaf] += gap * gap
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _error(squared: Any, best: Any, size: int) -> Any:
+    """What two costs may be off by together, for motifs that might be the nearest.
+
+    Such a motif is no longer than the block's length plus its distance d to the motif found.
+    With u the rounding of float32 and s values, a cost |m|² − 2 b·m is off by no more than
+    (s + 6) u (2 |b| + d)², the rounding of b and m to float32 included; 8 is for safety, and
+    so is the factor of 2 that comes on top of that for two costs.
+    """
+    length = np.float32(2) * np.sqrt(squared) + np.sqrt(max(squared + best, np.float32(0)))
+    return np.float32(4 * (size + 8)) * EPSILON * length * length + FLOOR
+
+
+@njit(nogil=True, cache=True, fastmath=True)
+def _reach(squared: Array, best: Array, size: int) -> Any:
+    """A motif at a larger squared distance than this is not the nearest of any block."""
+    longest, farthest = np.float32(0), np.float32(0)
+    for i in range(len(best)):
+        longest = _larger(longest, squared[i])
+        farthest = _larger(farthest, squared[i] + best[i])
+    return (farthest + _error(longest, farthest - longest, size)) * _SLACK
+
+
+@njit(nogil=True, cache=True)
+def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int, last: int) -> int:
+    """The nearest motif from first to last by the definition; ties to the lowest label.
+
+    The scale, a power of two, only keeps squares from underflow and overflow.
+    """
+    least, found = np.inf, labels[first]
+    for j in range(first, min(last, len(motifs))):
+        distance = 0.0
+        for d in range(len(block)):
+            difference = (block[d] - motifs[j, d]) * scale
+            distance += difference * difference
+        if distance < least or (distance == least and labels[j] < found):
+            least, found = distance, labels[j]
+    return int(found)
+
+
+@njit(nogil=True, cache=True)
+def nearest(
+    blocks: Array, order: Array, centre: Array, scale: float, motifs: Array, labels: Array,
+    fast: Array, norms: Array, leaf: int, lows: Array, highs: Array, found: Array,
+) -> None:  # fmt: skip
+    """Write the label of each block's nearest motif to ``found``.
+
+    ``fast`` holds the motifs centred, scaled and rounded to float32, filled up to a multiple of
+    four values and of four rows; ``leaf`` motifs in a row lie in one box of ``lows`` and
+    ``highs``; ``order`` says in which order the blocks are taken.
+    """
+    size, count = fast.shape[1], len(motifs)
+    # As many blocks as stay in a processor's nearest cache; where boxes are, they want few.
+    width = 128 if len(lows) > 1 else max(64, 4096 // size // vectors.STRIP * vectors.STRIP)
+    tile = np.zeros((size, width), np.float32)
+    best, second = np.empty(width, np.float32), np.empty(width, np.float32)
+    chosen, squared = np.empty(width, np.int32), np.empty(width, np.float32)
+    far, bounds = np.empty(width, np.bool_), np.empty(len(lows), np.float32)
+    low, high = np.empty(blocks.shape[1], np.float32), np.empty(blocks.shape[1], np.float32)
+    for start in range(0, len(order), width):
+        n = _load(blocks, order, start, centre, scale, tile, squared, far, low, high)
+        _box_distances(low, high, lows, highs, bounds)
+        best[:], second[:], chosen[:] = _NONE, _NONE, 0
+        reach = _NONE
+        for visited, box in enumerate(np.argsort(bounds)):
+            if visited % 4 == 2:  # after two, there is a good motif for most blocks
+                reach = _reach(squared, best, size)
+            if bounds[box] > reach:
+                break
+            first, last = box * leaf, min(len(fast), (box + 1) * leaf)
+            _scan(tile, fast, norms, first, last, best, second, chosen)  # type: ignore[call-arg]
+        for i in range(n):
+            clear = second[i] > best[i] + _error(squared[i], best[i], size)
+            first, last = (chosen[i], chosen[i] + 4) if clear and not far[i] else (0, count)
+            b = order[start + i]
+            found[b] = _decide(blocks[b], motifs, scale, labels, first, last)
+
+
+@njit(nogil=True, cache=True)
+def cells(rows: Array, thresholds: Array, keys: Array) -> None:
+    """The cell of each row on a grid, numbered along a Z-order curve.
+
+    ``thresholds`` has shape (s, 2^bits − 1): the grid's lines along each value, ascending.
+    """
+    size, lines = thresholds.shape
+    bits = 0
+    while 1 << bits <= lines:
+        bits += 1
+    for r in range(len(rows)):
+        key = 0
+        for d in range(size):
+            rank = 0
+            for level in range(bits - 1, -1, -1):
+                above = rows[r, d] >= thresholds[d, rank + (1 << level) - 1]
+                rank += int(above) << level
+            for level in range(bits):
+                key |= ((rank >> level) & 1) << (level * size + d)
+        keys[r] = key

@@ -1,0 +1,1 @@
+"""Sampled mosaics: motifs are drawn from the network's own blocks."""

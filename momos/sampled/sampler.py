@@ -1,0 +1,94 @@
+"""Sampled mosaics in a loop of one's own: the published method behind `momos.wrap`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from kolmo.errors import InputError
+from momos.lab.config import MosaicConfig
+from momos.mosaic.mosaic import Mosaic
+from momos.sampled.projection import MoMos, ProjectionStats
+
+
+class Sampler(nn.Module):
+    """Overwrites a model's weights by their nearest motifs after every so many training steps.
+
+    A step ends where the next forward pass begins, so a projection that is due comes right before
+    that: the optimizer's state stays as it is.
+
+    Attributes
+    ----------
+    steps_seen : tensor
+        Training steps begun.
+    stats : ProjectionStats or None
+        Of the last projection.
+    skipped : tuple of Skipped
+        Tensors that are no part of the mosaic, and why.
+    """
+
+    steps_seen: torch.Tensor
+    projected_at: torch.Tensor
+
+    def __init__(self, model: nn.Module, config: MosaicConfig, seed: int) -> None:
+        super().__init__()
+        if config.unit != "step":
+            raise InputError("a loop of one's own has no epochs: say unit='step', and every")
+        self.config, self.steps = config, 0
+        self._projector, self._model = MoMos.from_config(model, config, seed), [model]
+        self.skipped = self._projector.skipped
+        self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("projected_at", torch.zeros((), dtype=torch.int64))
+        self.stats: ProjectionStats | None = None
+        self.hook: RemovableHandle | None = None
+
+    def before_forward(self, model: nn.Module, _: Any) -> None:
+        if model.training and torch.is_grad_enabled():
+            self.advance()
+        else:
+            self.refresh()
+
+    def advance(self) -> None:
+        """Begin a training step, after the projection that is due."""
+        self.refresh()
+        self.steps_seen += 1
+
+    def refresh(self) -> None:
+        """Project if that is due; between projections the weights are dense."""
+        if self.steps_seen % self.config.every == 0:
+            self._project()
+
+    def finish(self) -> None:
+        """Project what has moved since the last projection."""
+        self._project(anew=int(self.steps_seen) == 0)
+        if self.hook:
+            self.hook.remove()
+
+    def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
+        """The mosaic of the last projection; the tensors that are none of it are kept dense."""
+        if self.stats is not None:
+            return self._projector.mosaic()
+        names = [entry.name for entry in self.skipped]  # projected before a state was loaded
+        mosaic = Mosaic.from_model(self._model[0], self.config.block_size, exclude=names)
+        wanted = {name: mosaic.dense[name] for name in tensors if name in mosaic.dense}
+        return dataclasses.replace(mosaic, dense=wanted, names=tuple(tensors))
+
+    def forward(self, x: Any) -> Any:
+        """Hands on what it is given, where a model calls all its parts in turn."""
+        return x
+
+    def get_extra_state(self) -> Any:
+        return self._projector.random_state
+
+    def set_extra_state(self, state: Any) -> None:
+        self._projector.random_state = state
+
+    def _project(self, anew: bool = False) -> None:
+        if anew or int(self.projected_at) != int(self.steps_seen):
+            self.stats = self._projector.project()
+            self.projected_at.copy_(self.steps_seen)

@@ -1,0 +1,1 @@
+"""Mosaics inside other people's training loops."""

@@ -1,0 +1,1 @@
+"""Known bits of known weights, kept in files: see README.md."""

@@ -1,16 +1,23 @@
 """The documentation: it builds without a warning, loads nothing from the network, leaves out no
 public name and nothing that there is to choose from, and its examples print what it shows."""
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from collections import defaultdict
 from html.parser import HTMLParser
 
 import pytest
 
 import kolmo
 import momos
+from kolmo.estimators.base import estimator_names
+from kolmo.layout import LAYOUTS
+from kolmo.nulls import Null
+from kolmo.quantize import quantizer_names
+from kolmo.report.table import COLUMNS
 from tests.examples import PAGES, ROOT, has_examples, refreshed
 
 
@@ -84,6 +91,59 @@ def test_all_public_names_are_in_the_reference(site, package):
     anchors = Loaded(site / "api" / f"{package.__name__}.html").anchors
     public = {f"{package.__name__}.{name}" for name in package.__all__ if name != "__version__"}
     assert public <= anchors
+
+
+def _derived(cls):
+    return [derived for child in cls.__subclasses__() for derived in (child, *_derived(child))]
+
+
+CATALOGUE = {
+    "estimators": estimator_names(),
+    "quantizers": quantizer_names(),
+    "layouts": LAYOUTS,
+    "nulls": sorted(cls.name for cls in _derived(Null) if hasattr(cls, "name")),
+}
+
+
+@pytest.mark.parametrize("page", CATALOGUE)
+def test_the_catalogue_is_complete(page):
+    """One section for each that exists, and none for what does not."""
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    assert sorted(re.findall(r"^##+ `([\w-]+)`", text, re.M)) == sorted(CATALOGUE[page])
+
+
+def test_every_column_is_explained():
+    text = (ROOT / "docs" / "reading.md").read_text()
+    assert [column for column in COLUMNS if f"`{column}`" not in text] == []
+
+
+def test_imports_go_up_the_layers_that_the_architecture_lists():
+    """Each room imports rooms of earlier layers only; those of the first may know each other."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    layers = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. (.+)$", text, re.M)]
+    layer = {room: number for number, rooms in enumerate(layers) for room in rooms}
+    assert set(layer) == set(_rooms())
+    for room, paths in _rooms().items():
+        for other in {other for path in paths for other in _imported(path)} - {room}:
+            assert layer[other] < layer[room] or layer[other] == 0, f"{room} imports {other}"
+
+
+def _rooms():
+    """Files by the folder or module of kolmo that they are in."""
+    rooms = defaultdict(list)
+    for path in (ROOT / "kolmo").rglob("*.py"):
+        room = path.relative_to(ROOT / "kolmo").with_suffix("").parts[0]
+        if not room.startswith("__"):
+            rooms[room].append(path)
+    return rooms
+
+
+def _imported(path):
+    """Rooms of kolmo that a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kolmo":
+            rest = node.module.split(".")[1:2]
+            yield from rest or [a.name for a in node.names if not a.name.startswith("__")]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from collections import defaultdict
 from html.parser import HTMLParser
 
+import griffe
 import pytest
 
 import kolmo
@@ -91,6 +92,25 @@ def test_all_public_names_are_in_the_reference(site, package):
     anchors = Loaded(site / "api" / f"{package.__name__}.html").anchors
     public = {f"{package.__name__}.{name}" for name in package.__all__ if name != "__version__"}
     assert public <= anchors
+
+
+@pytest.mark.parametrize("package", ["kolmo", "momos"])
+def test_defaults_in_docstrings_are_those_of_the_signatures(package):
+    """The first of ``{...}`` is taken for the default."""
+    for function in _functions(griffe.load(package, search_paths=[ROOT])):
+        real = {p.name: str(p.default) for p in function.parameters if p.default != "None"}
+        for section in function.docstring.parse("numpy", warnings=False):
+            for item in section.value if section.kind.value == "parameters" else []:
+                shown = str(item.default or real.get(item.name))
+                assert shown.strip("'\"") == real.get(item.name, shown).strip("'\""), function.path
+
+
+def _functions(parent):
+    for member in parent.members.values():
+        if not member.is_alias and member.is_function and member.docstring:
+            yield member
+        elif not member.is_alias and (member.is_class or member.is_module):
+            yield from _functions(member)
 
 
 def _derived(cls):

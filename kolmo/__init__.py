@@ -15,6 +15,7 @@ _PUBLIC = {
     "CodeLength": "kolmo.estimators.base",
     "Estimator": "kolmo.estimators.base",
     "InputError": "kolmo.errors",
+    "Interrupted": "kolmo.analysis",
     "KolmoError": "kolmo.errors",
     "Quantizer": "kolmo.quantize",
     "Report": "kolmo.report.report",

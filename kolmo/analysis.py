@@ -12,10 +12,10 @@ from kolmo import specs
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength, Estimator, get_estimator
-from kolmo.execution import Lanes
-from kolmo.measure import Measurement, Plan, Progress, Run
+from kolmo.execution import Lanes, Progress
+from kolmo.measure import Measurement, Plan, Run
 from kolmo.nulls import Null, get_null
-from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.quantize import Quantizer, get_quantizer, side_bits
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
 
@@ -74,7 +74,7 @@ def estimate(
     accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
-    return accumulator.finish()
+    return accumulator.finish().with_side(side_bits(coder, tensor))
 
 
 def _fused(array: NDArray[Any], quantizer: Quantizer, estimator: Estimator) -> CodeLength | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kolmo import __version__
-from kolmo.cli import progress_bar, run_app
+from kolmo.cli import run_app
+from kolmo.console import progress_bar
 from kolmo.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from kolmo.checkpoints.base import Skipped, WeightTensor
 from kolmo.difference.run import Alone, Delta, DeltaRun
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator, get_estimator
-from kolmo.execution import Lanes
-from kolmo.measure import Measurement, Plan, Progress, Run
+from kolmo.execution import Lanes, Progress
+from kolmo.measure import Measurement, Plan, Run
 from kolmo.nulls import Null, Shuffled
 from kolmo.quantize import Native, Quantizer, get_quantizer
 from kolmo.report.data import ReportData

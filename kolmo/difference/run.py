@@ -16,10 +16,11 @@ from kolmo.checkpoints.base import WeightTensor, array_tensor
 from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
-from kolmo.execution import Lane, Lanes
+from kolmo.execution import Lane, Lanes, Progress
 from kolmo.floats import is_float, ordered, unordered
-from kolmo.measure import Measurement, Missing, Outcome, Plan, Progress, Result, Variant
-from kolmo.quantize import Native, Quantizer
+from kolmo.measure import Measurement, Plan, Variant
+from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.quantize import Native, Quantizer, side_bits
 from kolmo.symbols import symbol_bits
 
 
@@ -48,6 +49,7 @@ class _Task:
     variant: Variant
     lane: Lane
     choice: Choice | None = None
+    side_bits: int = 0
 
     @property
     def missing(self) -> Missing | None:
@@ -102,7 +104,9 @@ class DeltaRun:
                 seed = (self._plan.seed, zlib.crc32(task.name.encode()), task.variant.number, 7)
                 tuned = shuffled_difference(base, tuned, seed)
             estimators = self._coders[task.quantizer]
-            task.choice = _choice(task.name, base, tuned, task.quantizer, estimators)
+            task.choice, task.side_bits = _choice(
+                task.name, base, tuned, task.quantizer, estimators
+            )
 
         return run
 
@@ -122,8 +126,8 @@ class DeltaRun:
                     found[key] = Result(outcome, task.lane.seconds)
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
-                parts = [found.get((name, measurement, variant)) for name in self._tuned]
-                known = [part for part in parts if part is not None]
+                parts = {name: found.get((name, measurement, variant)) for name in self._tuned}
+                known = {name: part for name, part in parts.items() if part is not None}
                 if len(known) == len(parts):
                     found[None, measurement, variant] = _total(known)
         return found
@@ -137,7 +141,8 @@ class DeltaRun:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * _stored_bits(task.quantizer, tensor)
         details = {"code": code.name, **code.details}
-        return CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        found = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        return found.with_side(task.side_bits)
 
 
 def _stored_bits(quantizer: Quantizer, tensor: WeightTensor) -> int:
@@ -152,19 +157,20 @@ def _choice(
     tuned: NDArray[Any],
     quantizer: Quantizer,
     estimators: Sequence[Estimator],
-) -> Choice:
-    """The shortest code of one tensor."""
+) -> tuple[Choice, int]:
+    """The shortest code of one tensor, and the bits of its quantizer's parameters."""
     if tuned.size == 0:  # nothing to describe: the shape says so already
-        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0))
+        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0)), 0
     if isinstance(quantizer, Native):
-        return native_choice(base, tuned, estimators)
+        return native_choice(base, tuned, estimators), 0
     tensor = array_tensor(name, tuned)
     quantizer.fit(array_tensor(name, base))  # which refuses what it cannot express
     coder = quantizer.fit(tensor)
     symbols = coder.encode(tuned)
     wide = tuned.astype(np.float64)
     near = np.clip(base.astype(np.float64), wide.min(), wide.max())
-    return symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
+    choice = symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
+    return choice, side_bits(coder, tensor)
 
 
 def shuffled_difference(
@@ -194,21 +200,10 @@ def shuffled_difference(
     return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)
 
 
-def _total(parts: Sequence[Result]) -> Result:
-    """The sum over tensors; those that have no code are left out, and noted."""
-    seconds = sum(part.seconds for part in parts)
-    codes = [p.outcome for p in parts if isinstance(p.outcome, CodeLength)]
-    missing = [p.outcome for p in parts if isinstance(p.outcome, Missing)]
-    if not codes:
-        return Result(missing[0], seconds)
+def _total(parts: Mapping[str, Result]) -> Result:
+    """The sum over tensors; its details say for how many of them each code is the shortest."""
+    outcomes = {f"tensor {name!r}": part.outcome for name, part in parts.items()}
+    codes = (o for o in outcomes.values() if isinstance(o, CodeLength))
     won = Counter(str(code.details["code"]) for code in codes)
-    note = f"leaves out {len(missing)} tensors: {missing[0].reason}" if missing else ""
-    whole = CodeLength(
-        sum(code.bits for code in codes),
-        sum(code.numel for code in codes),
-        sum(code.raw_bits for code in codes),
-        "bound",
-        {"tensors": dict(won.most_common())},
-        note=note,
-    )
-    return Result(whole, seconds)
+    seconds = sum(part.seconds for part in parts.values())
+    return Result(total(outcomes, {"tensors": dict(won.most_common())}), seconds)

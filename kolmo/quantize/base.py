@@ -51,6 +51,15 @@ class SymbolCoder:
         """What was fitted to the tensor: with it `Quantizer.restore` makes an equal coder."""
         return []
 
+    def side_bits(self, dtype: np.dtype[Any]) -> int:
+        """Bits of a code of the parameters, for weights of a dtype.
+
+        Each parameter is written in the tensor's own dtype where that holds all of them exactly,
+        else in 64 bits; one bit says which. There are as many as the quantizer always has.
+        """
+        parameters = self.parameters()
+        return 1 + len(parameters) * parameter_width(parameters, dtype) if parameters else 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer(specs.Spec):
@@ -132,6 +141,23 @@ def get_quantizer(spec: str | Quantizer) -> Quantizer:
 
 
 # --- what quantizers share -----------------------------------------------------------------
+
+
+def side_bits(coder: SymbolCoder, tensor: WeightTensor) -> int:
+    """Bits of what undoes a quantizer that was fitted to a tensor; an empty tensor needs none."""
+    return coder.side_bits(tensor.dtype) if tensor.numel else 0
+
+
+def parameter_width(parameters: Sequence[float], dtype: np.dtype[Any]) -> int:
+    """Bits of each parameter: the dtype's, where it holds all of them exactly, else 64.
+
+    >>> parameter_width([0.5], np.dtype("float16")), parameter_width([0.1], np.dtype("float16"))
+    (16, 64)
+    """
+    wide = np.array(parameters, np.float64)
+    with np.errstate(all="ignore"):
+        exact = np.array_equal(wide.astype(dtype).astype(np.float64), wide)
+    return 8 * dtype.itemsize if exact else 64
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:

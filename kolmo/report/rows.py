@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.estimators.base import CodeLength
-from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
+from kolmo.measure import Measurement, Plan, Run, Variant
 from kolmo.nulls import Null
+from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
-from kolmo.pvalues import NO_P, draws_needed, permutation_p
+from kolmo.pvalues import draws_needed, permutation_p
 from kolmo.report.data import ReportData
 from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 
@@ -91,12 +92,15 @@ def _measured(
     return {
         **row,
         "kind": outcome.kind,
+        "covered": outcome.numel,
         "raw_bits": float(outcome.raw_bits),
+        "side_bits": float(outcome.side_bits),
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
         "sampled": outcome.sampled,
         "standard_error": outcome.standard_error,
+        "saturated": outcome.saturated,
         "note": outcome.note,
         "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
     }
@@ -112,15 +116,18 @@ def _compared(
         reason = missing[0].reason if missing else "the run was interrupted"
         same = reason == measured["note"]  # what has no figure has none of its draws either
         return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
-    bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
+    codes = [outcome for outcome in outcomes if isinstance(outcome, CodeLength)]
+    if "covered" in measured and {code.numel for code in codes} != {measured["covered"]}:
+        return {**found, "note": _join(measured["note"], "no null: it describes other weights")}
+    bits = np.array([code.bits for code in codes])
     mean, sd = _moments(bits)
     error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
     actual = measured.get("bits", math.nan)
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
-    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z, "p": p}
-    return {**found, "note": _join(measured["note"], why)}
+    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
+    return {**found, "p": p, "p_missing": why}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
@@ -135,12 +142,12 @@ def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
 def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
     """The p-value, or why there is none."""
     if math.isnan(actual):
-        return math.nan, ""  # the note has the reason already
+        return math.nan, "the figure is missing"
     if null.single:
-        return math.nan, f"{NO_P}{null.name} is a single draw"
+        return math.nan, f"{null.name} is a single draw"
     if bits.size < draws_needed():
         had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
-        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
+        return math.nan, f"{had} cannot reach .05, {draws_needed()} can"
     return permutation_p(actual, bits), ""
 
 

@@ -163,7 +163,8 @@ def test_figures_and_agreement_leave_partial_figures_out(mixed):
 
 def test_only_partial_figures_are_nothing_to_compare():
     report = kolmo.analyze(MIXED, quantizers=["native"], estimators=["gaussian"], scope="model")
-    assert "at most" not in report.summary()
+    assert "at most 1" not in report.summary()
+    assert "partial: describes 8 of 1,208 weights" in report.summary()
     with pytest.raises(InputError, match="no value of a whole object"):
         report.plot.compare()
 

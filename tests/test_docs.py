@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
 from html.parser import HTMLParser
 
 import griffe
@@ -20,6 +19,7 @@ from kolmo.nulls import Null
 from kolmo.quantize import quantizer_names
 from kolmo.report.table import COLUMNS
 from tests.examples import PAGES, ROOT, has_examples, refreshed
+from tests.test_house import KOLMO
 
 
 @pytest.fixture(scope="module")
@@ -137,33 +137,11 @@ def test_every_column_is_explained():
     assert [column for column in COLUMNS if f"`{column}`" not in text] == []
 
 
-def test_imports_go_up_the_layers_that_the_architecture_lists():
-    """Each room imports rooms of earlier layers only; those of the first may know each other."""
+def test_the_architecture_lists_the_rooms_in_their_order():
     text = (ROOT / "docs" / "architecture.md").read_text()
-    layers = [re.findall(r"`(\w+)`", line) for line in re.findall(r"^\d+\. (.+)$", text, re.M)]
-    layer = {room: number for number, rooms in enumerate(layers) for room in rooms}
-    assert set(layer) == set(_rooms())
-    for room, paths in _rooms().items():
-        for other in {other for path in paths for other in _imported(path)} - {room}:
-            assert layer[other] < layer[room] or layer[other] == 0, f"{room} imports {other}"
-
-
-def _rooms():
-    """Files by the folder or module of kolmo that they are in."""
-    rooms = defaultdict(list)
-    for path in (ROOT / "kolmo").rglob("*.py"):
-        room = path.relative_to(ROOT / "kolmo").with_suffix("").parts[0]
-        if not room.startswith("__"):
-            rooms[room].append(path)
-    return rooms
-
-
-def _imported(path):
-    """Rooms of kolmo that a file imports from."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kolmo":
-            rest = node.module.split(".")[1:2]
-            yield from rest or [a.name for a in node.names if not a.name.startswith("__")]
+    listed = re.findall(r"^\d+\. (.+)$", text, re.M)
+    rooms = [[room for room in names.split() if room != "__main__"] for _, names in KOLMO]
+    assert [re.findall(r"`(\w+)`", line) for line in listed] == rooms
 
 
 @pytest.mark.parametrize(

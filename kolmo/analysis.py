@@ -48,8 +48,8 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
         where many tests are corrected (`kolmo.pvalues.draws_needed`). P-values of shuffles
         are exact, those of ``gaussian`` approximate (`kolmo.nulls`).
-    scope : {"tensor", "model", "both"}
-        Each tensor alone, all of them through one accumulator for each dtype, or both.
+    scope : {"both", "tensor", "model"}
+        Each tensor alone, all of them through one accumulator for each dtype, or both of these.
     include, exclude : list of globs
         Names of the tensors to measure; all by default.
     seed : int
@@ -91,9 +91,7 @@ def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
     Parameters
     ----------
     sources : mapping of names to sources
-        The names become the column ``checkpoint``.
-    **others
-        As in `analyze`.
+        The names become the column ``checkpoint``. All other parameters are those of `analyze`.
 
     Examples
     --------

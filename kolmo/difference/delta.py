@@ -56,10 +56,9 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
         `DEFAULT_ESTIMATORS`.
     nulls : list
         Nothing, or ``shuffled``: the same differences at random places.
-    draws, scope, include, exclude, seed, threads, progress
-        As in `analyze`. The whole model costs the sum of its tensors.
     name : str
-        What the table calls the tuned checkpoint.
+        What the table calls the tuned checkpoint. All other parameters are those of `analyze`; the
+        whole model costs the sum of its tensors.
 
     Returns
     -------

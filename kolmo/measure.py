@@ -11,16 +11,17 @@ quantizer, and every cell, one accumulator on a lane of its own, takes them.
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Protocol
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lanes, Progress
-from kolmo.nulls import Null, Source, Weights
+from kolmo.nulls import Coded, Null, Source, Weights
+from kolmo.outcomes import Missing, Outcome, Result, total
 from kolmo.quantize import Quantizer
 from kolmo.symbols import Alphabet, Shape, Symbols
 
@@ -72,17 +73,6 @@ class Plan:
         return [Variant(null, number) for number in range(1 if null.single else self.draws)]
 
 
-@dataclasses.dataclass(frozen=True)
-class Missing:
-    """Why there is no code length."""
-
-    reason: str
-    problem: bool = False  # the input is at fault, rather than the combination
-
-
-Outcome = CodeLength | Missing
-
-
 class Work:
     """How much is done, counted by all lanes."""
 
@@ -109,6 +99,7 @@ class Cell:
         self._lane, self._work = lanes.lane(), work
         self._missing: Missing | None = None
         self._code: CodeLength | None = None
+        self._side_bits = 0.0
         try:
             self._accumulator = estimator.start_many(shapes, alphabet)
         except NotApplicableError as error:
@@ -124,6 +115,10 @@ class Cell:
 
     def update(self, symbols: Symbols) -> None:
         self._lane.submit(lambda: self._update(symbols))
+
+    def add_side(self, bits: float) -> None:
+        """Count what undoes the quantizer of the symbols to come."""
+        self._side_bits += bits
 
     def finish(self) -> None:
         if self.alive:
@@ -151,20 +146,23 @@ class Cell:
         self._work.add(symbols.size)
 
     def _finish(self) -> None:
-        self._code = self._accumulator.finish()
+        self._code = self._accumulator.finish().with_side(self._side_bits)
         del self._accumulator  # what it holds is not needed any more
-
-
-@dataclasses.dataclass
-class Result:
-    """The outcome of one measurement of one object (a tensor, or the whole model)."""
-
-    outcome: Outcome
-    seconds: float
 
 
 Key = tuple[str | None, Measurement, Variant]
 """The tensor's name (None: the whole model), what is measured, and of which variant."""
+
+
+class Measured(Protocol):
+    """What a report is made of: a run, of whichever kind."""
+
+    measured: set[str]
+    reasons: dict[str, str]
+
+    def results(self) -> dict[Key, Result]:
+        """What is known by now."""
+        ...
 
 
 class Run:
@@ -183,6 +181,7 @@ class Run:
         self._cells: dict[Key, list[Cell]] = {}
         self._work = Work()
         self._kinds = _kinds(checkpoint) if plan.model_scope and checkpoint else {}
+        self._side_bits: dict[tuple[str, Quantizer], int] = {}
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
         for measurement in plan.measurements if self._kinds else ():
@@ -219,7 +218,7 @@ class Run:
             outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
             if len(outcomes) == len(cells):
                 whole = (
-                    _add(dict(zip(self._kinds, outcomes, strict=True)))
+                    _sum(dict(zip(self._kinds, outcomes, strict=True)))
                     if key[0] is None
                     else outcomes[0]
                 )
@@ -246,10 +245,8 @@ class Run:
             ]
             living = [cell for cell in cells if cell.alive]
             try:
-                for symbols in source.symbols(quantizer) if living else ():
-                    for cell in living:
-                        cell.update(symbols)
                 if living:
+                    self._feed(living, tensor, quantizer, source.coded(quantizer))
                     self.measured.add(tensor.name)
             except NotExpressibleError as error:
                 self._miss(tensor, variant, measurements, str(error), problem=True)
@@ -257,6 +254,21 @@ class Run:
             cell.finish()
             if isinstance(cell.outcome, Missing):
                 self.reasons.setdefault(tensor.name, cell.outcome.reason)
+
+    def _feed(
+        self, cells: Sequence[Cell], tensor: WeightTensor, quantizer: Quantizer, coded: Coded
+    ) -> None:
+        """Give every cell the symbols of a tensor, and the bits of its quantizer's parameters.
+
+        The weights as they are come before the draws of any null: their parameters serve a draw
+        that has none of its own.
+        """
+        own = self._side_bits.setdefault((tensor.name, quantizer), coded.side_bits or 0)
+        for cell in cells:
+            cell.add_side(own if coded.side_bits is None else coded.side_bits)
+        for symbols in coded.chunks:
+            for cell in cells:
+                cell.update(symbols)
 
     def _start_tensor(self, tensor: WeightTensor, variant: Variant) -> dict[Measurement, Cell]:
         cells = {m: self._cell(m, [tensor]) for m in self._plan.measurements}
@@ -304,32 +316,9 @@ def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
     return kinds
 
 
-def _add(outcomes: Mapping[str, Outcome]) -> Outcome:
-    """The code lengths of a model's kinds added up.
-
-    A kind that an estimator cannot take (three integers have no block, say) is left out and noted;
-    one with a problem, or all of them missing, leaves no sum.
-    """
-    codes = {kind: o for kind, o in outcomes.items() if isinstance(o, CodeLength)}
-    missing = {kind: o for kind, o in outcomes.items() if isinstance(o, Missing)}
-    problem = next((o for o in missing.values() if o.problem), None)
-    if problem or not codes:
-        return problem or next(iter(missing.values()))
-    if len(outcomes) == 1:
-        return next(iter(codes.values()))
-    lengths = list(codes.values())
-    numel = sum(code.numel for code in lengths)
-    variances = [0 if math.isnan(c.standard_error) else c.standard_error**2 for c in lengths]
-    known = any(not math.isnan(code.standard_error) for code in lengths)
-    notes = [code.note for code in lengths if code.note]
-    notes += [f"leaves out the {kind} tensors: {o.reason}" for kind, o in missing.items()]
-    return CodeLength(
-        bits=sum(code.bits for code in lengths),
-        numel=numel,
-        raw_bits=sum(code.raw_bits for code in lengths),
-        kind="bound" if all(code.kind == "bound" for code in lengths) else "estimate",
-        details={kind: dict(code.details) for kind, code in codes.items()},
-        sampled=sum(c.sampled * c.numel for c in lengths) / numel if numel else 1.0,
-        standard_error=math.sqrt(sum(variances)) if known else math.nan,
-        note="; ".join(dict.fromkeys(notes)),
-    )
+def _sum(kinds: Mapping[str, Outcome]) -> Outcome:
+    """The outcomes of a model's dtypes, added up."""
+    if len(kinds) == 1:
+        return next(iter(kinds.values()))
+    codes = {kind: dict(o.details) for kind, o in kinds.items() if isinstance(o, CodeLength)}
+    return total({f"{kind} tensors": outcome for kind, outcome in kinds.items()}, codes)

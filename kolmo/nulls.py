@@ -34,14 +34,26 @@ from numpy.random import Generator
 from kolmo import specs
 from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.quantize import Quantizer
+from kolmo.quantize import Quantizer, side_bits
 from kolmo.symbols import Shape, Symbols
 
 
-class Source(Protocol):
-    """Symbols of one tensor, or of one draw of its null, under any quantizer."""
+@dataclasses.dataclass(frozen=True)
+class Coded:
+    """A tensor's symbols under one quantizer, chunk by chunk.
 
-    def symbols(self, quantizer: Quantizer) -> Iterator[Symbols]: ...
+    ``side_bits`` are those of the quantizer's parameters; None of symbols that no weights are
+    behind, to which the parameters of the tensor itself apply.
+    """
+
+    side_bits: int | None
+    chunks: Iterator[Symbols]
+
+
+class Source(Protocol):
+    """One tensor, or one draw of its null, under any quantizer."""
+
+    def coded(self, quantizer: Quantizer) -> Coded: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +62,10 @@ class Weights:
 
     tensor: WeightTensor
 
-    def symbols(self, quantizer: Quantizer) -> Iterator[Symbols]:
+    def coded(self, quantizer: Quantizer) -> Coded:
         coder = quantizer.fit(self.tensor)
-        for chunk in self.tensor.chunks():
-            yield coder.encode(chunk)
+        chunks = (coder.encode(chunk) for chunk in self.tensor.chunks())
+        return Coded(side_bits(coder, self.tensor), chunks)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +75,10 @@ class UniformSymbols:
     tensor: WeightTensor
     seed: tuple[int, ...]
 
-    def symbols(self, quantizer: Quantizer) -> Iterator[Symbols]:
+    def coded(self, quantizer: Quantizer) -> Coded:
+        return Coded(None, self._chunks(quantizer))
+
+    def _chunks(self, quantizer: Quantizer) -> Iterator[Symbols]:
         alphabet = quantizer.alphabet(self.tensor.dtype)
         random = np.random.default_rng((*self.seed, zlib.crc32(str(quantizer).encode())))
         for start in range(0, self.tensor.numel, CHUNK):

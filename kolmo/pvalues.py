@@ -11,9 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 ALPHA = 0.05
 """The level of every verdict."""
 
-NO_P = "no p: "
-"""How the note begins that says why a p-value is missing."""
-
 
 def permutation_p(actual: float, draws: ArrayLike) -> float:
     """The two-sided p-value of a figure among N draws of its null.
@@ -76,14 +73,3 @@ def is_significant(adjusted: float, alpha: float = ALPHA) -> bool:
     (True, False, False)
     """
     return adjusted <= alpha * (1 + 1e-12)
-
-
-def without_p_note(note: str) -> str:
-    """A note without the part that says why there is no p-value, for where that is said once.
-
-    Examples
-    --------
-    >>> without_p_note("saturated; no p: 5 draws cannot reach .05, 39 can")
-    'saturated'
-    """
-    return "; ".join(part for part in note.split("; ") if not part.startswith(NO_P))

@@ -14,7 +14,7 @@ WEIGHTS = np.random.default_rng(5).normal(0.3, 2.0, (100, 200)).astype(np.float3
 
 def draw(null, weights=WEIGHTS, number=0, seed=0, quantizer="native", name="w"):
     source = get_null(null).draw(array_tensor(name, weights), number, seed)
-    return np.concatenate(list(source.symbols(get_quantizer(quantizer))))
+    return np.concatenate(list(source.coded(get_quantizer(quantizer)).chunks))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, bool, ml_dtypes.bfloat16])

@@ -110,7 +110,8 @@ class Trial:
         key = (draw, str(measurement.quantizer))
         if key not in self._symbols:
             variant = Variant() if draw is None else Variant(self._null, draw)
-            chunks = list(variant.source(self._tensor, self._seed).symbols(measurement.quantizer))
+            source = variant.source(self._tensor, self._seed)
+            chunks = list(source.coded(measurement.quantizer).chunks)
             flat = np.concatenate([chunk.reshape(-1) for chunk in chunks])
             self._symbols[key] = flat, measurement.quantizer.alphabet(self._tensor.dtype)
         return self._symbols[key]

@@ -33,6 +33,21 @@ def integer_bits(number: int) -> int:
     return length - 1 + 2 * length.bit_length() - 1
 
 
+def subset_bits(size: int, whole: int) -> int:
+    """Bits that say which ``size`` of ``whole`` things a set holds: ceil(log2 C(whole, size)).
+
+    The enumerative code of a set (Cover 1973). Exact for up to 1,024 things; for more, computed in
+    double precision and rounded up by more than its error.
+
+    >>> subset_bits(1, 256), subset_bits(2, 4), subset_bits(0, 8)
+    (8, 3, 0)
+    """
+    if size <= 1024:
+        return (math.comb(whole, size) - 1).bit_length()
+    choices = float(np.log2(float(whole) - np.arange(size)).sum())
+    return math.ceil((choices - math.lgamma(size + 1) / math.log(2)) * (1 + 1e-12)) + 1
+
+
 def word_bits(log2_probability: float) -> int:
     """Bits of a prefix-free code word for an outcome of this probability; 0 where it is certain.
 

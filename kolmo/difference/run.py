@@ -18,24 +18,32 @@ from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
 from kolmo.floats import is_float, ordered, unordered
-from kolmo.measure import Measurement, Missing, Outcome, Plan, Result, Variant
-from kolmo.quantize import Native, Quantizer
+from kolmo.measure import Measurement, Plan, Variant
+from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.quantize import Native, Quantizer, side_bits
+
+
+class Shortest(Estimator):
+    """The shortest of several codes of one tensor, which a row of the table stands for.
+
+    It is measured by `DeltaRun` and by no accumulator: the codes need two tensors.
+    """
+
+    kind = "bound"
 
 
 @dataclasses.dataclass(frozen=True)
-class Delta(Estimator):
+class Delta(Shortest):
     """The shortest code of the tuned weights given the base; named in tables only."""
 
     name = "delta"
-    kind = "bound"
 
 
 @dataclasses.dataclass(frozen=True)
-class Alone(Estimator):
+class Alone(Shortest):
     """The shortest of the estimators' codes of the tuned weights; named in tables only."""
 
     name = "alone"
-    kind = "bound"
 
 
 @dataclasses.dataclass
@@ -47,6 +55,7 @@ class _Task:
     variant: Variant
     lane: Lane
     choice: Choice | None = None
+    side_bits: int = 0
 
     @property
     def missing(self) -> Missing | None:
@@ -101,7 +110,9 @@ class DeltaRun:
                 seed = (self._plan.seed, zlib.crc32(task.name.encode()), task.variant.number, 7)
                 tuned = shuffled_difference(base, tuned, seed)
             estimators = self._coders[task.quantizer]
-            task.choice = _choice(task.name, base, tuned, task.quantizer, estimators)
+            task.choice, task.side_bits = _choice(
+                task.name, base, tuned, task.quantizer, estimators
+            )
 
         return run
 
@@ -121,22 +132,23 @@ class DeltaRun:
                     found[key] = Result(outcome, task.lane.seconds)
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
-                parts = [found.get((name, measurement, variant)) for name in self._tuned]
-                known = [part for part in parts if part is not None]
+                parts = {name: found.get((name, measurement, variant)) for name in self._tuned}
+                known = {name: part for name, part in parts.items() if part is not None}
                 if len(known) == len(parts):
                     found[None, measurement, variant] = _total(known)
         return found
 
-    def _outcome(self, task: _Task, estimator: Estimator) -> Outcome | None:
+    def _outcome(self, task: _Task, estimator: Delta | Alone) -> Outcome | None:
         if task.choice is None:
             return None
         tensor = self._tuned[task.name]
-        code = task.choice.best if estimator.name == "delta" else task.choice.alone
+        code = task.choice.best if isinstance(estimator, Delta) else task.choice.alone
         if code is None:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
         details = {"code": code.name, **code.details}
-        return CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        found = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        return found.with_side(task.side_bits)
 
 
 def _choice(
@@ -145,19 +157,20 @@ def _choice(
     tuned: NDArray[Any],
     quantizer: Quantizer,
     estimators: Sequence[Estimator],
-) -> Choice:
-    """The shortest code of one tensor."""
+) -> tuple[Choice, int]:
+    """The shortest code of one tensor, and the bits of its quantizer's parameters."""
     if tuned.size == 0:  # nothing to describe: the shape says so already
-        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0))
+        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0)), 0
     if isinstance(quantizer, Native):
-        return native_choice(base, tuned, estimators)
+        return native_choice(base, tuned, estimators), 0
     tensor = array_tensor(name, tuned)
     quantizer.fit(array_tensor(name, base))  # which refuses what it cannot express
     coder = quantizer.fit(tensor)
     symbols = coder.encode(tuned)
     wide = tuned.astype(np.float64)
     near = np.clip(base.astype(np.float64), wide.min(), wide.max())
-    return symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
+    choice = symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
+    return choice, side_bits(coder, tensor)
 
 
 def shuffled_difference(
@@ -187,21 +200,10 @@ def shuffled_difference(
     return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)
 
 
-def _total(parts: Sequence[Result]) -> Result:
-    """The sum over tensors; those that have no code are left out, and noted."""
-    seconds = sum(part.seconds for part in parts)
-    codes = [p.outcome for p in parts if isinstance(p.outcome, CodeLength)]
-    missing = [p.outcome for p in parts if isinstance(p.outcome, Missing)]
-    if not codes:
-        return Result(missing[0], seconds)
+def _total(parts: Mapping[str, Result]) -> Result:
+    """The sum over tensors; its details say for how many of them each code is the shortest."""
+    outcomes = {f"tensor {name!r}": part.outcome for name, part in parts.items()}
+    codes = (o for o in outcomes.values() if isinstance(o, CodeLength))
     won = Counter(str(code.details["code"]) for code in codes)
-    note = f"leaves out {len(missing)} tensors: {missing[0].reason}" if missing else ""
-    whole = CodeLength(
-        sum(code.bits for code in codes),
-        sum(code.numel for code in codes),
-        sum(code.raw_bits for code in codes),
-        "bound",
-        {"tensors": dict(won.most_common())},
-        note=note,
-    )
-    return Result(whole, seconds)
+    seconds = sum(part.seconds for part in parts.values())
+    return Result(total(outcomes, {"tensors": dict(won.most_common())}), seconds)

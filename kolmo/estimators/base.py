@@ -34,7 +34,8 @@ class CodeLength:
     Attributes
     ----------
     bits : float
-        Code length in bits, everything that a decoder needs included, the decoder excluded.
+        Code length in bits. A bound counts everything that a decoder needs to give back what
+        was measured, ``side_bits`` too; the decoder itself is excluded.
     numel : int
         Number of weights that it describes.
     raw_bits : int
@@ -48,7 +49,12 @@ class CodeLength:
     standard_error : float
         Of ``bits`` where it is extrapolated or a mean, else NaN.
     note : str
-        A warning that belongs to the figure, such as ``saturated``; else empty.
+        What a reader should know besides; else empty. Prose, which no code reads.
+    side_bits : float
+        Bits of what the quantizer needs to be undone: scales, offsets, codebooks. ``bits`` of a
+        bound include them, those of an estimate do not.
+    saturated : bool
+        Whether the estimator saw nearly every block there is, and so hardly tells objects apart.
     """
 
     bits: float
@@ -59,6 +65,8 @@ class CodeLength:
     sampled: float = 1.0
     standard_error: float = math.nan
     note: str = ""
+    side_bits: float = 0.0
+    saturated: bool = False
 
     @property
     def bits_per_weight(self) -> float:
@@ -71,6 +79,16 @@ class CodeLength:
         if self.bits == 0:
             return math.inf if self.raw_bits else math.nan
         return self.raw_bits / self.bits
+
+    def with_side(self, side_bits: float) -> CodeLength:
+        """The same figure with the quantizer's side information: added to a bound, beside an
+        estimate.
+
+        >>> CodeLength(100.0, 50, 400, "bound").with_side(33).bits
+        133.0
+        """
+        bits = self.bits + side_bits if self.kind == "bound" else self.bits
+        return dataclasses.replace(self, bits=bits, side_bits=self.side_bits + side_bits)
 
 
 @runtime_checkable
@@ -215,13 +233,17 @@ def declare(module: str, *names: str) -> None:
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
-    """Class decorator: make an estimator known by its ``name``; a name is taken once."""
-    taken = _REGISTERED.get(cls.name)
-    if taken is not None and (taken.__module__, taken.__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
-        raise InputError(f"an estimator named {cls.name!r} exists already, in {taken.__module__}")
+    """Class decorator: make an estimator known by its ``name``; a name is taken once.
+
+    Raises
+    ------
+    InputError
+        If another class has the name, or a module of this package will register it.
+    """
+    known = _REGISTERED.get(cls.name, cls)
+    home = _BUILTIN.get(cls.name, cls.__module__)
+    if not specs.is_same_class(known, cls) or home != cls.__module__:
+        raise specs.taken("an estimator", cls.name, home if known is cls else known.__module__)
     _REGISTERED[cls.name] = cls
     return cls
 

@@ -4,7 +4,8 @@ BDM(x) = Σ over distinct blocks of CTM(block) + log2(times it occurs) (Zenil, H
 Kiani, Soler-Toscano & Rueda-Toicen 2018). There are only 4,096 binary strings of length 12 and
 65,536 binary 4 × 4 squares: once a large object holds nearly all of them, BDM grows like a sum of
 logarithms and hardly tells anything apart. Every figure therefore says which share of the possible
-blocks it saw, and is noted *saturated* from 0.9 on; ``ctm`` and ``bdm,window=N`` do not saturate.
+blocks it saw, and is marked ``saturated`` from 0.9 on; ``ctm`` and ``bdm,window=N`` do not
+saturate.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, norma
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
-"""Share of the possible blocks seen from which a BDM is noted as saturated."""
+"""Share of the possible blocks seen from which a BDM is marked as saturated."""
 
 Matrix = tuple[int, int]
 
@@ -73,9 +74,10 @@ class BDM(_BlockEstimator):
     mean over windows of N symbols (N × N in two dimensions), times how many such windows the
     object has: it does not saturate and compares across sizes; with its standard error.
     ``details``: blocks, distinct blocks, the share of possible ones, imputed ones, and BDM
-    normalized between the least and the greatest of this shape (not for correlated).
+    normalized between the least and the greatest of this shape (not for correlated; None where
+    these are equal).
     In model scope, 1-D blocks run on across tensors; 2-D counts all tensors' blocks together and
-    leaves out what is no matrix of at least 4 × 4, which is noted.
+    leaves out what is no matrix of at least 4 × 4: ``numel`` counts what is left.
 
     >>> from kolmo import estimate
     >>> estimate(np.zeros(12), "bdm", "sign").bits.__round__(4)
@@ -105,8 +107,8 @@ class BDM(_BlockEstimator):
         details = {**blocks_seen(blocks, tables), "imputed": imputed}
         if self.boundary != "correlated":
             details["normalized"] = normalized_bdm(bits, blocks, tables)
-        note = "saturated" if details["share_seen"] >= SATURATED else ""
-        return _Score(bits, details, note=note)
+        saturated = details["share_seen"] >= SATURATED
+        return _Score(bits, details, saturated=saturated)
 
 
 @register
@@ -144,7 +146,8 @@ class CTM(_BlockEstimator):
 class BlockEntropy(_BlockEstimator):
     """Plug-in entropy of the blocks that BDM counts, times their number; an estimate.
 
-    ``details``: bits a block, and normalized between the least and the greatest of this shape.
+    ``details``: bits a block, and normalized between the least and the greatest of this shape
+    (None where these are equal).
 
     >>> from kolmo import estimate
     >>> estimate(np.repeat([0.0, 1.0], 12), "block-entropy", "sign").bits
@@ -161,8 +164,8 @@ class BlockEntropy(_BlockEstimator):
         details = {**blocks_seen(blocks, tables), "bits_per_block": each}
         if self.boundary != "correlated":
             details["normalized"] = normalized_entropy(each, blocks, tables)
-        note = "saturated" if details["share_seen"] >= SATURATED else ""
-        return _Score(each * float(number), details, note=note)
+        saturated = details["share_seen"] >= SATURATED
+        return _Score(each * float(number), details, saturated=saturated)
 
 
 @register
@@ -272,7 +275,12 @@ class _Score:
     bits: float
     details: dict[str, Any]
     standard_error: float = math.nan
-    note: str = ""
+    saturated: bool = False
+
+
+def _is_nan(value: Any) -> bool:
+    """Whether a detail is undefined; in a report it is null, for JSON has no NaN."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _code_length(plan: _Plan, score: _Score, bits_each: int) -> CodeLength:
@@ -281,9 +289,10 @@ def _code_length(plan: _Plan, score: _Score, bits_each: int) -> CodeLength:
         plan.numel,
         plan.numel * bits_each,
         "estimate",
-        score.details,
+        {name: None if _is_nan(value) else value for name, value in score.details.items()},
         standard_error=score.standard_error,
-        note="; ".join(note for note in (score.note, plan.note) if note),
+        note=plan.note,
+        saturated=score.saturated,
     )
 
 
@@ -357,8 +366,8 @@ class PlaneAccumulator:
             scores.append(float((table.lookup(codes)[0] + np.log2(counts)).sum()))
             shares.append(codes.size / table.possible)
         details = {"planes": scores, "share_seen": shares}
-        note = "saturated" if min(shares) >= SATURATED else ""
-        return _code_length(self._plan, _Score(sum(scores), details, note=note), self._planes)
+        score = _Score(sum(scores), details, saturated=min(shares) >= SATURATED)
+        return _code_length(self._plan, score, self._planes)
 
     def _count(self, rows: Symbols) -> None:
         from kolmo.estimators import kernels

@@ -15,6 +15,7 @@ from kolmo.quantize.base import (
     get_quantizer,
     quantizer_class,
     quantizer_names,
+    side_bits,
 )
 from kolmo.quantize.codebook import Codebook
 from kolmo.quantize.native import Native, Sign
@@ -31,4 +32,5 @@ __all__ = [
     "get_quantizer",
     "quantizer_class",
     "quantizer_names",
+    "side_bits",
 ]

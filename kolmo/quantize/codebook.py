@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.codes.lengths import integer_bits, subset_bits
 from kolmo.errors import InputError
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
     Weights,
+    parameter_width,
     register,
     sample,
     value_range,
@@ -41,6 +43,7 @@ class Codebook(Quantizer):
     name = "codebook"
     value_field = "size"
     summary = "K values, exact where a tensor has no more, else 1-D k-means"
+    nearest = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 65536:
@@ -77,6 +80,12 @@ class _CodebookCoder(SymbolCoder):
     def parameters(self) -> list[float]:
         values: list[float] = self.values.tolist()
         return values
+
+    def side_bits(self, dtype: np.dtype[Any]) -> int:
+        """Bits of the codebook as a set: how many values, then which of all the patterns of their
+        width (Cover 1973); one bit says whether that is the dtype's or 64."""
+        width = parameter_width(self.parameters(), dtype)
+        return 1 + integer_bits(self.values.size) + subset_bits(self.values.size, 1 << width)
 
 
 def _distinct(tensor: WeightTensor, most: int) -> NDArray[np.float64] | None:

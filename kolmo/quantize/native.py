@@ -10,7 +10,14 @@ import numpy as np
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.floats import bit_patterns, is_float
-from kolmo.quantize.base import Quantizer, SymbolCoder, Weights, not_expressible, register
+from kolmo.quantize.base import (
+    Quantizer,
+    SymbolCoder,
+    Weights,
+    has_nan,
+    not_expressible,
+    register,
+)
 from kolmo.symbols import Alphabet, Symbols
 
 
@@ -28,6 +35,7 @@ class Native(Quantizer):
 
     name = "native"
     summary = "the stored bit patterns, lossless"
+    nearest = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet.of_dtype(dtype)
@@ -78,7 +86,7 @@ class _SignCoder(SymbolCoder):
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:
-        if np.isnan(weights).any() if is_float(weights.dtype) else False:
+        if is_float(weights.dtype) and has_nan(weights):
             raise not_expressible(self.tensor, "NaN", "sign")
         return (weights > 0).view(np.uint8)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
-from kolmo.report.table import estimator_labels
+from kolmo.report.table import estimator_labels, whole_rows
 from kolmo.specs import unknown
 
 AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
@@ -40,7 +40,7 @@ def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
     if over not in ("tensors", "models"):
         raise unknown("kind of object", over, ("tensors", "models"))
     scope, column = ("tensor", "tensor") if over == "tensors" else ("model", "checkpoint")
-    rows = table[(table["scope"] == scope) & (table["numel"] > 0)]
+    rows = whole_rows(table[(table["scope"] == scope) & (table["numel"] > 0)])
     rows = rows[rows["bits_per_weight"].notna()].assign(measurement=measurements(rows))
     if rows["measurement"].nunique() < 2:
         raise InputError(f"agreement over {over} takes two measurements of a {scope} at least")

@@ -22,6 +22,7 @@ import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.pvalues import holm, is_significant
+from kolmo.report.table import whole_rows
 
 OBJECT = ["checkpoint", "scope", "tensor", "quantizer"]
 """What a figure is of, as the table's columns name it."""
@@ -57,8 +58,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
 def best_bound(rows: pd.DataFrame) -> pd.Series | None:
     """The row of the shortest bound that describes the whole object; None where there is none."""
-    whole = ~rows["note"].str.contains("leaves out the ", regex=False)
-    bounds = rows[(rows["kind"] == "bound") & rows["bits"].notna() & whole]
+    bounds = whole_rows(rows[(rows["kind"] == "bound") & rows["bits"].notna()])
     if bounds.empty:
         return None
     return least(bounds, bounds["bits"])

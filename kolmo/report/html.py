@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kolmo.errors import InputError
-from kolmo.pvalues import without_p_note
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import png_bytes
 from kolmo.report.figures.plots import figures
-from kolmo.report.table import coverage_line, model_rows
+from kolmo.report.table import coverage_line, model_rows, remarks
 from kolmo.report.words import summarize
 from kolmo.text import printable
 
@@ -29,8 +28,9 @@ _SHOWN = {
     "estimator": "estimator",
     "layout": "layout",
     "kind": "kind",
-    "numel": "weights",
+    "covered": "weights",
     "bits": "bits",
+    "side_bits": "side bits",
     "bits_per_weight": "bits per weight",
     "compression_ratio": "compression ratio",
     "null": "null",
@@ -71,12 +71,12 @@ def page(report: ReportData) -> str:
     names = ", ".join(printable(str(name)) for name in sources) or "report"
     whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
-        _section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
-        *(_section(title, _drawn(figure)) for title, figure in figures(report).items()),
-        _section("Whole models", html_table(whole)) if len(whole) else "",
-        _section("Tensors", html_table(tensors)) if len(tensors) else "",
-        _section("Coverage", _coverage(report.coverage)),
-        _section("Provenance", _provenance(report.provenance)),
+        section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
+        *(section(title, _drawn(figure)) for title, figure in figures(report).items()),
+        section("Whole models", html_table(whole)) if len(whole) else "",
+        section("Tensors", html_table(tensors)) if len(tensors) else "",
+        section("Coverage", _coverage(report.coverage)),
+        section("Provenance", _provenance(report.provenance)),
     ]
     return document(f"kolmo: {names}", "How complex are these weights, in bits?", sections)
 
@@ -110,6 +110,7 @@ def image(figure: Figure) -> str:
 
 def html_table(rows: pd.DataFrame) -> str:
     """Rows of the report's table, sortable by a click on a column's head."""
+    rows = rows.assign(note=["; ".join(remarks(row)) for _, row in rows.iterrows()])
     present = [c for c in _SHOWN if c in rows and rows[c].notna().any() and (rows[c] != "").any()]
     head = "".join(
         f'<th class="{"number" if rows[c].dtype.kind in "if" else ""}">{escape(_SHOWN[c])}</th>'
@@ -124,13 +125,12 @@ def html_table(rows: pd.DataFrame) -> str:
 
 def _cell(column: str, value: Any) -> str:
     if isinstance(value, str):
-        value = without_p_note(value) if column == "note" else value  # said once in the summary
         return f'<td class="{"note" if column == "note" else ""}">{escape(value)}</td>'
     if value is None:
         return "<td>–</td>"
     if pd.isna(value):
         return '<td class="number" data-value="-Infinity">–</td>'
-    shown = f"{value:,.0f}" if column in ("bits", "numel") else f"{value:,.4g}"
+    shown = f"{value:,.0f}" if column in ("bits", "side_bits", "covered") else f"{value:,.4g}"
     return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
 
 
@@ -149,5 +149,6 @@ def _provenance(provenance: dict[str, Any]) -> str:
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """A part of a page under its heading; the body is HTML."""
     return f"<section><h2>{escape(title)}</h2>{body}</section>"

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.estimators.base import CodeLength
-from kolmo.measure import Measurement, Missing, Plan, Result, Run, Variant
+from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
+from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
-from kolmo.pvalues import NO_P, draws_needed, permutation_p
+from kolmo.pvalues import draws_needed, permutation_p
 from kolmo.report.data import ReportData
 from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 
 
 def make_report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
+    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], complete: bool
 ) -> ReportData:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -79,11 +80,10 @@ def _measured(
     measurement: Measurement, result: Result, described: Mapping[str, Any]
 ) -> dict[str, Any]:
     estimator, outcome = measurement.estimator, result.outcome
-    layout = getattr(estimator, "layout", None)
     row: dict[str, Any] = {
         "quantizer": str(measurement.quantizer),
-        "layout": layout,
-        "estimator": str(estimator).removesuffix(f"@{layout}"),
+        "layout": estimator.layout_name,
+        "estimator": estimator.label,
         "seconds": round(result.seconds, 6),
     }
     if isinstance(outcome, Missing):
@@ -91,12 +91,15 @@ def _measured(
     return {
         **row,
         "kind": outcome.kind,
+        "covered": outcome.numel,
         "raw_bits": float(outcome.raw_bits),
+        "side_bits": float(outcome.side_bits),
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
         "sampled": outcome.sampled,
         "standard_error": outcome.standard_error,
+        "saturated": outcome.saturated,
         "note": outcome.note,
         "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
     }
@@ -112,15 +115,18 @@ def _compared(
         reason = missing[0].reason if missing else "the run was interrupted"
         same = reason == measured["note"]  # what has no figure has none of its draws either
         return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
-    bits = np.array([outcome.bits for outcome in outcomes if isinstance(outcome, CodeLength)])
+    codes = [outcome for outcome in outcomes if isinstance(outcome, CodeLength)]
+    if "covered" in measured and {code.numel for code in codes} != {measured["covered"]}:
+        return {**found, "note": _join(measured["note"], "no null: it describes other weights")}
+    bits = np.array([code.bits for code in codes])
     mean, sd = _moments(bits)
     error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
     actual = measured.get("bits", math.nan)
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
-    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z, "p": p}
-    return {**found, "note": _join(measured["note"], why)}
+    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
+    return {**found, "p": p, "p_missing": why}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
@@ -135,12 +141,12 @@ def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
 def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
     """The p-value, or why there is none."""
     if math.isnan(actual):
-        return math.nan, ""  # the note has the reason already
+        return math.nan, "the figure is missing"
     if null.single:
-        return math.nan, f"{NO_P}{null.name} is a single draw"
+        return math.nan, f"{null.name} is a single draw"
     if bits.size < draws_needed():
         had = "1 draw" if bits.size == 1 else f"{bits.size} draws"
-        return math.nan, f"{NO_P}{had} cannot reach .05, {draws_needed()} can"
+        return math.nan, f"{had} cannot reach .05, {draws_needed()} can"
     return permutation_p(actual, bits), ""
 
 
@@ -156,7 +162,7 @@ def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
 
 
 def _coverage(
-    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
+    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], complete: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
     rows: list[tuple[str, str, int, bool, str]] = []

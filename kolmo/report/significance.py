@@ -17,13 +17,14 @@ SIGNIFICANCE = [
 ]
 
 
-_WHERE = ["checkpoint", "quantizer"]
+WHERE = ["checkpoint", "quantizer"]
 
 
-_FAMILY = [*_WHERE, "scope"]
+_FAMILY = [*WHERE, "scope"]
 
 
-_BLIND, _SATURATED = "the same in every draw", "saturated"  # why a figure is no evidence
+BLIND, SATURATED, PARTIAL = "the same in every draw", "saturated", "partial"
+"""Why a figure is no evidence: what ``evidence`` holds."""
 
 
 def significance(
@@ -52,13 +53,15 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
 
     ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of the
-    lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for what leads not.
+    lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for rows that are no
+    lead.
     """
     known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
     rows = table[known & (table["numel"] > 0)].copy()
     blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
-    saturated = rows["note"].str.startswith("saturated")
-    rows["evidence"] = np.select([blind, saturated], [_BLIND, _SATURATED], "")
+    partial = rows["covered"] < rows["numel"]
+    reasons = [partial, blind, rows["saturated"]]
+    rows["evidence"] = np.select(reasons, [PARTIAL, BLIND, SATURATED], "")
     rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
     rows.loc[_leads(_evidence(rows)), "lead"] = True
     for _, family in rows[rows["lead"]].groupby(_FAMILY):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,23 +13,30 @@ from kolmo.text import printable
 
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
-    *("estimator", "kind", "raw_bits", "bits", "bits_per_weight", "compression_ratio"),
-    *("null", "null_draws", "null_bits", "null_sd", "z", "p", "sampled", "seconds", "note"),
-    *("standard_error", "details"),
+    *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "bits_per_weight"),
+    *("compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z", "p", "p_missing"),
+    *("sampled", "saturated", "seconds", "note", "standard_error", "details"),
 ]
-"""Columns of the table. The last two go beyond the usual ones: the standard error (bits) of an
-extrapolated or averaged figure, and what an estimator can say besides, as JSON."""
+"""Columns of the table, in order.
+
+``numel`` counts the object's weights, ``covered`` those that the figure describes; ``raw_bits`` are
+of the covered weights, and so ``bits_per_weight`` = bits / covered. A row that covers fewer weights
+than the object has is *partial*: it is shown, and never compared. ``side_bits``, which undo the
+quantizer, are in the ``bits`` of a bound. ``p_missing`` says why there is no ``p``; ``note`` is
+prose. ``standard_error`` (bits) is of an extrapolated or averaged figure, ``details`` are JSON."""
 
 
 _TEXT = [
     *("checkpoint", "scope", "tensor", "shape", "dtype", "quantizer", "layout", "estimator"),
-    *("kind", "null", "note", "details"),
+    *("kind", "null", "p_missing", "note", "details"),
 ]
 
 COVERAGE = ["checkpoint", "tensor", "numel", "measured", "reason"]
 """Columns of the coverage."""
 
 _NAMED = ("checkpoint", "tensor", "reason")
+_FLAGS = ("saturated",)
+_TRUTH = {"true": True, "1.0": True, "1": True, "false": False, "0.0": False, "0": False}
 _MAY_MISS = ("tensor", "layout", "kind", "null")  # text that is missing, rather than empty
 
 
@@ -36,8 +44,14 @@ def normalize(table: pd.DataFrame) -> pd.DataFrame:
     """The table with one dtype a column, whatever file it came from."""
     table = table.copy()
     for column in table.columns:
-        table[column] = _text(table[column]) if column in _TEXT else _numbers(table[column])
+        table[column] = _dtype_of(column)(table[column])
     return table
+
+
+def _dtype_of(column: str) -> Callable[[pd.Series], pd.Series]:
+    if column in _TEXT:
+        return _text
+    return _flags if column in _FLAGS else _numbers
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -51,6 +65,12 @@ def _numbers(column: pd.Series) -> pd.Series:
     values = [math.nan if _is_absent(value) else float(value) for value in column]
     numbers = pd.Series(values, index=column.index, dtype="float64")
     return numbers.astype("int64") if column.name == "numel" else numbers
+
+
+def _flags(column: pd.Series) -> pd.Series:
+    """True and false, whatever a file made of them; false where there is no figure."""
+    found = [not _is_absent(value) and _TRUTH[str(value).lower()] for value in column]
+    return pd.Series(found, index=column.index, dtype=bool)
 
 
 def _is_absent(value: Any) -> bool:
@@ -67,14 +87,24 @@ def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
     return coverage
 
 
+def whole_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose figure describes every weight of the object: those that may be compared."""
+    return rows[rows["covered"] == rows["numel"]]
+
+
+def is_partial(row: pd.Series) -> bool:
+    """Whether a figure describes some weights of its object, and not all."""
+    return bool(row["covered"] < row["numel"])
+
+
 def measured_rows(rows: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
-    """The rows that have a value, of one quantizer if asked; InputError where there are none."""
-    rows = rows[rows["bits_per_weight"].notna()]
+    """The rows that may be compared, of one quantizer if asked; InputError where there are none."""
+    rows = whole_rows(rows[rows["bits_per_weight"].notna()])
     if quantizer is not None:
         rows = rows[rows["quantizer"] == quantizer]
     if rows.empty:
         which = f" with the quantizer {quantizer!r}" if quantizer is not None else ""
-        raise InputError(f"there is no measured value{which} in this report to draw")
+        raise InputError(f"there is no value of a whole object{which} in this report to draw")
     return rows
 
 
@@ -87,6 +117,19 @@ def estimator_label(row: pd.Series) -> str:
 def estimator_labels(rows: pd.DataFrame) -> pd.Series:
     """`estimator_label` of every row."""
     return pd.Series([estimator_label(row) for _, row in rows.iterrows()], rows.index, dtype=object)
+
+
+def remarks(row: pd.Series) -> list[str]:
+    """What a reader of a figure must know besides, in short phrases."""
+    found = [str(row["note"])] if row["note"] else []
+    if is_partial(row):
+        found.insert(0, f"partial: describes {int(row['covered']):,} of {row['numel']:,} weights")
+    if row["saturated"]:
+        found.insert(0, "saturated")
+    if pd.notna(row["sampled"]) and row["sampled"] < 1:
+        error = row["standard_error"] / row["covered"]
+        found.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+    return found
 
 
 def null_names(rows: pd.DataFrame) -> list[str]:

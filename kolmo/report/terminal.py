@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kolmo.pvalues import without_p_note
+from kolmo.console import make_console
 from kolmo.report.data import ReportData
-from kolmo.report.table import estimator_label
+from kolmo.report.table import estimator_label, remarks
 from kolmo.report.verdicts import quote_p
 from kolmo.report.words import summarize
 from kolmo.text import shorten
@@ -62,7 +61,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "quantizer": [str(v) for v in rows["quantizer"]],
         "estimator": [estimator_label(row) for _, row in rows.iterrows()],
         "kind": [_text(v) for v in rows["kind"]],
-        "weights": [f"{v:,}" for v in rows["numel"]],
+        "weights": [_number(v, ",.0f") for v in rows["covered"]],
         "bits": [_number(v, ",.0f") for v in rows["bits"]],
         "bits/weight": [_number(v, ".4g") for v in rows["bits_per_weight"]],
         "ratio": [_number(v, ".4g") for v in rows["compression_ratio"]],
@@ -73,7 +72,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
             quote_p(p, null).removeprefix("p = ").removeprefix("p ") if p == p else "–"
             for p, null in zip(rows["p"], rows["null"], strict=True)
         ],
-        "note": [_note(row) for _, row in rows.iterrows()],
+        "note": ["; ".join(remarks(row)) for _, row in rows.iterrows()],
     }
     shown = {
         "checkpoint": rows["checkpoint"].nunique() > 1,
@@ -87,23 +86,9 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
     return {heading: cells for heading, cells in columns.items() if shown.get(heading, True)}
 
 
-def _note(row: pd.Series) -> str:
-    note = without_p_note(row["note"])  # the verdicts say that once
-    notes = [note] if note else []
-    if row["sampled"] < 1:
-        error = row["standard_error"] / row["numel"]
-        notes.append(f"sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
-    return "; ".join(notes)
-
-
 def _number(value: float, form: str, unit: str = "") -> str:
     return "–" if value != value else f"{value:{form}}{unit}"
 
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else "–"
-
-
-def make_console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)

@@ -19,7 +19,7 @@ import pandas as pd
 from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.pvalues import ALPHA, draws_needed, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
-from kolmo.report.significance import _BLIND, _SATURATED, _WHERE, family_rows
+from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
 
 _BEYOND = {
@@ -42,7 +42,7 @@ def verdicts(table: pd.DataFrame) -> list[str]:
     tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
-        for checkpoint, quantizer in product(*(measured[c].unique() for c in _WHERE))
+        for checkpoint, quantizer in product(*(measured[c].unique() for c in WHERE))
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
@@ -74,12 +74,15 @@ def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
         yield _single(leads, null)
 
 
+_VERBS = {BLIND: ("costs", "cost"), SATURATED: ("is", "are"), PARTIAL: ("is", "are")}
+
+
 def _nothing(rows: pd.DataFrame) -> str:
     """Why none of these is evidence."""
     said = []
     for evidence, group in rows.groupby("evidence", sort=False):
         names = list(dict.fromkeys(estimator_label(row) for _, row in group.iterrows()))
-        one, many = {_BLIND: ("costs", "cost"), _SATURATED: ("is", "are")}[str(evidence)]
+        one, many = _VERBS[str(evidence)]
         said.append(f"{enumerated(names)} {one if len(names) == 1 else many} {evidence}")
     return "; ".join(said)
 
@@ -98,9 +101,9 @@ def _whole(lead: pd.Series, null: str) -> str:
 def _shorter(rows: pd.DataFrame) -> str:
     """The best bound, where no draw moves it: the structure is not in it."""
     best = best_bound(rows)
-    if best is None or best["evidence"] != _BLIND:
+    if best is None or best["evidence"] != BLIND:
         return ""
-    return f"; {estimator_label(best)}, the shortest bound, costs {_BLIND}"
+    return f"; {estimator_label(best)}, the shortest bound, costs {BLIND}"
 
 
 def _single(leads: pd.DataFrame, null: str) -> str:
@@ -196,7 +199,7 @@ def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
 def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
     """Estimators that no shuffle moves, said once for all."""
     kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
-    names = [str(name) for name, each in kinds.items() if each == {_BLIND}]
+    names = [str(name) for name, each in kinds.items() if each == {BLIND}]
     if len(names) == 1:
         yield f"{names[0]} costs the same in every draw and is no evidence of structure"
     elif names:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pandas as pd
 
-from kolmo.pvalues import without_p_note
 from kolmo.report.data import Kind, ReportData
-from kolmo.report.table import coverage_line, estimator_label
+from kolmo.report.table import coverage_line, estimator_label, is_partial, remarks
 from kolmo.report.verdicts import quote_p, verdicts
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
@@ -43,7 +42,7 @@ def _saturation(table: pd.DataFrame) -> Iterator[str]:
     """Where BDM has seen nearly all blocks there are, and so says little."""
     once = table.drop_duplicates(["checkpoint", "scope", "tensor", "quantizer", "estimator"])
     for estimator, rows in once.groupby("estimator", sort=False):
-        share = int(rows["note"].str.startswith("saturated").sum())
+        share = int(rows["saturated"].sum())
         if share:
             yield (
                 f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
@@ -64,21 +63,22 @@ def _checkpoint_lines(rows: pd.DataFrame) -> Iterator[str]:
         yield "measured tensor by tensor; a figure for the whole needs the model scope"
     for quantizer, group in whole.groupby("quantizer", sort=False):
         known = list(_measurements(group[group["bits_per_weight"].notna()]))
+        partial = [rows for rows in known if is_partial(rows.iloc[0])]
+        known = [rows for rows in known if not is_partial(rows.iloc[0])]
         bounds = [rows for rows in known if rows.iloc[0]["kind"] == "bound"]
         if bounds:
             best = min(bounds, key=lambda rows: float(rows.iloc[0]["bits_per_weight"]))
             row = best.iloc[0]
             yield (
                 f"{quantizer}: at most {_up(row['bits_per_weight'])} bits per weight "
-                f"(bound, {estimator_label(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
+                f"({_kind(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
             )
         for estimate in known:
             row = estimate.iloc[0]
             if row["kind"] == "estimate":
-                yield (
-                    f"{quantizer}: {_bits(row)} (estimate, {estimator_label(row)})"
-                    f"{_nulls(estimate)}{_caveat(row)}"
-                )
+                yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_nulls(estimate)}{_caveat(row)}"
+        for row in (rows.iloc[0] for rows in partial):
+            yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_caveat(row)}"
         for missing in _measurements(group[group["bits"].isna()]):
             row = missing.iloc[0]
             yield f"{quantizer}: {estimator_label(row)} is missing: {row['note']}"
@@ -98,14 +98,18 @@ def _up(value: float) -> str:
     return f"{math.ceil(value * scale) / scale:.4g}"
 
 
+def _kind(row: pd.Series) -> str:
+    return f"{row['kind']}, {estimator_label(row)}"
+
+
 def _share(row: pd.Series) -> str:
-    raw = row["raw_bits"] / row["numel"]
+    raw = row["raw_bits"] / row["covered"]
     return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
 def _bits(row: pd.Series) -> str:
     error = row["standard_error"]
-    spread = f" ± {error / row['numel']:.2g}" if pd.notna(error) and row["numel"] else ""
+    spread = f" ± {error / row['covered']:.2g}" if pd.notna(error) and row["covered"] else ""
     return f"{row['bits_per_weight']:.4g}{spread} bits per weight"
 
 
@@ -123,8 +127,5 @@ def _null(row: pd.Series) -> str:
 
 
 def _caveat(row: pd.Series) -> str:
-    note = without_p_note(row["note"])  # the verdicts say that once
-    notes = [note] if note else []
-    if pd.notna(row["sampled"]) and row["sampled"] < 1:
-        notes.append(f"a sample of {100 * row['sampled']:.1f} %")
-    return f" [{'; '.join(notes)}]" if notes else ""
+    found = remarks(row)
+    return f" [{'; '.join(found)}]" if found else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from kolmo.report.data import ReportData
-from kolmo.report.table import model_rows
+from kolmo.report.table import model_rows, remarks
 from kolmo.report.verdicts import quote_p
 
 
@@ -25,15 +25,17 @@ def delta_lines(report: ReportData) -> Iterator[str]:
 def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
     """Of the whole model, or of the tensors where it was not measured, added up."""
     found, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
-    known = found[found["bits"].notna()]
-    if known.empty:
-        yield f"{quantizer}: delta is missing: {found.iloc[0]['note']}"
+    missing = found[found["bits"].isna()]
+    if len(missing):
+        yield f"{quantizer}: delta is missing: {missing.iloc[0]['note']}"
         return
-    bits, numel = float(known["bits"].sum()), int(known["numel"].sum())
-    each = f", {bits / numel:.4g} bits per weight" if numel else ""
-    against = float(alone["bits"].sum())
-    share = f", {100 * bits / against:.3g} % of what they cost alone" if against else ""
-    yield f"{quantizer}: tuning added at most {bits:,.0f} bits{each}{share} (bound, delta)"
+    known = found
+    bits, covered = float(known["bits"].sum()), int(known["covered"].sum())
+    each = f", {bits / covered:.4g} bits per weight" if covered else ""
+    yield (
+        f"{quantizer}: tuning added at most {bits:,.0f} bits{each}{_against(known, alone)} "
+        f"(bound, delta)"
+    )
     yield f"codes: {_codes(known)}"
     null = float(known["null_bits"].sum(skipna=False))
     if null > 0:
@@ -41,9 +43,16 @@ def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
         shown = f", z = {z:.1f}" if math.isfinite(z) else ""
         shown += f", {quote_p(p, 'shuffled')}" if math.isfinite(p) else ""
         yield f"that is {100 * bits / null:.2f} % of the same differences at random places{shown}"
-    for note in dict.fromkeys(known["note"]):
-        if note:
-            yield f"[{note}]"
+    for remark in dict.fromkeys(part for _, row in known.iterrows() for part in remarks(row)):
+        yield f"[{remark}]"
+
+
+def _against(delta: pd.DataFrame, alone: pd.DataFrame) -> str:
+    """The share of what the same weights cost alone; nothing where other weights were described."""
+    bits, covered = float(alone["bits"].sum()), float(alone["covered"].sum())
+    if not bits or covered != delta["covered"].sum():
+        return ""
+    return f", {100 * float(delta['bits'].sum()) / bits:.3g} % of what they cost alone"
 
 
 def _codes(rows: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from kolmo.report.data import ReportData
-from kolmo.report.table import estimator_labels, model_rows
+from kolmo.report.table import estimator_labels, model_rows, remarks, whole_rows
 
 
 def series_lines(report: ReportData) -> Iterator[str]:
@@ -31,9 +31,9 @@ def _ends(names: list[str]) -> str:
 
 
 def _change(rows: pd.DataFrame, label: str) -> str:
-    known = rows[rows["bits_per_weight"].notna()]
+    known = whole_rows(rows[rows["bits_per_weight"].notna()])
     if known.empty:
-        return f"{label} is missing: {rows['note'].iloc[0]}"
+        return f"{label} is missing: {'; '.join(remarks(rows.iloc[0]))}"
     first, last = (float(known["bits_per_weight"].iloc[place]) for place in (0, -1))
     share = f" ({100 * (last / first - 1):+.1f} %)" if first else ""
     kind, gaps = known["kind"].iloc[0], len(rows) - len(known)

@@ -232,14 +232,14 @@ def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
     """Where the axis may end: a third beyond all usual values. What a compressor's container
     makes of a tiny tensor lies far beyond it and says nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
-    raw = [(group["raw_bits"] / group["numel"]).max() for _, group in lanes]
+    raw = [(group["raw_bits"] / group["covered"]).max() for _, group in lanes]
     return 1.33 * float(max(*usual, *raw))
 
 
 def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
     """Marks with two standard errors, where there is one; arrows for what lies beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
-    error = 2 * (rows["standard_error"] / rows["numel"]).fillna(0).to_numpy(float)
+    error = 2 * (rows["standard_error"] / rows["covered"]).fillna(0).to_numpy(float)
     inside, colour = x <= edge, one.mark["markeredgecolor"]
     axis.hlines(y[inside], (x - error)[inside], (x + error)[inside], color=colour, zorder=2)
     axis.plot(x[inside], y[inside], **one.mark)
@@ -251,8 +251,8 @@ def _draw_nulls(
     axis: Axes, rows: pd.DataFrame, nulls: Sequence[str], y: Any, lane: float, edge: float
 ) -> None:
     """Where each null model lies: its mean, and 2 standard deviations to both sides."""
-    mean = (rows["null_bits"] / rows["numel"]).to_numpy(float)
-    sd = (rows["null_sd"] / rows["numel"]).fillna(0).to_numpy(float)
+    mean = (rows["null_bits"] / rows["covered"]).to_numpy(float)
+    sd = (rows["null_sd"] / rows["covered"]).fillna(0).to_numpy(float)
     for number, null in enumerate(nulls):
         chosen = (rows["null"] == null).to_numpy() & (mean <= edge)
         m, two = mean[chosen], 2 * sd[chosen]
@@ -271,7 +271,7 @@ def _darker(colour: str) -> tuple[float, ...]:
 
 def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
     """A line at the raw bits per weight, where all have the same."""
-    widths = (rows["raw_bits"] / rows["numel"]).dropna().unique()
+    widths = (rows["raw_bits"] / rows["covered"]).dropna().unique()
     if len(widths) != 1:
         return
     axis.axvline(widths[0], color="#999999", linestyle=":", linewidth=1.2, zorder=1)

@@ -76,9 +76,8 @@ def _relative(rows: pd.DataFrame) -> pd.DataFrame:
     first = ordered.groupby(keys, sort=False, dropna=False)["bits"].transform("first")
     shares = {name: 100 * ordered[name] / first for name in ("null_bits", "null_sd")}
     per_weight = ordered["standard_error"] / first * 100
-    return ordered.assign(
-        bits_per_weight=100 * ordered["bits"] / first, numel=1, standard_error=per_weight, **shares
-    )
+    figure = 100 * ordered["bits"] / first
+    return ordered.assign(bits_per_weight=figure, covered=1, standard_error=per_weight, **shares)
 
 
 def _draw_complexity(
@@ -95,7 +94,7 @@ def _draw_complexity(
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False):
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
-        error = 2 * (once["standard_error"] / once["numel"]).fillna(0)
+        error = 2 * (once["standard_error"] / once["covered"]).fillna(0)
         colour = one.mark["markeredgecolor"]
         axis.vlines(
             once["step"],
@@ -123,8 +122,8 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
     rows = rows[rows["null_bits"].notna()]
     if rows.empty:
         return
-    mean = rows["null_bits"] / rows["numel"]
-    two = 2 * (rows["null_sd"] / rows["numel"]).fillna(0)
+    mean = rows["null_bits"] / rows["covered"]
+    two = 2 * (rows["null_sd"] / rows["covered"]).fillna(0)
     colour = one.mark["markeredgecolor"]
     axis.fill_between(
         rows["step"], mean - two, mean + two, color=colour, alpha=0.16, linewidth=0, zorder=1

@@ -255,7 +255,7 @@ def test_byte_planes_in_segments(tmp_path):
     """Of more than 2^22 symbols; too many for a unit that pack makes, none for one that it reads"""
     few = np.arange(97, dtype=np.uint16)[None].repeat(50_000, 0).reshape(-1)
     shapes = [few.shape]
-    data = get_code("deflate").encode_in(few, 1 << 16, "shuffle")
+    data = get_code("deflate").encode_in(few, Alphabet(1 << 16), "shuffle")
     assert few.size > 1 << 22
     assert kmo.decode_code(7, data, shapes, 1 << 16, "") == few.tolist()
 

@@ -1,6 +1,5 @@
 """The project itself: examples that run, public names that are documented, notebooks."""
 
-import ast
 import doctest
 import importlib
 import json
@@ -54,28 +53,6 @@ def test_what_is_public_is_documented(package):
 @pytest.mark.parametrize("name", MODULES)
 def test_every_module_says_what_it_is(name):
     assert importlib.import_module(name).__doc__
-
-
-def test_rooms_to_the_left_know_nothing_to_the_right():
-    """kolmo never imports momos; importing it brings no heavy package before it is used."""
-    for path in (ROOT / "kolmo").rglob("*.py"):
-        tree = ast.parse(path.read_text())
-        imported = {
-            alias.name.split(".")[0]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        } | {
-            (node.module or "").split(".")[0]
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-        }
-        assert "momos" not in imported, path
-    rooms = "kolmo.checkpoints, kolmo.quantize, kolmo.layout, kolmo.estimators.mdl, kolmo.nulls"
-    heavy = ["torch", "matplotlib", "pandas", "numba"]
-    code = f"import sys, {rooms}; print([m for m in {heavy} if m in sys.modules])"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
 
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

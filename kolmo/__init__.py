@@ -29,7 +29,7 @@ _PUBLIC = {
     "calibrate": "kolmo.calibration",
     "compare": "kolmo.analysis",
     "delta": "kolmo.difference.delta",
-    "estimate": "kolmo.analysis",
+    "estimate": "kolmo.estimating",
     "get_estimator": "kolmo.estimators.base",
     "get_null": "kolmo.nulls",
     "get_quantizer": "kolmo.quantize",

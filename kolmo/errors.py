@@ -37,7 +37,8 @@ class MissingExtraError(KolmoError, ImportError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package!r}: install it with  pip install 'kolmo[{extra}]'"
+            f"{what} needs the package {package!r}: in a clone of kolmo, run  "
+            f"pip install '.[{extra}]'"
         )
 
 

@@ -115,6 +115,16 @@ _QUANTIZERS: dict[str, type[Quantizer]] = {}
 
 
 def register(cls: type[Quantizer]) -> type[Quantizer]:
+    """Class decorator: make a quantizer known by its ``name``; a name is taken once.
+
+    Raises
+    ------
+    InputError
+        If another class has the name.
+    """
+    known = _QUANTIZERS.get(cls.name, cls)
+    if not specs.is_same_class(known, cls):
+        raise specs.taken("a quantizer", cls.name, known.__module__)
     _QUANTIZERS[cls.name] = cls
     return cls
 

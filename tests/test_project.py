@@ -1,7 +1,9 @@
 """The project itself: examples that run, public names that are documented, notebooks."""
 
+import builtins
 import doctest
 import importlib
+import inspect
 import json
 import os
 import pkgutil
@@ -48,6 +50,40 @@ def test_what_is_public_is_documented(package):
     for name in package.__all__:
         if not name.startswith("__"):
             assert (getattr(package, name).__doc__ or "").strip(), name
+
+
+def documented(module):
+    """Public classes and functions of a module, and their public methods, by name."""
+    for name, thing in vars(module).items():
+        own = getattr(thing, "__module__", None) == module.__name__
+        if own and not name.startswith("_") and (inspect.isclass(thing) or callable(thing)):
+            yield f"{module.__name__}.{name}", thing
+            for method, function in vars(thing).items() if inspect.isclass(thing) else ():
+                if not method.startswith("_") and callable(function):
+                    yield f"{module.__name__}.{name}.{method}", function
+
+
+def raised(docstring):
+    """The errors that a docstring names under Raises."""
+    section = inspect.cleandoc(docstring or "").partition("\nRaises\n------\n")[2]
+    lines = section.partition("\n\n")[0].splitlines()
+    return [name.strip() for line in lines if line[:1].strip() for name in line.split(",")]
+
+
+def test_every_error_that_a_docstring_names_is_public():
+    found = [
+        (where, name)
+        for module in MODULES
+        for where, thing in documented(importlib.import_module(module))
+        for name in raised(thing.__doc__)
+    ]
+    assert len(found) > 60
+    names = {name for _, name in found}
+    assert {"NotApplicableError", "NotExpressibleError", "MissingExtraError"} <= names
+    for where, name in found:
+        error = getattr(builtins, name, None) or getattr(kolmo, name, None)
+        assert inspect.isclass(error), f"{where} raises {name}, which kolmo does not have"
+        assert issubclass(error, BaseException), where
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -99,13 +99,18 @@ class Score:
     saturated: bool = False
 
 
+def _is_nan(value: Any) -> bool:
+    """Whether a detail is undefined; in a report it is null, for JSON has no NaN."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def code_length(plan: Plan, score: Score, bits_each: int) -> CodeLength:
     return CodeLength(
         score.bits,
         plan.numel,
         plan.numel * bits_each,
         "estimate",
-        score.details,
+        {name: None if _is_nan(value) else value for name, value in score.details.items()},
         standard_error=score.standard_error,
         note=plan.note,
         saturated=score.saturated,

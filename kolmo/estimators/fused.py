@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import NotExpressibleError
+from kolmo.estimators.accumulators import BlockAccumulator, PlaneAccumulator
 from kolmo.estimators.base import CodeLength, Estimator
-from kolmo.estimators.bdm import BDM, CTM, BlockAccumulator, BlockEntropy, PlaneAccumulator, QuBD
+from kolmo.estimators.bdm import BDM, CTM, BlockEntropy, QuBD
 from kolmo.execution import in_parts
 from kolmo.quantize import Affine, Quantizer, Sign
 

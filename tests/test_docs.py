@@ -1,7 +1,6 @@
 """The documentation: it builds without a warning, loads nothing from the network, leaves out no
 public name and nothing that there is to choose from, and its examples print what it shows."""
 
-import ast
 import os
 import re
 import subprocess

@@ -40,3 +40,29 @@ class MissingExtraError(KolmoError, ImportError):
             f"{what} needs the package {package!r}: in a clone of kolmo, run  "
             f"pip install '.[{extra}]'"
         )
+
+
+class ContractError(AssertionError):
+    """An estimator, a quantizer or a code breaks what all of its sort promise: `kolmo.testing`.
+
+    It is an AssertionError, which test runners show as a failure.
+
+    Attributes
+    ----------
+    subject : str
+        The spec or the name of what breaks it.
+    check : str
+        The promise.
+    example : str
+        The case for which it is broken; empty where it is broken for any.
+    why : str
+        What was found.
+    """
+
+    def __init__(self, subject: str, check: str, example: str, why: str) -> None:
+        super().__init__(subject, check, example, why)
+        self.subject, self.check, self.example, self.why = subject, check, example, why
+
+    def __str__(self) -> str:
+        example = f", for {self.example}" if self.example else ""
+        return f"{self.subject} breaks {self.check!r}{example}: {self.why}"

@@ -74,7 +74,8 @@ class BDM(_BlockEstimator):
     mean over windows of N symbols (N × N in two dimensions), times how many such windows the
     object has: it does not saturate and compares across sizes; with its standard error.
     ``details``: blocks, distinct blocks, the share of possible ones, imputed ones, and BDM
-    normalized between the least and the greatest of this shape (not for correlated).
+    normalized between the least and the greatest of this shape (not for correlated; None where
+    these are equal).
     In model scope, 1-D blocks run on across tensors; 2-D counts all tensors' blocks together and
     leaves out what is no matrix of at least 4 × 4: ``numel`` counts what is left.
 
@@ -145,7 +146,8 @@ class CTM(_BlockEstimator):
 class BlockEntropy(_BlockEstimator):
     """Plug-in entropy of the blocks that BDM counts, times their number; an estimate.
 
-    ``details``: bits a block, and normalized between the least and the greatest of this shape.
+    ``details``: bits a block, and normalized between the least and the greatest of this shape
+    (None where these are equal).
 
     >>> from kolmo import estimate
     >>> estimate(np.repeat([0.0, 1.0], 12), "block-entropy", "sign").bits
@@ -276,13 +278,18 @@ class _Score:
     saturated: bool = False
 
 
+def _is_nan(value: Any) -> bool:
+    """Whether a detail is undefined; in a report it is null, for JSON has no NaN."""
+    return isinstance(value, float) and math.isnan(value)
+
+
 def _code_length(plan: _Plan, score: _Score, bits_each: int) -> CodeLength:
     return CodeLength(
         score.bits,
         plan.numel,
         plan.numel * bits_each,
         "estimate",
-        score.details,
+        {name: None if _is_nan(value) else value for name, value in score.details.items()},
         standard_error=score.standard_error,
         note=plan.note,
         saturated=score.saturated,

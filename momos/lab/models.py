@@ -14,8 +14,7 @@ from torch import nn
 
 from kolmo import specs
 from kolmo.errors import InputError
-
-MODELS = ("cnn", "mlp", "resnet20", "vit-tiny")
+from momos.lab.config import MODELS
 
 
 class MLP(nn.Module):

@@ -25,6 +25,17 @@ class Spec:
     name: ClassVar[str]
     value_field: ClassVar[str | None] = None
 
+    @property
+    def layout_name(self) -> str | None:
+        """The layout that an estimator reads its symbols in; None where it has none."""
+        found: str | None = getattr(self, "layout", None)
+        return found
+
+    @property
+    def label(self) -> str:
+        """The spec without its layout, which tables have in a column of its own."""
+        return str(self).removesuffix(f"@{self.layout_name}")
+
     def __str__(self) -> str:
         text = self.name
         layout = ""

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
 from kolmo.errors import InputError
-from momos.lab.config import Policy
-from momos.lab.qat import NORMS
-from momos.mosaic.mosaic import require_one_dtype
-from momos.tensors import plain_name
+from momos.config import Policy
+from momos.tensors import plain_name, require_one_dtype
+
+NORMS: tuple[type[nn.Module], ...] = (
+    nn.modules.batchnorm._NormBase,
+    nn.LayerNorm,
+    nn.GroupNorm,
+    nn.RMSNorm,
+    nn.LocalResponseNorm,
+)
 
 
 def select_parameters(

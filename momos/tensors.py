@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.errors import InputError
+from kolmo.files import write_atomically
 
 METADATA = "momos"
 """The one key of our safetensors metadata; its value is a JSON object."""
@@ -51,6 +51,21 @@ def plain_name(name: str) -> str:
     return f".{name}".replace(".parametrizations.", ".").removesuffix(".original").lstrip(".")
 
 
+def require_one_dtype(source: str, dtypes: Mapping[str, np.dtype[Any]]) -> None:
+    """InputError unless there are tensors, and all of one dtype."""
+    if not dtypes:
+        raise InputError(
+            f"{source}: there is no trainable floating-point tensor to cut into blocks"
+        )
+    first, dtype = next(iter(dtypes.items()))
+    for name, other in dtypes.items():
+        if other != dtype:
+            raise InputError(
+                f"{source}: motifs are shared, so all tensors must have one dtype, but {first!r} "
+                f"is {dtype.name} and {name!r} is {other.name}; leave one kind out with exclude"
+            )
+
+
 def same_bits(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Whether two arrays have one shape, one dtype and the same bits; −0.0 is not 0.0."""
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
@@ -70,29 +85,6 @@ def save_safetensors(
     return write_whole(path, save(owned, metadata=header))
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Our metadata of a safetensors file; empty where it has none.
-
-    Raises
-    ------
-    InputError
-        If the file is not safetensors, or its metadata is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(METADATA, "{}")
-        metadata = json.loads(text)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from None
-    if not isinstance(metadata, dict):
-        raise InputError(f"{path}: its momos metadata is not a JSON object")
-    return metadata
-
-
 def make_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, made if need be; InputError, before any work is done, if it cannot be used."""
     path = Path(path)
@@ -106,19 +98,11 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write a file by renaming a finished one, so that nobody ever sees half of it."""
+    """Write a file whole or not at all, in a folder that is made if need be."""
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_atomically(path, lambda file: file.write_bytes(data))
     return path

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic, require_mosaic
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
 from momos.sampled.sampler import Sampler
@@ -15,7 +15,7 @@ from momos.tensors import LEARNER, plain_name
 
 def wrap(
     model: nn.Module,
-    config: MosaicConfig | None = None,
+    config: SampledMosaic | LearnedMosaic | None = None,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -29,8 +29,8 @@ def wrap(
         Call it, not its parts: the motifs are assigned before each of its forward passes. Under
         ``DistributedDataParallel`` wrap the model before that does; all ranks then compute the
         same motifs and assignments.
-    config : MosaicConfig
-        Learned motifs, or sampled ones as published: the same three lines.
+    config : SampledMosaic or LearnedMosaic
+        ``LearnedMosaic()`` by default; the same three lines serve both.
     steps : int, optional
         Forward passes in training mode that there will be; the rate rises over ``config.ramp`` of
         them. Sampled motifs need none.
@@ -49,12 +49,13 @@ def wrap(
     Raises
     ------
     InputError
-        If no parameter is selected, one is shared, or blocks and channels do not fit.
+        If the configuration is no mosaic's, no parameter is selected, one is shared, or blocks and
+        channels do not fit.
 
     Examples
     --------
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
-    >>> learner = wrap(model, MosaicConfig(motifs=3, rate=0.5), steps=20)
+    >>> learner = wrap(model, LearnedMosaic(motifs=3, rate=0.5), steps=20)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     >>> for _ in range(20):
     ...     optimizer.zero_grad()
@@ -68,7 +69,7 @@ def wrap(
         raise InputError(f"training takes at least one step, not {steps}")
     if hasattr(model, LEARNER):
         raise InputError("the model is wrapped already: freeze() it first")
-    learner = _make(model, config or MosaicConfig(), steps, seed)
+    learner = _make(model, LearnedMosaic() if config is None else config, steps, seed)
     model.add_module(LEARNER, learner)
     if automatic:
         learner.hook = model.register_forward_pre_hook(learner.before_forward)
@@ -76,9 +77,10 @@ def wrap(
 
 
 def _make(
-    model: nn.Module, config: MosaicConfig, steps: int | None, seed: int
+    model: nn.Module, config: SampledMosaic | LearnedMosaic, steps: int | None, seed: int
 ) -> Learner | Sampler:
-    if not config.is_learned:
+    require_mosaic(config)
+    if isinstance(config, SampledMosaic):
         return Sampler(model, config, seed)
     if steps is None:
         raise InputError("a learned mosaic needs to know how many steps there will be: say steps")

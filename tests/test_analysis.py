@@ -123,13 +123,14 @@ def test_nulls_have_mean_sd_and_z():
     assert row.z == pytest.approx((row.bits - row.null_bits) / row.null_sd)
     assert row.null_draws == 3
     assert math.isnan(row.p)
-    assert row.note == "no p: 3 draws cannot reach .05, 39 can"
+    assert row.p_missing == "3 draws cannot reach .05, 39 can"
+    assert row.note == ""
     single = kolmo.analyze(
         structured, quantizers=["native"], estimators=["xz:6"], nulls=["shuffled"], draws=1
     )
     assert math.isnan(single.table.loc[0, "null_sd"])
     assert math.isnan(single.table.loc[0, "z"])
-    assert "no p: 1 draw cannot reach .05" in single.table.loc[0, "note"]
+    assert single.table.loc[0, "p_missing"].startswith("1 draw cannot reach .05")
     assert "untested" in single.summary()
 
 
@@ -180,7 +181,7 @@ def test_reference_null_names_what_it_lacks(tmp_path):
     )
     found = report.table.set_index("tensor")
     assert math.isnan(found.loc["dense.weight", "p"])
-    assert "no p: reference is a single draw" in found.loc["dense.weight", "note"]
+    assert found.loc["dense.weight", "p_missing"] == "reference is a single draw"
     assert found.loc["dense.weight", "null_bits"] == found.loc["dense.weight", "bits"]
     assert math.isnan(found.loc["dense.bias", "null_bits"])
     assert "has no tensor 'dense.bias'" in found.loc["dense.bias", "note"]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kolmo.errors import InputError
+from momos.config import SampledMosaic
 from momos.lab.models import MLP
 from momos.sampled.projection import MoMos
 from momos.trainers.callbacks import ProjectEvery
@@ -21,13 +22,13 @@ def step(model, optimizer):
 def test_the_hook_is_the_loop_written_out(every, projections):
     hooked, plain = MLP([6, 8, 3]), MLP([6, 8, 3])
     optimizer = torch.optim.AdamW(hooked.parameters())
-    with ProjectEvery(optimizer, MoMos(hooked, motifs=4), every) as projection:
+    with ProjectEvery(optimizer, MoMos(hooked, SampledMosaic(motifs=4)), every) as projection:
         for _ in range(5):
             step(hooked, optimizer)
     assert projection.steps == 5
 
     optimizer = torch.optim.AdamW(plain.parameters())
-    projector, done = MoMos(plain, motifs=4), 0
+    projector, done = MoMos(plain, SampledMosaic(motifs=4)), 0
     for number in range(1, 6):
         step(plain, optimizer)
         if number % every == 0 or number == 5:
@@ -41,7 +42,7 @@ def test_the_hook_is_the_loop_written_out(every, projections):
 def test_after_the_end_or_an_error_steps_are_dense_again():
     model = MLP([6, 8, 3])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    projector = MoMos(model, motifs=4)
+    projector = MoMos(model, SampledMosaic(motifs=4))
     projection = ProjectEvery(optimizer, projector)
 
     def fail():

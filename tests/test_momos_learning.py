@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import subprocess
 import sys
 
@@ -13,7 +14,9 @@ from torch import nn
 
 import momos
 from kolmo.errors import InputError
-from momos import MoMos, Mosaic, MosaicConfig, ProjectEvery, freeze, wrap
+from momos import LearnedMosaic, MoMos, Mosaic, ProjectEvery, SampledMosaic, freeze, wrap
+from momos.checkpoint import project_checkpoint
+from momos.lab.config import TrainConfig
 from momos.lab.models import MLP
 from momos.lab.qat import quantized_state_dict
 from momos.nearest.exact import nearest_motifs
@@ -37,7 +40,7 @@ def fit(model, steps, x, y, optimizer=None):
 
 def test_without_a_rate_it_is_the_nearest_motif():
     model = MLP([12, 16, 4])
-    learner = wrap(model, MosaicConfig(block_size=4, motifs=8, rate=0), steps=10)
+    learner = wrap(model, LearnedMosaic(block_size=4, motifs=8, rate=0), steps=10)
     motifs, mosaic = learner.motifs.numpy(), mosaic_of(model)
     blocks = learner._scaled_blocks()
     found = np.concatenate(
@@ -54,7 +57,7 @@ def test_the_forward_pass_sees_the_mosaic_and_freezing_keeps_it(tmp_path, block_
     model = MLP([12, 24, 4])
     wrap(
         model,
-        MosaicConfig(block_size=block_size, motifs=6, rate=0.3, scale=scale, every=5),
+        LearnedMosaic(block_size=block_size, motifs=6, rate=0.3, scale=scale, every=5),
         steps=30,
     )
     fit(model, 30, x, y)
@@ -77,7 +80,7 @@ def test_the_forward_pass_sees_the_mosaic_and_freezing_keeps_it(tmp_path, block_
 def test_gradients_pass_straight_through():
     x, y = data()
     model = MLP([12, 8, 4])
-    wrap(model, MosaicConfig(motifs=5, rate=0.5), steps=10)
+    wrap(model, LearnedMosaic(motifs=5, rate=0.5), steps=10)
     plain = MLP([12, 8, 4])
     nn.functional.cross_entropy(model(x), y).backward()
     plain.load_state_dict(quantized_state_dict(model))
@@ -89,7 +92,7 @@ def test_gradients_pass_straight_through():
 
 def test_motifs_are_the_means_of_their_blocks_without_padding():
     model = nn.Sequential(nn.Linear(5, 3))
-    learner = wrap(model, MosaicConfig(block_size=2, motifs=3, precision="float32"), steps=10)
+    learner = wrap(model, LearnedMosaic(block_size=2, motifs=3, precision="float32"), steps=10)
     learner.refresh()
     blocks = learner._scaled_blocks()
     assert len(blocks) == 15 // 2 + 3 // 2
@@ -109,7 +112,7 @@ def test_a_higher_rate_makes_a_smaller_file():
     sizes = []
     for rate in (0.0, 3.0, 12.0):
         model = MLP([12, 64, 64, 4])
-        wrap(model, MosaicConfig(rate=rate), steps=100)
+        wrap(model, LearnedMosaic(rate=rate), steps=100)
         fit(model, 100, x, y)
         sizes.append(freeze(model).code_length())
     assert sizes[0] > 1.5 * sizes[1]
@@ -121,7 +124,7 @@ def test_a_resumed_run_gives_the_same_bits():
 
     def begin():
         model = MLP([12, 24, 4])
-        wrap(model, MosaicConfig(motifs=4, rate=1, every=7), steps=40)
+        wrap(model, LearnedMosaic(motifs=4, rate=1, every=7), steps=40)
         return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
 
     whole, optimizer = begin()
@@ -141,7 +144,7 @@ def test_looking_at_the_model_changes_nothing():
     found = []
     for look in (False, True):
         model = MLP([12, 24, 4])
-        wrap(model, MosaicConfig(rate=1), steps=20)
+        wrap(model, LearnedMosaic(rate=1), steps=20)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         for _ in range(20):
             if look:
@@ -157,7 +160,7 @@ def test_looking_at_the_model_changes_nothing():
 def test_two_forward_passes_may_precede_a_backward_pass():
     x, y = data()
     model, plain = MLP([12, 8, 4]), MLP([12, 8, 4])
-    learner = wrap(model, MosaicConfig(), steps=4)
+    learner = wrap(model, LearnedMosaic(), steps=4)
     first = nn.functional.cross_entropy(model(x), y)
     states = [quantized_state_dict(model)]
     second = nn.functional.cross_entropy(model(-x), y)  # at another rate: other weights
@@ -175,7 +178,7 @@ def test_two_forward_passes_may_precede_a_backward_pass():
 def test_weights_that_diverge_are_an_error_whenever_they_are_looked_at():
     x, y = data()
     model = MLP([12, 8, 4])
-    wrap(model, MosaicConfig(every=7), steps=20)
+    wrap(model, LearnedMosaic(every=7), steps=20)
     fit(model, 10, x, y)
     with torch.no_grad():
         model.layers[1].parametrizations.weight.original[0, 0] = float("inf")
@@ -186,7 +189,7 @@ def test_weights_that_diverge_are_an_error_whenever_they_are_looked_at():
 def test_a_copy_is_a_model_of_its_own():
     x, y = data()
     model = MLP([12, 16, 4])
-    wrap(model, MosaicConfig(rate=0.5), steps=40)
+    wrap(model, LearnedMosaic(rate=0.5), steps=40)
     optimizer = fit(model, 10, x, y)
     copied = copy.deepcopy(model)
     before = quantized_state_dict(copied)
@@ -203,7 +206,7 @@ def test_a_copy_is_a_model_of_its_own():
 def test_pruning_keeps_the_largest():
     x, y = data()
     model = MLP([12, 64, 4])
-    wrap(model, MosaicConfig(motifs=3, sparsity=0.9, every=1), steps=60)
+    wrap(model, LearnedMosaic(motifs=3, sparsity=0.9, every=1), steps=60)
     fit(model, 60, x, y)
     zeros = sum(int((tensor == 0).sum()) for tensor in mosaic_of(model).state_dict().values())
     total = sum(tensor.numel() for tensor in MLP([12, 64, 4]).state_dict().values())
@@ -215,7 +218,7 @@ def test_pruning_by_price_silences_rows_and_columns():
     silent = []
     for rate in (0.0, 1.0):
         model = MLP([12, 64, 4])
-        wrap(model, MosaicConfig(motifs=3, sparsity=0.9, rate=rate, every=1), steps=60)
+        wrap(model, LearnedMosaic(motifs=3, sparsity=0.9, rate=rate, every=1), steps=60)
         fit(model, 60, x, y)
         mosaic = freeze(model)
         assert (mosaic.indices == 0).mean() == pytest.approx(0.9, abs=0.02)
@@ -228,13 +231,13 @@ def test_pruning_by_price_silences_rows_and_columns():
 @pytest.mark.parametrize("selection", ["sample", "kmeans"])
 def test_three_lines_sample_a_mosaic_as_the_hook_does(every, steps, selection):
     x, y = data()
-    config = MosaicConfig(selection, motifs=7, every=every)
+    config = SampledMosaic(selection=selection, motifs=7, every=every)
     wrapped, hooked = MLP([12, 16, 4]), MLP([12, 16, 4])
     wrap(wrapped, config, seed=3)
     fit(wrapped, steps, x, y)
     mosaic = freeze(wrapped)
     optimizer = torch.optim.AdamW(hooked.parameters(), lr=1e-2, weight_decay=0.1)
-    projector = MoMos(hooked, motifs=7, selection=selection, seed=3)
+    projector = MoMos(hooked, SampledMosaic(motifs=7, selection=selection), seed=3)
     with ProjectEvery(optimizer, projector, every):
         fit(hooked, steps, x, y, optimizer)
     assert mosaic.encode() == projector.mosaic().encode()
@@ -248,7 +251,7 @@ def test_a_resumed_sampled_run_gives_the_same_bits():
 
     def begin():
         model = MLP([12, 24, 4])
-        wrap(model, MosaicConfig("sample", motifs=9, every=4))
+        wrap(model, SampledMosaic(motifs=9, every=4))
         return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
 
     whole, optimizer = begin()
@@ -267,26 +270,26 @@ def test_a_resumed_sampled_run_gives_the_same_bits():
 
 def test_a_loop_of_ones_own_counts_steps():
     with pytest.raises(InputError, match="no epochs"):
-        wrap(MLP([12, 8, 4]), MosaicConfig("sample", unit="epoch"))
+        wrap(MLP([12, 8, 4]), SampledMosaic(unit="epoch"))
     with pytest.raises(InputError, match="how many steps"):
-        wrap(MLP([12, 8, 4]), MosaicConfig())
+        wrap(MLP([12, 8, 4]), LearnedMosaic())
 
 
 def test_norm_layers_and_buffers_are_kept_dense_by_policy():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    learner = wrap(model, MosaicConfig(policy="no-norms", motifs=3), steps=4)
+    learner = wrap(model, LearnedMosaic(policy="no-norms", motifs=3), steps=4)
     assert {entry.name for entry in learner.skipped} == {"1.weight", "1.bias"}
     model(torch.randn(3, 2, 3, 3)).sum().backward()
     mosaic = freeze(model)
     assert {"1.weight", "1.bias", "1.running_mean", "1.num_batches_tracked"} <= set(mosaic.dense)
     model.load_state_dict(mosaic.state_dict())
-    matrices = wrap(model, MosaicConfig(policy="matrices", motifs=3), steps=4)
+    matrices = wrap(model, LearnedMosaic(policy="matrices", motifs=3), steps=4)
     assert set(matrices.partition.shapes) == {"0.weight", "3.weight"}
 
 
 def test_half_precision_comes_back_bit_for_bit():
     model = MLP([12, 8, 4]).to(torch.bfloat16)
-    wrap(model, MosaicConfig(motifs=4), steps=4)
+    wrap(model, LearnedMosaic(motifs=4), steps=4)
     mosaic = freeze(model)
     for name, tensor in mosaic.state_dict().items():
         assert tensor.dtype == torch.bfloat16
@@ -297,7 +300,7 @@ def test_a_model_of_zeros_can_be_wrapped():
     model = nn.Linear(4, 4)
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
-    wrap(model, MosaicConfig(motifs=2), steps=4)
+    wrap(model, LearnedMosaic(motifs=2), steps=4)
     assert (freeze(model).indices == 0).all()
 
 
@@ -315,21 +318,57 @@ def test_a_model_of_zeros_can_be_wrapped():
         ({"scale": "row"}, "scale"),
         ({"precision": "float8"}, "precision"),
         ({"policy": "some"}, "policy"),
-        ({"selection": "some"}, "selection"),
-        ({"assignment": "some"}, "assignment"),
-        ({"assignment": "nearest", "rate": 1.0}, "nearest takes none"),
-        ({"unit": "epoch"}, "by steps"),
-        ({"zero_motif": False}, "zero motif"),
-        ({"selection": "sample", "rate": 1.0}, "of learned motifs"),
-        ({"selection": "sample", "scale": "tensor"}, "of learned motifs"),
-        ({"selection": "kmeans", "assignment": "entropy"}, "of learned motifs"),
-        ({"selection": "sample", "sparsity": 0.5}, "of learned motifs"),
-        ({"selection": "sample", "motifs": 3, "capacity": 0.1}, "not both"),
+        ({"motifs": 3, "capacity": 0.1}, "not both"),
     ],
 )
-def test_settings_out_of_range_are_refused(options, message):
+def test_settings_of_learned_mosaics_out_of_range_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        MosaicConfig(**options)
+        LearnedMosaic(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"block_size": 0}, "block size"),
+        ({"motifs": 0}, "motifs"),
+        ({"every": 0}, "every"),
+        ({"capacity": 0.0}, "capacity"),
+        ({"selection": "learned"}, "selection"),
+        ({"unit": "week"}, "unit"),
+        ({"policy": "some"}, "policy"),
+        ({"motifs": 3, "capacity": 0.1}, "not both"),
+    ],
+)
+def test_settings_of_sampled_mosaics_out_of_range_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        SampledMosaic(**options)
+
+
+def test_no_kind_of_mosaic_has_settings_of_the_other():
+    kinds = (SampledMosaic, LearnedMosaic)
+    sampled, learned = ({field.name for field in dataclasses.fields(kind)} for kind in kinds)
+    assert sampled - learned == {"selection", "zero_motif", "unit"}
+    assert learned - sampled == {"rate", "sparsity", "ramp", "scale", "precision"}
+
+
+def test_settings_left_open_are_told_as_the_values_that_they_take():
+    assert SampledMosaic().settings()["capacity"] == 0.01
+    assert SampledMosaic(motifs=3).settings()["capacity"] is None
+    assert (LearnedMosaic().settings()["motifs"], LearnedMosaic().settings()["rate"]) == (5, 6.0)
+    assert LearnedMosaic(capacity=0.1).settings()["motifs"] is None
+    assert LearnedMosaic(sparsity=0.5).settings()["rate"] == 0.0
+
+
+@pytest.mark.parametrize("config", [{"rate": 1}, 3.0, "learned", LearnedMosaic])
+def test_what_is_no_mosaics_settings_is_refused_by_both_names(config):
+    both = r"momos\.SampledMosaic or a momos\.LearnedMosaic, not"
+    for use in (
+        lambda: wrap(MLP([12, 8, 4]), config, steps=3),
+        lambda: project_checkpoint({"w": np.ones((4, 4), np.float32)}, config),
+        lambda: TrainConfig(mosaic=config),
+    ):
+        with pytest.raises(InputError, match=both):
+            use()
 
 
 def test_models_that_cannot_learn_a_mosaic_are_refused():
@@ -339,18 +378,18 @@ def test_models_that_cannot_learn_a_mosaic_are_refused():
     with pytest.raises(InputError, match="at least one step"):
         wrap(model, steps=0)
     with pytest.raises(InputError, match="do not end with its channels"):
-        wrap(model, MosaicConfig(block_size=5, scale="channel"), steps=1)
+        wrap(model, LearnedMosaic(block_size=5, scale="channel"), steps=1)
     with pytest.raises(InputError, match="lists of globs"):
-        wrap(model, MosaicConfig(include="layers.*"), steps=1)
+        wrap(model, LearnedMosaic(include="layers.*"), steps=1)
     with pytest.raises(InputError, match="motifs were asked for"):
-        wrap(nn.Linear(1, 1), MosaicConfig(motifs=5), steps=1)
+        wrap(nn.Linear(1, 1), LearnedMosaic(motifs=5), steps=1)
     wrap(model, steps=1)
     with pytest.raises(InputError, match="wrapped already"):
         wrap(model, steps=1)
     tied = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     tied[1].weight = tied[0].weight
     with pytest.raises(InputError, match=r"0\.weight, 1\.weight are one parameter"):
-        wrap(tied, MosaicConfig(motifs=2), steps=1)
+        wrap(tied, LearnedMosaic(motifs=2), steps=1)
     broken = MLP([12, 8, 4])
     with torch.no_grad():
         broken.layers[0].weight[0, 0] = float("nan")
@@ -370,7 +409,7 @@ dist.init_process_group("gloo")
 rank = dist.get_rank()
 torch.manual_seed(0)
 model = nn.Sequential(nn.Linear(12, 24), nn.ReLU(), nn.Linear(24, 4))
-momos.wrap(model, momos.MosaicConfig(motifs=4, rate=1.0, every=5), steps=30)
+momos.wrap(model, momos.LearnedMosaic(motifs=4, rate=1.0, every=5), steps=30)
 parallel = DistributedDataParallel(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
 random = torch.Generator().manual_seed(rank)  # each rank has its own data
@@ -397,7 +436,7 @@ def test_all_ranks_hold_the_same_mosaic(tmp_path):
     assert found["0"] == found["1"]
 
 
-@pytest.mark.parametrize("config", [MosaicConfig(rate=2.0), MosaicConfig(sparsity=0.8, rate=0.3)])
+@pytest.mark.parametrize("config", [LearnedMosaic(rate=2.0), LearnedMosaic(sparsity=0.8, rate=0.3)])
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_a_model_that_moves_to_a_gpu_is_learned_there(config):
     def learned(device):

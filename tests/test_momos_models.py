@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 from kolmo.errors import InputError
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab import training
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.config import TrainConfig
 from momos.lab.models import ViT, build_model
+from momos.lab.settings import train_config
 from momos.lab.training import train
 from momos.mosaic.mosaic import Mosaic
 
@@ -74,17 +77,17 @@ def few_images(monkeypatch):
     [
         (None, None),
         (4, None),
-        (4, MosaicConfig("sample", motifs=40)),
-        (None, MosaicConfig(rate=0.1)),
+        (4, SampledMosaic(motifs=40)),
+        (None, LearnedMosaic(rate=0.1)),
     ],
 )
 def test_every_model_trains_as_every_arm(tmp_path, few_images, model, bits, projection):
-    config = TrainConfig(model=model, epochs=2, batch_size=32, bits=bits, projection=projection)
+    config = TrainConfig(model=model, epochs=2, batch_size=32, bits=bits, mosaic=projection)
     result = train(config, tmp_path)
     best = build_model(model, (1, 8, 8), 10)
     best.load_state_dict(result.states["best"])  # strictly: names, shapes and buffers
     assert result.metrics["weights"] == sum(p.numel() for p in best.parameters())
-    if projection is not None and projection.is_learned:
+    if config.is_learned:
         plain = build_model(model, (1, 8, 8), 10)
         plain.load_state_dict(Mosaic.load(tmp_path / "weights.mosaic").state_dict(), strict=False)
         pairs = zip(plain.parameters(), best.parameters(), strict=True)
@@ -130,7 +133,7 @@ def test_patience_stops_when_validation_rises_no_more(tmp_path):
     with pytest.raises(InputError, match="patience"):
         TrainConfig(patience=0)
     with pytest.raises(InputError, match="patience"):
-        TrainConfig(patience=3, projection=MosaicConfig())
+        TrainConfig(patience=3, mosaic=LearnedMosaic())
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "cosine-epochs", "constant"])
@@ -154,11 +157,12 @@ def test_a_run_leaves_its_settings_history_and_figures(tmp_path):
         epochs=2,
         layers=2,
         hidden=8,
-        projection=MosaicConfig("sample", motifs=9, every=2, unit="epoch"),
+        mosaic=SampledMosaic(motifs=9, every=2, unit="epoch"),
     )
     result = train(config, tmp_path)
-    written = json.loads((tmp_path / "config.json").read_text())
-    assert written["projection"]["motifs"] == 9
+    written = tomllib.loads((tmp_path / "config.toml").read_text())
+    assert written["mosaic"]["motifs"] == 9
+    assert train_config(tmp_path / "config.toml", {}) == config
     history = pd.read_parquet(tmp_path / "history.parquet")
     assert history["epoch"].tolist() == [1, 2]
     assert history["projected"].tolist() == [False, True]

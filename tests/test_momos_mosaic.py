@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kolmo.errors import InputError
+from kolmo.symbols import container
+from momos.checkpoint import project_checkpoint
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.models import MLP
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
-from momos.sampled.projection import MoMos, MosaicConfig, project_checkpoint
+from momos.mosaic.packing import index_bits, pack, unpack
+from momos.sampled.projection import MoMos
 from momos.tensors import same_bits
 
 DTYPES = [np.float16, np.float32, np.float64, ml_dtypes.bfloat16]
@@ -32,7 +35,7 @@ def test_pack_is_the_binary_digits_and_unpacks(motifs, count, seed):
     packed = pack(indices, bits)
     digits = "".join(f"{i:0{bits}b}" for i in indices.tolist()) if bits else ""
     assert "".join(f"{byte:08b}" for byte in packed).startswith(digits)
-    assert packed.size == -(-len(digits) // 8)
+    assert len(packed) == -(-len(digits) // 8)
     assert np.array_equal(unpack(packed, count, bits), indices)
 
 
@@ -50,7 +53,7 @@ def mosaics(draw):
     partition = Partition({f"w{i}": tuple(shape) for i, shape in enumerate(shapes)}, size)
     table = random.normal(size=(motifs, size)).astype(dtype)
     table[random.random(table.shape) < 0.2] = -0.0
-    indices = random.integers(0, motifs, partition.count).astype(index_dtype(motifs))
+    indices = random.integers(0, motifs, partition.count).astype(container(motifs))
     dense = {"bias": random.normal(size=3).astype(np.float32), "steps": np.array(7)}
     dense = dense if draw(st.booleans()) else {}
     names = tuple(random.permutation([*partition.shapes, *dense]).tolist())
@@ -86,9 +89,9 @@ def test_a_projected_model_comes_back_bit_for_bit(tmp_path, dtype):
     model = nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).to(dtype)
     with torch.no_grad():
         model[0].weight[0, :4] = torch.tensor([-0.0, 0.0, -0.0, 0.0])
-    projector = MoMos(model, motifs=4, exclude=["1.*"])
+    projector = MoMos(model, SampledMosaic(motifs=4, exclude=("1.*",)))
     projector.project()
-    for mosaic in (projector.mosaic(), Mosaic.from_model(model, 4, exclude=["1.*"])):
+    for mosaic in (projector.mosaic(), Mosaic.from_model(model, 4, exclude=("1.*",))):
         state = Mosaic.load(mosaic.save(tmp_path / "m.safetensors")).state_dict()
         expected = model.state_dict()
         assert list(state) == list(expected)
@@ -126,7 +129,7 @@ def test_from_model_is_exact_and_has_each_block_once(size, seed, dtype):
 
 def test_from_model_of_a_projected_model_drops_unused_motifs_only():
     model = MLP([16, 16, 4])
-    projector = MoMos(model, motifs=20)
+    projector = MoMos(model, SampledMosaic(motifs=20))
     stats = projector.project()
     found = Mosaic.from_model(model)
     assert len(projector.mosaic().motifs) == 20
@@ -138,7 +141,7 @@ def test_relative_algorithmic_compression_of_the_paper(capacity, rac):
     model = MLP([784, 256, 256, 256, 256, 10])
     partition = Partition({n: tuple(p.shape) for n, p in model.named_parameters()}, 4)
     assert (partition.numel, partition.count) == (400_906, 100_227)
-    k = MosaicConfig("sample", capacity=capacity).motif_count(partition.count)
+    k = SampledMosaic(capacity=capacity).motif_count(partition.count)
     indices = np.zeros(partition.count, np.uint16)
     mosaic = Mosaic(partition, np.zeros((k, 4), np.float32), indices, {}, tuple(partition.shapes))
     bits = index_bits(k)
@@ -178,7 +181,7 @@ def test_the_file_is_no_larger_than_the_description(tmp_path, capacity, dtype):
     random = np.random.default_rng(0)
     weights = {f"layers.{i}.weight": random.normal(size=(64, 256)).astype(dtype) for i in range(4)}
     weights["norm"] = np.ones(64, dtype)
-    config = MosaicConfig(capacity=capacity, exclude=("norm",))
+    config = LearnedMosaic(capacity=capacity, exclude=("norm",))
     mosaic, _ = project_checkpoint(weights, config)
     size = mosaic.save(tmp_path / "m.mosaic").stat().st_size
     header = 12 + int.from_bytes((tmp_path / "m.mosaic").read_bytes()[8:12], "little") + 4
@@ -201,7 +204,7 @@ def test_the_same_mosaic_gives_the_same_bytes(tmp_path):
     weights = {"w": np.random.default_rng(0).normal(size=(9, 9)).astype(np.float32)}
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
-        project_checkpoint(weights, MosaicConfig("sample", motifs=3))[0].save(path, {"epoch": 3})
+        project_checkpoint(weights, SampledMosaic(motifs=3))[0].save(path, {"epoch": 3})
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert read_header(paths[0])["metadata"] == {"epoch": 3}
     with pytest.raises(InputError, match="must be JSON"):
@@ -222,7 +225,7 @@ def write(path, *, body=None, header=None, **changes):
     } | changes
     if body is None:
         motifs = np.arange(6, dtype="<f4").tobytes()
-        body = motifs + pack(np.array([0, 1, 2, 2, 1, 0]), 2).tobytes()
+        body = motifs + pack(np.array([0, 1, 2, 2, 1, 0]), 2)
     packed = zlib.compress(json.dumps(described).encode()) if header is None else header
     content = b"momos\0\x02\n" + len(packed).to_bytes(4, "little") + packed + body
     path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))

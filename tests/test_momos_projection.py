@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.checkpoint import project_checkpoint
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.models import MLP
 from momos.mosaic.blocks import Partition
 from momos.mosaic.mosaic import Mosaic
 from momos.nearest.exact import nearest_motifs
 from momos.sampled import projection
-from momos.sampled.projection import MoMos, project_checkpoint, project_tensors
+from momos.sampled.projection import MoMos, project_tensors
 
 # --- the partition ----------------------------------------------------------------------------
 
@@ -48,7 +49,7 @@ def test_a_projection_looks_for_motifs_where_the_model_is(monkeypatch):
     monkeypatch.setattr(
         projection, "_nearest", lambda b, m, d: asked.append(d) or nearest_motifs(b, m)
     )
-    MoMos(nn.Linear(8, 4), motifs=3).project()
+    MoMos(nn.Linear(8, 4), SampledMosaic(motifs=3)).project()
     assert [device.type for device in asked] == ["cpu"]
 
 
@@ -74,7 +75,7 @@ def project_by_hand(tensors, motifs, size):
 def test_projection_by_hand(size, zero_motif):
     random = np.random.default_rng(7)
     tensors = {n: random.normal(size=s).astype(np.float32) for n, s in [("w", (5, 3)), ("b", (5,))]}
-    config = MosaicConfig("sample", block_size=size, motifs=3, zero_motif=zero_motif)
+    config = SampledMosaic(block_size=size, motifs=3, zero_motif=zero_motif)
     mosaic, stats = project_tensors(tensors, config, np.random.default_rng(0))
     after, changed, distortion = project_by_hand(tensors, mosaic.motifs, size)
     for name, array in mosaic.arrays().items():
@@ -87,7 +88,7 @@ def test_projection_by_hand(size, zero_motif):
 
 def test_motifs_are_blocks_at_distinct_positions_and_the_zero_block():
     weights = np.arange(1, 41, dtype=np.float32).reshape(5, 8)
-    config = MosaicConfig("sample", block_size=4, motifs=8)
+    config = SampledMosaic(block_size=4, motifs=8)
     mosaic, _ = project_tensors({"w": weights}, config, np.random.default_rng(3))
     rows = [tuple(row) for row in weights.reshape(-1, 4).tolist()]
     drawn = [tuple(row) for row in mosaic.motifs.tolist()]
@@ -99,7 +100,7 @@ def test_motifs_are_blocks_at_distinct_positions_and_the_zero_block():
 def test_with_a_motif_for_every_block_nothing_changes():
     model = MLP([6, 5, 3])
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    stats = MoMos(model, motifs=8 + 2 + 4 + 1, zero_motif=False).project()
+    stats = MoMos(model, SampledMosaic(motifs=8 + 2 + 4 + 1, zero_motif=False)).project()
     assert (stats.changed, stats.distortion, stats.blocks) == (0, 0.0, 15)
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
@@ -112,7 +113,7 @@ def test_projecting_a_mosaic_onto_its_own_motifs_changes_nothing(size, seed, dty
         "a": random.normal(size=(7, 3)).astype(dtype),
         "b": random.normal(size=5).astype(dtype),
     }
-    config = MosaicConfig("sample", block_size=size, motifs=4)
+    config = SampledMosaic(block_size=size, motifs=4)
     mosaic, _ = project_tensors(tensors, config, random)
     again = nearest_motifs(mosaic.motifs[mosaic.indices], mosaic.motifs)
     assert np.array_equal(mosaic.motifs[again], mosaic.motifs[mosaic.indices])
@@ -121,9 +122,7 @@ def test_projecting_a_mosaic_onto_its_own_motifs_changes_nothing(size, seed, dty
 def test_zero_blocks_stay_zero_and_take_the_zero_motif():
     weights = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     weights[[2, 3, 11]] = 0
-    mosaic, _ = project_tensors(
-        {"w": weights}, MosaicConfig("sample", motifs=5), np.random.default_rng(0)
-    )
+    mosaic, _ = project_tensors({"w": weights}, SampledMosaic(motifs=5), np.random.default_rng(0))
     assert (mosaic.indices[[2, 3, 11]] == 0).all()
     assert not mosaic.arrays()["w"][[2, 3, 11]].any()
 
@@ -131,7 +130,7 @@ def test_zero_blocks_stay_zero_and_take_the_zero_motif():
 def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
     # The last block of "b" is (5, 0, 0, 0) with its padding; motif (9, 9, 9, 9) is the only other.
     tensors = {"a": np.full(4, 9, np.float32), "b": np.full(1, 8, np.float32)}
-    config = MosaicConfig("sample", motifs=1, zero_motif=False)
+    config = SampledMosaic(motifs=1, zero_motif=False)
     for seed in range(4):
         mosaic, stats = project_tensors(tensors, config, np.random.default_rng(seed))
         after = mosaic.arrays()
@@ -146,12 +145,12 @@ def test_padding_of_a_motif_never_leaks_into_weights_or_counts():
 @pytest.mark.parametrize(
     ("config", "blocks", "count"),
     [
-        (MosaicConfig("sample"), 100_227, 1002),
-        (MosaicConfig("sample", capacity=0.05), 100_227, 5011),
-        (MosaicConfig("sample", capacity=0.1), 100_227, 10022),
-        (MosaicConfig("sample", capacity=0.01), 7, 1),
-        (MosaicConfig("sample", capacity=1.0), 7, 7),
-        (MosaicConfig("sample", motifs=7), 7, 7),
+        (SampledMosaic(), 100_227, 1002),
+        (SampledMosaic(capacity=0.05), 100_227, 5011),
+        (SampledMosaic(capacity=0.1), 100_227, 10022),
+        (SampledMosaic(capacity=0.01), 7, 1),
+        (SampledMosaic(capacity=1.0), 7, 7),
+        (SampledMosaic(motifs=7), 7, 7),
     ],
 )
 def test_motif_count(config, blocks, count):
@@ -162,7 +161,7 @@ def test_kmeans_moves_motifs_nearer():
     weights = {"w": np.random.default_rng(0).normal(size=(600, 2)).astype(np.float32)}
     distortion = {}
     for selection in ("sample", "kmeans"):
-        config = MosaicConfig(selection, block_size=2, motifs=9)
+        config = SampledMosaic(selection=selection, block_size=2, motifs=9)
         mosaic, stats = project_tensors(weights, config, np.random.default_rng(0))
         distortion[selection] = stats.distortion
         assert not mosaic.motifs[0].any()
@@ -173,7 +172,7 @@ def test_kmeans_finds_separate_clusters_exactly():
     random = np.random.default_rng(0)
     centres = np.array([[0, 0], [50, 0], [0, 50]], np.float32)
     weights = centres[np.concatenate([np.arange(3), random.integers(0, 3, 300)])]
-    config = MosaicConfig("kmeans", block_size=2, motifs=3, zero_motif=False)
+    config = SampledMosaic(selection="kmeans", block_size=2, motifs=3, zero_motif=False)
     for seed in range(20):  # some draw takes one of each cluster, and then it is exact
         _, stats = project_tensors({"w": weights}, config, np.random.default_rng(seed))
         if stats.motifs_used == 3:
@@ -193,7 +192,7 @@ def test_global_generators_and_optimizer_state_are_untouched():
     state = [s["exp_avg"].clone() for s in optimizer.state.values()]
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     pointers = [p.data_ptr() for p in model.parameters()]
-    MoMos(model, motifs=3).project()
+    MoMos(model, SampledMosaic(motifs=3)).project()
     MLP([3, 2])
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
@@ -205,7 +204,7 @@ def test_global_generators_and_optimizer_state_are_untouched():
 def test_motifs_are_drawn_anew_and_by_the_seed():
     def motifs(seed):
         model = MLP([6, 8, 3])
-        projector = MoMos(model, motifs=5, seed=seed)
+        projector = MoMos(model, SampledMosaic(motifs=5), seed=seed)
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
         drawn = []
         for _ in range(2):
@@ -223,7 +222,7 @@ def test_motifs_are_drawn_anew_and_by_the_seed():
 def test_layers_are_selected_by_globs_and_coverage_says_so():
     model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     model[2].bias.requires_grad = False
-    stats = MoMos(model, motifs=2, exclude=["1.*"]).project()
+    stats = MoMos(model, SampledMosaic(motifs=2, exclude=("1.*",))).project()
     assert torch.equal(model[1].weight, torch.ones(4))
     assert {entry.name: entry.reason for entry in stats.skipped} == {
         "1.weight": "excluded by '1.*'",
@@ -231,12 +230,12 @@ def test_layers_are_selected_by_globs_and_coverage_says_so():
     }
     assert stats.weights == 8 * 4 + 4 + 4 * 2  # the frozen bias is not trainable
     assert stats.coverage == stats.weights / (stats.weights + 8)
-    assert MoMos(model, motifs=2).project().coverage == 1.0
+    assert MoMos(model, SampledMosaic(motifs=2)).project().coverage == 1.0
 
 
 def test_bfloat16_models_are_projected():
     model = MLP([8, 8, 2]).to(torch.bfloat16)
-    stats = MoMos(model, motifs=3).project()
+    stats = MoMos(model, SampledMosaic(motifs=3)).project()
     assert model.layers[0].weight.dtype == torch.bfloat16
     assert torch.unique(model.layers[0].weight.float().reshape(-1, 4), dim=0).shape[0] <= 3
     assert stats.changed > 0
@@ -244,7 +243,7 @@ def test_bfloat16_models_are_projected():
 
 def test_a_checkpoint_is_projected_and_left_as_it_is():
     weights = {"w": np.ones((3, 4), np.float32), "steps": np.arange(3)}
-    mosaic, stats = project_checkpoint(weights, MosaicConfig("sample", motifs=1))
+    mosaic, stats = project_checkpoint(weights, SampledMosaic(motifs=1))
     assert not mosaic.arrays()["w"].any()
     assert weights["w"].all()
     assert mosaic.arrays()["steps"].tolist() == [0, 1, 2]
@@ -279,12 +278,12 @@ def test_not_finite_weights_are_an_error_that_names_the_tensor(value):
 )
 def test_options_out_of_range(options, message):
     with pytest.raises(InputError, match=message):
-        MoMos(MLP([4, 2]), **options)
+        MoMos(MLP([4, 2]), SampledMosaic(**options))
 
 
 def test_more_motifs_than_blocks_and_mixed_dtypes_are_errors():
     with pytest.raises(InputError, match="100 motifs"):
-        MoMos(MLP([4, 2]), motifs=100).project()
+        MoMos(MLP([4, 2]), SampledMosaic(motifs=100)).project()
     mixed = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4).half())
     with pytest.raises(InputError, match=r"'1\.weight' is float16"):
         MoMos(mixed)
@@ -294,7 +293,7 @@ def test_more_motifs_than_blocks_and_mixed_dtypes_are_errors():
 
 def test_a_mosaic_is_not_claimed_of_changed_weights():
     model = MLP([4, 4, 2])
-    projector = MoMos(model, motifs=2)
+    projector = MoMos(model, SampledMosaic(motifs=2))
     with pytest.raises(InputError, match="call project"):
         projector.mosaic()
     projector.project()
@@ -322,7 +321,7 @@ def normed():
 )
 def test_a_policy_says_what_takes_part_and_the_rest_is_counted_dense(policy, names):
     model = normed()
-    projector = MoMos(model, motifs=5, policy=policy)
+    projector = MoMos(model, SampledMosaic(motifs=5, policy=policy))
     stats = projector.project()
     mosaic = projector.mosaic()
     assert set(mosaic.partition.shapes) == names
@@ -337,23 +336,23 @@ def test_a_policy_says_what_takes_part_and_the_rest_is_counted_dense(policy, nam
 
 def test_checkpoints_take_the_policies_that_they_can_tell():
     state = {name: tensor.numpy() for name, tensor in normed().state_dict().items()}
-    mosaic, _ = project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="matrices"))
+    mosaic, _ = project_checkpoint(state, SampledMosaic(motifs=5, policy="matrices"))
     assert set(mosaic.partition.shapes) == {"0.weight", "3.weight"}
     with pytest.raises(InputError, match="does not say which tensors belong to norm layers"):
-        project_checkpoint(state, MosaicConfig("sample", motifs=5, policy="no-norms"))
+        project_checkpoint(state, SampledMosaic(motifs=5, policy="no-norms"))
     with pytest.raises(InputError, match="policy"):
-        MosaicConfig("sample", policy="some")
+        SampledMosaic(policy="some")
 
 
 def test_norm_layers_that_shrink_are_noted():
-    stats = MoMos(normed(), block_size=4, motifs=2).project()
+    stats = MoMos(normed(), SampledMosaic(block_size=4, motifs=2)).project()
     assert any("'1.weight' shrank from a mean of 1 to" in note for note in stats.notes)
-    dense = MoMos(normed(), block_size=4, motifs=2, policy="no-norms").project()
+    dense = MoMos(normed(), SampledMosaic(block_size=4, motifs=2, policy="no-norms")).project()
     assert not any("shrank" in note for note in dense.notes)
 
 
 def test_motifs_that_collapse_are_noted():
-    projector = MoMos(MLP([32, 32, 4]), motifs=200)
+    projector = MoMos(MLP([32, 32, 4]), SampledMosaic(motifs=200))
     assert projector.project().notes == ()
     for _ in range(20):  # without training in between
         stats = projector.project()
@@ -374,7 +373,7 @@ def trained_like(seed=0):
 
 def test_a_higher_rate_fits_a_smaller_mosaic_farther_away():
     found = [
-        project_checkpoint(trained_like(), MosaicConfig(motifs=9, rate=rate))
+        project_checkpoint(trained_like(), LearnedMosaic(motifs=9, rate=rate))
         for rate in (0.0, 0.2, 1.0)
     ]
     sizes = [mosaic.code_length() for mosaic, _ in found]
@@ -386,7 +385,7 @@ def test_a_higher_rate_fits_a_smaller_mosaic_farther_away():
 
 def test_the_distortion_of_a_fitting_is_that_of_the_expanded_weights(tmp_path):
     weights = trained_like()
-    mosaic, stats = project_checkpoint(weights, MosaicConfig(block_size=2, motifs=8, rate=0.1))
+    mosaic, stats = project_checkpoint(weights, LearnedMosaic(block_size=2, motifs=8, rate=0.1))
     expanded = Mosaic.load(mosaic.save(tmp_path / "fitted.mosaic")).arrays()
     changes = [expanded[n].astype(np.float64) - a.astype(np.float64) for n, a in weights.items()]
     assert stats.distortion == pytest.approx(sum(float((c**2).sum()) for c in changes))
@@ -397,22 +396,22 @@ def test_the_distortion_of_a_fitting_is_that_of_the_expanded_weights(tmp_path):
 def test_a_scale_for_each_channel_is_nearer_where_channels_differ():
     weights = {"w": trained_like()["a.weight"]}
     tensor, channel = (
-        project_checkpoint(weights, MosaicConfig(motifs=5, rate=0, scale=scale))[1].distortion
+        project_checkpoint(weights, LearnedMosaic(motifs=5, rate=0, scale=scale))[1].distortion
         for scale in ("tensor", "channel")
     )
     assert channel < 0.9 * tensor
 
 
 def test_a_sparsity_is_the_share_of_zeros():
-    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=3, sparsity=0.8))
+    mosaic, _ = project_checkpoint(trained_like(), LearnedMosaic(motifs=3, sparsity=0.8))
     assert (mosaic.indices == 0).mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_without_scales_none_are_stored():
-    mosaic, _ = project_checkpoint(trained_like(), MosaicConfig(motifs=5, scale="none", rate=0.1))
+    mosaic, _ = project_checkpoint(trained_like(), LearnedMosaic(motifs=5, scale="none", rate=0.1))
     assert mosaic.scales == {}
 
 
 def test_learned_motifs_are_no_business_of_a_projector():
     with pytest.raises(InputError, match=r"momos\.wrap"):
-        MoMos(nn.Linear(4, 4), selection="learned")
+        MoMos(nn.Linear(4, 4), LearnedMosaic())

@@ -14,12 +14,18 @@ import safetensors.numpy
 import kolmo
 from kolmo.errors import InputError
 from momos import cli
+from momos.config import SampledMosaic
+from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
 from momos.lab.results import arms
-from momos.lab.studies import StudyConfig, study
+from momos.lab.studies import study
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MosaicConfig
-from momos.tensors import read_metadata
+
+
+def metadata_of(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["momos"])
+
 
 TINY = StudyConfig(
     TrainConfig(epochs=2, hidden=16),
@@ -108,7 +114,7 @@ def test_nominal_bits_are_those_of_the_mosaic_file(finished):
     assert run.metrics["nominal_bits_per_weight"] == nominal
     stored = safetensors.numpy.load_file(run.checkpoint)
     assert all(np.array_equal(array, stored[name]) for name, array in mosaic.arrays().items())
-    assert read_metadata(run.checkpoint)["projected"] is True
+    assert metadata_of(run.checkpoint)["projected"] is True
 
 
 def test_a_finished_study_trains_and_measures_nothing_again(finished, monkeypatch):
@@ -158,7 +164,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
         ({"capacities": (0.0,)}, "capacity"),
         ({"draws": 0}, "draws"),
         ({"train": TrainConfig(bits=4)}, "arms"),
-        ({"train": TrainConfig(projection=MosaicConfig("sample"))}, "arms"),
+        ({"train": TrainConfig(mosaic=SampledMosaic())}, "arms"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):
@@ -187,7 +193,7 @@ def test_train_writes_checkpoints_and_clean_json(run, tmp_path):
     options = ["--epochs", 2, "--hidden", 8, "--momos", "--motifs", 5, "--out", tmp_path]
     code, out, err = run("train", *options, "--json")
     assert code == 0
-    assert all(" %  " in line for line in err.splitlines())  # how far it is, on a slow machine
+    assert all(" % " in line for line in err.splitlines())  # how far it is, on a slow machine
     document = json.loads(out)
     assert document["metrics"]["motifs"] == 5
     assert len(document["history"]) == 2
@@ -281,16 +287,19 @@ def test_study_from_the_command_line(run, tmp_path):
         (["train", "--capacity", 0.1], "need --momos"),
         (["train", "--data", "mnist"], "--folder"),
         (["train", "--rate", -1], "rate is not negative"),
-        (["train", "--rate", 1, "--selection", "sample"], "of learned motifs"),
+        (["train", "--rate", 1, "--selection", "sample"], "setting of learned mosaics"),
         (["train", "--rate", 1, "--bits", 4], "takes no bits"),
         (["train", "--rate", 1, "--policy", "some"], "policy"),
         (["train", "--optimizer", "lion"], "lion"),
-        (["train", "--unit", "week"], "week"),
+        (["train", "--momos", "--unit", "week"], "week"),
         (["study", "--seeds", 0], "at least one seed"),
         (["study", "--capacity", 2], "capacity"),
         (["study", "--bits", 4, "--bits", 4], "twice"),
         (["project", "absent.safetensors", "-o", "m"], "no such file"),
-        (["project", "absent.safetensors", "-o", "m", "--scale", "tensor"], "of learned motifs"),
+        (
+            ["project", "absent.safetensors", "-o", "m", "--scale", "tensor"],
+            "setting of learned mosaics",
+        ),
         (["project", "absent.safetensors"], "output"),
         (["expand", "absent", "-o", "m"], "absent: "),
         (["nonsense"], "nonsense"),

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import Trainer, TrainingArguments
 
 import momos
-from momos import LightningMosaic, MosaicConfig, TransformersMosaic
+from momos import LearnedMosaic, LightningMosaic, TransformersMosaic
 
-CONFIG = MosaicConfig(motifs=4, rate=1.0, every=3)
+CONFIG = LearnedMosaic(motifs=4, rate=1.0, every=3)
 X = torch.randn(64, 12, generator=torch.Generator().manual_seed(0))
 Y = X[:, :4].argmax(dim=1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import json
 import struct
 
 import numpy as np
@@ -17,8 +18,9 @@ from torch import nn
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Symmetric
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab import loop, training
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.datasets.idx import read_idx
 from momos.lab.models import MLP
@@ -26,10 +28,15 @@ from momos.lab.qat import fake_quantize, quantize_in_training, quantized_state_d
 from momos.lab.training import train
 from momos.mosaic.mosaic import Mosaic
 from momos.sampled.projection import MoMos
-from momos.tensors import read_metadata
+
+
+def metadata_of(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["momos"])
+
 
 SHORT = TrainConfig(epochs=3, hidden=16)
-MOSAIC = dataclasses.replace(SHORT, projection=MosaicConfig("sample", capacity=0.2, unit="epoch"))
+MOSAIC = dataclasses.replace(SHORT, mosaic=SampledMosaic(capacity=0.2, unit="epoch"))
 
 # --- fake quantization ------------------------------------------------------------------------
 
@@ -89,7 +96,7 @@ def test_norm_layers_stay_and_names_are_plain():
 def test_a_projection_acts_on_latent_weights():
     model = MLP([8, 8, 4])
     quantize_in_training(model, 4)
-    projector = MoMos(model, motifs=5)
+    projector = MoMos(model, SampledMosaic(motifs=5))
     projector.project()
     latent = model.layers[0].parametrizations.weight.original
     assert torch.unique(latent.detach().reshape(-1, 4), dim=0).shape[0] <= 5
@@ -251,8 +258,8 @@ def test_the_best_epoch_is_that_of_the_validation_part():
     ],
 )
 def test_projections_come_when_asked_and_after_the_last_step(every, unit, projected):
-    projection = dataclasses.replace(MOSAIC.projection, every=every, unit=unit)
-    result = train(dataclasses.replace(MOSAIC, epochs=5, projection=projection))
+    projection = dataclasses.replace(MOSAIC.mosaic, every=every, unit=unit)
+    result = train(dataclasses.replace(MOSAIC, epochs=5, mosaic=projection))
     assert [e["epoch"] for e in result.history if e["projected"]] == projected
     assert result.metrics["best_epoch"] in projected
     for name in ("best", "last"):
@@ -263,11 +270,11 @@ def test_projections_come_when_asked_and_after_the_last_step(every, unit, projec
 def test_checkpoints_say_what_they_are(tmp_path):
     result = train(dataclasses.replace(MOSAIC, epochs=2), tmp_path / "run")
     assert sorted(result.checkpoints) == ["best", "init", "last", "mosaic"]
-    best = read_metadata(result.checkpoints["best"])
+    best = metadata_of(result.checkpoints["best"])
     assert best["projected"] is True
     assert best["epoch"] == result.metrics["best_epoch"]
-    assert best["config"]["projection"]["capacity"] == 0.2
-    assert read_metadata(result.checkpoints["init"])["projected"] is False
+    assert best["config"]["mosaic"]["capacity"] == 0.2
+    assert metadata_of(result.checkpoints["init"])["projected"] is False
     stored = safetensors.torch.load_file(result.checkpoints["best"])
     expanded = Mosaic.load(result.checkpoints["mosaic"]).state_dict()
     for name, tensor in result.states["best"].items():
@@ -279,7 +286,7 @@ def test_what_is_saved_of_quantization_aware_training_is_quantized(tmp_path):
     result = train(dataclasses.replace(SHORT, bits=3), tmp_path)
     for tensor in safetensors.torch.load_file(result.checkpoints["best"]).values():
         assert tensor.unique().numel() <= 7
-    assert read_metadata(result.checkpoints["last"])["quantized_bits"] == 3
+    assert metadata_of(result.checkpoints["last"])["quantized_bits"] == 3
     assert result.metrics["nominal_bits_per_weight"] == 3
 
 
@@ -319,9 +326,9 @@ def test_divergence_is_an_error():
 RESUMABLE = {
     "dense": {},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05},
-    "sampled": {"projection": MosaicConfig("sample", motifs=9, unit="epoch")},
+    "sampled": {"mosaic": SampledMosaic(motifs=9, unit="epoch")},
     "quantized": {"bits": 4},
-    "learned": {"projection": MosaicConfig(rate=1.0, every=3)},
+    "learned": {"mosaic": LearnedMosaic(rate=1.0, every=3)},
 }
 
 
@@ -352,6 +359,46 @@ def test_a_run_killed_and_resumed_gives_the_same_bits(tmp_path, options):
     assert same == [{k: v for k, v in e.items() if k != "seconds"} for e in whole.history]
 
 
+EARLIER = {  # a mosaic as runs described it when both kinds were one class
+    "assignment": "entropy", "block_size": 1, "capacity": None, "every": 20, "exclude": [],
+    "include": ["*.weight"], "motifs": 5, "policy": "all", "precision": "float16", "ramp": 0.5,
+    "rate": 6.0, "scale": "tensor", "selection": "learned", "sparsity": None, "unit": "step",
+    "zero_motif": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mosaic", "earlier"),
+    [
+        (None, None),
+        (LearnedMosaic(include=("*.weight",)), EARLIER),
+        (
+            SampledMosaic(selection="kmeans", motifs=9, every=2, unit="epoch"),
+            EARLIER
+            | {"assignment": "nearest", "block_size": 4, "every": 2, "include": [], "motifs": 9}
+            | {"rate": 0.0, "scale": "none", "selection": "kmeans", "unit": "epoch"},
+        ),
+    ],
+    ids=["dense", "learned", "kmeans"],
+)
+def test_a_run_that_an_earlier_version_began_goes_on(tmp_path, mosaic, earlier):
+    config = TrainConfig(epochs=2, hidden=8, layers=2, mosaic=mosaic)
+
+    def stop(epoch, epochs, label):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, progress=stop)
+    stored = torch.load(tmp_path / "resume.pt", weights_only=True)
+    described = json.loads(stored["config"])
+    del described["mosaic"]
+    stored["config"] = json.dumps(described | {"projection": earlier}, sort_keys=True)
+    torch.save(stored, tmp_path / "resume.pt")
+    seen = []
+    train(config, tmp_path, resume=True, progress=lambda epoch, *_: seen.append(epoch))
+    assert seen == [2]
+
+
 def test_a_damaged_resume_file_is_named(tmp_path):
     (tmp_path / "resume.pt").write_bytes(b"\x80\x04x")
     with pytest.raises(InputError, match=r"resume\.pt: damaged"):
@@ -361,8 +408,8 @@ def test_a_damaged_resume_file_is_named(tmp_path):
 
 
 def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
-    learn = MosaicConfig(rate=0.3)
-    config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, projection=learn)
+    learn = LearnedMosaic(rate=0.3)
+    config = TrainConfig(epochs=12, hidden=64, learning_rate=2e-3, mosaic=learn)
     result = train(config, tmp_path)
     mosaic = Mosaic.load(result.checkpoints["mosaic"])
     for name, tensor in mosaic.state_dict().items():

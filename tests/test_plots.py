@@ -172,7 +172,7 @@ def test_figures_without_data_say_so(report):
     empty = dataclasses.replace(report, table=report.table[:0])
     with pytest.raises(InputError, match="no tensor scope"):
         empty.plot.layers()
-    with pytest.raises(InputError, match="no measured value"):
+    with pytest.raises(InputError, match="no value of a whole object"):
         empty.plot.compare()
     with pytest.raises(InputError, match="with the quantizer 'affine:8'"):
         report.plot.compare("affine:8")

@@ -141,7 +141,7 @@ def test_json_is_strict(report):
 
     document = json.loads(report.to_json(), parse_constant=refuse)
     assert len(document["table"]) == len(report.table)
-    assert set(document) == {"table", "coverage", "provenance"}
+    assert set(document) == {"table", "kind", "coverage", "provenance"}
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "json"])
@@ -215,7 +215,7 @@ def test_summary_tells_layouts_and_samples_apart():
     assert "@shuffle)" in text
     assert text.count("(estimate, ") == 2
     assert text.count("a sample of ") == 2
-    assert text.count("±") == 2
+    assert text.count("±") == 4  # each beside its figure, and where the sample is named
     assert "at most" not in text  # a sample is no bound
 
 

@@ -13,7 +13,6 @@ from kolmo.pvalues import (
     holm,
     is_significant,
     permutation_p,
-    without_p_note,
 )
 
 FIGURES = st.lists(st.integers(0, 8), min_size=2, max_size=60)
@@ -86,9 +85,3 @@ def test_false_alarms_keep_to_the_level():
         alarms += any(is_significant(adjusted) for adjusted in holm(p))
     assert alarms <= ALPHA * runs + 3 * np.sqrt(ALPHA * (1 - ALPHA) * runs)
     assert alarms > 0
-
-
-def test_only_the_reason_for_a_missing_p_is_taken_from_a_note():
-    assert without_p_note("") == ""
-    assert without_p_note("no p: 5 draws cannot reach .05, 39 can") == ""
-    assert without_p_note("a; b") == "a; b"

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 import kolmo
 from kolmo.errors import InputError
 from kolmo.pvalues import draws_needed, permutation_p
-from kolmo.report import verdicts
+from kolmo.report import significance
 
 DATA = Path(__file__).parent.parent / "data"
 RANDOM = np.random.default_rng(0)
@@ -83,7 +83,7 @@ def reach(figures):
             "null_draws": figures.shape[1] - 1,
         }
     )
-    return verdicts._reach(rows)[0].to_numpy()
+    return significance._reach(rows)[0].to_numpy()
 
 
 @given(hnp.arrays(np.float64, (3, 8), elements=st.floats(1, 1000)), st.integers(1, 7))
@@ -109,14 +109,16 @@ def table_of(figures):
         for e, x in enumerate(estimators)
     ]  # fmt: skip
     same = {"checkpoint": "m", "scope": "tensor", "quantizer": "sign", "kind": "bound"}
-    return pd.DataFrame(rows, columns=columns).assign(**same, null="shuffled", note="", numel=9)
+    return pd.DataFrame(rows, columns=columns).assign(
+        **same, null="shuffled", saturated=False, numel=9, covered=9
+    )
 
 
 def test_choosing_among_four_estimators_raises_no_more_alarms():
     """Of 1,000 objects without structure at most 5 % (within 3 sd) have a lead with p ≤ .05; of
     the shortest actual figure, the choice that suggests itself, far more have."""
     figures = np.random.default_rng(2).normal(1000, 10, (1000, 4, 40))
-    rows = verdicts.family_rows(table_of(figures), "shuffled")
+    rows = significance.family_rows(table_of(figures), "shuffled")
     assert rows.groupby("tensor").lead.sum().eq(1).all()
     limit = 0.05 * 1000 + 3 * np.sqrt(0.05 * 0.95 * 1000)
     assert (rows[rows.lead].p <= 0.05).sum() <= limit
@@ -126,7 +128,7 @@ def test_choosing_among_four_estimators_raises_no_more_alarms():
 
 def test_where_there_is_structure_the_best_bound_leads():
     report = analyze({"w": TILED}, ["zstd:3@packed", "xz:1@packed", "lz76", "kt"])
-    rows = verdicts.family_rows(report.table, "shuffled")
+    rows = significance.family_rows(report.table, "shuffled")
     bounds = rows[rows.kind == "bound"]
     assert rows[rows.lead].estimator.tolist() == [bounds.estimator[bounds.bits.idxmin()]]
     assert rows[rows.lead].tests.tolist() == [1]
@@ -235,7 +237,7 @@ def test_saturated_bdm_is_no_evidence():
     large = {"w": RANDOM.normal(size=(700, 700)).astype(np.float32)}
     report = kolmo.analyze(large, quantizers=["sign"], estimators=["bdm"], nulls=["shuffled"],
                            draws=2, scope="model")  # fmt: skip
-    assert verdicts.family_rows(report.table, "shuffled").evidence.tolist() == ["saturated"]
+    assert significance.family_rows(report.table, "shuffled").evidence.tolist() == ["saturated"]
     lines = said(report)
     assert lines[0].endswith(": bdm is saturated")
     assert any(line.startswith("bdm is saturated in 1 of 1 measurements") for line in lines)
@@ -259,4 +261,4 @@ def test_noise_raises_no_more_alarms_than_the_level():
     alarms = (report.table.p <= 0.05).sum()
     assert alarms <= 0.05 * 80 + 3 * np.sqrt(0.05 * 0.95 * 80)
     assert report.table.p.notna().all()
-    assert not (verdicts.family_rows(report.table, "shuffled").p_holm <= 0.05).any()
+    assert not (significance.family_rows(report.table, "shuffled").p_holm <= 0.05).any()

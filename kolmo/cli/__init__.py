@@ -1,20 +1,34 @@
 """The command line: arguments in, tables out; no logic.
 
-A module a family of commands; each puts its own on the application when imported.
+A command lives in the file of its name, and puts itself on the application when imported.
 """
 
-from kolmo.cli import calibrating, comparing, measuring, packing, series, showing
-from kolmo.cli.app import app, main, progress_bar, run_app
+from kolmo.cli import (
+    analyze,
+    calibrate,
+    compare,
+    delta,
+    estimators,
+    pack,
+    plot,
+    trajectory,
+    unpack,
+    verify,
+)
+from kolmo.cli.app import app, main, run_app
 
 __all__ = [
+    "analyze",
     "app",
-    "calibrating",
-    "comparing",
+    "calibrate",
+    "compare",
+    "delta",
+    "estimators",
     "main",
-    "measuring",
-    "packing",
-    "progress_bar",
+    "pack",
+    "plot",
     "run_app",
-    "series",
-    "showing",
+    "trajectory",
+    "unpack",
+    "verify",
 ]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +22,6 @@ app = typer.Typer(
 )
 
 _INTERRUPTED = 130
-_PLAIN_PAUSE = 30.0  # seconds between lines of progress, where there is no terminal
 
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
@@ -80,45 +76,6 @@ def run_app(application: typer.Typer, name: str) -> None:
 
 def _complain(name: str, message: str) -> None:
     print(f"{name}: error: {printable(' '.join(message.split()))}", file=sys.stderr)
-
-
-@contextmanager
-def progress_bar() -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on stderr where that is a terminal; else a plain line twice a minute."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_progress()
-        return
-    with Progress(
-        TextColumn("{task.percentage:3.0f} %"),
-        BarColumn(24),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}", markup=False),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def report(done: int, total: int, label: str) -> None:
-            bar.update(task, completed=done, total=total, description=printable(label))
-
-        yield report
-
-
-def _plain_progress() -> Callable[[int, int, str], None]:
-    shown = time.monotonic()
-
-    def report(done: int, total: int, label: str) -> None:
-        nonlocal shown
-        if time.monotonic() - shown >= _PLAIN_PAUSE:
-            shown = time.monotonic()
-            share = 100 * done / max(total, 1)
-            print(f"{share:3.0f} % {printable(label)}", file=sys.stderr, flush=True)
-
-    return report
 
 
 def print_json(document: Any) -> None:

@@ -1,55 +1,26 @@
-"""Commands that measure: analyze, compare."""
+"""What the commands that measure share: run, keep what is done, show it."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
-from kolmo.cli.app import app, progress_bar
-from kolmo.cli.options import Measuring, name_sources, takes_measuring
+import kolmo
+from kolmo.cli.options import Measuring
+from kolmo.console import progress_bar
 from kolmo.errors import InputError, KolmoError
-
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
-
-
-@app.command()
-@takes_measuring()
-def analyze(
-    sources: Annotated[list[str], typer.Argument(help="Files, directories or URLs.")],
-    options: Measuring,
-) -> None:
-    """Measure checkpoints, tensor by tensor and as a whole."""
-    run_measurement(name_sources(sources), options)
-
-
-@app.command()
-@takes_measuring("model")
-def compare(
-    sources: Annotated[list[str], typer.Argument(help="NAME=SOURCE for each model.")],
-    options: Measuring,
-) -> None:
-    """Measure several checkpoints in the same way, in one table."""
-    named: dict[str, str] = {}
-    for source in sources:
-        name, equals, path = source.partition("=")
-        if not equals or not name or not path or name in named:
-            raise InputError(f"{source!r} is not a NAME=SOURCE with a name of its own")
-        named[name] = path
-    run_measurement(named, options)
+from kolmo.files import check_output
 
 
 def run_measurement(
-    sources: Any, options: Measuring, measure: Callable[..., Report] | None = None, **more: Any
+    sources: Any,
+    options: Measuring,
+    measure: Callable[..., kolmo.Report] | None = None,
+    **more: Any,
 ) -> None:
     """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
-    from kolmo.analysis import Interrupted
-    from kolmo.analysis import compare as compare_sources
-    from kolmo.files import check_output
-    from kolmo.report.terminal import show
+    from kolmo.report.terminal import show  # with it comes pandas, which --help can do without
 
     if options.output:
         check_output(options.output, (".parquet", ".csv", ".json"))
@@ -57,10 +28,8 @@ def run_measurement(
         check_output(options.html, (".html", ".htm"))
     try:
         with progress_bar() as progress:
-            report = (measure or compare_sources)(
-                sources, progress=progress, **options.plan, **more
-            )
-    except (Interrupted, KolmoError) as error:
+            report = (measure or kolmo.compare)(sources, progress=progress, **options.plan, **more)
+    except (kolmo.Interrupted, KolmoError) as error:
         if error.report is not None:
             keep(error.report, options)
         raise
@@ -75,7 +44,7 @@ def run_measurement(
         raise InputError(f"{problems[0]}{others}; everything else was measured")
 
 
-def keep(report: Report, options: Measuring) -> None:
+def keep(report: kolmo.Report, options: Measuring) -> None:
     for path, write in ((options.output, report.save), (options.html, report.to_html)):
         if path:
             write(path)

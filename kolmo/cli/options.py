@@ -41,6 +41,11 @@ Output = Annotated[
 ]
 Html = Annotated[Path | None, typer.Option(help="Write a page with figures and tables.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Container = Annotated[Path, typer.Argument(help="A container that kolmo pack wrote.")]
+MaxBytes = Annotated[
+    int | None,
+    typer.Option(help="What it may expand to; 1,024 times its size by default, at least 1 GiB."),
+]
 AllRows = Annotated[bool, typer.Option("--all", help="Print the rows of every tensor.")]
 
 

@@ -7,6 +7,8 @@ go past it, as they are, to a stream of their own.
 
 The compiled functions are inlined where they are called: a call would count references to every
 array that it is given, which takes longer than the decision.
+
+docs/formats/codes.md specifies it.
 """
 
 from __future__ import annotations

@@ -42,6 +42,9 @@ class Code(Protocol):
     Notes
     -----
     Compiled loops release the interpreter's lock, so that units are coded side by side.
+
+    Where an estimator says how long the code of any symbols is, its spec may be an attribute
+    ``estimator``; `kolmo.testing.check_code` then compares them.
     """
 
     name: str

@@ -71,12 +71,12 @@ def page(report: ReportData) -> str:
     names = ", ".join(printable(str(name)) for name in sources) or "report"
     whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
-        _section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
-        *(_section(title, _drawn(figure)) for title, figure in figures(report).items()),
-        _section("Whole models", html_table(whole)) if len(whole) else "",
-        _section("Tensors", html_table(tensors)) if len(tensors) else "",
-        _section("Coverage", _coverage(report.coverage)),
-        _section("Provenance", _provenance(report.provenance)),
+        section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
+        *(section(title, _drawn(figure)) for title, figure in figures(report).items()),
+        section("Whole models", html_table(whole)) if len(whole) else "",
+        section("Tensors", html_table(tensors)) if len(tensors) else "",
+        section("Coverage", _coverage(report.coverage)),
+        section("Provenance", _provenance(report.provenance)),
     ]
     return document(f"kolmo: {names}", "How complex are these weights, in bits?", sections)
 
@@ -149,5 +149,6 @@ def _provenance(provenance: dict[str, Any]) -> str:
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
+    """A part of a page under its heading; the body is HTML."""
     return f"<section><h2>{escape(title)}</h2>{body}</section>"

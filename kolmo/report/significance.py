@@ -60,8 +60,8 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     rows = table[known & (table["numel"] > 0)].copy()
     blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
     partial = rows["covered"] < rows["numel"]
-    reasons = [blind, rows["saturated"], partial]
-    rows["evidence"] = np.select(reasons, [BLIND, SATURATED, PARTIAL], "")
+    reasons = [partial, blind, rows["saturated"]]
+    rows["evidence"] = np.select(reasons, [PARTIAL, BLIND, SATURATED], "")
     rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
     rows.loc[_leads(_evidence(rows)), "lead"] = True
     for _, family in rows[rows["lead"]].groupby(_FAMILY):

@@ -14,14 +14,15 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from kolmo.errors import InputError, KolmoError
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import Dataset, Part
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
 from momos.learned.learner import Learner
-from momos.mosaic.files import decode_mosaic
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 from momos.tensors import write_whole
 from momos.wrapping import mosaic_of, wrap
 
@@ -126,7 +127,7 @@ class Run:
             return
         try:
             stored = torch.load(path, weights_only=True)  # runs no code of the file's
-            config = stored["config"]
+            config = _as_now(stored["config"])
         except Exception as error:
             raise InputError(f"{path}: damaged, delete it to begin anew ({error})") from None
         if config != _described(self._config):
@@ -140,7 +141,7 @@ class Run:
         self._step, self._best = stored["step"], tuple(stored["best"])
         self._risen = stored["risen"]
         self.history, self.states = stored["history"], stored["states"]
-        self.mosaic = decode_mosaic(str(path), stored["mosaic"]) if stored["mosaic"] else None
+        self.mosaic = Mosaic.decode(stored["mosaic"], path) if stored["mosaic"] else None
 
     def metrics(self) -> dict[str, Any]:
         """Figures of the finished run; the one place that looks at the test images."""
@@ -191,10 +192,12 @@ class Run:
         """Whether a projection follows this step."""
         if self._step == self._steps:
             return True
-        projection = self._config.projection
-        if projection is None or projection.unit == "step":
-            return projection is not None and self._step % projection.every == 0
-        return last_of_epoch and epoch % projection.every == 0
+        mosaic = self._config.mosaic
+        if not isinstance(mosaic, SampledMosaic):
+            return False
+        if mosaic.unit == "step":
+            return self._step % mosaic.every == 0
+        return last_of_epoch and epoch % mosaic.every == 0
 
     def _keep(self, accuracy: float, epoch: int) -> None:
         self._best = (accuracy, epoch)
@@ -224,7 +227,24 @@ def _silent(state: State) -> list[str]:
 
 
 def _described(config: TrainConfig) -> str:
-    return json.dumps(dataclasses.asdict(config), sort_keys=True)
+    return json.dumps(config.settings(), sort_keys=True)
+
+
+def _as_now(described: str) -> str:
+    """A described configuration as runs describe it now.
+
+    Earlier ones had one class for both kinds of mosaics, and a ``projection`` with the settings of
+    both in place of the ``mosaic``.
+    """
+    settings = json.loads(described)
+    if "projection" not in settings:
+        return described
+    earlier = settings.pop("projection")
+    if earlier is not None:
+        kind = LearnedMosaic if earlier["selection"] == "learned" else SampledMosaic
+        known = {field.name for field in dataclasses.fields(kind)}
+        settings["mosaic"] = kind(**{n: value for n, value in earlier.items() if n in known})
+    return _described(TrainConfig(**settings))
 
 
 def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -244,17 +264,17 @@ def _schedule(
 
 
 def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner | None:
-    if config.projection is None or not config.is_learned:
+    if not isinstance(config.mosaic, LearnedMosaic):
         return None
-    learner = wrap(model, config.projection, steps=steps, seed=config.seed)
+    learner = wrap(model, config.mosaic, steps=steps, seed=config.seed)
     assert isinstance(learner, Learner)
     return learner
 
 
 def _projector(model: torch.nn.Module, config: TrainConfig) -> MoMos | None:
-    if config.projection is None or config.is_learned:
+    if not isinstance(config.mosaic, SampledMosaic):
         return None
-    return MoMos.from_config(model, config.projection, config.seed)
+    return MoMos(model, config.mosaic, config.seed)
 
 
 def _projection_entry(stats: ProjectionStats | None) -> dict[str, Any]:

@@ -18,16 +18,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from kolmo.errors import InputError
+from momos.lab.config import check_bits
+from momos.parameters import NORMS
 from momos.tensors import LEARNER, plain_name
-
-NORMS: tuple[type[nn.Module], ...] = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.RMSNorm,
-    nn.LocalResponseNorm,
-)
 
 
 class _Round(torch.autograd.Function):
@@ -74,12 +67,6 @@ def fake_quantize(weight: torch.Tensor, bits: int) -> torch.Tensor:
         return weight
     rounded: torch.Tensor = _Round.apply(weight, bits)  # type: ignore[no-untyped-call]
     return rounded
-
-
-def check_bits(bits: int) -> None:
-    """InputError unless fake quantization can have so many bits."""
-    if not 2 <= bits <= 16:
-        raise InputError(f"quantization-aware training takes 2 to 16 bits a weight, not {bits}")
 
 
 class _FakeQuantize(nn.Module):

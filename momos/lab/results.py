@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
-from kolmo.report.html import document, image
+from kolmo.report.html import document, image, section
+from momos.lab.arms import Run, StudyConfig
 from momos.lab.plots import accuracy_figure, bits_figure, ratio_figure
 from momos.tensors import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from momos.lab.studies import Run, StudyConfig
 
 _SAME = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
@@ -28,7 +28,7 @@ SCALE_BITS = 32
 
 
 def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
-    """One table of all runs; see `momos.lab.studies.StudyResult` for its columns."""
+    """One table of all runs; see `momos.lab.arms.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
         own = {
@@ -99,12 +99,6 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON-ready dictionaries, null where a value is missing."""
-    plain: list[dict[str, Any]] = rows.astype(object).where(rows.notna(), None).to_dict("records")  # type: ignore[assignment]
-    return plain
-
-
 def write_results(
     config: StudyConfig,
     runs: Sequence[Run],
@@ -169,11 +163,11 @@ def _page(
         f"{train.epochs} epochs, seeds {', '.join(map(str, config.seeds))}; mean ± standard "
         f"deviation over the seeds"
     )
-    sections = [_section("Arms", _html(arm_table(table)))]
+    sections = [section("Arms", _html(arm_table(table)))]
     for name, figure in drawn.items():
         title, caption = _CAPTIONS[name]
-        sections.append(_section(title, f"<p>{escape(caption)}</p>{image(figure)}"))
-    sections.append(_section("All measurements", _html(measurement_table(summary))))
+        sections.append(section(title, f"<p>{escape(caption)}</p>{image(figure)}"))
+    sections.append(section("All measurements", _html(measurement_table(summary))))
     return document("Random, trained, quantized, mosaic: how simple?", subtitle, sections)
 
 
@@ -229,7 +223,3 @@ def _html(rows: pd.DataFrame) -> str:
         for row in rows.itertuples(index=False)
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"

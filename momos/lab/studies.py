@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import kolmo
 from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
-from kolmo.errors import InputError
 from kolmo.provenance import versions
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.lab.arms import Run, StudyConfig, StudyResult
+from momos.lab.results import combine, summarize, write_results
 from momos.lab.training import Progress, TrainResult, save_mosaic, save_state, train
 from momos.tensors import make_folder, write_whole
 
@@ -34,140 +34,6 @@ if TYPE_CHECKING:
 
 EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
 """What is measured besides kolmo's defaults."""
-
-
-_MAGNITUDE: dict[str, Any] = {"assignment": "nearest", "rate": 0.0}
-"""Of the rival: it prunes by magnitude alone."""
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyConfig:
-    """What a study compares.
-
-    Attributes
-    ----------
-    train : TrainConfig
-        What all arms share. Bits, projection and seed are the study's to set.
-    seeds : tuple of int
-        One run of each arm for each seed; at least two for a standard deviation.
-    bits : tuple of int
-        An arm of quantization-aware training for each.
-    capacities : tuple of float
-        An arm of sampled mosaics for each.
-    rates : tuple of float
-        An arm of learned mosaics for each; the other settings are ``learn``'s.
-    zeros : tuple of float
-        An arm of learned mosaics with that share of zero weights for each, at the rate
-        ``zeros_rate``: what to choose where there are few steps.
-    sparsities : tuple of float
-        An arm of their strongest rival for each: magnitude pruning, one value and its negative
-        for the weights that are left, entropy-coded.
-    learn : MosaicConfig
-    every : int
-        Epochs from one projection of the sampled arms to the next. Ten epochs of digits are some
-        hundred steps, about a quarter of one epoch of Fashion-MNIST; hence ten by default.
-    block_size : int
-        Of the mosaics.
-    draws : int
-        Shuffles that each measurement is compared with.
-    """
-
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    bits: tuple[int, ...] = (4,)
-    capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
-    rates: tuple[float, ...] = (0.3,)
-    zeros: tuple[float, ...] = ()
-    zeros_rate: float = 0.3
-    sparsities: tuple[float, ...] = ()
-    learn: MosaicConfig = dataclasses.field(default_factory=MosaicConfig)
-    every: int = 10
-    block_size: int = 4
-    draws: int = 3
-
-    def __post_init__(self) -> None:
-        if self.train.bits is not None or self.train.projection is not None:
-            raise InputError("bits and projection of a study are its arms: set bits, capacities")
-        if not self.seeds:
-            raise InputError("a study needs at least one seed")
-        for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
-            values = getattr(self, name)
-            if len(set(values)) != len(values):
-                raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
-        if self.draws < 1:
-            raise InputError(f"draws is at least 1, not {self.draws}")
-        for seed in self.seeds:
-            dataclasses.replace(self.train, seed=seed)
-        self.arms()  # each checks its own values
-
-    def arms(self) -> dict[str, TrainConfig]:
-        """The trained arms by name; ``init`` comes with the first."""
-        arms = {"trained": self.train}
-        for bits in self.bits:
-            arms[f"qat{bits}"] = dataclasses.replace(self.train, bits=bits)
-        for capacity in self.capacities:
-            projection = MosaicConfig(
-                "sample", block_size=self.block_size, capacity=capacity, every=self.every,
-                unit="epoch",
-            )  # fmt: skip
-            arms[f"momos-{capacity:g}"] = dataclasses.replace(self.train, projection=projection)
-        for rate in self.rates:
-            learn = dataclasses.replace(self.learn, rate=rate)
-            arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, projection=learn)
-        for share in self.zeros:
-            learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
-            arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, projection=learn)
-        for sparsity in self.sparsities:
-            learn = dataclasses.replace(self.learn, motifs=3, sparsity=sparsity, **_MAGNITUDE)
-            arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, projection=learn)
-        return arms
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished checkpoint of the study: one arm, one seed.
-
-    Attributes
-    ----------
-    arm : str
-    seed : int
-    checkpoint : Path
-    mosaic : Path or None
-    metrics : mapping
-        ``test_accuracy``, ``nominal_bits_per_weight`` and, of a mosaic, its sizes and RAC.
-    """
-
-    arm: str
-    seed: int
-    checkpoint: Path
-    mosaic: Path | None
-    metrics: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyResult:
-    """What a study found.
-
-    Attributes
-    ----------
-    config : StudyConfig
-    runs : list of Run
-    table : pandas.DataFrame
-        kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
-        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
-        ``ratio_to_init`` (bits over those of the initialization of the same seed) and
-        ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
-    summary : pandas.DataFrame
-        Mean and standard deviation over the seeds, for each arm and measurement.
-    paths : dict of str to Path
-        The files written.
-    """
-
-    config: StudyConfig
-    runs: list[Run]
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    paths: dict[str, Path]
 
 
 def study(
@@ -196,8 +62,6 @@ def study(
     InputError
         If the folder cannot be written or the data cannot be read.
     """
-    from momos.lab.results import combine, summarize, write_results
-
     config, out = config or StudyConfig(), make_folder(out)
     steps = _Steps(progress, 2 * len(config.seeds) * (len(config.arms()) + 1))
     runs = [run for seed in config.seeds for run in _train_seed(config, seed, out, steps)]
@@ -238,7 +102,7 @@ def _train_seed(config: StudyConfig, seed: int, out: Path, steps: _Steps) -> Ite
     for arm, shared in config.arms().items():
         wanted = dataclasses.replace(shared, seed=seed)
         names = ["init", arm] if arm == "trained" else [arm]
-        key = _key("run", wanted)
+        key = _key("run", wanted.settings())
         runs = [_kept(out, name, seed, key) for name in names]
         if any(run is None for run in runs):
             result = train(wanted, progress=steps.part(f"train {arm}, seed {seed}"))
@@ -278,7 +142,7 @@ def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
         "key": key,
         "files": {file.name: sha256(str(file)) for file in files},
         "metrics": metrics,
-        "config": dataclasses.asdict(result.config),
+        "config": result.config.settings(),
         "history": result.history if state == "best" else [],
     }
     _write_record(_record(out, arm, seed), record)
@@ -335,10 +199,8 @@ def _measurements(arm: str) -> dict[str, list[str]]:
 # --- records ----------------------------------------------------------------------------------
 
 
-def _key(kind: str, settings: Any, run: Run | None = None) -> str:
+def _key(kind: str, settings: Mapping[str, Any], run: Run | None = None) -> str:
     """A hash of everything that a result depends on, the code that makes it included."""
-    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
-        settings = dataclasses.asdict(settings)
     parts = {"kind": kind, "settings": settings, "versions": versions(), "code": _code("momos")}
     if run is not None:
         parts["code"] = _code("kolmo")

@@ -26,6 +26,7 @@ from kolmo.errors import InputError
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.loop import Run, State
+from momos.lab.settings import to_toml
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
 
@@ -80,7 +81,7 @@ def train(
     ----------
     config : TrainConfig
     out : path, optional
-        Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.json``,
+        Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.toml``,
         ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
         and, while it lasts, ``resume.pt`` after each epoch.
     resume : bool
@@ -99,8 +100,8 @@ def train(
 
     Examples
     --------
-    >>> from momos.lab.config import MosaicConfig
-    >>> config = TrainConfig(epochs=1, hidden=8, projection=MosaicConfig("sample", motifs=4))
+    >>> from momos.config import SampledMosaic
+    >>> config = TrainConfig(epochs=1, hidden=8, mosaic=SampledMosaic(motifs=4))
     >>> result = train(config)
     >>> [name for name in result.states], len(result.mosaic.motifs)
     (['init', 'best', 'last'], 4)
@@ -132,9 +133,8 @@ def train(
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
-    config = json.dumps(dataclasses.asdict(result.config), indent=1)
     metrics = json.dumps(result.metrics, indent=1)
-    write_whole(folder / "config.json", config.encode())
+    write_whole(folder / "config.toml", to_toml(result.config).encode())
     write_whole(folder / "metrics.json", metrics.encode())
     pd.DataFrame(result.history).to_parquet(folder / "history.parquet", index=False)
     paths = {
@@ -157,9 +157,9 @@ def save_state(result: TrainResult, name: str, path: Path) -> Path:
     fits = name == "best" or last["projected"] or config.is_learned
     metadata = {
         "epoch": epochs[name],
-        "projected": config.projection is not None and trained and fits,
+        "projected": config.mosaic is not None and trained and fits,
         "quantized_bits": config.bits if trained else None,
-        "config": dataclasses.asdict(config),
+        "config": config.settings(),
     }
     return save_safetensors(path, result.states[name], metadata)
 
@@ -167,7 +167,7 @@ def save_state(result: TrainResult, name: str, path: Path) -> Path:
 def save_mosaic(result: TrainResult, path: Path) -> Path:
     """Write the mosaic of the best weights (the latent ones of quantization-aware training)."""
     if result.mosaic is None:
-        raise InputError("the run had no projection, so there is no mosaic to save")
+        raise InputError("the run had no mosaic to train, so there is no mosaic to save")
     latent = {"epoch": result.metrics["best_epoch"], "latent": result.config.bits is not None}
     return result.mosaic.save(path, latent)
 

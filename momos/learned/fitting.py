@@ -9,6 +9,7 @@ whole rows and columns fall silent.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,16 @@ from torch import nn
 
 from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from kolmo.symbols import container
+from momos.config import LearnedMosaic
 from momos.learned.rates import Floats
 from momos.learned.slots import Slot, make_slots
-from momos.mosaic.blocks import Partition
+from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_dtype
-from momos.tensors import to_arrays
+from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
+from momos.tensors import to_arrays, to_torch
 
+_FITS = 20  # times that motifs are refitted to a finished checkpoint
 _ROUNDS = 8  # of Lloyd's iteration before the first step
 
 
@@ -37,7 +40,7 @@ class Fitting(nn.Module):
     ----------
     tensors : mapping of str to Tensor
         Looked at as they are whenever motifs are assigned.
-    config : MosaicConfig
+    config : LearnedMosaic
     seed : int
         Of the first motifs.
 
@@ -52,7 +55,7 @@ class Fitting(nn.Module):
     counts: torch.Tensor
     threshold: torch.Tensor
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], config: MosaicConfig, seed: int):
+    def __init__(self, tensors: Mapping[str, torch.Tensor], config: LearnedMosaic, seed: int):
         super().__init__()
         self.config = config
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -83,7 +86,7 @@ class Fitting(nn.Module):
         return Mosaic(
             self.partition,
             motifs,
-            indices.astype(index_dtype(len(motifs))),
+            indices.astype(container(len(motifs))),
             arrays,
             tuple(tensors),
             {slot.name: scale.cpu().numpy().copy() for slot, scale in self._scales() if scaled},
@@ -151,6 +154,23 @@ class Fitting(nn.Module):
                     f"tensor {slot.name!r} holds NaN or infinite values: the training diverged; "
                     f"use a lower learning rate"
                 )
+
+
+def fit_tensors(
+    tensors: Mapping[str, Array], config: LearnedMosaic, random: np.random.Generator
+) -> tuple[Mosaic, ProjectionStats]:
+    """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
+    start = time.perf_counter()
+    for name, array in tensors.items():
+        check_finite(name, array)
+    latent = {name: to_torch(array) for name, array in tensors.items()}
+    fitting = Fitting(latent, config, int(random.integers(1 << 32)))
+    for turn in range(1, _FITS + 1):
+        risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
+        fitting.refit(config.price * risen, risen)
+        fitting.assign(config.price * risen)
+    mosaic = fitting.mosaic(latent)
+    return mosaic, projection_stats(tensors, mosaic, start)
 
 
 def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:

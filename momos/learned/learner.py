@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import LearnedMosaic
 from momos.learned.fitting import Fitting
 from momos.learned.slots import Slot
 from momos.parameters import select_parameters
@@ -66,7 +66,7 @@ class Learner(Fitting):
 
     steps_seen: torch.Tensor
 
-    def __init__(self, model: nn.Module, config: MosaicConfig, steps: int, seed: int) -> None:
+    def __init__(self, model: nn.Module, config: LearnedMosaic, steps: int, seed: int) -> None:
         parameters, skipped = select_parameters(
             model, config.policy, config.include, config.exclude
         )
@@ -88,7 +88,7 @@ class Learner(Fitting):
     @property
     def rate(self) -> float:
         """What a bit costs at this step."""
-        return self.config.rate * self._risen
+        return self.config.price * self._risen
 
     @property
     def _risen(self) -> float:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import LearnedMosaic
 from momos.learned import kernels
 from momos.learned.rates import motif_bits, other_odds
 from momos.mosaic.blocks import Partition
@@ -164,7 +164,7 @@ def cheapest_motifs(
 
 
 def make_slots(
-    tensors: Mapping[str, torch.Tensor], partition: Partition, config: MosaicConfig, motifs: int
+    tensors: Mapping[str, torch.Tensor], partition: Partition, config: LearnedMosaic, motifs: int
 ) -> list[Slot]:
     """A slot for each tensor, whose indices cost nothing yet."""
     return [
@@ -174,7 +174,7 @@ def make_slots(
 
 
 def _slot(
-    name: str, tensor: torch.Tensor, table: tuple[int, int], config: MosaicConfig, motifs: int
+    name: str, tensor: torch.Tensor, table: tuple[int, int], config: LearnedMosaic, motifs: int
 ) -> Slot:
     rows, columns = table
     if config.scale == "channel" and tensor.ndim > 1 and rows != tensor.shape[0]:

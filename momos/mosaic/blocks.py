@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.mosaic import index_table
 from kolmo.errors import InputError
+from kolmo.symbols import Shape
 
 Array = NDArray[Any]
-Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,17 +91,10 @@ class Partition:
         >>> Partition({"a": (3, 4, 2), "b": (3, 2)}, block_size=4).tables()
         [(3, 2), (1, 2)]
         """
-        return [_table(shape, self.block_size) for shape in self.shapes.values()]
+        return [index_table(shape, self.block_size) for shape in self.shapes.values()]
 
     def padded(self) -> Iterator[tuple[int, int]]:
         """Each block that holds padding: its number, and how many of its values are weights."""
         for _, _, stop, numel in self.spans():
             if numel % self.block_size:
                 yield stop - 1, numel % self.block_size
-
-
-def _table(shape: Shape, size: int) -> tuple[int, int]:
-    numel = math.prod(shape)
-    if len(shape) > 1 and numel and (numel // shape[0]) % size == 0:
-        return shape[0], numel // shape[0] // size
-    return 1, -(-numel // size)

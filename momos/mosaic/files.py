@@ -2,14 +2,10 @@
 
 ::
 
-    8 bytes   b"momos" 0, the version, newline
-    4 bytes   length of the header
-    header    JSON, deflated: block size, motifs, names, shapes, dtypes, metadata
-    body      motifs; then each tensor's scales, or a dense tensor's values; the indices
-    4 bytes   CRC-32 of all before
+    magic ─ header, JSON ─ motifs ─ scales and dense tensors ─ indices ─ checksum
 
-Numbers are little-endian. The indices are coded by `kolmo.codes.mixing`, or at ceil(log2 k) bits
-each where that is shorter; motifs are numbered by falling use.
+The indices are coded by `kolmo.codes.mixing`, or at ceil(log2 k) bits each where that is shorter;
+motifs are numbered by falling use. docs/formats/mosaic.md specifies every byte.
 """
 
 from __future__ import annotations
@@ -20,32 +16,33 @@ import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.codes import mixing
+from kolmo.codes.numbers import Reader
+from kolmo.container.format import EXPANSION, GENEROUS
+from kolmo.container.header import DTYPES
 from kolmo.errors import InputError
+from kolmo.floats import is_float
+from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
-from momos.mosaic.packing import index_bits, index_dtype, pack, unpack
-
-if TYPE_CHECKING:
-    from momos.mosaic.mosaic import Mosaic
+from momos.mosaic.packing import index_bits, pack, unpack
+from momos.mosaic.parts import Parts
 
 VERSION = 2
 
 _MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
-_GENEROUS = 1 << 30  # bytes that any mosaic may expand to
-_EXPANSION = 1024  # and how many times its file's size a larger one may
 _HEADER = 1 << 28  # bytes of a header at most, inflated
-_DTYPES = {
-    np.dtype(name).name: np.dtype(name)
-    for name in ("bool", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-} | {dtype.name: dtype for dtype in EXTENDED_DTYPES.values()}
+_DTYPES = {name: EXTENDED_DTYPES.get(name) or np.dtype(name) for name in DTYPES}
 
 
-def encode_mosaic(mosaic: Mosaic, metadata: Mapping[str, Any] | None = None) -> bytes:
+Made = TypeVar("Made", bound=Parts)
+
+
+def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> bytes:
     """A mosaic as the bytes of a file.
 
     Raises
@@ -79,7 +76,7 @@ def encode_mosaic(mosaic: Mosaic, metadata: Mapping[str, Any] | None = None) -> 
     return content + zlib.crc32(content).to_bytes(4, "little")
 
 
-def _in_order(mosaic: Mosaic) -> Mosaic:
+def _in_order(mosaic: Parts) -> Parts:
     """The mosaic with its blocks in the order of ``names``, in which a file has its tensors."""
     shapes = mosaic.partition.shapes
     names = [name for name in mosaic.names if name in shapes]
@@ -91,7 +88,7 @@ def _in_order(mosaic: Mosaic) -> Mosaic:
     return dataclasses.replace(mosaic, partition=partition, indices=indices)
 
 
-def _entry(mosaic: Mosaic, name: str) -> list[Any]:
+def _entry(mosaic: Parts, name: str) -> list[Any]:
     """Name, shape and, of a dense tensor its dtype, of another how many scales it has."""
     if name in mosaic.dense:
         array = mosaic.dense[name]
@@ -114,69 +111,59 @@ def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[st
         mixed = mixing.encode(tables, motifs)
         if 8 * len(mixed) < ranks.size * bits:
             return "mixed", mixed
-    return "packed", pack(ranks, bits).tobytes()
+    return "packed", pack(ranks, bits)
 
 
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_mosaic(path: Path) -> Mosaic:
-    """Read a mosaic file; see `Mosaic.load`."""
-    return decode_mosaic(str(path), _read(path))
-
-
-def decode_mosaic(path: str, content: bytes) -> Mosaic:
-    """Undo `encode_mosaic`; the path is for messages."""
+def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
+    """Undo `encode_parts`: the mosaic, of the class to be made; the path is for messages."""
     header, body = _parse_content(path, content)
-    tensors = header["tensors"]
+    _check_size(path, header, len(body))
+    tensors, reader = header["tensors"], Reader(body)
+    try:
+        motifs, scales, dense = _read_values(reader, header)
+    except InputError:
+        raise InputError(f"{path}: the file ends before the tensors that it claims do") from None
     shapes = {name: tuple(shape) for name, shape, kind in tensors if not isinstance(kind, str)}
     partition = Partition(shapes, header["block_size"])
-    k, dtype, motif_dtype = header["motifs"][0], header["dtype"], header["motifs"][1]
-    _check_size(path, header, len(body))
-    take = _Taker(path, body)
-    motifs = take.array((k, partition.block_size), motif_dtype)
-    scales, dense = {}, {}
-    for name, shape, kind in tensors:
-        if isinstance(kind, str):
-            dense[name] = take.array(tuple(shape), kind)
-        elif kind:
-            scales[name] = take.array((kind,), "float32")
-    indices = _decode_indices(path, take.rest(), header["indices"], k, partition)
-    from momos.mosaic.mosaic import Mosaic
-
+    indices = _decode_indices(path, reader.rest(), header["indices"], len(motifs), partition)
     names = tuple(name for name, _, _ in tensors)
-    return Mosaic(partition, motifs, indices, dense, names, scales, _DTYPES[dtype])
+    return made(partition, motifs, indices, dense, names, scales, _DTYPES[header["dtype"]])
 
 
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a mosaic file: what it says of itself, and its ``metadata``."""
-    return _parse_content(str(path), _read(path))[0]
+    return _parse_content(str(path), read_file(path))[0]
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """All bytes of a file; InputError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-class _Taker:
-    """Takes arrays off the body of a file, one after the other."""
+def _read_values(
+    body: Reader, header: Mapping[str, Any]
+) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+    """The motifs, and the scales or the values of each tensor that has them, by name."""
+    motifs = _read_array(body, (header["motifs"][0], header["block_size"]), header["motifs"][1])
+    scales, dense = {}, {}
+    for name, shape, kind in header["tensors"]:
+        if isinstance(kind, str):
+            dense[name] = _read_array(body, tuple(shape), kind)
+        elif kind:
+            scales[name] = _read_array(body, (kind,), "float32")
+    return motifs, scales, dense
 
-    def __init__(self, path: str, body: bytes) -> None:
-        self._path, self._body, self._place = path, body, 0
 
-    def array(self, shape: tuple[int, ...], name: str) -> Array:
-        dtype = _DTYPES[name]
-        end = self._place + math.prod(shape) * dtype.itemsize
-        if end > len(self._body):
-            raise InputError(f"{self._path}: the file ends before the tensors that it claims do")
-        part = self._body[self._place : end]
-        self._place = end
-        return np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
-
-    def rest(self) -> bytes:
-        return self._body[self._place :]
+def _read_array(body: Reader, shape: tuple[int, ...], name: str) -> Array:
+    dtype = _DTYPES[name]
+    part = body.take(math.prod(shape) * dtype.itemsize)
+    return np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
 
 def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
@@ -233,7 +220,7 @@ def _is_count(value: Any, least: int = 0) -> bool:
 
 
 def _is_float(name: Any) -> bool:
-    return isinstance(name, str) and name in _DTYPES and _DTYPES[name].kind not in "biu"
+    return isinstance(name, str) and name in _DTYPES and is_float(_DTYPES[name])
 
 
 def _check_size(path: str, header: Mapping[str, Any], stored: int) -> None:
@@ -242,9 +229,9 @@ def _check_size(path: str, header: Mapping[str, Any], stored: int) -> None:
     expanded = sum(
         math.prod(shape) * width for _, shape, kind in header["tensors"] if isinstance(kind, int)
     )
-    if expanded > max(_GENEROUS, _EXPANSION * stored):
+    if expanded > max(GENEROUS, EXPANSION * stored):
         raise InputError(
-            f"{path}: claims to expand to {expanded:,} bytes, over {_EXPANSION} times the "
+            f"{path}: claims to expand to {expanded:,} bytes, over {EXPANSION} times the "
             f"file's size; it is damaged, or made to fill your memory"
         )
 
@@ -259,7 +246,7 @@ def _decode_indices(
                 f"{path}: {count:,} blocks of {motifs:,} motifs need {-(-count * bits // 8):,} "
                 f"bytes of indices, the file holds {len(stream):,}"
             )
-        indices: Array = unpack(np.frombuffer(stream, np.uint8), count, bits)
+        indices: Array = unpack(stream, count, bits)
         if indices.size and int(indices.max()) >= motifs:
             raise InputError(f"{path}: an index names a motif that is not there")
     else:
@@ -268,4 +255,4 @@ def _decode_indices(
         except InputError as error:
             raise InputError(f"{path}: its indices are damaged: {error}") from None
         indices = np.concatenate([np.zeros(0, np.uint32), *(t.reshape(-1) for t in tables)])
-    return indices.astype(index_dtype(motifs)) if bits else indices
+    return indices.astype(container(motifs)) if bits else indices

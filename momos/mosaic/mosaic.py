@@ -11,43 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from kolmo.checkpoints import open_checkpoint
 from kolmo.errors import InputError
+from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
-from momos.mosaic.packing import index_bits, index_dtype
-from momos.tensors import plain_name, to_torch, write_whole
+from momos.mosaic.files import decode_parts, encode_parts, read_file
+from momos.mosaic.packing import index_bits
+from momos.mosaic.parts import Parts
+from momos.mosaic.reading import read_source
+from momos.tensors import to_torch, write_whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Mosaic:
+class Mosaic(Parts):
     """Tensors as motifs and indices (arXiv 2602.14896).
 
-    Attributes
-    ----------
-    partition : Partition
-        Shapes of the tensors, by name, and the block size *s*.
-    motifs : ndarray, shape (k, s)
-        Floats; of the dtype of the tensors, or of fewer bits.
-    indices : ndarray of unsigned integers, shape (m,)
-        The motif of each block.
-    dense : mapping of str to ndarray
-        The model's other tensors (left-out parameters, buffers), as they are.
-    names : tuple of str
-        All tensors, in checkpoint order.
-    scales : mapping of str to float32 ndarray
-        What the motifs of a tensor are multiplied by: one value, or one for each row of its first
-        dimension; 1 where a tensor has none.
-    dtype : numpy dtype, optional
-        Of the tensors; that of the motifs where it is not given.
+    `momos.mosaic.parts.Parts` has its attributes.
     """
-
-    partition: Partition
-    motifs: Array
-    indices: Array
-    dense: Mapping[str, Array]
-    names: tuple[str, ...]
-    scales: Mapping[str, Array] = dataclasses.field(default_factory=dict)
-    dtype: np.dtype[Any] | None = None
 
     @classmethod
     def from_model(
@@ -146,9 +125,18 @@ class Mosaic:
 
     def encode(self, metadata: Mapping[str, Any] | None = None) -> bytes:
         """The mosaic as the bytes of a file; see `momos.mosaic.files`."""
-        from momos.mosaic.files import encode_mosaic
+        return encode_parts(self, metadata)
 
-        return encode_mosaic(self, metadata)
+    @classmethod
+    def decode(cls, content: bytes, path: str | os.PathLike[str]) -> Mosaic:
+        """Undo `encode`; the path is for messages.
+
+        Raises
+        ------
+        InputError
+            If the bytes are no mosaic file, or contradict themselves.
+        """
+        return decode_parts(str(path), content, cls)
 
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
         """Write a mosaic file: motifs and dense tensors as stored, indices entropy-coded.
@@ -172,9 +160,7 @@ class Mosaic:
         InputError
             If it cannot be read, is no mosaic file, or contradicts itself.
         """
-        from momos.mosaic.files import read_mosaic
-
-        return read_mosaic(Path(path))
+        return cls.decode(read_file(Path(path)), path)
 
     def __repr__(self) -> str:
         motifs, size = self.motifs.shape
@@ -191,45 +177,6 @@ class Mosaic:
     @property
     def _dense_bits(self) -> int:
         return sum(8 * array.nbytes for array in self.dense.values())
-
-
-def read_source(
-    source: Any, include: Sequence[str] = (), exclude: Sequence[str] = ()
-) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """A model's or a checkpoint's tensors, and the names of those to cut into blocks."""
-    trainable: set[str] | None = None
-    if isinstance(source, torch.nn.Module):
-        trainable = {plain_name(n) for n, p in source.named_parameters() if p.requires_grad}
-        source = {plain_name(name): tensor for name, tensor in source.state_dict().items()}
-    checkpoint = open_checkpoint(source)
-    selected = checkpoint.select(include, exclude)
-    cut = tuple(
-        name
-        for name, tensor in selected.items()
-        if (is_float(tensor.dtype) if trainable is None else name in trainable)
-    )
-    require_one_dtype(checkpoint.source, {name: checkpoint[name].dtype for name in cut})
-    return {name: tensor.read().copy() for name, tensor in checkpoint.items()}, cut
-
-
-def is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is floating-point, bfloat16 and float8 too."""
-    return dtype.kind not in "biu"
-
-
-def require_one_dtype(source: str, dtypes: Mapping[str, np.dtype[Any]]) -> None:
-    """InputError unless there are tensors, and all of one dtype."""
-    if not dtypes:
-        raise InputError(
-            f"{source}: there is no trainable floating-point tensor to cut into blocks"
-        )
-    first, dtype = next(iter(dtypes.items()))
-    for name, other in dtypes.items():
-        if other != dtype:
-            raise InputError(
-                f"{source}: motifs are shared, so all tensors must have one dtype, but {first!r} "
-                f"is {dtype.name} and {name!r} is {other.name}; leave one kind out with exclude"
-            )
 
 
 def _distinct_blocks(blocks: Array, padded: Mapping[int, int]) -> tuple[Array, Array]:
@@ -249,4 +196,4 @@ def _distinct_blocks(blocks: Array, padded: Mapping[int, int]) -> tuple[Array, A
             motifs = np.concatenate([motifs, blocks[block][None]])
             same = np.append(same, True)
         indices[block] = same.argmax()
-    return motifs, indices.astype(index_dtype(len(motifs)))
+    return motifs, indices.astype(container(len(motifs)))

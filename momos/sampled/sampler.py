@@ -11,9 +11,10 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import SampledMosaic
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 
 
 class Sampler(nn.Module):
@@ -35,12 +36,12 @@ class Sampler(nn.Module):
     steps_seen: torch.Tensor
     projected_at: torch.Tensor
 
-    def __init__(self, model: nn.Module, config: MosaicConfig, seed: int) -> None:
+    def __init__(self, model: nn.Module, config: SampledMosaic, seed: int) -> None:
         super().__init__()
         if config.unit != "step":
             raise InputError("a loop of one's own has no epochs: say unit='step', and every")
         self.config, self.steps = config, 0
-        self._projector, self._model = MoMos.from_config(model, config, seed), [model]
+        self._projector, self._model = MoMos(model, config, seed), [model]
         self.skipped = self._projector.skipped
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("projected_at", torch.zeros((), dtype=torch.int64))

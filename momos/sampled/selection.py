@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from momos.lab.config import MosaicConfig
+from momos.config import SampledMosaic
 from momos.mosaic.blocks import Array, Partition
 from momos.nearest.exact import nearest_motifs
 
 _ROUNDS = 10  # of Lloyd's iteration, at most
 
 
-def draw_motifs(blocks: Array, config: MosaicConfig, random: np.random.Generator) -> Array:
+def draw_motifs(blocks: Array, config: SampledMosaic, random: np.random.Generator) -> Array:
     """Motifs: the zero block, if wanted, and blocks at distinct positions."""
     count = config.motif_count(len(blocks))
     drawn = count - 1 if config.zero_motif else count

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from kolmo.errors import InputError
-from momos.lab.config import MosaicConfig
+from momos.config import LearnedMosaic, SampledMosaic
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
-from momos.sampled.projection import MoMos, ProjectionStats
+from momos.mosaic.stats import ProjectionStats
+from momos.sampled.projection import MoMos
 from momos.sampled.sampler import Sampler
 from momos.wrapping import freeze, wrap
 
@@ -47,7 +48,7 @@ class ProjectEvery:
     --------
     >>> model = torch.nn.Linear(8, 4)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    >>> with ProjectEvery(optimizer, MoMos(model, motifs=3), every=2) as projection:
+    >>> with ProjectEvery(optimizer, MoMos(model, SampledMosaic(motifs=3)), every=2) as projection:
     ...     for _ in range(5):
     ...         optimizer.zero_grad()
     ...         model(torch.ones(1, 8)).sum().backward()
@@ -90,7 +91,8 @@ class MosaicCallback:
 
     Parameters
     ----------
-    config : MosaicConfig, optional
+    config : SampledMosaic or LearnedMosaic, optional
+        ``LearnedMosaic()`` by default.
     seed : int
 
     Attributes
@@ -99,7 +101,7 @@ class MosaicCallback:
         Once the training has ended.
     """
 
-    def __init__(self, config: MosaicConfig | None = None, seed: int = 0) -> None:
+    def __init__(self, config: SampledMosaic | LearnedMosaic | None = None, seed: int = 0) -> None:
         self._config, self._seed = config, seed
         self._learner: Learner | Sampler | None = None
         self.mosaic: Mosaic | None = None

@@ -23,8 +23,8 @@ class LightningMosaic(MosaicCallback, Callback):
 
     Examples
     --------
-    >>> from momos import MosaicConfig
-    >>> LightningMosaic(MosaicConfig(rate=3.0)).mosaic is None
+    >>> from momos import LearnedMosaic
+    >>> LightningMosaic(LearnedMosaic(rate=3.0)).mosaic is None
     True
     """
 

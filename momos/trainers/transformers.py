@@ -20,8 +20,8 @@ class TransformersMosaic(MosaicCallback, TrainerCallback):
 
     Examples
     --------
-    >>> from momos import MosaicConfig
-    >>> TransformersMosaic(MosaicConfig(rate=3.0)).mosaic is None
+    >>> from momos import LearnedMosaic
+    >>> TransformersMosaic(LearnedMosaic(rate=3.0)).mosaic is None
     True
     """
 

@@ -18,8 +18,9 @@ import pandas as pd
 
 import momos
 from kolmo.report.figures.plots import MARKERS, PALETTE, save_figure, style
-from momos.lab.config import MosaicConfig, TrainConfig
-from momos.lab.studies import StudyConfig
+from momos.config import LearnedMosaic
+from momos.lab.arms import StudyConfig
+from momos.lab.config import TrainConfig
 
 SAMPLED = {"bits": (4,), "capacities": (0.01, 0.05, 0.10), "every": 1}
 SHARES = (0.95, 0.98, 0.99)
@@ -44,7 +45,7 @@ def studies(folder: str, seeds: tuple[int, ...]) -> dict[str, StudyConfig]:
         "published": StudyConfig(train, seeds, rates=(), draws=1, **SAMPLED),
         "learned": StudyConfig(tuned, seeds, bits=(), capacities=(), draws=1, **LEARNED),
         "ternary": StudyConfig(
-            tuned, seeds, bits=(), capacities=(), draws=1, learn=MosaicConfig(motifs=3), **TERNARY
+            tuned, seeds, bits=(), capacities=(), draws=1, learn=LearnedMosaic(motifs=3), **TERNARY
         ),
     }
 

@@ -12,21 +12,22 @@ import sys
 import time
 
 import momos
-from momos.lab.config import MosaicConfig, TrainConfig
+from momos.config import LearnedMosaic
+from momos.lab.config import TrainConfig
 
 TURNS = 3
 ARMS = {
     "dense": None,
-    "rate 6": MosaicConfig(rate=6.0),
-    "zeros .95": MosaicConfig(sparsity=0.95, rate=0.1),
-    "zeros .95, rate 3": MosaicConfig(sparsity=0.95, rate=3.0),
+    "rate 6": LearnedMosaic(rate=6.0),
+    "zeros .95": LearnedMosaic(sparsity=0.95, rate=0.1),
+    "zeros .95, rate 3": LearnedMosaic(sparsity=0.95, rate=3.0),
 }
 
 
 def main(folder: str | None = None) -> None:
     data = {"data": "fashion-mnist", "folder": folder} if folder else {"data": "mnist1d"}
     train = TrainConfig(**data, epochs=5 if folder else 20, learning_rate=1e-3, weight_decay=0.1)
-    arms = {name: dataclasses.replace(train, projection=mosaic) for name, mosaic in ARMS.items()}
+    arms = {name: dataclasses.replace(train, mosaic=mosaic) for name, mosaic in ARMS.items()}
     for config in arms.values():  # compile
         momos.train(dataclasses.replace(config, epochs=1))
     seconds: dict[str, list[float]] = {name: [] for name in arms}

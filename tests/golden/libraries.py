@@ -44,3 +44,8 @@ def library(golden: str) -> str:
     """The library, and its version, that a golden depends on; empty where it is our own code."""
     compressor = golden.rpartition("-")[2]
     return _LIBRARIES[compressor]() if compressor in _LIBRARIES else ""
+
+
+def libraries(*names: str) -> str:
+    """Those of several compressors."""
+    return ", ".join(library(name) for name in names)

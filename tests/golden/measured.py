@@ -13,6 +13,7 @@ from typing import Any
 
 import kolmo
 from kolmo.layout import LAYOUTS
+from tests.golden.sources import dtypes, large, special
 
 FOLDER = Path(__file__).parent
 DATA = FOLDER.parents[1] / "data"
@@ -59,6 +60,9 @@ SPECS: Mapping[str, tuple[str, ...]] = {
 }
 """The measurements of each estimator, but for layouts: those that have any are given each."""
 
+COMPRESSORS = ("brotli", "bz2", "gzip", "ppmd", "xz", "zstd")
+"""Estimators whose bits are a library's."""
+
 Row = dict[str, str]
 
 
@@ -98,6 +102,37 @@ def measure_few_symbols() -> list[Row]:
     return [_row(row) for row in _records(_of_trained(FEW, specs, scope="model"))]
 
 
+def measure_dtypes() -> list[Row]:
+    """Our own estimators on every dtype, on odd shapes, and on values that have no symbol."""
+    specs = [SPECS[name][0] for name in SPECS if name not in COMPRESSORS]
+    options: dict[str, Any] = {"quantizers": ("native", "symmetric:8"), "estimators": specs}
+    reports = [
+        kolmo.analyze(dtypes(), name="dtypes", **options),
+        kolmo.analyze(special(), name="special", scope="tensor", **options),
+    ]
+    return [_row(row) for report in reports for row in _records(report)]
+
+
+def measure_samples(name: str) -> list[Row]:
+    """A compressor on windows of a larger tensor."""
+    report = kolmo.analyze(
+        large(),
+        quantizers=["native"],
+        estimators=with_layouts([f"{SPECS[name][0]},sample=131072"]),
+        scope="tensor",
+        name="large",
+    )
+    return [_row(row) for row in _records(report)]
+
+
+def measure_details() -> list[Row]:
+    """What our own estimators say besides, of one checkpoint."""
+    specs = [spec for name in SPECS if name not in COMPRESSORS for spec in SPECS[name]]
+    records = _records(_of_trained(("sign", "symmetric:8"), specs, scope="model"))
+    columns = ("quantizer", "estimator", "details")
+    return [{column: row[column] for column in columns} for row in records if row["details"]]
+
+
 def measure_nulls(estimator: str) -> list[Row]:
     """One draw of each null, of each tensor and of the whole."""
     report = _of_trained(["symmetric:8"], [estimator], nulls=NULLS, draws=1, seed=0)
@@ -128,6 +163,10 @@ def measure_deltas(estimators: Sequence[str] | None) -> list[Row]:
 MEASURES: Mapping[str, Callable[[], list[Row]]] = {
     **{name: lambda name=name: measure_estimator(name) for name in SPECS},  # type: ignore[misc]
     "few-symbols": measure_few_symbols,
+    "dtypes": measure_dtypes,
+    "details": measure_details,
+    "sampled-gzip": lambda: measure_samples("gzip"),
+    "sampled-zstd": lambda: measure_samples("zstd"),
     "nulls-kt": lambda: measure_nulls("kt"),
     "nulls-zstd": lambda: measure_nulls("zstd:9"),
     "delta-kt": lambda: measure_deltas(["kt"]),
@@ -148,7 +187,9 @@ def _row(row: Mapping[str, Any]) -> Row:
     return {
         **{column: row[column] or "" for column in ("checkpoint", "tensor", "quantizer")},
         **{column: row[column] or "" for column in ("estimator", "layout", "kind")},
-        **{column: _number(row[column]) for column in ("raw_bits", "bits", "standard_error")},
+        **{column: _number(row[column]) for column in ("covered", "raw_bits", "bits", "side_bits")},
+        "standard_error": _number(row["standard_error"]),
+        "saturated": str(row["saturated"]).lower() if row["kind"] else "",
         "reason": "" if row["kind"] else row["note"],
     }
 

@@ -60,10 +60,6 @@ class Dataset:
     test: Part
 
     @property
-    def features(self) -> int:
-        return int(self.train.images.shape[1])
-
-    @property
     def classes(self) -> int:
         return int(self.train.labels.max()) + 1
 
@@ -73,7 +69,7 @@ def load_dataset(name: str = "digits", folder: str | os.PathLike[str] | None = N
 
     Parameters
     ----------
-    name : {"cifar10", "digits", "fashion-mnist", "mnist", "mnist1d"}
+    name : {"digits", "cifar10", "fashion-mnist", "mnist", "mnist1d"}
     folder : path, optional
         Where the four idx files of (Fashion-)MNIST are, gzipped or not, or the binary version
         of CIFAR-10, unpacked or not; the others need none.
@@ -86,8 +82,8 @@ def load_dataset(name: str = "digits", folder: str | os.PathLike[str] | None = N
     Examples
     --------
     >>> digits = load_dataset("digits")
-    >>> len(digits.train), len(digits.validation), len(digits.test), digits.features
-    (1257, 180, 360, 64)
+    >>> len(digits.train), len(digits.validation), len(digits.test), digits.shape
+    (1257, 180, 360, (1, 8, 8))
     """
     if name not in DATASETS:
         raise specs.unknown("dataset", name, DATASETS)
@@ -126,6 +122,7 @@ def _digits() -> Dataset:
 
 
 def _mnist1d() -> Dataset:
+    # Here, because it needs scipy, which configurations and the command line's help do not.
     from momos.lab.datasets.mnist1d import LENGTH, TRAIN, make_mnist1d
 
     whole = _part(*make_mnist1d())

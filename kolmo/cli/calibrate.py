@@ -1,4 +1,4 @@
-"""The command that measures the estimators themselves: calibrate."""
+"""kolmo calibrate: measure the estimators themselves, on objects of known complexity."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kolmo.cli.app import app, progress_bar
+import kolmo
+from kolmo.cli.app import app
 from kolmo.cli.options import Json, Seed
+from kolmo.console import make_console, progress_bar
 from kolmo.errors import KolmoError
 
 if TYPE_CHECKING:
@@ -51,14 +53,13 @@ def calibrate(
 
     With -o every step is kept beside the first file, so that a run that is cut goes on.
     """
-    from kolmo.calibration import calibrate as measure
-    from kolmo.calibration.result import check_calibration_output
+    from kolmo.calibration.result import check_calibration_output  # which imports pandas
 
     for path in output or ():
         check_calibration_output(path)
     journal = Path(f"{output[0]}.journal") if output else None
     with _said(journal), progress_bar() as progress:
-        result = measure(
+        result = kolmo.calibrate(
             estimator or None,
             nulls=null or None,
             families=family or None,
@@ -94,8 +95,6 @@ def _said(journal: Path | None) -> Iterator[None]:
 
 def show(result: CalibrationResult) -> None:
     """Which estimator sees what, then what that means."""
-    from kolmo.report.terminal import make_console
-
     console = make_console()
     console.print(_table(result))
     legend = "✓ told from its null, – at times, ✗ never; the figure is bits / known bits"
@@ -105,7 +104,7 @@ def show(result: CalibrationResult) -> None:
 def _table(result: CalibrationResult) -> Table:
     from rich.table import Table
 
-    from kolmo.calibration.words import grid
+    from kolmo.calibration.words import grid  # which imports pandas
 
     cells = grid(result)
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -1,4 +1,4 @@
-"""The command for a series of checkpoints: trajectory."""
+"""kolmo trajectory: measure a series of checkpoints, step by step."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
 from kolmo.cli.options import Measuring, takes_measuring
@@ -25,7 +26,5 @@ def trajectory(
     ] = None,
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
-    from kolmo.series.trajectory import trajectory as measure
-
     one_or_more = sources[0] if len(sources) == 1 else sources
-    run_measurement(one_or_more, options, measure, metrics=metrics)
+    run_measurement(one_or_more, options, kolmo.trajectory, metrics=metrics)

@@ -1,17 +1,15 @@
-"""Commands that measure checkpoints against each other: delta."""
+"""kolmo delta: what a tuned checkpoint costs once its base is known."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
 from kolmo.cli.options import Measuring, name_sources, takes_measuring
-
-if TYPE_CHECKING:
-    from kolmo.report.report import Report
 
 
 @app.command()
@@ -26,8 +24,6 @@ def delta(
     run_measurement(sources, options, _difference)
 
 
-def _difference(sources: dict[str, str], **options: Any) -> Report:
-    from kolmo.difference.delta import delta as measure
-
+def _difference(sources: dict[str, str], **options: Any) -> kolmo.Report:
     name = next(iter(name_sources([sources["tuned"]])))
-    return measure(sources["base"], sources["tuned"], name=name, **options)
+    return kolmo.delta(sources["base"], sources["tuned"], name=name, **options)

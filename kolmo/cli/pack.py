@@ -1,0 +1,49 @@
+"""kolmo pack: write a checkpoint as the shortest file, checked by decoding it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import kolmo
+from kolmo.cli.app import app, print_json
+from kolmo.cli.options import Exclude, Include, Json, Threads
+from kolmo.console import progress_bar
+
+
+@app.command()
+def pack(
+    source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The container: model.kmo.")],
+    quantizer: Annotated[
+        str, typer.Option("--quantizer", "-q", help="native keeps every bit; symmetric:B, ...")
+    ] = "native",
+    preset: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    include: Include = None,
+    exclude: Exclude = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Write a checkpoint as the shortest file, checked by decoding it."""
+    with progress_bar() as progress:
+        certificate = kolmo.pack(
+            source,
+            output,
+            quantizer=quantizer,
+            preset=preset,
+            include=include or (),
+            exclude=exclude or (),
+            threads=threads,
+            progress=progress,
+        )
+    show_certificate(certificate, json)
+
+
+def show_certificate(certificate: kolmo.Certificate, json: bool) -> None:
+    """Print a certificate, as text or as JSON."""
+    if json:
+        print_json(certificate.to_dict())
+    else:
+        print(certificate)

@@ -1,0 +1,31 @@
+"""Values and tables on stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from rich.table import Table
+from rich.text import Text
+
+from kolmo.console import make_console
+
+
+def print_values(values: Mapping[str, Any]) -> None:
+    """A line for each value, behind its name."""
+    width = max(map(len, values))
+    for name, value in values.items():
+        shown = f"{value:,}" if isinstance(value, int) else value
+        shown = f"{value:.6g}" if isinstance(value, float) else shown
+        print(f"{name.replace('_', ' '):{width}}  {shown}")
+
+
+def print_table(rows: pd.DataFrame) -> None:
+    """A table of texts, as wide as there is room."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in rows.columns:
+        table.add_column(str(column), overflow="fold")
+    for row in rows.itertuples(index=False):
+        table.add_row(*(Text(str(value)) for value in row))
+    make_console().print(table)

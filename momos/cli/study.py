@@ -1,0 +1,100 @@
+"""``momos study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from kolmo.cli.app import print_json
+from kolmo.console import progress_bar
+from kolmo.errors import InputError
+from momos.cli.app import app
+from momos.cli.options import (
+    DATA,
+    MODEL,
+    OPTIMIZATION,
+    ConfigFile,
+    Given,
+    Group,
+    Json,
+    Out,
+    takes,
+)
+from momos.lab.arms import StudyConfig, StudyResult
+from momos.lab.settings import train_config
+
+ARMS = Group(
+    "Arms",
+    (StudyConfig,),
+    {
+        "bits": "A quantized arm for each.",
+        "capacities": "An arm of sampled mosaics for each.",
+        "rates": "An arm of learned mosaics for each.",
+        "zeros": "An arm of learned mosaics with this share of zeros for each.",
+        "sparsities": "A pruned rival for each.",
+    },
+    {"capacities": "--capacity", "rates": "--rate", "sparsities": "--sparsity"},
+)
+MEASURED = Group(
+    "Mosaic",
+    (StudyConfig,),
+    {
+        "every": "Epochs from one projection of sampled mosaics to the next.",
+        "block_size": "Weights a block of sampled mosaics.",
+    },
+)
+DRAWS = Group("Measuring", (StudyConfig,), {"draws": "Shuffles that each figure is compared with."})
+
+
+@app.command()
+@takes(DATA, MODEL, OPTIMIZATION, ARMS, MEASURED, DRAWS)
+def study(
+    given: Given,
+    config: ConfigFile = None,
+    seeds: Annotated[
+        int, typer.Option(help="Runs of each arm, with seeds 0, 1, ...", rich_help_panel="Arms")
+    ] = 3,
+    out: Out = Path("out/study"),
+    json: Json = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads; all cores by default.", rich_help_panel="Measuring"),
+    ] = None,
+) -> None:
+    """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
+    settings = _study_config(config, given, seeds)
+    # Here, because it needs torch, which --help does not.
+    from momos.lab.studies import study as run
+
+    with progress_bar() as progress:
+        result = run(settings, out, threads=threads, progress=progress)
+    _show(result, json)
+
+
+def _study_config(config: Path | None, given: Given, seeds: int) -> StudyConfig:
+    if seeds < 1:
+        raise InputError(f"a study needs at least one seed, not {seeds}")
+    names = {name for group in (ARMS, MEASURED, DRAWS) for name in group.helps}
+    own: dict[str, Any] = {name: given[name] for name in given if name in names}
+    train = train_config(config, {name: given[name] for name in given if name not in names})
+    return StudyConfig(train, tuple(range(seeds)), **own)
+
+
+def _show(result: StudyResult, json: bool) -> None:
+    # Here, because they need torch, which --help does not.
+    from kolmo.report.saving import records
+    from momos.cli.printing import print_table, print_values
+    from momos.lab.results import arm_table, arms, measurement_table
+
+    files = {name: str(path) for name, path in result.paths.items()}
+    if json:
+        by_arm = records(arms(result.table).drop(columns="points"))
+        print_json({"arms": by_arm, "measurements": records(result.summary), "files": files})
+        return
+    print_table(measurement_table(result.summary))
+    print()
+    print_table(arm_table(result.table))
+    print()
+    print_values(files)

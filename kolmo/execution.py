@@ -114,6 +114,11 @@ class Lane:
 
 
 Progress = Callable[[int, int, str], None]
+"""``progress(done, total, label)``, called now and then from the thread that began the work."""
+
+
+def no_progress(done: int, total: int, label: str) -> None:
+    """Tells nobody."""
 
 
 Item = TypeVar("Item")

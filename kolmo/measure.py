@@ -14,6 +14,7 @@ import dataclasses
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Protocol
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
@@ -152,6 +153,17 @@ class Cell:
 
 Key = tuple[str | None, Measurement, Variant]
 """The tensor's name (None: the whole model), what is measured, and of which variant."""
+
+
+class Measured(Protocol):
+    """What a report is made of: a run, of whichever kind."""
+
+    measured: set[str]
+    reasons: dict[str, str]
+
+    def results(self) -> dict[Key, Result]:
+        """What is known by now."""
+        ...
 
 
 class Run:

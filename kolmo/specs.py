@@ -25,6 +25,17 @@ class Spec:
     name: ClassVar[str]
     value_field: ClassVar[str | None] = None
 
+    @property
+    def layout_name(self) -> str | None:
+        """The layout that an estimator reads its symbols in; None where it has none."""
+        found: str | None = getattr(self, "layout", None)
+        return found
+
+    @property
+    def label(self) -> str:
+        """The spec without its layout, which tables have in a column of its own."""
+        return str(self).removesuffix(f"@{self.layout_name}")
+
     def __str__(self) -> str:
         text = self.name
         layout = ""
@@ -95,6 +106,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
     return InputError(f"unknown {kind} {name!r}; {hint}")
+
+
+def taken(what: str, name: str, module: str) -> InputError:
+    """The error for a name that another class has already, in a module."""
+    return InputError(f"{what} named {name!r} exists already, in {module}")
+
+
+def is_same_class(one: type[Any], other: type[Any]) -> bool:
+    """Whether two classes are one, made anew where its module was loaded again."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
 
 
 def _coerce(raw: str, hint: Any, text: str, key: str) -> Any:

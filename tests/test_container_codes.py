@@ -3,66 +3,107 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import ml_dtypes
 import numpy as np
 import pytest
 
 from kolmo.checkpoints.base import array_tensor
-from kolmo.codes.base import KINDS, code_numbers, get_code, register_code
+from kolmo.codes import base
+from kolmo.codes.base import KINDS, code_numbers, declare_code, get_code, register_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.mosaic import find_block_size
 from kolmo.container.finding import find_mosaics
 from kolmo.container.format import Entry
 from kolmo.container.planning import CUT, SOLID, plan_units
-from kolmo.errors import InputError, NotApplicableError
+from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
-from kolmo.symbols import container
 
 RANDOM = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("name", sorted(code_numbers()))
-@pytest.mark.parametrize(
-    ("alphabet", "kind"),
-    [(1, ""), (2, ""), (15, ""), (255, ""), (300, ""), (2**16, "bfloat16"), (2**32, "float32"),
-     (2**64, "float64"), (2**64, "")],
-)  # fmt: skip
-def test_every_code_is_lossless_or_says_no(name, alphabet, kind):
-    code = get_code(name)
-    assert get_code(code.number) is code
-    dtype = container(alphabet)
-    few = RANDOM.integers(0, alphabet, 3, np.uint64).astype(dtype)
-    cases = [
-        [RANDOM.integers(0, alphabet, (5, 12), np.uint64).astype(dtype), few[:1].reshape(())],
-        [few[RANDOM.integers(0, 3, (4, 3, 20))], few[RANDOM.integers(0, 3, 200)]],
-        [np.full((30, 4), alphabet - 1, dtype)],
-    ]
-    for parts in cases:
-        shapes = [part.shape for part in parts]
-        if not code.takes(shapes, alphabet):
-            continue
-        try:
-            data = code.encode(parts, alphabet, kind)
-        except NotApplicableError:
-            continue
-        found = code.decode(data, shapes, alphabet, kind)
-        assert all(
-            a.dtype == dtype and np.array_equal(a, b) for a, b in zip(found, parts, strict=True)
-        )
+NUMBERS = {
+    "raw": 0,
+    "constant": 1,
+    "mosaic": 2,
+    "zstd": 3,
+    "xz": 4,
+    "brotli": 5,
+    "bz2": 6,
+    "deflate": 7,
+    "mixing": 8,
+    "context": 9,
+    "byteplanes": 10,
+    "counts": 11,
+    "repeat": 12,
+}
+"""What is written in files: another number for a name, or another name, and none can be read."""
 
 
 def test_numbers_and_names_are_a_contract():
-    numbers = code_numbers()
-    assert len(set(numbers.values())) == len(numbers)
-    known = {"raw": 0, "constant": 1, "mosaic": 2, "zstd": 3, "xz": 4, "brotli": 5, "bz2": 6}
-    assert known.items() <= numbers.items()
-    with pytest.raises(InputError, match="is number 0"):
-        register_code(get_code("raw"))
+    assert code_numbers() == NUMBERS
+    assert len(set(NUMBERS.values())) == len(NUMBERS)
+    for name, number in NUMBERS.items():
+        assert (get_code(name).name, get_code(name).number) == (name, number)
+        assert get_code(number) is get_code(name)
+
+
+def test_unknown_codes_are_explained():
     with pytest.raises(InputError, match="no code of number 250"):
         get_code(250)
     with pytest.raises(InputError, match="unknown code 'zst'; did you mean zstd"):
         get_code("zst")
+
+
+def another_code(name, number):
+    return type("Another", (type(get_code("raw")),), {"name": name, "number": number})()
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "message"),
+    [
+        ("raw", 0, r"'raw' is number 0, in kolmo\..*plain"),
+        ("raw", 200, "'raw' is number 0"),
+        ("another", 0, "'raw' is number 0"),
+        ("repeat", 11, "'counts' is number 11"),
+        ("another", 256, "0 to 255, not 256"),
+        ("another", -1, "0 to 255, not -1"),
+    ],
+)
+def test_a_code_takes_no_name_or_number_of_another(name, number, message):
+    with pytest.raises(InputError, match=message):
+        register_code(another_code(name, number))
+    with pytest.raises(InputError, match=message):
+        declare_code(name, number, "elsewhere")
+    assert code_numbers() == NUMBERS
+
+
+def test_a_code_is_registered_once():
+    with pytest.raises(InputError, match="'raw' is number 0"):
+        register_code(get_code("raw"))
+
+
+def test_a_code_of_ones_own_is_found(monkeypatch):
+    monkeypatch.setattr(base, "_CODES", dict(base._CODES))
+    monkeypatch.setattr(base, "_DECLARED", dict(base._DECLARED))
+    own = register_code(another_code("another", 200))
+    assert get_code("another") is get_code(200) is own
+    with pytest.raises(InputError, match="'another' is number 200, in tests"):
+        register_code(another_code("another", 200))
+
+
+def test_a_builtin_code_is_not_replaced_before_it_is_imported():
+    program = (
+        f"from {base.__name__} import get_code, register_code\n"
+        "raw = type(get_code('raw'))\n"
+        "register_code(type('Own', (raw,), {'name': 'counts', 'number': 11})())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (
+        done.stderr.rstrip().splitlines()[-1].startswith("kolmo.errors.InputError: code 'counts'")
+    )
 
 
 def test_repeated_stretches_are_found_whatever_the_layout():

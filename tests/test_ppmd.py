@@ -38,7 +38,7 @@ def test_bits_are_those_of_the_library(layout, alphabet):
 
 def test_a_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyppmd", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'kolmo\[ppmd\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[ppmd\]'"):
         get_estimator("ppmd").start((3,), 2)
 
 

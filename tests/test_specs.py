@@ -1,13 +1,16 @@
 """Specs print back as they parse, and say what does not fit."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
 from kolmo import specs
 from kolmo.errors import InputError
 from kolmo.estimators import Estimator, estimator_names, get_estimator, register
-from kolmo.quantize import get_quantizer, quantizer_names
+from kolmo.quantize import Quantizer, Sign, get_quantizer, quantizer_class, quantizer_names
+from kolmo.quantize.base import register as register_quantizer
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,31 @@ def test_a_name_is_taken_once() -> None:
             kind = "bound"
 
     assert get_estimator("gzip").summary.startswith("DEFLATE")
+
+
+def test_a_builtin_name_is_taken_before_its_module_is_imported() -> None:
+    program = """
+import dataclasses
+import subprocess
+import sys
+from kolmo.estimators import Estimator, register
+@register
+@dataclasses.dataclass(frozen=True)
+class Impostor(Estimator):
+    name, kind = "lz78", "bound"
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "an estimator named 'lz78' exists already, in kolmo.estimators.lz78" in done.stderr
+
+
+def test_a_quantizer_keeps_its_name() -> None:
+    class Impostor(Quantizer):
+        name = "sign"
+
+    with pytest.raises(InputError, match=r"'sign' exists already, in kolmo\.quantize\.native"):
+        register_quantizer(Impostor)
+    assert quantizer_class("sign") is Sign
+    assert register_quantizer(Sign) is Sign
 
 
 def test_booleans_and_defaults() -> None:

@@ -7,6 +7,8 @@ go past it, as they are, to a stream of their own.
 
 The compiled functions are inlined where they are called: a call would count references to every
 array that it is given, which takes longer than the decision.
+
+docs/formats/codes.md specifies it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -37,7 +40,7 @@ def last_bytes(coder: Array) -> bytes:
     return bytes([(int(coder[LOW]) >> 24) + 1]) if coder[LOW] else b""
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     """Write a decision, or read it: the lower part of the range is 1's."""
     low, high = coder[LOW], coder[HIGH]
@@ -64,7 +67,7 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     return y
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def code_plain(value: int, bits: int, state: Array, stream: Array, decoding: bool) -> int:
     """Write up to 55 bits as they are, or read them, the least significant first."""
     if decoding:

@@ -42,6 +42,9 @@ class Code(Protocol):
     Notes
     -----
     Compiled loops release the interpreter's lock, so that units are coded side by side.
+
+    Where an estimator says how long the code of any symbols is, its spec may be an attribute
+    ``estimator``; `kolmo.testing.check_code` then compares them.
     """
 
     name: str
@@ -96,7 +99,21 @@ _DECLARED: dict[str, _Declared] = {}
 
 
 def declare_code(name: str, number: int, module: str) -> None:
-    """Say in which module a code is, without importing it."""
+    """Say in which module a code is, without importing it.
+
+    Raises
+    ------
+    InputError
+        If another code has the name or the number, or the number takes more than a byte.
+    """
+    for known, its in _DECLARED.items():
+        if known == name or its.number == number:
+            raise InputError(
+                f"code {name!r} ({number}) of {module}: {known!r} is number {its.number}, "
+                f"in {its.module}"
+            )
+    if not 0 <= number < 256:
+        raise InputError(f"code {name!r}: a number is 0 to 255, not {number}")
     _DECLARED[name] = _Declared(number, module)
 
 
@@ -108,19 +125,16 @@ def register_code(code: Code) -> Code:
     InputError
         If another code has the name or the number, or the number takes more than a byte.
     """
-    for name, number in code_numbers().items():
-        if (name == code.name) != (number == code.number) or code.name in _CODES:
-            raise InputError(f"code {code.name!r} ({code.number}): {name!r} is number {number}")
-    if not 0 <= code.number < 256:
-        raise InputError(f"code {code.name!r}: a number is 0 to 255, not {code.number}")
+    own = _Declared(code.number, type(code).__module__)
+    if code.name in _CODES or _DECLARED.get(code.name) != own:
+        declare_code(code.name, own.number, own.module)
     _CODES[code.name] = code
     return code
 
 
 def code_numbers() -> dict[str, int]:
     """The number of each code that there is, by name."""
-    declared = {name: entry.number for name, entry in _DECLARED.items()}
-    return declared | {name: code.number for name, code in _CODES.items()}
+    return {name: its.number for name, its in _DECLARED.items()}
 
 
 def get_code(which: str | int) -> Code:

@@ -4,6 +4,8 @@ A float's bits are turned left by one, so that its exponent fills the highest by
 8 exponent bits); symbols of up to four bits are packed, several to a byte. What matters is that the
 exponents have a table of their own (Hershcovitch et al., "ZipNN: lossless compression for AI
 models", arXiv 2411.05239, has the idea). Zstandard sees repeats, and zeros in a row.
+
+docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations
@@ -99,7 +101,7 @@ def _sizes(numels: Iterable[int], packed: int) -> list[int]:
     >>> _sizes([5, 1, 4], 4)
     [1, 0, 2]
     """
-    ends = list(accumulate(numels))
+    ends = list(accumulate(numels)) or [0]  # damaged data may say that there is no part
     borders = [0, *(end // packed for end in ends[:-1]), -(-ends[-1] // packed)]
     return [stop - start for start, stop in pairwise(borders)]
 

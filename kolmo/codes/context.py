@@ -13,6 +13,8 @@ the row's last weights ended in the zeros of a narrower format. Predictions are 
 logistic domain by weights that are learned on the way (Mahoney, "Adaptive weighing of context
 models for lossless data compression", Florida Tech CS-2005-16). All arithmetic is of integers, so
 that what one machine writes every other one reads.
+
+docs/formats/context.md specifies every decision.
 """
 
 from __future__ import annotations
@@ -179,6 +181,7 @@ class ContextCode:
 
     name = "context"
     number = 9
+    estimator = "context"
 
     def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
         return alphabet <= INTEGERS or alphabet == 1 << 64

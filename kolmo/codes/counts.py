@@ -7,6 +7,8 @@ distributed smoothly. To these counts, of all tensors, each tensor adds its own.
 of integers.
 
 The first byte names the prior: of those there are, the one of the shortest code is taken.
+
+docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The first byte says which of the two layouts of `kolmo.layout` it is; what follows is the library's
 stream, without headers and checksums where it can do without. A decoder is given no more room than
 the symbols take, whatever the stream would expand to.
+
+docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
+from kolmo.compiled import compiled
 
 Array = Any
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def part(symbols: Array, turn: int, planes: Array) -> None:
     """Byte-planes of symbols, the least significant first, their bits turned left by ``turn``."""
     width = 8 * planes.shape[0]
@@ -23,7 +23,7 @@ def part(symbols: Array, turn: int, planes: Array) -> None:
                 plane[i] = ((symbols[i] << turn) | (symbols[i] >> (width - turn))) & 255
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def join(planes: Array, turn: int, symbols: Array) -> None:
     """Undo `part`."""
     symbols[:] = 0
@@ -40,7 +40,7 @@ def join(planes: Array, turn: int, symbols: Array) -> None:
                 symbols[i] |= (word >> one(turn)) | (word << one(width - turn))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
     """``count`` symbols to a byte, the first the most significant digit; zeros fill the last."""
     for i in range(packed.size):
@@ -50,7 +50,7 @@ def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
         packed[i] = value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def unpack(packed: Array, alphabet: int, count: int, symbols: Array) -> bool:
     """Undo `pack`; False if a byte is no such number."""
     for i in range(packed.size):

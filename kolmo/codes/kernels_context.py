@@ -10,8 +10,7 @@ follows the leading one. Magnitudes are compared as *depths*: how far a weight l
 largest of its table, in eighths of an octave.
 
 A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
-they are called (see `kolmo.codes.arithmetic`), and live in this file because compiled code is kept
-until the file of the function that it is of changes.
+they are called (see `kolmo.codes.arithmetic`).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -154,7 +153,7 @@ def new_registers() -> Array:
     return registers
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def code_span(
     weights: Array,
     first: int,
@@ -301,7 +300,7 @@ def code_span(
 # --- contexts -------------------------------------------------------------------------------
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _look(
     place: int, row: int, column: int, part: Part, registers: Array, depths: Array, columns: Array
 ) -> _Seen:
@@ -324,7 +323,7 @@ def _look(
     )
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _set_places(places: Array, column: int, seen: _Seen) -> None:
     """Where the predictions of zeros and exponents are."""
     places[1] = _DEPTH_AT + (seen.depth >> 7) * _NODES
@@ -334,7 +333,7 @@ def _set_places(places: Array, column: int, seen: _Seen) -> None:
     places[5] = _NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * _NODES
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _set_sign_places(
     places: Array,
     weights: Array,
@@ -361,13 +360,13 @@ def _set_sign_places(
     places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _run_place(live: int, foreseen: int) -> int:
     """Where the prediction is that a match, or else the node alone, gives."""
     return (2 * min(live, _RUNS - 1) + foreseen * int(live > 0)) * _NODES
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _octave_place(live: int, foreseen: int, octave: int) -> int:
     """The same for a bit of the mantissa, where without a match the octave counts."""
     if live > 0:
@@ -375,13 +374,13 @@ def _octave_place(live: int, foreseen: int, octave: int) -> int:
     return _OCTAVE_AT + octave * _NODES
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
     eighths = lead >> (bits - 3) if bits >= 3 else lead << (3 - bits)
     return min(max(8 * (top + 1 - exponent) - eighths, 0), _DEPTHS - 1)
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _slot(column: int, exponent: int, lead: int) -> int:
     """A hash of leading bits and column."""
     return (column * 4099 + exponent * 16 + lead) * 2654435761 >> 8
@@ -390,7 +389,7 @@ def _slot(column: int, exponent: int, lead: int) -> int:
 # --- matches --------------------------------------------------------------------------------
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _step_match(registers: Array) -> int:
     """Go on to the next weight of the match; its length."""
     registers[_POINTER] += registers[_STEP]
@@ -399,7 +398,7 @@ def _step_match(registers: Array) -> int:
     return int(registers[_RUN])
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _find(
     weights: Array,
     place: int,
@@ -424,7 +423,7 @@ def _find(
     behind[oldest] = place - form.order
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _follow(
     weights: Array, place: int, start: int, step: int, form: Form, centre: int, registers: Array
 ) -> None:
@@ -443,7 +442,7 @@ def _follow(
         registers[_POINTER] = start - step
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _hash(key: int, magnitude: int) -> int:
     return (key + magnitude + 1) * 2654435761 & 0xFFFFFFFFFF
 
@@ -451,7 +450,7 @@ def _hash(key: int, magnitude: int) -> int:
 # --- decisions ------------------------------------------------------------------------------
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _decide(
     y: int,
     node: int,
@@ -488,7 +487,7 @@ def _decide(
     return y
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _count(y: int, place: int, model: Model, streams: Streams) -> int:
     """Code a decision by its own count."""
     probability = min(max(int(np.int64(model.alone[place])) >> 16, 1), 65535)
@@ -497,7 +496,7 @@ def _count(y: int, place: int, model: Model, streams: Streams) -> int:
     return y
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _learn(y: int, table: Array, place: int, rates: Array) -> None:
     """Move a prediction towards a decision, the less the more it has seen."""
     word = int(np.int64(table[place]))
@@ -509,7 +508,7 @@ def _learn(y: int, table: Array, place: int, rates: Array) -> None:
 # --- the bits of a weight -------------------------------------------------------------------
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     """Sign, exponent and mantissa."""
     if form.exponent_bits:
@@ -524,7 +523,7 @@ def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     return int(word < centre), exponent, value - leading
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
     if form.exponent_bits:
         return (((sign << form.exponent_bits) | exponent) << form.mantissa_bits) | mantissa
@@ -532,14 +531,14 @@ def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> i
     return centre - value if sign else centre + value
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _magnitude(word: int, form: Form, centre: int) -> int:
     if form.exponent_bits:
         return word & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
     return abs(word - centre)
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _sign(word: int, form: Form, centre: int) -> int:
     """0 or 1; 2 where there is none."""
     if form.exponent_bits:

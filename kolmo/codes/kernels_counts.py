@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from kolmo.codes.arithmetic import DECODING, code_bit
+from kolmo.compiled import compiled
 
 Array = Any
 
 SEEN = 256  # what one digit adds to the counts of all tensors, which begin with a prior's fractions
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def code(
     symbols: Array, digits: int, counts: Array, trust: int, coder: Array, stream: Array
 ) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from kolmo.codes.arithmetic import code_bit, new_coder
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -90,7 +90,7 @@ def _new_model(alphabet: int) -> Model:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def code_span(
     symbols: Array, first: int, last: int, columns: int, alphabet: int, known: Known, state: State
 ) -> bool:
@@ -120,7 +120,7 @@ def code_span(
     return True
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: State) -> int:
     """Code whether a symbol is other than 0."""
     tables, model, inputs = state.tables, state.model, state.inputs
@@ -146,7 +146,7 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
     return y
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> int:
     """Code a symbol that is not 0: how many digits, each a decision, then the digits."""
     digits = 0
@@ -165,7 +165,7 @@ def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> in
     return value
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
     """Code one decision of a symbol, in the contexts of the symbols to the left and above."""
     tables, model, inputs = state.tables, state.model, state.inputs
@@ -184,7 +184,7 @@ def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
     return y
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
     """Code a decision at the mixture of its first predictions, and learn the weights."""
     inputs = state.inputs
@@ -200,7 +200,7 @@ def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
     return y
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
     """Move a probability towards a decision, the less the more it has seen."""
     seen = table[place, 1]
@@ -208,17 +208,17 @@ def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
     table[place, 1] = min(seen + 1, _MEMORY)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _predicted(tables: Tables, table: Array, place: int) -> int:
     return _stretched(tables, table[place, 0] >> (_PRECISION - 16))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _stretched(tables: Tables, probability: int) -> int:
     return int(tables.stretch[min(max(probability, 1), 65535)])
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _level(tables: Tables, probability: int) -> int:
     """One of 16 levels of a probability; most of them for the small ones."""
     return min(max((_stretched(tables, probability) + 2048) >> 8, 0), 15)

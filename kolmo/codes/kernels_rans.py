@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -19,7 +20,7 @@ _MASK = np.uint64((1 << DIGITS) - 1)
 _SHIFT, _HALF, _LOW = np.uint64(DIGITS), np.uint64(16), np.uint64(1 << 16)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count(symbols: Array, counts: Array) -> None:
     """Add up how often each byte occurs; by places in turn, for equal bytes come in rows."""
     turns = np.zeros((4, 256), np.uint32)
@@ -36,7 +37,7 @@ def count(symbols: Array, counts: Array) -> None:
             counts[value] += turns[turn, value]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: Array) -> int:
     """Write words from the end of ``words`` on backwards; where the first one is."""
     place = words.size
@@ -54,7 +55,7 @@ def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: A
     return int(place)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def decode(words: Array, states: Array, shares: Array, starts: Array, symbols: Array) -> bool:
     """Undo `encode`; False if the words end too early, or are not used up."""
     named = np.empty(1 << DIGITS, np.uint8)

@@ -10,6 +10,8 @@ not. The others say which symbol it is, in the contexts of those to the left and
 are mixed in the logistic domain, by weights that are learned on the way (Mahoney, "Adaptive
 weighing of context models for lossless data compression", Florida Tech CS-2005-16). All arithmetic
 is of integers, so that what one machine writes every other one reads.
+
+docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations

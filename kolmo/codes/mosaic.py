@@ -1,23 +1,17 @@
 """A code for whole models whose tensors are made of few distinct blocks: mosaics.
 
-Each tensor is flattened and cut into blocks of s symbols, its last one padded with zeros
-(Mosaic-of-Motifs, arXiv 2602.14896); s is found. The distinct blocks, the motifs, are written once,
-for all tensors or for each its own; then which block is which
-motif, by `kolmo.codes.mixing` or plainly.
-
 ::
 
-    byte      0: one dictionary, 1: one a tensor, 2: one, of float16 motifs, and a scale a tensor
-    byte      s
-    section   the scales, if any
-    varints   how many motifs each dictionary has
-    sections  the motifs' first symbols, then their others: varint, code, its bytes
-    byte      the code of the indices
-    rest      its bytes: a table of indices for each tensor
+    symbols ─► blocks of s ─► motifs, the distinct ones ─► their first symbols, their others
+                          └─► indices, which block is which motif
 
-Motifs come by falling use, in classes of the bits of its count, and by their first symbol within a
-class. First symbols are written as differences, which then are small, and saves what an order of
-the motifs would tell.
+Each tensor is flattened and cut into blocks of s symbols, its last one padded with zeros
+(Mosaic-of-Motifs, arXiv 2602.14896); s is found. There is one dictionary of motifs for all tensors,
+or one for each; or one of float16 motifs, and a scale for each tensor.
+
+Motifs are sorted by the bit length of their count, largest first, then by first symbol. First
+symbols are stored as differences: these are small, and the order itself costs nothing. Indices are
+coded by `kolmo.codes.mixing`, or at fixed width. docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations

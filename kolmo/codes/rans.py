@@ -3,6 +3,8 @@
 
 A block has a table of its own, or that of the block before, whichever is shorter. A table says of
 each byte how often it occurs, to half a power of two: that costs under .02 bits a byte.
+
+docs/formats/codes.md specifies every byte.
 """
 
 from __future__ import annotations

@@ -2,17 +2,11 @@
 
 ::
 
-    4 bytes   b"kmo", the version of the format
-    units     each: its code's bytes, then their CRC-32
-    header    see `kolmo.container.header`
-    16 bytes  the first of the SHA-256 of the SHA-256 of each tensor's symbols, as little-endian
-              bytes, in order
-    4 bytes   CRC-32 of the first 4 bytes and of the header and the 16 bytes
-    varint    length of the header, its last byte first
+    magic ─ units, each with a checksum ─ header ─ digest ─ checksum ─ length of the header
 
-Numbers are little-endian. A unit is the symbols of some tensors, or of some whole rows of one, that
-are coded together. Nothing in a file is ever executed, and all that it claims is checked before it
-is acted upon.
+A unit is the symbols of some tensors, or of some whole rows of one, that are coded together.
+Nothing in a file is ever executed, and all that it claims is checked before it is acted upon.
+docs/formats/kmo.md specifies every byte.
 """
 
 from __future__ import annotations

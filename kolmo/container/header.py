@@ -1,21 +1,9 @@
 """The header of a container: what it holds, as plain values, to bytes and back.
 
-::
-
-    varint    length of what is deflated
-    deflated  the quantizer's spec; how many tensors, and their names
-              each tensor's shape: how many axes, and their lengths
-              of each tensor, the dtype's number, how many parameters its quantizer fitted, and
-              0 or 1 + the number of the tensor that it is a copy of
-              how many units; of each its code, its size, and its parts
-    rest      the parameters of all tensors, if any: 0 for float32 or 1 for float64, the number of
-              a code, and what that makes of them
-
-Numbers are varints (LEB128); texts are UTF-8 behind their length. Where all tensors have the same
-number, it is written once. Parts are runs: the first tensor and how many whole ones, or a tensor,
-0, and where its part starts and stops.
-
-Scales are weights too: the strongest code for those takes a fifth off the bytes of ten of them.
+The quantizer, the tensors and the units are numbers and texts, deflated with a preset dictionary.
+The quantizer's parameters follow them in a code of their own, for scales are weights too: the
+strongest code for those takes a fifth off the bytes of ten of them. docs/formats/kmo.md specifies
+every field.
 """
 
 from __future__ import annotations

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Unpack
 
-from kolmo.analysis import Interrupted, Scope, make_plan
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.analysis import Interrupted, make_plan
+from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Skipped, WeightTensor
 from kolmo.difference.run import Alone, Delta, DeltaRun
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator, get_estimator
-from kolmo.execution import Lanes, Progress
-from kolmo.measure import Measurement, Plan, Run
-from kolmo.nulls import Null, Shuffled
+from kolmo.execution import Lanes
+from kolmo.measure import Measurement, Plan
+from kolmo.nulls import Shuffled
+from kolmo.options import Options, Settings, takes_options
 from kolmo.quantize import Native, Quantizer, get_quantizer
 from kolmo.report.data import ReportData
 from kolmo.report.report import Report
@@ -34,22 +35,8 @@ DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
 """What codes the symbols and their differences unless something else is asked for."""
 
 
-def delta(
-    base: Any,
-    tuned: Any,
-    *,
-    quantizers: Sequence[str | Quantizer] | None = None,
-    estimators: Sequence[str | Estimator] | None = None,
-    nulls: Sequence[str | Null] = (),
-    draws: int = 5,
-    scope: Scope = "both",
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Progress | None = None,
-    name: str = "tuned",
-) -> Report:
+@takes_options
+def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Options]) -> Report:
     """What the tuned weights cost once the base is known: how much did fine-tuning add?
 
     Every tensor is coded by its difference to the base in the dtype's arithmetic, by which entries
@@ -69,10 +56,9 @@ def delta(
         `DEFAULT_ESTIMATORS`.
     nulls : list
         Nothing, or ``shuffled``: the same differences at random places.
-    draws, scope, include, exclude, seed, threads, progress
-        As in `analyze`. The whole model costs the sum of its tensors.
     name : str
-        What the table calls the tuned checkpoint.
+        What the table calls the tuned checkpoint. All other parameters are those of `analyze`; the
+        whole model costs the sum of its tensors.
 
     Returns
     -------
@@ -97,19 +83,18 @@ def delta(
     >>> float((table.bits["delta"] / table.bits["alone"]).round(2))
     0.02
     """
-    plan, coders = _plan(quantizers, estimators, nulls, draws, scope, seed)
-    if threads is not None and threads < 1:
-        raise InputError(f"threads is at least 1, not {threads}")
-    given, wanted = (open_checkpoint(s).select(include, exclude) for s in (base, tuned))
+    settings = Settings.of(options)
+    plan, coders = _plan(settings)
+    given, wanted = settings.open(base), settings.open(tuned)
     common, problems = _match(given, wanted)
     complete = True
     run = DeltaRun(given, common, plan, coders)
     try:
-        with Lanes(threads) as lanes:
-            run.go(lanes, progress or (lambda done, total, label: None))
+        with Lanes(settings.threads) as lanes:
+            run.go(lanes, settings.report_progress)
     except KeyboardInterrupt:
         complete = False
-    found = make_report({name: common}, plan, {name: cast(Run, run)}, complete)
+    found = make_report({name: common}, plan, {name: run}, complete)
     report = Report.of(_explained(found, given, problems, coders, name))
     if not complete:
         raise Interrupted(report)
@@ -119,28 +104,20 @@ def delta(
 # --- what is measured -------------------------------------------------------------------------
 
 
-def _plan(
-    quantizers: Sequence[str | Quantizer] | None,
-    estimators: Sequence[str | Estimator] | None,
-    nulls: Sequence[str | Null],
-    draws: int,
-    scope: str,
-    seed: int,
-) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
+def _plan(settings: Settings) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
     """The rows to come, and the estimators that serve each quantizer."""
-    plan = make_plan(quantizers or ["native"], estimators or ["kt"], nulls, draws, scope, seed)
-    other = next((null for null in plan.nulls if not isinstance(null, Shuffled)), None)
-    if other:
-        raise InputError(f"delta has one null, shuffled differences, and not {str(other)!r}")
     coders: dict[Quantizer, list[Estimator]] = {}
-    for quantizer in map(get_quantizer, quantizers or ["native"]):
+    for quantizer in map(get_quantizer, settings.quantizers or ["native"]):
         usual = DEFAULT_ESTIMATORS["native" if isinstance(quantizer, Native) else "other"]
-        coders[quantizer] = [get_estimator(e) for e in estimators or usual]
+        coders[quantizer] = [get_estimator(e) for e in settings.estimators or usual]
         for estimator in coders[quantizer]:
             if estimator.kind != "bound":
                 raise InputError(f"delta takes bounds, and {estimator} is an estimate")
-    rows = tuple(Measurement(q, e) for q in coders for e in (Delta(), Alone()))
-    return dataclasses.replace(plan, measurements=rows), coders
+    plan = make_plan(settings, (Measurement(q, e) for q in coders for e in (Delta(), Alone())))
+    other = next((null for null in plan.nulls if not isinstance(null, Shuffled)), None)
+    if other:
+        raise InputError(f"delta has one null, shuffled differences, and not {str(other)!r}")
+    return plan, coders
 
 
 def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_digits(numbers: Array, contexts: Array, counts: Array) -> None:
     """Count each number (unsigned) by its context, its binary digits, and the two digits after the
     first; ``counts`` has shape (contexts, 65, 4)."""

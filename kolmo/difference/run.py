@@ -24,20 +24,27 @@ from kolmo.quantize import Native, Quantizer, side_bits
 from kolmo.symbols import symbol_bits
 
 
+class Shortest(Estimator):
+    """The shortest of several codes of one tensor, which a row of the table stands for.
+
+    It is measured by `DeltaRun` and by no accumulator: the codes need two tensors.
+    """
+
+    kind = "bound"
+
+
 @dataclasses.dataclass(frozen=True)
-class Delta(Estimator):
+class Delta(Shortest):
     """The shortest code of the tuned weights given the base; named in tables only."""
 
     name = "delta"
-    kind = "bound"
 
 
 @dataclasses.dataclass(frozen=True)
-class Alone(Estimator):
+class Alone(Shortest):
     """The shortest of the estimators' codes of the tuned weights; named in tables only."""
 
     name = "alone"
-    kind = "bound"
 
 
 @dataclasses.dataclass
@@ -132,11 +139,11 @@ class DeltaRun:
                     found[None, measurement, variant] = _total(known)
         return found
 
-    def _outcome(self, task: _Task, estimator: Estimator) -> Outcome | None:
+    def _outcome(self, task: _Task, estimator: Delta | Alone) -> Outcome | None:
         if task.choice is None:
             return None
         tensor = self._tuned[task.name]
-        code = task.choice.best if estimator.name == "delta" else task.choice.alone
+        code = task.choice.best if isinstance(estimator, Delta) else task.choice.alone
         if code is None:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * _stored_bits(task.quantizer, tensor)

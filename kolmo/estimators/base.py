@@ -227,13 +227,17 @@ def declare(module: str, *names: str) -> None:
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
-    """Class decorator: make an estimator known by its ``name``; a name is taken once."""
-    taken = _REGISTERED.get(cls.name)
-    if taken is not None and (taken.__module__, taken.__qualname__) != (
-        cls.__module__,
-        cls.__qualname__,
-    ):
-        raise InputError(f"an estimator named {cls.name!r} exists already, in {taken.__module__}")
+    """Class decorator: make an estimator known by its ``name``; a name is taken once.
+
+    Raises
+    ------
+    InputError
+        If another class has the name, or a module of this package will register it.
+    """
+    known = _REGISTERED.get(cls.name, cls)
+    home = _BUILTIN.get(cls.name, cls.__module__)
+    if not specs.is_same_class(known, cls) or home != cls.__module__:
+        raise specs.taken("an estimator", cls.name, home if known is cls else known.__module__)
     _REGISTERED[cls.name] = cls
     return cls
 

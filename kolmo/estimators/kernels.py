@@ -1,7 +1,7 @@
 """The compiled inner loops, nothing else.
 
-Plain loops over flat arrays, compiled by numba when first called and cached on disk; they hold no
-lock, so that lanes run side by side. Callers allocate, check and interpret.
+Plain loops over flat arrays, compiled when first called (`kolmo.compiled`); they hold no lock, so
+that lanes run side by side. Callers allocate, check and interpret.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -18,14 +19,14 @@ Array = Any
 # --- counting symbols -----------------------------------------------------------------------
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_symbols(symbols: Array, counts: Array) -> None:
     """Add the symbols (unsigned) to their counts."""
     for i in range(symbols.size):
         counts[symbols[i]] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_planes(symbols: Array, counts: Array) -> None:
     """Add the bytes of symbols (unsigned), the lowest first, to the counts of their byte-plane;
     ``counts`` has shape (planes, 256)."""
@@ -37,7 +38,7 @@ def count_planes(symbols: Array, counts: Array) -> None:
 # --- blocks of the block decomposition method -----------------------------------------------
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
     """Rename the symbols of each block, of ``bits`` bits each, in order of first appearance."""
     mask = (1 << bits) - 1
@@ -53,7 +54,7 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
         renamed[i] = result
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
     """Count the 12-blocks of 0/1 symbols that begin at start, start + shift, ...; returns where
     the first incomplete one would begin."""
@@ -66,7 +67,7 @@ def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
     return start
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def slide_strings(bits: Array, counts: Array) -> None:
     """Count the 12-blocks of 0/1 symbols at every place."""
     code = 0
@@ -77,7 +78,7 @@ def slide_strings(bits: Array, counts: Array) -> None:
         counts[code] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def encode_strings(
     symbols: Array, start: int, shift: int, length: int, bits: int, codes: Array
 ) -> None:
@@ -89,7 +90,7 @@ def encode_strings(
         codes[b] = code
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_quaternary(symbols: Array, start: int, shift: int, counts: Array) -> int:
     """Count the 12-blocks of symbols 0 to 3; returns where the first incomplete one would begin.
 
@@ -111,7 +112,7 @@ def count_quaternary(symbols: Array, start: int, shift: int, counts: Array) -> i
     return start
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> None:
     """Codes of the 12-blocks of symbols 0 to 3; gathers as ``count_quaternary`` does."""
     gather = np.uint64(0x40100401)
@@ -127,7 +128,7 @@ def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> N
         codes[b] = code
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def radix_sort(codes: Array, scratch: Array) -> None:
     """Sort codes below 2^24, by their lower and then their upper 12 bits."""
     counts = np.zeros((2, 4096), np.int64)
@@ -144,7 +145,7 @@ def radix_sort(codes: Array, scratch: Array) -> None:
             places[key] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
     """Write the distinct of ordered codes, and how often each occurs; returns how many."""
     n = 0
@@ -158,7 +159,7 @@ def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
     """Rename 12-blocks of symbols 0 to 3, four symbols at a step.
 
@@ -172,7 +173,7 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
             renamed[i] = (renamed[i] << 8) | (step & 255)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int:
     """Write the codes, from ``first`` on, whose count is not 0, and the counts; how many."""
     n = 0
@@ -190,7 +191,7 @@ def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def gather_values(codes: Array, table: Array, missing: float, values: Array) -> int:
     """Values by code, those that are NaN replaced by ``missing``; returns how many were."""
     replaced = 0
@@ -203,7 +204,7 @@ def gather_values(codes: Array, table: Array, missing: float, values: Array) -> 
     return replaced
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_squares(bits: Array, row_step: int, column_step: int, side: int, counts: Array) -> None:
     """Count the side × side squares of a 0/1 matrix that begin at every step."""
     for i in range(0, bits.shape[0] - side + 1, row_step):
@@ -215,7 +216,7 @@ def count_squares(bits: Array, row_step: int, column_step: int, side: int, count
             counts[code] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_plane_squares(symbols: Array, counts: Array) -> None:
     """Count the 4 × 4 squares of each of the 8 bit-planes of a matrix of bytes.
 
@@ -233,7 +234,7 @@ def count_plane_squares(symbols: Array, counts: Array) -> None:
                 counts[p, (high << np.uint64(8)) | low] += 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def _planes_of(symbols: Array, i: int, j: int) -> Any:
     """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest."""
     x = np.uint64(0)
@@ -248,7 +249,7 @@ def _planes_of(symbols: Array, i: int, j: int) -> Any:
     return x ^ t ^ (t << np.uint64(28))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def score_windows(
     bits: Array, rows: int, columns: int, side: int, ctm: Array, scores: Array
 ) -> None:

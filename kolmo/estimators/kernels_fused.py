@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from kolmo.compiled import compiled
 from kolmo.estimators.kernels import count_plane_squares
 
 Array = Any
@@ -15,7 +15,7 @@ Array = Any
 _RUN = 128 * 24  # weights whose signs fit the nearest cache
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_sign_strings(bits: Array, counts: Array) -> bool:
     """Count the 12-blocks of the signs of float32 weights, given as their int32 bit patterns.
 
@@ -51,7 +51,7 @@ def count_sign_strings(bits: Array, counts: Array) -> bool:
     return bool(nan != 0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def extremes(weights: Array) -> tuple[float, float, bool]:
     """Least and greatest weight, and whether all are finite."""
     lows = np.full(16, np.inf, np.float32)  # side by side, for the compiler's vectors
@@ -71,7 +71,7 @@ def extremes(weights: Array) -> tuple[float, float, bool]:
     return lows.min(), highs.max(), not wrong.any()
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_affine_squares(
     weights: Array, low: float, step: float, top: float, counts: Array
 ) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_phrases(symbols: Array, order: Array) -> int:
     """Phrases of the exhaustive history, from the suffix array; in linear time.
 
@@ -37,7 +38,7 @@ def count_phrases(symbols: Array, order: Array) -> int:
     return phrases
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _common(symbols: Array, a: int, b: int) -> int:
     """How many symbols from ``a`` on, −1 for none, equal those from ``b`` on; a < b."""
     if a < 0:
@@ -51,7 +52,7 @@ def _common(symbols: Array, a: int, b: int) -> int:
 # --- the growing dictionary of 1978 ---------------------------------------------------------
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def parse_phrases(
     symbols: Array, alphabet: int, keys: Array, children: Array, phrases: Array, node: Array
 ) -> tuple[Array, Array]:
@@ -69,7 +70,7 @@ def parse_phrases(
     return phrases, node
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Array) -> None:
     """Move the dictionary to a roomier one."""
     for i in range(keys.size):
@@ -78,7 +79,7 @@ def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Arra
             to_keys[slot], to_children[slot] = keys[i], children[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _slot(key: Array, keys: Array) -> Array:
     """Where the key is, or the free place for it; 0 stands for a free place."""
     mask = np.uint64(keys.size - 1)

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_keys(symbols: Array, spans: Array, size: int, shift: int, counts: Array) -> None:
     """Count the keys of each bucket, ``key >> shift``."""
     for t in range(spans.shape[0]):
@@ -24,7 +25,7 @@ def count_keys(symbols: Array, spans: Array, size: int, shift: int, counts: Arra
             counts[_block_key(symbols, start, size) >> np.uint64(shift)] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def spread_keys(
     symbols: Array, spans: Array, size: int, shift: int, heads: Array, keys: Array
 ) -> None:
@@ -38,7 +39,7 @@ def spread_keys(
             heads[bucket] += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_equal(
     symbols: Array, size: int, keys: Array, ends: Array, slots: Array, again: Array, written: Array
 ) -> tuple[int, int]:
@@ -78,7 +79,7 @@ def count_equal(
     return distinct, repeated
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _block_key(symbols: Array, start: int, size: int) -> Any:
     key = np.uint64(0)
     if _fits(symbols, size):
@@ -93,13 +94,13 @@ def _block_key(symbols: Array, start: int, size: int) -> Any:
     return (key << np.uint64(32)) | np.uint64(start)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _fits(symbols: Array, size: int) -> bool:
     """Whether a block has 32 bits at most: its hash then is a permutation, and tells all."""
     return bool(size * symbols.itemsize <= 4)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mix(x: Any) -> Any:
     """A permutation of the numbers of 32 bits (the finish of MurmurHash3)."""
     low = np.uint64(0xFFFFFFFF)
@@ -108,12 +109,12 @@ def _mix(x: Any) -> Any:
     return x ^ (x >> np.uint64(16))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _place(key: Any) -> Any:
     return np.int64(key & np.uint64(0xFFFFFFFF))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) -> Any:
     """The slot of the block with this key, or the empty one where it belongs."""
     high = key >> np.uint64(32)
@@ -128,7 +129,7 @@ def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) ->
     return slot
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
     i = 0
     while i < size and symbols[a + i] == symbols[b + i]:
@@ -136,7 +137,7 @@ def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
     return i == size
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _take_off(symbols: Array, times: int, counts: Array) -> None:
     for i in range(symbols.size):
         for p in range(counts.shape[0]):

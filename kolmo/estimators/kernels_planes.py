@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def count_bits(symbols: Array, planes: int, recent: Array, above: Array, before: Array) -> None:
     """Add the bits of symbols (unsigned) to the counts of their plane and context.
 
@@ -31,7 +32,7 @@ def count_bits(symbols: Array, planes: int, recent: Array, above: Array, before:
             recent[p] = ((recent[p] << one) | bit) & mask
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def kt_bits(counts: Array) -> float:
     """Bits of the Krichevsky–Trofimov code of a sequence of bits whose contexts saw these counts,
     shape (contexts, 2), each context with a code of its own."""

@@ -6,7 +6,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -48,7 +49,7 @@ def new_state(alphabet: int) -> State:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def predict_symbols(symbols: Array, state: State) -> None:
     """Code the symbols one by one: predict, weigh the predictors by what came, learn it."""
     each = np.empty(PREDICTORS)
@@ -66,7 +67,7 @@ def predict_symbols(symbols: Array, state: State) -> None:
         _learn(symbol, state)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def predict(symbol: int, state: State, each: Array) -> None:
     """The probability that each predictor gives the symbol."""
     alphabet = state.counts.size
@@ -78,7 +79,7 @@ def predict(symbol: int, state: State, each: Array) -> None:
         each[2 + k] = (1 - _LEAST) * bell + _LEAST / alphabet
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
     """The logistic law's probability of [symbol − ½, symbol + ½); the ends take the tails."""
     scale = max(deviation, 0.05) / (2 * math.log(2.0))  # whose mean absolute deviation that is
@@ -93,7 +94,7 @@ def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
     return max(end - start, 0.0)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _learn(symbol: int, state: State) -> None:
     scalars = state.scalars
     state.counts[symbol] += 1

@@ -24,7 +24,7 @@ class Ppmd(Compressor):
 
     level: int = 6
     name = "ppmd"
-    summary = "prediction by partial matching; orders 2 to 64 (extra: kolmo[ppmd])"
+    summary = "prediction by partial matching; orders 2 to 64 (extra: ppmd)"
     levels = range(2, 65)
 
     def stream(self, size: int) -> Stream:

@@ -18,6 +18,7 @@ from kolmo.symbols import symbol_bits
 Weights = NDArray[Any]
 Symbols = NDArray[Any]
 
+_HUGE = float(np.finfo(np.float64).max) / 2
 _SAMPLED = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
 
 
@@ -63,9 +64,15 @@ class SymbolCoder:
 
 @dataclasses.dataclass(frozen=True)
 class Quantizer(specs.Spec):
-    """Base of all quantizers."""
+    """Base of all quantizers.
+
+    Class attributes: ``summary``, one line for the list of quantizers; ``nearest``, whether a
+    weight's symbol stands for the nearest of the values that there are, so that it errs by half
+    their distance at most.
+    """
 
     summary: ClassVar[str] = ""
+    nearest: ClassVar[bool] = False
 
     def alphabet(self, dtype: np.dtype[Any]) -> int:
         """Number of symbols for weights of this dtype; it does not depend on their values."""
@@ -108,6 +115,16 @@ _QUANTIZERS: dict[str, type[Quantizer]] = {}
 
 
 def register(cls: type[Quantizer]) -> type[Quantizer]:
+    """Class decorator: make a quantizer known by its ``name``; a name is taken once.
+
+    Raises
+    ------
+    InputError
+        If another class has the name.
+    """
+    known = _QUANTIZERS.get(cls.name, cls)
+    if not specs.is_same_class(known, cls):
+        raise specs.taken("a quantizer", cls.name, known.__module__)
     _QUANTIZERS[cls.name] = cls
     return cls
 
@@ -165,19 +182,40 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
-    """Least and greatest weight; (0, 0) for an empty tensor."""
+    """Least and greatest weight; (0, 0) for an empty tensor.
+
+    Raises
+    ------
+    NotExpressibleError
+        If a weight is NaN, infinite, or over half the largest float64.
+    """
     extremes = [(float(c.min()), float(c.max())) for c in finite_chunks(tensor, quantizer)]
     if not extremes:
         return 0.0, 0.0
-    return min(low for low, _ in extremes), max(high for _, high in extremes)
+    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    if max(-low, high) > _HUGE:  # a range, or two values added up, would be infinite
+        raise not_expressible(tensor.name, f"a magnitude over {_HUGE:.3g}", quantizer)
+    return low, high
 
 
 def finite_chunks(tensor: WeightTensor, quantizer: str) -> Iterator[Weights]:
     for chunk in tensor.chunks():
-        if is_float(chunk.dtype) and not np.isfinite(chunk).all():
-            what = "NaN" if np.isnan(chunk).any() else "an infinity"
+        if is_float(chunk.dtype) and not is_finite(chunk):
+            what = "NaN" if has_nan(chunk) else "an infinity"
             raise not_expressible(tensor.name, what, quantizer)
         yield chunk
+
+
+def is_finite(weights: Weights) -> bool:
+    """Whether no float is NaN or infinite, without a warning where a NaN is a signalling one."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(weights).all())
+
+
+def has_nan(weights: Weights) -> bool:
+    """Whether a float is NaN, without a warning where it is a signalling one."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isnan(weights).any())
 
 
 def sample(tensor: WeightTensor) -> NDArray[np.float64]:

@@ -44,6 +44,7 @@ class Codebook(Quantizer):
     name = "codebook"
     value_field = "size"
     summary = "K values, exact where a tensor has no more, else 1-D k-means"
+    nearest = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 65536:

@@ -14,6 +14,7 @@ from kolmo.quantize.base import (
     SymbolCoder,
     Symbols,
     Weights,
+    has_nan,
     is_float,
     not_expressible,
     register,
@@ -34,6 +35,7 @@ class Native(Quantizer):
 
     name = "native"
     summary = "the stored bit patterns, lossless"
+    nearest = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> int:
         return int(2 ** (8 * dtype.itemsize))
@@ -87,7 +89,7 @@ class _SignCoder(SymbolCoder):
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:
-        if np.isnan(weights).any() if is_float(weights.dtype) else False:
+        if is_float(weights.dtype) and has_nan(weights):
             raise not_expressible(self.tensor, "NaN", "sign")
         return (weights > 0).view(np.uint8)
 

@@ -96,6 +96,7 @@ class Symmetric(Quantizer):
     name = "symmetric"
     value_field = "bits"
     summary = "uniform levels around zero, scale from the largest magnitude"
+    nearest = True
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
@@ -132,6 +133,7 @@ class Affine(Quantizer):
     name = "affine"
     value_field = "bits"
     summary = "uniform levels from least to greatest weight; clip=99.9 for quantiles"
+    nearest = True
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.estimators.base import CodeLength
-from kolmo.measure import Measurement, Plan, Run, Variant
+from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
 from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
@@ -24,7 +24,7 @@ from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 
 
 def make_report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Run], complete: bool
+    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], complete: bool
 ) -> ReportData:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -80,11 +80,10 @@ def _measured(
     measurement: Measurement, result: Result, described: Mapping[str, Any]
 ) -> dict[str, Any]:
     estimator, outcome = measurement.estimator, result.outcome
-    layout = getattr(estimator, "layout", None)
     row: dict[str, Any] = {
         "quantizer": str(measurement.quantizer),
-        "layout": layout,
-        "estimator": str(estimator).removesuffix(f"@{layout}"),
+        "layout": estimator.layout_name,
+        "estimator": estimator.label,
         "seconds": round(result.seconds, 6),
     }
     if isinstance(outcome, Missing):
@@ -163,7 +162,7 @@ def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
 
 
 def _coverage(
-    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Run], complete: bool
+    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], complete: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
     rows: list[tuple[str, str, int, bool, str]] = []

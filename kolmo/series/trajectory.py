@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from kolmo.analysis import Interrupted, compare
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.errors import KolmoError
+from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
 from kolmo.series.metrics import align, find_history, read_metrics
 from kolmo.series.steps import Series, find_series
 
 
-def trajectory(sources: Any, *, metrics: Any = None, **options: Any) -> Report:
+@takes_options
+def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options]) -> Report:
     """Measure a series of checkpoints, step by step, with the same settings.
 
     Parameters
@@ -63,13 +65,14 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Any) -> Report:
     names = {step: f"{found['unit']} {step}" for step in opened}
     found["steps"] = {name: step for step, name in names.items()}
     named = {names[step]: checkpoint for step, checkpoint in opened.items()}
-    chosen = [options.get(key) or () for key in ("include", "exclude")]
-    problems = list(_differences({name: c.select(*chosen) for name, c in named.items()}))
+    options = {"scope": "model", **options}
+    settings = Settings.of(options)
+    problems = list(_differences({name: settings.open(c) for name, c in named.items()}))
     try:
-        report = compare(named, **{"scope": "model", **options})
+        report = compare(named, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
-            error.report = _with_series(error.report, found, problems)
+            raise error.with_report(_with_series(error.report, found, problems)) from None
         raise
     return _with_series(report, found, problems)
 

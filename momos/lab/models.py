@@ -227,12 +227,15 @@ def build_model(
 
     Parameters
     ----------
-    name : {"cnn", "mlp", "resnet20", "vit-tiny"}
+    name : str
+        ``cnn``, ``mlp``, ``resnet20`` or ``vit-tiny``.
     shape : tuple of int
         Of an image: channels, height, width; only the MLP takes any other.
     classes : int
-    layers, hidden : int
-        Linear layers of the MLP, and the width between them.
+    layers : int
+        Linear layers of the MLP.
+    hidden : int
+        Width between them.
     seed : int
 
     Raises

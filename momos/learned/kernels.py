@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from kolmo.compiled import compiled
 
 Array = Any
 
@@ -19,7 +20,7 @@ NEVER = np.float32(1e6)
 _CHUNK = 1024  # blocks at a time: their costs stay in a processor's cache
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def assign_blocks(
     blocks: Array,
     columns: int,
@@ -107,7 +108,7 @@ def assign_blocks(
                 becomes[i, d] = motifs[chosen[i], d] * each[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Array) -> None:
     """Mark the blocks for which a motif other than zero might be cheaper.
 
@@ -121,7 +122,7 @@ def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Ar
         maybe[i] = not zero_wins  # NaN compares false
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _mark_worthy(
     zero: Array,
     other: Array,
@@ -141,7 +142,7 @@ def _mark_worthy(
         base[i] = NEVER - best[i]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array) -> int:
     """Move the marked blocks to the front; return their number, fill ``which`` with their places.
 
@@ -162,7 +163,7 @@ def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array)
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _spread(scales: Array, columns: int, start: int, each: Array) -> None:
     """Fill in the scale of each block, from block ``start`` on."""
     place = 0
@@ -173,7 +174,7 @@ def _spread(scales: Array, columns: int, start: int, each: Array) -> None:
         place = end
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def add_blocks(
     blocks: Array,
     whole: int,

@@ -2,14 +2,10 @@
 
 ::
 
-    8 bytes   b"momos" 0, the version, newline
-    4 bytes   length of the header
-    header    JSON, deflated: block size, motifs, names, shapes, dtypes, metadata
-    body      motifs; then each tensor's scales, or a dense tensor's values; the indices
-    4 bytes   CRC-32 of everything before it
+    magic ─ header, JSON ─ motifs ─ scales and dense tensors ─ indices ─ checksum
 
-Numbers are little-endian. The indices are coded by `kolmo.codes.mixing`, or at ceil(log2 k) bits
-each where that is shorter; motifs are numbered by falling use.
+The indices are coded by `kolmo.codes.mixing`, or at ceil(log2 k) bits each where that is shorter;
+motifs are numbered by falling use. docs/formats/mosaic.md specifies every byte.
 """
 
 from __future__ import annotations

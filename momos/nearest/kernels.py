@@ -12,9 +12,9 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import njit
 from numba.extending import intrinsic
 
+from kolmo.compiled import compiled
 from momos.nearest import vectors
 
 Array = Any
@@ -41,12 +41,12 @@ def _scan(
     return numba.void(*types), partial(vectors.generate_scan, types)
 
 
-@njit(inline="always")
+@compiled(inline="always")
 def _larger(a: Any, b: Any) -> Any:
     return b if a < b else a
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _load(
     blocks: Array, order: Array, start: int, centre: Array, scale: float,
     tile: Array, squared: Array, far: Array, low: Array, high: Array,
@@ -67,7 +67,7 @@ def _load(
     return n
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: Array) -> None:
     """Squared distance between a box of blocks and each leaf's box of motifs."""
     for leaf in range(len(lows)):
@@ -77,7 +77,7 @@ def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: A
             bounds[leaf] += gap * gap
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def _error(squared: Any, best: Any, size: int) -> Any:
     """Bound on the error of two costs together, for motifs that might be the nearest.
 
@@ -90,7 +90,7 @@ def _error(squared: Any, best: Any, size: int) -> Any:
     return np.float32(4 * (size + 8)) * EPSILON * length * length + FLOOR
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _reach(squared: Array, best: Array, size: int) -> Any:
     """A motif at a larger squared distance than this is not the nearest of any block."""
     longest, farthest = np.float32(0), np.float32(0)
@@ -100,7 +100,7 @@ def _reach(squared: Array, best: Array, size: int) -> Any:
     return (farthest + _error(longest, farthest - longest, size)) * _SLACK
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int, last: int) -> int:
     """The nearest motif from first to last by the definition; ties to the lowest label.
 
@@ -117,7 +117,7 @@ def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int
     return int(nearest_label)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def nearest(
     blocks: Array, order: Array, centre: Array, scale: float, motifs: Array, labels: Array,
     fast: Array, norms: Array, leaf: int, lows: Array, highs: Array, nearest_labels: Array,
@@ -156,7 +156,7 @@ def nearest(
             nearest_labels[b] = _decide(blocks[b], motifs, scale, labels, first, last)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def cells(rows: Array, thresholds: Array, keys: Array) -> None:
     """The cell of each row on a grid, numbered along a Z-order curve.
 

@@ -69,7 +69,7 @@ def load_dataset(name: str = "digits", folder: str | os.PathLike[str] | None = N
 
     Parameters
     ----------
-    name : {"cifar10", "digits", "fashion-mnist", "mnist", "mnist1d"}
+    name : {"digits", "cifar10", "fashion-mnist", "mnist", "mnist1d"}
     folder : path, optional
         Where the four idx files of (Fashion-)MNIST are, gzipped or not, or the binary version
         of CIFAR-10, unpacked or not; the others need none.

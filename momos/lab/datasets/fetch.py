@@ -65,7 +65,8 @@ def fetch_dataset(
 
     Parameters
     ----------
-    name : {"cifar10", "fashion-mnist", "mnist"}
+    name : str
+        ``cifar10``, ``fashion-mnist`` or ``mnist``.
     folder : path
         Made if it is missing.
     sources : mapping, optional

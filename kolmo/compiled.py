@@ -1,0 +1,223 @@
+"""One decorator for every compiled loop: its machine code is kept for later runs, and never stale.
+
+Numba keeps machine code by the file of the function that is called first. Helpers of other files
+are part of that code too, so that an edited helper would go unnoticed and the old code run on.
+Here the folder that holds the code is named after the content of *all* files with compiled
+functions: a change to one of them, or another version of a library, is another folder.
+
+Who can write to that folder can run code as whoever loads from it. It is therefore taken only if
+it is the user's own and closed to others. The first of these that is:
+
+1. the folder that ``NUMBA_CACHE_DIR`` names, if it is set;
+2. ``__pycache__`` of the installed package;
+3. the user's cache folder (``~/.cache/kolmo`` on Linux);
+4. a folder of the user's own in the temporary folder.
+
+If none is, a warning says so and functions are compiled anew in each process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import llvmlite  # type: ignore[import-untyped]
+import numba
+import numpy as np
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.misc.appdirs import AppDirs
+
+_ROOT = Path(__file__).parents[1]
+_MARKS = b"kolmo.compiled", b"from numba", b"import numba"  # one of them is in every kernel file
+_KEPT = 4  # folders of earlier kernels, such as those of another branch, that are not yet removed
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+@overload
+def compiled(function: _Function) -> _Function: ...
+@overload
+def compiled(
+    *, inline: str = "never", fastmath: bool = False
+) -> Callable[[_Function], _Function]: ...
+def compiled(function: Any = None, **options: Any) -> Any:
+    """Compile a function when it is first called, free of the interpreter's lock.
+
+    Parameters
+    ----------
+    function : callable
+        Numbers and arrays in, numbers out; of a module of kolmo or momos. Compiled functions of
+        other modules are not kept, for nobody would notice when their helpers change.
+    inline : {"never", "always"}
+        Whether numba puts the function's body where it is called.
+    fastmath : bool
+        Whether sums of floating-point numbers may be reordered.
+
+    Examples
+    --------
+    >>> @compiled
+    ... def triangle(n: int) -> int:
+    ...     total = 0
+    ...     for i in range(n):
+    ...         total += i
+    ...     return total
+    >>> triangle(5)
+    10
+    """
+    if function is None:
+        return partial(compiled, **options)
+    dispatcher = numba.njit(nogil=True, **options)(function)
+    is_plain = dispatcher is function  # under NUMBA_DISABLE_JIT
+    if not is_plain and Path(function.__code__.co_filename) in kernel_files() and _folder():
+        dispatcher._cache = _Cache(function)
+    return dispatcher
+
+
+@cache
+def kernel_files() -> dict[Path, bytes]:
+    """The files of kolmo and momos on which compiled code depends, and what they hold."""
+    paths = sorted(path for name in ("kolmo", "momos") for path in (_ROOT / name).rglob("*.py"))
+    files = {path: path.read_bytes() for path in paths}
+    return {path: text for path, text in files.items() if any(mark in text for mark in _MARKS)}
+
+
+# --- where compiled code is kept ------------------------------------------------------------
+
+
+@cache
+def _folder() -> Path | None:
+    """The folder for these kernels, made if need be; None, and a warning, if there can be none."""
+    folders = [stem.resolve().with_name(f"{stem.name}-{_digest()}") for stem in _stems()]
+    found = next(filter(_make, folders), None)
+    if found is None:
+        _warn(f"none of {', '.join(str(folder.parent) for folder in folders)} is writable by you "
+              "and by you alone")  # fmt: skip
+    return found
+
+
+@cache
+def _digest() -> str:
+    versions = numba.__version__, llvmlite.__version__, np.__version__
+    whole = hashlib.sha256(repr(versions).encode())
+    for path, text in kernel_files().items():
+        whole.update(f"{path.relative_to(_ROOT).as_posix()} {len(text)}\n".encode() + text)
+    return whole.hexdigest()[:32]
+
+
+def _stems() -> Iterator[Path]:
+    """Places for compiled code, the best first, to whose names the digest is added."""
+    if chosen := numba.config.CACHE_DIR:  # type: ignore[attr-defined]
+        yield Path(chosen, "kolmo")
+    yield Path(__file__).with_name("__pycache__") / "compiled"
+    yield Path(AppDirs("kolmo", appauthor=False).user_cache_dir, "compiled")
+    with suppress(FileNotFoundError):  # there is no temporary folder
+        yield Path(tempfile.gettempdir(), f"kolmo-{_user()}")
+
+
+def _user() -> int:
+    return 0 if sys.platform == "win32" else os.geteuid()
+
+
+def _make(folder: Path) -> bool:
+    """Whether a folder is there, or could be made, to write to it and for nobody else to."""
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return False
+    if is_new:
+        _remove_oldest(folder)
+    return _is_private(folder)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can write to a folder, or put another folder in its place.
+
+    Windows has access lists instead of modes; there a user's folders are closed to others.
+    """
+    try:
+        its = folder.lstat()
+        above = [parent.stat().st_mode for parent in folder.parents]
+    except OSError:
+        return False
+    if sys.platform == "win32":
+        return True
+    closed = stat.S_ISDIR(its.st_mode) and its.st_uid == _user() and not its.st_mode & 0o022
+    return closed and all(not mode & 0o022 or mode & stat.S_ISVTX for mode in above)
+
+
+def _remove_oldest(folder: Path) -> None:
+    """Remove what is left of kernels that are long gone; processes that still run compile anew."""
+    stem = folder.name.removesuffix(_digest())
+    with suppress(OSError):
+        others = sorted(folder.parent.glob(f"{stem}*"), key=lambda path: path.stat().st_mtime)
+        for other in filter(_is_private, others[: -_KEPT - 1]):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _warn(reason: object) -> None:
+    warnings.warn(
+        f"compiled code is not kept, so that each process compiles it anew: {reason} "
+        "(NUMBA_CACHE_DIR may name another folder)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+# --- how numba is told ----------------------------------------------------------------------
+
+
+class _Locator(InTreeCacheLocator):
+    """Says where a function's code is."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function, function.__code__.co_filename)
+        self._cache_path = str(_folder())
+
+    def ensure_cache_path(self) -> None:
+        if not _make(Path(self._cache_path)):
+            raise PermissionError(f"{self._cache_path} is no longer yours alone")
+
+
+class _Implementation(CompileResultCacheImpl):
+    """Numba's own but for the locator, and for names that hold the package, for all share a
+    folder; numba's constructor would ask its own locators."""
+
+    def __init__(self, function: Any) -> None:
+        self._lineno = function.__code__.co_firstlineno
+        self._locator = _Locator(function)
+        name = f"{function.__module__}.{function.__qualname__}"
+        self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+
+
+class _Cache(FunctionCache):
+    """Numba's own, but it never stops a program that would run without it."""
+
+    _impl_class = _Implementation
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        if not _is_private(Path(self.cache_path)):  # it was, but may have been removed since
+            return None
+        try:
+            return super().load_overload(signature, context)
+        except Exception:  # a damaged file can raise anything; what it holds is compiled anew
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except OSError as error:  # no space left, or the folder is gone
+            _warn(error)

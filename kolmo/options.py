@@ -1,0 +1,96 @@
+"""What a run that measures may be told, in one place for every such function."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypedDict, TypeVar
+
+from kolmo import specs
+from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.errors import InputError
+from kolmo.estimators.base import Estimator
+from kolmo.execution import Progress, no_progress
+from kolmo.nulls import Null
+from kolmo.quantize import Quantizer
+
+Scope = Literal["tensor", "model", "both"]
+SCOPES: tuple[Scope, ...] = ("tensor", "model", "both")
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `kolmo.analyze`, `compare`, `delta` and `trajectory`; the docstring
+    of `kolmo.analyze` says what each is."""
+
+    quantizers: Sequence[str | Quantizer] | None
+    estimators: Sequence[str | Estimator] | None
+    nulls: Sequence[str | Null]
+    draws: int
+    scope: Scope
+    include: Sequence[str]
+    exclude: Sequence[str]
+    seed: int
+    threads: int | None
+    progress: Progress | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """`Options` with their defaults, checked."""
+
+    quantizers: Sequence[str | Quantizer] | None = None
+    estimators: Sequence[str | Estimator] | None = None
+    nulls: Sequence[str | Null] = ()
+    draws: int = 5
+    scope: Scope = "both"
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    seed: int = 0
+    threads: int | None = None
+    progress: Progress | None = None
+
+    @classmethod
+    def of(cls, options: Options) -> Settings:
+        """The settings that these options make; InputError where one does not fit."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in options:
+            if name not in known:
+                raise specs.unknown("option", name, known)
+        return cls(**options)
+
+    def __post_init__(self) -> None:
+        for name in ("quantizers", "estimators", "nulls"):
+            if isinstance(getattr(self, name), str):
+                raise InputError(f"{name} are a list of specs, such as ['kt'], and no text")
+        if self.scope not in SCOPES:
+            raise specs.unknown("scope", self.scope, SCOPES)
+        for name, least in (("draws", 1), ("seed", 0), ("threads", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise InputError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def report_progress(self) -> Progress:
+        """Where to tell how far the run has come."""
+        return self.progress or no_progress
+
+    def open(self, source: Any) -> Checkpoint:
+        """The tensors of a source that are to be measured."""
+        return open_checkpoint(source).select(self.include, self.exclude)
+
+
+def takes_options(function: _Function) -> _Function:
+    """Decorate a function of ``**options``: each option shows in its signature, so that help()
+    and completion list them. Calls are as before."""
+    own = list(inspect.signature(function).parameters.values())
+    shown = [parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
+    shown += [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default,
+                          annotation=f.type)
+        for f in dataclasses.fields(Settings)
+    ]  # fmt: skip
+    function.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    return function

@@ -1,0 +1,125 @@
+"""How cases are handed to subjects, and where subjects are found: known here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from kolmo.codes import base as codes
+from kolmo.codes.base import Code, code_numbers, get_code
+from kolmo.errors import NotApplicableError
+from kolmo.estimators import base as estimators
+from kolmo.estimators.base import CodeLength, Estimator, estimator_class, get_estimator
+from kolmo.quantize import Quantizer, get_quantizer, quantizer_class
+from kolmo.quantize import base as quantizers
+from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.testing.cases import Case
+
+__all__ = [
+    "Code",
+    "CodeLength",
+    "Estimator",
+    "Quantizer",
+    "Shape",
+    "Symbols",
+    "alphabet_of",
+    "code_numbers",
+    "container",
+    "decode",
+    "encode",
+    "estimator_class",
+    "find_code",
+    "format_of",
+    "get_code",
+    "get_estimator",
+    "get_quantizer",
+    "is_taken",
+    "measure",
+    "quantizer_class",
+    "registered",
+    "start",
+    "symbol_bits",
+]
+
+
+@contextmanager
+def registered(subject: Any) -> Iterator[None]:
+    """An estimator's or a quantizer's class, or a code, is known by its name in a ``with`` block.
+
+    What is installed registers itself (`kolmo.testing` says how); this is for tests.
+
+    Raises
+    ------
+    InputError
+        If the name, or a code's number, is taken.
+    """
+    register, tables = _registry(subject)
+    known = subject.name in tables[0]
+    register(subject)
+    try:
+        yield
+    finally:
+        for table in () if known else tables:
+            table.pop(subject.name, None)
+
+
+def _registry(subject: Any) -> tuple[Callable[[Any], Any], list[dict[str, Any]]]:
+    """What registers a subject, and the tables in which it does."""
+    if not isinstance(subject, type):
+        return codes.register_code, [codes._CODES, codes._DECLARED]
+    if issubclass(subject, Estimator):
+        return estimators.register, [estimators._REGISTERED]
+    return quantizers.register, [quantizers._QUANTIZERS]
+
+
+def start(estimator: Estimator, case: Case) -> Any:
+    """An accumulator for the tensors of a case."""
+    return estimator.start_many(case.shapes, case.alphabet, case.format)
+
+
+def measure(
+    estimator: Estimator, case: Case, symbols: Symbols | None = None, cuts: Sequence[int] = ()
+) -> CodeLength | str:
+    """The code length of a case's symbols, or of others, cut there; or why there is none."""
+    try:
+        accumulator = start(estimator, case)
+    except NotApplicableError as error:
+        return str(error)
+    flat = (case.symbols() if symbols is None else symbols).reshape(-1)
+    for chunk in np.split(flat, cuts):
+        accumulator.update(chunk)
+    length: CodeLength = accumulator.finish()
+    return length
+
+
+def alphabet_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> int:
+    """The size of a quantizer's alphabet."""
+    return quantizer.alphabet(dtype)
+
+
+def format_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> str:
+    """The floating-point format of a quantizer's symbols."""
+    return quantizer.format(dtype)
+
+
+def find_code(which: str | int | Code) -> Code:
+    """The code of a name or a number; a code is returned as it is."""
+    return get_code(which) if isinstance(which, str | int) else which
+
+
+def is_taken(code: Code, case: Case) -> bool:
+    """Whether a code says that it takes symbols like a case's."""
+    return code.takes(case.shapes, case.alphabet)
+
+
+def encode(code: Code, case: Case, parts: Sequence[Symbols] | None = None) -> bytes:
+    """A case's symbols, or these, as bytes."""
+    return code.encode(case.parts() if parts is None else parts, case.alphabet, case.format)
+
+
+def decode(code: Code, data: bytes, case: Case) -> list[Symbols]:
+    """Bytes as symbols of a case's shapes and alphabet."""
+    return code.decode(data, case.shapes, case.alphabet, case.format)

@@ -1,0 +1,275 @@
+"""Compiled code is kept, is never stale, needs no folder, and comes from nobody else's."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kolmo import compiled
+
+ROOT = Path(compiled.__file__).parents[1]
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+NOBODY = 65534
+
+HELPERS = """
+from kolmo.compiled import compiled
+
+STEP = 1
+
+@compiled(inline="always")
+def inlined(x):
+    return x + 1
+
+@compiled
+def linked(x):
+    return x + 10
+"""
+
+KERNELS = """
+from kolmo.compiled import compiled
+from kolmo.helpers import STEP, inlined, linked
+
+@compiled
+def run(x):
+    return 1000 * STEP + linked(inlined(x))
+"""
+
+PROGRAM = """
+from kolmo.kernels import run
+
+value = run(5)
+print(value, sum(run.stats.cache_hits.values()), run.stats.cache_path)
+"""
+
+
+def run(program: str, folder: Path, *, prefix: tuple[str, ...] = (), **environment: str) -> str:
+    """What a new process says that imports from a folder."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), **environment},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def run_small(folder: Path, **environment: str) -> tuple[int, int, str]:
+    """The result of the small package, how often it came from the folder, and which one."""
+    value, hits, path = run(PROGRAM, folder, **environment).split()
+    return int(value), int(hits), path
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A package with the real decorator and two files of kernels, one of which needs the other."""
+    package = tmp_path / "kolmo"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(compiled.__file__, package)
+    (package / "helpers.py").write_text(HELPERS)
+    (package / "kernels.py").write_text(KERNELS)
+    return tmp_path
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, old
+    path.write_text(text.replace(old, new))
+
+
+def copy_packages(folder: Path) -> None:
+    for name in ("kolmo", "momos"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+
+
+# --- never stale ----------------------------------------------------------------------------
+
+
+def test_unchanged_sources_are_compiled_once(small):
+    value, hits, path = run_small(small)
+    assert (value, hits) == (1016, 0)
+    assert run_small(small) == (1016, 1, path)
+
+
+def test_an_edited_helper_is_seen(small):
+    helpers = small / "kolmo" / "helpers.py"
+    first = run_small(small)
+    edit(helpers, "x + 1\n", "x + 2\n")
+    assert run_small(small)[:2] == (1017, 0)
+    edit(helpers, "x + 10", "x + 20")
+    assert run_small(small)[:2] == (1027, 0)
+    edit(helpers, "STEP = 1", "STEP = 2")
+    assert run_small(small)[:2] == (2027, 0)
+    helpers.write_text(HELPERS)  # as when a branch is left and entered again
+    assert run_small(small) == (first[0], 1, first[2])
+
+
+def test_an_edited_arithmetic_coder_codes_anew(tmp_path):
+    """The coder is inlined into the kernels of other files."""
+    copy_packages(tmp_path)
+    program = """
+import numpy as np
+from kolmo.codes.base import get_code
+from kolmo.codes.kernels_counts import code
+
+symbols = (np.arange(500) ** 2 % 251).astype(np.uint8)
+print(get_code("counts").encode([symbols], 256, "").hex(), sum(code.stats.cache_hits.values()))
+"""
+    old = run(program, tmp_path).split()
+    coder = tmp_path / "kolmo" / "codes" / "arithmetic.py"
+    edit(coder, "stream[place] = high >> 24", "stream[place] = (high >> 24) ^ 1")
+    new = run(program, tmp_path).split()
+    assert (old[1], new[1]) == ("0", "0")
+    assert old[0] != new[0]
+    assert run(program, tmp_path).split() == [new[0], "1"]
+
+
+def test_only_the_newest_of_old_kernels_are_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiled, "_digest", lambda: "new")
+    for version in range(9):
+        (tmp_path / f"compiled-{version}").mkdir(0o700)
+        os.utime(tmp_path / f"compiled-{version}", (version, version))
+    (tmp_path / "else").mkdir()
+    assert compiled._make(tmp_path / "compiled-new")
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["compiled-5", "compiled-6", "compiled-7", "compiled-8", "compiled-new", "else"]
+
+
+def test_damaged_code_is_compiled_anew(small):
+    path = Path(run_small(small)[2])
+    for file in path.glob("*.nb[ic]"):
+        file.write_bytes(file.read_bytes()[: 0 if "linked" in file.name else 50])
+    assert run_small(small) == (1016, 0, str(path))
+    assert run_small(small) == (1016, 1, str(path))
+
+
+# --- whose folder ---------------------------------------------------------------------------
+
+
+def test_a_folder_is_made_for_its_user_alone(small):
+    path = Path(run_small(small)[2])
+    assert path.parent == small / "kolmo" / "__pycache__"
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert compiled._is_private(path)
+
+
+def test_a_folder_may_be_named(small, tmp_path_factory):
+    chosen = tmp_path_factory.mktemp("chosen")
+    assert Path(run_small(small, NUMBA_CACHE_DIR=str(chosen))[2]).parent == chosen
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_nothing_comes_from_a_folder_that_others_can_write_to(small, tmp_path_factory, mode):
+    chosen = tmp_path_factory.mktemp("chosen")
+    planted = Path(run_small(small, NUMBA_CACHE_DIR=str(chosen))[2])
+    planted.chmod(mode)
+    value, hits, path = run_small(small, NUMBA_CACHE_DIR=str(chosen))
+    assert (value, hits) == (1016, 0)
+    assert Path(path).parent == small / "kolmo" / "__pycache__"
+
+
+def test_a_folder_is_not_private_if_another_can_take_its_place(tmp_path):
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(0o700, parents=True)
+    assert compiled._is_private(inner)
+    inner.parent.chmod(0o777)
+    assert not compiled._is_private(inner)
+    inner.parent.chmod(0o1777)  # as temporary folders are: only its owner can move it
+    assert compiled._is_private(inner)
+    assert not compiled._is_private(tmp_path / "absent")
+    (tmp_path / "link").symlink_to(inner)
+    assert not compiled._is_private(tmp_path / "link")
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can give a folder away")
+def test_a_folder_of_somebody_else_is_not_private(tmp_path):
+    tmp_path.chmod(0o700)
+    os.chown(tmp_path, NOBODY, NOBODY)
+    assert not compiled._is_private(tmp_path)
+
+
+# --- no folder ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed():
+    """A copy of the repository's packages that the user nobody can read and not write to."""
+    folder = Path(tempfile.mkdtemp())
+    copy_packages(folder)
+    (folder / "data").mkdir()
+    shutil.copy(ROOT / "data" / "trained.safetensors", folder / "data")
+    (folder / "kolmo" / "__pycache__").mkdir()
+    subprocess.run(["chmod", "-R", "u=rwX,go=rX", folder], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become the user nobody")
+@pytest.mark.parametrize("mode", [0o1777, 0o777], ids=["temporary-folder", "no-folder"])
+def test_a_read_only_installation_works_without_a_home(installed, mode):
+    """Code is kept in the temporary folder, but not where others could put theirs in its place."""
+    temporary = installed / "tmp"
+    temporary.mkdir()
+    temporary.chmod(mode)
+    user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    command = ["-m", "kolmo", "analyze", "data/trained.safetensors", "-q", "sign", "-e", "bdm"]
+    places = {"HOME": "/nonexistent", "TMPDIR": str(temporary), "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [*user, sys.executable, *command],
+        capture_output=True,
+        text=True,
+        cwd=installed,
+        env={"PATH": os.environ["PATH"], **places},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bdm" in done.stdout
+    kept = [path for path in temporary.rglob("*.nbc") if path.stat().st_uid == NOBODY]
+    assert bool(kept) == (mode == 0o1777)
+    assert ("compiled code is not kept" in done.stderr) == (not kept)
+
+
+# --- one decorator --------------------------------------------------------------------------
+
+
+def python_files() -> list[Path]:
+    return [path for name in ("kolmo", "momos") for path in sorted((ROOT / name).rglob("*.py"))]
+
+
+def test_every_kernel_has_the_one_decorator():
+    for path in python_files():
+        if path != Path(compiled.__file__):
+            text = path.read_text()
+            assert "njit" not in text, path
+            assert "numba.jit" not in text, path
+            assert "cache=True" not in text, path
+
+
+def own_imports(path: Path) -> set[Path]:
+    """The files of kolmo and momos that a file imports from."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {file for name in names if (file := ROOT / f"{name.replace('.', '/')}.py").exists()}
+
+
+def test_all_that_kernels_need_is_watched():
+    """A constant from a file that is not would be compiled in and go stale."""
+    watched = set(compiled.kernel_files())
+    assert {path.name for path in watched} >= {"arithmetic.py", "compiled.py", "vectors.py"}
+    for path in watched:
+        assert own_imports(path) <= watched, path

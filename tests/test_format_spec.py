@@ -17,10 +17,10 @@ import pytest
 import kolmo
 from kolmo.codes.base import code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
+from kolmo.symbols import container
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_dtype
 from tests.checkpoints import contents, tensors
 from tests.formats import context, kmo, mixing, mosaic, rounding
 from tests.formats.bits import Damaged, Reader
@@ -497,7 +497,7 @@ def test_mosaics_at_every_precision(tmp_path, dtype, motif_dtype, scales):
     shapes = {"conv": (6, 2, 3, 3), "scalar": (), "head": (5, 7), "bias": (9,), "empty": (0, 4)}
     partition = Partition(shapes, 3)
     motifs = random_.normal(size=(11, 3)).astype(FLOATS[motif_dtype])
-    indices = random_.integers(0, 11, partition.count).astype(index_dtype(11))
+    indices = random_.integers(0, 11, partition.count).astype(container(11))
     rows = {name: shape[0] if shape else 1 for name, shape in shapes.items() if name != "empty"}
     numbers = {"none": {}, "one": dict.fromkeys(shapes, 1), "rows": rows}[scales]
     factors = {name: random_.normal(size=n).astype(np.float32) for name, n in numbers.items()}
@@ -516,7 +516,7 @@ def test_mosaics_with_both_codes_of_indices(tmp_path, motifs, code):
     made = Mosaic(
         partition,
         random_.normal(size=(motifs, 2)).astype(np.float32),
-        indices.astype(index_dtype(motifs)),
+        indices.astype(container(motifs)),
         {},
         ("a", "b"),
     )

@@ -133,22 +133,24 @@ class Attack:
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_torch_file_that_would_run_code(tmp_path, legacy):
+def test_nothing_in_a_torch_file_is_run(tmp_path, legacy):
     path = save_torch(tmp_path / "x.pt", {"w": torch.ones(2), "bomb": Attack()}, legacy)
-    with pytest.raises(InputError, match=r"would run code: it names '(posix|os)\.system'"):
-        kolmo.open_checkpoint(path)
+    found = kolmo.open_checkpoint(path)
+    assert found["w"].read().tolist() == [1, 1]
+    reasons = {entry.name: entry.reason for entry in found.skipped}
+    assert reasons == {"bomb": "not a tensor but a call of 'posix.system', which was not made"}
     assert not Path("/tmp/kolmo-was-here").exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "builtins.bytearray", "os.system", "torch.load"])
-def test_dangerous_globals_are_refused(tmp_path, name):
+@pytest.mark.parametrize("name", ["builtins.eval", "builtins.exec", "os.system", "torch.load"])
+def test_names_are_never_looked_up(tmp_path, name):
     module, _, attribute = name.rpartition(".")
     code = f"\x80\x02c{module}\n{attribute}\n.".encode("latin1")
     path = tmp_path / "x.pt"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x/data.pkl", code)
         archive.writestr("x/version", "3")
-    with pytest.raises(InputError, match=f"would run code: it names '{name}'"):
+    with pytest.raises(InputError, match=f"no arrays in it; it holds: the name '{name}'"):
         kolmo.open_checkpoint(path)
 
 
@@ -169,15 +171,6 @@ def test_a_compressed_torch_record_is_refused(tmp_path):
         archive.writestr("x/data.pkl", pickle.dumps({}, 2))
         archive.writestr("x/data/0", bytes(10**6))
     with pytest.raises(InputError, match="compressed"):
-        kolmo.open_checkpoint(path)
-
-
-def test_torchscript_says_what_to_do(tmp_path):
-    path = tmp_path / "x.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in ("x/data.pkl", "x/constants.pkl", "x/code/a.py"):
-            archive.writestr(name, b"")
-    with pytest.raises(InputError, match=r"TorchScript.*state_dict"):
         kolmo.open_checkpoint(path)
 
 

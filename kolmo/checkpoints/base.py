@@ -83,7 +83,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
     source : str
         Where it comes from, for people.
     format : str
-        ``safetensors``, ``torch``, ``npz``, ``npy``, ``arrays`` or ``module``.
+        ``safetensors``, ``torch``, ``pickle``, ``joblib``, ``npz``, ``npy``, ``arrays`` or
+        ``module``.
     skipped : list of Skipped
         Entries that are not tensors to measure: tied copies, optimizer state, left-out names.
     files : tuple of str

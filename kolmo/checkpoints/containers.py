@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.nests import (
+    Again,
+    Marked,
+    Others,
+    Path,
+    Seen,
+    is_array,
+    is_module,
+    is_torch,
+    mapping_of,
+    numel_of,
+    total,
+    walk,
+)
+from kolmo.checkpoints.stored import Stored, Strided, footprint
 from kolmo.checkpoints.torch_tensors import torch_tensor
 from kolmo.errors import InputError
 
@@ -17,26 +34,46 @@ _MODEL_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "netw
 # What they keep beside them: never weights of the model, whatever tensors it holds.
 _OTHER_KEYS = ("optim", "sched", "scaler", "rng", "amp", "loss", "callback", "loop", "grad")
 
+_FREE = 1 << 22  # entries that a view may have however few numbers it shows
+_EXPANSION = 1 << 10  # and times the numbers that it shows, beyond that
+
 Found = tuple[list[WeightTensor], list[Skipped]]
 
 
-def collect(contents: Any, source: str) -> Found:
+def collect(contents: Any, source: str, what: str = "") -> Found:
     """The model's tensors in a container, and every other entry with the reason why not.
 
     Looks through ``{"state_dict": ...}`` and its like. A mapping that holds tensors is a state
-    dict; mappings within it add their key to the names, as in ``encoder.weight``.
+    dict; mappings within it add their key to the names, as in ``encoder.weight``. Two tensors of
+    one name are told apart by a number. ``what`` says what sort of file it is.
 
     Raises
     ------
     InputError
-        If there is no tensor anywhere.
+        If there is no tensor anywhere, or one that is damaged.
     """
     skipped: list[Skipped] = []
-    weights, prefix = _look_through(contents, skipped)
+    counted: Seen = {}
+    weights, prefix = _look_through(contents, skipped, counted)
+    tensors, others = gather(weights, prefix, source, counted)
+    skipped += others
+    if not tensors:
+        raise InputError(_without_tensors(contents, source, what, skipped))
+    return tensors, skipped
+
+
+def gather(contents: Any, prefix: str, source: str, counted: Seen | None = None) -> Found:
+    """Every tensor in a container, and every other entry with the reason why not.
+
+    ``counted`` holds what was counted among other entries already.
+    """
+    counted = {} if counted is None else counted
     tensors: list[WeightTensor] = []
+    skipped: list[Skipped] = []
+    names: dict[str, int] = {}
     seen: dict[tuple[Any, ...], str] = {}
-    for name, value in _flatten(weights, prefix):
-        made = make_tensor(name, value)
+    for name, value in walk(contents, prefix):
+        made = _made(name or "tensor", value, source, counted)
         if isinstance(made, Skipped):
             skipped.append(made)
             continue
@@ -44,25 +81,102 @@ def collect(contents: Any, source: str) -> Found:
         if place is not None and place in seen:
             skipped.append(Skipped(name, f"tied to {seen[place]!r}, counted once", made.numel))
             continue
+        made = _told_apart(made, names)
         if place is not None:
-            seen[place] = name
+            seen[place] = made.name
         tensors.append(made)
-    if not tensors:
-        kinds = f"; it holds {', '.join(map(repr, list(contents)[:8]))}" if _maps(contents) else ""
-        raise InputError(f"{source}: there is no tensor in it{kinds}")
     return tensors, skipped
 
 
 def make_tensor(name: str, value: Any) -> WeightTensor | Skipped:
     """A lazy tensor over an array, a torch tensor or a number; Skipped with the reason if not."""
-    if _is_torch(value):
+    return _made(name, value, "the array", {})
+
+
+def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | Skipped:
+    if isinstance(value, Ndarray):
+        value = value.content
+    if is_torch(value):
         return torch_tensor(name, value)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
         if not is_supported(array.dtype):
             return Skipped(name, f"dtype {array.dtype} is not supported", array.size)
         return array_tensor(name, array)
-    return Skipped(name, f"not a tensor but {type(value).__name__}")
+    if isinstance(value, Strided):
+        return _strided_tensor(name, value, source)
+    if isinstance(value, LeftOut):
+        return Skipped(name, value.reason, value.numel)
+    if isinstance(value, Marked):
+        return Skipped(name, value.reason, total(value.value, counted))
+    return Skipped(name, _no_tensor(value))
+
+
+def _no_tensor(value: Any) -> str:
+    if isinstance(value, Again):
+        return (
+            f"the same object as {value.name!r}, counted there"
+            if value.name
+            else "the whole itself"
+        )
+    if isinstance(value, Others):
+        return f"{value.count:,} entries that are no tensors"
+    if isinstance(value, Record) and value.called:
+        return f"not a tensor but a call of {value.name[:200]!r}, which was not made"
+    if isinstance(value, Record):
+        return f"not a tensor but an object of class {value.name[:200]!r}"
+    if isinstance(value, Global):
+        return f"not a tensor but the name {value.name[:200]!r}"
+    return f"not a tensor but {'bytes' if isinstance(value, Stored) else type(value).__name__}"
+
+
+def _strided_tensor(name: str, array: Strided, source: str) -> WeightTensor | Skipped:
+    """A tensor that lies within what a file stores, and is no few numbers spread out."""
+    if not is_supported(array.dtype):
+        return Skipped(name, f"dtype {array.dtype} is not supported", array.numel)
+    stored = array.storage.stored
+    there = stored.size // array.dtype.itemsize if stored else 0
+    if array.end > there:
+        raise InputError(
+            f"{source}: tensor {name!r} reaches to entry {array.end:,} of a storage of {there:,}; "
+            f"the file is damaged"
+        )
+    shown = min(array.numel, array.end - array.offset)
+    if array.numel > max(_FREE, _EXPANSION * shown):
+        return Skipped(name, f"an expanded view of {shown:,} numbers", array.numel)
+    return WeightTensor(name, array.shape, array.dtype, array.load)
+
+
+def _told_apart(tensor: WeightTensor, names: dict[str, int]) -> WeightTensor:
+    """The tensor under a name of its own, where another has its name."""
+    name = tensor.name
+    while name in names:
+        names[tensor.name] += 1
+        name = f"{tensor.name} ({names[tensor.name]})"
+    names[name] = 1
+    return tensor if name == tensor.name else dataclasses.replace(tensor, name=name)
+
+
+def _without_tensors(contents: Any, source: str, what: str, skipped: list[Skipped]) -> str:
+    """Why there is nothing to measure: what a file is, what it holds, what of it was left out."""
+    maps = mapping_of(contents)
+    held = ", ".join(repr(str(key)[:60]) for key in list(maps)[:8]) if maps else ""
+    if not what:
+        return f"{source}: there is no tensor in it" + (f"; it holds {held}" if held else "")
+    odd = [entry for entry in skipped if entry.numel]
+    if odd:
+        left = f"{odd[0].name[:60]!r}: {odd[0].reason}"
+        more = f", and {len(odd) - 1:,} more" if len(odd) > 1 else ""
+        return f"{source}: {what} with no arrays in it that can be measured ({left}{more})"
+    if isinstance(contents, Record):
+        held = f"{_no_tensor(contents).removeprefix('not a tensor but ')}"
+    elif not held:
+        held = "nothing" if isinstance(contents, (list, tuple, Mapping)) else _kind(contents)
+    return f"{source}: {what} with no arrays in it; it holds: {held}"
+
+
+def _kind(value: Any) -> str:
+    return _no_tensor(value).removeprefix("not a tensor but ")
 
 
 def is_supported(dtype: np.dtype[Any]) -> bool:
@@ -71,47 +185,55 @@ def is_supported(dtype: np.dtype[Any]) -> bool:
     return plain or dtype in EXTENDED_DTYPES.values()
 
 
-def _look_through(contents: Any, skipped: list[Skipped]) -> tuple[Any, str]:
+def _look_through(contents: Any, skipped: list[Skipped], counted: Seen) -> tuple[Any, str]:
     """The innermost mapping that is the model's, and what to put before its names."""
-    while _maps(contents) and not any(_is_array(value) for value in contents.values()):
-        key = next((k for k in _MODEL_KEYS if _maps(contents.get(k))), None)
+    passed: set[int] = set()
+    while id(contents) not in passed and not is_module(contents):
+        passed.add(id(contents))
+        maps = mapping_of(contents)
+        if maps is None or any(_is_weight(key, value) for key, value in maps.items()):
+            break
+        key = next((k for k in _MODEL_KEYS if mapping_of(maps.get(k)) is not None), None)
         if key is None:
-            return _without_others(contents, skipped), ""
-        skipped += [_beside(str(k), value) for k, value in contents.items() if k != key]
-        contents = contents[key]
+            return _without_others(contents, maps, skipped, counted), ""
+        inner = maps[key]
+        counted[id(inner)] = (Path(None, ""), inner)
+        skipped += [_beside(str(k), value, counted) for k, value in maps.items() if k != key]
+        contents = inner
     return contents, ""
 
 
-def _without_others(contents: Mapping[Any, Any], skipped: list[Skipped]) -> dict[Any, Any]:
-    kept = {}
-    for key, value in contents.items():
-        if any(word in str(key).lower() for word in _OTHER_KEYS):
-            skipped.append(_beside(str(key), value))
-        else:
-            kept[key] = value
-    return kept
+def _is_weight(key: Any, value: Any) -> bool:
+    """Whether an array makes the mapping around it a state dict: a lone number noted by a
+    training program, such as its loss, does not."""
+    if not is_array(value) or isinstance(value, np.generic):
+        return False
+    return not (_is_other(key) and numel_of(value) == 1)
 
 
-def _beside(key: str, value: Any) -> Skipped:
-    arrays = [array for _, array in _flatten(value, "") if _is_array(array)]
-    numel = sum(int(np.prod(tuple(array.shape), dtype=np.int64)) for array in arrays)
-    return Skipped(key, "beside the model's weights (training state)", numel)
+def _is_other(key: Any) -> bool:
+    return any(word in str(key).lower() for word in _OTHER_KEYS)
 
 
-def _flatten(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if _maps(value):
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, (list, tuple)) and not _is_array(value):
-        for number, inner in enumerate(value):
-            yield from _flatten(inner, f"{name}.{number}" if name else str(number))
-    else:
-        yield name or "tensor", value
+def _without_others(
+    contents: Any, maps: Mapping[Any, Any], skipped: list[Skipped], counted: Seen
+) -> Any:
+    others = {key for key in maps if _is_other(key)}
+    skipped += [_beside(str(key), maps[key], counted) for key in maps if key in others]
+    return {k: v for k, v in maps.items() if k not in others} if others else contents
+
+
+def _beside(key: str, value: Any, counted: Seen) -> Skipped:
+    return Skipped(key, "beside the model's weights (training state)", total(value, counted))
 
 
 def _place(value: Any) -> tuple[Any, ...] | None:
     """Where an array's memory is; equal for two that are one. None where it has none."""
-    if _is_torch(value):
+    if isinstance(value, Ndarray):
+        value = value.content
+    if isinstance(value, Strided):
+        return value.place
+    if is_torch(value):
         if (
             value.numel() == 0
             or value.device.type == "meta"
@@ -119,20 +241,9 @@ def _place(value: Any) -> tuple[Any, ...] | None:
         ):
             return None
         where = (value.untyped_storage().data_ptr(), value.storage_offset())
-        return (*where, tuple(value.shape), value.stride(), str(value.dtype))
+        return (*where, *footprint(value.shape, value.stride()), str(value.dtype))
     array = np.asarray(value)
     if array.size == 0 or isinstance(value, np.generic):
         return None
-    return (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, np.generic)) or _is_torch(value)
-
-
-def _is_torch(value: Any) -> bool:
-    return hasattr(value, "untyped_storage")  # without importing torch
-
-
-def _maps(value: Any) -> bool:
-    return isinstance(value, Mapping)
+    begin = array.__array_interface__["data"][0]
+    return (begin, *footprint(array.shape, array.strides), array.dtype.str)

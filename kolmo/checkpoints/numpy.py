@@ -1,7 +1,8 @@
-"""numpy: ``.npy`` and ``.npz`` files, never with pickled objects."""
+"""numpy: ``.npy`` and ``.npz`` files; pickled objects in them are read as data, never made."""
 
 from __future__ import annotations
 
+import lzma
 import math
 import os
 import zipfile
@@ -14,11 +15,19 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor, array_tensor
-from kolmo.checkpoints.containers import is_supported
+from kolmo.checkpoints.compressed import spooled
+from kolmo.checkpoints.containers import Found, collect, gather, is_supported
 from kolmo.checkpoints.files import file_tensor, native, native_dtype
+from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.pickled import read_objects
+from kolmo.checkpoints.rebuilding import sides
+from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError
 
 NPY_MAGIC = npy.MAGIC_PREFIX
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
+               NotImplementedError)  # fmt: skip
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
@@ -28,6 +37,8 @@ def open_npy(path: Path) -> Checkpoint:
     with open(path, "rb") as file:
         shape, fortran, dtype = _read_header(file, str(path))
         offset = file.tell()
+    if dtype.kind == "O":
+        return _open_objects(path, offset)
     claimed, there = math.prod(shape) * dtype.itemsize, os.path.getsize(path) - offset
     if not is_supported(dtype):
         raise InputError(f"{path}: dtype {dtype} is not supported; weights are numbers or booleans")
@@ -46,36 +57,44 @@ def open_npy(path: Path) -> Checkpoint:
     return Checkpoint([tensor], source=str(path), format="npy", files=[str(path)])
 
 
+def _open_objects(path: Path, offset: int) -> Checkpoint:
+    """The arrays among the objects of an array, such as one dict of weights."""
+    stored = file_bytes(path)
+    contents = read_objects(stored.part(offset, stored.size - offset), str(path))
+    tensors, skipped = collect(contents, str(path), "a numpy array of objects")
+    return Checkpoint(tensors, source=str(path), format="npy", skipped=skipped, files=[str(path)])
+
+
 def open_npz(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
     """The arrays of an archive, in its order."""
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
     for info in archive.infolist():
-        made = _open_member(path, archive, info)
-        if isinstance(made, Skipped):
-            skipped.append(made)
-        else:
-            tensors.append(made)
+        found, others = _open_member(path, archive, info)
+        tensors += found
+        skipped += others
     names = {tensor.name for tensor in tensors}
     if len(names) != len(tensors):
         raise InputError(f"{path}: two arrays have the same name")
     if not tensors:
-        raise InputError(f"{path}: there is no array of numbers in it")
+        held = "; it holds " + ", ".join(f"{s.name!r} ({s.reason})" for s in skipped[:3])
+        raise InputError(f"{path}: there is no array of numbers in it{held if skipped else ''}")
     return Checkpoint(tensors, source=str(path), format="npz", skipped=skipped, files=[str(path)])
 
 
-def _open_member(
-    path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo
-) -> WeightTensor | Skipped:
+def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Found:
+    """The tensors of a member, one or, of an array of objects, any; and what is left out."""
     name, where = info.filename.removesuffix(".npy"), f"{path}: array {info.filename!r}"
     try:
         with archive.open(info) as member:
             shape, fortran, dtype = _read_header(member, where)
             offset = member.tell()
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            if dtype.kind == "O":
+                return _objects(spooled(member, where, info.compress_size), name, where, shape)
+    except _UNREADABLE as error:
         raise InputError(f"{where} cannot be read ({error})") from None
     if not is_supported(dtype):
-        return Skipped(name, f"dtype {dtype} is not supported", math.prod(shape))
+        return [], [Skipped(name, f"dtype {dtype} is not supported", math.prod(shape))]
     claimed = math.prod(shape) * dtype.itemsize
     if info.file_size - offset != claimed:
         raise InputError(f"{where} claims {claimed:,} bytes, it has {info.file_size - offset:,}")
@@ -89,7 +108,14 @@ def _open_member(
         begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
         return native(np.frombuffer(_read_member(path, info, begin, size, where), dtype))
 
-    return WeightTensor(name, shape, native_dtype(dtype), load)
+    return [WeightTensor(name, shape, native_dtype(dtype), load)], []
+
+
+def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> Found:
+    tensors, skipped = gather(read_objects(stored, where), name, where)
+    if not tensors and not any(entry.numel for entry in skipped):
+        skipped = [Skipped(name, "an array of objects, none of them an array", math.prod(shape))]
+    return tensors, skipped
 
 
 def _read_member(path: Path, info: zipfile.ZipInfo, offset: int, size: int, where: str) -> bytes:
@@ -98,7 +124,7 @@ def _read_member(path: Path, info: zipfile.ZipInfo, offset: int, size: int, wher
         with zipfile.ZipFile(path) as archive, archive.open(info) as member:
             member.seek(offset)
             data = member.read(size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{where} cannot be read ({error})") from None
     if len(data) != size:
         raise InputError(f"{where} is truncated")
@@ -113,6 +139,10 @@ def _read_header(file: IO[bytes], where: str) -> Header:
     except Exception as error:  # numpy parses it as Python and lets any of its errors through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where}: not a sound .npy header ({reason[:200]})") from None
-    if any(side < 0 for side in shape):
-        raise InputError(f"{where}: a shape of {shape} does not exist")
-    return shape, fortran, dtype
+    try:
+        found = sides(shape)
+    except TypeError:
+        raise InputError(f"{where}: a shape of {shape} does not exist") from None
+    if isinstance(found, LeftOut):
+        raise InputError(f"{where}: {found.reason}")
+    return found, fortran, dtype

@@ -11,13 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect, make_tensor
 from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
+from kolmo.checkpoints.pickled import open_pickled
 from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
+from kolmo.checkpoints.stored import file_bytes
+from kolmo.checkpoints.torch import open_module, open_torch_zip
+from kolmo.checkpoints.torch_export import STATE, WEIGHTS, open_torch_export
 from kolmo.errors import InputError, MissingExtraError
 
-_FORMATS = "safetensors, a safetensors or torch index, torch (.pt .pth .bin), .npz, .npy"
+_FORMATS = (
+    "safetensors, a safetensors or torch index, torch (.pt .pth .bin .ckpt .pt2 .nemo, TorchScript), "
+    "pickles, joblib, .npz, .npy"
+)
 
 # What is often met where a checkpoint was expected, by its first bytes.
 _MISTAKEN = (
@@ -38,8 +46,8 @@ def open_checkpoint(source: Any) -> Checkpoint:
     Parameters
     ----------
     source : str, PathLike, Checkpoint, nn.Module or mapping
-        A file (safetensors, torch, .npz, .npy; recognized by content), the index of a sharded
-        checkpoint, a directory that holds one of these, a URL (any that fsspec knows), a live
+        A file (safetensors, torch, a pickle, joblib, .npz, .npy; recognized by content; torch,
+        scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a directory that holds one of these, a URL (any that fsspec knows), a live
         module, a state dict, or a mapping of names to arrays.
 
     Returns
@@ -50,7 +58,7 @@ def open_checkpoint(source: Any) -> Checkpoint:
     Raises
     ------
     InputError
-        If it cannot be read, is not what it claims to be, or would run code.
+        If it cannot be read, is not what it claims to be, or holds no tensor.
     MissingExtraError
         If a format needs a package that is not installed.
 
@@ -69,8 +77,6 @@ def open_checkpoint(source: Any) -> Checkpoint:
             return _open_url(text)
         return open_path(Path(text))
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
-        from kolmo.checkpoints.torch import open_module
-
         return open_module(source)
     if isinstance(source, Mapping):
         tensors, skipped = collect(source, "the mapping")
@@ -123,33 +129,30 @@ def _recognize(path: Path, head: bytes, size: int) -> Checkpoint:
         return open_safetensors(path)
     if start.startswith(b"{") and b"weight_map" in _beginning(path):
         return open_index(path, open_file)
-    from kolmo.checkpoints.torch import LEGACY_MAGIC, open_torch_legacy
-
-    if head.startswith(LEGACY_MAGIC):
-        return open_torch_legacy(path)
-    if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
-        raise InputError(
-            f"{path}: a Python pickle, which may run code, so it is not read; "
-            f"save the arrays as safetensors or .npz"
-        )
+    if pickled := open_pickled(path):
+        return pickled
     raise InputError(f"{path}: not a checkpoint, or damaged at its start (known: {_FORMATS})")
 
 
 def _open_zip(path: Path) -> Checkpoint:
+    archive = Archive(file_bytes(path))
+    if archive.names(WEIGHTS) or archive.names(STATE):
+        return open_torch_export(path)
+    if archive.names("data.pkl"):
+        return open_torch_zip(path)
+    if archive.members and all(name.endswith(".npy") for name in archive.members):
+        return _open_npz(path)
+    raise InputError(f"{path}: a zip archive, but neither of torch nor of numpy")
+
+
+def _open_npz(path: Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-                from kolmo.checkpoints.torch import open_torch_zip
-
-                return open_torch_zip(path, archive)
-            if names and all(name.endswith(".npy") for name in names):
-                return open_npz(path, archive)
+            return open_npz(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: a damaged or truncated zip archive ({error})") from None
-    raise InputError(f"{path}: a zip archive, but neither of torch nor of numpy")
 
 
 def _beginning(path: Path) -> bytes:

@@ -1,133 +1,93 @@
-"""torch: tensors, modules, and files that ``torch.save`` wrote, read as data only.
+"""torch: modules in memory, and files that ``torch.save`` and ``torch.jit.save`` wrote.
 
-A torch file is a pickle, which may name any function to call. Before torch sees it, its opcodes
-are scanned (never run), and a file that names anything but tensors, storages and plain containers
-is refused; torch's own restricted loader then reads it, memory-mapped.
+A torch file is a zip archive of a pickle, ``data.pkl``, and one record for each storage that its
+tensors are views of. The pickle is read as data (`kolmo.checkpoints.pickles`), so that nothing in
+it runs and torch is not needed; the records are read in place. The program of a TorchScript
+archive is not read at all: its ``data.pkl`` and ``constants.pkl`` hold the tensors.
 """
 
 from __future__ import annotations
 
-import pickletools
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint
+from kolmo.checkpoints.archives import Archive
+from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
-from kolmo.checkpoints.torch_tensors import PLAIN_DTYPES, import_torch
+from kolmo.checkpoints.machine import Machine, PickleError, Reader
+from kolmo.checkpoints.pickles import load_pickle
+from kolmo.checkpoints.stored import Storage, Stored, file_bytes
+from kolmo.checkpoints.torch_legacy import TABLE
+from kolmo.checkpoints.torch_rebuilding import checked, storage_of
 from kolmo.errors import InputError
 
-LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How a torch file of before 2020 begins: a pickled number."""
 
-_SAFE_GLOBALS = {
-    "torch.Size",
-    "torch.Tensor",
-    "torch.device",
-    "torch.storage.TypedStorage",
-    "torch.storage.UntypedStorage",
-    "torch._tensor._rebuild_from_type_v2",
-    "torch.nn.parameter.Parameter",
-    "torch.serialization._get_layout",
-    "collections.OrderedDict",
-    "collections.defaultdict",
-    "collections.Counter",
-    "builtins.set",
-    "__builtin__.set",
-    "builtins.int",
-    "builtins.float",
-    "builtins.complex",
-    "builtins.dict",
-    "builtins.list",
-    "_codecs.encode",
-    "numpy.dtype",
-    "numpy._core.multiarray.scalar",
-    "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "numpy.core.multiarray._reconstruct",
-    "numpy.ndarray",
-}
-
-
-_DTYPE_NAMES = {*PLAIN_DTYPES, *EXTENDED_DTYPES, "half", "float", "double", "long", "complex64"}
-
-
-def open_torch_zip(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
-    """The model's weights in a torch file (the zip form)."""
-    names = archive.namelist()
-    record = next(name for name in names if name.endswith("data.pkl"))
-    folder = record.removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in names:
-        raise InputError(
-            f"{path}: a TorchScript program, which is code; save its weights instead: "
-            f"torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
-        )
-    packed = [info.filename for info in archive.infolist() if info.compress_type]
-    if packed:
-        raise InputError(f"{path}: record {packed[0]!r} is compressed, which torch never does")
-    with archive.open(record) as file:
-        _refuse_code(path, file, pickles=1)
-    return _open(path, mmap=True)
-
-
-def open_torch_legacy(path: Path) -> Checkpoint:
-    """The model's weights in a torch file of before 2020."""
-    with open(path, "rb") as file:
-        _refuse_code(path, file, pickles=4)
-    return _open(path, mmap=False)
-
-
-def _open(path: Path, mmap: bool) -> Checkpoint:
-    torch = import_torch(f"reading {path}")
-    # torch maps files by name only, and takes a name's suffix .safetensors at its word.
-    mmap = mmap and path.suffix != ".safetensors"
-    try:
-        with open(path, "rb") as file:
-            source = path if mmap else file
-            contents = torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
-    except Exception as error:  # torch raises anything from KeyError to RuntimeError here
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{path}: torch cannot read it ({reason[:200]})") from None
-    tensors, skipped = collect(contents, str(path))
+def open_torch_zip(path: Path) -> Checkpoint:
+    """The model's weights in a torch file (the zip form), or in a TorchScript archive."""
+    contents, what = read_torch_zip(file_bytes(path))
+    tensors, skipped = collect(contents, str(path), what)
     return Checkpoint(tensors, source=str(path), format="torch", skipped=skipped, files=[str(path)])
 
 
-def _refuse_code(path: Path, file: IO[bytes], pickles: int) -> None:
-    """InputError if a pickle names a global that is not plain data."""
+def read_torch_zip(stored: Stored) -> tuple[Any, str]:
+    """The inert contents of a torch file, and what sort of file it is."""
+    archive = Archive(stored)
+    records = archive.names("data.pkl")
+    if len(records) != 1:
+        named = ", ".join(repr(name[:60]) for name in records[:3]) or "none"
+        raise InputError(
+            f"{stored.where}: a torch file has one record data.pkl, this has {len(records)}: "
+            f"{named}"
+        )
+    folder = records[0].removesuffix("data.pkl")
+    big = _is_big_endian(archive, f"{folder}byteorder")
+    contents = _read_record(archive, folder, "data", big)
+    if f"{folder}constants.pkl" not in archive:
+        return contents, "a torch file"
+    constants = _read_record(archive, folder, "constants", big)
+    if constants:
+        contents = {"": contents, "constants": constants}
+    return contents, "a TorchScript archive"
+
+
+def _is_big_endian(archive: Archive, name: str) -> bool:
+    if name not in archive:
+        return False
+    record = archive.record(name)
+    order = bytes(record.read(0, min(record.size, 16)))
+    if order not in (b"little", b"big"):
+        raise InputError(f"{archive.where}: the byte order {order!r} is not known; it is damaged")
+    return order == b"big"
+
+
+def _read_record(archive: Archive, folder: str, name: str, big: bool) -> Any:
+    """The contents of ``data.pkl`` or ``constants.pkl``, whose storages lie in a folder beside."""
+    record = archive.record(f"{folder}{name}.pkl")
+    machine = Machine(Reader(record), TABLE, _storages(archive, f"{folder}{name}/", big))
     try:
-        for _ in range(pickles):
-            for name in _globals(file):
-                if not _is_safe(name):
-                    raise InputError(
-                        f"{path}: the file would run code: it names {name!r}. It was not run. "
-                        f"Save the weights alone: torch.save(model.state_dict(), path)"
-                    )
-    except InputError:
-        raise
-    except Exception as error:  # pickletools raises ValueError and more on garbage
-        raise InputError(f"{path}: its pickle is damaged or truncated ({error})") from None
+        return load_pickle(machine)
+    except PickleError as error:
+        raise InputError(
+            f"{archive.where}: a torch file whose pickle is damaged or truncated ({error})"
+        ) from None
 
 
-def _globals(file: IO[bytes]) -> Iterator[str]:
-    """The globals that one pickle names; its opcodes are read, not run."""
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name == "GLOBAL":
-            yield str(argument).replace(" ", ".")
-        elif opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
-            yield f"({opcode.name} opcode)"
+def _storages(archive: Archive, folder: str, big: bool) -> Callable[[Any], Storage]:
+    known: dict[tuple[str, str], Storage] = {}
+
+    def find(saved: Any) -> Storage:
+        dtype, key, count = storage_of(saved)
+        if (dtype, key) not in known:
+            record = archive.record(folder + key)
+            checked(record, dtype, count, key)
+            known[dtype, key] = Storage(record, dtype, big)
+        return known[dtype, key]
+
+    return find
 
 
-def _is_safe(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    if name in _SAFE_GLOBALS or module == "numpy.dtypes":
-        return True
-    if module == "torch._utils":
-        return attribute.startswith("_rebuild_")
-    return module == "torch" and (attribute.endswith("Storage") or attribute in _DTYPE_NAMES)
-
-
-# --- tensors --------------------------------------------------------------------------------
+# --- tensors in memory ----------------------------------------------------------------------
 
 
 def open_module(module: Any) -> Checkpoint:

@@ -1,0 +1,74 @@
+"""zip archives whose members are read in place: where each lies, from the central directory."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+
+from kolmo.checkpoints.stored import Stored
+from kolmo.errors import InputError
+
+_LOCAL = struct.Struct("<4s5H3L2H")  # a member's own header, before its name
+
+
+class Archive:
+    """The members of a zip archive by name; InputError if two share a name or their bytes."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored, self.where = stored, stored.where
+        try:
+            with stored.open() as file, zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+        except InputError:
+            raise
+        except Exception as error:  # zipfile raises anything from BadZipFile to struct.error
+            raise InputError(
+                f"{self.where}: a damaged or truncated zip archive ({error})"
+            ) from None
+        self.members = {member.filename: member for member in members}
+        self._refuse_twins(members)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.members
+
+    def __iter__(self) -> object:
+        return iter(self.members)
+
+    def names(self, ending: str) -> list[str]:
+        """The members that are called this, in whatever folder."""
+        return [name for name in self.members if name == ending or name.endswith(f"/{ending}")]
+
+    def record(self, name: str) -> Stored:
+        """The bytes of a member, unread; InputError if it is missing or packed."""
+        member = self.members.get(name)
+        if member is None:
+            raise InputError(f"{self.where}: record {name!r} is missing; it is damaged")
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise InputError(
+                f"{self.where}: record {name!r} is compressed, which torch never does; unpack the "
+                f"archive and pack it again without compression (zip -0)"
+            )
+        if member.flag_bits & 1:
+            raise InputError(f"{self.where}: record {name!r} is encrypted")
+        header = _LOCAL.unpack(self.stored.read(member.header_offset, _LOCAL.size))
+        begin = member.header_offset + _LOCAL.size
+        encoding = "utf-8" if header[2] & 0x800 else "cp437"
+        own = bytes(self.stored.read(begin, header[9])).decode(encoding, "replace")
+        if header[0] != b"PK\x03\x04" or own != member.orig_filename:
+            raise InputError(
+                f"{self.where}: the archive's directory and record {name!r} contradict each other; "
+                f"it is damaged, or made to be read in two ways"
+            )
+        return self.stored.part(begin + header[9] + header[10], member.file_size)
+
+    def _refuse_twins(self, members: list[zipfile.ZipInfo]) -> None:
+        if len({member.filename.casefold() for member in members}) != len(members):
+            raise InputError(
+                f"{self.where}: two records of the archive have one name, so that programs may "
+                f"read either; it is damaged, or made to be read in two ways"
+            )
+        end = 0
+        for member in sorted(members, key=lambda member: member.header_offset):
+            if member.header_offset < end:
+                raise InputError(f"{self.where}: records of the archive share bytes; it is damaged")
+            end = member.header_offset + _LOCAL.size + member.compress_size

@@ -1,0 +1,128 @@
+"""Compressed files, unpacked to a temporary file without a name, within a limit."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import tempfile
+import weakref
+import zlib
+from typing import Any
+
+from kolmo.checkpoints.stored import Stored
+from kolmo.errors import InputError
+
+EXPANSION = 64
+"""Times its size that a compressed file may hold, or `LEAST` where that is more."""
+
+LEAST = 1 << 28
+"""Bytes that a compressed file may always hold."""
+
+_STARTS = {
+    "gzip": b"\x1f\x8b\x08",
+    "bzip2": b"BZh",
+    "xz": b"\xfd7zXZ\x00",
+    "lzma": b"\x5d\x00\x00",
+    "lz4": b"\x04\x22\x4d\x18",
+}
+_CHUNK = 1 << 20
+
+
+def compression_of(head: bytes) -> str | None:
+    """What a file is compressed by, by how it begins; None if it is not."""
+    for form, start in _STARTS.items():
+        if head.startswith(start):
+            return form
+    is_zlib = head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0
+    return "zlib" if is_zlib else None
+
+
+def unpacked(stored: Stored, form: str) -> Stored:
+    """What a compressed file holds, in a temporary file that goes when it is no longer used.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or holds more than `EXPANSION` times its size, or is lz4.
+    """
+    if form == "lz4":
+        raise InputError(
+            f"{stored.where}: compressed by lz4, which is not read; load it with joblib and dump "
+            f"it again without compression"
+        )
+    try:
+        with stored.open() as file, _opened(file, form) as packed:
+            return spooled(packed, stored.where, stored.size)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{stored.where}: a {form} file that is damaged or truncated ({error})"
+        ) from None
+
+
+def spooled(file: Any, where: str, packed: int) -> Stored:
+    """All that a file gives, in a temporary file; InputError if it is far more than ``packed``."""
+    limit, size = max(LEAST, EXPANSION * packed), 0
+    with tempfile.TemporaryFile(prefix="kolmo-") as spool:
+        while data := file.read(_CHUNK):
+            size += len(data)
+            if size > limit:
+                raise InputError(
+                    f"{where}: it holds more than {limit:,} bytes, over {EXPANSION} times its "
+                    f"size; unpack it yourself if you trust it"
+                )
+            spool.write(data)
+        spool.flush()
+        kept = _Kept(os.dup(spool.fileno()))
+    return Stored(kept.read, 0, size, where)
+
+
+class _Kept:
+    """A file without a name, open as long as something reads from it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes, from any thread."""
+        parts = []
+        while size and (data := os.pread(self._descriptor, size, offset)):
+            parts.append(data)
+            offset, size = offset + len(data), size - len(data)
+        return b"".join(parts)
+
+
+def _opened(file: Any, form: str) -> Any:
+    if form == "gzip":
+        return gzip.GzipFile(fileobj=file)
+    if form == "bzip2":
+        return bz2.BZ2File(file)
+    return lzma.LZMAFile(file) if form in ("xz", "lzma") else _Zlib(file)
+
+
+class _Zlib:
+    """A zlib stream, read in pieces of bounded size."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._state = file, zlib.decompressobj()
+
+    def __enter__(self) -> _Zlib:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        while not self._state.eof:
+            packed = self._state.unconsumed_tail or self._file.read(_CHUNK)
+            data = self._state.decompress(packed, size)
+            if data:
+                return data
+            if not packed:
+                raise EOFError("it ends early")
+        return b""

@@ -1,0 +1,214 @@
+"""Walking through nests of containers: each once, in order, however deep, shared or circular."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.stored import Strided
+from kolmo.errors import InputError
+
+_FEW = 64  # entries of one container that are listed one by one where they are no tensors
+_NAMES = 1 << 26  # characters of all names
+
+# What scikit-learn's fitted models keep their learned numbers in.
+_LEARNED = ("coefs_", "intercepts_", "coef_", "intercept_", "dual_coef_", "support_vectors_",
+            "components_", "cluster_centers_")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Again:
+    """A container that was met before, under another name."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """Many entries of one container that are no tensors."""
+
+    count: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Marked:
+    """A part of an object that is not among its weights, and why."""
+
+    reason: str
+    value: Any
+
+
+Seen = dict[int, tuple["Path", Any]]
+"""Containers that were met, by identity; they are kept, so that no identity is given again."""
+
+
+class Path:
+    """A place in a nest; its name is made only where it is wanted."""
+
+    __slots__ = ("above", "depth", "key")
+
+    def __init__(self, above: Path | None, key: str) -> None:
+        self.above, self.key = above, key
+        self.depth: int = above.depth + 1 if above else 0
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        at: Path | None = self
+        while at is not None:
+            parts.append(at.key)
+            at = at.above
+        return ".".join(part for part in reversed(parts) if part)
+
+
+def is_array(value: Any) -> bool:
+    """Whether it is an array or a tensor, in memory or in a file, supported or not."""
+    if isinstance(value, Ndarray):
+        return not isinstance(value.content, list)
+    return isinstance(value, (np.ndarray, np.generic, Strided, LeftOut)) or is_torch(value)
+
+
+def is_torch(value: Any) -> bool:
+    """Whether it is a torch tensor, without importing torch."""
+    return hasattr(value, "untyped_storage")
+
+
+def numel_of(array: Any) -> int:
+    """Entries of an array of any sort."""
+    if isinstance(array, Ndarray):
+        return numel_of(array.content)
+    if isinstance(array, (Strided, LeftOut)):
+        return array.numel
+    return int(array.numel()) if is_torch(array) else int(getattr(array, "size", 0))
+
+
+def total(value: Any, seen: Seen) -> int:
+    """Entries of all arrays in a nest, but for what was seen before."""
+    count, left = 0, [value]
+    while left:
+        for _, leaf in walk(left.pop(), "", seen):
+            if isinstance(leaf, Marked):
+                left.append(leaf.value)
+            elif is_array(leaf):
+                count += numel_of(leaf)
+    return count
+
+
+def is_module(value: Any) -> bool:
+    """Whether it is a pickled ``nn.Module``, or a module of a TorchScript archive."""
+    if not isinstance(value, Record) or not isinstance(value.state, dict):
+        return False
+    return value.name.startswith("__torch__.") or _has_parameters(value.state)
+
+
+def mapping_of(value: Any) -> Mapping[Any, Any] | None:
+    """A mapping as it is, and a record by the names of its contents; None for anything else."""
+    if isinstance(value, Mapping):
+        return value
+    return dict(_contents(value)) if isinstance(value, Record) else None
+
+
+def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str, Any]]:
+    """Every entry with its name: arrays, what is none, and `Again` for a container met twice.
+
+    Raises
+    ------
+    InputError
+        If the names are far longer together than those of any model.
+    """
+    seen = {} if seen is None else seen
+    left, letters = [(Path(None, name), value)], 0
+    while left:
+        path, value = left.pop()
+        inner = _children(value)
+        if inner is None:
+            text = str(path)
+            letters += len(text) + path.depth
+            if not is_module(value):  # one without weights, such as an activation
+                yield text, value
+        elif id(value) in seen:
+            text, first = str(path), seen[id(value)][0]
+            letters += len(text) + path.depth + first.depth
+            yield text, Again(str(first)[:200])
+        else:
+            seen[id(value)] = (path, value)
+            left += [(Path(path, key), child) for key, child in reversed(_gathered(inner))]
+        if letters > _NAMES:
+            raise InputError("its contents are nested too deep to name, deeper than any checkpoint")
+
+
+def _gathered(inner: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The entries of a container; those that are no tensors as one, if they are many."""
+    plain = [not is_array(child) and not _may_hold(child) for _, child in inner]
+    if sum(plain) <= _FEW:
+        return inner
+    kept = [entry for entry, is_plain in zip(inner, plain, strict=True) if not is_plain]
+    return [*kept, ("", Others(sum(plain)))]
+
+
+def _may_hold(value: Any) -> bool:
+    return isinstance(value, (Mapping, list, tuple, Record, Ndarray, Marked))
+
+
+def _children(value: Any) -> list[tuple[str, Any]] | None:
+    """What a container holds, by key; None for what is none."""
+    if isinstance(value, Mapping):
+        return [(str(key), child) for key, child in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [(str(number), child) for number, child in enumerate(value)]
+    if isinstance(value, Ndarray) and isinstance(value.content, list):
+        items = value.content
+        return [("", items[0])] if len(items) == 1 else _children(items)
+    return (_contents(value) or None) if isinstance(value, Record) else None
+
+
+# --- records --------------------------------------------------------------------------------
+
+
+def _contents(record: Record) -> list[tuple[str, Any]]:
+    """What a record holds by name: a module's weights, a fitted model's, or everything."""
+    state = record.state if isinstance(record.state, dict) else {}
+    if _has_parameters(state):
+        return _module(state)
+    parts: list[tuple[str, Any]] = [(str(key), value) for key, value in state.items()]
+    if record.name.startswith("sklearn.") and any(name in state for name in _LEARNED):
+        parts = [(name, _if_learned(name, value)) for name, value in parts]
+    if record.state is not None and not isinstance(record.state, dict):
+        parts.append(("state", record.state))
+    parts += [(str(key), value) for key, value in (record.entries or {}).items()]
+    parts += [(str(number), value) for number, value in enumerate(record.items or ())]
+    parts += [(f"args.{number}", value) for number, value in enumerate(record.args)]
+    return [part for part in parts if not _is_plain(part[1])]
+
+
+def _is_plain(value: Any) -> bool:
+    empty = isinstance(value, (list, tuple, Mapping)) and not value
+    return empty or value is None or isinstance(value, (bool, int, float, str, bytes, Global))
+
+
+def _has_parameters(state: Any) -> bool:
+    return isinstance(state.get("_parameters"), dict) and isinstance(state.get("_modules"), dict)
+
+
+def _module(state: dict[Any, Any]) -> list[tuple[str, Any]]:
+    """The names of a module's state dict, and its buffers that a state dict leaves out."""
+    buffers, modules = state.get("_buffers"), state["_modules"]
+    temporary = state.get("_non_persistent_buffers_set")
+    temporary = temporary if isinstance(temporary, (set, frozenset)) else set()
+    parts = [(str(name), value) for name, value in state["_parameters"].items()]
+    for name, value in buffers.items() if isinstance(buffers, dict) else ():
+        is_saved = name not in temporary or value is None
+        reason = "a buffer that the module does not save (it is not persistent)"
+        parts.append((str(name), value if is_saved else Marked(reason, value)))
+    parts += [(str(name), value) for name, value in modules.items()]
+    reason = "an attribute of a module, neither a parameter nor a buffer"
+    parts += [(str(n), Marked(reason, value)) for n, value in state.items() if is_array(value)]
+    return [part for part in parts if part[1] is not None]
+
+
+def _if_learned(name: str, value: Any) -> Any:
+    is_kept = name in _LEARNED or _is_plain(value)
+    return value if is_kept else Marked("beside the fitted model's weights", value)

@@ -1,0 +1,241 @@
+"""Bytes that are read when asked, and arrays that lie in them at any strides.
+
+A reader states where a tensor lies; nothing is read, and nothing allocated, until its weights are
+wanted, and then no more than a piece at a time, whatever shape and strides a file claims.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.checkpoints.files import read_at
+from kolmo.errors import InputError
+
+AXES = 64
+"""Axes at most, as in numpy."""
+
+_SPAN = 1 << 26  # bytes that one piece of a strided array may take from a file at once
+_PIECE = 1 << 21  # entries of a strided array that are placed at once
+_PAGE = 1 << 12  # bytes: the least that is read where the entries lie far apart
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stored:
+    """A run of bytes: ``fetch(offset, size)`` reads from what holds them, from any thread."""
+
+    fetch: Callable[[int, int], bytes | bytearray | memoryview]
+    offset: int
+    size: int
+    where: str
+
+    def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
+        """Exactly these bytes; InputError if they are not there."""
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise InputError(f"{self.where}: the file is shorter than it claims")
+        data = self.fetch(self.offset + offset, size)
+        if len(data) != size:
+            raise InputError(f"{self.where}: the file ends within its values; was it changed?")
+        return data
+
+    def part(self, offset: int, size: int) -> Stored:
+        """These bytes of it, unread; InputError if it is not that long."""
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise InputError(f"{self.where}: the file is shorter than it claims")
+        return dataclasses.replace(self, offset=self.offset + offset, size=size)
+
+    def open(self) -> io.BufferedReader:
+        """The bytes as a file, for libraries that read one."""
+        return io.BufferedReader(_StoredFile(self))
+
+
+class _StoredFile(io.RawIOBase):
+    def __init__(self, stored: Stored) -> None:
+        self._stored, self._at = stored, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._stored.size}[whence]
+        if base + offset < 0:
+            raise OSError("a negative place in a file")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        size = max(0, min(len(buffer), self._stored.size - self._at))
+        buffer[:size] = self._stored.read(self._at, size) if size else b""
+        self._at += size
+        return size
+
+
+def file_bytes(path: Path) -> Stored:
+    """All bytes of a file, unread."""
+    return Stored(functools.partial(read_at, path), 0, os.path.getsize(path), str(path))
+
+
+def memory_bytes(data: bytes, where: str) -> Stored:
+    """Bytes that are in memory."""
+    view = memoryview(data)
+    return Stored(lambda offset, size: view[offset : offset + size], 0, len(data), where)
+
+
+# --- arrays in them -------------------------------------------------------------------------
+
+
+class Storage:
+    """The bytes behind tensors; ``stored`` comes later where a file gives it last.
+
+    ``dtype`` is torch's name of its entries' dtype, ``big`` says that the bytes of each come in
+    big-endian order.
+    """
+
+    def __init__(self, stored: Stored | None, dtype: str = "", big: bool = False) -> None:
+        self.stored, self.dtype, self.big = stored, dtype, big
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Strided:
+    """An array in a storage: shape, and strides and offset in entries.
+
+    ``dtype`` is native; ``negated`` says that the values are those stored times -1.
+    """
+
+    storage: Storage
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int = 0
+    negated: bool = False
+
+    @property
+    def numel(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    @property
+    def end(self) -> int:
+        """One past the last entry of the storage that it reaches; 0 where it has none."""
+        steps = zip(self.shape, self.strides, strict=True)
+        return self.offset + sum((n - 1) * s for n, s in steps) + 1 if self.numel else 0
+
+    @property
+    def place(self) -> tuple[Any, ...] | None:
+        """Equal for two arrays of the same numbers in the same bytes, transposed ones too."""
+        stored = self.storage.stored
+        if stored is None or not self.numel:
+            return None
+        begin = stored.offset + self.offset * self.dtype.itemsize
+        sides = footprint(self.shape, self.strides)
+        return (id(stored.fetch), begin, *sides, self.dtype.name, self.negated)
+
+    def load(self, start: int, stop: int) -> NDArray[Any]:
+        """Entries [start, stop) in row-major order."""
+        dims, size = _merged(self.shape, self.strides), self.dtype.itemsize
+        stored = self.storage.stored
+        assert stored is not None
+        if dims in ([], [(self.numel, 1)]):
+            values = _decoded(
+                stored.read((self.offset + start) * size, (stop - start) * size), self
+            )
+        else:
+            pieces = range(start, stop, _PIECE)
+            parts = [_gathered(stored, self, dims, at, min(at + _PIECE, stop)) for at in pieces]
+            values = np.concatenate(parts) if parts else np.empty(0, self.dtype)
+        return np.asarray(-values) if self.negated else values
+
+
+def footprint(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Equal for views of one memory that show the same numbers, transposed and reshaped ones too.
+
+    >>> footprint((4, 3), (3, 1)) == footprint((3, 4), (1, 3)) == footprint((12,), (1,))
+    True
+    """
+    sides = sorted(zip(strides, shape, strict=True), reverse=True)
+    return _merged([int(n) for _, n in sides], [int(s) for s, _ in sides])
+
+
+def _merged(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """The fewest (side, stride) that give the same order of entries."""
+    dims: list[tuple[int, int]] = []
+    for side, stride in zip(shape, strides, strict=True):
+        if side == 1:
+            continue
+        if dims and dims[-1][1] == stride * side:
+            dims[-1] = (dims[-1][0] * side, stride)
+        else:
+            dims.append((side, stride))
+    return dims
+
+
+def _decoded(data: bytes | bytearray | memoryview, array: Strided) -> NDArray[Any]:
+    """Bytes as entries, in this machine's order."""
+    size = array.dtype.itemsize
+    bits = np.frombuffer(data, f"{'>' if array.storage.big else '<'}u{size}")
+    return bits.astype(f"=u{size}", copy=False).view(array.dtype)
+
+
+def _gathered(
+    stored: Stored, array: Strided, dims: list[tuple[int, int]], start: int, stop: int
+) -> NDArray[Any]:
+    """Entries [start, stop) from wherever they lie; halved until what must be read is small."""
+    places = _places(dims, start, stop) + array.offset
+    first, last = int(places.min()), int(places.max())
+    size = array.dtype.itemsize
+    if (last - first + 1) * size <= _SPAN:
+        data = stored.read(first * size, (last - first + 1) * size)
+        return _decoded(data, array)[places - first]
+    per_page = _page(last - first, size)
+    pages = (places - first) // per_page
+    used = np.zeros(int(pages.max()) + 1, bool)
+    used[pages] = True
+    if int(used.sum()) * per_page * size > _SPAN and stop - start > 1:
+        middle = (start + stop) // 2
+        halves = [(start, middle), (middle, stop)]
+        return np.concatenate([_gathered(stored, array, dims, a, b) for a, b in halves])
+    data = b"".join(
+        bytes(_clipped(stored, (first + a * per_page) * size, (b - a) * per_page * size))
+        for a, b in _runs(used)
+    )
+    where = (np.cumsum(used, dtype=np.int64) - 1)[pages] * per_page + (places - first) % per_page
+    return np.asarray(_decoded(data[: len(data) // size * size], array)[where])
+
+
+def _places(dims: list[tuple[int, int]], start: int, stop: int) -> NDArray[np.int64]:
+    left = np.arange(start, stop, dtype=np.int64)
+    places = np.zeros(stop - start, np.int64)
+    for side, stride in reversed(dims):
+        left, index = np.divmod(left, side)
+        places += index * stride
+    return places
+
+
+def _page(span: int, size: int) -> int:
+    """Entries of a page: few where they lie close, more where the table of pages would be big."""
+    return max(_PAGE // size, span >> 24)
+
+
+def _runs(used: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """[first, end) of each run of pages that are used."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], used, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _clipped(stored: Stored, offset: int, size: int) -> bytes | bytearray | memoryview:
+    return stored.read(offset, min(size, stored.size - offset))

@@ -23,8 +23,8 @@ from kolmo.checkpoints.torch_export import STATE, WEIGHTS, open_torch_export
 from kolmo.errors import InputError, MissingExtraError
 
 _FORMATS = (
-    "safetensors, a safetensors or torch index, torch (.pt .pth .bin .ckpt .pt2 .nemo, TorchScript), "
-    "pickles, joblib, .npz, .npy"
+    "safetensors, a safetensors or torch index, torch (.pt .pth .bin .ckpt .pt2 .nemo), pickles, "
+    "joblib, .npz, .npy"
 )
 
 # What is often met where a checkpoint was expected, by its first bytes.
@@ -47,8 +47,9 @@ def open_checkpoint(source: Any) -> Checkpoint:
     ----------
     source : str, PathLike, Checkpoint, nn.Module or mapping
         A file (safetensors, torch, a pickle, joblib, .npz, .npy; recognized by content; torch,
-        scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a directory that holds one of these, a URL (any that fsspec knows), a live
-        module, a state dict, or a mapping of names to arrays.
+        scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a
+        directory that holds one of these, a URL (any that fsspec knows), a live module, a state
+        dict, or a mapping of names to arrays.
 
     Returns
     -------

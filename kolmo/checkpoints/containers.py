@@ -16,6 +16,7 @@ from kolmo.checkpoints.nests import (
     Others,
     Path,
     Seen,
+    TooDeepError,
     is_array,
     is_module,
     is_torch,
@@ -54,8 +55,11 @@ def collect(contents: Any, source: str, what: str = "") -> Found:
     """
     skipped: list[Skipped] = []
     counted: Seen = {}
-    weights, prefix = _look_through(contents, skipped, counted)
-    tensors, others = gather(weights, prefix, source, counted)
+    try:
+        weights, prefix = _look_through(contents, skipped, counted)
+        tensors, others = gather(weights, prefix, source, counted)
+    except TooDeepError as error:
+        raise InputError(f"{source}: {error}") from None
     skipped += others
     if not tensors:
         raise InputError(_without_tensors(contents, source, what, skipped))

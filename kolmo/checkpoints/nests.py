@@ -10,7 +10,6 @@ import numpy as np
 
 from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
-from kolmo.errors import InputError
 
 _FEW = 64  # entries of one container that are listed one by one where they are no tensors
 _NAMES = 1 << 26  # characters of all names
@@ -18,6 +17,10 @@ _NAMES = 1 << 26  # characters of all names
 # What scikit-learn's fitted models keep their learned numbers in.
 _LEARNED = ("coefs_", "intercepts_", "coef_", "intercept_", "dual_coef_", "support_vectors_",
             "components_", "cluster_centers_")  # fmt: skip
+
+
+class TooDeepError(ValueError):
+    """Containers nested so deep that the names of what they hold would fill the memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,7 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
 
     Raises
     ------
-    InputError
+    TooDeepError
         If the names are far longer together than those of any model.
     """
     seen = {} if seen is None else seen
@@ -137,7 +140,7 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
             seen[id(value)] = (path, value)
             left += [(Path(path, key), child) for key, child in reversed(_gathered(inner))]
         if letters > _NAMES:
-            raise InputError("its contents are nested too deep to name, deeper than any checkpoint")
+            raise TooDeepError("its contents are nested deeper than those of any checkpoint")
 
 
 def _gathered(inner: list[tuple[str, Any]]) -> list[tuple[str, Any]]:

@@ -19,6 +19,7 @@ from kolmo.checkpoints.compressed import spooled
 from kolmo.checkpoints.containers import Found, collect, gather, is_supported
 from kolmo.checkpoints.files import file_tensor, native, native_dtype
 from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Stored, file_bytes
@@ -112,7 +113,10 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
 
 
 def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> Found:
-    tensors, skipped = gather(read_objects(stored, where), name, where)
+    try:
+        tensors, skipped = gather(read_objects(stored, where), name, where)
+    except TooDeepError as error:
+        raise InputError(f"{where}: {error}") from None
     if not tensors and not any(entry.numel for entry in skipped):
         skipped = [Skipped(name, "an array of objects, none of them an array", math.prod(shape))]
     return tensors, skipped

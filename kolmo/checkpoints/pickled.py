@@ -87,9 +87,9 @@ def _read_pickle(stored: Stored) -> Contents:
         contents = load_pickle(machine)
     except PickleError as error:
         raise InputError(
-            f"{stored.where}: a Python pickle that is damaged or truncated ({error})"
+            f"{stored.where}: {machine.what} that is damaged or truncated ({error})"
         ) from None
-    return contents, "a joblib file" if machine.seen_joblib else "a Python pickle"
+    return contents, machine.what
 
 
 def _read_text_pickle(stored: Stored, head: bytes) -> Contents | None:
@@ -108,7 +108,7 @@ def _read_text_pickle(stored: Stored, head: bytes) -> Contents | None:
 
 
 class _JoblibMachine(Machine):
-    seen_joblib = False
+    what = "a Python pickle"
 
 
 def _machine(reader: Reader, depth: int = 0) -> _JoblibMachine:
@@ -118,7 +118,7 @@ def _machine(reader: Reader, depth: int = 0) -> _JoblibMachine:
 def _wrapped(machine: Machine, record: Record) -> Any:
     """The array whose values follow in the stream; the place moves on past them."""
     if isinstance(machine, _JoblibMachine):
-        machine.seen_joblib = True
+        machine.what = "a joblib file"
     state = record.state
     if not isinstance(state, dict) or not isinstance(state.get("dtype"), Dtype):
         raise PickleError("an array of joblib without its dtype")
@@ -139,8 +139,9 @@ def _wrapped(machine: Machine, record: Record) -> Any:
     array = Strided(
         Storage(None, "", big), dtype, shape, dense_strides(shape, state.get("order") == "F")
     )
-    array.storage.stored = reader.stored.part(reader.position, array.numel * dtype.itemsize)
-    reader.skip(array.numel * dtype.itemsize)
+    begin, size = reader.position, array.numel * dtype.itemsize
+    reader.skip(size)
+    array.storage.stored = reader.stored.part(begin, size)
     return array
 
 

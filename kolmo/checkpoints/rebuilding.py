@@ -47,6 +47,10 @@ def _set(machine: Machine, items: Any = ()) -> set[Any]:
     return {key_of(item) for item in _entries(machine, items)}
 
 
+def _frozenset(machine: Machine, items: Any = ()) -> frozenset[Any]:
+    return frozenset(_set(machine, items))
+
+
 def _tuple(machine: Machine, items: Any = ()) -> tuple[Any, ...]:
     return tuple(_entries(machine, items))
 
@@ -236,7 +240,7 @@ PYTHON: dict[str, Rebuild] = {
     "builtins.list": _entries,
     "builtins.tuple": _tuple,
     "builtins.set": _set,
-    "builtins.frozenset": _set,
+    "builtins.frozenset": _frozenset,
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytes,
     "builtins.int": _number(int),

@@ -73,7 +73,9 @@ def torch_dtypes():
     base = torch.from_numpy(normal(6, 4))
     floats = [torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
     integers = [torch.int8, torch.uint8, torch.int16, torch.int64, torch.uint16, torch.uint64]
-    tensors = {str(d): base.to(d) for d in floats} | {str(d): (9 * base.abs()).to(d) for d in integers}
+    tensors = {str(d): base.to(d) for d in floats} | {
+        str(d): (9 * base.abs()).to(d) for d in integers
+    }
     tensors["bool"] = base > 0
     names = {torch.bfloat16: "bfloat16", torch.float8_e4m3fn: "float8_e4m3fn",
              torch.float8_e5m2: "float8_e5m2"}  # fmt: skip
@@ -117,7 +119,7 @@ def torch_views():
 def torch_negated():
     tensor = torch.complex(torch.ones(3), torch.arange(3.0)).conj().imag
     assert tensor.is_neg()
-    return saved({"w": tensor}), {"w": np.float32([0, -1, -2])}
+    return saved({"w": tensor}), {"w": np.float32([-0.0, -1, -2])}
 
 
 @case(".pth")
@@ -159,7 +161,8 @@ def torch_parameters():
 @case(".ckpt")
 def lightning():
     contents = {"epoch": 1, "state_dict": state_dict(), "best": np.float64(0.5),
-                "hyper_parameters": argparse.Namespace(lr=1e-3), "rng": np.random.RandomState(0).get_state(),
+                "hyper_parameters": argparse.Namespace(lr=1e-3),
+                "rng": np.random.RandomState(0).get_state(),
                 "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(9)}}}]}  # fmt: skip
     return saved(contents), WEIGHTS
 
@@ -250,7 +253,9 @@ def torch_2017():
     storages, tensors = pickle.dumps(2, 2), pickle.dumps(3, 2)
     flat = np.concatenate([WEIGHTS["fc1.weight"].ravel(), WEIGHTS["fc2.bias"]])
     for key, data, kind in ((11, flat, torch.FloatStorage), (12, np.arange(6), torch.LongStorage)):
-        storages += pickle.dumps((key, "cpu", kind), 2) + struct.pack("<q", data.size) + data.tobytes()
+        storages += (
+            pickle.dumps((key, "cpu", kind), 2) + struct.pack("<q", data.size) + data.tobytes()
+        )
     storages += pickle.dumps([(13, 11, 96, 5)], 2)
     for key, storage, size, stride, offset in (
         (21, 11, (12, 8), (8, 1), 0), (22, 13, (5,), (1,), 0), (23, 12, (3, 2), (1, 3), 0)
@@ -280,9 +285,11 @@ class Outside:
 # --- pickles --------------------------------------------------------------------------------
 
 ARRAYS = {
-    "a": normal(6, 5), "fortran": np.asfortranarray(normal(6, 5, seed=1)), "big": normal(7).astype(">f4"),
+    "a": normal(6, 5), "fortran": np.asfortranarray(normal(6, 5, seed=1)),
+    "big": normal(7).astype(">f4"),
     "half": normal(3).astype(np.float16), "bf16": normal(4).astype(ml_dtypes.bfloat16),
-    "bool": normal(9) > 0, "scalar": np.array(2.5), "empty": np.zeros((0, 3)), "long": normal(300, 80),
+    "bool": normal(9) > 0, "scalar": np.array(2.5), "empty": np.zeros((0, 3)),
+    "long": normal(300, 80),
     "int": np.arange(5, dtype=np.int16), "view": normal(8, 8)[::2, 1::3],
 }  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Checkpoints in the forms that people have them in, and hostile ones."""

@@ -28,6 +28,7 @@ _PUBLIC = {
     "analyze": "kolmo.analysis",
     "calibrate": "kolmo.calibration",
     "compare": "kolmo.analysis",
+    "conditional_bdm": "kolmo.estimators.scores",
     "delta": "kolmo.difference.delta",
     "estimate": "kolmo.estimating",
     "get_estimator": "kolmo.estimators.base",

@@ -323,4 +323,4 @@ def _sum(kinds: Mapping[str, Outcome]) -> Outcome:
     if len(kinds) == 1:
         return next(iter(kinds.values()))
     codes = {kind: dict(o.details) for kind, o in kinds.items() if isinstance(o, CodeLength)}
-    return total({f"{kind} tensors": outcome for kind, outcome in kinds.items()}, codes)
+    return total({f"{kind} tensors": outcome for kind, outcome in kinds.items()}, {"dtypes": codes})

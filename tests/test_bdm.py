@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import kolmo
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators import get_estimator
-from kolmo.estimators.bdm import SATURATED
+from kolmo.estimators.accumulators import SATURATED
 from kolmo.estimators.blocks import Boundary, SquareCounter, StringCounter, Tally
 from kolmo.estimators.ctm import load_table
 from kolmo.estimators.scores import conditional_bdm

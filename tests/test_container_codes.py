@@ -18,41 +18,10 @@ from kolmo.codes.mosaic import find_block_size
 from kolmo.container.finding import find_mosaics
 from kolmo.container.format import Entry
 from kolmo.container.planning import CUT, SOLID, plan_units
-from kolmo.errors import InputError, NotApplicableError
+from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
-from kolmo.symbols import container
 
 RANDOM = np.random.default_rng(0)
-
-
-@pytest.mark.parametrize("name", sorted(code_numbers()))
-@pytest.mark.parametrize(
-    ("alphabet", "kind"),
-    [(1, ""), (2, ""), (15, ""), (255, ""), (300, ""), (2**16, "bfloat16"), (2**32, "float32"),
-     (2**64, "float64"), (2**64, "")],
-)  # fmt: skip
-def test_every_code_is_lossless_or_says_no(name, alphabet, kind):
-    code = get_code(name)
-    assert get_code(code.number) is code
-    dtype = container(alphabet)
-    few = RANDOM.integers(0, alphabet, 3, np.uint64).astype(dtype)
-    cases = [
-        [RANDOM.integers(0, alphabet, (5, 12), np.uint64).astype(dtype), few[:1].reshape(())],
-        [few[RANDOM.integers(0, 3, (4, 3, 20))], few[RANDOM.integers(0, 3, 200)]],
-        [np.full((30, 4), alphabet - 1, dtype)],
-    ]
-    for parts in cases:
-        shapes = [part.shape for part in parts]
-        if not code.takes(shapes, alphabet):
-            continue
-        try:
-            data = code.encode(parts, alphabet, kind)
-        except NotApplicableError:
-            continue
-        found = code.decode(data, shapes, alphabet, kind)
-        assert all(
-            a.dtype == dtype and np.array_equal(a, b) for a, b in zip(found, parts, strict=True)
-        )
 
 
 NUMBERS = {

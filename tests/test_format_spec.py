@@ -398,6 +398,16 @@ def test_context_beyond_the_searches_and_trials_that_it_allows():
 
 
 @pytest.mark.slow
+def test_context_where_hashes_of_matches_collide():
+    """A match is lost where another place has its slot; 25,000 places, looked up time and again"""
+    table = random().normal(size=(25_000, 1)).astype(np.float16)
+    again = table.copy()
+    again[::7] = 0
+    parts = [patterns(np.concatenate([table, again, again[::-1]]))]
+    same_context(parts, 1 << 16, "float16")
+
+
+@pytest.mark.slow
 def test_context_on_a_row_of_more_columns_than_are_told_apart():
     row = np.zeros((1, (1 << 20) + 50), np.float16)
     row[:, ::5000] = random().normal(size=row[:, ::5000].shape)

@@ -139,18 +139,6 @@ def test_infinity_is_refused(spec, dtype):
         encode(spec, np.array([1, np.inf], dtype))
 
 
-@pytest.mark.parametrize("spec", ["native", "sign", "symmetric:8", "affine:8", "codebook:4"])
-@pytest.mark.parametrize("dtype", [*FLOATS, *EXTENDED, np.int8, np.int64, np.uint8, bool])
-@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 0), (5, 3)])
-def test_every_dtype_and_shape(spec, dtype, shape):
-    weights = np.ones(shape).astype(dtype)
-    coder = fit(spec, weights)
-    symbols = coder.encode(weights)
-    assert symbols.shape == shape
-    assert symbols.max(initial=0) < coder.alphabet
-    assert coder.alphabet == get_quantizer(spec).alphabet(weights.dtype)
-
-
 def test_chunks_give_the_symbols_of_the_whole():
     weights = np.random.default_rng(0).normal(size=(100, 37)).astype(np.float32)
     for spec in ("sign", "symmetric:4", "affine:8,clip=99", "codebook:5"):

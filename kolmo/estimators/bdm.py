@@ -13,22 +13,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
-from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table, load_table
+from kolmo.estimators.accumulators import (
+    SATURATED,
+    BlockAccumulator,
+    Plan,
+    PlaneAccumulator,
+    Score,
+    WindowAccumulator,
+)
+from kolmo.estimators.base import Accumulator, Estimator, register
+from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
+from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
-from kolmo.symbols import Shape, Symbols, symbol_bits
-
-SATURATED = 0.9
-"""Share of the possible blocks seen from which a BDM is marked as saturated."""
-
-Matrix = tuple[int, int]
+from kolmo.symbols import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class _BlockEstimator(Estimator):
             raise InputError(f"{self.name}: ndim is 1 or 2, not {self.ndim}")
         Boundary(self.boundary, self.shift, self.min_length)
 
-    def _counter(self, plan: _Plan, alphabet: int) -> StringCounter | SquareCounter:
+    def _counter(self, plan: Plan, alphabet: int) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
             return StringCounter(alphabet, boundary, plan.numel)
@@ -55,10 +56,10 @@ class _BlockEstimator(Estimator):
     def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
         check_table(self.ndim, alphabet)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
-        plan = _Plan.of(self, shapes, least)
+        plan = Plan.of(self, shapes, least)
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: _Plan) -> _Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         """Bits and details, from the blocks and the tables of their shapes."""
         raise NotImplementedError
 
@@ -100,15 +101,15 @@ class BDM(_BlockEstimator):
             return super()._start(shapes, alphabet)
         if alphabet != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
-        return WindowAccumulator(self, _Plan.of(self, shapes, self.window))
+        return WindowAccumulator(self.ndim, self.window, Plan.of(self, shapes, self.window))
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: _Plan) -> _Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         bits, imputed = bdm_bits(blocks, tables)
         details = {**blocks_seen(blocks, tables), "imputed": imputed}
         if self.boundary != "correlated":
             details["normalized"] = normalized_bdm(bits, blocks, tables)
         saturated = details["share_seen"] >= SATURATED
-        return _Score(bits, details, saturated=saturated)
+        return Score(bits, details, saturated=saturated)
 
 
 @register
@@ -127,7 +128,7 @@ class CTM(_BlockEstimator):
     name = "ctm"
     summary = "mean CTM a block: short-range structure, does not saturate"
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: _Plan) -> _Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         total, squares, number, imputed = 0.0, 0.0, 0, 0
         for shape, (codes, counts) in blocks.items():
             values, missing = tables[shape].lookup(codes)
@@ -138,7 +139,7 @@ class CTM(_BlockEstimator):
         mean = total / number if number else math.nan
         variance = max(0.0, squares / number - mean**2) if number else math.nan
         details = {"mean_ctm": mean, "blocks": number, "imputed": imputed}
-        return _Score(total, details, standard_error=math.sqrt(variance * number))
+        return Score(total, details, standard_error=math.sqrt(variance * number))
 
 
 @register
@@ -157,7 +158,7 @@ class BlockEntropy(_BlockEstimator):
     name = "block-entropy"
     summary = "plug-in entropy of 12-blocks or 4×4 blocks"
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: _Plan) -> _Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         counts = np.concatenate([c for _, c in blocks.values()]).astype(np.float64)
         number = counts.sum()
         each = max(0.0, float(-(counts / number * np.log2(counts / number)).sum())) if number else 0
@@ -165,7 +166,7 @@ class BlockEntropy(_BlockEstimator):
         if self.boundary != "correlated":
             details["normalized"] = normalized_entropy(each, blocks, tables)
         saturated = details["share_seen"] >= SATURATED
-        return _Score(each * float(number), details, saturated=saturated)
+        return Score(each * float(number), details, saturated=saturated)
 
 
 @register
@@ -198,230 +199,4 @@ class QuBD(Estimator):
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
-        return PlaneAccumulator(self, _Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)
-
-
-# --- what is measured of a list of shapes ---------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """Which of the tensors have blocks at all.
-
-    ``sizes`` of all tensors in order, ``taken`` whether each is measured; ``matrices`` are the
-    shapes of those, flattened to two dimensions.
-    """
-
-    sizes: tuple[int, ...]
-    taken: tuple[bool, ...]
-    matrices: tuple[Matrix, ...]
-
-    @classmethod
-    def of(cls, estimator: Any, shapes: Sequence[Shape], least: int) -> _Plan:
-        sizes = tuple(math.prod(shape) for shape in shapes)
-        if estimator.ndim == 1:
-            if sum(sizes) < least:
-                raise NotApplicableError(
-                    f"{estimator}: {sum(sizes)} symbols hold no whole block of {least}"
-                )
-            return cls(sizes, (True,) * len(sizes), ())
-        flat = [(shape[0], math.prod(shape[1:])) if len(shape) > 1 else (0, 0) for shape in shapes]
-        taken = tuple(min(matrix) >= least for matrix in flat)
-        if not any(taken):
-            described = f"shape {list(shapes[0])}" if len(shapes) == 1 else "none of the tensors"
-            raise NotApplicableError(
-                f"{estimator}: needs a matrix of at least {least} × {least}; {described} is not "
-                f"(ndim=1 takes any)"
-            )
-        return cls(sizes, taken, tuple(m for m, t in zip(flat, taken, strict=True) if t))
-
-    @property
-    def numel(self) -> int:
-        return sum(size for size, taken in zip(self.sizes, self.taken, strict=True) if taken)
-
-    @property
-    def note(self) -> str:
-        left = [size for size, taken in zip(self.sizes, self.taken, strict=True) if not taken]
-        if not sum(left):
-            return ""
-        return f"leaves out {len(left)} tensors that are no matrices ({sum(left):,} weights)"
-
-
-class _Taken:
-    """Passes on the symbols of the tensors that are measured."""
-
-    def __init__(self, plan: _Plan) -> None:
-        self._left = [[size, taken] for size, taken in zip(plan.sizes, plan.taken, strict=True)]
-        self._all = all(plan.taken)
-        self._tensor = 0
-
-    def select(self, symbols: Symbols) -> Symbols:
-        if self._all:
-            return symbols
-        pieces = []
-        while symbols.size:
-            size, taken = self._left[self._tensor]
-            piece, symbols = symbols[:size], symbols[size:]
-            self._left[self._tensor][0] -= piece.size
-            if self._left[self._tensor][0] == 0:
-                self._tensor += 1
-            if taken and piece.size:
-                pieces.append(piece)
-        return np.concatenate(pieces) if pieces else symbols[:0]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Score:
-    bits: float
-    details: dict[str, Any]
-    standard_error: float = math.nan
-    saturated: bool = False
-
-
-def _is_nan(value: Any) -> bool:
-    """Whether a detail is undefined; in a report it is null, for JSON has no NaN."""
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _code_length(plan: _Plan, score: _Score, bits_each: int) -> CodeLength:
-    return CodeLength(
-        score.bits,
-        plan.numel,
-        plan.numel * bits_each,
-        "estimate",
-        {name: None if _is_nan(value) else value for name, value in score.details.items()},
-        standard_error=score.standard_error,
-        note=plan.note,
-        saturated=score.saturated,
-    )
-
-
-# --- accumulators ---------------------------------------------------------------------------
-
-
-class BlockAccumulator:
-    """Counts blocks, then lets the estimator score them."""
-
-    def __init__(
-        self,
-        estimator: _BlockEstimator,
-        plan: _Plan,
-        counter: StringCounter | SquareCounter,
-        alphabet: int,
-    ) -> None:
-        self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
-        self._taken, self._counter = _Taken(plan), counter
-
-    def update(self, symbols: Symbols) -> None:
-        self._counter.update(self._taken.select(symbols))
-
-    def merge(self, part: BlockAccumulator) -> None:
-        self._counter.merge(part._counter)  # type: ignore[arg-type]
-
-    def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Add blocks that were counted elsewhere, by code."""
-        self._counter.add_counts(counts)
-
-    def finish(self) -> CodeLength:
-        tables = load_table(self._estimator.ndim, self._alphabet)
-        score = self._estimator.score(self._counter.finish(), tables, self._plan)
-        return _code_length(self._plan, score, symbol_bits(self._alphabet))
-
-
-class PlaneAccumulator:
-    """QuBD: counts the blocks of every bit-plane."""
-
-    def __init__(self, estimator: QuBD, plan: _Plan, alphabet: int) -> None:
-        self._plan, self._ndim, self._planes = plan, estimator.ndim, symbol_bits(alphabet)
-        self._taken = _Taken(plan)
-        self._bands = Bands(plan.matrices, BLOCK[2])
-        self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)
-        self._strings = [StringCounter(2, Boundary()) for _ in range(self._planes)]
-
-    def update(self, symbols: Symbols) -> None:
-        symbols = self._taken.select(symbols)
-        if self._ndim == 1:
-            for plane, counter in enumerate(self._strings):
-                counter.update(
-                    (symbols >> symbols.dtype.type(plane)).astype(np.uint8) & np.uint8(1)
-                )
-            return
-        for rows, _, _ in self._bands.update(symbols):
-            self._count(rows)
-
-    def merge(self, part: PlaneAccumulator) -> None:
-        self._squares += part._squares
-        for mine, its in zip(self._strings, part._strings, strict=True):
-            mine.merge(its)
-
-    def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Add 4 × 4 blocks that were counted elsewhere, by plane (8 of them) and code."""
-        self._squares[:8] += counts
-
-    def finish(self) -> CodeLength:
-        table = load_table(self._ndim, 2)[(BLOCK[self._ndim],) * self._ndim]
-        scores, shares = [], []
-        for plane in reversed(range(self._planes)):
-            codes, counts = self._blocks(plane)
-            scores.append(float((table.lookup(codes)[0] + np.log2(counts)).sum()))
-            shares.append(codes.size / table.possible)
-        details = {"planes": scores, "share_seen": shares}
-        score = _Score(sum(scores), details, saturated=min(shares) >= SATURATED)
-        return _code_length(self._plan, score, self._planes)
-
-    def _count(self, rows: Symbols) -> None:
-        from kolmo.estimators import kernels
-
-        for first in range(0, self._planes, 8):
-            eight = (rows >> rows.dtype.type(first)).astype(np.uint8, copy=False)
-            kernels.count_plane_squares(eight, self._squares[first : first + 8])
-
-    def _blocks(self, plane: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        if self._ndim == 1:
-            return self._strings[plane].finish()[(BLOCK[1],)]
-        codes = np.flatnonzero(self._squares[plane])
-        return codes, self._squares[plane][codes]
-
-
-class WindowAccumulator:
-    """BDM of each window, their mean and its standard error."""
-
-    def __init__(self, estimator: BDM, plan: _Plan) -> None:
-        assert estimator.window is not None
-        self._plan, self._window, self._ndim = plan, estimator.window, estimator.ndim
-        self._taken = _Taken(plan)
-        self._bands = Bands(plan.matrices, estimator.window)
-        self._left: Symbols = np.empty(0, np.uint8)
-        self._scores: list[NDArray[np.float64]] = []
-
-    def update(self, symbols: Symbols) -> None:
-        symbols = self._taken.select(symbols).astype(np.uint8, copy=False)
-        if self._ndim == 2:
-            for rows, _, _ in self._bands.update(symbols):
-                self._score(rows, self._window)
-            return
-        symbols = np.concatenate([self._left, symbols])
-        whole = symbols.size // self._window * self._window
-        self._score(symbols[:whole].reshape(1, whole), 1)
-        self._left = symbols[whole:].copy()
-
-    def finish(self) -> CodeLength:
-        scores = np.concatenate(self._scores)
-        windows = self._plan.numel / self._window**self._ndim
-        spread = float(scores.std(ddof=1)) if scores.size > 1 else math.nan
-        score = _Score(
-            float(scores.mean()) * windows,
-            {"windows": int(scores.size), "bits_per_window": float(scores.mean())},
-            standard_error=windows * spread / math.sqrt(scores.size),
-        )
-        return _code_length(self._plan, score, 1)
-
-    def _score(self, rows: Symbols, height: int) -> None:
-        from kolmo.estimators import kernels
-
-        side = BLOCK[self._ndim]
-        table = load_table(self._ndim, 2)[(side,) * self._ndim]
-        ctm = table.lookup(np.arange(table.possible))[0]
-        scores = np.empty((rows.shape[0] // height) * (rows.shape[1] // self._window))
-        kernels.score_windows(np.ascontiguousarray(rows), height, self._window, side, ctm, scores)
-        self._scores.append(scores)
+        return PlaneAccumulator(self.ndim, Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import NotExpressibleError
+from kolmo.estimators.accumulators import BlockAccumulator, PlaneAccumulator
 from kolmo.estimators.base import CodeLength, Estimator
-from kolmo.estimators.bdm import BDM, CTM, BlockAccumulator, BlockEntropy, PlaneAccumulator, QuBD
+from kolmo.estimators.bdm import BDM, CTM, BlockEntropy, QuBD
 from kolmo.execution import in_parts
-from kolmo.quantize import Affine, Quantizer, Sign
+from kolmo.quantize import Affine, Quantizer, Sign, side_bits
 
 Counts = NDArray[np.int64]
 
@@ -77,8 +78,9 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
         quantizer.fit(array_tensor("array", weights))  # raises, and says what it met
         raise NotExpressibleError("the weights hold NaN or infinities")
     low = float(min(low for low, _, _ in found))
+    high = float(max(high for _, high, _ in found))
     top = float((1 << quantizer.bits) - 1)
-    step = (float(max(high for _, high, _ in found)) - low) / top
+    step = (high - low) / top
     matrix = weights.reshape(weights.shape[0], -1)
 
     def count(part: slice) -> Counts:
@@ -87,7 +89,8 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
         return counts
 
     accumulator.add_counts(np.sum(_rows(count, matrix), axis=0))
-    return accumulator.finish()
+    coder = quantizer.restore(weights.dtype, [low, high])
+    return accumulator.finish().with_side(side_bits(coder, array_tensor("array", weights)))
 
 
 def _rows(count: Callable[[slice], Counts], matrix: NDArray[Any]) -> list[Counts]:

@@ -57,14 +57,13 @@ def registered(subject: Any) -> Iterator[None]:
         If the name, or a code's number, is taken.
     """
     register, tables = _registry(subject)
-    before = [dict(table) for table in tables]
+    known = subject.name in tables[0]
     register(subject)
     try:
         yield
     finally:
-        for table, entries in zip(tables, before, strict=True):
-            table.clear()
-            table.update(entries)
+        for table in () if known else tables:
+            table.pop(subject.name, None)
 
 
 def _registry(subject: Any) -> tuple[Callable[[Any], Any], list[dict[str, Any]]]:

@@ -19,7 +19,8 @@ class PublicNames(griffe.Extension):
             for name, module in ast.literal_eval(str(table.value)).items():
                 pkg.set_member(name, griffe.Alias(name, f"{module}.{name}", parent=pkg))
         if "options" in pkg.members:
-            spell_out(pkg, list(pkg["options.Settings"].attributes.values()))
+            fields = pkg["options.Settings"].attributes.values()
+            spell_out(pkg, [field for field in fields if "property" not in field.labels])
 
 
 def spell_out(package: griffe.Module, fields: list[griffe.Attribute]) -> None:

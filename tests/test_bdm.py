@@ -1,5 +1,6 @@
 """Block decomposition against pybdm, the theory's invariances, and brute force."""
 
+import itertools
 import math
 import pickle
 import warnings
@@ -16,6 +17,7 @@ from kolmo.estimators.accumulators import SATURATED
 from kolmo.estimators.blocks import Boundary, SquareCounter, StringCounter, Tally
 from kolmo.estimators.ctm import load_table
 from kolmo.estimators.scores import conditional_bdm
+from kolmo.symbols import symbol_bits
 
 with warnings.catch_warnings():  # its own doing: pkg_resources, invalid escapes
     warnings.simplefilter("ignore")
@@ -158,6 +160,66 @@ def test_normalized_equals_pybdm(boundary, ndim, shape, kind):
     expected = reference.nent(symbols)
     if boundary == "ignore":  # else pybdm takes blocks of different shapes for the same
         assert entropy.details["normalized"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def imputed_blocks(table, number):
+    """Distinct blocks that the table lacks, as rows of symbols."""
+    random = np.random.default_rng(0)
+    length, bits = math.prod(table.shape), symbol_bits(table.alphabet)
+    drawn = np.unique(random.integers(0, table.alphabet, (40_000, length)), axis=0)
+    codes = (drawn << (bits * np.arange(length - 1, -1, -1))).sum(axis=1)
+    return drawn[table.lookup(codes)[0] == table.imputed][:number]
+
+
+ALPHABETS = [2, 4, *(pytest.param(size, marks=pytest.mark.slow) for size in (5, 6, 9))]
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+@pytest.mark.parametrize("boundary", ["ignore", "recursive", "recursive,min_length=1"])
+@given(
+    blocks=st.lists(st.integers(0, 5), min_size=1, max_size=30),
+    tail=st.integers(0, 11),
+    used=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_normalized_is_between_the_least_and_the_greatest(
+    alphabet, boundary, blocks, tail, used, seed
+):
+    """Blocks that repeat, of some of the symbols or of all: from the simplest to imputed ones."""
+    random = np.random.default_rng(seed)
+    pool = random.integers(0, min(used, alphabet), (6, 12))
+    pool[random.random(6) < 0.3] = 0
+    ends = random.integers(0, alphabet, tail)
+    code = measure(f"bdm,boundary={boundary}", np.append(pool[blocks].reshape(-1), ends), alphabet)
+    assert code.details["normalized"] is None or 0 <= code.details["normalized"] <= 1
+
+
+@given(st.integers(2, 25), st.integers(2, 25), st.sampled_from(KINDS), st.integers(0, 99))
+def test_normalized_squares_are_too(rows, columns, kind, seed):
+    symbols = content(kind, (rows, columns), 2, seed)
+    for boundary in ("recursive", "ignore") if min(rows, columns) >= 4 else ("recursive",):
+        normalized = measure(f"bdm,ndim=2,boundary={boundary}", symbols, 2).details["normalized"]
+        assert normalized is None or 0 <= normalized <= 1
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS[1:])
+@pytest.mark.parametrize("number", [1, 7])
+def test_blocks_that_the_table_lacks_are_the_most_complex(alphabet, number):
+    blocks = imputed_blocks(load_table(1, alphabet)[(12,)], number)
+    assert len(blocks) == number
+    code = measure("bdm", blocks.reshape(-1), alphabet)
+    assert code.details["imputed"] == number
+    assert code.details["normalized"] == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("alphabet", ALPHABETS)
+def test_normalized_equals_pybdm_where_every_block_has_a_value(alphabet):
+    """Of strings shorter than a block all are in the table."""
+    for kind, length in itertools.product(KINDS, (3, 7, 10)):
+        symbols = content(kind, (length,), alphabet)
+        code = measure("bdm,boundary=recursive", symbols, alphabet)
+        expected = oracle(1, alphabet, "recursive").nbdm(symbols)
+        assert code.details["normalized"] == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 @given(

@@ -14,7 +14,7 @@ from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import CodeLength
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is marked as saturated."""
@@ -139,7 +139,7 @@ class BlockAccumulator:
         estimator: Scorer,
         plan: Plan,
         counter: StringCounter | SquareCounter,
-        alphabet: int,
+        alphabet: Alphabet,
     ) -> None:
         self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._counter = Taken(plan), counter
@@ -155,16 +155,16 @@ class BlockAccumulator:
         self._counter.add_counts(counts)
 
     def finish(self) -> CodeLength:
-        tables = load_table(self._estimator.ndim, self._alphabet)
+        tables = load_table(self._estimator.ndim, self._alphabet.size)
         score = self._estimator.score(self._counter.finish(), tables, self._plan)
-        return code_length(self._plan, score, symbol_bits(self._alphabet))
+        return code_length(self._plan, score, self._alphabet.bits)
 
 
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
-    def __init__(self, ndim: int, plan: Plan, alphabet: int) -> None:
-        self._plan, self._ndim, self._planes = plan, ndim, symbol_bits(alphabet)
+    def __init__(self, ndim: int, plan: Plan, alphabet: Alphabet) -> None:
+        self._plan, self._ndim, self._planes = plan, ndim, alphabet.bits
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
         self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)

@@ -29,7 +29,7 @@ from kolmo.estimators.base import Accumulator, Estimator, register
 from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
-from kolmo.symbols import Shape
+from kolmo.symbols import Alphabet, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +47,14 @@ class _BlockEstimator(Estimator):
             raise InputError(f"{self.name}: ndim is 1 or 2, not {self.ndim}")
         Boundary(self.boundary, self.shift, self.min_length)
 
-    def _counter(self, plan: Plan, alphabet: int) -> StringCounter | SquareCounter:
+    def _counter(self, plan: Plan, alphabet: Alphabet) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
-            return StringCounter(alphabet, boundary, plan.numel)
+            return StringCounter(alphabet.size, boundary, plan.numel)
         return SquareCounter(plan.matrices, boundary)
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        check_table(self.ndim, alphabet)
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        check_table(self.ndim, alphabet.size)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
         plan = Plan.of(self, shapes, least)
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
@@ -96,10 +96,10 @@ class BDM(_BlockEstimator):
         if self.window is not None and self.boundary != "ignore":
             raise InputError("bdm: windows go with boundary=ignore")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         if self.window is None:
             return super()._start(shapes, alphabet)
-        if alphabet != 2:
+        if alphabet.size != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
         return WindowAccumulator(self.ndim, self.window, Plan.of(self, shapes, self.window))
 
@@ -194,8 +194,8 @@ class QuBD(Estimator):
         if self.ndim not in (1, 2):
             raise InputError(f"qubd: ndim is 1 or 2, not {self.ndim}")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > 1 << 16:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )

@@ -14,6 +14,8 @@ from kolmo.symbols import container, symbol_bits
 
 SPECS = {"xz": "xz:1", "brotli": "brotli:5"}  # whose strongest levels are slow to start
 NAMES = estimator_names()
+AGGREGATES = [f"{name},aggregate={how}" for name in ("bdm,ndim=2", "bdm", "ctm", "block-entropy",
+              "qubd", "qubd,ndim=1") for how in ("sum", "pooled")]  # fmt: skip
 CODES = [
     name
     for name in NAMES
@@ -76,7 +78,7 @@ def test_it_measures_every_object_or_says_why_not(name):
         assert code.sampled == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *AGGREGATES])
 def test_chunks_never_change_a_bit(name):
     random = np.random.default_rng(1)
     for shape, alphabet in itertools.product(SHAPES, (2, 16, 255, 2**32)):
@@ -99,7 +101,7 @@ def test_the_array_behind_the_symbols_does_not_matter(name):
         assert measure(name, other, 16) == whole
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *AGGREGATES])
 @pytest.mark.parametrize("shapes", [[(0,)], [(0, 4)], [(4, 0, 3), (0,)]])
 def test_nothing_costs_nothing(name, shapes):
     for alphabet in (2, 255):
@@ -107,7 +109,7 @@ def test_nothing_costs_nothing(name, shapes):
         assert isinstance(code, str) or (code.bits, code.numel, code.raw_bits) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *AGGREGATES])
 def test_tensors_follow_each_other(name):
     """Model scope: chunks may span tensors, empty ones and scalars included."""
     shapes = [(8, 12), (0, 3), (), (24, 20), (5,)]
@@ -117,7 +119,7 @@ def test_tensors_follow_each_other(name):
         assert measure(name, symbols, alphabet, (50, 97, 300), shapes) == whole
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *AGGREGATES])
 def test_parts_merge_into_the_whole_or_the_error_says_not(name):
     shapes = [(8, 12), (24, 20)]
     parts = [draw(shape, 2, seed) for seed, shape in enumerate(shapes)]

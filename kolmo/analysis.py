@@ -31,6 +31,10 @@ class Interrupted(KeyboardInterrupt):
         super().__init__("interrupted")
         self.report = report
 
+    def with_report(self, report: Report) -> Interrupted:
+        """The same interruption, with this report."""
+        return Interrupted(report)
+
 
 @takes_options
 def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options]) -> Report:
@@ -148,8 +152,8 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
         found = make_report(checkpoints, plan, runs, complete=False)
         raise Interrupted(Report.of(found)) from None
     except KolmoError as error:
-        error.report = Report.of(make_report(checkpoints, plan, runs, complete=False))
-        raise
+        found = make_report(checkpoints, plan, runs, complete=False)
+        raise error.with_report(Report.of(found)) from error.__cause__
 
 
 def _part(progress: Progress, name: str, number: int, parts: int) -> Progress:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class KolmoError(Exception):
     """A failure that a person can act on; the command line prints it as one line.
 
-    Its ``exit_code`` is what the command line exits with. ``report`` holds what was measured
-    before the failure, where a run fails halfway.
+    Attributes
+    ----------
+    exit_code : int
+        What the command line exits with.
+    report : kolmo.Report or None
+        What was measured before the failure, where a run fails halfway.
     """
 
     exit_code = 1
-    report: Any = None
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
+        self.report: Any = None
+
+    def with_report(self, report: Any) -> Self:
+        """The same error, which keeps what was measured before it."""
+        self.report = report
+        return self
 
 
 class InputError(KolmoError, ValueError):

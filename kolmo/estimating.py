@@ -43,18 +43,11 @@ def estimate(
     """
     tensor = open_checkpoint({"array": np.asarray(array)})["array"]
     quantize, measure = get_quantizer(quantizer), get_estimator(estimator)
-    fast = _fused(array, quantize, measure)
+    fast = fused_estimate(np.asarray(array), quantize, measure)
     if fast is not None:
         return fast
     coder = quantize.fit(tensor)
-    accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
+    accumulator = measure.start(tensor.shape, coder.alphabet)
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
     return accumulator.finish().with_side(side_bits(coder, tensor))
-
-
-def _fused(array: NDArray[Any], quantizer: Quantizer, estimator: Estimator) -> CodeLength | None:
-    if estimator.name not in ("bdm", "ctm", "block-entropy", "qubd"):
-        return None
-
-    return fused_estimate(np.asarray(array), quantizer, estimator)

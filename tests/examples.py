@@ -64,13 +64,13 @@ def _run(language: str, code: str, session: dict[str, Any], folder: Path) -> str
 
 def _shell(code: str, folder: Path) -> str:
     """What commands print to stdout; the first that fails ends it."""
-    paths = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    ours = (f'{name}() {{ "{sys.executable}" -m {name} "$@"; }}' for name in ("kolmo", "momos"))
     result = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", code],
+        ["bash", "-euo", "pipefail", "-c", "\n".join([*ours, code])],
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, **paths},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert result.returncode == 0, f"{code}\n{result.stderr[-2000:]}"

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import kolmo
 from kolmo.cli import main
-from kolmo.report.terminal import _rich_table
+from kolmo.report.terminal import rich_table
 
 TERMINAL = {**os.environ, "TERM": "xterm"}  # a dumb one shows no progress
 RANDOM = np.random.default_rng(0)
@@ -249,7 +249,7 @@ def test_tables_fit_the_terminal(width):
                            estimators=["zstd:19@shuffle", "kt", "entropy"], draws=2)  # fmt: skip
     console = Console(width=width, file=io.StringIO(), color_system=None)
     table = report.table[report.table.scope == "tensor"].assign(p=0.05)
-    console.print(_rich_table(table, width))
+    console.print(rich_table(table, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     for value in report.table[report.table.scope == "tensor"].bits_per_weight:

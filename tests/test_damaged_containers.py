@@ -18,6 +18,8 @@ from kolmo.container.format import MAGIC, read_contents, with_checksum, with_foo
 from kolmo.container.header import _words, decode_header, encode_header
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
+from kolmo.testing.codes import damaged
 from tests.checkpoints import contents
 
 RANDOM = np.random.default_rng(0)
@@ -40,23 +42,6 @@ def seed(tmp_path_factory):
     return path.read_bytes(), certificate.sha256
 
 
-def damage(data, number):
-    """A cut, some changed bytes, one flipped bit, or a piece moved; deterministic."""
-    random, changed = np.random.default_rng(number), bytearray(data)
-    place = int(random.integers(len(data)))
-    if number % 4 == 0:
-        del changed[place:]
-    elif number % 4 == 1:
-        changed[place] ^= 1 << int(random.integers(8))
-    elif number % 4 == 2:
-        for _ in range(int(random.integers(1, 6))):
-            changed[int(random.integers(len(data)))] = int(random.integers(256))
-    else:
-        start = int(random.integers(len(data)))
-        changed[place : place + 9] = data[start : start + int(random.integers(12))]
-    return bytes(changed)
-
-
 def outcome(path):
     """The digest of what a container holds, None where it is refused, in one line."""
     try:
@@ -72,7 +57,7 @@ def test_random_damage_is_an_error_or_changes_nothing(tmp_path, seed):
     data, sha256 = seed
     path, refused = tmp_path / "x.kmo", 0
     for number in range(1600):
-        changed = damage(data, number)
+        changed = damaged(data, number)
         path.write_bytes(changed)
         found = outcome(path)
         assert found == (sha256 if changed == data else None)
@@ -87,7 +72,7 @@ def test_random_damage_to_what_dequantizes(tmp_path, spec):
     kolmo.pack({name: SOURCE[name] for name in "abf"}, path, quantizer=spec, threads=1)
     data, right, refused = path.read_bytes(), contents(kolmo.unpack(path, out)), 0
     for number in range(500):
-        changed = damage(data, number)
+        changed = damaged(data, number)
         path.write_bytes(changed)
         out.unlink(missing_ok=True)
         try:
@@ -226,8 +211,8 @@ def test_whatever_the_header_says_with_the_right_checksum(tmp_path, spec):
     body = zlib.decompressobj(-15, zdict=_words()).decompress(packed)
     for number in range(1200):
         deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
-        packed = deflate.compress(damage(body, number)) + deflate.flush()
-        lied = damage(parameters, number) if parameters and number % 5 == 0 else parameters
+        packed = deflate.compress(damaged(body, number)) + deflate.flush()
+        lied = damaged(parameters, number) if parameters and number % 5 == 0 else parameters
         said = numbers.number_bytes(len(packed)) + packed + lied
         path.write_bytes(data[:start] + with_foot(said, digest))
         assert outcome(path) in (None, right)  # names and scales may be others
@@ -240,7 +225,7 @@ def test_units_that_are_not_what_was_packed(tmp_path, seed):
     units = [found.read_unit(number) for number in range(len(found.units))]
     for number, unit in enumerate(units):
         for trial in range(90):
-            lied = damage(unit, trial)[: len(unit)].ljust(len(unit), b"\0")
+            lied = damaged(unit, trial)[: len(unit)].ljust(len(unit), b"\0")
             path.write_bytes(forged(seed[0], units=[*units[:number], lied, *units[number + 1 :]]))
             assert outcome(path) in (None, seed[1])
         for code in {*code_numbers().values(), 250}:
@@ -254,12 +239,12 @@ def test_a_code_that_expands_is_given_no_room(name):
     room = 1 << 23 if name == "mosaic" else 1 << 19  # a mosaic's motifs may need the context model
     zeros = np.zeros(room // 2, np.uint32)  # twice the room, in bytes
     zeros[-1] = 1
-    alphabet = 4 if name == "mixing" else 2**32
-    data = code.encode([zeros], alphabet, "")
+    alphabet = Alphabet(4 if name == "mixing" else 2**32)
+    data = code.encode([zeros], alphabet)
     for _ in range(2):  # the first time code may be compiled, which takes memory of its own
         tracemalloc.start()
         with contextlib.suppress(InputError):
-            code.decode(data, [(100,)], alphabet, "")
+            code.decode(data, [(100,)], alphabet)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < room

@@ -242,3 +242,11 @@ def test_no_key_of_the_provenance_decides_the_kind():
     assert report.summary().startswith("model: ")
     with pytest.raises(InputError, match="no series"):
         report.plot.trajectory()
+
+
+def test_the_fast_path_has_the_same_side_bits():
+    fast, plain = (
+        kolmo.estimate(w, "qubd", "affine:8") for w in (NORMAL, np.asfortranarray(NORMAL))
+    )
+    assert fast == plain
+    assert fast.side_bits == 65

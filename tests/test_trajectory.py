@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 import kolmo
 from kolmo.analysis import Interrupted
-from kolmo.cli.showing import plot
+from kolmo.cli.plot import plot
 from kolmo.errors import InputError
 from kolmo.report.figures.plots import figures, png_bytes
 from kolmo.series.metrics import align, read_metrics

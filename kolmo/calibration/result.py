@@ -27,34 +27,15 @@ _PARTS = ("table", "false_positives", "power")
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationResult(CalibrationData):
-    """What each estimator says of objects whose complexity is known.
+    """What each estimator says of objects whose complexity is known: tables, words, figure, files.
 
-    Attributes
-    ----------
-    table : pandas.DataFrame
-        Bits beside the known bits, for each family, grade, seed and estimator. ``exact`` says that
-        the known value is the entropy of the source rather than a description's length; ``ratio``
-        = bits / known_bits. Of an estimator that takes bits alone the quantizer is ``sign``, and
-        the known value that of the signs.
-    false_positives : pandas.DataFrame
-        For each estimator and null the ``rate`` at which noise is called structured at α = .05,
-        ties broken at random; ``strict_rate``, where a tie is no finding; the binomial 99 % band
-        and whether the rate is ``within`` it. ``exact`` says that noise and draws are exchangeable.
-        Where the first rate was outside, it is that of fresh trials, as many, and ``repeated``.
-    power : pandas.DataFrame
-        For each estimator, family and size the ``power``: the share of objects of the typical
-        grade that are told from their null at α = .05, with its 99 % interval.
-    settings : dict
-        Seed, numbers of trials, versions.
+    `CalibrationData` has the attributes: ``table``, ``false_positives``, ``power``, ``settings``,
+    and ``seen``.
     """
 
     def summary(self) -> str:
         """What was found, in sentences."""
         return "\n".join(sentences(self))
-
-    def to_markdown(self) -> str:
-        """The tables as a page, *which estimator sees what* first."""
-        return page(self)
 
     def to_json(self) -> str:
         """All tables as one JSON document."""

@@ -15,7 +15,7 @@ from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import CodeLength
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is marked as saturated."""
@@ -138,7 +138,7 @@ class Aggregated(Protocol):
     @property
     def aggregate(self) -> str: ...
 
-    def pooled(self, plan: Plan, alphabet: int) -> Any:
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Any:
         """An accumulator that counts all blocks together; it can be merged."""
         ...
 
@@ -162,7 +162,7 @@ class BlockAccumulator:
         estimator: Scorer,
         plan: Plan,
         counter: StringCounter | SquareCounter,
-        alphabet: int,
+        alphabet: Alphabet,
     ) -> None:
         self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._counter = Taken(plan), counter
@@ -178,16 +178,16 @@ class BlockAccumulator:
         self._counter.add_counts(counts)
 
     def finish(self) -> CodeLength:
-        tables = load_table(self._estimator.ndim, self._alphabet)
+        tables = load_table(self._estimator.ndim, self._alphabet.size)
         score = self._estimator.score(self._counter.finish(), tables, self._plan)
-        return code_length(self._plan, score, symbol_bits(self._alphabet))
+        return code_length(self._plan, score, self._alphabet.bits)
 
 
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
-    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: int) -> None:
-        self._plan, self._ndim, self._planes = plan, estimator.ndim, symbol_bits(alphabet)
+    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
+        self._plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
         self._aggregate = estimator.aggregate
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
@@ -242,7 +242,7 @@ class PlaneAccumulator:
 class SumAccumulator:
     """Adds up the figures of single tensors, each of which is scored as soon as it is whole."""
 
-    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: int) -> None:
+    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
         self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._singles = Taken(plan), plan.singles
         self._current: Any = None
@@ -278,7 +278,7 @@ class SumAccumulator:
             _root([code.standard_error for code in self._codes]),
             saturated=any(code.saturated for code in self._codes),
         )
-        return code_length(self._plan, score, symbol_bits(self._alphabet))
+        return code_length(self._plan, score, self._alphabet.bits)
 
     def _single(self, plan: Plan) -> Any:
         return self._estimator.pooled(plan, self._alphabet)

@@ -32,7 +32,7 @@ from kolmo.estimators.base import Accumulator, Estimator, register
 from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
-from kolmo.symbols import Shape
+from kolmo.symbols import Alphabet, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +49,12 @@ class _Aggregated(Estimator):
         if self.aggregate not in AGGREGATES:
             raise InputError(f"{self.name}: aggregate is sum or pooled, not {self.aggregate!r}")
 
-    def _aggregated(self, plan: Plan, alphabet: int) -> Accumulator:
+    def _aggregated(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
         if self.aggregate == "sum" and len(plan.singles) > 1:
             return SumAccumulator(self, plan, alphabet)
         return self.pooled(plan, alphabet)
 
-    def pooled(self, plan: Plan, alphabet: int) -> Accumulator:
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
         """Counts the blocks of all tensors together."""
         raise NotImplementedError
 
@@ -71,18 +71,18 @@ class _BlockEstimator(_Aggregated):
         super().__post_init__()
         Boundary(self.boundary, self.shift, self.min_length)
 
-    def _counter(self, plan: Plan, alphabet: int) -> StringCounter | SquareCounter:
+    def _counter(self, plan: Plan, alphabet: Alphabet) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
-            return StringCounter(alphabet, boundary, plan.numel)
+            return StringCounter(alphabet.size, boundary, plan.numel)
         return SquareCounter(plan.matrices, boundary)
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        check_table(self.ndim, alphabet)
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        check_table(self.ndim, alphabet.size)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
         return self._aggregated(Plan.of(self, shapes, least), alphabet)
 
-    def pooled(self, plan: Plan, alphabet: int) -> Accumulator:
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
@@ -132,10 +132,10 @@ class BDM(_BlockEstimator):
         if self.window is not None and self.aggregate != "pooled":
             raise InputError("bdm: windows have a mean of their own, of all tensors")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         if self.window is None:
             return super()._start(shapes, alphabet)
-        if alphabet != 2:
+        if alphabet.size != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
         return WindowAccumulator(self.ndim, self.window, Plan.of(self, shapes, self.window))
 
@@ -238,12 +238,12 @@ class QuBD(_Aggregated):
         "tensors (as published), or aggregate=pooled"
     )
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > 1 << 16:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
         return self._aggregated(Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)
 
-    def pooled(self, plan: Plan, alphabet: int) -> Accumulator:
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
         return PlaneAccumulator(self, plan, alphabet)

@@ -18,7 +18,7 @@ from kolmo.estimators.accumulators import BlockAccumulator, PlaneAccumulator
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.estimators.bdm import BDM, CTM, BlockEntropy, QuBD
 from kolmo.execution import in_parts
-from kolmo.quantize import Affine, Quantizer, Sign
+from kolmo.quantize import Affine, Quantizer, Sign, side_bits
 
 Counts = NDArray[np.int64]
 
@@ -51,7 +51,7 @@ def fused_estimate(
 def _signs(weights: NDArray[Any], estimator: BDM | CTM | BlockEntropy) -> CodeLength:
     from kolmo.estimators.kernels_fused import count_sign_strings
 
-    accumulator = estimator.start_inner([weights.shape], 2)
+    accumulator = estimator.start(weights.shape, Sign().alphabet(weights.dtype)).inner
     assert isinstance(accumulator, BlockAccumulator)
     flat = weights.reshape(-1)
 
@@ -70,7 +70,7 @@ def _signs(weights: NDArray[Any], estimator: BDM | CTM | BlockEntropy) -> CodeLe
 def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLength:
     from kolmo.estimators.kernels_fused import count_affine_squares, extremes
 
-    accumulator = estimator.start_inner([weights.shape], 1 << quantizer.bits)
+    accumulator = estimator.start(weights.shape, quantizer.alphabet(weights.dtype)).inner
     assert isinstance(accumulator, PlaneAccumulator)
     flat = weights.reshape(-1)
     found = in_parts(lambda part: extremes(flat[part]), flat.size)
@@ -78,8 +78,9 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
         quantizer.fit(array_tensor("array", weights))  # raises, and says what it met
         raise NotExpressibleError("the weights hold NaN or infinities")
     low = float(min(low for low, _, _ in found))
+    high = float(max(high for _, high, _ in found))
     top = float((1 << quantizer.bits) - 1)
-    step = (float(max(high for _, high, _ in found)) - low) / top
+    step = (high - low) / top
     matrix = weights.reshape(weights.shape[0], -1)
 
     def count(part: slice) -> Counts:
@@ -88,7 +89,8 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
         return counts
 
     accumulator.add_counts(np.sum(_rows(count, matrix), axis=0))
-    return accumulator.finish()
+    coder = quantizer.restore(weights.dtype, [low, high])
+    return accumulator.finish().with_side(side_bits(coder, array_tensor("array", weights)))
 
 
 def _rows(count: Callable[[slice], Counts], matrix: NDArray[Any]) -> list[Counts]:

@@ -26,9 +26,9 @@ def show(report: ReportData, all_rows: bool = False) -> None:
     tensors = table[table["scope"] == "tensor"]
     console = make_console()
     if len(whole):
-        console.print(_rich_table(whole, console.width))
+        console.print(rich_table(whole, console.width))
     if len(tensors) and (all_rows or whole.empty or len(tensors) <= 60):
-        console.print(_rich_table(tensors, console.width))
+        console.print(rich_table(tensors, console.width))
     elif len(tensors):
         console.print(f"{len(tensors):,} rows of single tensors: --all prints them, -o saves them")
     if console.width < _WIDE:
@@ -37,7 +37,8 @@ def show(report: ReportData, all_rows: bool = False) -> None:
     console.print(summarize(report), markup=False, highlight=False, soft_wrap=True)
 
 
-def _rich_table(rows: pd.DataFrame, width: int) -> Table:
+def rich_table(rows: pd.DataFrame, width: int) -> Table:
+    """Rows of the report's table, with the columns that so many characters have room for."""
     columns = _columns(rows, wide=width >= _WIDE)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:

@@ -72,7 +72,7 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
         report = compare(named, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
-            error.report = _with_series(error.report, found, problems)
+            raise error.with_report(_with_series(error.report, found, problems)) from None
         raise
     return _with_series(report, found, problems)
 

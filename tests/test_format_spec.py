@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -17,13 +18,14 @@ import pytest
 import kolmo
 from kolmo.codes.base import code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
+from kolmo.symbols import Alphabet
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
-from momos.mosaic.packing import index_dtype
 from tests.checkpoints import contents, tensors
 from tests.formats import context, kmo, mixing, mosaic, rounding
 from tests.formats.bits import Damaged, Reader
+from tests.golden.measured import FOLDER
 
 PAGES = Path("docs/formats")
 ORDINARY = ("raw", "zstd", "xz", "brotli", "bz2", "deflate", "context", "byteplanes")
@@ -246,7 +248,7 @@ def test_codes_at_small_alphabets(code):
             symbols[first:last].reshape(shape)
             for first, last, shape in zip(ends[:-1], ends[1:], shapes, strict=True)
         ]
-        data, number = get_code(code).encode(parts, alphabet, ""), get_code(code).number
+        data, number = get_code(code).encode(parts, Alphabet(alphabet)), get_code(code).number
         found = kmo.decode_code(number, data, shapes, alphabet, "")
         assert found == symbols[: ends[-1]].tolist()
 
@@ -255,7 +257,7 @@ def test_byte_planes_in_segments(tmp_path):
     """Of more than 2^22 symbols; too many for a unit that pack makes, none for one that it reads"""
     few = np.arange(97, dtype=np.uint16)[None].repeat(50_000, 0).reshape(-1)
     shapes = [few.shape]
-    data = get_code("deflate").encode_in(few, 1 << 16, "shuffle")
+    data = get_code("deflate").encode_in(few, Alphabet(1 << 16), "shuffle")
     assert few.size > 1 << 22
     assert kmo.decode_code(7, data, shapes, 1 << 16, "") == few.tolist()
 
@@ -300,7 +302,7 @@ def test_a_mosaic_of_integers_and_of_few_symbols(tmp_path):
         motifs = random().integers(0, 1 << 64, (9, size), np.uint64)
         part = motifs[random().integers(0, 9, (40, 21))].reshape(40, -1)
         for fmt in ("", "float64"):
-            data = get_code("mosaic").encode([part], 1 << 64, fmt)
+            data = get_code("mosaic").encode([part], Alphabet(1 << 64, fmt))
             assert data[1] == size
             assert kmo.decode_code(2, data, [part.shape], 1 << 64, fmt) == part.reshape(-1).tolist()
 
@@ -309,10 +311,37 @@ def mode_of(path):
     return kmo.read_file(path.read_bytes()).units[0].data[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["random", "trained", "momos"])
-def test_demo_checkpoints(tmp_path, name):
-    agreed(tmp_path / "x.kmo", f"data/{name}.safetensors")
+# --- files that are kept --------------------------------------------------------------------
+
+
+def kept(pattern):
+    slow = ("random-best", "trained-best", "trained-codebook-16-best", "trained-symmetric-8-best")
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in slow))
+        for path in sorted(FOLDER.glob(pattern))
+    ]
+
+
+def facts(path):
+    """What was written down of a file when it was made."""
+    return json.loads(path.parent.with_suffix(".json").read_text())[path.stem]["tensors"]
+
+
+def summed(weights):
+    return {
+        name: [dtype, list(bits.shape), hashlib.sha256(bits.tobytes()).hexdigest()]
+        for name, (dtype, bits) in weights.items()
+    }
+
+
+@pytest.mark.parametrize("path", kept("kmo-1/*.kmo"))
+def test_containers_that_are_kept(path):
+    assert summed(kmo.read_weights(path.read_bytes())) == facts(path)
+
+
+@pytest.mark.parametrize("path", kept("mosaic-2/*.mosaic"))
+def test_mosaic_files_that_are_kept(path):
+    assert summed(mosaic.read_weights(path.read_bytes())) == facts(path)
 
 
 # --- the context code -----------------------------------------------------------------------
@@ -320,7 +349,7 @@ def test_demo_checkpoints(tmp_path, name):
 
 def same_context(parts, alphabet, fmt):
     shapes = [part.shape for part in parts]
-    data = get_code("context").encode(parts, alphabet, fmt)
+    data = get_code("context").encode(parts, Alphabet(alphabet, fmt))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(9, data, shapes, alphabet, fmt) == symbols
 
@@ -420,7 +449,7 @@ def test_context_on_a_row_of_more_columns_than_are_told_apart():
 
 def same_mixing(parts, alphabet):
     shapes = [part.shape for part in parts]
-    data = get_code("mixing").encode(parts, alphabet, "")
+    data = get_code("mixing").encode(parts, Alphabet(alphabet))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(8, data, shapes, alphabet, "") == symbols
 
@@ -455,7 +484,7 @@ def test_mixing_of_a_table_that_long_rows_feed():
 @pytest.mark.parametrize("alphabet", [2, 5, 16, 255, 65536])
 def test_counts_with_every_prior(alphabet, shape):
     parts = [random().integers(0, alphabet, shape, np.uint16, endpoint=False) for _ in range(2)]
-    data = get_code("counts").encode(parts, alphabet, "")
+    data = get_code("counts").encode(parts, Alphabet(alphabet))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(11, data, [shape, shape], alphabet, "") == symbols
 
@@ -497,7 +526,7 @@ def test_mosaics_at_every_precision(tmp_path, dtype, motif_dtype, scales):
     shapes = {"conv": (6, 2, 3, 3), "scalar": (), "head": (5, 7), "bias": (9,), "empty": (0, 4)}
     partition = Partition(shapes, 3)
     motifs = random_.normal(size=(11, 3)).astype(FLOATS[motif_dtype])
-    indices = random_.integers(0, 11, partition.count).astype(index_dtype(11))
+    indices = random_.integers(0, 11, partition.count).astype(np.uint8)
     rows = {name: shape[0] if shape else 1 for name, shape in shapes.items() if name != "empty"}
     numbers = {"none": {}, "one": dict.fromkeys(shapes, 1), "rows": rows}[scales]
     factors = {name: random_.normal(size=n).astype(np.float32) for name, n in numbers.items()}
@@ -516,7 +545,7 @@ def test_mosaics_with_both_codes_of_indices(tmp_path, motifs, code):
     made = Mosaic(
         partition,
         random_.normal(size=(motifs, 2)).astype(np.float32),
-        indices.astype(index_dtype(motifs)),
+        indices.astype(np.uint8),
         {},
         ("a", "b"),
     )

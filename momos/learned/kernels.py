@@ -15,7 +15,7 @@ from kolmo.compiled import compiled
 Array = Any
 
 NEVER = np.float32(1e6)
-"""Bits that no distance makes up for."""
+"""Cost above that of any distance."""
 
 _CHUNK = 1024  # blocks at a time: their costs stay in a processor's cache
 
@@ -34,7 +34,7 @@ def assign_blocks(
     indices: Array,
     projected: Array,
 ) -> None:
-    """The cheapest motif of each block, and what the blocks become.
+    """Assign its cheapest motif to each block; write ``indices`` and ``projected`` blocks.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def assign_blocks(
     k, size = motifs.shape
     # What a motif costs whatever the block is: its bits and |m|².
     paid, fixed = np.float32(rate), np.empty(k, np.float32)
-    least = np.float32(np.inf)  # that any other motif costs, but for its distance
+    least = np.float32(np.inf)  # price of the cheapest other motif's own bits
     for j in range(1, k):
         fixed[j] = paid * motif_bits[j]
         least = min(least, fixed[j])
@@ -79,9 +79,9 @@ def assign_blocks(
     gain, maybe = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
     which = np.empty(_CHUNK, np.uint32)
     for start in range(0, blocks.shape[0], _CHUNK):
-        # Slices, whose indices are plainly not negative: only so are the loops made vectors.
+        # Of slices the compiler knows that no index is negative, and only then makes vectors.
         end = min(start + _CHUNK, blocks.shape[0])
-        these, found, becomes = blocks[start:end], indices[start:end], projected[start:end]
+        these, index, becomes = blocks[start:end], indices[start:end], projected[start:end]
         zero, other = zero_bits[start:end], other_bits[start:end]
         if scales.size > 1:
             _spread(scales, columns, start, each[: end - start])
@@ -118,16 +118,16 @@ def assign_blocks(
                 best[o] = cost[o] if nearer else best[o]
                 chosen[o] = np.uint32(j) if nearer else chosen[o]
         if n < end - start:  # those that were not moved have the zero motif
-            found[:] = 0
+            index[:] = 0
             becomes[:] = 0
             for o in range(n):
                 i = which[o]
-                found[i] = chosen[o]
+                index[i] = chosen[o]
                 for d in range(size):
                     becomes[i, d] = motifs[chosen[o], d] * each[i]
             continue
         for i in range(n):
-            found[i] = chosen[i]
+            index[i] = chosen[i]
         for d in range(size):
             for i in range(n):
                 becomes[i, d] = motifs[chosen[i], d] * each[i]
@@ -141,11 +141,11 @@ def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Ar
     before its own bits (at least ``least``) and before the distance that it saves (at most
     ``gain``, which is |block|²).
     """
-    slack = np.float32(1e-5)  # more than rounding may do
+    slack = np.float32(1e-5)  # above any rounding error
     for i in range(best.size):
-        some = base[i] + least
-        sure = some - gain[i] > best[i] + slack * (abs(best[i]) + abs(some) + gain[i])
-        maybe[i] = not sure  # NaN is not sure
+        other = base[i] + least
+        zero_wins = other - gain[i] > best[i] + slack * (abs(best[i]) + abs(other) + gain[i])
+        maybe[i] = not zero_wins  # NaN compares false
 
 
 @compiled

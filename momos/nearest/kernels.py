@@ -1,8 +1,8 @@
 """The compiled loops of the nearest-motif search: float32 proposes, float64 decides.
 
-A tile of blocks stands in columns, so that a processor's vector holds the same value of many
-blocks; the motifs pass by in groups of four (`momos.nearest.vectors`). A motif's cost is
-|m|² − 2 b·m; sums run in any order, which the bound on their error allows for.
+A tile holds blocks as columns, so that a processor's vector holds the same value of many blocks;
+motifs are compared in groups of four (`momos.nearest.vectors`). A motif's cost is |m|² − 2 b·m;
+the bound on its error allows sums in any order.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from momos.nearest import vectors
 
 Array = Any
 
-NEVER = np.float32(1e37)  # the cost of a motif that fills up a group of four: nobody's nearest
+NEVER = np.float32(1e37)  # cost of the rows that fill up a group of four: never the least
 _NONE = np.float32(3e38)
 EPSILON = np.float32(2.0**-24)  # float32 rounds to nearest
-FAR = 1e12  # times the motifs' reach: from there on float32 has nothing to say
-FLOOR = np.float32(1e-30)  # squares under it may have underflowed
+FAR = 1e12  # times the motifs' reach: blocks beyond are left to float64
+FLOOR = np.float32(1e-30)  # smaller squares may have underflowed
 _SLACK = np.float32(1.001)  # for the rounding of a box's distance
 
 
@@ -32,7 +32,7 @@ def _scan(
     context: Any, tile: Any, motifs: Any, norms: Any, first: Any, last: Any,
     best: Any, second: Any, chosen: Any,
 ) -> Any:  # fmt: skip
-    """Motifs first to last, in groups of four, against the best so far of each block of a tile.
+    """Compare motifs first to last, in groups of four, with the best of each block of a tile.
 
     ``best`` is a block's least cost, ``chosen`` the group that has it, ``second`` the least cost
     of any other group.
@@ -89,12 +89,12 @@ def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: A
 
 @compiled(inline="always")
 def _error(squared: Any, best: Any, size: int) -> Any:
-    """What two costs may be off by together, for motifs that might be the nearest.
+    """Bound on the error of two costs together, for motifs that might be the nearest.
 
-    Such a motif is no longer than the block's length plus its distance d to the motif found.
-    With u the rounding of float32 and s values, a cost |m|² − 2 b·m is off by no more than
-    (s + 6) u (2 |b| + d)², the rounding of b and m to float32 included; 8 is for safety, and
-    so is the factor of 2 that comes on top of that for two costs.
+    Such a motif is no longer than the block plus the block's distance d to the best motif so far.
+    With u the rounding of float32 and s values, a cost |m|² − 2 b·m has an error of at most
+    (s + 6) u (2 |b| + d)², the rounding of b and m to float32 included. The 8 leaves a margin, and
+    so does the 4, where 2 would do for two costs.
     """
     length = np.float32(2) * np.sqrt(squared) + np.sqrt(max(squared + best, np.float32(0)))
     return np.float32(4 * (size + 8)) * EPSILON * length * length + FLOOR
@@ -122,23 +122,23 @@ def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int
     float64 differences, squared and added in the order of the values. The scale, a power of two,
     only keeps squares from underflow and overflow.
     """
-    least, found = np.inf, labels[first]
+    least, nearest_label = np.inf, labels[first]
     for j in range(first, min(last, len(motifs))):
         distance = 0.0
         for d in range(len(block)):
             difference = (block[d] - motifs[j, d]) * scale
             distance += difference * difference
-        if distance < least or (distance == least and labels[j] < found):
-            least, found = distance, labels[j]
-    return int(found)
+        if distance < least or (distance == least and labels[j] < nearest_label):
+            least, nearest_label = distance, labels[j]
+    return int(nearest_label)
 
 
 @compiled
 def nearest(
     blocks: Array, order: Array, centre: Array, scale: float, motifs: Array, labels: Array,
-    fast: Array, norms: Array, leaf: int, lows: Array, highs: Array, found: Array,
+    fast: Array, norms: Array, leaf: int, lows: Array, highs: Array, nearest_labels: Array,
 ) -> None:  # fmt: skip
-    """Write the label of each block's nearest motif to ``found``.
+    """Write the label of each block's nearest motif to ``nearest_labels``.
 
     ``blocks`` has shape (m, s), ``motifs`` (k, s), in float64 as they are; ``labels`` holds their
     indices as callers have them. ``fast`` holds the motifs centred, scaled and rounded to float32,
@@ -146,7 +146,8 @@ def nearest(
     of ``lows`` and ``highs``; ``order`` says in which order the blocks are taken.
     """
     size, count = fast.shape[1], len(motifs)
-    # As many blocks as stay in a processor's nearest cache; where boxes are, they want few.
+    # As many blocks as fit a processor's first cache; few where motifs lie in boxes, for a small
+    # tile skips more of them.
     width = 128 if len(lows) > 1 else max(64, 4096 // size // vectors.STRIP * vectors.STRIP)
     tile = np.zeros((size, width), np.float32)
     best, second = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -160,7 +161,7 @@ def nearest(
         # Boxes from the nearest on: the first that lies out of reach ends the search.
         reach = _NONE
         for visited, box in enumerate(np.argsort(bounds)):
-            if visited % 4 == 2:  # after two, there is a good motif for most blocks
+            if visited % 4 == 2:  # after two boxes most blocks have a good motif
                 reach = _reach(squared, best, size)
             if bounds[box] > reach:
                 break
@@ -172,7 +173,7 @@ def nearest(
             clear = second[i] > best[i] + _error(squared[i], best[i], size)
             first, last = (chosen[i], chosen[i] + 4) if clear and not far[i] else (0, count)
             b = order[start + i]
-            found[b] = _decide(blocks[b], motifs, scale, labels, first, last)
+            nearest_labels[b] = _decide(blocks[b], motifs, scale, labels, first, last)
 
 
 @compiled

@@ -1,9 +1,9 @@
 """The innermost loop of the nearest-motif search, as vector code.
 
-A strip of 16 blocks meets a group of four motifs: eight vectors of costs stay in registers while
-the values pass by, and so do each block's best costs while the motifs do. The compiler makes no
-such code of a plain loop (it keeps the costs in memory, behind masked stores), so here it is
-spelled out for it, in vectors of eight, which it splits where a processor has narrower ones.
+A strip of 16 blocks is compared with a group of four motifs: the eight vectors of their costs stay
+in registers for all values of a block, and each block's best costs for all motifs. The compiler
+makes no such code of a plain loop (it keeps the costs in memory, behind masked stores), so the code
+is written out here, in vectors of eight, which it splits where a processor has narrower ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _INT, _LANE = ir.IntType(64), ir.IntType(32)
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(_LANE, LANES)
 
-Value = Any  # of llvmlite, which has no types
+Value = Any  # llvmlite's, which has no type hints
 
 
 class _Code:
@@ -61,7 +61,7 @@ class _Code:
         self.builder.store(value, self.place(data, at, value.type), align=4)
 
     def variable(self, value: Value) -> Value:
-        """A place for a value that changes, which becomes a register."""
+        """Memory for a value that changes, which the compiler turns into a register."""
         return cgutils.alloca_once_value(self.builder, value)  # type: ignore[no-untyped-call]
 
     def all(self, scalar: Value, kind: Value) -> Value:

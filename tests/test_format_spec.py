@@ -457,9 +457,9 @@ def test_context_beyond_the_searches_that_it_makes():
         return octave | random_.integers(0, 2, size, np.uint16) << np.uint16(15)
 
     def copies(weights):
-        for length in random_.integers(5, 40, 400):
+        for length in random_.integers(5, 40, 60):
             start = random_.integers(0, weights.size - 40)
-            weights = np.concatenate([weights, weights[start : start + length], noise(30)])
+            weights = np.concatenate([weights, weights[start : start + length], noise(300)])
         return weights
 
     twice = np.tile(noise(4500), 2)
@@ -506,6 +506,7 @@ def test_mixing_of_tables_that_feed_each_other(alphabet):
     ]
     parts[0][3] = random_.integers(0, alphabet, 12)
     parts[1][:, :5] = 0
+    parts.append(random_.integers(0, alphabet, (12, 25), np.uint16))
     same_mixing(parts, alphabet)
 
 

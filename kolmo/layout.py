@@ -13,18 +13,19 @@ and of each plane, is padded with zero bits.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo import specs
-from kolmo.symbols import container, symbol_bits
+from kolmo.gathering import Gatherer
+from kolmo.symbols import Alphabet, Symbols
 
 SEGMENT = 1 << 22
 """Symbols within which ``shuffle`` and ``bitplanes`` reorder."""
 
-Symbols = NDArray[Any]
 Bytes = NDArray[np.uint8]
 
 
@@ -36,8 +37,8 @@ class LayoutEncoder(Protocol):
     def finish(self) -> Iterator[Bytes]: ...
 
 
-def start_layout(name: str, alphabet: int) -> LayoutEncoder:
-    """An encoder for symbols in [0, alphabet).
+def start_layout(name: str, alphabet: Alphabet) -> LayoutEncoder:
+    """An encoder for symbols of an alphabet.
 
     Raises
     ------
@@ -55,10 +56,10 @@ def check_layout(name: str) -> None:
         raise specs.unknown("layout", name, _ENCODERS)
 
 
-def lay_out(symbols: Symbols, alphabet: int, layout: str) -> bytes:
+def lay_out(symbols: Symbols, alphabet: Alphabet, layout: str) -> bytes:
     """All bytes of an array of symbols.
 
-    >>> lay_out(np.uint8([1, 0, 3]), 4, "packed").hex()  # 01 00 11 and two zero bits
+    >>> lay_out(np.uint8([1, 0, 3]), Alphabet(4), "packed").hex()  # 01 00 11 and two zero bits
     '4c'
     """
     encoder = start_layout(layout, alphabet)
@@ -66,30 +67,30 @@ def lay_out(symbols: Symbols, alphabet: int, layout: str) -> bytes:
     return b"".join(piece.tobytes() for piece in pieces)
 
 
-def laid_out_size(numel: int, alphabet: int, layout: str) -> int:
+def laid_out_size(numel: int, alphabet: Alphabet, layout: str) -> int:
     """Bytes that ``lay_out`` makes of ``numel`` symbols.
 
-    >>> laid_out_size(3, 4, "packed"), laid_out_size(9, 4, "bitplanes")
+    >>> laid_out_size(3, Alphabet(4), "packed"), laid_out_size(9, Alphabet(4), "bitplanes")
     (1, 4)
     """
     check_layout(layout)
-    bits = symbol_bits(alphabet)
+    bits = alphabet.bits
     if layout == "packed":
         return -(-numel * bits // 8)
     if layout == "bitplanes":
         segments, rest = divmod(numel, SEGMENT)
         return bits * (segments * (SEGMENT // 8) + -(-rest // 8))
-    return numel * container(alphabet).itemsize
+    return numel * alphabet.container.itemsize
 
 
-def read_back(data: bytes, numel: int, alphabet: int, layout: str) -> Symbols:
+def read_back(data: bytes, numel: int, alphabet: Alphabet, layout: str) -> Symbols:
     """The symbols of which ``lay_out`` made the bytes.
 
-    >>> read_back(bytes.fromhex("4c"), 3, 4, "packed")
+    >>> read_back(bytes.fromhex("4c"), 3, Alphabet(4), "packed")
     array([1, 0, 3], dtype=uint8)
     """
     check_layout(layout)
-    dtype, bits = container(alphabet), symbol_bits(alphabet)
+    dtype, bits = alphabet.container, alphabet.bits
     raw = np.frombuffer(data, np.uint8)
     if layout == "bytes":
         return raw.view(dtype)
@@ -109,8 +110,8 @@ def read_back(data: bytes, numel: int, alphabet: int, layout: str) -> Symbols:
 
 
 class _PlainBytes:
-    def __init__(self, alphabet: int) -> None:
-        self._dtype = container(alphabet)
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._dtype = alphabet.container
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
         yield np.ascontiguousarray(symbols, dtype=self._dtype).view(np.uint8)
@@ -122,8 +123,8 @@ class _PlainBytes:
 class _Packed:
     """Symbols in groups of 8 fill whole bytes; what is left waits for the next chunk."""
 
-    def __init__(self, alphabet: int) -> None:
-        self._dtype, self._bits = container(alphabet), symbol_bits(alphabet)
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._dtype, self._bits = alphabet.container, alphabet.bits
         self._left = np.empty(0, self._dtype)
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
@@ -145,36 +146,17 @@ class _Packed:
 class _Segmented:
     """Gathers whole segments, then reorders each."""
 
-    def __init__(self, alphabet: int) -> None:
-        self._dtype, self._bits = container(alphabet), symbol_bits(alphabet)
-        self._buffer = np.empty(0, self._dtype)
-        self._filled = 0
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._dtype, self._bits = alphabet.container, alphabet.bits
+        self._segments = Gatherer(repeat((SEGMENT,)), self._dtype)
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
-        while symbols.size:
-            taken = symbols[: SEGMENT - self._filled]
-            self._append(taken)
-            symbols = symbols[taken.size :]
-            if self._filled == SEGMENT:
-                yield self._flush()
+        return map(self._reorder, self._segments.take(symbols))
 
     def finish(self) -> Iterator[Bytes]:
-        if self._filled:
-            yield self._flush()
-
-    def _append(self, symbols: Symbols) -> None:
-        needed = self._filled + symbols.size
-        if needed > self._buffer.size:
-            grown = np.empty(min(SEGMENT, max(needed, 2 * self._buffer.size)), self._dtype)
-            grown[: self._filled] = self._buffer[: self._filled]
-            self._buffer = grown
-        self._buffer[self._filled : needed] = symbols
-        self._filled = needed
-
-    def _flush(self) -> Bytes:
-        reordered = self._reorder(self._buffer[: self._filled])
-        self._filled = 0
-        return reordered
+        rest = self._segments.rest()
+        if rest.size:
+            yield self._reorder(rest)
 
     def _reorder(self, segment: Symbols) -> Bytes:
         raise NotImplementedError

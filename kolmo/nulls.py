@@ -26,19 +26,16 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Iterator
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from kolmo import specs
 from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.quantize import Quantizer, side_bits
-from kolmo.symbols import Shape, container
-
-Symbols = NDArray[Any]
+from kolmo.symbols import Shape, Symbols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +83,7 @@ class UniformSymbols:
         random = np.random.default_rng((*self.seed, zlib.crc32(str(quantizer).encode())))
         for start in range(0, self.tensor.numel, CHUNK):
             size = min(CHUNK, self.tensor.numel - start)
-            yield random.integers(alphabet, size=size, dtype=container(alphabet))
+            yield random.integers(alphabet.size, size=size, dtype=alphabet.container)
 
 
 @dataclasses.dataclass(frozen=True)

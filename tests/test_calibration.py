@@ -339,7 +339,7 @@ class Broken(Estimator):
     def _start(self, shapes, alphabet):
         if sum(map(math.prod, shapes)) > 1024:
             raise ZeroDivisionError("no such size")
-        return kolmo.get_estimator("kt").start_inner(shapes, alphabet)
+        return kolmo.get_estimator("kt").start_many(shapes, alphabet).inner
 
 
 def test_an_estimator_that_fails_takes_no_other_with_it(monkeypatch, tmp_path):

@@ -122,9 +122,11 @@ def test_an_edited_arithmetic_coder_codes_anew(tmp_path):
 import numpy as np
 from kolmo.codes.base import get_code
 from kolmo.codes.kernels_counts import code
+from kolmo.symbols import Alphabet
 
 symbols = (np.arange(500) ** 2 % 251).astype(np.uint8)
-print(get_code("counts").encode([symbols], 256, "").hex(), sum(code.stats.cache_hits.values()))
+data = get_code("counts").encode([symbols], Alphabet(256))
+print(data.hex(), sum(code.stats.cache_hits.values()))
 """
     old = run(program, tmp_path).split()
     coder = tmp_path / "kolmo" / "codes" / "arithmetic.py"

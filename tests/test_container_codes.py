@@ -12,7 +12,7 @@ import pytest
 
 from kolmo.checkpoints.base import array_tensor
 from kolmo.codes import base
-from kolmo.codes.base import KINDS, code_numbers, declare_code, get_code, register_code
+from kolmo.codes.base import code_numbers, declare_code, get_code, register_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.mosaic import find_block_size
 from kolmo.container.finding import find_mosaics
@@ -20,8 +20,10 @@ from kolmo.container.format import Entry
 from kolmo.container.planning import CUT, SOLID, plan_units
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
 
 RANDOM = np.random.default_rng(0)
+FLOATS = Alphabet(2**32, "float32")
 
 
 NUMBERS = {
@@ -109,16 +111,14 @@ def test_a_builtin_code_is_not_replaced_before_it_is_imported():
 def test_repeated_stretches_are_found_whatever_the_layout():
     rows = RANDOM.normal(size=(40, 1000)).astype(np.float32)
     symbols = rows[RANDOM.integers(0, 40, 200)].view(np.uint32)
-    code, data = shortest_code([symbols], 2**32, "float32", "best")
+    code, data = shortest_code([symbols], FLOATS, "best")
     assert len(data) < 1.1 * rows.nbytes
-    assert np.array_equal(
-        get_code(code).decode(data, [symbols.shape], 2**32, "float32")[0], symbols
-    )
+    assert np.array_equal(get_code(code).decode(data, [symbols.shape], FLOATS)[0], symbols)
 
 
 def test_never_longer_than_raw():
     noise = RANDOM.integers(0, 2**32, 5000, np.uint32)
-    assert len(shortest_code([noise], 2**32, "", "best")[1]) <= noise.nbytes
+    assert len(shortest_code([noise], Alphabet(2**32), "best")[1]) <= noise.nbytes
 
 
 def test_units_are_bounded_and_cover_everything():
@@ -136,7 +136,7 @@ def test_units_are_bounded_and_cover_everything():
         Entry(str(n), shape, np.dtype(d), quantizer.restore(np.dtype(d), []))
         for n, (shape, d) in enumerate(zip(shapes, dtypes, strict=True))
     ]
-    units = plan_units(entries, quantizer)
+    units = plan_units(entries)
     assert all(unit.numel <= CUT for unit in units)
     reached = [0] * len(entries)
     for unit in units:
@@ -146,7 +146,7 @@ def test_units_are_bounded_and_cover_everything():
             reached[part.tensor] = part.stop
     assert reached == [entry.numel for entry in entries]
     assert [len(unit.parts) for unit in units] == [1] * 4 + [2] + [1] * 3 + [1]
-    assert set(KINDS) >= {entry.kind(quantizer) for entry in entries}
+    assert {entry.alphabet.format for entry in entries} == {"float32", ""}
 
 
 def test_16_bit_floats_that_repeat_are_no_mosaic():
@@ -161,7 +161,7 @@ def test_16_bit_floats_that_repeat_are_no_mosaic():
         coder = native.fit(array_tensor("w", weights))
         entry = Entry("w", weights.shape, weights.dtype, coder)
         return find_mosaics(
-            [entry], native, lambda part: weights.view(np.uint16).ravel()[part.start : part.stop]
+            [entry], lambda part: weights.view(np.uint16).ravel()[part.start : part.stop]
         )
 
     assert not found(normal)

@@ -18,6 +18,7 @@ import pytest
 import kolmo
 from kolmo.codes.base import code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
+from kolmo.symbols import Alphabet
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
@@ -247,7 +248,7 @@ def test_codes_at_small_alphabets(code):
             symbols[first:last].reshape(shape)
             for first, last, shape in zip(ends[:-1], ends[1:], shapes, strict=True)
         ]
-        data, number = get_code(code).encode(parts, alphabet, ""), get_code(code).number
+        data, number = get_code(code).encode(parts, Alphabet(alphabet)), get_code(code).number
         found = kmo.decode_code(number, data, shapes, alphabet, "")
         assert found == symbols[: ends[-1]].tolist()
 
@@ -256,7 +257,7 @@ def test_byte_planes_in_segments(tmp_path):
     """Of more than 2^22 symbols; too many for a unit that pack makes, none for one that it reads"""
     few = np.arange(97, dtype=np.uint16)[None].repeat(50_000, 0).reshape(-1)
     shapes = [few.shape]
-    data = get_code("deflate").encode_in(few, 1 << 16, "shuffle")
+    data = get_code("deflate").encode_in(few, Alphabet(1 << 16), "shuffle")
     assert few.size > 1 << 22
     assert kmo.decode_code(7, data, shapes, 1 << 16, "") == few.tolist()
 
@@ -301,7 +302,7 @@ def test_a_mosaic_of_integers_and_of_few_symbols(tmp_path):
         motifs = random().integers(0, 1 << 64, (9, size), np.uint64)
         part = motifs[random().integers(0, 9, (40, 21))].reshape(40, -1)
         for fmt in ("", "float64"):
-            data = get_code("mosaic").encode([part], 1 << 64, fmt)
+            data = get_code("mosaic").encode([part], Alphabet(1 << 64, fmt))
             assert data[1] == size
             assert kmo.decode_code(2, data, [part.shape], 1 << 64, fmt) == part.reshape(-1).tolist()
 
@@ -348,7 +349,7 @@ def test_mosaic_files_that_are_kept(path):
 
 def same_context(parts, alphabet, fmt):
     shapes = [part.shape for part in parts]
-    data = get_code("context").encode(parts, alphabet, fmt)
+    data = get_code("context").encode(parts, Alphabet(alphabet, fmt))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(9, data, shapes, alphabet, fmt) == symbols
 
@@ -491,7 +492,7 @@ def test_context_on_a_row_of_more_columns_than_are_told_apart():
 
 def same_mixing(parts, alphabet):
     shapes = [part.shape for part in parts]
-    data = get_code("mixing").encode(parts, alphabet, "")
+    data = get_code("mixing").encode(parts, Alphabet(alphabet))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(8, data, shapes, alphabet, "") == symbols
 
@@ -527,7 +528,7 @@ def test_mixing_of_a_table_that_long_rows_feed():
 @pytest.mark.parametrize("alphabet", [2, 5, 16, 255, 65536])
 def test_counts_with_every_prior(alphabet, shape):
     parts = [random().integers(0, alphabet, shape, np.uint16, endpoint=False) for _ in range(2)]
-    data = get_code("counts").encode(parts, alphabet, "")
+    data = get_code("counts").encode(parts, Alphabet(alphabet))
     symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
     assert kmo.decode_code(11, data, [shape, shape], alphabet, "") == symbols
 

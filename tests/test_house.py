@@ -10,7 +10,7 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled symbols floats layout "
+        "errors text specs execution console files compiled symbols floats gathering layout "
         "pvalues provenance",
     ),
     ("codes", "codes"),

@@ -2,10 +2,10 @@
 
 ::
 
-    symbols of some tensors ── encode ──► bytes ── decode(shapes, alphabet, kind) ──► symbols
+    symbols of some tensors ── encode ──► bytes ── decode(shapes, alphabet) ──► symbols
 
-A code is stateless, and told the shapes, the alphabet and the kind of its symbols both ways, so
-that its bytes hold nothing of them. Its number is written in files: a changed format is another
+A code is stateless, and told the shapes and the alphabet of its symbols both ways, so that its
+bytes hold nothing of them. Its number is written in files: a changed format is another
 code, with another name and number.
 """
 
@@ -15,18 +15,11 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol, runtime_checkable
-
-from numpy.typing import NDArray
+from typing import Protocol, runtime_checkable
 
 from kolmo import specs
 from kolmo.errors import InputError
-
-Shape = tuple[int, ...]
-Symbols = NDArray[Any]
-
-KINDS = ("", "float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64")
-"""What symbols may be: plain ones, or the bit patterns of a floating-point format."""
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 @runtime_checkable
@@ -50,20 +43,19 @@ class Code(Protocol):
     name: str
     number: int
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         """Whether it can code symbols of these shapes and this alphabet."""
         ...
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         """Symbols as bytes.
 
         Parameters
         ----------
         parts : sequence of unsigned integer ndarrays
-            Symbols in [0, alphabet), each in the shape of its tensor (or of some whole rows of
+            Symbols of the alphabet, each in the shape of its tensor (or of some whole rows of
             it). What is learned of one serves the next.
-        alphabet : int
-        kind : one of KINDS
+        alphabet : Alphabet
 
         Raises
         ------
@@ -72,9 +64,7 @@ class Code(Protocol):
         """
         ...
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         """Undo `encode`: arrays of the smallest unsigned dtype that holds the alphabet.
 
         The data may be anything, the shapes are of a size that memory holds; no more than some

@@ -24,11 +24,11 @@ import numpy as np
 
 from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.checkpoints.files import read_at
-from kolmo.codes.base import Shape
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.header import DTYPES, Header, decode_header, encode_header
 from kolmo.errors import InputError, KolmoError
 from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
+from kolmo.symbols import Alphabet, Shape
 
 MAGIC = b"kmo\x01"
 CRC = 4
@@ -66,9 +66,10 @@ class Entry:
     def numel(self) -> int:
         return math.prod(self.shape)
 
-    def kind(self, quantizer: Quantizer) -> str:
-        """The kind that codes are told: a floating-point format, or none."""
-        return quantizer.format(self.dtype)
+    @property
+    def alphabet(self) -> Alphabet:
+        """What its symbols are."""
+        return self.coder.alphabet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +239,7 @@ def _checked_contents(path: Path, data: bytes, digest: bytes, size: int) -> Cont
         quantizer = get_quantizer(header.quantizer)
         entries = _read_entries(header, quantizer)
         units = tuple(_read_unit(*unit, entries) for unit in header.units)
-        _check_units(entries, units, quantizer)
+        _check_units(entries, units)
     except (zlib.error, KolmoError, ValueError, LookupError):
         raise InputError(f"{path}: its header contradicts itself, or is none") from None
     return Contents(path, quantizer, entries, units, digest, size)
@@ -284,14 +285,13 @@ def _read_unit(
     return Unit(tuple(parts), code, size)
 
 
-def _check_units(entries: Sequence[Entry], units: Sequence[Unit], quantizer: Quantizer) -> None:
+def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:
     """Every symbol is in one unit, in order, and a unit's are all alike."""
     reached = [0] * len(entries)
     for unit in units:
-        kinds = {(entries[p.tensor].coder.alphabet, entries[p.tensor].kind(quantizer))
-                 for p in unit.parts}  # fmt: skip
-        if len(kinds) != 1 or not 0 < unit.numel <= UNIT_LIMIT:
-            raise ValueError("a unit is of one kind, and not too long")
+        alphabets = {entries[part.tensor].alphabet for part in unit.parts}
+        if len(alphabets) != 1 or not 0 < unit.numel <= UNIT_LIMIT:
+            raise ValueError("a unit is of one alphabet, and not too long")
         for part in unit.parts:
             if part.start != reached[part.tensor] or not part.start < part.stop:
                 raise ValueError("parts follow each other")

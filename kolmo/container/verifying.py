@@ -85,17 +85,13 @@ def certify(contents: Contents, threads: int, progress: Progress | None, label: 
         contents.path,
         8 * contents.file_bytes,
         sum(entry.numel for entry in entries),
-        sum(entry.numel * _stored_bits(entry) for entry in entries),
+        sum(entry.numel * entry.alphabet.bits for entry in entries),
         str(contents.quantizer),
         whole_digest(found).hex(),
         __version__,
         tuple(rows),
         tuple(UnitRow(get_code(u.code).name, u.numel, 8 * (u.size + CRC)) for u in contents.units),
     )
-
-
-def _stored_bits(entry: Entry) -> int:
-    return entry.coder.stored_bits
 
 
 def _row(contents: Contents, number: int, units: tuple[int, ...], digest: str) -> TensorRow:

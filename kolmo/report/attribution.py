@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.estimators.planes import plane_p_values
 from kolmo.pvalues import holm, is_significant
 from kolmo.report.table import whole_rows
 
@@ -117,15 +118,12 @@ def _planes(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], dict[str, Any
     chosen = table[(table["estimator"] == "planes") & (table["details"] != "")]
     for _, row in chosen.drop_duplicates(OBJECT).iterrows():
         details = json.loads(row["details"])
-        kinds = {row["dtype"]: details} if "planes" in details else details
-        for dtype, kind in kinds.items():
-            if kind:
-                yield {**{column: row[column] for column in OBJECT}, "dtype": dtype}, kind
+        each = details.get("dtypes", {row["dtype"]: details})  # of several dtypes, each its own
+        for dtype, found in each.items():
+            yield {**{column: row[column] for column in OBJECT}, "dtype": dtype}, found
 
 
 def _plane_rows(row: dict[str, Any], details: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    from kolmo.estimators.planes import plane_p_values
-
     numel, costs = details["numel"], details["planes"]
     p = plane_p_values(costs, numel)
     parts = _part_names(row["dtype"], row["quantizer"], len(costs))

@@ -15,7 +15,7 @@ from kolmo.estimators import base as estimators
 from kolmo.estimators.base import CodeLength, Estimator, estimator_class, get_estimator
 from kolmo.quantize import Quantizer, get_quantizer, quantizer_class
 from kolmo.quantize import base as quantizers
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols, container, symbol_bits
 from kolmo.testing.cases import Case
 
 __all__ = [
@@ -25,14 +25,12 @@ __all__ = [
     "Quantizer",
     "Shape",
     "Symbols",
-    "alphabet_of",
     "code_numbers",
     "container",
     "decode",
     "encode",
     "estimator_class",
     "find_code",
-    "format_of",
     "get_code",
     "get_estimator",
     "get_quantizer",
@@ -77,7 +75,7 @@ def _registry(subject: Any) -> tuple[Callable[[Any], Any], list[dict[str, Any]]]
 
 def start(estimator: Estimator, case: Case) -> Any:
     """An accumulator for the tensors of a case."""
-    return estimator.start_many(case.shapes, case.alphabet, case.format)
+    return estimator.start_many(case.shapes, symbols_of(case))
 
 
 def measure(
@@ -95,14 +93,9 @@ def measure(
     return length
 
 
-def alphabet_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> int:
-    """The size of a quantizer's alphabet."""
-    return quantizer.alphabet(dtype)
-
-
-def format_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> str:
-    """The floating-point format of a quantizer's symbols."""
-    return quantizer.format(dtype)
+def symbols_of(case: Case) -> Alphabet:
+    """What the symbols of a case are."""
+    return Alphabet(case.alphabet, case.format)
 
 
 def find_code(which: str | int | Code) -> Code:
@@ -112,14 +105,14 @@ def find_code(which: str | int | Code) -> Code:
 
 def is_taken(code: Code, case: Case) -> bool:
     """Whether a code says that it takes symbols like a case's."""
-    return code.takes(case.shapes, case.alphabet)
+    return code.takes(case.shapes, symbols_of(case))
 
 
 def encode(code: Code, case: Case, parts: Sequence[Symbols] | None = None) -> bytes:
     """A case's symbols, or these, as bytes."""
-    return code.encode(case.parts() if parts is None else parts, case.alphabet, case.format)
+    return code.encode(case.parts() if parts is None else parts, symbols_of(case))
 
 
 def decode(code: Code, data: bytes, case: Case) -> list[Symbols]:
     """Bytes as symbols of a case's shapes and alphabet."""
-    return code.decode(data, case.shapes, case.alphabet, case.format)
+    return code.decode(data, case.shapes, symbols_of(case))

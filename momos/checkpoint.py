@@ -1,4 +1,4 @@
-"""A finished checkpoint as a mosaic, of sampled motifs or of fitted ones."""
+"""A finished checkpoint as a mosaic, its motifs sampled or fitted."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def project_checkpoint(
     ----------
     source : path, URL, state dict or mapping of arrays
     config : SampledMosaic or LearnedMosaic
-        Learned motifs are fitted to the weights: refitted and assigned some twenty
-        times, while the rate rises.
+        Learned motifs are fitted to the weights: refitted and assigned twenty times, while the
+        rate rises.
     seed : int
 
     Returns

@@ -1,6 +1,6 @@
-"""The two kinds of mosaics as settings: which blocks, which motifs, and who gets which.
+"""The two kinds of mosaics as settings: blocks, motifs, and which motif a block gets.
 
-Both are frozen, checked when made, and all that a mosaic depends on but the weights and a seed.
+Both are frozen and checked when made; a mosaic depends on them, the weights and a seed alone.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class _Shared:
         if motifs is None:
             return max(self._fewest, min(int(capacity * blocks), blocks))
         if motifs > blocks:
-            raise InputError(f"{motifs:,} motifs were asked for, there are {blocks:,} blocks")
+            raise InputError(
+                f"{motifs:,} motifs were asked for, but the model has {blocks:,} blocks"
+            )
         return int(motifs)
 
 

@@ -20,24 +20,25 @@ NORMS: tuple[type[nn.Module], ...] = (
     nn.RMSNorm,
     nn.LocalResponseNorm,
 )
+"""Classes of norm layers."""
 
 
 def select_parameters(
     model: torch.nn.Module, policy: Policy, include: Sequence[str], exclude: Sequence[str]
 ) -> tuple[dict[str, torch.nn.Parameter], tuple[Skipped, ...]]:
     """The trainable parameters that take part, by plain name, and those left out, with reasons."""
-    found = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
-    if not found:
+    trainable = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
         raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
     for globs in (include, exclude):
         if isinstance(globs, str):
             raise InputError("include and exclude are lists of globs, such as ['*.weight']")
-    selected = open_checkpoint(found).select(include, exclude)
+    selected = open_checkpoint(trainable).select(include, exclude)
     norms = norm_parameters(model)
-    kept = {n: found[n] for n in selected if _takes_part(n, found[n], policy, norms)}
+    kept = {n: trainable[n] for n in selected if _takes_part(n, trainable[n], policy, norms)}
     dtypes = {name: selected[name].dtype for name in kept}
     require_one_dtype(type(model).__name__, dtypes)
-    left = [Skipped(n, f"policy {policy}", found[n].numel()) for n in selected if n not in kept]
+    left = [Skipped(n, f"policy {policy}", trainable[n].numel()) for n in selected if n not in kept]
     return kept, (*selected.skipped, *left)
 
 

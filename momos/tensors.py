@@ -18,10 +18,10 @@ from kolmo.errors import InputError
 from kolmo.files import write_atomically
 
 METADATA = "momos"
-"""The one key of our safetensors metadata; its value is a JSON object."""
+"""Key of the safetensors metadata that momos writes; its value is a JSON object."""
 
 LEARNER = "momos_learner"
-"""The submodule that a model has while it learns a mosaic."""
+"""Name of the submodule that a wrapped model has."""
 
 
 def to_torch(array: NDArray[Any]) -> torch.Tensor:
@@ -41,7 +41,7 @@ def to_arrays(tensors: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 
 def plain_name(name: str) -> str:
-    """A parameter's name without the traces of a parametrization.
+    """A parameter's name without what a parametrization adds to it.
 
     >>> plain_name("layers.0.parametrizations.weight.original")
     'layers.0.weight'
@@ -76,17 +76,17 @@ def save_safetensors(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, Any],
 ) -> Path:
-    """Write a safetensors file with our metadata; the same contents give the same bytes."""
+    """Write a safetensors file with metadata; the same contents give the same bytes."""
     from safetensors.torch import save
 
-    # One key only: the format's writer does not keep the order of several.
+    # One key: the format's writer does not keep the order of several.
     header = {METADATA: json.dumps(metadata, separators=(",", ":"))}
     owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return write_whole(path, save(owned, metadata=header))
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """The folder, made if need be; InputError, before any work is done, if it cannot be used."""
+    """The folder, made if it is missing; InputError if it cannot be written to."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)

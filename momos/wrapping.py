@@ -1,4 +1,4 @@
-"""Wrap a model, train it as ever, freeze it: out comes a mosaic (`momos.learned.learner`)."""
+"""Wrap a model, train it as usual, freeze it: its weights are then a mosaic."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def wrap(
     Parameters
     ----------
     model : nn.Module
-        Call it, not its parts: the motifs are assigned before each of its forward passes. Under
+        Call the model, not its parts: motifs are assigned before each of its forward passes. Under
         ``DistributedDataParallel`` wrap the model before that does; all ranks then compute the
         same motifs and assignments.
     config : SampledMosaic or LearnedMosaic
         ``LearnedMosaic()`` by default; the same three lines serve both.
     steps : int, optional
-        Forward passes in training mode that there will be; the rate rises over ``config.ramp`` of
-        them. Sampled motifs need none.
+        Forward passes in training mode, in all; the rate rises over ``config.ramp`` of them. Only
+        learned mosaics need it.
     seed : int
-        Of the first motifs.
+        Seed of the first motifs.
     automatic : bool
-        Assign before each forward pass of the model. Else the loop calls ``learner.advance()``
-        before each training step, and ``learner.refresh()`` before anything that looks at the
-        weights, as the callbacks do.
+        Assign motifs before each forward pass of the model. If false, the loop calls
+        ``learner.advance()`` before each training step, and ``learner.refresh()`` before anything
+        that reads the weights, as the callbacks do.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def _make(
     if isinstance(config, SampledMosaic):
         return Sampler(model, config, seed)
     if steps is None:
-        raise InputError("a learned mosaic needs to know how many steps there will be: say steps")
+        raise InputError("a learned mosaic needs to know how many steps there will be: give steps")
     return Learner(model, config, steps, seed)
 
 
@@ -102,7 +102,7 @@ def freeze(model: nn.Module) -> Mosaic:
 
 
 def mosaic_of(model: nn.Module) -> Mosaic:
-    """The mosaic that a wrapped model is now, which goes on learning.
+    """The present mosaic of a wrapped model, which continues to learn.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def mosaic_of(model: nn.Module) -> Mosaic:
 
 
 def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A model's state under plain names, without the learner's; its weights are the latent ones."""
+    """A model's state under plain names, without the learner's; latent weights are as they are."""
     return {
         plain_name(name): tensor
         for name, tensor in model.state_dict().items()

@@ -425,5 +425,5 @@ def test_a_learned_mosaic_is_what_is_saved_and_tested(tmp_path):
 
 def test_a_network_that_fell_silent_is_said():
     state = {"a": torch.zeros(3, 2), "bias": torch.zeros(3), "b": torch.eye(2)}
-    (note,) = loop._silent(state)
+    (note,) = loop._zero_matrices(state)
     assert "'a' is all zero" in note

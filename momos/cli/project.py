@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 @app.command()
-@takes(MOSAIC.without("every", "unit"), SEED)
+@takes(MOSAIC.without("every", "unit"), dataclasses.replace(SEED, heading="Mosaic"))
 def project(
     source: Annotated[str, typer.Argument(help="A checkpoint: file, directory or URL.")],
     given: Given,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The mosaic file to write.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The mosaic file to write.", rich_help_panel="Output"),
+    ],
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""

@@ -1,4 +1,4 @@
-"""What a study compares, arm by arm, and what comes out of it."""
+"""The arms of a study, its runs and its result."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StudyConfig:
     Attributes
     ----------
     train : TrainConfig
-        What all arms share. Bits, mosaic and seed are the study's to set.
+        Settings that all arms share. The study sets bits, mosaic and seed.
     seeds : tuple of int
         One run of each arm for each seed; at least two for a standard deviation.
     bits : tuple of int
@@ -30,19 +30,20 @@ class StudyConfig:
     capacities : tuple of float
         An arm of sampled mosaics for each.
     rates : tuple of float
-        An arm of learned mosaics for each; the other settings are ``learn``'s.
+        An arm of learned mosaics for each.
     zeros : tuple of float
-        An arm of learned mosaics with that share of zero weights for each, at the rate
-        ``zeros_rate``: what to choose where there are few steps.
+        An arm of learned mosaics with this share of zero weights for each, at the rate
+        ``zeros_rate``; the better choice where there are few steps.
     sparsities : tuple of float
-        An arm of their strongest rival for each: magnitude pruning, one value and its negative
-        for the weights that are left, entropy-coded.
+        An arm of the strongest rival for each: magnitude pruning to this share of zeros, one value
+        and its negative for the other weights, entropy-coded.
     learn : LearnedMosaic
+        Other settings of the learned arms.
     every : int
-        Epochs from one projection of the sampled arms to the next. Ten epochs of digits are some
-        hundred steps, about a quarter of one epoch of Fashion-MNIST; hence ten by default.
+        Epochs from one projection of the sampled arms to the next. Ten epochs of digits are about
+        a hundred steps, a quarter of an epoch of Fashion-MNIST; hence ten by default.
     block_size : int
-        Of the mosaics.
+        Values a block of the sampled mosaics.
     draws : int
         Shuffles that each measurement is compared with.
     """
@@ -121,7 +122,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
+    """Result of a study.
 
     Attributes
     ----------

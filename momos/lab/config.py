@@ -16,7 +16,7 @@ MODELS = ("cnn", "mlp", "resnet20", "vit-tiny")
 
 
 def check_bits(bits: int) -> None:
-    """InputError unless fake quantization can have so many bits."""
+    """InputError unless these are bits of fake quantization, 2 to 16."""
     if not 2 <= bits <= 16:
         raise InputError(f"quantization-aware training takes 2 to 16 bits a weight, not {bits}")
 
@@ -29,26 +29,25 @@ class TrainConfig:
     ----------
     data : {"cifar10", "digits", "fashion-mnist", "mnist", "mnist1d"}
     folder : str, optional
-        Of the files of CIFAR-10, Fashion-MNIST or MNIST.
+        Folder of the files of CIFAR-10, Fashion-MNIST or MNIST.
     model : {"cnn", "mlp", "resnet20", "vit-tiny"}
     layers, hidden : int
         Linear layers of the MLP, and the width between them.
     epochs, batch_size : int
     patience : int, optional
-        Stop when the validation accuracy has not risen for so many epochs.
+        Stop when the validation accuracy has not risen for this many epochs.
     optimizer : {"adamw", "sgd"}
         SGD has momentum 0.9.
     learning_rate, weight_decay : float
-        Of the optimizer.
     schedule : {"cosine", "cosine-epochs", "constant"}
-        The rate falls along a cosine to 0, step by step or epoch by epoch, or stays.
+        The learning rate falls along a cosine to 0, step by step or epoch by epoch, or stays.
     bits : int, optional
-        Quantization-aware training at so many bits a weight.
+        Bits a weight of quantization-aware training; dense floats without.
     mosaic : SampledMosaic or LearnedMosaic, optional
-        Project onto a sampled mosaic, as often as it says and after the last step; or learn a
-        mosaic, which the forward pass sees at every step.
+        Project onto a sampled mosaic every few steps and after the last one, or learn a mosaic,
+        which the forward pass sees at every step.
     seed : int
-        Of the initial weights, the order of the images and the motifs.
+        Seed of the initial weights, the order of the images and the motifs.
     """
 
     data: str = "digits"
@@ -93,8 +92,8 @@ class TrainConfig:
                 raise InputError("a learned mosaic has its own levels: it takes no bits")
         if self.patience is not None and self.is_learned:
             raise InputError(
-                "a learned mosaic is done when its rate has risen, over all epochs: it takes no "
-                "patience"
+                "a learned mosaic is finished when its rate has risen, over all epochs: it takes "
+                "no patience"
             )
 
     @property

@@ -1,4 +1,4 @@
-"""The training loop: steps, projections, validation, the best so far; and going on from a file."""
+"""The training loop: steps, projections, validation, the best weights; and resuming from a file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from momos.sampled.projection import MoMos
 from momos.tensors import write_whole
 from momos.wrapping import mosaic_of, wrap
 
-_IMAGES = 10_000  # looked at together, so that memory is bounded
+_IMAGES = 10_000  # evaluated at a time, so that memory is bounded
 
 State = dict[str, torch.Tensor]
 
 
-class Run:
+class Training:
     """One training run in progress."""
 
     def __init__(self, config: TrainConfig, dataset: Dataset) -> None:
@@ -51,7 +51,7 @@ class Run:
         self._optimizer = _optimizer(self._model, config)
         self._schedule = _schedule(self._optimizer, config, self._steps)
         self._best = (-1.0, 0)
-        self._risen = 0  # the epoch in which the best accuracy was first reached
+        self._best_since = 0  # epoch that first reached the best accuracy
         self.history: list[dict[str, Any]] = []
         self.mosaic: Mosaic | None = None
 
@@ -62,10 +62,10 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """All epochs are done, or the patience is over."""
+        """Whether all epochs are done, or the patience is over."""
         done, patience = len(self.history), self._config.patience
         return done == self._config.epochs or (
-            patience is not None and done - self._risen >= patience
+            patience is not None and done - self._best_since >= patience
         )
 
     def epoch(self, number: int) -> None:
@@ -91,18 +91,18 @@ class Run:
         # A checkpoint that claims to be a mosaic is one taken right after a projection.
         complete = self._projector is None or stats is not None
         if complete and accuracy > self._best[0]:
-            self._risen = number
+            self._best_since = number
         if self._learner or (complete and accuracy >= self._best[0]):
             self._keep(accuracy, number)
 
     def _seen_state(self) -> State:
-        """The weights that the forward pass would see now."""
+        """The weights that a forward pass sees now."""
         if self._learner:
             self._learner.refresh()
         return quantized_state_dict(self._model)
 
     def save(self, path: Path) -> None:
-        """Write all that the next epochs depend on."""
+        """Write everything that the next epochs depend on."""
         stored = {
             "config": _described(self._config),
             "model": self._model.state_dict(),
@@ -112,7 +112,7 @@ class Run:
             "motifs": self._projector.random_state if self._projector else None,
             "step": self._step,
             "best": self._best,
-            "risen": self._risen,
+            "risen": self._best_since,
             "history": self.history,
             "states": self.states,
             "mosaic": self.mosaic.encode() if self.mosaic else None,
@@ -122,7 +122,7 @@ class Run:
         write_whole(path, buffer.getvalue())
 
     def load(self, path: Path) -> None:
-        """Undo `save`; nothing where there is no such file."""
+        """Restore what `save` wrote; nothing if there is no such file."""
         if not path.exists():
             return
         try:
@@ -139,19 +139,19 @@ class Run:
         if self._projector:
             self._projector.random_state = stored["motifs"]
         self._step, self._best = stored["step"], tuple(stored["best"])
-        self._risen = stored["risen"]
+        self._best_since = stored["risen"]
         self.history, self.states = stored["history"], stored["states"]
         self.mosaic = Mosaic.decode(stored["mosaic"], path) if stored["mosaic"] else None
 
     def metrics(self) -> dict[str, Any]:
-        """Figures of the finished run; the one place that looks at the test images."""
+        """Figures of the finished run; nothing else reads the test images."""
         self.states = {name: self.states[name] for name in ("init", "best", "last")}
         weights = self._weights
-        found: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             f"{name}_test_accuracy": self._accuracy(state, self._dataset.test)
             for name, state in self.states.items()
         }
-        found |= {
+        metrics |= {
             "epochs": len(self.history),
             "best_epoch": self._best[1],
             "best_validation_accuracy": self._best[0],
@@ -161,7 +161,7 @@ class Run:
         if self.mosaic is not None:
             length = self.mosaic.description_length(self._config.bits)
             file_bits = self.mosaic.code_length()
-            found |= {
+            metrics |= {
                 "file_bits": file_bits,
                 "file_rac": 32 * weights / file_bits,
                 "nominal_bits_per_weight": length / weights,
@@ -170,9 +170,9 @@ class Run:
                 "motifs": len(self.mosaic.motifs),
                 "blocks": self.mosaic.partition.count,
                 "motifs_used": int(np.unique(self.mosaic.indices).size),
-                "notes": "; ".join(_silent(self.states["best"])),
+                "notes": "; ".join(_zero_matrices(self.states["best"])),
             }
-        return found
+        return metrics
 
     def _train_step(self, rows: torch.Tensor) -> float:
         self._optimizer.zero_grad(set_to_none=True)
@@ -208,7 +208,7 @@ class Run:
             self.mosaic = mosaic_of(self._model)
 
     def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
-        """Of the very weights that are saved, in a plain model."""
+        """Accuracy of the very weights that are saved, in a plain model."""
         model = self._fresh_model().eval()
         model.load_state_dict(state)
         with torch.no_grad():
@@ -217,10 +217,10 @@ class Run:
         return float((guesses == part.labels).mean())
 
 
-def _silent(state: State) -> list[str]:
-    """A note for each matrix that is all zero: nothing passes it."""
+def _zero_matrices(state: State) -> list[str]:
+    """A note for each matrix of zeros, which passes nothing on."""
     return [
-        f"{name!r} is all zero, so nothing passes it: lower the rate, or train for more steps"
+        f"{name!r} is all zero, so it passes nothing on: lower the rate, or train for more steps"
         for name, tensor in state.items()
         if tensor.ndim > 1 and not tensor.any()
     ]

@@ -154,7 +154,7 @@ class ViT(nn.Module):
 
     After Dosovitskiy et al., "An image is worth 16x16 words", ICLR 2021, the tiny size after
     Touvron et al., "Training data-efficient image transformers", ICML 2021; norms come first.
-    An image is cut into patches of a side of 4, or less so that at least 16 there are.
+    Patches are 4 × 4 pixels, smaller if the image would give fewer than 16.
 
     Examples
     --------

@@ -6,8 +6,8 @@
           ▲                                                  │
           └───────────── straight-through gradient ──────────┘
 
-The optimizer, and a projection, act on the latent weights. What is saved and measured of such a
-model are the quantized ones: the latent weights are ordinary dense floats.
+The optimizer, and a projection, act on the latent weights, which are ordinary dense floats. The
+quantized weights are what is saved and measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from momos.tensors import LEARNER, plain_name
 class _Round(torch.autograd.Function):
     """Rounds to symmetric levels; its gradient is the identity.
 
-    A function of its own: the usual ``w + (q - w).detach()`` rounds once more, off the levels.
+    The usual ``w + (q - w).detach()`` would round once more, off the levels.
     """
 
     @staticmethod
@@ -102,8 +102,8 @@ def quantize_in_training(model: nn.Module, bits: int) -> None:
 def quantized_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """A copy of the model's state as its forward pass sees it, under plain names.
 
-    The quantized weights where it trains through fake quantization, those of the mosaic where it
-    learns one; any other model's state dict.
+    The forward pass sees quantized weights under fake quantization, those of the mosaic in a model
+    that learns one, and the weights themselves in any other.
     """
     with torch.no_grad():
         return {

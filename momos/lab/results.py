@@ -1,4 +1,4 @@
-"""What a study found: its table, the summary over seeds, and the files."""
+"""The table of a study, its summary over seeds, its figures and its page."""
 
 from __future__ import annotations
 
@@ -20,11 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-_SAME = ["quantizer", "layout", "estimator"]
+_MEASUREMENT = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
-
-SCALE_BITS = 32
-"""Bits of a quantized tensor's scale, which its symbols do not hold."""
 
 
 def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
@@ -43,8 +40,8 @@ def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     table["lossless"] = [
         _is_lossless(arm, q) for arm, q in zip(table.arm, table.quantizer, strict=True)
     ]
-    init = table[table.arm == "init"].set_index(["seed", *_SAME])["bits"]
-    wanted = pd.MultiIndex.from_frame(table[["seed", *_SAME]])
+    init = table[table.arm == "init"].set_index(["seed", *_MEASUREMENT])["bits"]
+    wanted = pd.MultiIndex.from_frame(table[["seed", *_MEASUREMENT]])
     table["ratio_to_init"] = table["bits"].to_numpy() / init.reindex(wanted).to_numpy()
     table["ratio_to_shuffled"] = table["bits"] / table["null_bits"]
     sizes = ("nominal_bits_per_weight", "file_bits_per_weight")
@@ -53,13 +50,13 @@ def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def _is_lossless(arm: str, quantizer: str) -> bool:
-    """Whether the symbols give back the very weights whose accuracy was tested."""
+    """Whether the symbols decode to the very weights whose accuracy was tested."""
     return quantizer == "native" or f"symmetric:{arm.removeprefix('qat')}" == quantizer
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over the seeds, one row for each arm and measurement."""
-    groups = table.groupby(["arm", *_SAME], sort=False, dropna=False)
+    groups = table.groupby(["arm", *_MEASUREMENT], sort=False, dropna=False)
     summary = groups.agg(
         kind=("kind", "first"),
         seeds=("seed", "nunique"),
@@ -73,18 +70,15 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm: test accuracy, nominal bits a weight, and the best lossless bound.
 
-    The bound of a run is the least over the estimators that are bounds and whose symbols give the
-    tested weights back, at ``SCALE_BITS`` more for each quantized tensor's scale, and of the
-    mosaic file; plus log2 of the number of codes that it is the best of.
+    The bound of a run is the least of the lossless bounds (which hold the scales of quantized
+    tensors) and the mosaic file, plus log2 of their number, to say which one it is.
     """
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
-    tensors = known["shape"].str.extract(r"^(\d+)", expand=False).astype(int)
-    scales = np.where(known.quantizer == "native", 0, SCALE_BITS * tensors)
     codes = known.groupby(["arm", "seed"])["bits"].transform("size")
     codes += known["file_bits_per_weight"].notna()
-    choice = np.ceil(np.log2(codes))  # which of the codes it is
+    choice = np.ceil(np.log2(codes))  # bits that say which code it is
     known["method"] = known["quantizer"] + " " + known["estimator"]
-    known["bound"] = (known["bits"] + scales + choice) / known["numel"]
+    known["bound"] = (known["bits"] + choice) / known["numel"]
     smaller = known["file_bits_per_weight"] < known["bound"]
     known.loc[smaller, "method"] = "mosaic file"
     known.loc[smaller, "bound"] = known["file_bits_per_weight"] + choice / known["numel"]
@@ -172,22 +166,22 @@ def _page(
 
 
 def arm_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The arms, for people: every value as text."""
-    found = arms(table)
+    """The arms, every value as text."""
+    rows = arms(table)
     return pd.DataFrame(
         {
-            "arm": found["arm"],
-            "test accuracy": _spread(found, "test_accuracy", ".3f"),
-            "bits per weight (bound)": _spread(found, "bound", ".3f"),
-            "bits per weight (nominal)": _spread(found, "nominal_bits_per_weight", ".3f"),
-            "compression against 32 bits": [f"{32 / bound:.2f}" for bound in found["bound_mean"]],
-            "best bound by": found["best_by"],
+            "arm": rows["arm"],
+            "test accuracy": _spread(rows, "test_accuracy", ".3f"),
+            "bits per weight (bound)": _spread(rows, "bound", ".3f"),
+            "bits per weight (nominal)": _spread(rows, "nominal_bits_per_weight", ".3f"),
+            "compression against 32 bits": [f"{32 / bound:.2f}" for bound in rows["bound_mean"]],
+            "best bound by": rows["best_by"],
         }
     )
 
 
 def measurement_table(summary: pd.DataFrame) -> pd.DataFrame:
-    """All measurements, for people: every value as text."""
+    """All measurements, every value as text."""
     return pd.DataFrame(
         {
             "arm": summary["arm"],
@@ -204,7 +198,7 @@ def measurement_table(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def _spread(rows: pd.DataFrame, name: str, form: str) -> list[str]:
-    """``mean ± sd``; the mean alone of a single seed, a dash where it is missing."""
+    """``mean ± sd`` of each row; the mean of a single seed, a dash where there is none."""
     pairs = zip(rows[f"{name}_mean"], rows[f"{name}_sd"], strict=True)
     return [
         "–"

@@ -54,8 +54,8 @@ def train_config(path: Path | None, given: Mapping[str, Any]) -> TrainConfig:
         TOML; without one, all settings have their defaults.
     given : mapping
         Values by name, of the run and of its mosaic alike. A rate, a sparsity or the selection
-        "learned" makes the mosaic a learned one, any other selection a sampled one; so does
-        ``momos``, true, where nothing else says of which kind it is.
+        "learned" asks for a learned mosaic; any other selection, or ``momos`` (true) without any
+        of these, for a sampled one.
 
     Raises
     ------

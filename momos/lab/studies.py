@@ -4,8 +4,8 @@
 
     StudyConfig ─► runs (arm × seed, each trained once and kept) ─► kolmo ─► table ─► figures, page
 
-Everything is kept under the output folder by the content of its configuration: an interrupted
-study goes on where it stopped, and one that is asked for again trains and measures nothing.
+Runs and measurements are kept in the output folder under a hash of all they depend on: an
+interrupted study continues where it stopped, and a finished one trains and measures nothing again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXTRA_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {"affine:8": ("qubd",)}
-"""What is measured besides kolmo's defaults."""
+"""Estimators by quantizer that are measured besides kolmo's defaults."""
 
 
 def study(
@@ -53,7 +53,7 @@ def study(
         PNG, ``index.html``, ``checkpoints/`` with the mosaic files. Finished runs found there
         are used.
     threads : int, optional
-        Of the measuring; results do not depend on it.
+        Threads that measure; results do not depend on it.
     progress : callable, optional
         ``progress(done, total, label)``.
 
@@ -72,7 +72,7 @@ def study(
 
 
 class _Steps:
-    """Progress over all runs and measurements, each one step, divided further as it goes."""
+    """Progress over all runs and measurements: each is one step, with parts of its own."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
@@ -82,15 +82,15 @@ class _Steps:
 
         def report(done: int, total: int, label: str) -> None:
             share = (number + (done / total if total else 1)) / parts
-            self._tell(1000 * self._done + int(1000 * share), f"{name}: {label}")
+            self._report(1000 * self._done + int(1000 * share), f"{name}: {label}")
 
         return report
 
     def step(self, label: str) -> None:
         self._done += 1
-        self._tell(1000 * self._done, label)
+        self._report(1000 * self._done, label)
 
-    def _tell(self, done: int, label: str) -> None:
+    def _report(self, done: int, label: str) -> None:
         if self._progress:
             self._progress(done, 1000 * self._total, label)
 
@@ -118,7 +118,7 @@ def _record(out: Path, arm: str, seed: int) -> Path:
 
 
 def _kept(out: Path, arm: str, seed: int, key: str) -> Run | None:
-    """The run as it was kept, if it is the same one and its files are as they were."""
+    """The kept run; None if it was another one, or its files have changed."""
     record = _read_record(_record(out, arm, seed), key)
     if record is None:
         return None
@@ -153,7 +153,7 @@ def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
 
 
 def _measure(run: Run, draws: int, out: Path, threads: int | None, steps: _Steps) -> pd.DataFrame:
-    """kolmo's table of a run, from the record where there is one."""
+    """kolmo's table of a run, from its record if there is one."""
     import pandas as pd
 
     from kolmo.report.table import COLUMNS, normalize
@@ -217,7 +217,7 @@ def _code(package: str) -> str:
 
 
 def _read_record(path: Path, key: str) -> dict[str, Any] | None:
-    """A record that was written under this key; None where there is none, or another one."""
+    """The record that was written under this key; None without one."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):

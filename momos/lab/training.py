@@ -1,11 +1,11 @@
-"""The small bundled trainer: a small network, dense, quantized, or a mosaic.
+"""The bundled trainer of small networks: dense, quantized, or a mosaic.
 
 ::
 
     dataset ─► model ─► (fake quantization) ─► AdamW steps ─► (projection) ─► validation ─► best
 
-The same configuration gives the same bits: on one thread, with generators of its own, torch's
-deterministic algorithms switched on for the run and everything put back afterwards.
+The same configuration gives the same bits: a run has one thread and generators of its own, and
+switches torch's deterministic algorithms on; afterwards all is as before.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import torch
 from kolmo.errors import InputError
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
-from momos.lab.loop import Run, State
+from momos.lab.loop import State, Training
 from momos.lab.settings import to_toml
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
@@ -37,25 +37,24 @@ Progress = Callable[[int, int, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
-    """What came out of a run.
+    """Result of a run.
 
     Attributes
     ----------
     config : TrainConfig
     history : list of dict
         For each epoch its loss (mean over the training batches), the validation accuracy and,
-        where it ended on a projection, what that did.
+        of an epoch that ended on a projection, its statistics.
     metrics : dict
         Test accuracy of the initial, best and last weights, the best epoch, the number of
         weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC,
-        ``file_bits`` and ``file_rac`` of the file that it takes, everything in it, and ``notes``
-        on what looks wrong.
+        ``file_bits`` and ``file_rac`` of its whole file, and ``notes`` on what looks wrong.
     states : dict of str to state dict
         ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
         that the forward pass sees, quantized ones under quantization-aware training. The best of
-        a learned mosaic is the last: before, its rate had not yet risen, or not yet told.
+        a learned mosaic is the last: its rate rises until then.
     mosaic : Mosaic or None
-        Of the best weights (the latent ones, under quantization-aware training).
+        Mosaic of the best weights (the latent ones, under quantization-aware training).
     checkpoints : dict of str to Path
         The files written: ``init``, ``best``, ``last``, ``mosaic``.
     """
@@ -85,8 +84,8 @@ def train(
         ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
         and, while it lasts, ``resume.pt`` after each epoch.
     resume : bool
-        Go on after the last epoch that an interrupted run of the same configuration finished
-        there; the result is the same, bit for bit. A run that never began begins.
+        Continue after the last epoch that an interrupted run of the same configuration finished
+        there; the result is the same, bit for bit. Without such a run, begin one.
     progress : callable, optional
         ``progress(epoch, epochs, label)`` after each epoch.
 
@@ -112,7 +111,7 @@ def train(
         raise InputError("to resume, name the folder of the interrupted run")
     folder = None if out is None else make_folder(out)
     with _deterministic():
-        run = Run(config, dataset)
+        run = Training(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
         while not run.is_over:
@@ -146,18 +145,18 @@ def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
 
 
 def save_state(result: TrainResult, name: str, path: Path) -> Path:
-    """Write the ``init``, ``best`` or ``last`` weights; the metadata says what they are.
+    """Write the ``init``, ``best`` or ``last`` weights, with metadata.
 
-    Its ``projected`` is true of weights taken right after a projection, ``quantized_bits`` is the
-    width of quantized ones.
+    ``projected``: whether they were taken right after a projection. ``quantized_bits``: bits of
+    quantized weights.
     """
     config, trained = result.config, name != "init"
     last = result.history[-1]
     epochs = {"init": 0, "best": result.metrics["best_epoch"], "last": last["epoch"]}
-    fits = name == "best" or last["projected"] or config.is_learned
+    is_mosaic = name == "best" or last["projected"] or config.is_learned
     metadata = {
         "epoch": epochs[name],
-        "projected": config.mosaic is not None and trained and fits,
+        "projected": config.mosaic is not None and trained and is_mosaic,
         "quantized_bits": config.bits if trained else None,
         "config": config.settings(),
     }
@@ -174,7 +173,7 @@ def save_mosaic(result: TrainResult, path: Path) -> Path:
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """Deterministic algorithms on one thread, within; what was set before, afterwards."""
+    """Deterministic algorithms and one thread inside; the former settings afterwards."""
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     threads = torch.get_num_threads()

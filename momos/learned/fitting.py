@@ -2,8 +2,8 @@
 
 A block takes the motif with the least distance² + rate × code length of the index:
 entropy-constrained vector quantization (Chou, Lookabaugh & Gray 1989). Code lengths come from how
-often each tensor used each motif, and each row and column anything but the zero motif, so that
-whole rows and columns fall silent.
+often each tensor uses each motif, and each row and column a motif other than zero, so that whole
+rows and columns become zero.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.tensors import to_arrays, to_torch
 
 _FITS = 20  # times that motifs are refitted to a finished checkpoint
-_ROUNDS = 8  # of Lloyd's iteration before the first step
+_ROUNDS = 8  # rounds of Lloyd's iteration before the first step
 
 
 class Fitting(nn.Module):
-    """Tensors, the motifs fitted to them, and who has which.
+    """Tensors, the motifs fitted to them, and the motif of each block.
 
     Parameters
     ----------
     tensors : mapping of str to Tensor
-        Looked at as they are whenever motifs are assigned.
+        Read as they are whenever motifs are assigned.
     config : LearnedMosaic
     seed : int
-        Of the first motifs.
+        Seed of the first motifs.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Fitting(nn.Module):
         self.assign(0.0)
 
     def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
-        """The mosaic as last assigned; the tensors that are none of it are kept dense."""
+        """The mosaic as last assigned; tensors outside it are kept dense."""
         arrays = to_arrays({n: t for n, t in tensors.items() if n not in self.partition.shapes})
         motifs = self.motifs.cpu().numpy().astype(self.config.precision)
         indices = np.concatenate([slot.indices.cpu().numpy() for slot in self.slots])
@@ -94,7 +94,7 @@ class Fitting(nn.Module):
         )
 
     def loaded(self) -> None:
-        """After a state was loaded: the code lengths are those of its counts."""
+        """Compute the code lengths anew, from the counts of a state that was loaded."""
         self._read_counts()
 
     def _scales(self) -> Iterator[tuple[Slot, torch.Tensor]]:
@@ -105,13 +105,16 @@ class Fitting(nn.Module):
             start = end
 
     def assign(self, rate: float) -> None:
-        """Give each block its motif, at so much a bit."""
+        """Give each block its cheapest motif, at ``rate`` a bit."""
         threshold = math.nan if self.config.sparsity is None else float(self.threshold)
         for slot, scales in self._scales():
             slot.assign(self.motifs, scales, rate, threshold)
 
-    def refit(self, rate: float, risen: float = 0.0) -> None:
-        """Move the motifs to the means of their blocks, and count what indices cost."""
+    def refit(self, rate: float, ramped: float = 0.0) -> None:
+        """Move the motifs to the means of their blocks, and compute code lengths anew.
+
+        ``ramped`` is the share of the ramp that has passed, by which the sparsity rises.
+        """
         k, size = self.motifs.shape
         sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
         for slot, scales in self._scales():
@@ -123,12 +126,12 @@ class Fitting(nn.Module):
         self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
         self._read_counts()
         if self.config.sparsity is not None:
-            share = self.config.sparsity * (1 - (1 - risen) ** 3)
+            share = self.config.sparsity * (1 - (1 - ramped) ** 3)
             worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
             self.threshold.fill_(_quantile(worth, share))
 
     def _read_counts(self) -> None:
-        """Bits of an index by block and motif, from the counts."""
+        """Set the code lengths, by block and motif, from the counts."""
         counts, start = self.counts.cpu().numpy(), 0
         for slot in self.slots:
             end = start + len(self.motifs) + slot.rows + slot.columns
@@ -136,15 +139,15 @@ class Fitting(nn.Module):
             start = end
 
     def _scaled_blocks(self) -> Floats:
-        """All blocks but the padded ones, divided by their scales."""
+        """All blocks without padding, divided by their scales."""
         parts = [
-            (slot.blocks() / slot.each(scales))[: slot.whole].cpu().numpy()
+            (slot.blocks() / slot.block_scales(scales))[: slot.whole].cpu().numpy()
             for slot, scales in self._scales()
         ]
         return np.concatenate(parts)
 
     def _rounded(self, motifs: NDArray[Any]) -> Floats:
-        """As the mosaic will store them."""
+        """Motifs rounded to the precision in which the mosaic stores them."""
         return motifs.astype(self.config.precision).astype(np.float32)
 
     def check_finite(self) -> None:
@@ -159,23 +162,22 @@ class Fitting(nn.Module):
 def fit_tensors(
     tensors: Mapping[str, Array], config: LearnedMosaic, random: np.random.Generator
 ) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic of motifs that are fitted to some tensors of one dtype, at what bits cost."""
+    """The mosaic whose motifs are fitted to tensors of one dtype, while the rate rises."""
     start = time.perf_counter()
     for name, array in tensors.items():
         check_finite(name, array)
     latent = {name: to_torch(array) for name, array in tensors.items()}
     fitting = Fitting(latent, config, int(random.integers(1 << 32)))
     for turn in range(1, _FITS + 1):
-        risen = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
-        fitting.refit(config.price * risen, risen)
-        fitting.assign(config.price * risen)
+        ramped = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
+        fitting.refit(config.price * ramped, ramped)
+        fitting.assign(config.price * ramped)
     mosaic = fitting.mosaic(latent)
     return mosaic, projection_stats(tensors, mosaic, start)
 
 
 def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
-    """The value that this share of all is below, between two of them as numpy's is; on the device
-    of the first part."""
+    """Quantile of all values, interpolated as numpy does; computed on the first part's device."""
     whole = torch.cat([part.to(parts[0].device) for part in parts])
     if whole.device.type == "cpu":
         return float(np.quantile(whole.numpy(), share))
@@ -200,7 +202,7 @@ def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:
 
 
 def _first_motifs(blocks: Floats, k: int, random: np.random.Generator) -> Floats:
-    """Zero and, of single weights, levels on both sides of it; of longer blocks, some of them."""
+    """Zero, and for single weights levels on both sides of it, for longer blocks a draw of them."""
     if blocks.shape[1] > 1:
         motifs = blocks[random.choice(len(blocks), size=k, replace=False)]
     else:

@@ -7,7 +7,7 @@
           └──────────── straight-through gradient ────────┘
 
 The forward pass sees the mosaic at every step, the optimizer moves latent weights.
-`momos.learned.fitting` assigns a motif to each block; every so many steps the motifs move to the
+`momos.learned.fitting` assigns a motif to each block; every ``every`` steps the motifs move to the
 means of their blocks.
 """
 
@@ -28,7 +28,7 @@ from momos.parameters import select_parameters
 
 
 class _Straight(torch.autograd.Function):
-    """Gives the projected weights, and their gradient to the latent ones."""
+    """Returns the projected weights, passes their gradient to the latent ones."""
 
     @staticmethod
     def forward(ctx: Any, latent: torch.Tensor, projected: torch.Tensor) -> torch.Tensor:
@@ -40,7 +40,7 @@ class _Straight(torch.autograd.Function):
 
 
 class _Projected(nn.Module):
-    """The parametrization of one tensor; the learner keeps its values right."""
+    """Parametrization of one tensor, whose projected values the learner keeps up to date."""
 
     def __init__(self, slot: Slot) -> None:
         super().__init__()
@@ -52,16 +52,16 @@ class _Projected(nn.Module):
 
 
 class Learner(Fitting):
-    """Assigns motifs before each forward pass of a model, and refits them now and then.
+    """Assigns motifs before each forward pass of a model, and refits them every few steps.
 
     Attributes
     ----------
     step : int
         Training steps begun.
     steps : int
-        Training steps that there will be.
+        Training steps in all.
     skipped : tuple of Skipped
-        Tensors that are no part of the mosaic, and why.
+        Tensors outside the mosaic, with reasons.
     """
 
     steps_seen: torch.Tensor
@@ -87,12 +87,12 @@ class Learner(Fitting):
 
     @property
     def rate(self) -> float:
-        """What a bit costs at this step."""
-        return self.config.price * self._risen
+        """Price of a bit of index at this step."""
+        return self.config.price * self._ramped
 
     @property
-    def _risen(self) -> float:
-        """Share of the ramp that is behind."""
+    def _ramped(self) -> float:
+        """Share of the ramp that has passed."""
         rising = self.config.ramp * self.steps
         return min(1.0, self.step / rising) if rising else 1.0
 
@@ -103,20 +103,20 @@ class Learner(Fitting):
             self.refresh()
 
     def advance(self) -> None:
-        """Begin a training step: refit the motifs if that is due, assign the weights."""
+        """Begin a training step: refit the motifs if that is due, assign them to the weights."""
         if self.step % self.config.every == 0:
             self.refresh()
-            self.refit(self.rate, self._risen)
+            self.refit(self.rate, self._ramped)
         self.assign(self.rate)
         self.steps_seen += 1
 
     def refresh(self) -> None:
-        """Assign the weights as they are now, for whoever looks at them next.
+        """Assign motifs to the weights as they are now.
 
         Raises
         ------
         InputError
-            If one is NaN or infinite; the tensor is named.
+            If a weight is NaN or infinite; the tensor is named.
         """
         self.check_finite()
         self.assign(self.rate)
@@ -131,12 +131,12 @@ class Learner(Fitting):
             parametrize.remove_parametrizations(owner, attribute)
 
     def forward(self, x: Any) -> Any:
-        """Hands on what it is given, where a model calls all its parts in turn."""
+        """Returns its input, for models that call all their parts in turn."""
         return x
 
 
 def _place(name: str) -> tuple[str, str]:
-    """The module that a parameter belongs to, and the attribute that it is there."""
+    """Names of a parameter's module and of its attribute there."""
     owner, _, attribute = name.rpartition(".")
     return owner, attribute
 

@@ -1,4 +1,4 @@
-"""What an index costs, in bits, from how often each was used: the prices of learned mosaics."""
+"""Bits of an index, from how often each motif was used: the prices of learned mosaics."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_LONGEST = 20.0  # bits of a motif that is hardly used
-_PRIOR = 16.0  # blocks that the tensor's own rate of zeros counts as, in a row or a column
+_LONGEST = 20.0  # bits of a motif at most, however rare it is
+_PRIOR = 16.0  # weight of the tensor's share of zeros in each row and column, in blocks
 
 
 def other_odds(
     used: NDArray[np.int64], by_row: NDArray[np.int64], by_column: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Log odds of another motif than the zero motif: a part of each row, and one of each column.
+    """Log odds of a motif other than zero, as a sum: one term by row, one by column.
 
-    Together: those of the row times those of the column over those of the tensor.
+    The odds of a block are its row's times its column's over the tensor's.
     """
     total, others = int(used.sum()), int(used[1:].sum())
     share = (others + 0.5) / (total + 1)
@@ -28,7 +28,7 @@ def other_odds(
 
 
 def motif_bits(used: NDArray[np.int64]) -> Floats:
-    """Bits to say which motif, once it is known not to be the zero motif."""
+    """Bits of each motif's index, given that it is not the zero motif."""
     others = int(used[1:].sum())
     bits = -np.log2((used + 0.5) / (others + 0.5 * (used.size - 1)))
     bits[0] = 0

@@ -1,4 +1,4 @@
-"""One tensor of a learned mosaic: its blocks, what their indices cost, and which motif each has.
+"""One tensor of a learned mosaic: its blocks, their motifs, and the bits of each index.
 
 On the CPU a compiled loop assigns the motifs; on any other device torch does, there.
 """
@@ -20,12 +20,12 @@ from momos.learned.rates import motif_bits, other_odds
 from momos.mosaic.blocks import Partition
 
 _NEVER = float(kernels.NEVER)
-_TILE = 1 << 24  # costs at a time on a device: 64 MB
+_TILE = 1 << 24  # costs at a time on a device, 64 MB
 
 
 @dataclasses.dataclass(eq=False)
 class Slot:
-    """A tensor as a table of blocks. What it holds lies on the device where the tensor last was."""
+    """A tensor as a table of blocks; its own arrays lie where the tensor was last seen."""
 
     name: str
     latent: torch.Tensor
@@ -44,25 +44,25 @@ class Slot:
         return self.latent.numel() // self.size
 
     def blocks(self) -> torch.Tensor:
-        """The latent weights as float32 blocks, the last one padded; a view where that can be."""
+        """The latent weights as float32 blocks, the last one padded; a view where possible."""
         flat = self.latent.detach().float().contiguous().reshape(-1)
         if missing := -flat.numel() % self.size:
             flat = torch.nn.functional.pad(flat, (0, missing))
         return flat.reshape(-1, self.size)
 
-    def each(self, scales: torch.Tensor) -> torch.Tensor:
-        """The scale of each block, or one for all where the tensor has one; a column."""
-        there = scales.to(self.latent.device)
-        return there.repeat_interleave(self.columns)[:, None] if len(there) > 1 else there[:, None]
+    def block_scales(self, scales: torch.Tensor) -> torch.Tensor:
+        """Scales of the blocks, a column: one for each block, or one where the tensor has one."""
+        moved = scales.to(self.latent.device)
+        return moved.repeat_interleave(self.columns)[:, None] if len(moved) > 1 else moved[:, None]
 
     def price(self, counts: NDArray[np.int64]) -> None:
         """Code lengths of indices, from counts as `count` gives them."""
         used, by_row, by_column = np.split(counts, np.cumsum([len(self.motif_bits), self.rows]))
         self.motif_bits = torch.from_numpy(motif_bits(used)).to(self.latent.device)
         rows, columns = map(torch.from_numpy, other_odds(used, by_row, by_column))
-        there = rows.to(self.latent.device)[:, None] + columns.to(self.latent.device)
-        odds = there.clamp_(-10, 10).reshape(-1)
-        nats = torch.logaddexp(odds, torch.zeros_like(odds))  # to say that it is the zero motif
+        odds = rows.to(self.latent.device)[:, None] + columns.to(self.latent.device)
+        odds = odds.clamp_(-10, 10).reshape(-1)
+        nats = torch.logaddexp(odds, torch.zeros_like(odds))  # code length of the zero motif
         self.zero_bits = nats.div(math.log(2)).float()
         self.other_bits = nats.sub_(odds).div_(math.log(2)).float()
 
@@ -71,24 +71,23 @@ class Slot:
     ) -> None:
         """Give each block the motif of least squared distance + rate × code length.
 
-        With a threshold, of single weights, the zero motif goes to all that are worth less, and to
-        no others.
+        With a threshold (for single weights only) exactly those worth less get the zero motif.
         """
         self._follow()
         if self.latent.device.type == "cpu":
-            projected = self._assign_here(motifs, scales, rate, threshold)
+            projected = self._assign_on_cpu(motifs, scales, rate, threshold)
         else:
-            projected = self._assign_there(motifs, scales, rate, threshold)
+            projected = self._assign_on_device(motifs, scales, rate, threshold)
         flat = projected.reshape(-1)[: self.latent.numel()]
         self.projected = flat.reshape(self.latent.shape).to(self.latent)
 
     def worth(self, scales: torch.Tensor, rate: float) -> torch.Tensor:
-        """What is lost by making each weight zero: squared distance, less the bits it saves."""
-        lost = (self.blocks() / self.each(scales))[:, 0].square()
+        """Loss of making each weight zero: squared distance, less the price of the bits saved."""
+        lost = (self.blocks() / self.block_scales(scales))[:, 0].square()
         return lost - rate * (self.other_bits - self.zero_bits) if rate else lost
 
     def count(self) -> NDArray[np.int64]:
-        """How often each motif is used; and by row and column, anything but the zero motif."""
+        """Blocks of each motif, then those of each row and column that have another than zero."""
         used = torch.bincount(self.indices, minlength=len(self.motif_bits))
         others = self.indices.reshape(self.rows, self.columns) > 0
         return torch.cat([used, others.sum(dim=1), others.sum(dim=0)]).cpu().numpy()
@@ -96,7 +95,7 @@ class Slot:
     def add_to(
         self, sums: NDArray[np.float64], counts: NDArray[np.int64], scales: torch.Tensor
     ) -> None:
-        """Add the scaled blocks, but the padded one, to the sums and counts of their motifs."""
+        """Add the scaled blocks without padding to the sums and counts of their motifs."""
         blocks, indices = self.blocks(), self.indices
         if blocks.device.type == "cpu":
             kernels.add_blocks(
@@ -104,20 +103,21 @@ class Slot:
                 sums, counts,
             )  # fmt: skip
             return
-        scaled, found = (blocks / self.each(scales))[: self.whole].double(), indices[: self.whole]
+        scaled = (blocks / self.block_scales(scales))[: self.whole].double()
+        indices = indices[: self.whole]
         # One by one: torch's scattered sums depend on the order in which a GPU's threads come.
         for motif in range(len(counts)):
-            its = (found == motif)[:, None]
-            sums[motif] += torch.where(its, scaled, 0.0).sum(dim=0).cpu().numpy()
-            counts[motif] += int(its.sum())
+            mine = (indices == motif)[:, None]
+            sums[motif] += torch.where(mine, scaled, 0.0).sum(dim=0).cpu().numpy()
+            counts[motif] += int(mine.sum())
 
     def _follow(self) -> None:
-        """To the tensor's device, should the model have moved."""
+        """Move to the tensor's device, if the model has moved."""
         if self.indices.device != self.latent.device:
             for name in ("indices", "zero_bits", "other_bits", "motif_bits"):
                 setattr(self, name, getattr(self, name).to(self.latent.device))
 
-    def _assign_here(
+    def _assign_on_cpu(
         self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: float
     ) -> torch.Tensor:
         blocks = self.blocks()
@@ -130,43 +130,43 @@ class Slot:
         )  # fmt: skip
         return projected
 
-    def _assign_there(
+    def _assign_on_device(
         self, motifs: torch.Tensor, scales: torch.Tensor, rate: float, threshold: float
     ) -> torch.Tensor:
         zero, other = rate * self.zero_bits, rate * self.other_bits
         if not math.isnan(threshold):
             zero = torch.where(self.worth(scales, rate) < threshold, 0.0, _NEVER)
             other = _NEVER - zero
-        scale, there = self.each(scales), motifs.to(self.latent.device)
+        scale, motifs = self.block_scales(scales), motifs.to(self.latent.device)
         each = rate * self.motif_bits
-        self.indices = cheapest_motifs(self.blocks() / scale, there, zero, other, each)
-        return there[self.indices] * scale
+        self.indices = cheapest_motifs(self.blocks() / scale, motifs, zero, other, each)
+        return motifs[self.indices] * scale
 
 
 def cheapest_motifs(
     blocks: torch.Tensor, motifs: torch.Tensor, zero: torch.Tensor, other: torch.Tensor,
     each: torch.Tensor,
 ) -> torch.Tensor:  # fmt: skip
-    """`kernels.assign_blocks` for scaled blocks, in torch; the indices, int32.
+    """Indices, int32, as `kernels.assign_blocks` finds them, of scaled blocks in torch.
 
     Sums are written out: a matrix product might run in half the digits.
     """
     fixed = each + motifs.square().sum(dim=1)
-    found = torch.empty(len(blocks), dtype=torch.int32, device=blocks.device)
+    indices = torch.empty(len(blocks), dtype=torch.int32, device=blocks.device)
     for start in range(0, len(blocks), rows := max(1, _TILE // len(motifs))):
         tile = slice(start, start + rows)
         costs = other[tile, None] + fixed
         costs[:, 0] = zero[tile]
         for value in range(blocks.shape[1]):
             costs.addcmul_(blocks[tile, value, None], motifs[:, value], value=-2)
-        found[tile] = costs.argmin(dim=1)
-    return found
+        indices[tile] = costs.argmin(dim=1)
+    return indices
 
 
 def make_slots(
     tensors: Mapping[str, torch.Tensor], partition: Partition, config: LearnedMosaic, motifs: int
 ) -> list[Slot]:
-    """A slot for each tensor, whose indices cost nothing yet."""
+    """A slot for each tensor; indices cost nothing until `Slot.price` is called."""
     return [
         _slot(name, tensor, table, config, motifs)
         for (name, tensor), table in zip(tensors.items(), partition.tables(), strict=True)

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-    """The blocks of some tensors.
+    """The blocks of tensors.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Partition:
 
     @property
     def numel(self) -> int:
-        """Number of weights, *n*; padding is none."""
+        """Number of weights, *n*, without padding."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
@@ -94,7 +94,7 @@ class Partition:
         return [index_table(shape, self.block_size) for shape in self.shapes.values()]
 
     def padded(self) -> Iterator[tuple[int, int]]:
-        """Each block that holds padding: its number, and how many of its values are weights."""
+        """Number of each block that holds padding, and how many of its values are weights."""
         for _, _, stop, numel in self.spans():
             if numel % self.block_size:
                 yield stop - 1, numel % self.block_size

@@ -35,7 +35,7 @@ from momos.mosaic.parts import Parts
 VERSION = 2
 
 _MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
-_HEADER = 1 << 28  # bytes of a header at most, inflated
+_HEADER = 1 << 28  # bytes of an inflated header at most
 _DTYPES = {name: EXTENDED_DTYPES.get(name) or np.dtype(name) for name in DTYPES}
 
 
@@ -89,7 +89,7 @@ def _in_order(mosaic: Parts) -> Parts:
 
 
 def _entry(mosaic: Parts, name: str) -> list[Any]:
-    """Name, shape and, of a dense tensor its dtype, of another how many scales it has."""
+    """Name, shape, and how it is stored: the dtype of a dense tensor, else the number of scales."""
     if name in mosaic.dense:
         array = mosaic.dense[name]
         return [name, list(array.shape), array.dtype.name]
@@ -102,7 +102,7 @@ def _raw(array: Array) -> bytes:
 
 
 def _encode_indices(ranks: Array, motifs: int, partition: Partition) -> tuple[str, bytes]:
-    """The shorter of two codes, and its name."""
+    """Name and bytes of the shorter of two codes."""
     ends = np.cumsum([rows * columns for rows, columns in partition.tables()])
     parts = np.split(ranks, ends[:-1]) if len(ends) else []
     tables = [p.reshape(t) for p, t in zip(parts, partition.tables(), strict=True)]
@@ -126,7 +126,7 @@ def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
         motifs, scales, dense = _read_values(reader, header)
     except InputError:
         raise InputError(f"{path}: the file ends before the tensors that it claims do") from None
-    shapes = {name: tuple(shape) for name, shape, kind in tensors if not isinstance(kind, str)}
+    shapes = {name: tuple(shape) for name, shape, stored in tensors if not isinstance(stored, str)}
     partition = Partition(shapes, header["block_size"])
     indices = _decode_indices(path, reader.rest(), header["indices"], len(motifs), partition)
     names = tuple(name for name, _, _ in tensors)
@@ -134,7 +134,7 @@ def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header of a mosaic file: what it says of itself, and its ``metadata``."""
+    """Header of a mosaic file: block size, motifs, dtypes, tensors, and its ``metadata``."""
     return _parse_content(str(path), read_file(path))[0]
 
 
@@ -152,11 +152,11 @@ def _read_values(
     """The motifs, and the scales or the values of each tensor that has them, by name."""
     motifs = _read_array(body, (header["motifs"][0], header["block_size"]), header["motifs"][1])
     scales, dense = {}, {}
-    for name, shape, kind in header["tensors"]:
-        if isinstance(kind, str):
-            dense[name] = _read_array(body, tuple(shape), kind)
-        elif kind:
-            scales[name] = _read_array(body, (kind,), "float32")
+    for name, shape, stored in header["tensors"]:
+        if isinstance(stored, str):
+            dense[name] = _read_array(body, tuple(shape), stored)
+        elif stored:
+            scales[name] = _read_array(body, (stored,), "float32")
     return motifs, scales, dense
 
 
@@ -185,7 +185,7 @@ def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _parse_header(packed: bytes) -> dict[str, Any] | None:
-    """The header, None unless everything it says is of the right type and range."""
+    """The header; None unless every value is of the right type and in range."""
     try:
         inflate = zlib.decompressobj()
         header = json.loads(inflate.decompress(packed, _HEADER))
@@ -205,14 +205,14 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
 
 
 def _is_entry(entry: Any) -> bool:
-    name, shape, kind = entry
+    name, shape, stored = entry
     if not (isinstance(name, str) and isinstance(shape, list) and len(shape) <= 64):
         return False
     if not all(map(_is_count, shape)):
         return False
-    if isinstance(kind, str):
-        return kind in _DTYPES
-    return _is_count(kind) and kind in (0, 1, shape[0] if shape else 1)
+    if isinstance(stored, str):
+        return stored in _DTYPES
+    return _is_count(stored) and stored in (0, 1, shape[0] if shape else 1)
 
 
 def _is_count(value: Any, least: int = 0) -> bool:
@@ -223,13 +223,15 @@ def _is_float(name: Any) -> bool:
     return isinstance(name, str) and name in _DTYPES and is_float(_DTYPES[name])
 
 
-def _check_size(path: str, header: Mapping[str, Any], stored: int) -> None:
+def _check_size(path: str, header: Mapping[str, Any], size: int) -> None:
     """Refuse a small file that claims to be a huge model."""
     width = _DTYPES[header["dtype"]].itemsize
     expanded = sum(
-        math.prod(shape) * width for _, shape, kind in header["tensors"] if isinstance(kind, int)
+        math.prod(shape) * width
+        for _, shape, scales in header["tensors"]
+        if isinstance(scales, int)
     )
-    if expanded > max(GENEROUS, EXPANSION * stored):
+    if expanded > max(GENEROUS, EXPANSION * size):
         raise InputError(
             f"{path}: claims to expand to {expanded:,} bytes, over {EXPANSION} times the "
             f"file's size; it is damaged, or made to fill your memory"

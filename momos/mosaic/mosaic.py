@@ -1,4 +1,4 @@
-"""Mosaic: a few motifs, and which block is which; back to tensors bit for bit."""
+"""Mosaic: tensors as a few motifs and the index of each block; back to tensors bit for bit."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Mosaic(Parts):
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
     ) -> Mosaic:
-        """The mosaic that a model is: its distinct blocks, found by their bits.
+        """The mosaic of a model as it is: its distinct blocks, compared by their bits.
 
-        Works for any model, also one that was never projected (it then has nearly as many motifs
-        as blocks). Motifs that no block uses are not seen, so *k* may be less than was asked of
-        the projection; `MoMos.mosaic` keeps those.
+        Any model has one; of a model that was never projected it has nearly as many motifs as
+        blocks. Motifs that no block uses are not in the weights, so *k* may be less than the
+        projection's; `MoMos.mosaic` keeps those.
 
         Parameters
         ----------
@@ -74,16 +74,16 @@ class Mosaic(Parts):
     def description_length(self, bits: int | None = None, *, dense: bool = True) -> int:
         """Bits that describe the mosaic: k·s·q + m·ceil(log2 k), scales and the dense tensors.
 
-        The formula of arXiv 2602.14896: a bound with indices at fixed width. `code_length` is that
-        of the file, whose indices are entropy-coded. Names and shapes are not counted here.
+        The formula of arXiv 2602.14896: a bound with indices at fixed width, without names and
+        shapes. `code_length` is the length of the file, whose indices are entropy-coded.
 
         Parameters
         ----------
         bits : int, optional
             *q*, bits a value of a motif: those of its dtype by default, 32 for float32.
         dense : bool
-            Whether to count the tensors that are no mosaic, at their stored width. The figures
-            of the paper do not (its mosaics have every trainable parameter).
+            Whether to count the tensors outside the mosaic, at their stored width. The paper's
+            figures count none (its mosaics have every trainable parameter).
         """
         motifs, size = self.motifs.shape
         described: int = motifs * size * self._bits(bits) + self.indices.size * index_bits(motifs)
@@ -99,7 +99,7 @@ class Mosaic(Parts):
     ) -> float:
         """RAC = n·q / (k·s·q + m·ceil(log2 k)), the dense tensors on both sides unless left out.
 
-        *q* on top is the width of the tensors' dtype, unless told.
+        *q* on top is the width of the tensors' dtype, unless ``bits`` is given.
         """
         stored = bits or 8 * (self.dtype or self.motifs.dtype).itemsize
         raw = self.partition.numel * stored + (self._dense_bits if dense else 0)
@@ -141,7 +141,7 @@ class Mosaic(Parts):
     def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
         """Write a mosaic file: motifs and dense tensors as stored, indices entropy-coded.
 
-        In the file the motifs are numbered by falling use, and so they are when it is loaded.
+        Motifs are numbered by falling use in the file, and in the mosaic that is loaded from it.
 
         Parameters
         ----------
@@ -153,7 +153,7 @@ class Mosaic(Parts):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Mosaic:
-        """Read a mosaic file. Every claim of it is checked before it is acted upon.
+        """Read a mosaic file; every claim of it is checked first.
 
         Raises
         ------

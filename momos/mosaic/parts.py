@@ -31,7 +31,7 @@ class Parts:
         What the motifs of a tensor are multiplied by: one value, or one for each row of its first
         dimension; 1 where a tensor has none.
     dtype : numpy dtype, optional
-        Of the tensors; that of the motifs where it is not given.
+        Dtype of the tensors; that of the motifs by default.
     """
 
     partition: Partition

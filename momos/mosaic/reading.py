@@ -1,4 +1,4 @@
-"""Reading a model or a checkpoint for cutting it into blocks."""
+"""Reading the tensors of a model or a checkpoint that are to be cut into blocks."""
 
 from __future__ import annotations
 

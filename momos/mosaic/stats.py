@@ -1,4 +1,4 @@
-"""What becoming a mosaic did to some tensors."""
+"""What a projection changed: counts, distortion, and notes on what looks wrong."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ProjectionStats:
     Attributes
     ----------
     blocks, motifs, motifs_used : int
-        Blocks *m*, motifs *k*, and those of them that some block got.
+        Blocks *m*, motifs *k*, and the motifs that at least one block has.
     weights : int
-        Weights in the projected tensors; padding is none.
+        Weights in the projected tensors, without padding.
     changed : int
         Weights whose value changed.
     distortion : float
@@ -33,10 +33,10 @@ class ProjectionStats:
     coverage : float
         Share of the model's trainable weights that are in projected tensors.
     skipped : tuple of Skipped
-        Tensors that were left as they are, and why.
+        Tensors that were left as they are, with reasons.
     seconds : float
     notes : tuple of str
-        What looks wrong: motifs that collapsed, norm layers that shrank.
+        Warnings: motifs that collapsed, norm layers that shrank.
     """
 
     blocks: int
@@ -52,7 +52,7 @@ class ProjectionStats:
 
 
 def projection_stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> ProjectionStats:
-    """What the mosaic changed of the tensors, and how long that took since ``start``."""
+    """Statistics of replacing the tensors by the mosaic, a computation begun at ``start``."""
     changed, distortion = _compare(tensors, mosaic.arrays())
     motifs, used = len(mosaic.motifs), np.unique(mosaic.indices).size
     return ProjectionStats(
@@ -96,6 +96,6 @@ def check_finite(name: str, array: Array) -> None:
         return
     what = "NaN" if np.isnan(magnitudes).any() else "an infinite or huge value"
     raise InputError(
-        f"tensor {name!r} holds {what}, which no motif is nearest to: the training diverged, "
+        f"tensor {name!r} holds {what}, so that it has no nearest motif: the training diverged, "
         f"or the tensor should be left out with exclude"
     )

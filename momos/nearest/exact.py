@@ -1,17 +1,17 @@
-"""The nearest motif of each block: exactly, and fast.
+"""The nearest motif of each block, exact and fast.
 
 The distance is squared Euclidean: float64 differences, squared and added in the order of the
 block's values. Of motifs at the same distance, the one with the lowest index is the nearest.
 
-A compiled float32 search proposes four motifs for each block, and says how far the others are at
-least. Where its error, which is bounded, cannot have hidden the nearest, the definition decides
-among the four; else among all motifs. So the result depends neither on the search nor on the
-number of threads, also for blocks far from the origin, where the expansion |b|² − 2 b·m + |m|²
-loses its digits.
+A compiled float32 search proposes four motifs for each block, and a lower bound on the distance of
+all others. If its error, which is bounded, cannot have hidden the nearest motif, the definition
+decides among the four; otherwise among all motifs. So the result depends neither on the search nor
+on the number of threads, also for blocks far from the origin, where the expansion
+|b|² − 2 b·m + |m|² loses its digits.
 
-Blocks of at most four values are taken in the order of a Z-order curve (Morton 1966), tile by
-tile, and motifs whose box is too far from the tile's are passed over; in more dimensions hardly
-any box would be, so every motif is looked at.
+Blocks of at most four values are taken along a Z-order curve (Morton 1966), tile by tile, and
+motifs whose box is too far from the tile's are skipped. In more dimensions hardly any box would
+be, so every motif is compared.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from momos.nearest import kernels as kernels
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_SLAB = 1 << 21  # weights a thread takes at a time, for some 16 MB of scratch
-_SCRATCH = 1 << 24  # weights that all threads take at a time
+_SLAB = 1 << 21  # weights a thread takes at a time, about 16 MB of scratch
+_SCRATCH = 1 << 24  # weights that all threads together take at a time
 _LEAF = 64  # motifs in one box
-_SAMPLE = 1 << 14  # rows that the grid is laid by
+_SAMPLE = 1 << 14  # motifs, at most, whose quantiles are the grid's lines
 
 
 def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
@@ -57,17 +57,19 @@ def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
     """
     if blocks.dtype not in (np.float32, np.float64):
         blocks = blocks.astype(np.float32)
-    found = np.zeros(len(blocks), np.int64)
+    nearest = np.zeros(len(blocks), np.int64)
     search = _Search(motifs.astype(np.float64))
     threads = os.cpu_count() or 1
     turns = 1 + blocks.size // (threads * min(_SLAB, _SCRATCH // threads))
-    rows = 1 + len(blocks) // (threads * turns)  # every thread has as much to do
+    rows = 1 + len(blocks) // (threads * turns)  # the same for every thread
     with ThreadPoolExecutor(threads) as pool:
         starts = range(0, len(blocks), rows)
         list(
-            pool.map(lambda at: search.find(blocks[at : at + rows], found[at : at + rows]), starts)
+            pool.map(
+                lambda at: search.find(blocks[at : at + rows], nearest[at : at + rows]), starts
+            )
         )
-    return found
+    return nearest
 
 
 def power_to_one(centred: Floats) -> float:
@@ -96,14 +98,15 @@ class _Search:
         self._lows = np.minimum.reduceat(self._fast[: len(motifs), :size], starts)
         self._highs = np.maximum.reduceat(self._fast[: len(motifs), :size], starts)
 
-    def find(self, blocks: NDArray[Any], found: Indices) -> None:
+    def find(self, blocks: NDArray[Any], nearest: Indices) -> None:
+        """Write the index of each block's nearest motif to ``nearest``."""
         kernels.nearest(
             blocks, self._along(blocks), self._centre, self._scale, self._motifs, self._labels,
-            self._fast, self._norms, self._leaf, self._lows, self._highs, found,
+            self._fast, self._norms, self._leaf, self._lows, self._highs, nearest,
         )  # fmt: skip
 
     def _along(self, rows: NDArray[Any]) -> NDArray[np.int64]:
-        """The order in which to take rows: along the curve, if there is one."""
+        """Order of the rows along the curve; as they are, if there is no grid."""
         if self._grid is None:
             return np.arange(len(rows))
         keys = np.empty(len(rows), np.uint16)
@@ -120,7 +123,7 @@ def distinct_motifs(motifs: Floats) -> tuple[Floats, Indices]:
 
 
 def _grid(motifs: Floats) -> Floats:
-    """The lines of a grid along each value, at quantiles, so that cells hold motifs alike."""
+    """Lines of a grid along each value, at quantiles: cells hold about as many motifs each."""
     bits = min(8, 16 // motifs.shape[1])
     shares = np.arange(1, 1 << bits) / (1 << bits)
     sample = motifs[:: -(-len(motifs) // _SAMPLE)]
@@ -128,6 +131,6 @@ def _grid(motifs: Floats) -> Floats:
 
 
 def _filled(shape: tuple[int, ...]) -> tuple[int, int]:
-    """A multiple of four motifs, and of four values."""
+    """The shape, both sides rounded up to multiples of four."""
     count, size = shape
     return -(-count // 4) * 4, -(-size // 4) * 4

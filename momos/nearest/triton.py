@@ -1,6 +1,6 @@
 """The scan of the nearest-motif search as one GPU kernel, compiled by Triton.
 
-Each program takes a few blocks past all motifs, so that costs never leave the registers.
+Each program compares a few blocks with all motifs, so that costs never leave the registers.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
@@ -52,7 +52,7 @@ def _scan(
 def two_least(
     blocks: torch.Tensor, motifs: torch.Tensor, norms: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Least and second least cost of each block, and whose the least is."""
+    """Least and second least cost of each block, and the motif of the least."""
     best, second = (torch.empty(len(blocks), device=blocks.device) for _ in range(2))
     chosen = torch.empty(len(blocks), dtype=torch.int32, device=blocks.device)
     grid: Any = (triton.cdiv(len(blocks), _ROWS),)

@@ -46,7 +46,7 @@ class MoMos:
     config : SampledMosaic, optional
         Its ``every`` is the caller's business.
     seed : int
-        Of the projection's own random generator; the global ones of torch and numpy are not
+        Seed of the projection's own random generator; the global ones of torch and numpy are not
         touched.
 
     Raises
@@ -88,7 +88,7 @@ class MoMos:
 
     @property
     def random_state(self) -> Any:
-        """The state of the projection's random generator, to be put back when resuming."""
+        """State of the projection's random generator, to be restored when resuming."""
         return self._random.bit_generator.state
 
     @random_state.setter
@@ -148,9 +148,9 @@ def project_tensors(
     random: np.random.Generator,
     device: torch.device = _CPU,
 ) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic nearest to some tensors of one dtype, for motifs drawn from them.
+    """The mosaic nearest to tensors of one dtype, its motifs drawn from them.
 
-    The device is where nearest motifs are looked for; the result does not depend on it.
+    Nearest motifs are searched on the device; the result does not depend on it.
     """
     start = time.perf_counter()
     for name, array in tensors.items():
@@ -171,8 +171,8 @@ def project_tensors(
 def _nearest(blocks: Array, motifs: Array, device: torch.device) -> Array:
     if device.type != "cuda":
         return nearest_motifs(blocks, motifs)
-    there = [to_torch(array).to(device) for array in (blocks, motifs)]
-    return np.asarray(nearest_on_device(*there).cpu().numpy())
+    moved = [to_torch(array).to(device) for array in (blocks, motifs)]
+    return np.asarray(nearest_on_device(*moved).cpu().numpy())
 
 
 def _shrunk(before: Mapping[str, Array], after: Mapping[str, Array]) -> list[str]:

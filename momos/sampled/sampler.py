@@ -18,7 +18,7 @@ from momos.sampled.projection import MoMos
 
 
 class Sampler(nn.Module):
-    """Overwrites a model's weights by their nearest motifs after every so many training steps.
+    """Overwrites a model's weights by their nearest motifs every few training steps.
 
     A step ends where the next forward pass begins, so a projection that is due comes right before
     that: the optimizer's state stays as it is.
@@ -28,9 +28,9 @@ class Sampler(nn.Module):
     steps_seen : tensor
         Training steps begun.
     stats : ProjectionStats or None
-        Of the last projection.
+        Statistics of the last projection.
     skipped : tuple of Skipped
-        Tensors that are no part of the mosaic, and why.
+        Tensors outside the mosaic, with reasons.
     """
 
     steps_seen: torch.Tensor
@@ -39,7 +39,7 @@ class Sampler(nn.Module):
     def __init__(self, model: nn.Module, config: SampledMosaic, seed: int) -> None:
         super().__init__()
         if config.unit != "step":
-            raise InputError("a loop of one's own has no epochs: say unit='step', and every")
+            raise InputError("a loop of one's own has no epochs: use unit='step'")
         self.config, self.steps = config, 0
         self._projector, self._model = MoMos(model, config, seed), [model]
         self.skipped = self._projector.skipped
@@ -65,22 +65,23 @@ class Sampler(nn.Module):
             self._project()
 
     def finish(self) -> None:
-        """Project what has moved since the last projection."""
+        """Project if there was a step since the last projection, and end the sampling."""
         self._project(anew=int(self.steps_seen) == 0)
         if self.hook:
             self.hook.remove()
 
     def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
-        """The mosaic of the last projection; the tensors that are none of it are kept dense."""
+        """The mosaic of the last projection; tensors outside it are kept dense."""
         if self.stats is not None:
             return self._projector.mosaic()
-        names = [entry.name for entry in self.skipped]  # projected before a state was loaded
+        # A loaded state was projected by another sampler: its motifs are read off the weights.
+        names = [entry.name for entry in self.skipped]
         mosaic = Mosaic.from_model(self._model[0], self.config.block_size, exclude=names)
         wanted = {name: mosaic.dense[name] for name in tensors if name in mosaic.dense}
         return dataclasses.replace(mosaic, dense=wanted, names=tuple(tensors))
 
     def forward(self, x: Any) -> Any:
-        """Hands on what it is given, where a model calls all its parts in turn."""
+        """Returns its input, for models that call all their parts in turn."""
         return x
 
     def get_extra_state(self) -> Any:

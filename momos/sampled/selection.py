@@ -1,4 +1,4 @@
-"""The motifs of sampled mosaics: blocks of the model, or what Lloyd's iteration makes of them."""
+"""The motifs of sampled mosaics: blocks of the model, or their means by Lloyd's iteration."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from momos.config import SampledMosaic
 from momos.mosaic.blocks import Array, Partition
 from momos.nearest.exact import nearest_motifs
 
-_ROUNDS = 10  # of Lloyd's iteration, at most
+_ROUNDS = 10  # rounds of Lloyd's iteration at most
 
 
 def draw_motifs(blocks: Array, config: SampledMosaic, random: np.random.Generator) -> Array:
-    """Motifs: the zero block, if wanted, and blocks at distinct positions."""
+    """The zero block, if the configuration has one, and blocks at distinct positions."""
     count = config.motif_count(len(blocks))
     drawn = count - 1 if config.zero_motif else count
     motifs = blocks[random.choice(len(blocks), size=drawn, replace=False)]
@@ -25,7 +25,7 @@ def draw_motifs(blocks: Array, config: SampledMosaic, random: np.random.Generato
 def refine_motifs(blocks: Array, motifs: Array, zero_motif: bool, partition: Partition) -> Array:
     """Lloyd's iteration: each motif moves to the mean of its blocks; the zero motif stays.
 
-    Blocks with padding are no part of a mean, and a motif without blocks stays where it is.
+    Blocks with padding are left out of the means, and a motif without blocks stays.
     """
     whole = np.ones(len(blocks), bool)
     whole[[number for number, _ in partition.padded()]] = False

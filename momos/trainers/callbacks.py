@@ -1,8 +1,8 @@
-"""The same projection, and the same learning, inside other people's training loops.
+"""Projections and learned mosaics inside other people's training loops.
 
 Whatever drives the loop, in the end it calls ``optimizer.step()``; torch runs a hook after it.
-Trainers that own the loop have callbacks: `momos.trainers.lightning` and
-`momos.trainers.transformers` bind what is here to theirs.
+Trainers that own the loop call callbacks: those of
+`momos.trainers.lightning` and `momos.trainers.transformers` are built on `MosaicCallback`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from momos.wrapping import freeze, wrap
 
 
 class ProjectEvery:
-    """Projects after every so many steps of an optimizer.
+    """Projects after every ``every`` steps of an optimizer.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ class ProjectEvery:
     steps : int
         Steps seen so far.
     stats : ProjectionStats or None
-        Of the last projection.
+        Statistics of the last projection.
 
     Notes
     -----
     A checkpoint that claims to be a mosaic is one taken right after a projection: call `finish`
-    after the last step. As a context manager it does so by itself, unless an error leaves it.
+    after the last step. A context manager does so by itself, unless an error leaves it.
 
     Examples
     --------
@@ -87,7 +87,7 @@ class ProjectEvery:
 
 
 class MosaicCallback:
-    """What a trainer's callback needs to learn a mosaic.
+    """Base of the trainers' callbacks: wraps a model, and freezes it at the end.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class MosaicCallback:
     Attributes
     ----------
     mosaic : Mosaic or None
-        Once the training has ended.
+        The mosaic, once the training has ended.
     """
 
     def __init__(self, config: SampledMosaic | LearnedMosaic | None = None, seed: int = 0) -> None:
@@ -108,19 +108,19 @@ class MosaicCallback:
 
     @property
     def learner(self) -> Learner | Sampler:
-        """The learner of the training that is going on.
+        """The learner of the present training.
 
         Raises
         ------
         InputError
-            If there is none: a callback serves one training.
+            If there is no training: a callback serves one.
         """
         if self._learner is None:
             raise InputError("no mosaic is being learned: make a new callback and a new trainer")
         return self._learner
 
     def begin(self, model: torch.nn.Module) -> None:
-        """Wrap the model, before its optimizer is made; the steps are told later."""
+        """Wrap the model, before its optimizer is made; the number of steps is set later."""
         if self._learner is None:
             self._learner = wrap(model, self._config, steps=1, seed=self._seed, automatic=False)
 

@@ -17,9 +17,9 @@ except ImportError:
 class LightningMosaic(MosaicCallback, Callback):
     """Wraps the module before its optimizers are made, and freezes it when the training ends.
 
-    `momos.trainers.callbacks.MosaicCallback` has the parameters and attributes. With gradients
-    accumulated over several batches, motifs are assigned before each batch; the steps of the
-    rate's ramp are batches. A checkpoint of Lightning's holds the learner's state.
+    `momos.trainers.callbacks.MosaicCallback` has the parameters and attributes. Where
+    gradients are accumulated, motifs are assigned before each batch, and the steps of the rate's
+    ramp are batches. Lightning's checkpoints hold the learner's state.
 
     Examples
     --------

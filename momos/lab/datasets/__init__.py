@@ -1,7 +1,7 @@
 """Small data sets: digits, MNIST-1D, and MNIST, Fashion-MNIST and CIFAR-10 from their files.
 
 Each has three parts. The validation part, a fixed draw from the training images, picks the best
-epoch; the test part is looked at once, at the end.
+epoch; the test part is read once, at the end.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _part(images: NDArray[Any], labels: NDArray[Any]) -> Part:
 
 
 def _standardized(name: str, shape: tuple[int, ...], *parts: Part) -> Dataset:
-    """The dataset of three parts, by the mean and the deviation of the first, the training one."""
+    """The dataset of three parts, standardized by the first, the training part."""
     channels = shape[0] if len(shape) == 3 else 1
     pixels = parts[0].images.reshape(len(parts[0]), channels, -1)
     mean = pixels.mean(axis=(0, 2), dtype=np.float64, keepdims=True).astype(np.float32)

@@ -23,7 +23,7 @@ _FOLDER = "cifar-10-batches-bin"
 _TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST = "test_batch.bin"
 _PICKLED = ("data_batch_1", "cifar-10-batches-py", "cifar-10-python.tar.gz")
-_RECORDS = 10_000  # a file
+_RECORDS = 10_000  # records a file
 _RECORD = 1 + 3 * 32 * 32
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -35,8 +35,8 @@ def read_cifar10(folder: Path) -> tuple[Labelled, Labelled]:
     Parameters
     ----------
     folder : path
-        Of the six ``.bin`` files, of their folder ``cifar-10-batches-bin``, or of
-        ``cifar-10-binary.tar.gz``; or that archive.
+        Folder of the six ``.bin`` files, of their folder ``cifar-10-batches-bin``, or of
+        ``cifar-10-binary.tar.gz``; or that archive itself.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """The official files of the data sets, fetched once and checked by their SHA-256 (extra ``data``).
 
 A download has another name until its hash is right, so that half a file is never taken for a whole
-one; a file that is there and right is left alone, so that an interrupted fetch goes on where it
-was. A file of that name and another content is replaced.
+one. A file with the right hash is left alone, so that an interrupted fetch continues where it
+stopped; a file of that name with another hash is replaced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
 
-#: Of each data set its files: where they are, and the SHA-256 of their bytes.
+#: URLs of the files of each data set, and the SHA-256 of their bytes.
 SOURCES: Mapping[str, Mapping[str, str]] = {
     "mnist": {
         f"{_MNIST}/train-images-idx3-ubyte.gz": (
@@ -68,14 +68,14 @@ def fetch_dataset(
     name : str
         ``cifar10``, ``fashion-mnist`` or ``mnist``.
     folder : path
-        Made if there is none.
+        Made if it is missing.
     sources : mapping, optional
-        Of each data set the URLs of its files and their SHA-256.
+        URLs of the files of each data set, and their SHA-256.
 
     Returns
     -------
     list of Path
-        All files of the data set, those that were there among them.
+        All files of the data set, fetched now or before.
 
     Raises
     ------

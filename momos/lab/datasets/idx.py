@@ -86,6 +86,6 @@ def _parse(path: Path, file: IO[bytes] | Any) -> NDArray[np.uint8]:
     while len(data) <= size and (piece := file.read(min(_PIECE, size + 1 - len(data)))):
         data += piece
     if len(data) != size:
-        found = "more" if len(data) > size else f"{len(data):,}"
-        raise InputError(f"{path}: the header claims {size:,} bytes, the file holds {found}")
+        held = "more" if len(data) > size else f"{len(data):,}"
+        raise InputError(f"{path}: the header claims {size:,} bytes, the file holds {held}")
     return np.frombuffer(data, np.uint8).reshape(shape)

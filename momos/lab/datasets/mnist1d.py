@@ -1,4 +1,4 @@
-"""MNIST-1D: ten short signals, hidden in noise, to be told apart wherever they lie.
+"""MNIST-1D: ten short signals hidden in noise, each at a random place.
 
 ::
 
@@ -71,7 +71,7 @@ def _signal(template: NDArray[np.float64], random: np.random.Generator) -> NDArr
     stroke = np.interp(places, np.arange(len(template)), template) * random.uniform(0.8, 1.2)
     shift = random.integers(_SHIFTS)
     stroke, is_padding = np.roll(stroke, shift), np.roll(is_padding, shift)
-    # Noise as smooth as the strokes, or else their mere smoothness would tell where they lie.
+    # Noise as smooth as the strokes: otherwise smoothness alone would show where they lie.
     smooth = gaussian_filter1d(0.25 * random.standard_normal(_CANVAS), sigma=2)
     signal = np.where(is_padding, smooth, stroke) + 0.02 * random.standard_normal(_CANVAS)
     slope = 0.75 * random.uniform(-0.5, 0.5)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.house import KNOWN, circles, imports
 
+# --8<-- [start:rooms] (docs/architecture.md shows these lines)
 KOLMO = (
     (
         "ground floor",
@@ -40,6 +41,7 @@ MOMOS = (
     ("command line", "cli __main__"),
 )
 """The rooms of momos, which stands on kolmo as a whole."""
+# --8<-- [end:rooms]
 
 PACKAGES = [("kolmo", KOLMO), ("momos", MOMOS)]
 

@@ -16,14 +16,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.base import register_code
+from kolmo.codes.base import RESERVED
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.format import Entry, Part
-from kolmo.errors import InputError, NotApplicableError
-from kolmo.symbols import Alphabet, Shape, Symbols
+from kolmo.symbols import Alphabet, Symbols
 
 LONG = 1 << 18
 """Weights of a stretch at least: a shorter one saves less than it costs to code its rest apart."""
+
+REPEAT = RESERVED["repeat"]
+"""The number of a unit that repeats. It is no code: only a container knows what is repeated."""
 
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)  # fmt: skip
@@ -55,27 +57,8 @@ class _Run:
     last: int
 
 
-class RepeatCode:
-    """Two varints, a tensor and a place in it: what a decoder of units finds there.
-
-    For those who have nothing but the code's bytes, it is none.
-    """
-
-    name = "repeat"
-    number = 12
-
-    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
-        return False
-
-    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
-        raise NotApplicableError("repeat: says nothing of symbols that are alone")
-
-    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
-        raise InputError("the code repeats what is not there")
-
-
 def source_bytes(tensor: int, start: int) -> bytes:
-    """The code of a repeat."""
+    """The bytes of a unit that repeats: the tensor, and the place in it."""
     return number_bytes(tensor) + number_bytes(start)
 
 
@@ -192,6 +175,3 @@ def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int
             else:
                 start = repeat.stop
     return start, stop
-
-
-register_code(RepeatCode())

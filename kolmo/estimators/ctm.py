@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from kolmo.errors import KolmoError, NotApplicableError
 from kolmo.execution import in_parts
-from kolmo.symbols import symbol_bits
-
-Shape = tuple[int, ...]
+from kolmo.symbols import Shape, symbol_bits
 
 _FILES = {
     (1, 2): "ctm-b2-d12.pkl.gz",

@@ -122,6 +122,7 @@ def test_no_file_is_too_long():
 LIGHT = [
     ("kolmo.checkpoints, kolmo.quantize, kolmo.layout, kolmo.estimators.mdl, kolmo.nulls",
      "torch matplotlib pandas numba"),
+    ("kolmo.estimating", "torch matplotlib pandas numba"),
     ("kolmo.container.packing, kolmo.container.unpacking, kolmo.container.verifying",
      "torch matplotlib pandas"),
 ]  # fmt: skip

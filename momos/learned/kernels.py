@@ -44,68 +44,113 @@ def assign_blocks(
     """
     k, size = motifs.shape
     paid, fixed = np.float32(rate), np.empty(k, np.float32)
-    least = np.float32(np.inf)  # price of the cheapest other motif's own bits
-    for j in range(1, k):
-        fixed[j] = paid * motif_bits[j]
-        least = min(least, fixed[j])
-        for d in range(size):
-            fixed[j] += motifs[j, d] * motifs[j, d]
+    least = _price_motifs(motifs, motif_bits, paid, fixed)
     scaled, each = np.empty((size, _CHUNK), np.float32), np.full(_CHUNK, scales[0], np.float32)
     base, best = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.float32)
-    cost, chosen = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
     gain, maybe = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
-    which = np.empty(_CHUNK, np.uint32)
+    which, chosen = np.empty(_CHUNK, np.uint32), np.empty(_CHUNK, np.uint32)
+    cost = np.empty(_CHUNK, np.float32)
     for start in range(0, blocks.shape[0], _CHUNK):
         # Of slices the compiler knows that no index is negative, and only then makes vectors.
         end = min(start + _CHUNK, blocks.shape[0])
-        these, index, becomes = blocks[start:end], indices[start:end], projected[start:end]
-        zero, other = zero_bits[start:end], other_bits[start:end]
+        these, zero, other = blocks[start:end], zero_bits[start:end], other_bits[start:end]
         if scales.size > 1:
             _spread(scales, columns, start, each[: end - start])
-        for d in range(size):
-            value = scaled[d]
-            for i in range(end - start):
-                value[i] = these[i, d] * np.float32(-2) / each[i]
-        for i in range(end - start):
-            best[i] = paid * zero[i]
-        for i in range(end - start):
-            base[i] = paid * other[i]
-        gain[:] = 0
-        for d in range(size):
-            value = scaled[d]
-            for i in range(end - start):
-                gain[i] += value[i] * value[i] * np.float32(0.25)  # of (−2)²
+        _scale(these, each, scaled, gain)
         if np.isnan(threshold):
+            _price(zero, other, paid, best, base)
             _mark_undecided(best[: end - start], base, gain, least, maybe)
         else:
             _mark_worthy(zero, other, gain, paid, np.float32(threshold), best, base, maybe)
         n = _gather(maybe[: end - start], best, base, scaled, which)
-        chosen[:n] = 0
-        for j in range(1, k):
+        _choose(motifs, fixed, n, base, scaled, cost, best, chosen)
+        _write(motifs, chosen, each, which, n, indices[start:end], projected[start:end])
+
+
+@compiled
+def _price_motifs(motifs: Array, motif_bits: Array, paid: Any, fixed: Array) -> Any:
+    """Fill in |motif|² plus the price of the motif's bits; return the least of these prices."""
+    least = np.float32(np.inf)
+    for j in range(1, len(motifs)):
+        fixed[j] = paid * motif_bits[j]
+        least = min(least, fixed[j])
+        for d in range(motifs.shape[1]):
+            fixed[j] += motifs[j, d] * motifs[j, d]
+    return least
+
+
+@compiled
+def _scale(blocks: Array, each: Array, scaled: Array, gain: Array) -> None:
+    """Fill in the blocks divided by their scale, as columns times −2, and their |block|²."""
+    gain[:] = 0
+    for d in range(blocks.shape[1]):
+        value = scaled[d]
+        for i in range(blocks.shape[0]):
+            value[i] = blocks[i, d] * np.float32(-2) / each[i]
+        for i in range(blocks.shape[0]):
+            gain[i] += value[i] * value[i] * np.float32(0.25)  # of (−2)²
+
+
+@compiled
+def _price(zero: Array, other: Array, paid: Any, best: Array, base: Array) -> None:
+    """Fill in the price of index 0 for each block, and that of all others before their own bits."""
+    for i in range(zero.size):
+        best[i] = paid * zero[i]
+    for i in range(zero.size):
+        base[i] = paid * other[i]
+
+
+@compiled
+def _choose(
+    motifs: Array,
+    fixed: Array,
+    n: int,
+    base: Array,
+    scaled: Array,
+    cost: Array,
+    best: Array,
+    chosen: Array,
+) -> None:
+    """Fill in the cheapest motif of the first ``n`` columns; ``best`` begins as that of motif 0."""
+    chosen[:n] = 0
+    for j in range(1, len(motifs)):
+        for o in range(n):
+            cost[o] = base[o] + fixed[j]
+        for d in range(motifs.shape[1]):
+            value, motif_value = scaled[d], motifs[j, d]
             for o in range(n):
-                cost[o] = base[o] + fixed[j]
-            for d in range(size):
-                value, motif_value = scaled[d], motifs[j, d]
-                for o in range(n):
-                    cost[o] += value[o] * motif_value
-            for o in range(n):
-                nearer = cost[o] < best[o]
-                best[o] = cost[o] if nearer else best[o]
-                chosen[o] = np.uint32(j) if nearer else chosen[o]
-        if n < end - start:
-            index[:] = 0
-            becomes[:] = 0
-            for o in range(n):
-                i = which[o]
-                index[i] = chosen[o]
-                for d in range(size):
-                    becomes[i, d] = motifs[chosen[o], d] * each[i]
-            continue
+                cost[o] += value[o] * motif_value
+        for o in range(n):
+            nearer = cost[o] < best[o]
+            best[o] = cost[o] if nearer else best[o]
+            chosen[o] = np.uint32(j) if nearer else chosen[o]
+
+
+@compiled
+def _write(
+    motifs: Array,
+    chosen: Array,
+    each: Array,
+    which: Array,
+    n: int,
+    index: Array,
+    projected: Array,
+) -> None:
+    """Write the index and the motif × scale of each block; those not gathered have motif 0."""
+    if n < len(index):
+        index[:] = 0
+        projected[:] = 0
+        for o in range(n):
+            i = which[o]
+            index[i] = chosen[o]
+            for d in range(motifs.shape[1]):
+                projected[i, d] = motifs[chosen[o], d] * each[i]
+        return
+    for i in range(n):
+        index[i] = chosen[i]
+    for d in range(motifs.shape[1]):
         for i in range(n):
-            index[i] = chosen[i]
-        for d in range(size):
-            for i in range(n):
-                becomes[i, d] = motifs[chosen[i], d] * each[i]
+            projected[i, d] = motifs[chosen[i], d] * each[i]
 
 
 @compiled

@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Public names and the modules that hold them; imported when first used.
 _PUBLIC = {
     "Accumulator": "kolmo.estimators.base",
+    "Alphabet": "kolmo.symbols",
     "Certificate": "kolmo.container.certificate",
     "Checkpoint": "kolmo.checkpoints",
     "CodeLength": "kolmo.estimators.base",

@@ -47,7 +47,7 @@ def estimate(
     if fast is not None:
         return fast
     coder = quantize.fit(tensor)
-    accumulator = measure.start(tensor.shape, coder.alphabet, quantize.format(tensor.dtype))
+    accumulator = measure.start(tensor.shape, coder.alphabet)
     for chunk in tensor.chunks():
         accumulator.update(coder.encode(chunk))
     return accumulator.finish().with_side(side_bits(coder, tensor))

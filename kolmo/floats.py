@@ -37,10 +37,23 @@ def ordered(weights: Weights) -> Unsigned:
     [-1065353217, -1, 0, 1]
     """
     bits = bit_patterns(weights)
-    if not is_float(weights.dtype):
-        return bits
-    top = bits.dtype.type(1 << (8 * bits.itemsize - 1))
-    return np.where(bits & top, ~bits, bits | top)
+    return order_patterns(bits) if is_float(weights.dtype) else bits
+
+
+def order_patterns(patterns: Unsigned) -> Unsigned:
+    """Bit patterns of floats as unsigned integers in the order of the values.
+
+    >>> order_patterns(np.uint8([0x80, 0x00])).tolist()  # -0 and 0 of any format of 8 bits
+    [127, 128]
+    """
+    top = patterns.dtype.type(1 << (8 * patterns.itemsize - 1))
+    return np.where(patterns & top, ~patterns, patterns | top)
+
+
+def disorder_patterns(integers: Unsigned) -> Unsigned:
+    """Undo `order_patterns`."""
+    top = integers.dtype.type(1 << (8 * integers.itemsize - 1))
+    return np.where(integers & top, integers ^ top, ~integers)
 
 
 def unordered(integers: Unsigned, dtype: np.dtype[Any]) -> Weights:
@@ -50,8 +63,7 @@ def unordered(integers: Unsigned, dtype: np.dtype[Any]) -> Weights:
     array([-0. ,  3.5], dtype=float16)
     """
     if is_float(dtype):
-        top = integers.dtype.type(1 << (8 * integers.itemsize - 1))
-        integers = np.where(integers & top, integers ^ top, ~integers)
+        integers = disorder_patterns(integers)
     return np.ascontiguousarray(integers).view(dtype).reshape(integers.shape)
 
 

@@ -23,7 +23,7 @@ from kolmo.execution import Lanes, Progress
 from kolmo.nulls import Coded, Null, Source, Weights
 from kolmo.outcomes import Missing, Outcome, Result, total
 from kolmo.quantize import Quantizer
-from kolmo.symbols import Shape, Symbols
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 HELD = 1 << 28
 """Bytes up to which a tensor is held in memory while it is measured."""
@@ -94,15 +94,14 @@ class Cell:
         work: Work,
         estimator: Estimator,
         shapes: Sequence[Shape],
-        alphabet: int,
-        dtype: str,
+        alphabet: Alphabet,
     ) -> None:
         self._lane, self._work = lanes.lane(), work
         self._missing: Missing | None = None
         self._code: CodeLength | None = None
         self._side_bits = 0.0
         try:
-            self._accumulator = estimator.start_many(shapes, alphabet, dtype)
+            self._accumulator = estimator.start_many(shapes, alphabet)
         except NotApplicableError as error:
             self._missing = Missing(str(error))
 
@@ -278,10 +277,9 @@ class Run:
         return cells
 
     def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
-        quantizer, dtype = measurement.quantizer, tensors[0].dtype
         shapes = [tensor.shape for tensor in tensors]
-        alphabet, format = quantizer.alphabet(dtype), quantizer.format(dtype)
-        return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet, format)
+        alphabet = measurement.quantizer.alphabet(tensors[0].dtype)
+        return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet)
 
     def _model_cell(
         self, tensor: WeightTensor, measurement: Measurement, variant: Variant

@@ -7,6 +7,7 @@ import pytest
 
 from kolmo import InputError
 from kolmo.codes.base import get_code
+from kolmo.symbols import Alphabet
 
 CODE = get_code("byteplanes")
 KINDS = {
@@ -26,9 +27,9 @@ def test_any_bits_come_back(kind, shape):
     dtype = np.dtype(KINDS[kind])
     random = np.random.default_rng(1)
     parts = [random.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True) for _ in range(3)]
-    alphabet = 1 << 8 * dtype.itemsize
-    data = CODE.encode(parts, alphabet, kind)
-    for part, found in zip(parts, CODE.decode(data, [shape] * 3, alphabet, kind), strict=True):
+    alphabet = Alphabet(1 << 8 * dtype.itemsize, kind)
+    data = CODE.encode(parts, alphabet)
+    for part, found in zip(parts, CODE.decode(data, [shape] * 3, alphabet), strict=True):
         assert found.dtype == dtype
         assert np.array_equal(found, part)
 
@@ -38,8 +39,8 @@ def test_any_symbols_come_back(alphabet):
     random = np.random.default_rng(alphabet)
     shapes = [(1,), (1001,), (20, 30)]
     parts = [random.integers(0, alphabet, shape, np.uint32) for shape in shapes]
-    data = CODE.encode(parts, alphabet, "")
-    for part, found in zip(parts, CODE.decode(data, shapes, alphabet, ""), strict=True):
+    data = CODE.encode(parts, Alphabet(alphabet))
+    for part, found in zip(parts, CODE.decode(data, shapes, Alphabet(alphabet)), strict=True):
         assert np.array_equal(found, part)
     numel = sum(map(math.prod, shapes))
     assert len(data) < numel * max(1, (alphabet - 1).bit_length()) / 6 + 40  # little over plain
@@ -53,20 +54,20 @@ def entropy(symbols):
 def test_noise_costs_little_more_than_its_exponents_tell():
     weights = np.random.default_rng(0).normal(size=300_000).astype(np.float32).view(np.uint32)
     least = entropy(weights >> 23 & 255) + 24 * weights.size
-    assert 8 * len(CODE.encode([weights], 1 << 32, "float32")) < 1.01 * least
+    assert 8 * len(CODE.encode([weights], Alphabet(1 << 32, "float32"))) < 1.01 * least
     symbols = np.random.default_rng(0).binomial(6, 0.5, 300_000).astype(np.uint8)
-    assert 8 * len(CODE.encode([symbols], 7, "")) < 1.03 * entropy(symbols)
+    assert 8 * len(CODE.encode([symbols], Alphabet(7))) < 1.03 * entropy(symbols)
 
 
 def test_damage_is_an_error_or_symbols():
     random = np.random.default_rng(0)
     symbols = random.binomial(4, 0.5, 3000).astype(np.uint8)
-    data = CODE.encode([symbols], 5, "")
+    data = CODE.encode([symbols], Alphabet(5))
     for _ in range(300):
         damaged = bytearray(data[: random.integers(1, len(data) + 1)])
         damaged[random.integers(0, len(damaged))] = random.integers(0, 256)
         try:
-            (found,) = CODE.decode(bytes(damaged), [(3000,)], 5, "")
+            (found,) = CODE.decode(bytes(damaged), [(3000,)], Alphabet(5))
         except InputError:
             continue
         assert found.max() < 5

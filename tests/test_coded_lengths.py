@@ -13,6 +13,7 @@ import pytest
 
 from kolmo import get_estimator
 from kolmo.codes.base import get_code
+from kolmo.symbols import Alphabet
 
 PRECISION = 1 << 44
 
@@ -160,5 +161,5 @@ def test_a_closed_form_is_the_length_of_bits_that_decode(name, size, alphabet):
 def test_the_order_0_code_of_containers_is_near_the_closed_form(alphabet):
     """It may be shorter than ``kt``, for its prior is smooth, and is never much longer."""
     symbols = drawn(20_000, alphabet)
-    data = get_code("counts").encode([np.array(symbols, np.uint8)], alphabet, "")
+    data = get_code("counts").encode([np.array(symbols, np.uint8)], Alphabet(alphabet))
     assert 8 * len(data) <= 1.001 * measured("kt", symbols, alphabet).bits + 64

@@ -16,6 +16,7 @@ from kolmo.errors import InputError
 from kolmo.estimators import get_estimator
 from kolmo.estimators.compressors import PIECE, WINDOW
 from kolmo.layout import LAYOUTS, lay_out
+from kolmo.symbols import Alphabet
 
 LIBRARIES = {
     "gzip:6": lambda data: gzip.compress(data, 6),
@@ -48,7 +49,7 @@ def skewed(alphabet, numel, seed=0):
 @pytest.mark.parametrize("alphabet", [2, 15, 256, 2**32])
 def test_bits_are_those_of_the_library(spec, layout, alphabet):
     symbols = skewed(alphabet, 20_011)
-    data = lay_out(symbols, alphabet, layout)
+    data = lay_out(symbols, Alphabet(alphabet), layout)
     compressed = LIBRARIES[spec](data)
     estimator = get_estimator(f"{spec}@{layout}")
     assert measure(f"{spec}@{layout}", symbols, alphabet, chunks=7).bits == 8 * len(compressed)

@@ -15,8 +15,10 @@ from kolmo.codes.base import get_code
 from kolmo.codes.context import FORMS, _constants
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.context import row_parts
+from kolmo.symbols import Alphabet
 
 CODE = get_code("context")
+FLOATS = Alphabet(1 << 32, "float32")
 WIDTHS = {name: 1 + form.exponent_bits + form.mantissa_bits for name, form in FORMS.items()}
 DTYPES = {name: np.dtype(f"u{width // 8}") for name, width in WIDTHS.items()}
 SHAPES = [(0,), (), (1,), (300,), (17, 19), (6, 5, 3, 3), (1, 2000), (400, 1), (0, 4)]
@@ -39,9 +41,9 @@ def contents(kind: str, shape, seed: int):
         yield array.astype(dtype).reshape(shape)
 
 
-def round_trip(parts, alphabet, kind):
-    data = CODE.encode(parts, alphabet, kind)
-    back = CODE.decode(data, [part.shape for part in parts], alphabet, kind)
+def round_trip(parts, alphabet):
+    data = CODE.encode(parts, alphabet)
+    back = CODE.decode(data, [part.shape for part in parts], alphabet)
     for part, found in zip(parts, back, strict=True):
         assert found.shape == part.shape
         assert np.array_equal(found, part)
@@ -52,9 +54,9 @@ def round_trip(parts, alphabet, kind):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_any_bits_come_back(kind, shape):
     parts = list(contents(kind, shape, 1))
-    round_trip(parts, 1 << WIDTHS[kind], kind)
+    round_trip(parts, Alphabet(1 << WIDTHS[kind], kind))
     for part in parts:
-        round_trip([part], 1 << WIDTHS[kind], kind)
+        round_trip([part], Alphabet(1 << WIDTHS[kind], kind))
 
 
 @settings(max_examples=40)
@@ -70,15 +72,15 @@ def test_any_symbols_come_back(alphabet, shape, seed, spread):
     drawn = np.rint(random.laplace(centre, spread * alphabet / 4 + 1e-9, shape))
     symbols = np.clip(drawn, 0, alphabet - 1).astype(np.uint32)
     last = np.full((3, 3), alphabet - 1, np.uint32)
-    round_trip([symbols, last, symbols], alphabet, "")
+    round_trip([symbols, last, symbols], Alphabet(alphabet))
 
 
 def test_special_values_come_back():
     bits = np.float32([np.nan, -np.nan, np.inf, -np.inf, -0.0, 0.0, 1e-45, -1e-45, 3.4e38, 1])
     patterns = np.concatenate([bits.view(np.uint32), np.uint32([0x7F800001, 0xFFFFFFFF])])
-    round_trip([np.tile(patterns, 50).reshape(60, 10)], 1 << 32, "float32")
+    round_trip([np.tile(patterns, 50).reshape(60, 10)], FLOATS)
     doubles = np.float64([np.nan, -0.0, 5e-324, 1.7e308, -1 / 3]).view(np.uint64)
-    round_trip([np.tile(doubles, 99)], 1 << 64, "float64")
+    round_trip([np.tile(doubles, 99)], Alphabet(1 << 64, "float64"))
 
 
 def test_zeros_at_the_end_of_mantissas_do_not_confuse_the_decoder():
@@ -87,7 +89,7 @@ def test_zeros_at_the_end_of_mantissas_do_not_confuse_the_decoder():
     weights = random.normal(size=(300, 30)).astype(np.float32)
     weights[::3] = weights[::3].astype(np.float16)
     weights[:, 4] = np.float32(0.5) * np.sign(weights[:, 4])
-    round_trip([weights.view(np.uint32)], 1 << 32, "float32")
+    round_trip([weights.view(np.uint32)], FLOATS)
 
 
 def bits_per_weight(weights, estimator="context"):
@@ -119,25 +121,27 @@ def test_smooth_kernels_cost_less_than_their_shuffle():
     field = np.cumsum(random.normal(size=(64, 16, 25)), axis=2).reshape(64, 16, 5, 5)
     symbols = np.clip(np.rint(field * 8) + 128, 0, 255).astype(np.uint8)
     shuffled = random.permutation(symbols.ravel()).reshape(symbols.shape)
-    assert len(CODE.encode([symbols], 256, "")) < 0.95 * len(CODE.encode([shuffled], 256, ""))
+    assert len(CODE.encode([symbols], Alphabet(256))) < 0.95 * len(
+        CODE.encode([shuffled], Alphabet(256))
+    )
 
 
 def test_the_estimator_measures_what_the_code_writes():
     random = np.random.default_rng(2)
     first = random.normal(size=(40, 50)).astype(np.float32).view(np.uint32)
     second = random.normal(size=70).astype(np.float32).view(np.uint32)
-    accumulator = get_estimator("context").start_many([(40, 50), (70,)], 1 << 32, "float32")
+    accumulator = get_estimator("context").start_many([(40, 50), (70,)], FLOATS)
     for piece in (first.ravel()[:333], first.ravel()[333:], second):
         accumulator.update(piece)
-    assert accumulator.finish().bits == 8 * len(CODE.encode([first, second], 1 << 32, "float32"))
+    assert accumulator.finish().bits == 8 * len(CODE.encode([first, second], FLOATS))
 
 
 def test_what_one_tensor_teaches_serves_the_next():
     parts = [
         np.random.default_rng(s).binomial(14, 0.5, (60, 60)).astype(np.uint8) for s in range(6)
     ]
-    alone = sum(len(CODE.encode([part], 15, "")) for part in parts)
-    assert len(CODE.encode(parts, 15, "")) < alone
+    alone = sum(len(CODE.encode([part], Alphabet(15))) for part in parts)
+    assert len(CODE.encode(parts, Alphabet(15))) < alone
 
 
 def test_tensors_are_cut_into_rows():
@@ -154,8 +158,8 @@ def test_bytes_never_change():
     floats |= random.integers(0, 2, (50, 40), np.uint32) << np.uint32(31)
     symbols = random.binomial(14, 0.5, (50, 40)).astype(np.uint8)
     found = {
-        "float32": hashlib.sha256(CODE.encode([floats, floats], 1 << 32, "float32")).hexdigest(),
-        "symbols": hashlib.sha256(CODE.encode([symbols, symbols], 15, "")).hexdigest(),
+        "float32": hashlib.sha256(CODE.encode([floats, floats], FLOATS)).hexdigest(),
+        "symbols": hashlib.sha256(CODE.encode([symbols, symbols], Alphabet(15))).hexdigest(),
     }
     assert {name: digest[:16] for name, digest in found.items()} == GOLDEN
 
@@ -179,19 +183,19 @@ def test_damaged_codes_are_errors_or_symbols():
     random = np.random.default_rng(3)
     symbols = random.binomial(20, 0.5, (30, 30)).astype(np.uint8)
     floats = random.normal(size=(30, 30)).astype(np.float32).view(np.uint32)
-    for part, alphabet, kind in ((symbols, 21, ""), (floats, 1 << 32, "float32")):
-        data = CODE.encode([part], alphabet, kind)
+    for part, alphabet in ((symbols, Alphabet(21)), (floats, FLOATS)):
+        data = CODE.encode([part], alphabet)
         for _ in range(150):
             damaged = bytearray(data[: random.integers(0, len(data) + 1)])
             for place in random.integers(0, max(1, len(damaged)), 3):
                 if place < len(damaged):
                     damaged[place] = random.integers(0, 256)
             try:
-                (found,) = CODE.decode(bytes(damaged), [part.shape], alphabet, kind)
+                (found,) = CODE.decode(bytes(damaged), [part.shape], alphabet)
             except InputError:
                 continue
             assert found.shape == part.shape
-            assert int(found.max()) < alphabet
+            assert int(found.max()) < alphabet.size
 
 
 def test_what_it_does_not_take_is_named():

@@ -18,6 +18,7 @@ from kolmo.container.format import MAGIC, read_contents, with_checksum, with_foo
 from kolmo.container.header import _words, decode_header, encode_header
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
 from kolmo.testing.codes import damaged
 from tests.checkpoints import contents
 
@@ -238,12 +239,12 @@ def test_a_code_that_expands_is_given_no_room(name):
     room = 1 << 23 if name == "mosaic" else 1 << 19  # a mosaic's motifs may need the context model
     zeros = np.zeros(room // 2, np.uint32)  # twice the room, in bytes
     zeros[-1] = 1
-    alphabet = 4 if name == "mixing" else 2**32
-    data = code.encode([zeros], alphabet, "")
+    alphabet = Alphabet(4 if name == "mixing" else 2**32)
+    data = code.encode([zeros], alphabet)
     for _ in range(2):  # the first time code may be compiled, which takes memory of its own
         tracemalloc.start()
         with contextlib.suppress(InputError):
-            code.decode(data, [(100,)], alphabet, "")
+            code.decode(data, [(100,)], alphabet)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < room

@@ -318,3 +318,14 @@ def test_the_command_names_mismatches_and_measures_the_rest(tmp_path):
     assert "(bound, delta)" in result.stdout
     refused(result, "tensor 'gone' is only in the base (and 3 more like it); everything else")
     refused(run("delta", tmp_path / "base.npz", tmp_path / "none.npz"), "none.npz")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, ml_dtypes.bfloat16])
+def test_alone_is_what_analyze_says_of_the_tuned_weights(dtype):
+    """The context code knows the floats of both, and ``alone`` adds no more than the choice."""
+    base, tuned = BASE.astype(dtype), noisy(BASE.astype(dtype), 1e-3)
+    rows, _ = measured(base, tuned, estimators=["context"])
+    report = kolmo.analyze({"w": tuned}, quantizers=["native"], estimators=["context"])
+    (expected,) = report.table[report.table.scope == "tensor"].bits
+    codes = 8  # three with the estimator, and five without
+    assert 0 <= rows.bits["alone"] - expected <= math.log2(codes)

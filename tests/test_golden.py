@@ -27,7 +27,7 @@ from tests.golden.remaking import update
 
 MADE = FOLDER / "made.json"
 SLOW = ("few-symbols",)
-NUMBERS = ("raw_bits", "bits", "standard_error", "null_bits")
+NUMBERS = ("covered", "raw_bits", "bits", "side_bits", "standard_error", "null_bits")
 
 
 def path_of(name):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from kolmo.codec.base import code_numbers
 
 import kolmo
+from kolmo.codes.base import code_numbers
 from momos import Mosaic
 from tests.golden.containers import (
     CONTAINERS,

@@ -10,8 +10,8 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled symbols floats layout "
-        "pvalues provenance",
+        "errors text specs execution console files compiled dtypes floats symbols registry "
+        "gathering layout pvalues provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

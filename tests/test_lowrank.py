@@ -27,7 +27,7 @@ def low_rank(rows, columns, rank, noise=0.0, seed=0):
 def symbols_of(weights, quantizer="symmetric:8"):
     tensor = kolmo.open_checkpoint({"w": weights})["w"]
     coder = get_quantizer(quantizer).fit(tensor)
-    return coder.encode(weights), coder.alphabet
+    return coder.encode(weights), coder.alphabet.size
 
 
 # --- vectors ----------------------------------------------------------------------------------

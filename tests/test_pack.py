@@ -24,9 +24,11 @@ from kolmo.codes.mosaic import Mosaic
 from kolmo.container.format import read_contents
 from kolmo.errors import InputError, KolmoError, NotExpressibleError
 from kolmo.quantize import get_quantizer
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet
 from tests.checkpoints import contents, tensors
 from tests.test_cli import refused, run
+
+FLOATS = Alphabet(2**32, "float32")
 
 RANDOM = np.random.default_rng(0)
 DEMOS = ("random", "trained", "momos")
@@ -116,7 +118,7 @@ def test_dictionaries_of_tensors_that_share_no_motif(tmp_path):
     assert [unit.code for unit in certificate.units] == ["mosaic"]
     assert certificate.units[0].bits < 4 * (20 * 3 * 32 + 600 * 5)
     parts = [array.view(np.uint32) for array in source.values()]
-    assert Mosaic().encode(parts, 2**32, "float32")[0] == 1  # one dictionary a tensor
+    assert Mosaic().encode(parts, FLOATS)[0] == 1  # one dictionary a tensor
 
 
 @pytest.mark.parametrize(("size", "motifs"), [(1, 5), (4, 64)])
@@ -130,15 +132,15 @@ def test_learned_mosaics_are_told_apart_into_motifs_and_scales(size, motifs):
         weights = table[random.integers(0, motifs, count)].astype(np.float32)
         parts.append((weights * np.float32(random.random())).reshape(shape).view(np.uint32))
         nominal += 32 + count * math.ceil(math.log2(motifs))
-    data = Mosaic().encode(parts, 2**32, "float32")
+    data = Mosaic().encode(parts, FLOATS)
     assert data[0] == 2
     assert 8 * len(data) < nominal + 200
-    found = Mosaic().decode(data, [part.shape for part in parts], 2**32, "float32")
+    found = Mosaic().decode(data, [part.shape for part in parts], FLOATS)
     assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
     parts[1].flat[7] += 1  # no such product any more
-    data = Mosaic().encode(parts, 2**32, "float32")
+    data = Mosaic().encode(parts, FLOATS)
     assert data[0] < 2
-    found = Mosaic().decode(data, [part.shape for part in parts], 2**32, "float32")
+    found = Mosaic().decode(data, [part.shape for part in parts], FLOATS)
     assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
 
 
@@ -302,9 +304,7 @@ def test_an_interruption_leaves_no_half(tmp_path, monkeypatch):
 
 def test_a_code_that_does_not_undo_itself_is_noticed(tmp_path, monkeypatch):
     raw = get_code("raw")
-    monkeypatch.setattr(
-        type(raw), "decode", lambda *a: [np.zeros(s, container(a[3])) for s in a[2]]
-    )
+    monkeypatch.setattr(type(raw), "decode", lambda *a: [np.zeros(s, a[3].container) for s in a[2]])
     monkeypatch.setitem(PRESETS, "fast", ("raw",))
     with pytest.raises(KolmoError, match=r"x\.kmo: not written, .* not those that were packed"):
         kolmo.pack({"w": np.arange(5.0)}, tmp_path / "x.kmo", preset="fast")

@@ -8,6 +8,7 @@ import pytest
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.estimators import get_estimator
 from kolmo.layout import LAYOUTS, lay_out
+from kolmo.symbols import Alphabet
 
 
 def skewed(alphabet, numel):
@@ -28,7 +29,7 @@ def measure(spec, symbols, alphabet, chunks=1):
 def test_bits_are_those_of_the_library(layout, alphabet):
     pyppmd = pytest.importorskip("pyppmd")
     symbols = skewed(alphabet, 20_011)
-    data = lay_out(symbols, alphabet, layout)
+    data = lay_out(symbols, Alphabet(alphabet), layout)
     encoder = pyppmd.Ppmd8Encoder(4, 64 << 20)
     compressed = encoder.encode(data) + encoder.flush(True)
     spec = f"ppmd:4@{layout}"

@@ -17,7 +17,7 @@ from kolmo.estimators import kernels_prequential as kernels
 
 def accumulate(symbols, alphabet, chunks=1):
     symbols = np.asarray(symbols, np.uint16)
-    accumulator = get_estimator("prequential").start_inner([symbols.shape], alphabet)
+    accumulator = get_estimator("prequential").start(symbols.shape, alphabet).inner
     for chunk in np.array_split(symbols, chunks):
         accumulator.update(chunk)
     return accumulator

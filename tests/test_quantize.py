@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import NotExpressibleError
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
 
 FLOATS = [np.float64, np.float32, np.float16]
 EXTENDED = [ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2]
@@ -40,7 +41,7 @@ def test_native_is_lossless(weights):
     symbols = coder.encode(weights)
     assert symbols.dtype.kind == "u"
     assert symbols.shape == weights.shape
-    assert coder.stored_bits == 8 * weights.dtype.itemsize
+    assert coder.alphabet.bits == 8 * weights.dtype.itemsize
     assert coder.decode(symbols).tobytes() == weights.tobytes()
 
 
@@ -49,7 +50,7 @@ def test_native_extended(dtype):
     weights = np.array([0.0, -0.0, 1.5, np.nan], dtype)
     coder = fit("native", weights)
     assert coder.decode(coder.encode(weights)).tobytes() == weights.tobytes()
-    assert coder.alphabet == 2 ** (8 * weights.dtype.itemsize)
+    assert coder.alphabet == Alphabet(2 ** (8 * weights.dtype.itemsize), weights.dtype.name)
 
 
 def test_native_keeps_nan_payloads_and_negative_zero():
@@ -68,7 +69,7 @@ def test_sign_is_one_for_positive_weights_only():
 def test_symmetric_follows_its_formula(weights, bits):
     coder = fit(f"symmetric:{bits}", weights)
     half = 2 ** (bits - 1) - 1
-    assert coder.alphabet == 2 * half + 1
+    assert coder.alphabet == Alphabet(2 * half + 1)
     symbols = coder.encode(weights).astype(np.int64)
     scale = np.abs(weights.astype(np.float64)).max(initial=0) / half
     expected = np.rint(weights / scale) if scale else np.zeros(weights.shape)
@@ -84,7 +85,7 @@ def test_affine_follows_its_formula(weights, bits):
     step = (float(weights.max()) - low) / (2**bits - 1) if weights.size else 0.0
     expected = np.rint((weights.astype(np.float64) - low) / step) if step else 0 * weights
     assert (symbols == expected).all()
-    assert symbols.max(initial=0) < coder.alphabet == 2**bits
+    assert symbols.max(initial=0) < coder.alphabet.size == 2**bits
 
 
 def test_affine_clip_uses_symmetric_quantiles():

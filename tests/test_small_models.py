@@ -16,6 +16,7 @@ import kolmo
 from kolmo.checkpoints import array_tensor
 from kolmo.layout import lay_out
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
 
 UNIFORM = ("random", "symmetric:8")
 FORMS = [
@@ -31,7 +32,7 @@ def smallest(symbols):
     layouts = ("bytes", "shuffle")[: symbols.dtype.itemsize]
     found = []
     for layout in layouts:
-        data = lay_out(symbols, 1 << 8 * symbols.dtype.itemsize, layout)
+        data = lay_out(symbols, Alphabet.of_dtype(symbols.dtype), layout)
         found += [
             len(gzip.compress(data, 9)),
             len(bz2.compress(data, 9)),

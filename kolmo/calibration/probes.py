@@ -17,7 +17,7 @@ from kolmo.estimators.mdl import OrderZero
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Null
 from kolmo.quantize import get_quantizer
-from kolmo.symbols import Symbols
+from kolmo.symbols import Alphabet, Symbols
 
 # Variants worth a line of their own; and a dictionary of 256 KB, not one of 64 MB, for small files.
 _SPECS = {
@@ -81,8 +81,8 @@ class Trial:
     def __init__(self, name: str, weights: np.ndarray, null: Null | None, seed: int) -> None:
         self._tensor: WeightTensor = array_tensor(name, weights)
         self._null, self._seed = null, seed
-        self._symbols: dict[tuple[int | None, str], tuple[Symbols, int]] = {}
-        self._lengths: dict[tuple[Estimator, int, bytes], float] = {}
+        self._symbols: dict[tuple[int | None, str], tuple[Symbols, Alphabet]] = {}
+        self._lengths: dict[tuple[Estimator, Alphabet, bytes], float] = {}
 
     def bits(self, measurement: Measurement, draw: int | None = None) -> float:
         """Bits of the object, or of a draw of its null; NaN where the estimator cannot take it."""
@@ -90,7 +90,7 @@ class Trial:
         estimator = measurement.estimator
         if not isinstance(estimator, _BLIND_TO_ORDER):
             return self._measure(estimator, symbols, alphabet)
-        counts = np.bincount(symbols, minlength=alphabet).tobytes()
+        counts = np.bincount(symbols, minlength=alphabet.size).tobytes()
         key = (estimator, alphabet, counts)
         if key not in self._lengths:
             self._lengths[key] = self._measure(estimator, symbols, alphabet)
@@ -106,7 +106,7 @@ class Trial:
     def _draws(self, measurement: Measurement) -> Iterator[float]:
         return (self.bits(measurement, draw) for draw in range(DRAWS))
 
-    def _encode(self, measurement: Measurement, draw: int | None) -> tuple[Symbols, int]:
+    def _encode(self, measurement: Measurement, draw: int | None) -> tuple[Symbols, Alphabet]:
         key = (draw, str(measurement.quantizer))
         if key not in self._symbols:
             variant = Variant() if draw is None else Variant(self._null, draw)
@@ -116,9 +116,9 @@ class Trial:
             self._symbols[key] = flat, measurement.quantizer.alphabet(self._tensor.dtype)
         return self._symbols[key]
 
-    def _measure(self, estimator: Estimator, symbols: Symbols, alphabet: int) -> float:
+    def _measure(self, estimator: Estimator, symbols: Symbols, alphabet: Alphabet) -> float:
         try:
-            accumulator = estimator.start_inner([self._tensor.shape], alphabet)
+            accumulator = estimator.start(self._tensor.shape, alphabet).inner
         except NotApplicableError:
             return float("nan")
         accumulator.update(symbols)

@@ -44,8 +44,8 @@ class Noise:
         """The noise of a trial, float32; of the uniform null for this quantizer's alphabet."""
         random = np.random.default_rng((seed, trial, *self.null.encode()))
         if self.null == "uniform":
-            alphabet = get_quantizer(quantizer).alphabet(np.dtype(np.float32))
-            drawn = random.integers(alphabet, size=self.shape) - (alphabet - 1) / 2
+            size = get_quantizer(quantizer).alphabet(np.dtype(np.float32)).size
+            drawn = random.integers(size, size=self.shape) - (size - 1) / 2
             return drawn.astype(np.float32)
         drawn = random.normal(size=self.shape)
         if self.null in _LINES:

@@ -13,16 +13,14 @@ docs/formats/codes.md specifies it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 
-Array = Any
-
-# Places of the coder's registers, and of those of plain bits.
+# Registers of the coder: the range [LOW, HIGH] of 32 bits that is left, when decoding the 32 bits
+# of the stream that lie in it, the next byte of the stream, and whether it is decoding.
 LOW, HIGH, CODE, PLACE, DECODING = range(5)
+# Registers of the plain bits: how many wait for a whole byte, those bits, the next byte.
 FILLED, HELD, WRITTEN = range(3)
 
 
@@ -42,9 +40,18 @@ def last_bytes(coder: Array) -> bytes:
 
 @compiled(inline="always")
 def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
-    """Write a decision, or read it: the lower part of the range is 1's."""
+    """Write a decision, or read it.
+
+    ``y`` is the decision, 0 or 1 (of no meaning when decoding), ``probability`` that of a 1 in
+    65,536ths, 1 to 65,535. Returns the decision; ``coder`` and ``stream`` are changed.
+
+    The range is cut in two at the share of the probability, and the part of the decision is kept:
+    the lower part is 1's. Leading bytes that both ends share are final and move out.
+    """
     low, high = coder[LOW], coder[HIGH]
     width = high - low
+    # width × probability / 2^16, in two halves: the product stays within 32 bits and a sign, so
+    # that narrower integers than these could do it too.
     middle = low + (width >> 16) * probability + (((width & 0xFFFF) * probability) >> 16)
     if coder[DECODING]:
         y = int(coder[CODE] <= middle)
@@ -52,6 +59,9 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
         high = middle
     else:
         low = middle + 1
+    # Bytes move out only when both ends share them, so that no carry ever runs back into what was
+    # written. A range astride a border may shrink to few values before that; in four million
+    # decisions it cost less than a byte (at p = 1/2, .9, .01, .001 and at any).
     while (low ^ high) & 0xFF000000 == 0:
         place = coder[PLACE]
         coder[PLACE] = place + 1
@@ -69,7 +79,11 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
 
 @compiled(inline="always")
 def code_plain(value: int, bits: int, state: Array, stream: Array, decoding: bool) -> int:
-    """Write up to 55 bits as they are, or read them, the least significant first."""
+    """Write up to 55 bits as they are, or read them, the least significant first.
+
+    ``value`` is below 2^bits (of no meaning when decoding). Returns it; ``state`` and ``stream``
+    are changed. 55, because seven bits may still wait and all must fit a signed word of 64.
+    """
     if decoding:
         while state[FILLED] < bits:
             place = state[WRITTEN]

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import rans
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import register_code
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
-from kolmo.symbols import container, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols, symbol_bits
 
 Plane = NDArray[np.uint8]
 
@@ -34,8 +34,9 @@ class BytePlanesCode:
     """See the module.
 
     >>> weights = np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    >>> data = BytePlanesCode().encode([weights.view(np.uint32)], 1 << 32, "float32")
-    >>> back = BytePlanesCode().decode(data, [(1000,)], 1 << 32, "float32")[0]
+    >>> floats = Alphabet.of_dtype(weights.dtype)
+    >>> data = BytePlanesCode().encode([weights.view(np.uint32)], floats)
+    >>> back = BytePlanesCode().decode(data, [(1000,)], floats)[0]
     >>> len(data) < weights.nbytes, np.array_equal(back, weights.view(np.uint32))
     (True, True)
     """
@@ -43,33 +44,31 @@ class BytePlanesCode:
     name = "byteplanes"
     number = 10
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return any(map(math.prod, shapes))
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         from kolmo.codes import kernels_byteplanes as kernels
 
         symbols = flat(parts, alphabet)
-        packed = _per_byte(alphabet)
+        packed = _per_byte(alphabet.size)
         if packed > 1:
             planes = np.zeros((1, -(-symbols.size // packed)), np.uint8)
-            kernels.pack(symbols, alphabet, packed, planes[0])
+            kernels.pack(symbols, alphabet.size, packed, planes[0])
         else:
             planes = np.empty((symbols.dtype.itemsize, symbols.size), np.uint8)
-            kernels.part(symbols, 1 if kind else 0, planes)
+            kernels.part(symbols, 1 if alphabet.format else 0, planes)
         last, sizes = len(planes) - 1, _sizes([part.size for part in parts], packed)
         coded = [_compressed(plane, sizes, number == last) for number, plane in enumerate(planes)]
         heads = [number_bytes(_WAYS * len(data) + way) for way, data in coded]
         return b"".join([*heads, *(data for _, data in coded)])
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         from kolmo.codes import kernels_byteplanes as kernels
 
-        reader, packed = Reader(data), _per_byte(alphabet)
+        reader, packed = Reader(data), _per_byte(alphabet.size)
         numel = sum(map(math.prod, shapes))
-        symbols = np.empty(numel, container(alphabet))
+        symbols = np.empty(numel, alphabet.container)
         count = 1 if packed > 1 else symbols.dtype.itemsize
         sizes = _sizes(map(math.prod, shapes), packed)
         heads = [reader.number() for _ in range(count)]
@@ -77,22 +76,22 @@ class BytePlanesCode:
             [_expanded(head % _WAYS, reader.take(head // _WAYS), sizes) for head in heads]
         )
         if packed > 1:
-            if not kernels.unpack(planes[0], alphabet, packed, symbols):
+            if not kernels.unpack(planes[0], alphabet.size, packed, symbols):
                 raise InputError("the code names a symbol that is not in the alphabet")
         else:
-            kernels.join(planes, 1 if kind else 0, symbols)
+            kernels.join(planes, 1 if alphabet.format else 0, symbols)
         return split(symbols, shapes, alphabet)
 
 
-def _per_byte(alphabet: int) -> int:
-    """Symbols that a byte holds.
+def _per_byte(size: int) -> int:
+    """How many of so many symbols a byte holds.
 
-    >>> [_per_byte(alphabet) for alphabet in (2, 3, 15, 16, 17)]
+    >>> [_per_byte(size) for size in (2, 3, 15, 16, 17)]
     [8, 5, 2, 2, 1]
     """
-    if symbol_bits(alphabet) > 4:
+    if symbol_bits(size) > 4:
         return 1
-    return int(math.log(256.5) / math.log(max(2, alphabet)))
+    return int(math.log(256.5) / math.log(max(2, size)))
 
 
 def _sizes(numels: Iterable[int], packed: int) -> list[int]:

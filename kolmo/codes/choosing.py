@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kolmo import specs
-from kolmo.codes.base import Code, Symbols, get_code
+from kolmo.codes.base import Code, get_code
 from kolmo.codes.general import LAYOUTS, General
+from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.plain import flat
 from kolmo.errors import NotApplicableError
 from kolmo.layout import lay_out
+from kolmo.symbols import Alphabet, Symbols
 
 PRESETS = {
     "best": (
@@ -26,7 +25,9 @@ PRESETS = {
 """Codes that each preset tries, in turn; the first of the shortest is taken."""
 
 _SMALL = 1 << 18  # bytes of a unit on which every compressor is tried, for it takes no time
-_WORTH = 0.998  # of the order-0 length: what a quick match finder must be under to try slow ones
+_WORTH = (
+    0.998  # slow compressors are tried if zstd level 3 is under this share of the order-0 entropy
+)
 
 _NEAR = 1.01  # times the shortest: what a code must promise to be under to be run on the whole
 _PIECE, _PIECES = 1 << 16, 3  # symbols of a piece, and how many
@@ -38,16 +39,14 @@ def check_preset(preset: str) -> None:
         raise specs.unknown("preset", preset, PRESETS)
 
 
-def shortest_code(
-    parts: Sequence[Symbols], alphabet: int, kind: str, preset: str
-) -> tuple[int, bytes]:
+def shortest_code(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> tuple[int, bytes]:
     """The number of the shortest code of a preset, and its bytes.
 
     The general compressors are slow, and win only where stretches repeat. They are tried on what is
     small, and where the quickest of them finds more than the order-0 counts of bytes tell; those
     of them that promise to be as short as the other codes are run on the whole.
 
-    >>> shortest_code([np.zeros(100, np.uint8)], 256, "", "best")
+    >>> shortest_code([np.zeros(100, np.uint8)], Alphabet(256), "best")
     (1, b'\\x00')
     """
     shapes = [part.shape for part in parts]
@@ -56,7 +55,7 @@ def shortest_code(
     general = [code for code in codes if isinstance(code, General)]
     for code in codes:
         if not isinstance(code, General):
-            data = _encoded(code, parts, alphabet, kind)
+            data = _encoded(code, parts, alphabet)
             if data is not None and code.name == "constant":
                 return code.number, data
             found += [(code.number, data)] if data is not None else []
@@ -66,9 +65,9 @@ def shortest_code(
     return min(found, key=lambda pair: len(pair[1]))
 
 
-def _encoded(code: Code, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes | None:
+def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:
     try:
-        return code.encode(parts, alphabet, kind)
+        return code.encode(parts, alphabet)
     except NotApplicableError:
         return None
 
@@ -76,7 +75,7 @@ def _encoded(code: Code, parts: Sequence[Symbols], alphabet: int, kind: str) -> 
 def _general_codes(
     codes: Sequence[General],
     symbols: Symbols,
-    alphabet: int,
+    alphabet: Alphabet,
     best: tuple[int, bytes],
 ) -> list[tuple[int, bytes]]:
     layouts = LAYOUTS[: symbols.dtype.itemsize]
@@ -95,12 +94,17 @@ def _general_codes(
 
 
 def _promising(
-    codes: Sequence[General], symbols: Symbols, alphabet: int, layout: str, quick: int, best: int
+    codes: Sequence[General],
+    symbols: Symbols,
+    alphabet: Alphabet,
+    layout: str,
+    quick: int,
+    best: int,
 ) -> list[General]:
     """The codes that are as short as the best, by what they make of some pieces.
 
-    What the whole has over its pieces, repeats from afar, they are taken to gain by as the quick
-    one does.
+    Repeats that lie further apart than a piece are not seen here; each code is assumed to gain
+    from them as much as the quick one does.
     """
     size = min(symbols.size, _PIECE)
     starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
@@ -109,11 +113,11 @@ def _promising(
     return [
         code
         for code in codes
-        if gain * sum(len(code.encode([piece], alphabet, "")) for piece in pieces) < _NEAR * best
+        if gain * sum(len(code.encode([piece], alphabet)) for piece in pieces) < _NEAR * best
     ]
 
 
-def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:
+def _quick(symbols: Symbols, alphabet: Alphabet, layout: str) -> int:
     import zstandard
 
     return len(zstandard.ZstdCompressor(level=3).compress(lay_out(symbols, alphabet, layout)))
@@ -122,10 +126,4 @@ def _quick(symbols: Symbols, alphabet: int, layout: str) -> int:
 def order0_bytes(symbols: Symbols) -> float:
     """The order-0 entropy of each byte-plane, in bytes, added up."""
     planes = symbols.view(np.uint8).reshape(symbols.size, symbols.dtype.itemsize)
-    return sum(_entropy(np.bincount(plane, minlength=256)) for plane in planes.T) / 8
-
-
-def _entropy(counts: NDArray[Any]) -> float:
-    counts = counts[counts > 0]
-    total = int(counts.sum())
-    return total * math.log2(total) - float((counts * np.log2(counts)).sum())
+    return sum(entropy_bits(np.bincount(plane, minlength=256)) for plane in planes.T) / 8

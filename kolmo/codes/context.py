@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import register_code
 from kolmo.codes.kernels_context import Form, Part
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.symbols import container, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 FORMS = {
     "float64": Form(11, 52, 3, 29, 42, 2),
@@ -57,19 +57,19 @@ _WORST = 200  # bytes that a weight may take: some 36 decisions, of up to four b
 _HASHES = 1 << 18
 
 
-def form_of(alphabet: int, kind: str) -> Form:
-    """How symbols of this alphabet and kind are split into parts that are coded.
+def form_of(alphabet: Alphabet) -> Form:
+    """How symbols of this alphabet are split into parts that are coded.
 
     Raises
     ------
     NotApplicableError
         For integers of more than 32 bits.
     """
-    if kind in FORMS:
-        return FORMS[kind]
-    if alphabet > INTEGERS:
-        raise NotApplicableError(f"context: an alphabet of {alphabet:,} symbols is too large")
-    order = min(16, max(2, -(-32 // symbol_bits(alphabet))))
+    if alphabet.format in FORMS:
+        return FORMS[alphabet.format]
+    if alphabet.size > INTEGERS:
+        raise NotApplicableError(f"context: an alphabet of {alphabet.size:,} symbols is too large")
+    order = min(16, max(2, -(-32 // alphabet.bits)))
     return Form(0, 0, 6, 0, 0, order)
 
 
@@ -121,15 +121,15 @@ class Encoder:
 
     Parameters
     ----------
-    alphabet, kind : as in `ContextCode.encode`
+    alphabet : Alphabet
     columns : int
         Of the widest table; see `widest`.
     keep : bool
         Whether the code is kept, rather than its size alone.
     """
 
-    def __init__(self, alphabet: int, kind: str, columns: int, keep: bool = True) -> None:
-        self.form = form_of(alphabet, kind)
+    def __init__(self, alphabet: Alphabet, columns: int, keep: bool = True) -> None:
+        self.form = form_of(alphabet)
         self._coded = np.empty(_WORST * _SPAN, np.uint8)
         self._plain = np.empty(8 * _SPAN + 8, np.uint8)
         self._session = Session(self.form, min(columns, COLUMNS), self._coded, decoding=False)
@@ -167,14 +167,14 @@ class Encoder:
 
 
 class ContextCode:
-    """See the module; the code's own bytes hold nothing of shapes, alphabet and kind.
+    """See the module; the code's own bytes hold nothing of shapes and alphabet.
 
     >>> weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-    >>> symbols = weights.view(np.uint32)
-    >>> data = ContextCode().encode([symbols], 1 << 32, "float32")
+    >>> symbols, floats = weights.view(np.uint32), Alphabet.of_dtype(weights.dtype)
+    >>> data = ContextCode().encode([symbols], floats)
     >>> len(data) < weights.nbytes
     True
-    >>> back = ContextCode().decode(data, [(64, 64)], 1 << 32, "float32")[0]
+    >>> back = ContextCode().decode(data, [(64, 64)], floats)[0]
     >>> np.array_equal(back, symbols)
     True
     """
@@ -183,20 +183,18 @@ class ContextCode:
     number = 9
     estimator = "context"
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
-        return alphabet <= INTEGERS or alphabet == 1 << 64
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
+        return alphabet.size <= INTEGERS or alphabet.format in FORMS
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
-        encoder = Encoder(alphabet, kind, widest([part.shape for part in parts]))
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
+        encoder = Encoder(alphabet, widest([part.shape for part in parts]))
         for part in parts:
             encoder.add(part)
         encoder.finish()
         return encoder.data()
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
-        form, reader = form_of(alphabet, kind), Reader(data)
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
+        form, reader = form_of(alphabet), Reader(data)
         parts = [
             _read_part(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
@@ -264,21 +262,21 @@ def _head(part: Part, form: Form) -> bytes:
     return number_bytes(2 * part.top + part.zeros) + number_bytes(more)
 
 
-def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: int) -> Part:
+def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> Part:
     top, zeros = divmod(reader.number(), 2)
     more = reader.number()
     largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
-    if top > largest or more >= alphabet:
+    if top > largest or more >= alphabet.size:
         raise InputError("the code's head is damaged")
     centre, grid = (0, more) if form.exponent_bits else (more, 0)
     return _part(shape, top, zeros, centre, grid)
 
 
-def _symbols(weights: Words, alphabet: int) -> Symbols:
-    fits = alphabet == 1 << 64 or not weights.size
-    if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet:
+def _symbols(weights: Words, alphabet: Alphabet) -> Symbols:
+    fits = alphabet.size == 1 << 64 or not weights.size
+    if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet.size:
         raise InputError("the code names a symbol that is not in the alphabet")
-    return weights.astype(container(alphabet))
+    return weights.astype(alphabet.container)
 
 
 def _writable(data: bytes) -> NDArray[np.uint8]:

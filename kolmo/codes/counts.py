@@ -2,11 +2,11 @@
 
 A symbol is coded digit by digit, the most significant first. The probability of a digit, given
 those before it, is a Pólya tree's (Lavine 1992): counts that begin at a prior in which all symbols
-of the alphabet are alike. It may weigh the more the less significant the digit, for weights are
-distributed smoothly. To these counts, of all tensors, each tensor adds its own. All arithmetic is
-of integers.
+of the alphabet are alike. The prior can be stronger for less significant digits, because weights
+are smoothly distributed. Counts are kept for all tensors and, besides, for the current one. All
+arithmetic is of integers.
 
-The first byte names the prior: of those there are, the one of the shortest code is taken.
+The first byte names the prior; the encoder takes the prior of the shortest code.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.arithmetic import PLACE, last_bytes, new_coder
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import register_code
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
-from kolmo.symbols import container, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 ALPHABET = 1 << 16
 """Symbols at most."""
@@ -40,8 +40,8 @@ class CountsCode:
     """See the module.
 
     >>> symbols = np.random.default_rng(0).binomial(8, 0.5, 1000).astype(np.uint8)
-    >>> data = CountsCode().encode([symbols], 9, "")
-    >>> back = CountsCode().decode(data, [(1000,)], 9, "")[0]
+    >>> data = CountsCode().encode([symbols], Alphabet(9))
+    >>> back = CountsCode().decode(data, [(1000,)], Alphabet(9))[0]
     >>> len(data) < 1000 * 2.6 / 8, np.array_equal(back, symbols)
     (True, True)
     """
@@ -49,12 +49,12 @@ class CountsCode:
     name = "counts"
     number = 11
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
-        return 1 < alphabet <= ALPHABET and any(map(math.prod, shapes))
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
+        return 1 < alphabet.size <= ALPHABET and any(map(math.prod, shapes))
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         symbols, shapes = flat(parts, alphabet), [part.shape for part in parts]
-        stream = np.empty(4 * symbol_bits(alphabet) * symbols.size + 8, np.uint8)
+        stream = np.empty(4 * alphabet.bits * symbols.size + 8, np.uint8)
         found = []
         for prior in _PRIORS if symbols.size <= _SMALL else [SMOOTH]:
             coder = new_coder(stream, decoding=False)
@@ -63,14 +63,12 @@ class CountsCode:
             found.append(bytes([prior]) + data)
         return min(found, key=len)
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         if not self.takes(shapes, alphabet):
-            raise InputError(f"{self.name} has no symbols of {alphabet:,}")
+            raise InputError(f"{self.name} has no symbols of {alphabet.size:,}")
         if not data or data[0] not in _PRIORS:
             raise InputError("the code says nothing of its prior")
-        symbols = np.empty(sum(map(math.prod, shapes)), container(alphabet))
+        symbols = np.empty(sum(map(math.prod, shapes)), alphabet.container)
         stream = np.frombuffer(data, np.uint8)[1:].copy()
         coder = new_coder(stream, decoding=True)
         _run(symbols, shapes, alphabet, data[0], coder, stream)
@@ -82,7 +80,7 @@ class CountsCode:
 def _run(
     symbols: Symbols,
     shapes: Sequence[Shape],
-    alphabet: int,
+    alphabet: Alphabet,
     prior: int,
     coder: NDArray[np.int64],
     stream: NDArray[np.uint8],
@@ -94,16 +92,16 @@ def _run(
     trust = _TRUST << (8 if prior == UNIFORM else 0)
     for size in map(math.prod, shapes):
         part = symbols[start : start + size]
-        kernels.code(part, symbol_bits(alphabet), counts, trust, coder, stream)
+        kernels.code(part, alphabet.bits, counts, trust, coder, stream)
         start += size
 
 
-def _counts(alphabet: int, prior: int) -> NDArray[np.int64]:
+def _counts(alphabet: Alphabet, prior: int) -> NDArray[np.int64]:
     """How often each digit was 0 and 1 after those before it, in 256ths, before any was."""
-    counts = np.ones((1 << symbol_bits(alphabet), 2), np.int64)
-    for place in range(symbol_bits(alphabet)):
-        nodes, width = np.arange(1 << place), 1 << (symbol_bits(alphabet) - place)
-        edges = np.minimum(np.arange(2 * nodes.size + 1) * width // 2, alphabet)
+    counts = np.ones((1 << alphabet.bits, 2), np.int64)
+    for place in range(alphabet.bits):
+        nodes, width = np.arange(1 << place), 1 << (alphabet.bits - place)
+        edges = np.minimum(np.arange(2 * nodes.size + 1) * width // 2, alphabet.size)
         symbols = np.diff(edges).reshape(-1, 2)
         weight = 256 * (1, (place + 1) ** 2, 256 * (place + 1) ** 2)[prior]
         counts[nodes + nodes.size] += weight * symbols // np.maximum(1, symbols.sum(1))[:, None]

@@ -16,11 +16,11 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import register_code
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
 from kolmo.layout import laid_out_size, lay_out, read_back
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 LAYOUTS = ("bytes", "shuffle")
 
@@ -33,23 +33,21 @@ class General:
     name: str
     number: int
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return any(map(math.prod, shapes))
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         """The shorter of the two layouts."""
         symbols = flat(parts, alphabet)
         layouts = LAYOUTS[: symbols.dtype.itemsize]  # bytes have no planes
         return min((self.encode_in(symbols, alphabet, layout) for layout in layouts), key=len)
 
-    def encode_in(self, symbols: Symbols, alphabet: int, layout: str) -> bytes:
+    def encode_in(self, symbols: Symbols, alphabet: Alphabet, layout: str) -> bytes:
         """Flat symbols in one layout."""
         data = lay_out(symbols, alphabet, layout)
         return bytes([LAYOUTS.index(layout)]) + self.compress(data, _period(alphabet, layout))
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         numel = sum(map(math.prod, shapes))
         if not data or data[0] >= len(LAYOUTS):
             raise InputError(f"the code is not one of {self.name}")
@@ -72,8 +70,8 @@ class General:
         raise NotImplementedError
 
 
-def _period(alphabet: int, layout: str) -> int:
-    return container(alphabet).itemsize if layout == "bytes" else 1
+def _period(alphabet: Alphabet, layout: str) -> int:
+    return alphabet.container.itemsize if layout == "bytes" else 1
 
 
 class Zstd(General):
@@ -81,8 +79,8 @@ class Zstd(General):
 
     >>> import numpy as np
     >>> symbols = np.arange(4000, dtype=np.uint32) % 7
-    >>> data = Zstd().encode([symbols], 2**32, "")
-    >>> len(data) < 60, (Zstd().decode(data, [(4000,)], 2**32, "")[0] == symbols).all()
+    >>> data = Zstd().encode([symbols], Alphabet(2**32))
+    >>> len(data) < 60, (Zstd().decode(data, [(4000,)], Alphabet(2**32))[0] == symbols).all()
     (True, np.True_)
     """
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled
 def part(symbols: Array, turn: int, planes: Array) -> None:
-    """Byte-planes of symbols, the least significant first, their bits turned left by ``turn``."""
+    """Split symbols into byte-planes.
+
+    ``planes``, of shape (bytes of a symbol, number of symbols), is written: the least significant
+    first, the symbols' bits turned left by ``turn``, 0 or 1. Turned by one, a float's sign comes
+    last, and all 8 bits of its exponent are one byte.
+
+    Plane by plane, each a plain loop over one array, so that the compiler can make vector code.
+    """
     width = 8 * planes.shape[0]
     for byte in range(planes.shape[0]):
         low, plane = 8 * byte - turn, planes[byte]
@@ -25,10 +28,10 @@ def part(symbols: Array, turn: int, planes: Array) -> None:
 
 @compiled
 def join(planes: Array, turn: int, symbols: Array) -> None:
-    """Undo `part`."""
+    """Undo `part`: write the symbols that the planes are of."""
     symbols[:] = 0
     width = 8 * planes.shape[0]
-    one = symbols.dtype.type
+    one = symbols.dtype.type  # words of the symbols' own width: 64 bits stay unsigned
     for byte in range(planes.shape[0]):
         low, plane = 8 * byte - turn, planes[byte]
         if low >= 0:
@@ -42,7 +45,8 @@ def join(planes: Array, turn: int, symbols: Array) -> None:
 
 @compiled
 def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
-    """``count`` symbols to a byte, the first the most significant digit; zeros fill the last."""
+    """Write ``count`` symbols to each byte of ``packed``, as digits of a number to the base
+    ``alphabet``, the first the most significant; zeros fill the last byte."""
     for i in range(packed.size):
         value = 0
         for k in range(count * i, count * i + count):
@@ -52,7 +56,8 @@ def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
 
 @compiled
 def unpack(packed: Array, alphabet: int, count: int, symbols: Array) -> bool:
-    """Undo `pack`; False if a byte is no such number."""
+    """Undo `pack`: write the symbols; False if a byte is no number of so many digits, which only
+    damaged data hold."""
     for i in range(packed.size):
         value = int(packed[i])
         for k in range(count * i + count - 1, count * i - 1, -1):

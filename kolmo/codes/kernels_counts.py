@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kolmo.codes.arithmetic import DECODING, code_bit
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 SEEN = 256  # what one digit adds to the counts of all tensors, which begin with a prior's fractions
 
@@ -18,14 +14,30 @@ SEEN = 256  # what one digit adds to the counts of all tensors, which begin with
 def code(
     symbols: Array, digits: int, counts: Array, trust: int, coder: Array, stream: Array
 ) -> None:
-    """Code a tensor's symbols, or fill them in; so many of its digits weigh as much as all
-    tensors' counts."""
+    """Code a tensor's symbols, or fill them in.
+
+    Parameters
+    ----------
+    symbols : unsigned integer ndarray
+        Flat; read when coding, written when decoding.
+    digits : int
+        Binary digits of a symbol.
+    counts : int64 ndarray, shape (2^digits, 2)
+        How often each digit was 0 and 1, in 256ths, after the digits before it: those digits, a
+        leading 1 before them, are the row. Of all tensors so far and the prior; changed.
+    trust : int
+        How many of the tensor's own digits weigh as much as the counts of all tensors.
+    coder, stream
+        See `kolmo.codes.arithmetic`; changed.
+    """
     decoding = coder[DECODING] == 1
     own = np.zeros(counts.shape, np.int64)
     for i in range(symbols.size):
         symbol = 0 if decoding else int(symbols[i])
         node = 1
         for shift in range(digits - 1, -1, -1):
+            # All tensors' share of 1's is the prior of this tensor's: layers differ in scale, and
+            # a small one must not begin from nothing.
             known = (counts[node, 1] << 16) // (counts[node, 0] + counts[node, 1])
             total = own[node, 0] + own[node, 1] + trust
             probability = ((own[node, 1] << 16) + trust * known) // total

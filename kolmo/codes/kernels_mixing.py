@@ -2,18 +2,37 @@
 
 Probabilities that a decision is 1 have 16 bits where they meet the coder and 22 where they are
 learned; a stretched probability is its logit in units of 1/256. ``y`` is a decision, 0 or 1.
+
+What each context is worth: how much longer the code of the indices gets without it, all others
+left, in percent. Learned mosaics of Silero VAD 6.2.3 at 16 kHz, blocks of one weight: *16*, 16
+motifs at rate .05, where 47 % of the indices are 0; *64*, 64 motifs at a share of zeros of .9.
+
+==================================  =====  =====
+without                                16     64
+==================================  =====  =====
+0: how many are other than 0          .06    .02
+1: the same of the column             .12    .13
+2: the same of the row                .29    .19
+3: which neighbours are other than 0  .49   1.06
+4: levels of row and column           .02    .01
+5: of the column and what feeds it    .01   -.01
+6: a constant                        -.01    .00
+1, 2, 4 and 5 together               1.81   1.52
+symbol: the one to the left          1.25    .04
+symbol: the one above                3.42   1.66
+symbol: both                         5.27   1.96
+bits a weight with everything        1.99    .89
+==================================  =====  =====
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kolmo.codes.arithmetic import code_bit, new_coder
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 LIMIT = 2800  # of a stretched probability: 65536 / (1 + exp(2800 / 256)) is just over 1
 INPUTS = 7  # predictions mixed, at most
@@ -23,7 +42,7 @@ _NEAR = 16  # symbols told apart in a context
 _PRECISION = 22
 _HALF = 1 << (_PRECISION - 1)
 _MEMORY = 1023  # decisions after which a probability forgets as fast as it learns
-_FIRST_WEIGHT = 22_000  # of 65536; the inputs start at a third each
+_FIRST_WEIGHT = 22_000  # of 65,536; the inputs start at a third each
 
 
 class Tables(NamedTuple):
@@ -35,25 +54,28 @@ class Tables(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is learned across tables: probabilities, the counts behind them, weights of mixing."""
+    """What is learned across tables: probabilities, the counts behind them, weights of mixing.
 
-    near: Array
-    crossed: Array
-    fed: Array
-    nodes: Array
-    left: Array
-    above: Array
-    zero_weights: Array
-    node_weights: Array
+    All but the weights have shape (contexts, 2): a probability and how many decisions it has seen.
+    """
+
+    near: Array  # by which of four neighbours are other than 0
+    crossed: Array  # by levels of column × row
+    fed: Array  # by levels of the column × what feeds it
+    nodes: Array  # by the decision on a symbol alone
+    left: Array  # by decision × symbol to the left
+    above: Array  # by decision × symbol above
+    zero_weights: Array  # (3, INPUTS): for a first row, a column still empty, any other
+    node_weights: Array  # (_NODES + 1, INPUTS): by decision; the last for all without contexts
 
 
 class Known(NamedTuple):
     """What is known of the table at hand: symbols other than 0 by column, by row, in all."""
 
-    fed: Array
+    fed: Array  # of each column the level, 0 to 15, of the rows before that feed it
     columns: Array
     rows: Array
-    total: Array
+    total: Array  # how many symbols are other than 0, and how many there are
 
 
 class State(NamedTuple):
@@ -73,6 +95,8 @@ def new_state(tables: Tables, alphabet: int, stream: Array, decoding: bool) -> S
 
 
 def _new_model(alphabet: int) -> Model:
+    """A model that has seen nothing."""
+
     def fresh(*shape: int) -> Array:
         table = np.zeros((*shape, 2), np.int64)
         table[..., 0] = _HALF
@@ -94,14 +118,21 @@ def _new_model(alphabet: int) -> Model:
 def code_span(
     symbols: Array, first: int, last: int, columns: int, alphabet: int, known: Known, state: State
 ) -> bool:
-    """Code the symbols first..last of a table, or fill them in; False if one is out of range."""
-    top = 0
+    """Code the symbols first..last of a table, or fill them in; False if one is out of range.
+
+    ``symbols`` is the table, flat in row-major order: when decoding, those before ``first`` are
+    known and the others 0. ``known`` and ``state`` are changed. Of a symbol it is coded first
+    whether it is 0, and if not, which one it is.
+    """
+    top = 0  # digits after the leading one that a symbol can have
     while (alphabet - 1) >> (top + 1):
         top += 1
     for place in range(first, last):
         row, column = place // columns, place % columns
         west = symbols[place - 1] if column > 0 else 0
         north = symbols[place - columns] if row > 0 else 0
+        # Which neighbours are other than 0: pruned weights come in clusters, and along rows and
+        # columns. One bit each: to the left, above, two to the left, above to the left.
         near = (west > 0) + 2 * (north > 0)
         if column > 1:
             near += 4 * (symbols[place - 2] > 0)
@@ -110,7 +141,7 @@ def code_span(
         symbol = 0
         if _code_zero(int(symbols[place] > 0), row, column, near, known, state):
             symbol = _code_rank(symbols[place], top, west, north, state)
-            if symbol >= alphabet:
+            if symbol >= alphabet:  # damaged data name such symbols
                 return False
             known.columns[column] += 1
             known.rows[row] += 1
@@ -122,12 +153,23 @@ def code_span(
 
 @compiled
 def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: State) -> int:
-    """Code whether a symbol is other than 0."""
+    """Code whether a symbol is other than 0; returns it.
+
+    ``near`` is the pattern of neighbours, 0 to 15. Three inputs are shares so far, of the whole
+    table, the column and the row: they need no learning, and are right from the start of a table.
+    Three are learned, across tables. The last is a constant, whose weight is a bias.
+    """
     tables, model, inputs = state.tables, state.model, state.inputs
     total, seen = known.total
-    overall = (65536 * total + 3277) // (seen + 1)  # as if one in twenty were
+    # A prior of one symbol in the table, a twentieth of which is other than 0; the column counts as
+    # if it had two more rows like the whole table, the row as if four more columns: so a dead
+    # input or a pruned output shows after some weights, and not after the first.
+    overall = (65536 * total + 3277) // (seen + 1)
     by_column = (65536 * known.columns[column] + 2 * overall) // (row + 2)
     by_row = (65536 * known.rows[row] + 4 * overall) // (column + 4)
+    # Row and column together, in levels: how their shares combine is learned, for it is neither the
+    # product nor the mean. ``fed``: a unit of the layer before with few weights is little used by
+    # this layer too, which is known before the column has begun.
     column_level = _level(tables, by_column)
     crossed = 16 * column_level + _level(tables, by_row)
     fed = 16 * column_level + known.fed[column]
@@ -138,6 +180,8 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
     inputs[4] = _predicted(tables, model.crossed, crossed)
     inputs[5] = _predicted(tables, model.fed, fed)
     inputs[6] = 64
+    # Which inputs are to be trusted differs: a first row has no column to go by, and a column
+    # without any symbol so far is dead, or soon will turn out not to be.
     which = 0 if row == 0 else (1 if known.columns[column] == 0 else 2)
     y = _code_mixed(y, INPUTS, model.zero_weights[which], state)
     _learn(tables, model.near, near, y)
@@ -148,11 +192,17 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
 
 @compiled
 def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> int:
-    """Code a symbol that is not 0: how many digits, each a decision, then the digits."""
+    """Code a symbol that is not 0: how many digits, each a decision, then the digits.
+
+    ``top`` is the most digits that can follow the leading one, ``west`` and ``north`` are the
+    symbols to the left and above. Returns the symbol, or when decoding what the data name, which
+    may lie outside the alphabet. Callers number motifs by falling use, so that the unary part
+    is short; the decisions are as many as the bits of an Elias gamma code.
+    """
     digits = 0
     while symbol >> (digits + 1):
         digits += 1
-    west, north = min(west, _NEAR - 1), min(north, _NEAR - 1)
+    west, north = min(west, _NEAR - 1), min(north, _NEAR - 1)  # the rare ones are alike
     length = 0
     while length < top and _code_node(int(digits > length), length, west, north, state):
         length += 1
@@ -167,7 +217,12 @@ def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> in
 
 @compiled
 def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
-    """Code one decision of a symbol, in the contexts of the symbols to the left and above."""
+    """Code one decision of a symbol, in the contexts of the symbols to the left and above.
+
+    Weights of one sign or magnitude, and so their motifs, keep together along rows and columns.
+    Decisions beyond _NODES are those of rare symbols: too rare to learn by neighbours. Returns the
+    decision.
+    """
     tables, model, inputs = state.tables, state.model, state.inputs
     left, above = node * _NEAR + west, node * _NEAR + north
     inputs[0] = _predicted(tables, model.nodes, node)
@@ -186,7 +241,11 @@ def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
 
 @compiled
 def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
-    """Code a decision at the mixture of its first predictions, and learn the weights."""
+    """Code a decision at the mixture of its first ``count`` predictions; returns it.
+
+    Logits are added up, each with its weight, and weights learned by the gradient of the code
+    length: error × input, times 160 / 2^24.
+    """
     inputs = state.inputs
     total = 0
     for i in range(count):
@@ -202,7 +261,7 @@ def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
 
 @compiled
 def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
-    """Move a probability towards a decision, the less the more it has seen."""
+    """Move a probability towards a decision, the less the more it has seen: by 1 / (n + 1.5)."""
     seen = table[place, 1]
     table[place, 0] += (((y << _PRECISION) - table[place, 0]) * tables.rates[seen]) >> 16
     table[place, 1] = min(seen + 1, _MEMORY)
@@ -210,15 +269,17 @@ def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
 
 @compiled
 def _predicted(tables: Tables, table: Array, place: int) -> int:
+    """The logit of a learned probability."""
     return _stretched(tables, table[place, 0] >> (_PRECISION - 16))
 
 
 @compiled
 def _stretched(tables: Tables, probability: int) -> int:
+    """The logit of a probability of 16 bits, in 256ths."""
     return int(tables.stretch[min(max(probability, 1), 65535)])
 
 
 @compiled
 def _level(tables: Tables, probability: int) -> int:
-    """One of 16 levels of a probability; most of them for the small ones."""
+    """One of 16 levels of a probability, a unit of logit each: odds of e^-8 to e^7."""
     return min(max((_stretched(tables, probability) + 2048) >> 8, 0), 15)

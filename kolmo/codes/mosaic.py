@@ -24,16 +24,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import mixing
-from kolmo.codes.base import Code, Shape, Symbols, get_code, register_code
+from kolmo.codes.base import Code, get_code, register_code
+from kolmo.codes.lengths import entropy_bits
+from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.codes.scaled import give_scales, take_scales
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.symbols import container
+from kolmo.floats import disorder_patterns, order_patterns
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 SIZES = range(1, 33)
 """Sizes of a block that are tried."""
 
 MOSAIC_LIMIT = 1 << 24
 """Symbols at most, for they are all in memory, and sorted."""
+
+_FLOATS = Alphabet.of_dtype(np.dtype(np.float32))  # these may have a scale a tensor,
+_HALVES = Alphabet.of_dtype(np.dtype(np.float16))  # and their motifs then are these
 
 _INDEX_CODES = ("mixing", "raw")
 _DEPTH = 20  # bits of a key by which indices are counted
@@ -47,18 +53,16 @@ class Mixing:
     name = "mixing"
     number = 8
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
-        return alphabet <= mixing.ALPHABET
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
+        return alphabet.size <= mixing.ALPHABET
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         tables = [part.reshape(_as_table(part.shape)) for part in parts]
-        return mixing.encode(tables, alphabet)
+        return mixing.encode(tables, alphabet.size)
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
-        tables = mixing.decode(data, [_as_table(shape) for shape in shapes], alphabet)
-        dtype = container(alphabet)
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
+        tables = mixing.decode(data, [_as_table(shape) for shape in shapes], alphabet.size)
+        dtype = alphabet.container
         return [t.astype(dtype).reshape(shape) for t, shape in zip(tables, shapes, strict=True)]
 
 
@@ -68,44 +72,42 @@ class Mosaic:
     >>> random = np.random.default_rng(0)
     >>> motifs = random.integers(0, 2**32, (4, 8), np.uint32)
     >>> part = motifs[random.integers(0, 4, 500)].reshape(50, 80)
-    >>> data = Mosaic().encode([part], 2**32, "")
+    >>> data = Mosaic().encode([part], Alphabet(2**32))
     >>> 8 * len(data) < 4 * 8 * 32 + 500 * 2 + 150
     True
-    >>> np.array_equal(Mosaic().decode(data, [(50, 80)], 2**32, "")[0], part)
+    >>> np.array_equal(Mosaic().decode(data, [(50, 80)], Alphabet(2**32))[0], part)
     True
     """
 
     name = "mosaic"
     number = 2
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return 0 < sum(map(math.prod, shapes)) <= MOSAIC_LIMIT
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
-        size = find_block_size(parts, 8 * container(alphabet).itemsize)
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
+        size = find_block_size(parts, 8 * alphabet.container.itemsize)
         if size is None:
             raise NotApplicableError("the symbols are not made of few distinct blocks")
-        scaled = _encode_scaled(parts, size) if kind == "float32" else None
+        scaled = _encode_scaled(parts, size) if alphabet == _FLOATS else None
         if scaled is not None:
             return bytes([2, size]) + scaled
         blocks = [cut_blocks(part, size) for part in parts]
         tries = [(0, [np.concatenate(blocks)])] + ([(1, blocks)] if len(parts) > 1 else [])
-        coder = _Coder(size, [part.shape for part in parts], alphabet, kind)
+        coder = _Coder(size, [part.shape for part in parts], alphabet)
         found = [bytes([mode, size]) + coder.encode(scopes) for mode, scopes in tries]
         return min(found, key=len)
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         if len(data) < 2 or data[0] > 2 or data[1] not in SIZES:
             raise InputError("the code is not that of a mosaic")
-        take = _Taker(data[2:])
+        reader = Reader(data[2:])
         if data[0] < 2:
-            return _Coder(data[1], shapes, alphabet, kind).decode(take, bool(data[0]))
-        if kind != "float32":
+            return _Coder(data[1], shapes, alphabet).decode(reader, bool(data[0]))
+        if alphabet != _FLOATS:
             raise InputError("only float32 tensors have a scale")
-        scales = take.section([(len(shapes),)], alphabet, kind).view(np.float32)
-        halves = _Coder(data[1], shapes, 1 << 16, "float16").decode(take, False)
+        scales = _read_section(reader, (len(shapes),), alphabet).view(np.float32)
+        halves = _Coder(data[1], shapes, _HALVES).decode(reader, False)
         return give_scales(scales, halves)
 
 
@@ -115,8 +117,8 @@ def _encode_scaled(parts: Sequence[Symbols], size: int) -> bytes | None:
         return None
     scales, halves = taken
     blocks = np.concatenate([cut_blocks(half, size) for half in halves])
-    coder = _Coder(size, [part.shape for part in parts], 1 << 16, "float16")
-    head = _section([scales.view(np.uint32)], 1 << 32, "float32")
+    coder = _Coder(size, [part.shape for part in parts], _HALVES)
+    head = _section([scales.view(np.uint32)], _FLOATS)
     return head + coder.encode([blocks])
 
 
@@ -148,12 +150,10 @@ def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
 def _formula(parts: Sequence[Symbols], size: int, width: float) -> float:
     keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
     motifs = max(1.0, count_distinct(keys))
-    index = math.log2(motifs)
+    indices = keys.size * math.log2(motifs)
     if motifs < 1 << (_DEPTH - 2):
-        counts = np.bincount((keys >> np.uint64(64 - _DEPTH)).astype(np.int64))
-        shares = counts[counts > 0] / keys.size
-        index = float(-(shares * np.log2(shares)).sum())
-    return motifs * size * width + keys.size * index
+        indices = entropy_bits(np.bincount((keys >> np.uint64(64 - _DEPTH)).astype(np.int64)))
+    return motifs * size * width + indices
 
 
 def count_distinct(keys: NDArray[np.uint64]) -> float:
@@ -184,37 +184,37 @@ def block_keys(blocks: Symbols) -> NDArray[np.uint64]:
 class _Coder:
     size: int
     shapes: Sequence[Shape]
-    alphabet: int
-    kind: str
+    alphabet: Alphabet
 
     def encode(self, scopes: Sequence[Symbols]) -> bytes:
         """Blocks of each dictionary's scope: of all tensors, or of each."""
-        found = [_dictionary(blocks, self.kind) for blocks in scopes]
+        found = [_dictionary(blocks, self.alphabet) for blocks in scopes]
         counts = [len(motifs) for motifs, _ in found]
         motifs = np.concatenate([motifs for motifs, _ in found])
         indices = np.concatenate([ranks for _, ranks in found])
-        sections = [_differences(motifs[:, 0], self.alphabet, self.kind), motifs[:, 1:]]
+        sections = [_differences(motifs[:, 0], self.alphabet), motifs[:, 1:]]
         return b"".join(
             [
-                *map(varint, counts),
-                _section([sections[0]], self.alphabet, ""),
-                _section([sections[1]], self.alphabet, self.kind) if self.size > 1 else b"",
+                *map(number_bytes, counts),
+                _section([sections[0]], Alphabet(self.alphabet.size)),
+                _section([sections[1]], self.alphabet) if self.size > 1 else b"",
                 _shortest_indices(self._tables(indices), max(counts)),
             ]
         )
 
-    def decode(self, take: _Taker, own: bool) -> list[Symbols]:
+    def decode(self, reader: Reader, own: bool) -> list[Symbols]:
         blocks = [math.prod(table) for table in self._table_shapes()]
         scopes = blocks if own else [sum(blocks)]
-        counts = [take.number(scope, least=min(1, scope)) for scope in scopes]
+        counts = [_read_count(reader, scope) for scope in scopes]
         total = sum(counts)
-        first = take.section([(total,)], self.alphabet, "")
-        motifs = np.empty((total, self.size), container(self.alphabet))
-        motifs[:, 0] = _undo_differences(first, self.alphabet, self.kind)
+        first = _read_section(reader, (total,), Alphabet(self.alphabet.size))
+        motifs = np.empty((total, self.size), self.alphabet.container)
+        motifs[:, 0] = _undo_differences(first, self.alphabet)
         if self.size > 1:
-            motifs[:, 1:] = take.section([(total, self.size - 1)], self.alphabet, self.kind)
-        code = _index_code(take.piece(1)[0])
-        tables = code.decode(take.rest(), self._table_shapes(), max(counts, default=1), "")
+            motifs[:, 1:] = _read_section(reader, (total, self.size - 1), self.alphabet)
+        code = _index_code(reader.take(1)[0])
+        motif = Alphabet(max([1, *counts]))
+        tables = code.decode(reader.rest(), self._table_shapes(), motif)
         starts = np.cumsum([0, *counts])
         parts = []
         for number, (table, shape) in enumerate(zip(tables, self.shapes, strict=True)):
@@ -243,9 +243,10 @@ def index_table(shape: Shape, size: int) -> tuple[int, int]:
 
 
 def _shortest_indices(tables: Sequence[Indices], motifs: int) -> bytes:
-    parts = [table.astype(container(motifs)) for table in tables]
+    alphabet = Alphabet(motifs)
+    parts = [table.astype(alphabet.container) for table in tables]
     codes = [get_code(name) for name in _INDEX_CODES]
-    return min((bytes([c.number]) + c.encode(parts, motifs, "") for c in codes), key=len)
+    return min((bytes([c.number]) + c.encode(parts, alphabet) for c in codes), key=len)
 
 
 def _index_code(number: int) -> Code:
@@ -259,7 +260,7 @@ def _as_table(shape: Shape) -> tuple[int, int]:
     return index_table(shape, 1) if math.prod(shape) else (0, 0)
 
 
-def _dictionary(blocks: Symbols, kind: str) -> tuple[Symbols, Indices]:
+def _dictionary(blocks: Symbols, alphabet: Alphabet) -> tuple[Symbols, Indices]:
     """The motifs in the order of the file, and which one each block is."""
     _, first, inverse, counts = np.unique(
         block_keys(blocks), return_index=True, return_inverse=True, return_counts=True
@@ -270,102 +271,59 @@ def _dictionary(blocks: Symbols, kind: str) -> tuple[Symbols, Indices]:
     classes = -np.array([int(count).bit_length() for count in counts], np.int64)
     if counts.size:
         classes[np.argmax(counts)] -= 1  # the commonest is index 0
-    order = np.lexsort((*_ordered(motifs, kind).T[::-1], classes))
+    order = np.lexsort((*_ordered(motifs, alphabet).T[::-1], classes))
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
     return motifs[order], ranks[inverse.reshape(-1)]
 
 
-def _ordered(symbols: Symbols, kind: str) -> Symbols:
+def _ordered(symbols: Symbols, alphabet: Alphabet) -> Symbols:
     """Bit patterns of floats as integers in the order of their values; others as they are."""
-    if not kind:
-        return symbols
-    top = symbols.dtype.type(1 << (8 * symbols.dtype.itemsize - 1))
-    return np.where(symbols & top, ~symbols, symbols | top)
+    return order_patterns(symbols) if alphabet.format else symbols
 
 
-def _unordered(symbols: Symbols, kind: str) -> Symbols:
-    if not kind:
-        return symbols
-    top = symbols.dtype.type(1 << (8 * symbols.dtype.itemsize - 1))
-    return np.where(symbols & top, symbols & ~top, ~symbols)
-
-
-def _differences(symbols: Symbols, alphabet: int, kind: str) -> Symbols:
-    """Each symbol less the one before it, modulo the alphabet."""
-    wide = _ordered(symbols, kind).astype(np.uint64)
+def _differences(symbols: Symbols, alphabet: Alphabet) -> Symbols:
+    """Each symbol less the one before it, modulo the alphabet's size."""
+    wide = _ordered(symbols, alphabet).astype(np.uint64)
     wide[1:] -= wide[:-1].copy()  # modulo 2^64
     below = wide >= np.uint64(1 << 63)
-    if alphabet < 1 << 64:
-        wide[below] += np.uint64(alphabet)
-    return wide.astype(container(alphabet))
+    if alphabet.size < 1 << 64:
+        wide[below] += np.uint64(alphabet.size)
+    return wide.astype(alphabet.container)
 
 
-def _undo_differences(steps: Symbols, alphabet: int, kind: str) -> Symbols:
+def _undo_differences(steps: Symbols, alphabet: Alphabet) -> Symbols:
     total = np.cumsum(steps, dtype=np.uint64)  # modulo 2^64
-    if alphabet < 1 << 64:
-        total %= np.uint64(alphabet)
-    return _unordered(total.astype(container(alphabet)), kind)
+    if alphabet.size < 1 << 64:
+        total %= np.uint64(alphabet.size)
+    symbols = total.astype(alphabet.container)
+    return disorder_patterns(symbols) if alphabet.format else symbols
 
 
 # --- bytes ----------------------------------------------------------------------------------
 
 
-def varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first, the top bit of all but the last set.
-
-    >>> varint(300).hex()
-    'ac02'
-    """
-    found = bytearray()
-    while number > 127:
-        found.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*found, number])
-
-
-def _section(parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+def _section(parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
     from kolmo.codes.choosing import shortest_code
 
-    code, data = shortest_code(parts, alphabet, kind, "best")
-    return varint(len(data)) + bytes([code]) + data
+    code, data = shortest_code(parts, alphabet, "best")
+    return number_bytes(len(data)) + bytes([code]) + data
 
 
-class _Taker:
-    """Takes numbers and sections off the bytes of a code, one after the other."""
+def _read_section(reader: Reader, shape: Shape, alphabet: Alphabet) -> Symbols:
+    size, number = reader.number(), reader.take(1)[0]
+    code = get_code(number)
+    if code.name == "mosaic":
+        raise InputError("a mosaic's motifs are no mosaic")
+    return code.decode(reader.take(size), [shape], alphabet)[0]
 
-    def __init__(self, data: bytes) -> None:
-        self._data, self._place = data, 0
 
-    def piece(self, count: int) -> bytes:
-        end = self._place + count
-        if end > len(self._data):
-            raise InputError("the code is cut off")
-        taken = self._data[self._place : end]
-        self._place = end
-        return taken
-
-    def number(self, most: int, least: int = 0) -> int:
-        number, shift = 0, 0
-        while shift < 63:
-            byte = self.piece(1)[0]
-            number |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        if not least <= number <= most:
-            raise InputError(f"a number of {least:,} to {most:,} is {number:,}")
-        return number
-
-    def section(self, shapes: Sequence[Shape], alphabet: int, kind: str) -> Symbols:
-        size = self.number(len(self._data))
-        code = get_code(self.piece(1)[0])
-        if code.name == "mosaic":
-            raise InputError("a mosaic's motifs are no mosaic")
-        return code.decode(self.piece(size), shapes, alphabet, kind)[0]
-
-    def rest(self) -> bytes:
-        return self._data[self._place :]
+def _read_count(reader: Reader, blocks: int) -> int:
+    """How many motifs the blocks are made of."""
+    count = reader.number()
+    if not min(1, blocks) <= count <= blocks:
+        raise InputError(f"{blocks:,} blocks are not made of {count:,} motifs")
+    return count
 
 
 register_code(Mixing())

@@ -7,97 +7,93 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import register_code
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.layout import laid_out_size, lay_out, read_back
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 class Raw:
-    """Every symbol at ceil(log2 alphabet) bits, none where the alphabet has one symbol.
+    """Every symbol at the alphabet's bits, at none where there is just one symbol.
 
-    >>> data = Raw().encode([np.uint8([[1, 0], [3, 3]])], 4, "")
-    >>> data.hex(), Raw().decode(data, [(2, 2)], 4, "")[0].tolist()
+    >>> data = Raw().encode([np.uint8([[1, 0], [3, 3]])], Alphabet(4))
+    >>> data.hex(), Raw().decode(data, [(2, 2)], Alphabet(4))[0].tolist()
     ('4f', [[1, 0], [3, 3]])
     """
 
     name = "raw"
     number = 0
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return True
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
-        if alphabet == 1:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
+        if alphabet.size == 1:
             return b""
         return lay_out(flat(parts, alphabet), alphabet, "packed")
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         numel = sum(map(math.prod, shapes))
-        if alphabet == 1:
+        if alphabet.size == 1:
             return fill(shapes, alphabet, 0)
         if len(data) != laid_out_size(numel, alphabet, "packed"):
-            raise InputError(f"{len(data):,} bytes are not {numel:,} symbols of {alphabet:,}")
+            raise InputError(f"{len(data):,} bytes are not {numel:,} symbols of {alphabet.size:,}")
         return split(read_back(data, numel, alphabet, "packed"), shapes, alphabet)
 
 
 class Constant:
     """The one symbol that all are, in as few bytes as hold the alphabet's last.
 
-    >>> Constant().encode([np.zeros((1000, 1000), np.uint32)], 2**32, "float32").hex()
+    >>> Constant().encode([np.zeros((1000, 1000), np.uint32)], Alphabet(2**32)).hex()
     '00000000'
     """
 
     name = "constant"
     number = 1
 
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return any(map(math.prod, shapes))
 
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         first = next(int(part.flat[0]) for part in parts if part.size)
         if not all((part == first).all() for part in parts):
             raise NotApplicableError("the symbols are not all the same")
         return first.to_bytes(_width(alphabet), "little")
 
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         symbol = int.from_bytes(data, "little")
-        if len(data) != _width(alphabet) or symbol >= alphabet:
+        if len(data) != _width(alphabet) or symbol >= alphabet.size:
             raise InputError("the code is not that of one symbol")
         return fill(shapes, alphabet, symbol)
 
 
-def _width(alphabet: int) -> int:
-    return ((alphabet - 1).bit_length() + 7) // 8
+def _width(alphabet: Alphabet) -> int:
+    return ((alphabet.size - 1).bit_length() + 7) // 8
 
 
 # --- what codes share -----------------------------------------------------------------------
 
 
-def flat(parts: Sequence[Symbols], alphabet: int) -> Symbols:
+def flat(parts: Sequence[Symbols], alphabet: Alphabet) -> Symbols:
     """All symbols in one array of the alphabet's container."""
-    dtype = container(alphabet)
+    dtype = alphabet.container
     return np.concatenate([np.zeros(0, dtype), *(part.reshape(-1) for part in parts)], dtype=dtype)
 
 
-def split(symbols: Symbols, shapes: Sequence[Shape], alphabet: int) -> list[Symbols]:
+def split(symbols: Symbols, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
     """Undo `flat`; InputError where the symbols are not in the alphabet, or not so many."""
     ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
     if symbols.size != (int(ends[-1]) if len(ends) else 0):
         raise InputError(f"the code holds {symbols.size:,} symbols, not {int(ends[-1]):,}")
-    if symbols.size and int(symbols.max()) >= alphabet:
+    if symbols.size and int(symbols.max()) >= alphabet.size:
         raise InputError("the code names a symbol that is not in the alphabet")
     pieces = np.split(symbols, ends[:-1]) if len(ends) else []
     return [piece.reshape(shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
-def fill(shapes: Sequence[Shape], alphabet: int, symbol: int) -> list[Symbols]:
+def fill(shapes: Sequence[Shape], alphabet: Alphabet, symbol: int) -> list[Symbols]:
     """Arrays of one symbol."""
-    return [np.full(shape, symbol, container(alphabet)) for shape in shapes]
+    return [np.full(shape, symbol, alphabet.container) for shape in shapes]
 
 
 register_code(Raw())

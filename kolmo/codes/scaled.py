@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.base import Symbols
+from kolmo.symbols import Symbols
 
 _MOST = 4096  # magnitudes of a tensor at most, for all are tried against 1,024 divisors
 _NEAR = 2.0**-11  # how far from an integer two roundings to float32 take one of eleven bits

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from kolmo.codes.base import Symbols, get_code
+from kolmo.codes.base import get_code
 from kolmo.container.format import DIGEST, Contents, Entry, Part, Unit
-from kolmo.container.repeats import RepeatCode, read_source
+from kolmo.container.repeats import REPEAT, read_source
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, in_order
-from kolmo.symbols import container
+from kolmo.symbols import Symbols
 
 
 class Digests:
@@ -76,17 +76,17 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
     def decode(number: int) -> list[Symbols]:
         unit, data = contents.units[number], contents.read_unit(number)
         first = contents.entries[unit.parts[0].tensor]
-        alphabet, kind = first.coder.alphabet, first.kind(contents.quantizer)
+        alphabet = first.alphabet
         shapes = [part.shape for part in unit.parts]
         try:
-            if unit.code == RepeatCode.number:
+            if unit.code == REPEAT:
                 return [_repeated(contents, unit, data, decode)]
-            arrays = get_code(unit.code).decode(data, shapes, alphabet, kind)
+            arrays = get_code(unit.code).decode(data, shapes, alphabet)
         except KolmoError as error:
             what = str(error).removeprefix(f"{contents.path}: ")
             raise InputError(f"{contents.path}: unit {number} cannot be decoded: {what}") from None
         assert [array.shape for array in arrays] == shapes
-        assert all(array.dtype == container(alphabet) for array in arrays)
+        assert all(array.dtype == alphabet.container for array in arrays)
         return arrays
 
     return decode
@@ -98,22 +98,18 @@ def _repeated(
     """The symbols of a unit that repeats others: those are decoded again, and not kept."""
     source, start = read_source(data)
     stop = start + unit.numel
-    known = source < len(contents.entries) and len(unit.parts) == 1
-    if not known or _sort(contents, source) != _sort(contents, unit.parts[0].tensor):
+    entries = contents.entries
+    known = source < len(entries) and len(unit.parts) == 1
+    if not known or entries[source].alphabet != entries[unit.parts[0].tensor].alphabet:
         raise InputError("it repeats what is not alike")
     pieces = []
     for number, other in enumerate(contents.units):
         for place, part in enumerate(other.parts):
             if part.tensor == source and part.start < stop and start < part.stop:
-                if other.code == RepeatCode.number:
+                if other.code == REPEAT:
                     raise InputError("it repeats a repeat")
                 symbols = decode(number)[place].reshape(-1)
                 pieces.append(symbols[max(0, start - part.start) : stop - part.start])
     if sum(piece.size for piece in pieces) != unit.numel:
         raise InputError("it repeats what is not there")
     return np.concatenate(pieces).reshape(unit.parts[0].shape)
-
-
-def _sort(contents: Contents, tensor: int) -> tuple[str, int]:
-    entry = contents.entries[tensor]
-    return entry.kind(contents.quantizer), entry.coder.alphabet

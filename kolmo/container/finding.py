@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from kolmo.codes.base import Symbols
 from kolmo.codes.choosing import order0_bytes, shortest_code
+from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.mosaic import MOSAIC_LIMIT, block_keys, cut_blocks, find_block_size
 from kolmo.container.format import Entry, Part, Unit, part_of
-from kolmo.quantize import Quantizer
+from kolmo.symbols import Alphabet, Symbols
 
 Read = Callable[[Part], Symbols]
 
@@ -20,32 +20,28 @@ _PROMISING = 0.97  # times the quick code, that a mosaic must be under to be tri
 _REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
 
 
-def find_mosaics(
-    entries: Sequence[Entry], quantizer: Quantizer, read: Read, but: Collection[int] = ()
-) -> list[Unit]:
-    """Units of whole tensors for the mosaic code to try, one for each kind of symbols, or more.
+def find_mosaics(entries: Sequence[Entry], read: Read, skip: Collection[int] = ()) -> list[Unit]:
+    """Units of whole tensors for the mosaic code to try, one for each alphabet, or more.
 
     Parameters
     ----------
     entries : sequence of Entry
-    quantizer : Quantizer
     read : callable
         The symbols of a part.
-    but : collection of int
+    skip : collection of int
         Tensors to leave alone.
     """
-    groups: dict[tuple[str, int], list[int]] = {}
+    groups: dict[Alphabet, list[int]] = {}
     for number, entry in enumerate(entries):
-        if number not in but and entry.copy_of is None and 0 < entry.numel <= MOSAIC_LIMIT:
-            key = (entry.kind(quantizer), entry.coder.alphabet)
-            groups.setdefault(key, []).append(number)
+        if number not in skip and entry.copy_of is None and 0 < entry.numel <= MOSAIC_LIMIT:
+            groups.setdefault(entry.alphabet, []).append(number)
     units: list[Unit] = []
-    for key, numbers in groups.items():
+    for alphabet, numbers in groups.items():
         if _looks_like(entries, numbers, read):
             for run in _runs(entries, numbers):
                 symbols = {n: read(part_of(entries[n], n, 0, entries[n].numel)) for n in run}
                 chosen = _members(symbols)
-                if chosen and _promises([symbols[n] for n in chosen], *key):
+                if chosen and _promises([symbols[n] for n in chosen], alphabet):
                     parts = (part_of(entries[n], n, 0, entries[n].numel) for n in chosen)
                     units.append(Unit(tuple(parts)))
     return units
@@ -94,18 +90,17 @@ def _members(tensors: Mapping[int, Symbols]) -> list[int]:
     return [n for n, share in zip(tensors, shares, strict=True) if share > _REPEATED]
 
 
-def _promises(parts: Sequence[Symbols], kind: str, alphabet: int) -> bool:
+def _promises(parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
     """Whether motifs, and the order-0 entropy of the indices, are less than the quick code takes.
 
     16-bit floats repeat, for there are few of them, and are no mosaic for that: to code thousands
     of motifs would take minutes, in vain.
     """
     numel = sum(part.size for part in parts)
-    quick = len(shortest_code(parts, alphabet, kind, "fast")[1])
+    quick = len(shortest_code(parts, alphabet, "fast")[1])
     size = find_block_size(parts, _width(parts))
     if size is None:
         return False
     keys = np.concatenate([block_keys(cut_blocks(part, size)) for part in parts])
     counts = np.unique(keys, return_counts=True)[1]
-    indices = float((counts * np.log2(counts.sum() / counts)).sum()) / 8
-    return indices + counts.size * size * quick / numel < _PROMISING * quick
+    return entropy_bits(counts) / 8 + counts.size * size * quick / numel < _PROMISING * quick

@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.checkpoints.files import read_at
-from kolmo.codes.base import Shape
 from kolmo.codes.numbers import Reader, number_bytes
-from kolmo.container.header import DTYPES, Header, decode_header, encode_header
+from kolmo.container.header import NUMBERED, Header, decode_header, encode_header
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
+from kolmo.files import expansion_limit
 from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
+from kolmo.symbols import Alphabet, Shape
 
 MAGIC = b"kmo\x01"
 CRC = 4
@@ -37,19 +38,11 @@ CRC = 4
 UNIT_LIMIT = 1 << 25
 """Symbols of a unit at most, and so what a decoder needs memory for at a time."""
 
-GENEROUS = 1 << 30
-"""Bytes that any container may expand to."""
-
-EXPANSION = 1024
-"""How many times its file's size a larger one may expand to, unless asked for."""
-
 DIGEST = 16
 """Bytes of the SHA-256 that are kept."""
 
 _LENGTH = 5  # bytes of the header's length at most
 _DIMENSIONS = 16  # of a part's shape at most; a tensor of more is flat
-
-_DTYPES = [EXTENDED_DTYPES[name] if name in EXTENDED_DTYPES else np.dtype(name) for name in DTYPES]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +59,10 @@ class Entry:
     def numel(self) -> int:
         return math.prod(self.shape)
 
-    def kind(self, quantizer: Quantizer) -> str:
-        """The kind that codes are told: a floating-point format, or none."""
-        return quantizer.format(self.dtype)
+    @property
+    def alphabet(self) -> Alphabet:
+        """What its symbols are."""
+        return self.coder.alphabet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +144,7 @@ def encode_end(
         str(quantizer),
         [entry.name for entry in entries],
         [entry.shape for entry in entries],
-        [DTYPES.index(entry.dtype.name) for entry in entries],
+        [NUMBERED.index(entry.dtype.name) for entry in entries],
         [0 if entry.copy_of is None else entry.copy_of + 1 for entry in entries],
         [entry.coder.parameters() for entry in entries],
         [(unit.code, unit.size, _runs(unit, entries)) for unit in units],
@@ -238,7 +232,7 @@ def _checked_contents(path: Path, data: bytes, digest: bytes, size: int) -> Cont
         quantizer = get_quantizer(header.quantizer)
         entries = _read_entries(header, quantizer)
         units = tuple(_read_unit(*unit, entries) for unit in header.units)
-        _check_units(entries, units, quantizer)
+        _check_units(entries, units)
     except (zlib.error, KolmoError, ValueError, LookupError):
         raise InputError(f"{path}: its header contradicts itself, or is none") from None
     return Contents(path, quantizer, entries, units, digest, size)
@@ -252,7 +246,7 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
     for name, shape, number, copy, parameters in zip(*each, strict=True):
         if len(shape) > 64:
             raise ValueError("a shape is of fewer axes")
-        dtype = _DTYPES[number]
+        dtype = DTYPES[NUMBERED[number]]
         coder = quantizer.restore(dtype, parameters)
         entries.append(Entry(name, shape, dtype, coder, copy - 1 if copy else None))
         _check_copy(entries)
@@ -284,14 +278,13 @@ def _read_unit(
     return Unit(tuple(parts), code, size)
 
 
-def _check_units(entries: Sequence[Entry], units: Sequence[Unit], quantizer: Quantizer) -> None:
+def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:
     """Every symbol is in one unit, in order, and a unit's are all alike."""
     reached = [0] * len(entries)
     for unit in units:
-        kinds = {(entries[p.tensor].coder.alphabet, entries[p.tensor].kind(quantizer))
-                 for p in unit.parts}  # fmt: skip
-        if len(kinds) != 1 or not 0 < unit.numel <= UNIT_LIMIT:
-            raise ValueError("a unit is of one kind, and not too long")
+        alphabets = {entries[part.tensor].alphabet for part in unit.parts}
+        if len(alphabets) != 1 or not 0 < unit.numel <= UNIT_LIMIT:
+            raise ValueError("a unit is of one alphabet, and not too long")
         for part in unit.parts:
             if part.start != reached[part.tensor] or not part.start < part.stop:
                 raise ValueError("parts follow each other")
@@ -304,7 +297,7 @@ def _check_units(entries: Sequence[Entry], units: Sequence[Unit], quantizer: Qua
 def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     """Refuse a small file that claims to be a huge model."""
     claimed = sum(entry.numel * entry.dtype.itemsize for entry in contents.entries)
-    limit = max(GENEROUS, EXPANSION * contents.file_bytes) if max_bytes is None else max_bytes
+    limit = expansion_limit(contents.file_bytes) if max_bytes is None else max_bytes
     if claimed > limit:
         raise InputError(
             f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "

@@ -15,16 +15,17 @@ from itertools import islice
 
 import numpy as np
 
-from kolmo.codes.base import Shape, get_code
+from kolmo.codes.base import get_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError
+from kolmo.symbols import Alphabet, Shape
 
-DTYPES = (
+NUMBERED = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
 )
-"""Their numbers are their places here, a contract."""
+"""Names of dtypes; their numbers are their places here, a contract."""
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
 _RATIO = 256  # times its deflated size that a larger one may have
@@ -42,7 +43,7 @@ class Header:
     names : sequence of str
     shapes : sequence of shapes
     dtypes : sequence of int
-        Places in `DTYPES`.
+        Places in `NUMBERED`.
     copies : sequence of int
         0, or 1 + the number of the tensor that it is a copy of.
     parameters : sequence of sequences of float
@@ -153,8 +154,8 @@ def _encode_parameters(parameters: Sequence[Sequence[float]]) -> bytes:
         narrow = together.astype(np.float32)
     wide = int(not np.array_equal(narrow.astype(np.float64), together))
     values = together if wide else narrow
-    symbols = values.view(f"u{values.itemsize}")
-    code, data = shortest_code([symbols], 1 << 8 * values.itemsize, _WIDTHS[wide], "best")
+    alphabet = Alphabet.of_dtype(values.dtype)
+    code, data = shortest_code([values.view(alphabet.container)], alphabet, "best")
     return bytes([wide, code]) + data
 
 
@@ -167,8 +168,7 @@ def _decode_parameters(data: bytes, counts: Sequence[int]) -> list[list[float]]:
     reader = Reader(data)
     wide, code = reader.take(2)
     width = np.dtype(_WIDTHS[wide])
-    alphabet = 1 << 8 * width.itemsize
-    (symbols,) = get_code(code).decode(reader.rest(), [(total,)], alphabet, width.name)
+    (symbols,) = get_code(code).decode(reader.rest(), [(total,)], Alphabet.of_dtype(width))
     values = iter(symbols.view(width).tolist())
     return [list(islice(values, count)) for count in counts]
 

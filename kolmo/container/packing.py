@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints import Checkpoint, open_checkpoint
-from kolmo.codes.base import Symbols
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import Mosaic
 from kolmo.container.certificate import Certificate
@@ -27,13 +26,14 @@ from kolmo.container.format import (
     with_checksum,
 )
 from kolmo.container.planning import plan_units
-from kolmo.container.repeats import RepeatCode, find_repeats, source_bytes
+from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
 from kolmo.container.source import read_entries
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
 from kolmo.files import write_atomically
 from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.symbols import Symbols
 
 _UNBOUNDED = 1 << 62
 
@@ -124,10 +124,10 @@ class _Packing:
     def write(self, path: Path, digest: bytes) -> None:
         # Looking for what repeats takes time.
         fast = self.preset == "fast"
-        repeats = {} if fast else find_repeats(self.entries, self.quantizer, self._read)
+        repeats = {} if fast else find_repeats(self.entries, self._read)
         mosaics = [] if fast else self._mosaics(repeats)
         inside = {part.tensor for unit, _ in mosaics for part in unit.parts}
-        planned = plan_units(self.entries, self.quantizer, inside, repeats)
+        planned = plan_units(self.entries, inside, repeats)
         units, done = [], 0
         total = sum(unit.numel for unit in planned) + sum(unit.numel for unit, _ in mosaics)
         with open(path, "wb") as file:
@@ -140,10 +140,10 @@ class _Packing:
                     self.progress(done, total, "coding")
             file.write(encode_end(self.quantizer, self.entries, units, digest))
 
-    def _mosaics(self, but: Collection[int]) -> list[_Coded]:
+    def _mosaics(self, skip: Collection[int]) -> list[_Coded]:
         """Units that the mosaic code writes in fewer bytes than others would."""
         found: list[_Coded] = []
-        for unit in find_mosaics(self.entries, self.quantizer, self._read, but):
+        for unit in find_mosaics(self.entries, self._read, skip):
             data = self._as_mosaic(unit)
             if data is not None and len(data) < self._otherwise(unit):
                 found.append((unit, (Mosaic.number, data)))
@@ -153,23 +153,23 @@ class _Packing:
         first = self.entries[unit.parts[0].tensor]
         parts = [self._read(part) for part in unit.parts]
         try:
-            return Mosaic().encode(parts, first.coder.alphabet, first.kind(self.quantizer))
+            return Mosaic().encode(parts, first.alphabet)
         except NotApplicableError:
             return None
 
     def _otherwise(self, unit: Unit) -> int:
         """Bytes of the unit's tensors in units of the usual kind."""
-        inside = {part.tensor for part in unit.parts}
-        planned = plan_units(self.entries, self.quantizer, set(range(len(self.entries))) - inside)
+        others = set(range(len(self.entries))) - {part.tensor for part in unit.parts}
+        planned = plan_units(self.entries, skip=others)
         coded = in_order(self._encode, planned, self.threads)
         return sum(len(data) + CRC for _, (_, data) in coded)
 
     def _encode(self, unit: Unit) -> tuple[int, bytes]:
         if unit.source:
-            return RepeatCode.number, source_bytes(*unit.source)
+            return REPEAT, source_bytes(*unit.source)
         first = self.entries[unit.parts[0].tensor]
         parts = [self._read(part) for part in unit.parts]
-        return shortest_code(parts, first.coder.alphabet, first.kind(self.quantizer), self.preset)
+        return shortest_code(parts, first.alphabet, self.preset)
 
     def _read(self, part: Part) -> Symbols:
         entry = self.entries[part.tensor]

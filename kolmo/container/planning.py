@@ -1,8 +1,8 @@
 """Which symbols are coded together: units, bounded so that they are coded side by side.
 
 A tensor of over four million weights, or one that repeats long stretches of what came before, is
-cut into units of whole rows; smaller ones are gathered, in checkpoint order, into units of one kind
-and one alphabet of some million weights, so that what is learned of one serves the next.
+cut into units of whole rows; smaller ones are gathered, in checkpoint order, into units of one
+alphabet of some million weights, so that what is learned of one serves the next.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from kolmo.container.format import Entry, Part, Unit, part_of
 from kolmo.container.repeats import Repeat
-from kolmo.quantize import Quantizer
+from kolmo.symbols import Alphabet
 
 CUT = 1 << 22
 """Weights of a unit at most, but for those of a code that wants more."""
@@ -23,17 +23,15 @@ SOLID = 1 << 20
 
 def plan_units(
     entries: Sequence[Entry],
-    quantizer: Quantizer,
-    but: Collection[int] = (),
+    skip: Collection[int] = (),
     repeats: Mapping[int, Sequence[Repeat]] | None = None,
 ) -> list[Unit]:
-    """Units of all tensors that are not copies, empty, or of the numbers in ``but``.
+    """Units of all tensors that are not copies, empty, or of the numbers in ``skip``.
 
     Parameters
     ----------
     entries : sequence of Entry
-    quantizer : Quantizer
-    but : collection of int
+    skip : collection of int
     repeats : mapping, optional
         Stretches of tensors, in order, that become units with a source.
 
@@ -44,7 +42,7 @@ def plan_units(
     >>> shapes, native = [(3, 4), (5,), (3000, 3000)], get_quantizer("native")
     >>> entries = [Entry(str(s), s, np.dtype("f4"), native.restore(np.dtype("f4"), []))
     ...            for s in shapes]
-    >>> for unit in plan_units(entries, native):
+    >>> for unit in plan_units(entries):
     ...     print([part.shape for part in unit.parts])
     [(1000, 3000)]
     [(1000, 3000)]
@@ -52,15 +50,15 @@ def plan_units(
     [(3, 4), (5,)]
     """
     units: list[Unit] = []
-    open_groups: dict[tuple[str, int], list[Part]] = {}
+    open_groups: dict[Alphabet, list[Part]] = {}
     for number, entry in enumerate(entries):
-        if number in but or entry.copy_of is not None or entry.numel == 0:
+        if number in skip or entry.copy_of is not None or entry.numel == 0:
             continue
         repeated = repeats.get(number, ()) if repeats else ()
         if entry.numel > CUT or repeated:
-            units += _apart(entry, number, repeated)
+            units += _units_alone(entry, number, repeated)
             continue
-        group = open_groups.setdefault((entry.kind(quantizer), entry.coder.alphabet), [])
+        group = open_groups.setdefault(entry.alphabet, [])
         if group and sum(part.stop for part in group) + entry.numel > SOLID:
             units.append(Unit(tuple(group)))
             group.clear()
@@ -68,7 +66,7 @@ def plan_units(
     return units + [Unit(tuple(group)) for group in open_groups.values() if group]
 
 
-def _apart(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterator[Unit]:
+def _units_alone(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterator[Unit]:
     """Units of one tensor alone."""
     reached = 0
     for repeat in repeats:

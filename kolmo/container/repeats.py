@@ -16,14 +16,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.base import Shape, Symbols, register_code
+from kolmo.codes.base import RESERVED
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.format import Entry, Part
-from kolmo.errors import InputError, NotApplicableError
-from kolmo.quantize import Quantizer
+from kolmo.symbols import Alphabet, Symbols
 
 LONG = 1 << 18
 """Weights of a stretch at least: a shorter one saves less than it costs to code its rest apart."""
+
+REPEAT = RESERVED["repeat"]
+"""The number of a unit that repeats. It is no code: only a container knows what is repeated."""
 
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)  # fmt: skip
@@ -55,29 +57,8 @@ class _Run:
     last: int
 
 
-class RepeatCode:
-    """Two varints, a tensor and a place in it: what a decoder of units finds there.
-
-    For those who have nothing but the code's bytes, it is none.
-    """
-
-    name = "repeat"
-    number = 12
-
-    def takes(self, shapes: Sequence[Shape], alphabet: int) -> bool:
-        return False
-
-    def encode(self, parts: Sequence[Symbols], alphabet: int, kind: str) -> bytes:
-        raise NotApplicableError("repeat: says nothing of symbols that are alone")
-
-    def decode(
-        self, data: bytes, shapes: Sequence[Shape], alphabet: int, kind: str
-    ) -> list[Symbols]:
-        raise InputError("the code repeats what is not there")
-
-
 def source_bytes(tensor: int, start: int) -> bytes:
-    """The code of a repeat."""
+    """The bytes of a unit that repeats: the tensor, and the place in it."""
     return number_bytes(tensor) + number_bytes(start)
 
 
@@ -87,24 +68,21 @@ def read_source(data: bytes) -> tuple[int, int]:
     return reader.number(), reader.number()
 
 
-def find_repeats(
-    entries: Sequence[Entry], quantizer: Quantizer, read: Read
-) -> dict[int, list[Repeat]]:
+def find_repeats(entries: Sequence[Entry], read: Read) -> dict[int, list[Repeat]]:
     """The repeats of each tensor that has any, in order; of whole rows, and of no other repeat.
 
     Parameters
     ----------
     entries : sequence of Entry
-    quantizer : Quantizer
     read : callable
         The symbols of a part.
     """
-    known: dict[tuple[str, int], dict[int, tuple[int, int]]] = {}
+    known: dict[Alphabet, dict[int, tuple[int, int]]] = {}
     found: dict[int, list[Repeat]] = {}
     for number, entry in enumerate(entries):
         if entry.copy_of is not None or entry.numel < LONG:
             continue
-        seen = known.setdefault((entry.kind(quantizer), entry.coder.alphabet), {})
+        seen = known.setdefault(entry.alphabet, {})
         for run in _runs(number, _anchors(entry, number, read), seen):
             if run.last - run.first > LONG - 2 * _REACH:
                 own = found.setdefault(number, [])
@@ -174,7 +152,7 @@ def _compared(
         stop = min(stop, start + run.shift)
     row = max(1, math.prod(entries[number].shape[1:]))
     for before, after in pairwise([start - 1, *_differing(number, run, start, stop, read), stop]):
-        first, last = _but(repeats, before + 1 - run.shift, after - run.shift)
+        first, last = _outside(repeats, before + 1 - run.shift, after - run.shift)
         first, last = -(-(first + run.shift) // row) * row, (last + run.shift) // row * row
         if last - first >= LONG:
             yield Repeat(first, last, run.source, first - run.shift)
@@ -188,7 +166,7 @@ def _differing(number: int, run: _Run, start: int, stop: int, read: Read) -> Ite
         yield from (place + np.flatnonzero(here != before)).tolist()
 
 
-def _but(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
+def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
     """What is left of a stretch before or after repeats, whichever is longer."""
     for repeat in repeats:
         if repeat.start < stop and start < repeat.stop:
@@ -197,6 +175,3 @@ def _but(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
             else:
                 start = repeat.stop
     return start, stop
-
-
-register_code(RepeatCode())

@@ -11,7 +11,6 @@ import numpy as np
 
 from kolmo import __version__
 from kolmo.checkpoints.writing import SafetensorsWriter
-from kolmo.codes.base import Symbols
 from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import (
     Contents,
@@ -22,7 +21,7 @@ from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
 from kolmo.quantize import Quantizer
-from kolmo.symbols import container
+from kolmo.symbols import Symbols
 
 
 def unpack(
@@ -64,7 +63,7 @@ def unpack(
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     dtypes = [
-        container(e.coder.alphabet) if symbols else _weight_dtype(contents.quantizer, e)
+        e.alphabet.container if symbols else _weight_dtype(contents.quantizer, e)
         for e in contents.entries
     ]
     write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))

@@ -29,7 +29,7 @@ from kolmo.difference.lowrank import lowrank_code
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Estimator
 from kolmo.floats import Weights, bit_patterns, exponents, ordered, zigzag
-from kolmo.symbols import Symbols
+from kolmo.symbols import Alphabet, Symbols
 
 Arrays = NDArray[Any]
 
@@ -79,34 +79,36 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
     base, tuned : ndarrays of one shape, not empty, and one dtype
     """
     base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
-    apart = zigzag(ordered(tuned) - ordered(base))
-    either = bit_patterns(tuned) ^ bit_patterns(base)
-    alphabet = 1 << (8 * tuned.dtype.itemsize)
-    alone, reason = _estimated("alone", bit_patterns(tuned), alphabet, estimators)
+    difference = zigzag(ordered(tuned) - ordered(base))
+    xor = bit_patterns(tuned) ^ bit_patterns(base)
+    floats = Alphabet.of_dtype(tuned.dtype)
+    numbers = Alphabet(floats.size)  # neither a difference nor an exclusive or is a float
+    alone, reason = _estimated("alone", bit_patterns(tuned), floats, estimators)
     codes = [
-        *_changed(base, tuned, apart),
+        *_changed(base, tuned, difference),
         *alone,
-        _digits("difference", apart, base),
-        *_estimated("difference", apart, alphabet, estimators)[0],
-        _digits("xor", either, base),
-        *_estimated("xor", either, alphabet, estimators)[0],
+        _digits("difference", difference, base),
+        *_estimated("difference", difference, numbers, estimators)[0],
+        _digits("xor", xor, base),
+        *_estimated("xor", xor, numbers, estimators)[0],
     ]
     found = lowrank_code(base, tuned)
     if found:
         codes.append(Code("lowrank", found.bits, _without_bits(found)))
-    return choose(codes, 3 * len(estimators) + 5, reason, apart != 0)
+    return choose(codes, 3 * len(estimators) + 5, reason, difference != 0)
 
 
 def symbol_choice(
-    base: Symbols, tuned: Symbols, alphabet: int, estimators: Sequence[Estimator]
+    base: Symbols, tuned: Symbols, alphabet: Alphabet, estimators: Sequence[Estimator]
 ) -> Choice:
-    """The shortest code of a quantizer's symbols, in [0, alphabet)."""
+    """The shortest code of the symbols of a quantizer that rounds."""
     base, tuned = np.atleast_1d(base), np.atleast_1d(tuned)
-    apart = (tuned.astype(np.int64) - base.astype(np.int64) + alphabet // 2) % alphabet
+    size = alphabet.size
+    difference = (tuned.astype(np.int64) - base.astype(np.int64) + size // 2) % size
     alone, reason = _estimated("alone", tuned, alphabet, estimators)
-    differing, _ = _estimated("difference", apart.astype(tuned.dtype), alphabet, estimators)
+    differing, _ = _estimated("difference", difference.astype(tuned.dtype), alphabet, estimators)
     changed = tuned != base
-    values = np.bincount(tuned[changed].reshape(-1), minlength=alphabet)
+    values = np.bincount(tuned[changed].reshape(-1), minlength=size)
     word = word_bits(kt_log2(values)) if changed.any() else 0
     replaced = Code("replaced", mask_bits(changed) + word)
     return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
@@ -136,11 +138,11 @@ def _binary(mask: NDArray[np.bool_]) -> float:
     return kt_log2(np.array([mask.size - ones, ones]))
 
 
-def _changed(base: Weights, tuned: Weights, apart: Arrays) -> Iterator[Code]:
-    mask = apart != 0
+def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code]:
+    mask = difference != 0
     which = mask_bits(mask)
     contexts = exponents(base)[mask]
-    steps = apart[mask] - apart.dtype.type(1)
+    steps = difference[mask] - difference.dtype.type(1)
     yield Code("changed", which + _digits_bits(steps, contexts))
     zero = ordered(np.zeros(1, tuned.dtype))
     values = zigzag(ordered(tuned)[mask] - zero)
@@ -160,9 +162,9 @@ def _without_bits(found: Any) -> dict[str, Any]:
 
 
 def _estimated(
-    name: str, symbols: Arrays, alphabet: int, estimators: Sequence[Estimator]
+    name: str, symbols: Arrays, alphabet: Alphabet, estimators: Sequence[Estimator]
 ) -> tuple[list[Code], str]:
-    """The code of each estimator that takes the symbols; why the last one that does not, does."""
+    """One code for each estimator that takes the symbols; the reason of the last that refused."""
     codes, reason = [], "no estimator was given"
     for estimator in estimators:
         try:

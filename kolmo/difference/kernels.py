@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled
 def count_digits(numbers: Array, contexts: Array, counts: Array) -> None:
-    """Count each number (unsigned) by its context, its binary digits, and the two digits after the
-    first; ``counts`` has shape (contexts, 65, 4)."""
+    """Count each number (unsigned) by its context, its binary digits, and the two after the first.
+
+    ``contexts`` says which context each number has; ``counts``, shape (contexts, 65, 4), is added
+    to. 0 has no digit. A number of two digits has only one after the first: 0 or 1.
+    """
     for i in range(numbers.size):
         number = np.uint64(numbers[i])
         digits = 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
-from kolmo.checkpoints.base import WeightTensor, array_tensor
+from kolmo.checkpoints.base import array_tensor
 from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
@@ -21,7 +21,6 @@ from kolmo.floats import is_float, ordered, unordered
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.outcomes import Missing, Outcome, Result, total
 from kolmo.quantize import Native, Quantizer, side_bits
-from kolmo.symbols import symbol_bits
 
 
 class Shortest(Estimator):
@@ -146,16 +145,10 @@ class DeltaRun:
         code = task.choice.best if isinstance(estimator, Delta) else task.choice.alone
         if code is None:
             return Missing(task.choice.reason)
-        raw_bits = tensor.numel * _stored_bits(task.quantizer, tensor)
+        raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
         details = {"code": code.name, **code.details}
         found = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
         return found.with_side(task.side_bits)
-
-
-def _stored_bits(quantizer: Quantizer, tensor: WeightTensor) -> int:
-    if isinstance(quantizer, Native):
-        return 8 * tensor.dtype.itemsize
-    return symbol_bits(quantizer.alphabet(tensor.dtype))
 
 
 def _choice(
@@ -194,14 +187,14 @@ def shuffled_difference(
     random = np.random.default_rng(tuple(seed))
     if is_float(tuned.dtype):
         with np.errstate(invalid="ignore"):
-            apart = tuned.astype(np.float64) - base.astype(np.float64)
-        if np.isfinite(apart).all():
-            shuffled = random.permutation(apart.reshape(-1)).reshape(apart.shape)
+            difference = tuned.astype(np.float64) - base.astype(np.float64)
+        if np.isfinite(difference).all():
+            shuffled = random.permutation(difference.reshape(-1)).reshape(difference.shape)
             with np.errstate(over="ignore"):
                 return np.asarray((base.astype(np.float64) + shuffled).astype(tuned.dtype))
     if tuned.dtype.kind == "b":
-        either = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
-        return np.asarray(base ^ either)
+        xor = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
+        return np.asarray(base ^ xor)
     steps = np.atleast_1d(ordered(tuned)) - np.atleast_1d(ordered(base))
     moved = random.permutation(steps.reshape(-1)).reshape(steps.shape)
     return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)

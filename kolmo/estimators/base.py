@@ -13,16 +13,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from kolmo import specs
 from kolmo.errors import InputError
-from kolmo.symbols import Shape, Symbols, container
+from kolmo.registry import Registry
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 Kind = Literal["bound", "estimate"]
 
@@ -115,39 +113,48 @@ class Estimator(specs.Spec):
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
 
-    def start(self, shape: Shape, alphabet: int, dtype: str = "") -> Checked:
-        """An accumulator for one tensor of this shape, its symbols in [0, alphabet).
+    def start(self, shape: Shape, alphabet: Alphabet | int) -> Checked:
+        """An accumulator for one tensor of this shape.
 
-        ``dtype`` names the floating-point format whose bit patterns the symbols are, if they are.
+        Parameters
+        ----------
+        shape : tuple of int
+        alphabet : Alphabet or int
+            What the symbols are; a number n is taken for ``Alphabet(n)``, symbols in [0, n) that
+            are no floats.
+
+        Raises
+        ------
+        NotApplicableError
+            If the estimator cannot take such an object; the message says why.
         """
-        return self.start_many([shape], alphabet, dtype)
+        return self.start_many([shape], alphabet)
 
-    def start_many(self, shapes: Sequence[Shape], alphabet: int, dtype: str = "") -> Checked:
+    def start_many(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> Checked:
         """An accumulator for several tensors, fed one after the other (model scope)."""
-        if alphabet < 1:
-            raise InputError(f"{self}: an alphabet of {alphabet} symbols does not exist")
-        return Checked(self, self.start_inner(shapes, alphabet, dtype), shapes, alphabet)
-
-    def start_inner(self, shapes: Sequence[Shape], alphabet: int, dtype: str = "") -> Accumulator:
-        """The accumulator without its border, for callers whose symbols are sound."""
         plain = [tuple(int(side) for side in shape) for shape in shapes]
-        return self._start_as(plain, alphabet, dtype)
+        symbols = Alphabet.of(alphabet)
+        return Checked(self, self._start(plain, symbols), plain, symbols)
 
-    def _start_as(self, shapes: Sequence[Shape], alphabet: int, dtype: str) -> Accumulator:
-        """Overridden where the floating-point format of the symbols matters."""
-        return self._start(shapes, alphabet)
-
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        """The accumulator, for symbols that are sound."""
         raise NotImplementedError
 
 
 class Checked:
-    """The border: symbols are checked and flattened once, so that inner code trusts them."""
+    """The border: symbols are checked and flattened once, so that inner code trusts them.
+
+    Attributes
+    ----------
+    inner : Accumulator
+        What is behind the border, for callers who know that their symbols are sound: flat, of the
+        alphabet, as many as the shapes hold.
+    """
 
     def __init__(
-        self, estimator: Estimator, inner: Accumulator, shapes: Sequence[Shape], alphabet: int
+        self, estimator: Estimator, inner: Accumulator, shapes: Sequence[Shape], alphabet: Alphabet
     ) -> None:
-        self._estimator, self._inner, self._alphabet = estimator, inner, alphabet
+        self._estimator, self.inner, self._alphabet = estimator, inner, alphabet
         self._expected = sum(math.prod(shape) for shape in shapes)
         self._taken = 0
 
@@ -161,15 +168,15 @@ class Checked:
             return
         if not self._spans_dtype(flat.dtype):
             low, high = int(flat.min()), int(flat.max())
-            if low < 0 or high >= self._alphabet:
+            if low < 0 or high >= self._alphabet.size:
                 wrong = low if low < 0 else high
                 raise InputError(
                     f"{self._estimator}: symbol {wrong} is outside the alphabet "
-                    f"[0, {self._alphabet})"
+                    f"[0, {self._alphabet.size})"
                 )
         self._count(flat.size)
         plain = flat.dtype.kind == "u" and flat.dtype.isnative
-        self._inner.update(flat if plain else flat.astype(self._container()))
+        self.inner.update(flat if plain else flat.astype(self._alphabet.container))
 
     def merge(self, part: Checked) -> None:
         """Add what another accumulator of the same estimator and alphabet took.
@@ -185,14 +192,14 @@ class Checked:
             If the estimator reads its symbols in order, as a compressor does, or the part is of
             another estimator or alphabet.
         """
-        merge = getattr(self._inner, "merge", None)
+        merge = getattr(self.inner, "merge", None)
         if merge is None:
             raise InputError(f"{self._estimator}: parts of it cannot be merged")
         if (part._estimator, part._alphabet) != (self._estimator, self._alphabet):
             raise InputError(
                 f"{self._estimator}: the part is of {part._estimator}, or its alphabet"
             )
-        merge(part._inner)
+        merge(part.inner)
         self._count(part._taken)
 
     def finish(self) -> CodeLength:
@@ -200,7 +207,7 @@ class Checked:
             raise InputError(
                 f"{self._estimator}: {self._taken} symbols given, the shapes hold {self._expected}"
             )
-        return self._inner.finish()
+        return self.inner.finish()
 
     def _count(self, more: int) -> None:
         self._taken += more
@@ -210,20 +217,11 @@ class Checked:
             )
 
     def _spans_dtype(self, dtype: np.dtype[Any]) -> bool:
-        return dtype.kind == "u" and bool(np.iinfo(dtype).max < self._alphabet)
-
-    def _container(self) -> np.dtype[Any]:
-        return container(self._alphabet)
+        return dtype.kind == "u" and bool(np.iinfo(dtype).max < self._alphabet.size)
 
 
-# Where each estimator lives. Looking one up imports its module and no other.
-_BUILTIN: dict[str, str] = {}
-_REGISTERED: dict[str, type[Estimator]] = {}
-
-
-def declare(module: str, *names: str) -> None:
-    """Say which module of this package registers these names when imported."""
-    _BUILTIN.update(dict.fromkeys(names, module))
+ESTIMATORS: Registry[type[Estimator]] = Registry("estimator", "kolmo.estimators")
+"""All estimators; packages of others add theirs by entry points ``kolmo.estimators``."""
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
@@ -234,17 +232,12 @@ def register(cls: type[Estimator]) -> type[Estimator]:
     InputError
         If another class has the name, or a module of this package will register it.
     """
-    known = _REGISTERED.get(cls.name, cls)
-    home = _BUILTIN.get(cls.name, cls.__module__)
-    if not specs.is_same_class(known, cls) or home != cls.__module__:
-        raise specs.taken("an estimator", cls.name, home if known is cls else known.__module__)
-    _REGISTERED[cls.name] = cls
-    return cls
+    return ESTIMATORS.register(cls)
 
 
 def estimator_names() -> list[str]:
-    """All names that ``get_estimator`` knows, plugins (entry points ``kolmo.estimators``) too."""
-    return sorted({*_BUILTIN, *_REGISTERED, *_plugins()})
+    """All names that ``get_estimator`` knows, plugins too."""
+    return ESTIMATORS.names()
 
 
 def get_estimator(spec: str | Estimator) -> Estimator:
@@ -273,35 +266,18 @@ def get_estimator(spec: str | Estimator) -> Estimator:
 
 def estimator_class(name: str) -> type[Estimator]:
     """The class registered under a name."""
-    if name not in _REGISTERED:
-        if name in _BUILTIN:
-            import_module(_BUILTIN[name])
-        elif name in _plugins():
-            register(_plugins()[name].load())
-        else:
-            raise specs.unknown("estimator", name, estimator_names())
-    return _REGISTERED[name]
+    return ESTIMATORS.get(name)
 
 
-@cache
-def _plugins() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for point in entry_points(group="kolmo.estimators"):
-        if point.name in _BUILTIN or point.name in found:
-            raise InputError(f"two estimators are named {point.name!r} (one is in {point.value})")
-        found[point.name] = point
-    return found
-
-
-declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
-declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
-declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
-declare("kolmo.estimators.parametric", "gaussian", "laplace")
-declare("kolmo.estimators.entropy", "entropy", "lz76")
-declare("kolmo.estimators.mosaic", "mosaic")
-declare("kolmo.estimators.context", "context")
-declare("kolmo.estimators.planes", "planes")
-declare("kolmo.estimators.ppmd", "ppmd")
-declare("kolmo.estimators.lz78", "lz78")
-declare("kolmo.estimators.prequential", "prequential")
-declare("kolmo.estimators.lowrank", "lowrank")
+ESTIMATORS.declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
+ESTIMATORS.declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
+ESTIMATORS.declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
+ESTIMATORS.declare("kolmo.estimators.parametric", "gaussian", "laplace")
+ESTIMATORS.declare("kolmo.estimators.entropy", "entropy", "lz76")
+ESTIMATORS.declare("kolmo.estimators.mosaic", "mosaic")
+ESTIMATORS.declare("kolmo.estimators.context", "context")
+ESTIMATORS.declare("kolmo.estimators.planes", "planes")
+ESTIMATORS.declare("kolmo.estimators.ppmd", "ppmd")
+ESTIMATORS.declare("kolmo.estimators.lz78", "lz78")
+ESTIMATORS.declare("kolmo.estimators.prequential", "prequential")
+ESTIMATORS.declare("kolmo.estimators.lowrank", "lowrank")

@@ -23,7 +23,7 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.layout import check_layout, laid_out_size, start_layout
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 WINDOW = 1 << 16
 """Symbols in a window of a sample."""
@@ -70,7 +70,7 @@ class Compressor(Estimator):
         """What the library makes of its compressed bytes again."""
         raise NotImplementedError
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         numel = sum(math.prod(shape) for shape in shapes)
         if self.sample is not None and numel > self.sample:
             return _Sampled(self, numel, alphabet)
@@ -81,10 +81,10 @@ class _Whole:
     """Feeds the library pieces of one size, since some of them cut blocks where their input
     happens to end, and counts what comes out."""
 
-    def __init__(self, compressor: Compressor, numel: int, alphabet: int) -> None:
+    def __init__(self, compressor: Compressor, numel: int, alphabet: Alphabet) -> None:
         self._stream = compressor.stream(laid_out_size(numel, alphabet, compressor.layout))
         self._layout = start_layout(compressor.layout, alphabet)
-        self._numel, self._raw_bits = numel, numel * symbol_bits(alphabet)
+        self._numel, self._raw_bits = numel, numel * alphabet.bits
         self._waiting = bytearray()
         self._written = 0
 
@@ -117,7 +117,7 @@ class _Whole:
 class _Sampled:
     """Compresses evenly spaced windows, each alone, and extrapolates their mean."""
 
-    def __init__(self, compressor: Compressor, numel: int, alphabet: int) -> None:
+    def __init__(self, compressor: Compressor, numel: int, alphabet: Alphabet) -> None:
         assert compressor.sample is not None
         self._compressor, self._numel, self._alphabet = compressor, numel, alphabet
         count = compressor.sample // WINDOW
@@ -149,7 +149,7 @@ class _Sampled:
         return CodeLength(
             float(bits.mean()) * scale,
             self._numel,
-            self._numel * symbol_bits(self._alphabet),
+            self._numel * self._alphabet.bits,
             "estimate",
             details={"windows": int(bits.size), "window": WINDOW},
             sampled=share,

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.gathering import Gatherer
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 if TYPE_CHECKING:
     from kolmo.codes.context import Encoder
@@ -28,10 +27,11 @@ class Context(Estimator):
     What is predicted are zeros, exponents, leading mantissa bits and signs, from row and column
     magnitudes, neighbours, kernel taps, matches (mirrored ones too), recent tails of the column and
     the zeros that a narrower format leaves (after Mahoney, Florida Tech CS-2005-16). Model scope
-    lets what one tensor taught serve the next. Native floats are split by their format; without
-    knowing it (``start`` is told a dtype or not) symbols are integers. At most 2³² symbols, or
-    float64. Memory: some 30 bytes for each weight of a tensor, up to 4 million of them at a time.
+    lets what one tensor taught serve the next. Bit patterns of floats are split by the format that
+    their alphabet names; all other symbols are integers. At most 2³² symbols, or float64. Memory:
+    some 30 bytes for each weight of a tensor, up to 4 million of them at a time.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> weights = np.random.default_rng(0).normal(size=(100, 100)).astype(np.float32)
     >>> code = estimate(weights, "context")
@@ -43,45 +43,30 @@ class Context(Estimator):
     kind = "bound"
     summary = "adaptive mixing of row, column, neighbour and match contexts; the strongest"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        return self._start_as(shapes, alphabet, "")
-
-    def _start_as(self, shapes: Sequence[Shape], alphabet: int, dtype: str) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         from kolmo.codes.context import Encoder, widest
 
-        columns = widest(shapes)
-        encoder = Encoder(alphabet, dtype, columns, keep=False)
+        encoder = Encoder(alphabet, widest(shapes), keep=False)
         return _ContextAccumulator(encoder, shapes, alphabet)
 
 
 class _ContextAccumulator:
-    """Gathers the symbols of a tensor, or of some rows of a large one, then codes them."""
+    """Codes each tensor, or some rows of a large one, when it has all of their symbols."""
 
-    def __init__(self, encoder: Encoder, shapes: Sequence[Shape], alphabet: int) -> None:
+    def __init__(self, encoder: Encoder, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._encoder, self._alphabet = encoder, alphabet
         self._numel = sum(math.prod(shape) for shape in shapes)
-        self._parts = (part for shape in shapes for part in row_parts(shape, PART))
-        self._open(next(self._parts, None))
+        parts = (part for shape in shapes for part in row_parts(shape, PART))
+        self._gatherer = Gatherer(parts, alphabet.container)
 
     def update(self, symbols: Symbols) -> None:
-        while symbols.size:
-            taken = symbols[: self._room.size - self._filled]
-            self._room[self._filled : self._filled + taken.size] = taken
-            self._filled += taken.size
-            symbols = symbols[taken.size :]
-            if self._filled == self._room.size:
-                self._encoder.add(self._room.reshape(self._shape))
-                self._open(next(self._parts, None))
+        for part in self._gatherer.take(symbols):
+            self._encoder.add(part)
 
     def finish(self) -> CodeLength:
         bits = 8 * self._encoder.finish() if self._numel else 0
-        raw_bits = self._numel * symbol_bits(self._alphabet)
+        raw_bits = self._numel * self._alphabet.bits
         return CodeLength(bits, self._numel, raw_bits, "bound")
-
-    def _open(self, shape: Shape | None) -> None:
-        self._shape = (0,) if shape is None else shape
-        self._room = np.empty(math.prod(self._shape), container(self._alphabet))
-        self._filled = 0
 
 
 def row_parts(shape: Shape, most: int) -> Iterator[Shape]:

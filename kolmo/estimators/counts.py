@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kolmo.codes.lengths import Counts
-from kolmo.symbols import Symbols, container
+from kolmo.symbols import Alphabet, Symbols
 
 ORDER_0_LIMIT = 1 << 16
 """Alphabets up to this size are counted symbol by symbol, larger ones byte-plane by byte-plane."""
@@ -24,10 +24,10 @@ class Histogram:
         One plane, of the alphabet's size, unless the alphabet is wide.
     """
 
-    def __init__(self, alphabet: int) -> None:
-        self._dtype = container(alphabet)
-        self.by_byte = alphabet > ORDER_0_LIMIT
-        shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet)
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._dtype = alphabet.container
+        self.by_byte = alphabet.size > ORDER_0_LIMIT
+        shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet.size)
         self.counts: Counts = np.zeros(shape, np.int64)
 
     def update(self, symbols: Symbols) -> None:

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from kolmo.errors import KolmoError, NotApplicableError
 from kolmo.execution import in_parts
-from kolmo.symbols import symbol_bits
-
-Shape = tuple[int, ...]
+from kolmo.symbols import Shape, symbol_bits
 
 _FILES = {
     (1, 2): "ctm-b2-d12.pkl.gz",
@@ -89,7 +87,11 @@ class ShapeTable:
 
     @cached_property
     def by_complexity(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """CTM values from the greatest, and how many blocks each renamed one stands for."""
+        """CTM values from the greatest, and how many blocks have each.
+
+        A value is that of one renamed block and of all blocks that are renamed to it; that of the
+        blocks which the table lacks, if any, comes first.
+        """
         order = np.argsort(-self.values, kind="stable")
         bits, codes = symbol_bits(self.alphabet), self.keys[order]
         kinds = np.zeros(codes.size, np.int64)
@@ -97,7 +99,11 @@ class ShapeTable:
             kinds = np.maximum(kinds, (codes & ((1 << bits) - 1)) + 1)
             codes = codes >> bits
         falling = [math.perm(self.alphabet, k) for k in range(self.alphabet + 1)]
-        return self.values[order], np.array(falling, np.int64)[kinds]
+        values, times = self.values[order], np.array(falling, np.int64)[kinds]
+        lacking = self.possible - int(times.sum())
+        if lacking:
+            values, times = np.append(self.imputed, values), np.append(lacking, times)
+        return values, times
 
     @property
     def possible(self) -> int:

@@ -13,7 +13,8 @@ from kolmo.codes.lengths import entropy_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.gathering import Gatherer
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 LZ_LIMIT = 1 << 26
 """Symbols at most for ``lz76``: sorting their suffixes takes some 40 bytes each."""
@@ -36,14 +37,14 @@ class Entropy(Estimator):
     kind = "estimate"
     summary = "plug-in order-0 entropy (by byte-plane for native floats)"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _EntropyAccumulator(shapes, alphabet)
 
 
 class _EntropyAccumulator:
-    def __init__(self, shapes: Sequence[Shape], alphabet: int) -> None:
+    def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._numel = sum(math.prod(shape) for shape in shapes)
-        self._bits_each = symbol_bits(alphabet)
+        self._bits_each = alphabet.bits
         self._histogram = Histogram(alphabet)
         self.update = self._histogram.update
 
@@ -79,12 +80,12 @@ class LempelZiv(Estimator):
     kind = "estimate"
     summary = "Lempel–Ziv complexity of 1976, phrases × log2 n (quantized weights)"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         numel = sum(math.prod(shape) for shape in shapes)
-        if alphabet > ORDER_0_LIMIT:
+        if alphabet.size > ORDER_0_LIMIT:
             raise NotApplicableError(
-                f"lz76: an alphabet of {alphabet:,} symbols is too large for repetitions to tell "
-                f"anything; quantize first, by sign or symmetric:4 say"
+                f"lz76: an alphabet of {alphabet.size:,} symbols is too large for repetitions to "
+                f"tell anything; quantize first, by sign or symmetric:4 say"
             )
         if numel > LZ_LIMIT:
             raise NotApplicableError(
@@ -94,26 +95,21 @@ class LempelZiv(Estimator):
 
 
 class _LempelZivAccumulator:
-    def __init__(self, numel: int, alphabet: int) -> None:
-        self._alphabet = alphabet
-        self._symbols = np.empty(numel, container(alphabet))
-        self._filled = 0
+    def __init__(self, numel: int, alphabet: Alphabet) -> None:
+        self._numel, self._alphabet, self._phrases = numel, alphabet, 0
+        self._gatherer = Gatherer([(numel,)], alphabet.container)
 
     def update(self, symbols: Symbols) -> None:
-        self._symbols[self._filled : self._filled + symbols.size] = symbols
-        self._filled += symbols.size
-
-    def finish(self) -> CodeLength:
         from kolmo.estimators import kernels_lz
 
-        numel = self._symbols.size
-        phrases = 0
-        if numel:
-            order = suffix_array(self._symbols, self._alphabet)
-            phrases = int(kernels_lz.count_phrases(self._symbols, order))
-        bits = phrases * math.log2(numel) if numel else 0.0
-        raw_bits = numel * symbol_bits(self._alphabet)
-        return CodeLength(bits, numel, raw_bits, "estimate", {"phrases": phrases})
+        for whole in self._gatherer.take(symbols):
+            order = suffix_array(whole, self._alphabet.size)
+            self._phrases = int(kernels_lz.count_phrases(whole, order))
+
+    def finish(self) -> CodeLength:
+        bits = self._phrases * math.log2(self._numel) if self._numel else 0.0
+        raw_bits = self._numel * self._alphabet.bits
+        return CodeLength(bits, self._numel, raw_bits, "estimate", {"phrases": self._phrases})
 
 
 def suffix_array(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:

@@ -51,7 +51,7 @@ def fused_estimate(
 def _signs(weights: NDArray[Any], estimator: BDM | CTM | BlockEntropy) -> CodeLength:
     from kolmo.estimators.kernels_fused import count_sign_strings
 
-    accumulator = estimator.start_inner([weights.shape], 2)
+    accumulator = estimator.start(weights.shape, Sign().alphabet(weights.dtype)).inner
     assert isinstance(accumulator, BlockAccumulator)
     flat = weights.reshape(-1)
 
@@ -70,7 +70,7 @@ def _signs(weights: NDArray[Any], estimator: BDM | CTM | BlockEntropy) -> CodeLe
 def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLength:
     from kolmo.estimators.kernels_fused import count_affine_squares, extremes
 
-    accumulator = estimator.start_inner([weights.shape], 1 << quantizer.bits)
+    accumulator = estimator.start(weights.shape, quantizer.alphabet(weights.dtype)).inner
     assert isinstance(accumulator, PlaneAccumulator)
     flat = weights.reshape(-1)
     found = in_parts(lambda part: extremes(flat[part]), flat.size)

@@ -11,17 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
-
+from kolmo.compiled import Array, compiled
 
 # --- counting symbols -----------------------------------------------------------------------
 
 
 @compiled
 def count_symbols(symbols: Array, counts: Array) -> None:
-    """Add the symbols (unsigned) to their counts."""
+    """Add the symbols (unsigned) to ``counts``, which has a place for each of the alphabet."""
     for i in range(symbols.size):
         counts[symbols[i]] += 1
 
@@ -40,7 +37,12 @@ def count_planes(symbols: Array, counts: Array) -> None:
 
 @compiled
 def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
-    """Rename the symbols of each block, of ``bits`` bits each, in order of first appearance."""
+    """Rename the symbols of each block in order of first appearance: the first becomes 0.
+
+    ``codes`` holds a block of ``length`` symbols in each entry, ``bits`` bits a symbol, the first
+    the highest; ``renamed``, of the same size, is written. Names and what is named so far fit a
+    word, 4 bits a symbol, so that nothing but registers is touched.
+    """
     mask = (1 << bits) - 1
     for i in range(codes.size):
         names, seen, known, result = 0, 0, 0, 0
@@ -59,7 +61,7 @@ def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
     """Count the 12-blocks of 0/1 symbols that begin at start, start + shift, ...; returns where
     the first incomplete one would begin."""
     while start + 12 <= bits.size:
-        code = 0
+        code = 0  # the first bit is the highest
         for i in range(12):
             code = (code << 1) | bits[start + i]
         counts[code] += 1
@@ -69,7 +71,7 @@ def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
 
 @compiled
 def slide_strings(bits: Array, counts: Array) -> None:
-    """Count the 12-blocks of 0/1 symbols at every place."""
+    """Count the 12-blocks of 0/1 symbols at every place, each from the one before by one shift."""
     code = 0
     for i in range(min(11, bits.size)):
         code = (code << 1) | bits[i]
@@ -82,7 +84,10 @@ def slide_strings(bits: Array, counts: Array) -> None:
 def encode_strings(
     symbols: Array, start: int, shift: int, length: int, bits: int, codes: Array
 ) -> None:
-    """Codes of the blocks at start, start + shift, ...: their symbols, the first the highest."""
+    """Write the codes of the blocks at start, start + shift, ..., until ``codes`` is full.
+
+    A code holds ``length`` symbols of ``bits`` bits each, the first the highest.
+    """
     for b in range(codes.size):
         code = np.int64(0)
         for i in range(length):
@@ -114,7 +119,7 @@ def count_quaternary(symbols: Array, start: int, shift: int, counts: Array) -> i
 
 @compiled
 def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> None:
-    """Codes of the 12-blocks of symbols 0 to 3; gathers as ``count_quaternary`` does."""
+    """Write the codes of the 12-blocks of symbols 0 to 3; gathers as `count_quaternary` does."""
     gather = np.uint64(0x40100401)
     for b in range(codes.size):
         block = symbols[start + b * shift : start + b * shift + 12]
@@ -130,7 +135,11 @@ def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> N
 
 @compiled
 def radix_sort(codes: Array, scratch: Array) -> None:
-    """Sort codes below 2^24, by their lower and then their upper 12 bits."""
+    """Sort codes below 2^24 in place, by their lower and then their upper 12 bits.
+
+    Both digits are counted in one pass. The first goes to ``scratch``, of the same size, the second
+    back; the order of equal digits stays, so that the second keeps what the first did.
+    """
     counts = np.zeros((2, 4096), np.int64)
     for i in range(codes.size):
         counts[0, codes[i] & 4095] += 1
@@ -163,6 +172,7 @@ def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
 def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
     """Rename 12-blocks of symbols 0 to 3, four symbols at a step.
 
+    A block is a code of 24 bits. The state is what has been named so far, and how;
     ``steps[state, four symbols]`` holds the next state, shifted by 8, and the renamed symbols.
     """
     for i in range(codes.size):
@@ -175,7 +185,11 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
 
 @compiled
 def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int:
-    """Write the codes, from ``first`` on, whose count is not 0, and the counts; how many."""
+    """Write the codes whose count is not 0, and the counts; returns how many.
+
+    ``first`` is the code of the first count. Most counts of a large table are 0: eight are or-ed
+    together before any is looked at.
+    """
     n = 0
     for start in range(0, counts.size, 8):
         some = counts[start : start + 8]
@@ -193,7 +207,7 @@ def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int
 
 @compiled
 def gather_values(codes: Array, table: Array, missing: float, values: Array) -> int:
-    """Values by code, those that are NaN replaced by ``missing``; returns how many were."""
+    """Write the values of codes, where the table has NaN ``missing``; returns how often it had."""
     replaced = 0
     for i in range(codes.size):
         value = table[codes[i]]
@@ -206,7 +220,10 @@ def gather_values(codes: Array, table: Array, missing: float, values: Array) -> 
 
 @compiled
 def count_squares(bits: Array, row_step: int, column_step: int, side: int, counts: Array) -> None:
-    """Count the side × side squares of a 0/1 matrix that begin at every step."""
+    """Count the side × side squares of a 0/1 matrix that begin at every step.
+
+    A square's code is its bits in row-major order, the first the highest.
+    """
     for i in range(0, bits.shape[0] - side + 1, row_step):
         for j in range(0, bits.shape[1] - side + 1, column_step):
             code = 0
@@ -236,7 +253,11 @@ def count_plane_squares(symbols: Array, counts: Array) -> None:
 
 @compiled(inline="always")
 def _planes_of(symbols: Array, i: int, j: int) -> Any:
-    """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest."""
+    """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest.
+
+    Eight bytes are an 8 × 8 matrix of bits; it is transposed by swapping single bits, then 2 × 2
+    blocks, then 4 × 4 blocks across the diagonal.
+    """
     x = np.uint64(0)
     for r in range(2):
         for c in range(4):
@@ -256,6 +277,7 @@ def score_windows(
     """BDM (boundary ignore) of each rows × columns window of a 0/1 matrix, row-major.
 
     Blocks are 4 × 4 where ``side`` is 4; where it is 12 they are 1 × 12 (strings: one row).
+    ``ctm`` has the value of each block by its code; ``scores`` is written, one a window.
     """
     height = 4 if side == 4 else 1
     counts = np.zeros(ctm.size, np.int64)
@@ -273,6 +295,8 @@ def score_windows(
                     counts[code] += 1
                     codes[n] = code
                     n += 1
+            # BDM is over distinct blocks: the first of a kind is scored, and its count set to 0,
+            # by which the others are passed over, and the table is clean for the next window.
             total = 0.0
             for k in range(n):
                 if counts[codes[k]] > 0:

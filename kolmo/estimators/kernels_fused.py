@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 from kolmo.estimators.kernels import count_plane_squares
-
-Array = Any
-
 
 _RUN = 128 * 24  # weights whose signs fit the nearest cache
 
@@ -53,7 +48,11 @@ def count_sign_strings(bits: Array, counts: Array) -> bool:
 
 @compiled
 def extremes(weights: Array) -> tuple[float, float, bool]:
-    """Least and greatest weight, and whether all are finite."""
+    """Least and greatest of float32 weights, and whether all are finite; inf and -inf of none.
+
+    Sixteen running ones, of every sixteenth weight each: a single one would have to wait for its
+    last comparison at every step.
+    """
     lows = np.full(16, np.inf, np.float32)  # side by side, for the compiler's vectors
     highs = -lows
     wrong = np.zeros(16, np.uint8)
@@ -75,7 +74,12 @@ def extremes(weights: Array) -> tuple[float, float, bool]:
 def count_affine_squares(
     weights: Array, low: float, step: float, top: float, counts: Array
 ) -> None:
-    """Quantize float32 rows affinely, four at a time, and count the 4 × 4 squares of 8 planes."""
+    """Quantize float32 rows affinely, four at a time, and count the 4 × 4 squares of 8 planes.
+
+    A code is (weight − low) / step, rounded half to even and clipped to [0, top], in float64 as the
+    quantizer ``affine`` has it, to the bit. ``counts``, shape (8, 65536), is added to, as by
+    `count_plane_squares`; rows beyond a multiple of four are in no square.
+    """
     columns = weights.shape[1]
     codes = np.empty((4, columns), np.uint8)
     for i in range(0, weights.shape[0] - 3, 4):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled
 def count_phrases(symbols: Array, order: Array) -> int:
-    """Phrases of the exhaustive history, from the suffix array; in linear time.
+    """Phrases of the exhaustive history (Lempel & Ziv 1976), from the suffix array; in linear time.
 
-    The longest earlier occurrence of what begins at i is one of two suffixes: the nearest that
-    begins before i, on either side of it in the order (Kärkkäinen, Kempa & Puglisi 2013).
+    ``order`` is the suffix array: where the suffixes of ``symbols`` begin, sorted. A phrase is the
+    longest stretch that began earlier too, and one symbol more. The longest earlier occurrence of
+    what begins at i is one of two suffixes: the nearest that begins before i, on either side of it
+    in the order (Kärkkäinen, Kempa & Puglisi 2013).
     """
+    # The nearest smaller values of the order on both sides, by a stack. The stack needs no room of
+    # its own: what lies under an entry is what is ``before`` it. -1 is none.
     before, after = np.empty(order.size, np.int32), np.empty(order.size, np.int32)
     top = -1
     for i in order:
@@ -56,8 +56,13 @@ def _common(symbols: Array, a: int, b: int) -> int:
 def parse_phrases(
     symbols: Array, alphabet: int, keys: Array, children: Array, phrases: Array, node: Array
 ) -> tuple[Array, Array]:
-    """Walk down the dictionary, and add a phrase where it ends; how many phrases there are then,
-    and at which of them the walk stands."""
+    """Walk down the dictionary, and add a phrase where it ends.
+
+    ``keys`` and ``children`` are the dictionary, an open-addressed table of at least as many free
+    places as there are symbols: phrase × alphabet + symbol + 1 → the phrase that is longer by the
+    symbol. ``phrases`` is how many there are, ``node`` at which the walk stands, 0 for the empty
+    one; returns both as they are after the symbols.
+    """
     for i in range(symbols.size):
         key = np.uint64(node) * np.uint64(alphabet) + np.uint64(symbols[i]) + np.uint64(1)
         slot = _slot(key, keys)
@@ -72,7 +77,7 @@ def parse_phrases(
 
 @compiled
 def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Array) -> None:
-    """Move the dictionary to a roomier one."""
+    """Move the dictionary to a roomier one, ``to_keys`` and ``to_children``, which is all 0."""
     for i in range(keys.size):
         if keys[i]:
             slot = _slot(keys[i], to_keys)
@@ -81,7 +86,11 @@ def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Arra
 
 @compiled
 def _slot(key: Array, keys: Array) -> Array:
-    """Where the key is, or the free place for it; 0 stands for a free place."""
+    """Where the key is, or the free place for it; 0 stands for a free place.
+
+    The table's length is a power of two. Its place is bits 32 and up of the product with 2^64 /
+    golden ratio, on which more of the key's bits bear than on the lowest (multiplicative hashing).
+    """
     mask = np.uint64(keys.size - 1)
     slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
     while keys[slot] != 0 and keys[slot] != key:

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled
 def count_keys(symbols: Array, spans: Array, size: int, shift: int, counts: Array) -> None:
-    """Count the keys of each bucket, ``key >> shift``."""
+    """Count the keys of each bucket: those of blocks of ``size`` symbols, by ``key >> shift``."""
     for t in range(spans.shape[0]):
         first, blocks = spans[t]
         for start in range(first, first + blocks * size, size):
@@ -51,6 +49,8 @@ def count_equal(
     equals them. Their length is a power of two, more than twice the keys of the fullest bucket.
     """
     used = np.empty(0, np.int64)
+    # Two keys that are equal but for their place have the same hash, thus the same bucket. Keys of
+    # a bucket that is done are no longer needed, so that the counts may overwrite them.
     distinct, repeated, begin = 0, 0, 0
     for end in ends:
         mask = 1
@@ -67,6 +67,7 @@ def count_equal(
                 found += 1
             else:
                 again[slot] += 1
+        # Only what was used is looked at and cleared: a small bucket costs as much as it has keys.
         for slot in used[:found]:
             if again[slot] > 0:
                 start = _place(slots[slot] - np.uint64(1))
@@ -81,11 +82,12 @@ def count_equal(
 
 @compiled
 def _block_key(symbols: Array, start: int, size: int) -> Any:
+    """The key of the block that begins at ``start``: 32 bits of hash above 32 of place."""
     key = np.uint64(0)
     if _fits(symbols, size):
         for i in range(start, start + size):
             key = (key << np.uint64(8 * symbols.itemsize)) | np.uint64(symbols[i])
-        key = _mix(key)
+        key = _mix(key)  # spreads them over the buckets, and no two fall together
     else:
         for i in range(start, start + size):
             key = (key ^ np.uint64(symbols[i])) * np.uint64(0x9E3779B97F4A7C15)
@@ -111,12 +113,16 @@ def _mix(x: Any) -> Any:
 
 @compiled
 def _place(key: Any) -> Any:
+    """Where the block of a key begins."""
     return np.int64(key & np.uint64(0xFFFFFFFF))
 
 
 @compiled
 def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) -> Any:
-    """The slot of the block with this key, or the empty one where it belongs."""
+    """The slot of the block with this key, or the empty one where it belongs.
+
+    Equal hashes are compared symbol by symbol, so that the count is exact whatever the hash does.
+    """
     high = key >> np.uint64(32)
     slot = high & mask
     while slots[slot] != 0:
@@ -131,6 +137,7 @@ def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) ->
 
 @compiled
 def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
+    """Whether the blocks that begin at a and b hold the same symbols."""
     i = 0
     while i < size and symbols[a + i] == symbols[b + i]:
         i += 1
@@ -139,6 +146,7 @@ def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
 
 @compiled
 def _take_off(symbols: Array, times: int, counts: Array) -> None:
+    """Take a block, so many times, off the counts of its byte-planes, shape (planes, 256)."""
     for i in range(symbols.size):
         for p in range(counts.shape[0]):
             byte = (np.uint64(symbols[i]) >> np.uint64(8 * p)) & np.uint64(255)

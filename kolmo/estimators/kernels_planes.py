@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled
@@ -34,8 +31,11 @@ def count_bits(symbols: Array, planes: int, recent: Array, above: Array, before:
 
 @compiled
 def kt_bits(counts: Array) -> float:
-    """Bits of the Krichevsky–Trofimov code of a sequence of bits whose contexts saw these counts,
-    shape (contexts, 2), each context with a code of its own."""
+    """Bits of the Krichevsky–Trofimov code of a sequence of bits whose contexts saw these counts.
+
+    ``counts`` has shape (contexts, 2); each context has a code of its own, of probability
+    Γ(zeros + ½) Γ(ones + ½) / (π Γ(zeros + ones + 1)).
+    """
     nats = 0.0
     for c in range(counts.shape[0]):
         zeros, ones = counts[c, 0], counts[c, 1]

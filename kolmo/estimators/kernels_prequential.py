@@ -1,15 +1,17 @@
-"""The compiled loop of the prequential code."""
+"""The compiled loop of the prequential code; `kolmo.estimators.prequential` says what it predicts.
+
+The code length is that of a mixture under Bayes' rule: −log2 of each symbol's probability, added
+up. float64; the order of all operations is fixed.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 RECENT = 1024  # symbols after which the second predictor has forgotten half
 HALF_LIVES = (32, 512, 8192)  # of the predictors that take symbols for numbers
@@ -51,7 +53,11 @@ def new_state(alphabet: int) -> State:
 
 @compiled
 def predict_symbols(symbols: Array, state: State) -> None:
-    """Code the symbols one by one: predict, weigh the predictors by what came, learn it."""
+    """Code the symbols one by one: predict, weigh the predictors by what came, learn it.
+
+    ``symbols`` are int64, in the alphabet; ``state`` is changed, also by how much of the symbols
+    each predictor accounts for (``used``).
+    """
     each = np.empty(PREDICTORS)
     for i in range(symbols.size):
         symbol = symbols[i]
@@ -63,13 +69,14 @@ def predict_symbols(symbols: Array, state: State) -> None:
         for k in range(PREDICTORS):
             posterior = state.weights[k] * each[k] / probability
             state.used[k] += posterior
+            # Some of all weight is dealt out anew, so that none falls to where it would not rise.
             state.weights[k] = (1 - _SHARE) * posterior + _SHARE / PREDICTORS
         _learn(symbol, state)
 
 
 @compiled
 def predict(symbol: int, state: State, each: Array) -> None:
-    """The probability that each predictor gives the symbol."""
+    """Write the probability that each predictor gives the symbol to ``each``."""
     alphabet = state.counts.size
     scalars = state.scalars
     each[0] = (state.counts[symbol] + 0.5) / (scalars[_TOTAL] + alphabet / 2)
@@ -84,6 +91,7 @@ def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
     """The logistic law's probability of [symbol − ½, symbol + ½); the ends take the tails."""
     scale = max(deviation, 0.05) / (2 * math.log(2.0))  # whose mean absolute deviation that is
     low, high = (symbol - 0.5 - mean) / scale, (symbol + 0.5 - mean) / scale
+    # An outermost symbol takes all that lies beyond it, so that the probabilities add up to 1.
     if low > 0:  # the same on the other side, where differences keep their digits
         low, high = -high, -low
         below, above = symbol == alphabet - 1, symbol == 0
@@ -96,6 +104,11 @@ def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
 
 @compiled
 def _learn(symbol: int, state: State) -> None:
+    """Add a symbol to the counts and bells.
+
+    Counts that fade need not be made smaller, all of the alphabet, at each symbol: instead the
+    increment grows, and what counts is the share of it.
+    """
     scalars = state.scalars
     state.counts[symbol] += 1
     scalars[_TOTAL] += 1
@@ -105,6 +118,7 @@ def _learn(symbol: int, state: State) -> None:
     if scalars[_INCREMENT] > _FULL:
         state.recent[:] /= scalars[_INCREMENT]
         scalars[_INCREMENT] = 1.0
+    # Mean and deviation of late: each moves by the share that the newest symbol has of the mass.
     for k in range(len(HALF_LIVES)):
         bell = state.bells[k]
         bell[0] = bell[0] * 2.0 ** (-1 / HALF_LIVES[k]) + 1

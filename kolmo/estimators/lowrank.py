@@ -28,7 +28,8 @@ from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.estimators.factors import Floats, Integers, leading, vector_bits
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.gathering import Gatherer
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 LIMIT = 1 << 26
 """Symbols of a matrix at most: they are kept as numbers of eight bytes."""
@@ -60,8 +61,8 @@ class LowRank(Estimator):
     kind = "bound"
     summary = "factors of a matrix and its residual, the rank found (quantized weights)"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > ORDER_0_LIMIT:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > ORDER_0_LIMIT:
             raise NotApplicableError(
                 f"lowrank: needs symbols that are numbers on a line, at most {ORDER_0_LIMIT:,} of "
                 f"them; quantize first, by symmetric:8 say"
@@ -77,27 +78,20 @@ class LowRank(Estimator):
 class _LowRankAccumulator:
     """Keeps one tensor at a time, then its counts."""
 
-    def __init__(self, shapes: Sequence[Shape], alphabet: int) -> None:
+    def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._numel = sum(math.prod(shape) for shape in shapes)
         self._alphabet = alphabet
-        self._shapes = iter(shapes)
-        self._plain, self._left = np.zeros(alphabet, np.int64), np.zeros(alphabet, np.int64)
+        self._plain, self._left = np.zeros((2, alphabet.size), np.int64)
         self._ranks: list[int] = []
         self._side_bits = 0
-        self._next_tensor()
+        self._gatherer = Gatherer(shapes, alphabet.container)
 
     def update(self, symbols: Symbols) -> None:
-        while symbols.size:
-            taken = symbols[: self._symbols.size - self._filled]
-            self._symbols[self._filled : self._filled + taken.size] = taken
-            self._filled += taken.size
-            symbols = symbols[taken.size :]
-            if self._filled == self._symbols.size:
-                self._close_tensor()
-                self._next_tensor()
+        for tensor in self._gatherer.take(symbols):
+            self._add(tensor)
 
     def finish(self) -> CodeLength:
-        raw_bits = self._numel * symbol_bits(self._alphabet)
+        raw_bits = self._numel * self._alphabet.bits
         if self._numel == 0:
             return CodeLength(0, 0, 0, "bound")
         plain = len(self._ranks) * integer_bits(0) + word_bits(kt_log2(self._plain))
@@ -108,17 +102,10 @@ class _LowRankAccumulator:
         details = {"ranks": self._ranks[:100], "factor_bits": self._side_bits}
         return CodeLength(bits, self._numel, raw_bits, "bound", details)
 
-    def _next_tensor(self) -> None:
-        """Make room for the next tensor that has symbols."""
-        self._shape = next((s for s in self._shapes if math.prod(s)), (0,))
-        self._symbols = np.empty(math.prod(self._shape), container(self._alphabet))
-        self._filled = 0
-
-    def _close_tensor(self) -> None:
-        rows = self._shape[0] if self._shape else 1
-        matrix = self._symbols.reshape(rows, -1)
-        best = min(_codes(matrix, self._alphabet), key=lambda code: code.bits)
-        self._plain += np.bincount(self._symbols, minlength=self._alphabet)
+    def _add(self, tensor: Symbols) -> None:
+        matrix = tensor.reshape(len(tensor) if tensor.ndim else 1, -1)
+        best = min(_codes(matrix, self._alphabet.size), key=lambda code: code.bits)
+        self._plain += np.bincount(tensor.reshape(-1), minlength=self._alphabet.size)
         self._left += best.counts
         self._ranks.append(best.rank)
         self._side_bits += best.side_bits

@@ -11,7 +11,7 @@ import numpy as np
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 LIMIT = 1 << 32
 """Symbols at most, so that a phrase's number fits 32 bits."""
@@ -42,12 +42,12 @@ class LempelZiv78(Estimator):
     kind = "estimate"
     summary = "Lempel–Ziv parsing of 1978, phrases × (log2 phrases + log2 alphabet) (quantized)"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         numel = sum(math.prod(shape) for shape in shapes)
-        if alphabet > ORDER_0_LIMIT:
+        if alphabet.size > ORDER_0_LIMIT:
             raise NotApplicableError(
-                f"lz78: an alphabet of {alphabet:,} symbols is too large for repetitions to tell "
-                f"anything; quantize first, by sign or symmetric:4 say"
+                f"lz78: an alphabet of {alphabet.size:,} symbols is too large for repetitions to "
+                f"tell anything; quantize first, by sign or symmetric:4 say"
             )
         if numel >= LIMIT:
             raise NotApplicableError(
@@ -59,7 +59,7 @@ class LempelZiv78(Estimator):
 class _LempelZiv78Accumulator:
     """Phrases are numbered from 1; 0 is the empty one, where each phrase begins."""
 
-    def __init__(self, numel: int, alphabet: int) -> None:
+    def __init__(self, numel: int, alphabet: Alphabet) -> None:
         self._numel, self._alphabet = numel, alphabet
         self._keys = np.zeros(1 << 10, np.uint64)
         self._children = np.zeros(1 << 10, np.uint32)
@@ -72,13 +72,13 @@ class _LempelZiv78Accumulator:
             span = symbols[start : start + _SPAN].astype(np.int64)
             self._make_room(2 * (self._phrases + span.size))
             self._phrases, self._node = kernels_lz.parse_phrases(
-                span, self._alphabet, self._keys, self._children, self._phrases, self._node
+                span, self._alphabet.size, self._keys, self._children, self._phrases, self._node
             )
 
     def finish(self) -> CodeLength:
         phrases = int(self._phrases) + (1 if self._node else 0)
-        bits = phrases * (math.log2(phrases) + math.log2(self._alphabet)) if phrases else 0.0
-        raw_bits = self._numel * symbol_bits(self._alphabet)
+        bits = phrases * (math.log2(phrases) + math.log2(self._alphabet.size)) if phrases else 0.0
+        raw_bits = self._numel * self._alphabet.bits
         return CodeLength(bits, self._numel, raw_bits, "estimate", {"phrases": phrases})
 
     def _make_room(self, slots: int) -> None:

@@ -28,12 +28,7 @@ from kolmo.codes.lengths import (
 )
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import Histogram
-from kolmo.symbols import Shape, Symbols, symbol_bits
-
-# --- log2 probabilities of sequences with given counts --------------------------------------
-
-
-# --- the estimators ---------------------------------------------------------------------------
+from kolmo.symbols import Alphabet, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,19 +41,17 @@ class OrderZero(Estimator):
         """log2 of the probability of a sequence with these counts, and what else is to be told."""
         raise NotImplementedError
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _OrderZeroAccumulator(self, shapes, alphabet)
 
 
 class _OrderZeroAccumulator:
-    def __init__(self, code: OrderZero, shapes: Sequence[Shape], alphabet: int) -> None:
+    def __init__(self, code: OrderZero, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._code = code
         self._numel = sum(math.prod(shape) for shape in shapes)
-        self._raw_bits = self._numel * symbol_bits(alphabet)
+        self._raw_bits = self._numel * alphabet.bits
         self._histogram = Histogram(alphabet)
-
-    def update(self, symbols: Symbols) -> None:
-        self._histogram.update(symbols)
+        self.update = self._histogram.update
 
     def merge(self, part: _OrderZeroAccumulator) -> None:
         self._histogram.merge(part._histogram)

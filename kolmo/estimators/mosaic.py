@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.gathering import Gatherer
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -65,9 +66,9 @@ class Mosaic(Estimator):
         if self.block is not None and not 1 <= self.block <= 1 << 16:
             raise InputError(f"mosaic: the block size is 1 to 65536, not {self.block}")
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         sizes = [math.prod(shape) for shape in shapes]
-        width = container(alphabet).itemsize
+        width = alphabet.container.itemsize
         if sum(sizes) * width > LIMIT:
             raise NotApplicableError(
                 f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 512 MiB; "
@@ -77,37 +78,39 @@ class Mosaic(Estimator):
 
 
 class _MosaicAccumulator:
-    def __init__(self, sizes: Sequence[int], alphabet: int, block: int | None) -> None:
+    def __init__(self, sizes: Sequence[int], alphabet: Alphabet, block: int | None) -> None:
         self._sizes, self._alphabet = sizes, alphabet
+        self._raw_bits = sum(sizes) * alphabet.bits
         self._candidates = BLOCK_SIZES if block is None else (block,)
-        self._symbols = np.empty(sum(sizes), container(alphabet))
-        self._filled = 0
+        self._gatherer = Gatherer([(sum(sizes),)], alphabet.container)
+        self._best = _Code(0, {})
 
     def update(self, symbols: Symbols) -> None:
-        self._symbols[self._filled : self._filled + symbols.size] = symbols
-        self._filled += symbols.size
+        for whole in self._gatherer.take(symbols):
+            self._best = self._shortest(whole)
 
     def finish(self) -> CodeLength:
+        best = self._best
+        return CodeLength(best.bits, sum(self._sizes), self._raw_bits, "bound", best.details)
+
+    def _shortest(self, symbols: Symbols) -> _Code:
+        """The code at the best block size, and which that is."""
         from kolmo.estimators import kernels
 
-        numel, bits_each = self._symbols.size, symbol_bits(self._alphabet)
-        raw_bits = numel * bits_each
-        if numel == 0:
-            return CodeLength(0, 0, 0, "bound")
-        plain = _Code(raw_bits, {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"})
-        planes = np.zeros((self._symbols.dtype.itemsize, 256), np.int64)
-        kernels.count_planes(self._symbols, planes)
+        nothing = {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"}
+        planes = np.zeros((symbols.dtype.itemsize, 256), np.int64)
+        kernels.count_planes(symbols, planes)
         sizes = [size for size in self._candidates if size <= max(self._sizes)]
-        codes = [self._code(size, planes.copy()) for size in sizes]
-        best = min([plain, *codes], key=lambda code: code.bits)
+        codes = [self._code(symbols, size, planes.copy()) for size in sizes]
+        best = min([_Code(self._raw_bits, nothing), *codes], key=lambda code: code.bits)
         choice = math.ceil(math.log2(len(self._candidates) + 1))
-        return CodeLength(best.bits + choice, numel, raw_bits, "bound", best.details)
+        return _Code(best.bits + choice, best.details)
 
-    def _code(self, size: int, planes: NDArray[np.int64]) -> _Code:
+    def _code(self, symbols: Symbols, size: int, planes: NDArray[np.int64]) -> _Code:
         numels = np.array(self._sizes, np.int64)
         spans = np.stack([np.cumsum(numels) - numels, numels // size], axis=1)
         blocks = int(spans[:, 1].sum())
-        repeated, others = _equal_blocks(self._symbols, spans, size, planes)
+        repeated, others = _equal_blocks(symbols, spans, size, planes)
         indices, how = _index_bits(repeated, others)
         header = integer_bits(repeated.size) + integer_bits(others)
         details = {
@@ -120,8 +123,8 @@ class _MosaicAccumulator:
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
-        plain = int(counts[0].sum()) * symbol_bits(self._alphabet)
-        used = min(256, self._alphabet)
+        plain = int(counts[0].sum()) * self._alphabet.bits
+        used = min(256, self._alphabet.size)
         adaptive = word_bits(sum(kt_log2(plane[:used]) for plane in counts))
         return 1 + min(plain, adaptive)
 

@@ -23,7 +23,7 @@ from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.estimators.mdl import OrderZero
-from kolmo.symbols import Shape
+from kolmo.symbols import Alphabet, Shape
 
 Floats = NDArray[np.float64]
 
@@ -83,8 +83,8 @@ class Parametric(OrderZero):
                 high = b
         return float(2**low)
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > ORDER_0_LIMIT:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > ORDER_0_LIMIT:
             raise NotApplicableError(
                 f"{self}: needs symbols that are numbers on a line, at most {ORDER_0_LIMIT:,} of "
                 f"them; quantize first, by symmetric:8 say"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from kolmo.codes.lengths import word_bits
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.pvalues import holm, is_significant
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 DEPTH = 8
 """Bits of context at most."""
@@ -61,14 +61,14 @@ class Planes(Estimator):
     kind = "bound"
     summary = "bit-plane by bit-plane, each in its best context; counts planes unlike coin flips"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _PlanesAccumulator(sum(math.prod(shape) for shape in shapes), alphabet)
 
 
 class _PlanesAccumulator:
-    def __init__(self, numel: int, alphabet: int) -> None:
-        self._numel, self._planes = numel, symbol_bits(alphabet)
-        self._dtype = container(alphabet)
+    def __init__(self, numel: int, alphabet: Alphabet) -> None:
+        self._numel, self._planes = numel, alphabet.bits
+        self._dtype = alphabet.container
         self._recent = np.zeros(self._planes, np.uint64)
         self._above, self._before = np.zeros((2, self._planes, 1 << DEPTH, 2), np.int64)
 

@@ -27,7 +27,7 @@ from kolmo.codes.lengths import word_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 @register
@@ -52,8 +52,8 @@ class Prequential(Estimator):
     kind = "bound"
     summary = "adaptive predictions with fading memories, mixed; sees drifting scale (quantized)"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        if alphabet > ORDER_0_LIMIT:
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        if alphabet.size > ORDER_0_LIMIT:
             raise NotApplicableError(
                 f"prequential: needs at most {ORDER_0_LIMIT:,} symbols; quantize first, by "
                 f"symmetric:8 say"
@@ -62,11 +62,11 @@ class Prequential(Estimator):
 
 
 class _PrequentialAccumulator:
-    def __init__(self, numel: int, alphabet: int) -> None:
+    def __init__(self, numel: int, alphabet: Alphabet) -> None:
         from kolmo.estimators import kernels_prequential as kernels
 
         self._numel, self._alphabet = numel, alphabet
-        self._state = kernels.new_state(alphabet)
+        self._state = kernels.new_state(alphabet.size)
 
     def update(self, symbols: Symbols) -> None:
         from kolmo.estimators import kernels_prequential as kernels
@@ -83,6 +83,4 @@ class _PrequentialAccumulator:
         shares = (self._state.used / max(1, self._numel)).tolist()
         details = {"predictors": dict(zip(names, shares, strict=True))}
         bits = word_bits(self.log2_probability)
-        return CodeLength(
-            bits, self._numel, self._numel * symbol_bits(self._alphabet), "bound", details
-        )
+        return CodeLength(bits, self._numel, self._numel * self._alphabet.bits, "bound", details)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kolmo.errors import InputError
 from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
-from kolmo.estimators.ctm import Shape, ShapeTable, check_table, load_table
+from kolmo.estimators.ctm import ShapeTable, check_table, load_table
+from kolmo.symbols import Shape
 
 Tables = dict[Shape, ShapeTable]
 
@@ -84,7 +85,7 @@ def normalized_bdm(bits: float, blocks: Blocks, tables: Tables) -> float:
     """(BDM − min) / (max − min) for as many blocks of each shape; NaN where they are equal.
 
     The least BDM repeats the simplest block; the greatest takes the most complex blocks, each as
-    often as the others.
+    often as the others. Those that the table lacks are the most complex, at their imputed value.
     """
     least = greatest = 0.0
     for shape, (_, counts) in blocks.items():

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotExpressibleError
-from kolmo.symbols import symbol_bits
+from kolmo.floats import is_float
+from kolmo.registry import Registry
+from kolmo.symbols import Alphabet, Symbols
 
 Weights = NDArray[Any]
-Symbols = NDArray[Any]
 
 _HUGE = float(np.finfo(np.float64).max) / 2
 _SAMPLED = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
@@ -28,17 +29,11 @@ class SymbolCoder:
 
     Attributes
     ----------
-    alphabet : int
-        Symbols are in [0, alphabet).
-    stored_bits : int
-        Raw bits a symbol: the dtype's width under ``native``, else ceil(log2 alphabet).
+    alphabet : Alphabet
+        What its symbols are.
     """
 
-    alphabet: int
-
-    @property
-    def stored_bits(self) -> int:
-        return symbol_bits(self.alphabet)
+    alphabet: Alphabet
 
     def encode(self, weights: Weights) -> Symbols:
         """Symbols of some of the tensor's weights, same shape, smallest unsigned dtype."""
@@ -74,13 +69,9 @@ class Quantizer(specs.Spec):
     summary: ClassVar[str] = ""
     nearest: ClassVar[bool] = False
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        """Number of symbols for weights of this dtype; it does not depend on their values."""
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        """The symbols of weights of this dtype; it does not depend on their values."""
         raise NotImplementedError
-
-    def format(self, dtype: np.dtype[Any]) -> str:
-        """The floating-point format whose bit patterns the symbols are; empty if they are not."""
-        return ""
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         """Fix scale, range or codebook to a tensor.
@@ -111,7 +102,8 @@ class Quantizer(specs.Spec):
         raise NotImplementedError
 
 
-_QUANTIZERS: dict[str, type[Quantizer]] = {}
+QUANTIZERS: Registry[type[Quantizer]] = Registry("quantizer", "kolmo.quantizers")
+"""All quantizers; packages of others add theirs by entry points ``kolmo.quantizers``."""
 
 
 def register(cls: type[Quantizer]) -> type[Quantizer]:
@@ -122,23 +114,17 @@ def register(cls: type[Quantizer]) -> type[Quantizer]:
     InputError
         If another class has the name.
     """
-    known = _QUANTIZERS.get(cls.name, cls)
-    if not specs.is_same_class(known, cls):
-        raise specs.taken("a quantizer", cls.name, known.__module__)
-    _QUANTIZERS[cls.name] = cls
-    return cls
+    return QUANTIZERS.register(cls)
 
 
 def quantizer_names() -> list[str]:
-    """The names that ``get_quantizer`` knows."""
-    return sorted(_QUANTIZERS)
+    """The names that ``get_quantizer`` knows, plugins too."""
+    return QUANTIZERS.names()
 
 
 def quantizer_class(name: str) -> type[Quantizer]:
     """The class behind a name."""
-    if name not in _QUANTIZERS:
-        raise specs.unknown("quantizer", name, _QUANTIZERS)
-    return _QUANTIZERS[name]
+    return QUANTIZERS.get(name)
 
 
 def get_quantizer(spec: str | Quantizer) -> Quantizer:
@@ -175,10 +161,6 @@ def parameter_width(parameters: Sequence[float], dtype: np.dtype[Any]) -> int:
     with np.errstate(all="ignore"):
         exact = np.array_equal(wide.astype(dtype).astype(np.float64), wide)
     return 8 * dtype.itemsize if exact else 64
-
-
-def is_float(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" or dtype.kind == "V"  # ml_dtypes report kind V
 
 
 def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:

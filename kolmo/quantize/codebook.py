@@ -15,14 +15,13 @@ from kolmo.errors import InputError
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
-    Symbols,
     Weights,
     parameter_width,
     register,
     sample,
     value_range,
 )
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet, Symbols
 
 
 @register
@@ -50,20 +49,20 @@ class Codebook(Quantizer):
         if not 1 <= self.size <= 65536:
             raise InputError(f"codebook: the size is 1 to 65536, not {self.size}")
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return self.size
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        return Alphabet(self.size)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         value_range(tensor, str(self))
         values = _distinct(tensor, self.size)
         if values is None:
             values = _kmeans(np.sort(sample(tensor)), self.size)
-        return _CodebookCoder(self.size, values)
+        return _CodebookCoder(self.alphabet(tensor.dtype), values)
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
         if len(parameters) > self.size:
             raise ValueError
-        return _CodebookCoder(self.size, np.array(parameters, np.float64))
+        return _CodebookCoder(self.alphabet(dtype), np.array(parameters, np.float64))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ class _CodebookCoder(SymbolCoder):
     def encode(self, weights: Weights) -> Symbols:
         borders = (self.values[1:] + self.values[:-1]) / 2
         nearest = np.searchsorted(borders, weights.astype(np.float64))
-        return nearest.astype(container(self.alphabet))
+        return nearest.astype(self.alphabet.container)
 
     def decode(self, symbols: Symbols) -> Weights:
         return self.values[symbols]

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.floats import bit_patterns, is_float
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
-    Symbols,
     Weights,
     has_nan,
-    is_float,
     not_expressible,
     register,
 )
+from kolmo.symbols import Alphabet, Symbols
 
 
 @register
@@ -37,11 +37,8 @@ class Native(Quantizer):
     summary = "the stored bit patterns, lossless"
     nearest = True
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return int(2 ** (8 * dtype.itemsize))
-
-    def format(self, dtype: np.dtype[Any]) -> str:
-        return dtype.name if is_float(dtype) else ""
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        return Alphabet.of_dtype(dtype)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         return self._restore(tensor.dtype, ())
@@ -56,7 +53,7 @@ class _NativeCoder(SymbolCoder):
     dtype: np.dtype[Any]
 
     def encode(self, weights: Weights) -> Symbols:
-        return np.ascontiguousarray(weights).view(f"u{self.dtype.itemsize}").reshape(weights.shape)
+        return bit_patterns(weights)
 
     def decode(self, symbols: Symbols) -> Weights:
         return np.ascontiguousarray(symbols).view(self.dtype).reshape(symbols.shape)
@@ -73,15 +70,15 @@ class Sign(Quantizer):
     name = "sign"
     summary = "one bit: w > 0"
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return 2
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        return Alphabet(2)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        return _SignCoder(2, tensor.name)
+        return _SignCoder(self.alphabet(tensor.dtype), tensor.name)
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
         () = parameters
-        return _SignCoder(2, "")
+        return _SignCoder(self.alphabet(dtype), "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,36 +13,35 @@ from kolmo.errors import InputError
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
-    Symbols,
     Weights,
     check_bits,
     register,
     sample,
     value_range,
 )
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet, Symbols
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _GridCoder(SymbolCoder):
-    """symbol = clamp(round((w − low) / step), 0, alphabet − 1)."""
+    """symbol = clamp(round((w − low) / step), 0, size of the alphabet − 1)."""
 
     low: float
     high: float
 
     @property
     def step(self) -> float:
-        return (self.high - self.low) / (self.alphabet - 1)
+        return (self.high - self.low) / (self.alphabet.size - 1)
 
     def encode(self, weights: Weights) -> Symbols:
         if self.step == 0:  # a constant tensor has one level
-            return np.zeros(weights.shape, container(self.alphabet))
+            return np.zeros(weights.shape, self.alphabet.container)
         scaled = weights.astype(np.float64)
         scaled -= self.low
         scaled /= self.step
         np.rint(scaled, out=scaled)
-        np.clip(scaled, 0, self.alphabet - 1, out=scaled)
-        return scaled.astype(container(self.alphabet))
+        np.clip(scaled, 0, self.alphabet.size - 1, out=scaled)
+        return scaled.astype(self.alphabet.container)
 
     def decode(self, symbols: Symbols) -> Weights:
         return symbols * self.step + self.low
@@ -59,20 +58,20 @@ class _SymmetricCoder(SymbolCoder):
 
     @property
     def scale(self) -> float:
-        return self.largest / (self.alphabet // 2)
+        return self.largest / (self.alphabet.size // 2)
 
     def encode(self, weights: Weights) -> Symbols:
-        half = self.alphabet // 2
+        half = self.alphabet.size // 2
         if self.scale == 0:
-            return np.full(weights.shape, half, container(self.alphabet))
+            return np.full(weights.shape, half, self.alphabet.container)
         scaled = weights.astype(np.float64)
         scaled /= self.scale
         np.rint(scaled, out=scaled)
         scaled += half
-        return scaled.astype(container(self.alphabet))
+        return scaled.astype(self.alphabet.container)
 
     def decode(self, symbols: Symbols) -> Weights:
-        return (symbols.astype(np.float64) - self.alphabet // 2) * self.scale
+        return (symbols.astype(np.float64) - self.alphabet.size // 2) * self.scale
 
     def parameters(self) -> list[float]:
         return [self.largest]
@@ -101,8 +100,8 @@ class Symmetric(Quantizer):
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return (1 << self.bits) - 1
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        return Alphabet((1 << self.bits) - 1)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         low, high = value_range(tensor, str(self))
@@ -140,8 +139,8 @@ class Affine(Quantizer):
         if not 0 < self.clip <= 100:
             raise InputError(f"affine: clip is a percentage in (0, 100], not {self.clip}")
 
-    def alphabet(self, dtype: np.dtype[Any]) -> int:
-        return 1 << self.bits
+    def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
+        return Alphabet(1 << self.bits)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         low, high = value_range(tensor, str(self))

@@ -25,14 +25,16 @@ and in its tests, one a check::
     def test_contract(name, check):
         check("fixed-width")
 
-Quantizers and codes are registered where they are defined, by `kolmo.quantize.base.register` and
-`kolmo.codes.base.register_code`.
+Quantizers have a group of their own, ``kolmo.quantizers``, and nulls have ``kolmo.nulls``. Codes
+have none, for what a file holds must be read everywhere; `kolmo.codes.base.register_code` makes
+one known.
 
 Examples
 --------
 An estimator that is not installed yet is known for as long as it is tested. This one, a whole
 plugin, is `kolmo.testing.example`:
 
+>>> from kolmo import Alphabet
 >>> from kolmo.testing.example import FixedWidth
 >>> with registered(FixedWidth):
 ...     check_estimator("fixed-width")
@@ -44,7 +46,7 @@ One that tells a decoder too little is found out:
 ...     """Half as many bits; said to be a bound."""
 ...     name = "half-width"
 ...     def _start(self, shapes, alphabet):
-...         return super()._start(shapes, max(1, alphabet // 2))
+...         return super()._start(shapes, Alphabet(max(1, alphabet.size // 2)))
 >>> checks = dict(estimator_checks())
 >>> checks["a bound obeys Kraft's inequality"](HalfWidth())
 Traceback (most recent call last):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from kolmo.codes import base as codes
-from kolmo.codes.base import Code, code_numbers, get_code
+from kolmo.codes.base import CODES, Code, code_numbers, get_code
 from kolmo.errors import NotApplicableError
-from kolmo.estimators import base as estimators
-from kolmo.estimators.base import CodeLength, Estimator, estimator_class, get_estimator
+from kolmo.estimators.base import (
+    ESTIMATORS,
+    CodeLength,
+    Estimator,
+    estimator_class,
+    get_estimator,
+)
 from kolmo.quantize import Quantizer, get_quantizer, quantizer_class
-from kolmo.quantize import base as quantizers
-from kolmo.symbols import Shape, Symbols, container, symbol_bits
+from kolmo.quantize.base import QUANTIZERS
+from kolmo.registry import Registry
+from kolmo.symbols import Alphabet, Shape, Symbols, container, symbol_bits
 from kolmo.testing.cases import Case
 
 __all__ = [
@@ -25,14 +30,12 @@ __all__ = [
     "Quantizer",
     "Shape",
     "Symbols",
-    "alphabet_of",
     "code_numbers",
     "container",
     "decode",
     "encode",
     "estimator_class",
     "find_code",
-    "format_of",
     "get_code",
     "get_estimator",
     "get_quantizer",
@@ -45,8 +48,7 @@ __all__ = [
 ]
 
 
-@contextmanager
-def registered(subject: Any) -> Iterator[None]:
+def registered(subject: Any) -> AbstractContextManager[None]:
     """An estimator's or a quantizer's class, or a code, is known by its name in a ``with`` block.
 
     What is installed registers itself (`kolmo.testing` says how); this is for tests.
@@ -56,28 +58,15 @@ def registered(subject: Any) -> Iterator[None]:
     InputError
         If the name, or a code's number, is taken.
     """
-    register, tables = _registry(subject)
-    known = subject.name in tables[0]
-    register(subject)
-    try:
-        yield
-    finally:
-        for table in () if known else tables:
-            table.pop(subject.name, None)
-
-
-def _registry(subject: Any) -> tuple[Callable[[Any], Any], list[dict[str, Any]]]:
-    """What registers a subject, and the tables in which it does."""
-    if not isinstance(subject, type):
-        return codes.register_code, [codes._CODES, codes._DECLARED]
-    if issubclass(subject, Estimator):
-        return estimators.register, [estimators._REGISTERED]
-    return quantizers.register, [quantizers._QUANTIZERS]
+    registry: Registry[Any] = CODES
+    if isinstance(subject, type):
+        registry = ESTIMATORS if issubclass(subject, Estimator) else QUANTIZERS
+    return registry.lent(subject)
 
 
 def start(estimator: Estimator, case: Case) -> Any:
     """An accumulator for the tensors of a case."""
-    return estimator.start_many(case.shapes, case.alphabet, case.format)
+    return estimator.start_many(case.shapes, symbols_of(case))
 
 
 def measure(
@@ -95,14 +84,9 @@ def measure(
     return length
 
 
-def alphabet_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> int:
-    """The size of a quantizer's alphabet."""
-    return quantizer.alphabet(dtype)
-
-
-def format_of(quantizer: Quantizer, dtype: np.dtype[Any]) -> str:
-    """The floating-point format of a quantizer's symbols."""
-    return quantizer.format(dtype)
+def symbols_of(case: Case) -> Alphabet:
+    """What the symbols of a case are."""
+    return Alphabet(case.alphabet, case.format)
 
 
 def find_code(which: str | int | Code) -> Code:
@@ -112,14 +96,14 @@ def find_code(which: str | int | Code) -> Code:
 
 def is_taken(code: Code, case: Case) -> bool:
     """Whether a code says that it takes symbols like a case's."""
-    return code.takes(case.shapes, case.alphabet)
+    return code.takes(case.shapes, symbols_of(case))
 
 
 def encode(code: Code, case: Case, parts: Sequence[Symbols] | None = None) -> bytes:
     """A case's symbols, or these, as bytes."""
-    return code.encode(case.parts() if parts is None else parts, case.alphabet, case.format)
+    return code.encode(case.parts() if parts is None else parts, symbols_of(case))
 
 
 def decode(code: Code, data: bytes, case: Case) -> list[Symbols]:
     """Bytes as symbols of a case's shapes and alphabet."""
-    return code.decode(data, case.shapes, case.alphabet, case.format)
+    return code.decode(data, case.shapes, symbols_of(case))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from kolmo.estimators import Accumulator, CodeLength, Estimator
-from kolmo.symbols import Shape, Symbols, symbol_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +24,8 @@ class FixedWidth(Estimator):
     kind = "bound"
     summary = "every symbol at ceil(log2 alphabet) bits"
 
-    def _start(self, shapes: Sequence[Shape], alphabet: int) -> Accumulator:
-        return _FixedWidth(symbol_bits(alphabet))
+    def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        return _FixedWidth(alphabet.bits)
 
 
 class _FixedWidth:

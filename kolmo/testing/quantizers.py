@@ -117,10 +117,10 @@ def _symbols(quantizer: Quantizer, case: WeightCase) -> None:
         return
     coder, symbols = found
     require(symbols.shape == case.shape, f"symbols of shape {symbols.shape}")
-    dtype = access.container(coder.alphabet)
+    dtype = coder.alphabet.container
     require(symbols.dtype == dtype, f"symbols of dtype {symbols.dtype}, not {dtype}")
     largest = int(symbols.max(initial=0))
-    require(largest < coder.alphabet, f"symbol {largest} of an alphabet of {coder.alphabet}")
+    require(largest < coder.alphabet.size, f"symbol {largest} of {coder.alphabet}")
 
 
 @SUITE.check("the alphabet depends on the dtype alone", ALL)
@@ -128,10 +128,8 @@ def _alphabet(quantizer: Quantizer, case: WeightCase) -> None:
     found = encode(quantizer, case)
     if found is None:
         return
-    coder, promised = found[0], access.alphabet_of(quantizer, case.weights().dtype)
-    require(coder.alphabet == promised, f"{coder.alphabet} symbols, where {promised} were said")
-    bits = access.symbol_bits(promised)
-    require(coder.stored_bits == bits, f"{coder.stored_bits} stored bits a symbol, not {bits}")
+    coder, promised = found[0], quantizer.alphabet(case.weights().dtype)
+    require(coder.alphabet == promised, f"{coder.alphabet}, where {promised} was said")
 
 
 @SUITE.check("it refuses NaN and infinities in words, or expresses them", UNUSUAL)
@@ -223,7 +221,7 @@ def _as_numbers(weights: NDArray[Any]) -> NDArray[np.float64]:
 @SUITE.check("symbols that are bit patterns are the weights' own", ALL)
 def _bits(quantizer: Quantizer, case: WeightCase) -> None:
     weights = case.weights()
-    name = access.format_of(quantizer, weights.dtype)
+    name = quantizer.alphabet(weights.dtype).format
     if not name:
         return
     require(name == case.dtype and name in FORMATS, f"bit patterns of {name!r}")
@@ -244,10 +242,22 @@ def _restore(quantizer: Quantizer, case: WeightCase) -> None:
     parameters = json.loads(json.dumps(coder.parameters(), allow_nan=False))
     again = quantizer.restore(case.weights().dtype, parameters)
     require(again.parameters() == parameters, f"{parameters} become {again.parameters()}")
-    require(again.alphabet == coder.alphabet, f"an alphabet of {again.alphabet} symbols")
+    require(again.alphabet == coder.alphabet, f"another alphabet, {again.alphabet}")
     require(np.array_equal(again.encode(case.weights()), symbols), "it gives other symbols")
     same = again.decode(symbols).tobytes() == coder.decode(symbols).tobytes()
     require(same, "it gives other weights for the same symbols")
+
+
+@SUITE.check("what a decoder must be told costs bits", ALL)
+def _side_bits(quantizer: Quantizer, case: WeightCase) -> None:
+    """A bit a parameter, at the least."""
+    found = encode(quantizer, case)
+    if found is None:
+        return
+    coder, dtype = found[0], case.weights().dtype
+    bits, count = coder.side_bits(dtype), len(coder.parameters())
+    require(isinstance(bits, int), f"{bits!r} side bits, no whole number")
+    require(bits >= count, f"{bits} side bits for {count} parameters")
 
 
 @SUITE.check("wrong parameters are refused", [WeightCase(dtype, (5, 3)) for dtype in DTYPES])

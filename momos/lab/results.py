@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 _MEASUREMENT = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
 
-SCALE_BITS = 32
-"""Bits of a quantized tensor's scale, which is not among its symbols."""
-
 
 def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
     """One table of all runs; see `momos.lab.arms.StudyResult` for its columns."""
@@ -73,17 +70,15 @@ def summarize(table: pd.DataFrame) -> pd.DataFrame:
 def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm: test accuracy, nominal bits a weight, and the best lossless bound.
 
-    The bound of a run is the least of the lossless bounds (with ``SCALE_BITS`` for each quantized
-    tensor's scale) and the mosaic file, plus log2 of their number, to say which one it is.
+    The bound of a run is the least of the lossless bounds (which hold the scales of quantized
+    tensors) and the mosaic file, plus log2 of their number, to say which one it is.
     """
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
-    tensors = known["shape"].str.extract(r"^(\d+)", expand=False).astype(int)
-    scales = np.where(known.quantizer == "native", 0, SCALE_BITS * tensors)
     codes = known.groupby(["arm", "seed"])["bits"].transform("size")
     codes += known["file_bits_per_weight"].notna()
     choice = np.ceil(np.log2(codes))  # bits that say which code it is
     known["method"] = known["quantizer"] + " " + known["estimator"]
-    known["bound"] = (known["bits"] + scales + choice) / known["numel"]
+    known["bound"] = (known["bits"] + choice) / known["numel"]
     smaller = known["file_bits_per_weight"] < known["bound"]
     known.loc[smaller, "method"] = "mosaic file"
     known.loc[smaller, "bound"] = known["file_bits_per_weight"] + choice / known["numel"]

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 NEVER = np.float32(1e6)
 """Cost above that of any distance."""
@@ -36,11 +34,33 @@ def assign_blocks(
 ) -> None:
     """Assign its cheapest motif to each block; write ``indices`` and ``projected`` blocks.
 
-    ``scales`` has one value, or one for each row of ``columns`` blocks. Index 0 costs the block's
-    ``zero_bits``, any other the block's ``other_bits`` and the motif's ``motif_bits``.
+    Parameters
+    ----------
+    blocks : float32 ndarray, shape (m, s)
+    columns : int
+        Blocks of a row.
+    scales : float32 ndarray
+        One value, or one for each row of ``columns`` blocks.
+    motifs : float32 ndarray, shape (k, s)
+        Motif 0 is the zero block.
+    zero_bits, other_bits : float32 ndarrays, shape (m,)
+        Bits of index 0 for each block, and of any other before its ``motif_bits``.
+    motif_bits : float32 ndarray, shape (k,)
+        Bits that say which one of the motifs that are not 0.
+    rate : float
+        Price of a bit, in squared distance.
+    threshold : float
+        Unless NaN, exactly those blocks get the zero motif that lose less by it: |block|² less
+        ``rate`` times the bits that it saves.
+    indices : int32 ndarray, shape (m,)
+        Written: the motif of each block; ties go to the lowest.
+    projected : float32 ndarray, shape (m, s)
+        Written: the motif times the block's scale.
 
-    With a ``threshold`` that is not NaN, exactly those blocks get the zero motif that lose less
-    by it: |block|² less ``rate`` times the bits that it saves.
+    Notes
+    -----
+    |b − m|² is |b|² − 2 b·m + |m|², of which the first is left out. Blocks stand in columns, so
+    that the innermost loops run over blocks, value by value, in the processor's vectors.
     """
     k, size = motifs.shape
     paid, fixed = np.float32(rate), np.empty(k, np.float32)
@@ -57,6 +77,8 @@ def assign_blocks(
         if scales.size > 1:
             _spread(scales, columns, start, each[: end - start])
         _scale(these, each, scaled, gain)
+        # With a rate most blocks have the zero motif, and most of those so clearly that no other
+        # need be compared; the rest moves to the front.
         if np.isnan(threshold):
             _price(zero, other, paid, best, base)
             _mark_undecided(best[: end - start], base, gain, least, maybe)
@@ -113,7 +135,7 @@ def _choose(
 ) -> None:
     """Fill in the cheapest motif of the first ``n`` columns; ``best`` begins as that of motif 0."""
     chosen[:n] = 0
-    for j in range(1, len(motifs)):
+    for j in range(1, len(motifs)):  # strictly cheaper: of equal ones the first stays
         for o in range(n):
             cost[o] = base[o] + fixed[j]
         for d in range(motifs.shape[1]):
@@ -155,10 +177,11 @@ def _write(
 
 @compiled
 def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Array) -> None:
-    """Mark the blocks for which a motif other than zero might be cheaper.
+    """Mark in ``maybe`` (0 or 1) the blocks for which a motif other than zero might be cheaper.
 
-    ``best``: cost of the zero motif. ``base``: lower bound on the cost of any other motif, before
-    its own bits (at least ``least``) and before the distance it saves (at most ``gain``, |block|²).
+    ``best`` is the cost of the zero motif. ``base`` is a lower bound on the cost of any other
+    motif, before its own bits (at least ``least``) and before the distance that it saves (at most
+    ``gain``, which is |block|²).
     """
     slack = np.float32(1e-5)  # above any rounding error
     for i in range(best.size):
@@ -178,7 +201,12 @@ def _mark_worthy(
     base: Array,
     maybe: Array,
 ) -> None:
-    """Mark the blocks that lose too much by the zero motif; set costs that decide all others."""
+    """Mark in ``maybe`` (0 or 1) the blocks that lose too much by the zero motif.
+
+    A block loses its ``gain``, |block|², less the bits that the zero motif saves, at a price of
+    ``paid``; ``most`` is the threshold. ``best`` and ``base`` are written: costs that forbid the
+    zero motif to the marked blocks, and all others to the rest.
+    """
     for i in range(zero.size):
         maybe[i] = not gain[i] - paid * (other[i] - zero[i]) < most
     for i in range(zero.size):
@@ -189,14 +217,15 @@ def _mark_worthy(
 
 @compiled
 def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array) -> int:
-    """Move the marked blocks to the front; return their number, fill ``which`` with their places.
+    """Move the marked blocks to the front; return their number, write their places to ``which``.
 
-    If more than half are marked, nothing moves and all count as marked: moving would cost more
-    than it saves.
+    ``best``, ``base`` and ``scaled`` are moved; a block never overtakes one that is yet to move. If
+    more than half are marked, nothing moves and all count as marked: moving would cost more than
+    it saves.
     """
     n = 0
     for i in range(maybe.size):
-        which[n] = i
+        which[n] = i  # overwritten unless the block is marked: no branch
         n += maybe[i]
     if 2 * n > maybe.size:
         return len(maybe)
@@ -210,7 +239,7 @@ def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array)
 
 @compiled
 def _spread(scales: Array, columns: int, start: int, each: Array) -> None:
-    """Fill in the scale of each block, from block ``start`` on."""
+    """Write the scale of each of these blocks, the first of which is block ``start``."""
     place = 0
     while place < each.size:
         row = (start + place) // columns
@@ -229,7 +258,12 @@ def add_blocks(
     sums: Array,
     counts: Array,
 ) -> None:
-    """Add the first ``whole`` blocks, scaled, to the sums and counts of their motifs."""
+    """Add the first ``whole`` blocks, scaled, to the sums and counts of their motifs.
+
+    ``whole`` is the number of blocks without padding, ``indices`` the motif of each. ``sums``,
+    float64 of shape (k, s), and ``counts``, shape (k,), are added to, block after block: in this
+    order they give the same means on every machine.
+    """
     for b in range(whole):
         scale = scales[b // columns] if scales.size > 1 else scales[0]
         motif = indices[b]

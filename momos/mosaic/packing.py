@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.layout import lay_out, read_back
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet
 
 _CHUNK = 1 << 16  # indices at a time, a multiple of 8 so that chunks end on whole bytes
 
@@ -28,7 +28,7 @@ def pack(indices: NDArray[Any], bits: int) -> bytes:
     >>> [f"{byte:08b}" for byte in pack(np.array([1, 2, 3, 0, 1]), 2)]
     ['01101100', '01000000']
     """
-    return lay_out(indices, 1 << bits, "packed") if bits else b""
+    return lay_out(indices, Alphabet(1 << bits), "packed") if bits else b""
 
 
 def unpack(packed: bytes, count: int, bits: int) -> NDArray[Any]:
@@ -39,9 +39,10 @@ def unpack(packed: bytes, count: int, bits: int) -> NDArray[Any]:
     """
     if bits == 0:
         return np.broadcast_to(np.uint8(0), count)  # takes no memory, whatever the count
-    indices = np.empty(count, container(1 << bits))
+    alphabet = Alphabet(1 << bits)
+    indices = np.empty(count, alphabet.container)
     for start in range(0, count, _CHUNK):
         stop = min(start + _CHUNK, count)
         piece = packed[start * bits // 8 : -(-stop * bits // 8)]
-        indices[start:stop] = read_back(piece, stop - start, 1 << bits, "packed")
+        indices[start:stop] = read_back(piece, stop - start, alphabet, "packed")
     return indices

@@ -14,10 +14,8 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 from momos.nearest import vectors
-
-Array = Any
 
 NEVER = np.float32(1e37)  # cost of the rows that fill up a group of four: never the least
 _NONE = np.float32(3e38)
@@ -43,6 +41,7 @@ def _scan(
 
 @compiled(inline="always")
 def _larger(a: Any, b: Any) -> Any:
+    """The larger of two, by a comparison that vectors have too."""
     return b if a < b else a
 
 
@@ -51,7 +50,13 @@ def _load(
     blocks: Array, order: Array, start: int, centre: Array, scale: float,
     tile: Array, squared: Array, far: Array, low: Array, high: Array,
 ) -> int:  # fmt: skip
-    """A tile of centred and scaled blocks times −2, their squared lengths, and their box."""
+    """Fill a tile with centred and scaled blocks times −2; returns how many.
+
+    ``order`` says which blocks, from ``start`` on. Written are ``tile``, shape (s, width), in
+    float32, and for each block ``squared``, its squared length, and ``far``, whether float32 cannot
+    hold it; for the tile its box, ``low`` and ``high``. Where blocks run out the last one is
+    repeated, which widens no box.
+    """
     n = min(len(squared), len(order) - start)
     low[:], high[:] = _NONE, -_NONE
     for i in range(len(squared)):
@@ -69,7 +74,10 @@ def _load(
 
 @compiled
 def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: Array) -> None:
-    """Squared distance between a box of blocks and each leaf's box of motifs."""
+    """Write the squared distance between a box of blocks and each leaf's box of motifs.
+
+    ``low`` and ``high`` have shape (s,), ``lows`` and ``highs`` (leaves, s); 0 where boxes meet.
+    """
     for leaf in range(len(lows)):
         bounds[leaf] = 0
         for d in range(len(low)):
@@ -92,7 +100,12 @@ def _error(squared: Any, best: Any, size: int) -> Any:
 
 @compiled(fastmath=True)
 def _reach(squared: Array, best: Array, size: int) -> Any:
-    """A motif at a larger squared distance than this is not the nearest of any block."""
+    """A motif at a larger squared distance than this is not the nearest of any block of a tile.
+
+    ``squared`` and ``best`` are the blocks' squared lengths and least costs so far: their sum is
+    a squared distance. The bound is for the longest block and the farthest, whichever they are.
+    Sums may run in any order (``fastmath``): the error that is added allows for it.
+    """
     longest, farthest = np.float32(0), np.float32(0)
     for i in range(len(best)):
         longest = _larger(longest, squared[i])
@@ -104,7 +117,8 @@ def _reach(squared: Array, best: Array, size: int) -> Any:
 def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int, last: int) -> int:
     """The nearest motif from first to last by the definition; ties to the lowest label.
 
-    The scale, a power of two, only prevents underflow and overflow of squares.
+    float64 differences, squared and added in the order of the values. The scale, a power of two,
+    only prevents underflow and overflow of squares.
     """
     least, nearest_label = np.inf, labels[first]
     for j in range(first, min(last, len(motifs))):
@@ -124,9 +138,10 @@ def nearest(
 ) -> None:  # fmt: skip
     """Write the label of each block's nearest motif to ``nearest_labels``.
 
-    ``fast`` holds the motifs centred, scaled and rounded to float32, filled up to a multiple of
-    four values and of four rows; each ``leaf`` successive motifs lie in one box of ``lows`` and
-    ``highs``; the blocks are taken in the given ``order``.
+    ``blocks`` has shape (m, s), ``motifs`` (k, s), in float64 as they are; ``labels`` holds their
+    indices as callers have them. ``fast`` holds the motifs centred, scaled and rounded to float32,
+    filled up to a multiple of four values and of four rows; each ``leaf`` successive motifs lie in
+    one box of ``lows`` and ``highs``; the blocks are taken in the given ``order``.
     """
     size, count = fast.shape[1], len(motifs)
     # As many blocks as fit a processor's first cache; few where motifs lie in boxes, for a small
@@ -141,6 +156,7 @@ def nearest(
         n = _load(blocks, order, start, centre, scale, tile, squared, far, low, high)
         _box_distances(low, high, lows, highs, bounds)
         best[:], second[:], chosen[:] = _NONE, _NONE, 0
+        # Boxes from the nearest on: the first that lies out of reach ends the search.
         reach = _NONE
         for visited, box in enumerate(np.argsort(bounds)):
             if visited % 4 == 2:  # after two boxes most blocks have a good motif
@@ -149,6 +165,8 @@ def nearest(
                 break
             first, last = box * leaf, min(len(fast), (box + 1) * leaf)
             _scan(tile, fast, norms, first, last, best, second, chosen)  # type: ignore[call-arg]
+        # If the second best group is further off than both costs may err, the nearest motif is one
+        # of the best group's four; otherwise, and for blocks beyond float32, all are compared.
         for i in range(n):
             clear = second[i] > best[i] + _error(squared[i], best[i], size)
             first, last = (chosen[i], chosen[i] + 4) if clear and not far[i] else (0, count)
@@ -158,7 +176,7 @@ def nearest(
 
 @compiled
 def cells(rows: Array, thresholds: Array, keys: Array) -> None:
-    """The cell of each row on a grid, numbered along a Z-order curve.
+    """Write the cell of each row on a grid to ``keys``, numbered along a Z-order curve.
 
     ``thresholds`` has shape (s, 2^bits − 1): the grid's lines along each value, ascending.
     """
@@ -170,9 +188,11 @@ def cells(rows: Array, thresholds: Array, keys: Array) -> None:
         key = 0
         for d in range(size):
             rank = 0
+            # How many lines lie at or below the value: a search by halves without a branch.
             for level in range(bits - 1, -1, -1):
                 above = rows[r, d] >= thresholds[d, rank + (1 << level) - 1]
                 rank += int(above) << level
+            # The ranks' bits take turns in the key: rows of like keys are alike in all values.
             for level in range(bits):
                 key |= ((rank >> level) & 1) << (level * size + d)
         keys[r] = key

@@ -28,13 +28,17 @@ Value = Any  # llvmlite's, which has no type hints
 
 
 class _Code:
-    """A builder with the few operations that the loops need."""
+    """A builder with the few words that the loops are written in.
+
+    Values are LLVM's: integers of 64 bits for places and counts, floats, and vectors of LANES.
+    """
 
     def __init__(self, builder: Value) -> None:
         self.builder = builder
 
     @contextmanager
     def loop(self, start: Value, stop: Value, step: int) -> Iterator[Value]:
+        """What is written inside runs for each index from start to below stop."""
         with cgutils.for_range_slice(self.builder, start, stop, _INT(step), _INT) as (index, _):
             yield index
 
@@ -45,12 +49,15 @@ class _Code:
         return self.builder.mul(a, b)
 
     def place(self, data: Value, at: Value, kind: Value) -> Value:
+        """The address of what begins at an element of an array, taken for a value of a kind."""
         return self.builder.bitcast(self.builder.gep(data, [at]), kind.as_pointer())
 
     def load(self, data: Value, at: Value, kind: Value) -> Value:
+        """A value from there; vectors may begin at any element."""
         return self.builder.load(self.place(data, at, kind), align=4)
 
     def store(self, value: Value, data: Value, at: Value) -> None:
+        """Write a value there."""
         self.builder.store(value, self.place(data, at, value.type), align=4)
 
     def variable(self, value: Value) -> Value:
@@ -64,6 +71,7 @@ class _Code:
         return self.builder.shuffle_vector(first, first, lanes)
 
     def multiply_add(self, a: Value, b: Value, c: Value) -> Value:
+        """a · b + c, in one rounding where the processor has that: the bound allows for both."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=_FAST), c, flags=_FAST)
 
     def pick(self, a: Value, b: Value, x: Value, y: Value) -> Value:
@@ -78,7 +86,12 @@ class _Code:
 
 
 def generate_scan(types: tuple[Any, ...], context: Any, builder: Any, _: Any, values: Any) -> Any:
-    """Code for `momos.nearest.kernels._scan`, which describes the arguments."""
+    """Code for `momos.nearest.kernels._scan`, which says what its arguments are.
+
+    Numba calls it when it compiles a caller: ``types`` and ``values`` are the arguments' types and
+    LLVM values, ``builder`` writes the code. Best costs are variables, loaded before the loop over
+    motifs and stored after it, which the compiler keeps in registers.
+    """
     tile, motifs, norms, first, last, best, second, chosen = (
         context.make_array(kind)(context, builder, value) if hasattr(kind, "ndim") else value
         for kind, value in zip(types, values, strict=True)
@@ -105,7 +118,12 @@ def _costs(
     code: _Code, tile: Value, motifs: Value, norms: Value, size: Value, width: Value,
     group: Value, halves: list[Value],
 ) -> list[list[Value]]:  # fmt: skip
-    """|m|² − 2 b·m of four motifs, for both halves of a strip."""
+    """|m|² − 2 b·m of four motifs, for both halves of a strip; a list of four for each half.
+
+    A tile's line holds one value of all blocks (times −2), so that eight blocks are one load; a
+    motif's value is copied to all lanes. Four values are taken at each turn, for rows are filled
+    up with zeros to a multiple of four.
+    """
     members = [code.add(group, member) for member in range(GROUP)]
     rows = [code.mul(member, size) for member in members]
     starts = [code.all(code.load(norms, member, ir.FloatType()), _FLOATS) for member in members]
@@ -123,7 +141,11 @@ def _costs(
 
 
 def _keep_best(code: _Code, state: list[Value], costs: list[Value], group: Value) -> None:
-    """Update the best and second cost, and the group chosen, by those of one more group."""
+    """Update the best and second cost, and the group chosen, by those of one more group.
+
+    ``second`` is the least cost of any *other* group: the new group's least if it is not the best,
+    else what was the best so far. Only groups are told apart, for all four are decided on exactly.
+    """
     best, second, chosen = (code.builder.load(variable) for variable in state)
     least = code.lesser(code.lesser(costs[0], costs[1]), code.lesser(costs[2], costs[3]))
     number = code.all(code.builder.trunc(group, _LANE), _INTS)

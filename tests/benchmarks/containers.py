@@ -41,6 +41,7 @@ import kolmo
 from kolmo.checkpoints import array_tensor
 from kolmo.layout import lay_out
 from kolmo.quantize import get_quantizer
+from kolmo.symbols import Alphabet
 
 Arrays = dict[str, np.ndarray]
 FORMS = ("native", "symmetric:8", "symmetric:4")
@@ -115,7 +116,7 @@ def ours(tensors: Arrays, spec: str, preset: str) -> tuple[int, float, float]:
 
 
 def general(symbols: np.ndarray, long: bool) -> int:
-    alphabet = 2 ** (8 * symbols.dtype.itemsize)
+    alphabet = Alphabet.of_dtype(symbols.dtype)
     layouts = ("bytes", "shuffle")[: symbols.dtype.itemsize]
     return min(smallest(lay_out(symbols, alphabet, layout), long) for layout in layouts)
 
@@ -175,7 +176,7 @@ def row(name: str, tensors: Arrays, spec: str, long: bool, skipped: set[str]) ->
             if tool == "zpaq" and symbols.nbytes > LARGE and not long:
                 found = {"missing": f"{name}: no zpaq, for it takes minutes (--long)"}
             else:
-                found = rival(tool, file, kind, next(iter(coders.values())).stored_bits)
+                found = rival(tool, file, kind, next(iter(coders.values())).alphabet.bits)
             if "missing" in found:
                 skipped.add(found["missing"])
             size, *seconds = found.get("bytes"), found.get("write"), found.get("read")

@@ -180,7 +180,7 @@ def _warn(reason: str) -> None:
     )
 
 
-# --- how numba is told ----------------------------------------------------------------------
+# --- the locator given to numba ---------------------------------------------------------------
 
 
 class _Locator(InTreeCacheLocator):

@@ -18,7 +18,7 @@ EXPANSION = 1024
 
 
 def expansion_limit(size: int) -> int:
-    """Bytes that a file of so many may expand to, unless more are asked for.
+    """Bytes that a file of this size may expand to by default.
 
     >>> expansion_limit(100), expansion_limit(1 << 30)
     (1073741824, 1099511627776)

@@ -46,7 +46,7 @@ class Layout:
         return iter(())
 
     def size(self, numel: int) -> int:
-        """Bytes of so many symbols."""
+        """Size in bytes of ``size`` symbols."""
         return numel * self._dtype.itemsize
 
     def read(self, data: Bytes, numel: int) -> Symbols:
@@ -91,7 +91,7 @@ def laid_out_size(numel: int, alphabet: Alphabet, layout: str) -> int:
 
 
 def read_back(data: bytes, numel: int, alphabet: Alphabet, layout: str) -> Symbols:
-    """The symbols of which ``lay_out`` made the bytes.
+    """The inverse of ``lay_out``: the symbols again.
 
     >>> read_back(bytes.fromhex("4c"), 3, Alphabet(4), "packed")
     array([1, 0, 3], dtype=uint8)

@@ -135,7 +135,7 @@ class Permuted(Null):
     """Base of the nulls that move the weights of a tensor and change none of them."""
 
     permutes = True
-    stream: ClassVar[int]  # tells its random numbers from those of the other nulls
+    stream: ClassVar[int]  # a number of its own, so that no two nulls share random numbers
 
     def _draw(self, tensor: WeightTensor, seed: tuple[int, ...]) -> Source:
         weights = tensor.read().reshape(-1).copy()

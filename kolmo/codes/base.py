@@ -23,12 +23,6 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 class Code(Protocol):
     """A lossless code for the symbols of several tensors, a *unit*.
 
-    Attributes
-    ----------
-    name : str
-    number : int
-        0 to 255, unique; a contract.
-
     Notes
     -----
     Compiled loops release the interpreter's lock, so that units are coded side by side.
@@ -37,8 +31,15 @@ class Code(Protocol):
     ``estimator``; `kolmo.testing.check_code` then compares them.
     """
 
-    name: str
-    number: int
+    @property
+    def name(self) -> str:
+        """Unique; a contract."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """0 to 255, unique; a contract: it is written in files."""
+        ...
 
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         """Whether it can code symbols of these shapes and this alphabet."""

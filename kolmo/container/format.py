@@ -117,7 +117,7 @@ class Contents:
 
 
 def part_of(entry: Entry, number: int, start: int, stop: int) -> Part:
-    """A part in the shape of whole rows, or flat where it is not of such."""
+    """The shape of a part: that of whole rows, or flat."""
     row = math.prod(entry.shape[1:])
     if len(entry.shape) > _DIMENSIONS:
         return Part(number, start, stop, (stop - start,))

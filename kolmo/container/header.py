@@ -128,7 +128,7 @@ def _lengthen(reader: Reader, count: int) -> list[int]:
     numbers = _read_list(reader)
     numbers *= count if len(numbers) == 1 else 1
     if len(numbers) != count:
-        raise InputError("the header tells of too many tensors, or too few")
+        raise InputError("the header lists too many tensors, or too few")
     return numbers
 
 

@@ -22,7 +22,7 @@ from kolmo.container.format import Entry, Part
 from kolmo.symbols import Alphabet, Symbols
 
 LONG = 1 << 18
-"""Weights of a stretch at least: a shorter one saves less than it costs to code its rest apart."""
+"""Fewest weights of a repeat: a shorter one saves less than the extra unit around it costs."""
 
 REPEAT = RESERVED["repeat"]
 """The number of a unit that repeats. It is no code: only a container knows what is repeated."""
@@ -97,7 +97,7 @@ def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]
         stop = min(start + _PIECE + _WINDOW - 1, entry.numel)
         hashes = _hashes(read(_flat(number, start, stop)))
         rare = hashes >> _RARE == 0
-        rare[1:] &= hashes[1:] != hashes[:-1]  # one symbol over and over tells no place
+        rare[1:] &= hashes[1:] != hashes[:-1]  # a run of one symbol marks no place
         places = np.flatnonzero(rare)
         yield from zip((start + places).tolist(), hashes[places].tolist(), strict=True)
 
@@ -167,7 +167,7 @@ def _differing(number: int, run: _Run, start: int, stop: int, read: Read) -> Ite
 
 
 def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
-    """What is left of a stretch before or after repeats, whichever is longer."""
+    """The longer part of a stretch before or after other repeats."""
     for repeat in repeats:
         if repeat.start < stop and start < repeat.stop:
             if repeat.start - start > stop - repeat.stop:

@@ -53,7 +53,7 @@ EVERY = [
     *(Case(((length,),), alphabet) for alphabet, length in ((1, 3), (2, 7), (3, 4), (5, 3))),
     Case(((2, 4),), 2),
     Case(((2,), (2, 2)), 2),
-    Case((((1,)),), 256, format="float8_e4m3fn"),
+    Case(((1,),), 256, format="float8_e4m3fn"),
 ]
 UNIFORM = [Case(((16, 17),), alphabet, "uniform") for alphabet in (2, 16, 255, 1000)]
 

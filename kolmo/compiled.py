@@ -37,6 +37,9 @@ import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.misc.appdirs import AppDirs
 
+Array = Any
+"""What a compiled function takes for an array: numba finds its dtype and dimensions itself."""
+
 _ROOT = Path(__file__).parents[1]
 _MARKS = b"kolmo.compiled", b"from numba", b"import numba"  # one of them is in every kernel file
 _KEPT = 4  # folders of earlier kernels, such as those of another branch, that are not yet removed
@@ -177,7 +180,7 @@ def _warn(reason: str) -> None:
     )
 
 
-# --- how numba is told ----------------------------------------------------------------------
+# --- the locator given to numba ---------------------------------------------------------------
 
 
 class _Locator(InTreeCacheLocator):

@@ -50,14 +50,12 @@ bits a weight, and 69 % more where the zeros at its end are not looked for.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 LIMIT = 2047  # of a stretched probability, a logit in units of 1/170: odds of 170,000 to 1
 INPUTS = 6  # predictions mixed

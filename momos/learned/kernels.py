@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 NEVER = np.float32(1e6)
 """Cost above that of any distance."""

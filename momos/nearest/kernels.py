@@ -14,10 +14,8 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 from momos.nearest import vectors
-
-Array = Any
 
 NEVER = np.float32(1e37)  # cost of the rows that fill up a group of four: never the least
 _NONE = np.float32(3e38)

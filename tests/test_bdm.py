@@ -165,8 +165,8 @@ def test_normalized_equals_pybdm(boundary, ndim, shape, kind):
 def imputed_blocks(table, number):
     """Distinct blocks that the table lacks, as rows of symbols."""
     random = np.random.default_rng(0)
-    length, bits = math.prod(table.shape), symbol_bits(table.alphabet)
-    drawn = np.unique(random.integers(0, table.alphabet, (40_000, length)), axis=0)
+    length, bits = math.prod(table.shape), symbol_bits(table.symbols)
+    drawn = np.unique(random.integers(0, table.symbols, (40_000, length)), axis=0)
     codes = (drawn << (bits * np.arange(length - 1, -1, -1))).sum(axis=1)
     return drawn[table.lookup(codes)[0] == table.imputed][:number]
 
@@ -397,6 +397,87 @@ def test_qubd_is_the_sum_over_planes(bits):
     assert code.bits == pytest.approx(sum(planes), rel=1e-9)
 
 
+MODEL = [(22, 37), (5,), (8, 2, 4), (9, 4), (0, 4), (40,)]
+
+
+def tensors(alphabet):
+    """Signs that run in stretches, below which the lower planes are noise."""
+    return [
+        content("signs", shape, 2, n) * (alphabet // 2) + content("random", shape, alphabet // 2, n)
+        for n, shape in enumerate(MODEL)
+    ]
+
+
+def measure_model(spec, parts, alphabet, chunks=1):
+    accumulator = get_estimator(spec).start_many([part.shape for part in parts], alphabet)
+    whole = np.concatenate([part.reshape(-1) for part in parts]).astype(np.uint8)
+    for chunk in np.array_split(whole, chunks):
+        accumulator.update(chunk)
+    return accumulator.finish()
+
+
+def matrices(parts):
+    flat = [part.reshape(part.shape[0], -1) for part in parts if part.ndim > 1 and part.size]
+    return [matrix for matrix in flat if min(matrix.shape) >= 4]
+
+
+@pytest.mark.parametrize("chunks", [1, 7])
+def test_qubd_of_a_model_is_the_sum_over_tensors_as_published(chunks):
+    parts = tensors(256)
+    code = measure_model("qubd", parts, 256, chunks)
+    planes = [
+        sum(oracle(2, 2, "ignore").bdm(matrix >> p & 1) for matrix in matrices(parts))
+        for p in reversed(range(8))
+    ]
+    assert code.details["planes"] == pytest.approx(planes, rel=1e-9)
+    assert code.bits == pytest.approx(sum(planes), rel=1e-9)
+    assert code.details["aggregate"] == "sum"
+    assert code.numel == sum(matrix.size for matrix in matrices(parts))
+
+
+def test_qubd_pooled_counts_the_blocks_of_all_tensors_together():
+    """Of matrices whose sides are multiples of 4 it is that of all of them, one upon the other."""
+    parts = [content("sparse", (8 * n, 12), 256, n) for n in (1, 2, 3)]
+    stacked = measure("qubd", np.concatenate(parts), 256)
+    pooled = measure_model("qubd,aggregate=pooled", parts, 256)
+    assert pooled.bits == pytest.approx(stacked.bits, rel=1e-12)
+    assert pooled.details["aggregate"] == "pooled"
+    assert pooled.bits < measure_model("qubd", parts, 256).bits
+
+
+@pytest.mark.parametrize("spec", ["bdm,ndim=2", "bdm", "block-entropy,ndim=2", "block-entropy"])
+def test_a_sum_over_tensors_is_that_of_pybdm(spec):
+    parts = tensors(2)
+    taken = matrices(parts) if "ndim=2" in spec else [p.reshape(-1) for p in parts if p.size >= 12]
+    reference = oracle(2 if "ndim=2" in spec else 1, 2, "ignore")
+    code = measure_model(f"{spec},aggregate=sum", parts, 2, chunks=5)
+    if spec.startswith("bdm"):
+        expected = sum(reference.bdm(part) for part in taken)
+    else:
+        blocks = [part.size // 12 if part.ndim == 1 else math.prod(n // 4 for n in part.shape)
+                  for part in taken]  # fmt: skip
+        expected = sum(reference.ent(part) * n for part, n in zip(taken, blocks, strict=True))
+        assert code.details["bits_per_block"] == pytest.approx(expected / sum(blocks), rel=1e-9)
+    assert code.bits == pytest.approx(expected, rel=1e-9)
+    assert code.bits != measure_model(spec, parts, 2).bits
+
+
+def test_a_sum_over_tensors_is_merged_of_whole_tensors():
+    estimator = get_estimator("qubd")
+    whole, part = estimator.start_many([(8, 8), (8, 12)], 4), estimator.start((4, 8), 4)
+    part.update(np.zeros(32, np.uint8))
+    with pytest.raises(InputError, match="parts of a sum over tensors are whole tensors"):
+        whole.merge(part)
+
+
+def test_a_sum_saturates_later_than_pooled_blocks():
+    parts = [content("random", (400, 400), 2, seed) for seed in range(40)]
+    assert measure_model("bdm,ndim=2", parts, 2).saturated
+    code = measure_model("bdm,ndim=2,aggregate=sum", parts, 2)
+    assert not code.saturated
+    assert code.details["share_seen"] < 0.2
+
+
 def test_qubd_of_vectors():
     codes = content("random", (500,), 8)
     accumulator = get_estimator("qubd,ndim=1").start((500,), 8)
@@ -467,6 +548,8 @@ def test_ctm_is_the_mean_over_blocks():
         ("bdm,shift=0", "at least 1"),
         ("bdm,window=5", "at least a block, 12"),
         ("bdm,window=50,boundary=recursive", "windows go with"),
+        ("bdm,window=50,aggregate=sum", "a mean of their own"),
+        ("qubd,aggregate=mean", "aggregate is sum or pooled"),
         ("qubd,ndim=0", "ndim is 1 or 2"),
     ],
 )

@@ -9,7 +9,11 @@ from kolmo.quantize import get_quantizer, quantizer_names
 from kolmo.testing import code_checks, estimator_checks, quantizer_checks
 
 FAST = {"xz": "xz:1", "brotli": "brotli:5"}  # their strongest levels are slow to start
-ESTIMATORS = [FAST.get(name, name) for name in estimator_names()]
+AGGREGATES = [
+    *("bdm,aggregate=sum", "bdm,ndim=2,aggregate=sum", "block-entropy,ndim=2,aggregate=sum"),
+    *("ctm,aggregate=sum", "qubd,aggregate=pooled", "qubd,ndim=1"),
+]
+ESTIMATORS = [*(FAST.get(name, name) for name in estimator_names()), *AGGREGATES]
 QUANTIZERS = [
     *("native", "sign", "symmetric:2", "symmetric:8", "affine:1", "affine:8", "affine:8,clip=99"),
     *("codebook:1", "codebook:4", "codebook:16"),

@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +34,9 @@ from kolmo.calibration.trials import (
 )
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import get_estimator
+from kolmo.execution import Progress
 from kolmo.provenance import versions
 from kolmo.specs import unknown
-
-Progress = Callable[[int, int, str], None]
 
 _COUNTS = ("trials", "rejections", "strict_rejections")
 
@@ -260,8 +259,8 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """Processes started now leave Ctrl-C to this one, from their first moment, and have BLAS in one
-    thread: on matrices this small more do harm."""
+    """Workers started inside ignore Ctrl-C, which the parent handles, and use one BLAS thread: on
+    small matrices more are slower."""
     name = "OPENBLAS_NUM_THREADS"
     before, mask = os.environ.get(name), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.setdefault(name, "1")

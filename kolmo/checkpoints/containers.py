@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.base import Skipped, WeightTensor, array_tensor
 from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.nests import (
     Again,
@@ -27,6 +27,7 @@ from kolmo.checkpoints.nests import (
 )
 from kolmo.checkpoints.stored import Stored, Strided, footprint
 from kolmo.checkpoints.torch_tensors import torch_tensor
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
 # Where training programs keep the weights; the first one present is the model.
@@ -185,8 +186,7 @@ def _kind(value: Any) -> str:
 
 def is_supported(dtype: np.dtype[Any]) -> bool:
     """Whether weights may have this dtype: floats of 8 to 64 bits, integers, booleans."""
-    plain = dtype.kind in "biuf" and dtype.itemsize in (1, 2, 4, 8)
-    return plain or dtype in EXTENDED_DTYPES.values()
+    return dtype.newbyteorder("=") in DTYPES.values()
 
 
 def _look_through(contents: Any, skipped: list[Skipped], counted: Seen) -> tuple[Any, str]:

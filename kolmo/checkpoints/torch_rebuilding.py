@@ -12,14 +12,14 @@ from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.machine import Machine, Rebuild
 from kolmo.checkpoints.rebuilding import NUMPY, PYTHON, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
-_PLAIN = "float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool"
-_EXTENDED = "bfloat16 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
+_UNSUPPORTED = "float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
 
 TORCH_DTYPES: dict[str, np.dtype[Any]] = {
-    **{name: np.dtype(name) for name in _PLAIN.split()},
-    **{name: np.dtype(getattr(ml_dtypes, name)) for name in _EXTENDED.split()},
+    **DTYPES,
+    **{name: np.dtype(getattr(ml_dtypes, name)) for name in _UNSUPPORTED.split()},
     "complex64": np.dtype(np.complex64),
     "complex128": np.dtype(np.complex128),
 }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.errors import NotApplicableError
+from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import CodeLength
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
@@ -18,6 +19,9 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is marked as saturated."""
+
+AGGREGATES = ("sum", "pooled")
+"""How tensors make the figure of a model: each has its own, or all blocks are counted together."""
 
 Matrix = tuple[int, int]
 
@@ -41,9 +45,10 @@ class Plan:
     def of(cls, estimator: Any, shapes: Sequence[Shape], least: int) -> Plan:
         sizes = tuple(math.prod(shape) for shape in shapes)
         if estimator.ndim == 1:
-            if sum(sizes) < least:
+            most = max(sizes, default=0) if estimator.aggregate == "sum" else sum(sizes)
+            if most < least:
                 raise NotApplicableError(
-                    f"{estimator}: {sum(sizes)} symbols hold no whole block of {least}"
+                    f"{estimator}: {most} symbols hold no whole block of {least}"
                 )
             return cls(sizes, (True,) * len(sizes), ())
         flat = [(shape[0], math.prod(shape[1:])) if len(shape) > 1 else (0, 0) for shape in shapes]
@@ -55,6 +60,13 @@ class Plan:
                 f"(ndim=1 takes any)"
             )
         return cls(sizes, taken, tuple(m for m, t in zip(flat, taken, strict=True) if t))
+
+    @property
+    def singles(self) -> list[Plan]:
+        """A plan for each measured tensor that has symbols."""
+        if not self.matrices:
+            return [Plan((size,), (True,), ()) for size in self.sizes if size]
+        return [Plan((math.prod(m),), (True,), (m,)) for m in self.matrices]
 
     @property
     def numel(self) -> int:
@@ -117,11 +129,22 @@ def code_length(plan: Plan, score: Score, bits_each: int) -> CodeLength:
     )
 
 
-class Scorer(Protocol):
-    """An estimator that makes bits of counted blocks."""
+class Aggregated(Protocol):
+    """An estimator that may count the blocks of all tensors together, or those of each alone."""
 
     @property
     def ndim(self) -> int: ...
+
+    @property
+    def aggregate(self) -> str: ...
+
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Any:
+        """An accumulator that counts all blocks together; it can be merged."""
+        ...
+
+
+class Scorer(Aggregated, Protocol):
+    """One that makes bits of counted blocks."""
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         """Bits and details, from the blocks and the tables of their shapes."""
@@ -163,8 +186,9 @@ class BlockAccumulator:
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
-    def __init__(self, ndim: int, plan: Plan, alphabet: Alphabet) -> None:
-        self._plan, self._ndim, self._planes = plan, ndim, alphabet.bits
+    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
+        self._plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
+        self._aggregate = estimator.aggregate
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
         self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)
@@ -197,7 +221,7 @@ class PlaneAccumulator:
             codes, counts = self._blocks(plane)
             scores.append(float((table.lookup(codes)[0] + np.log2(counts)).sum()))
             shares.append(codes.size / table.possible)
-        details = {"planes": scores, "share_seen": shares}
+        details = {"planes": scores, "share_seen": shares, "aggregate": self._aggregate}
         score = Score(sum(scores), details, saturated=min(shares) >= SATURATED)
         return code_length(self._plan, score, self._planes)
 
@@ -213,6 +237,80 @@ class PlaneAccumulator:
             return self._strings[plane].finish()[(BLOCK[1],)]
         codes = np.flatnonzero(self._squares[plane])
         return codes, self._squares[plane][codes]
+
+
+class SumAccumulator:
+    """Adds up the figures of single tensors, each of which is scored as soon as it is whole."""
+
+    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
+        self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
+        self._taken, self._singles = Taken(plan), plan.singles
+        self._current: Any = None
+        self._left = 0  # symbols that the current tensor still lacks
+        self._codes: list[CodeLength] = []
+
+    def update(self, symbols: Symbols) -> None:
+        symbols = self._taken.select(symbols)
+        while symbols.size:
+            if self._current is None:
+                single = self._singles[len(self._codes)]
+                self._current, self._left = self._single(single), single.numel
+            piece, symbols = symbols[: self._left], symbols[self._left :]
+            self._current.update(piece)
+            self._left -= piece.size
+            if not self._left:
+                self._codes.append(self._current.finish())
+                self._current = None
+
+    def merge(self, part: Any) -> None:
+        """Add what another took of whole tensors."""
+        codes = part._codes if isinstance(part, SumAccumulator) else [part.finish()]
+        sizes = Counter(single.numel for single in self._singles)
+        known = Counter(code.numel for code in [*self._codes, *codes])
+        if self._current is not None or not known <= sizes:
+            raise InputError(f"{self._estimator}: parts of a sum over tensors are whole tensors")
+        self._codes += codes
+
+    def finish(self) -> CodeLength:
+        score = Score(
+            math.fsum(code.bits for code in self._codes),
+            _added([code.details for code in self._codes]),
+            _root([code.standard_error for code in self._codes]),
+            saturated=any(code.saturated for code in self._codes),
+        )
+        return code_length(self._plan, score, self._alphabet.bits)
+
+    def _single(self, plan: Plan) -> Any:
+        return self._estimator.pooled(plan, self._alphabet)
+
+
+def _added(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The details of a sum: numbers of blocks and planes add up, means are over all blocks, and of
+    the shares seen the largest is told."""
+    found: dict[str, Any] = {"aggregate": "sum"}
+    for name in details[0]:
+        values = [each[name] for each in details]
+        if name in ("blocks", "distinct", "imputed"):
+            found[name] = sum(values)
+        elif name == "planes":
+            found[name] = [math.fsum(plane) for plane in zip(*values, strict=True)]
+        elif name == "share_seen":
+            found[name] = np.max(values, axis=0).tolist()
+        elif name in ("mean_ctm", "bits_per_block"):
+            found[name] = _mean(values, [each["blocks"] for each in details])
+    return found
+
+
+def _mean(values: Sequence[float | None], times: Sequence[int]) -> float:
+    """The mean of means over so many blocks each; None where there are none."""
+    total = math.fsum((value or 0.0) * n for value, n in zip(values, times, strict=True))
+    return total / sum(times) if sum(times) else math.nan
+
+
+def _root(errors: Sequence[float]) -> float:
+    """The standard error of a sum; NaN where no part has one."""
+    known = [error for error in errors if not math.isnan(error)]
+    return math.hypot(*known) if known else math.nan
 
 
 class WindowAccumulator:

@@ -13,16 +13,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.accumulators import (
+    AGGREGATES,
     SATURATED,
     BlockAccumulator,
     Plan,
     PlaneAccumulator,
     Score,
+    SumAccumulator,
     WindowAccumulator,
 )
 from kolmo.estimators.base import Accumulator, Estimator, register
@@ -33,18 +36,39 @@ from kolmo.symbols import Alphabet, Shape
 
 
 @dataclasses.dataclass(frozen=True)
-class _BlockEstimator(Estimator):
-    """What the estimators on blocks share: dimensions and boundary."""
+class _Aggregated(Estimator):
+    """What all estimators here share: dimensions, and how tensors make the figure of a model."""
 
     ndim: int = 1
-    boundary: str = "ignore"
-    shift: int = 1
-    min_length: int = 2
+    aggregate: str = "pooled"
     kind = "estimate"
 
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2):
             raise InputError(f"{self.name}: ndim is 1 or 2, not {self.ndim}")
+        if self.aggregate not in AGGREGATES:
+            raise InputError(f"{self.name}: aggregate is sum or pooled, not {self.aggregate!r}")
+
+    def _aggregated(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+        if self.aggregate == "sum" and len(plan.singles) > 1:
+            return SumAccumulator(self, plan, alphabet)
+        return self.pooled(plan, alphabet)
+
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+        """Counts the blocks of all tensors together."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class _BlockEstimator(_Aggregated):
+    """What the estimators that score counted blocks share: the boundary."""
+
+    boundary: str = "ignore"
+    shift: int = 1
+    min_length: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         Boundary(self.boundary, self.shift, self.min_length)
 
     def _counter(self, plan: Plan, alphabet: Alphabet) -> StringCounter | SquareCounter:
@@ -56,12 +80,17 @@ class _BlockEstimator(Estimator):
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         check_table(self.ndim, alphabet.size)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
-        plan = Plan.of(self, shapes, least)
+        return self._aggregated(Plan.of(self, shapes, least), alphabet)
+
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         """Bits and details, from the blocks and the tables of their shapes."""
         raise NotImplementedError
+
+    def _seen(self, blocks: Blocks, tables: dict[Shape, ShapeTable]) -> dict[str, Any]:
+        return {**blocks_seen(blocks, tables), "aggregate": self.aggregate}
 
 
 @register
@@ -77,8 +106,10 @@ class BDM(_BlockEstimator):
     ``details``: blocks, distinct blocks, the share of possible ones, imputed ones, and BDM
     normalized between the least and the greatest of this shape (not for correlated; None where
     these are equal).
-    In model scope, 1-D blocks run on across tensors; 2-D counts all tensors' blocks together and
-    leaves out what is no matrix of at least 4 × 4: ``numel`` counts what is left.
+    ``aggregate``: in model scope the blocks of all tensors are ``pooled`` (1-D blocks run on across
+    tensors), or each tensor has a BDM of its own and the figure is their ``sum``, which saturates
+    later and is not normalized. 2-D leaves out what is no matrix of at least 4 × 4: ``numel``
+    counts what is left.
 
     >>> from kolmo import estimate
     >>> estimate(np.zeros(12), "bdm", "sign").bits.__round__(4)
@@ -87,7 +118,10 @@ class BDM(_BlockEstimator):
 
     window: int | None = None
     name = "bdm"
-    summary = "block decomposition method on binary or k-ary symbols; 1-D or ndim=2"
+    summary = (
+        "block decomposition method on binary or k-ary symbols; 1-D or ndim=2; the blocks of a "
+        "model pooled, or aggregate=sum of its tensors"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,6 +129,8 @@ class BDM(_BlockEstimator):
             raise InputError(f"bdm: a window is at least a block, {BLOCK[self.ndim]}")
         if self.window is not None and self.boundary != "ignore":
             raise InputError("bdm: windows go with boundary=ignore")
+        if self.window is not None and self.aggregate != "pooled":
+            raise InputError("bdm: windows have a mean of their own, of all tensors")
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         if self.window is None:
@@ -105,7 +141,7 @@ class BDM(_BlockEstimator):
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
         bits, imputed = bdm_bits(blocks, tables)
-        details = {**blocks_seen(blocks, tables), "imputed": imputed}
+        details = {**self._seen(blocks, tables), "imputed": imputed}
         if self.boundary != "correlated":
             details["normalized"] = normalized_bdm(bits, blocks, tables)
         saturated = details["share_seen"] >= SATURATED
@@ -138,7 +174,12 @@ class CTM(_BlockEstimator):
             imputed += missing
         mean = total / number if number else math.nan
         variance = max(0.0, squares / number - mean**2) if number else math.nan
-        details = {"mean_ctm": mean, "blocks": number, "imputed": imputed}
+        details = {
+            "mean_ctm": mean,
+            "blocks": number,
+            "imputed": imputed,
+            "aggregate": self.aggregate,
+        }
         return Score(total, details, standard_error=math.sqrt(variance * number))
 
 
@@ -147,6 +188,7 @@ class CTM(_BlockEstimator):
 class BlockEntropy(_BlockEstimator):
     """Plug-in entropy of the blocks that BDM counts, times their number; an estimate.
 
+    ``aggregate``: of the blocks of all tensors ``pooled``, or the ``sum`` over tensors.
     ``details``: bits a block, and normalized between the least and the greatest of this shape
     (None where these are equal).
 
@@ -162,7 +204,7 @@ class BlockEntropy(_BlockEstimator):
         counts = np.concatenate([c for _, c in blocks.values()]).astype(np.float64)
         number = counts.sum()
         each = max(0.0, float(-(counts / number * np.log2(counts / number)).sum())) if number else 0
-        details = {**blocks_seen(blocks, tables), "bits_per_block": each}
+        details = {**self._seen(blocks, tables), "bits_per_block": each}
         if self.boundary != "correlated":
             details["normalized"] = normalized_entropy(each, blocks, tables)
         saturated = details["share_seen"] >= SATURATED
@@ -171,12 +213,15 @@ class BlockEntropy(_BlockEstimator):
 
 @register
 @dataclasses.dataclass(frozen=True)
-class QuBD(Estimator):
+class QuBD(_Aggregated):
     """BDM of every bit-plane, added up; an estimate (arXiv 2605.15551).
 
     Plane p holds bit p of every symbol; the natural quantizer is ``affine:8``. Each plane is
     scored by 2-D BDM (4 × 4, boundary ignore), or with ``ndim=1`` by 1-D BDM. ``details``: the
     planes' bits and shares of possible blocks seen, most significant first.
+    ``aggregate``: in model scope the ``sum`` over tensors, each of which has a figure of its own,
+    as published; or the blocks of all tensors ``pooled``, which costs less and saturates sooner.
+    The share of blocks seen of a sum is the largest of a tensor.
     A tensor with a side under 4, or of one dimension, has no 2-D score.
 
     >>> from kolmo import estimate
@@ -186,17 +231,19 @@ class QuBD(Estimator):
     """
 
     ndim: int = 2
+    aggregate: str = "sum"
     name = "qubd"
-    kind = "estimate"
-    summary = "BDM of every bit-plane (quantizer affine:8), 2-D or ndim=1"
-
-    def __post_init__(self) -> None:
-        if self.ndim not in (1, 2):
-            raise InputError(f"qubd: ndim is 1 or 2, not {self.ndim}")
+    summary = (
+        "BDM of every bit-plane (quantizer affine:8), 2-D or ndim=1; of a model the sum of its "
+        "tensors (as published), or aggregate=pooled"
+    )
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
-        return PlaneAccumulator(self.ndim, Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)
+        return self._aggregated(Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)
+
+    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+        return PlaneAccumulator(self, plan, alphabet)

@@ -27,9 +27,9 @@ Codes = NDArray[np.int64]
 Blocks = dict[Shape, tuple[Codes, Codes]]
 """Of each block shape: the codes that occur, increasing, and how often."""
 
-_FEW = 1 << 16  # as many kinds of blocks are counted in an array,
-_WIDE = 1 << 24  # and as many where there are
-_MANY = 1 << 22  # so many blocks that the array's size does not matter
+_FEW = 1 << 16  # up to this many kinds of blocks are counted in an array,
+_WIDE = 1 << 24  # and up to this many if
+_MANY = 1 << 22  # at least this many blocks are expected
 _COMPACT = 1 << 22  # codes that wait, at most, before they are counted
 
 
@@ -141,8 +141,8 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
 class StringCounter:
     """Counts the blocks of a sequence; chunks, and tensors, follow one another without a gap."""
 
-    def __init__(self, alphabet: int, boundary: Boundary, numel: int = 0) -> None:
-        self._bits, self._boundary = symbol_bits(alphabet), boundary
+    def __init__(self, size: int, boundary: Boundary, numel: int = 0) -> None:
+        self._bits, self._boundary = symbol_bits(size), boundary
         self._step = boundary.shift if boundary.name == "correlated" else BLOCK[1]
         self._tally = Tally(1 << (self._bits * BLOCK[1]), numel // self._step)
         self._left: Symbols = np.empty(0, np.uint8)  # begins where the next block begins

@@ -54,7 +54,7 @@ SPECS: Mapping[str, tuple[str, ...]] = {
     "planes": ("planes",),
     "ppmd": ("ppmd:2", "ppmd"),
     "prequential": ("prequential",),
-    "qubd": ("qubd", "qubd,ndim=1"),
+    "qubd": ("qubd", "qubd,ndim=1", "qubd,aggregate=pooled"),
     "xz": ("xz:1", "xz"),
     "zstd": ("zstd:3", "zstd:9", "zstd", "zstd:22"),
 }

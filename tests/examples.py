@@ -19,8 +19,9 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -39,7 +40,6 @@ def has_examples(page: Path) -> bool:
 
 def refreshed(text: str, folder: Path) -> str:
     """The page, with what its examples print now; unchanged where that is what it shows."""
-    session: dict[str, Any] = {"__name__": "__main__"}
 
     def run(example: re.Match[str]) -> str:
         shown = example["shown"]
@@ -50,15 +50,26 @@ def refreshed(text: str, folder: Path) -> str:
         return example[0][:start] + _stripped(printed) + example[0][stop:]
 
     (folder / "data").symlink_to(ROOT / "data")
-    with contextlib.chdir(folder):
+    with contextlib.chdir(folder), _session() as session:
         return _EXAMPLE.sub(run, text)
 
 
-def _run(language: str, code: str, session: dict[str, Any], folder: Path) -> str:
+@contextlib.contextmanager
+def _session() -> Iterator[ModuleType]:
+    """Where a page's names live: a module, so that what it defines can be pickled."""
+    session = ModuleType("page")
+    sys.modules[session.__name__] = session
+    try:
+        yield session
+    finally:
+        del sys.modules[session.__name__]
+
+
+def _run(language: str, code: str, session: ModuleType, folder: Path) -> str:
     if language == "sh":
         return _shell(code, folder)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(compile(code, "<example>", "exec"), session)
+        exec(compile(code, "<example>", "exec"), session.__dict__)
     return printed.getvalue()
 
 

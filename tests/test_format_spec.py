@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -17,13 +18,14 @@ import pytest
 import kolmo
 from kolmo.codes.base import code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
-from kolmo.symbols import Alphabet, container
+from kolmo.symbols import Alphabet
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
 from tests.checkpoints import contents, tensors
 from tests.formats import context, kmo, mixing, mosaic, rounding
 from tests.formats.bits import Damaged, Reader
+from tests.golden.measured import FOLDER
 
 PAGES = Path("docs/formats")
 ORDINARY = ("raw", "zstd", "xz", "brotli", "bz2", "deflate", "context", "byteplanes")
@@ -309,10 +311,37 @@ def mode_of(path):
     return kmo.read_file(path.read_bytes()).units[0].data[0]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["random", "trained", "momos"])
-def test_demo_checkpoints(tmp_path, name):
-    agreed(tmp_path / "x.kmo", f"data/{name}.safetensors")
+# --- files that are kept --------------------------------------------------------------------
+
+
+def kept(pattern):
+    slow = ("random-best", "trained-best", "trained-codebook-16-best", "trained-symmetric-8-best")
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in slow))
+        for path in sorted(FOLDER.glob(pattern))
+    ]
+
+
+def facts(path):
+    """What was written down of a file when it was made."""
+    return json.loads(path.parent.with_suffix(".json").read_text())[path.stem]["tensors"]
+
+
+def summed(weights):
+    return {
+        name: [dtype, list(bits.shape), hashlib.sha256(bits.tobytes()).hexdigest()]
+        for name, (dtype, bits) in weights.items()
+    }
+
+
+@pytest.mark.parametrize("path", kept("kmo-1/*.kmo"))
+def test_containers_that_are_kept(path):
+    assert summed(kmo.read_weights(path.read_bytes())) == facts(path)
+
+
+@pytest.mark.parametrize("path", kept("mosaic-2/*.mosaic"))
+def test_mosaic_files_that_are_kept(path):
+    assert summed(mosaic.read_weights(path.read_bytes())) == facts(path)
 
 
 # --- the context code -----------------------------------------------------------------------
@@ -497,7 +526,7 @@ def test_mosaics_at_every_precision(tmp_path, dtype, motif_dtype, scales):
     shapes = {"conv": (6, 2, 3, 3), "scalar": (), "head": (5, 7), "bias": (9,), "empty": (0, 4)}
     partition = Partition(shapes, 3)
     motifs = random_.normal(size=(11, 3)).astype(FLOATS[motif_dtype])
-    indices = random_.integers(0, 11, partition.count).astype(container(11))
+    indices = random_.integers(0, 11, partition.count).astype(np.uint8)
     rows = {name: shape[0] if shape else 1 for name, shape in shapes.items() if name != "empty"}
     numbers = {"none": {}, "one": dict.fromkeys(shapes, 1), "rows": rows}[scales]
     factors = {name: random_.normal(size=n).astype(np.float32) for name, n in numbers.items()}
@@ -516,7 +545,7 @@ def test_mosaics_with_both_codes_of_indices(tmp_path, motifs, code):
     made = Mosaic(
         partition,
         random_.normal(size=(motifs, 2)).astype(np.float32),
-        indices.astype(container(motifs)),
+        indices.astype(np.uint8),
         {},
         ("a", "b"),
     )

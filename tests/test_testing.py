@@ -18,7 +18,7 @@ from kolmo.codes.plain import Raw
 from kolmo.errors import ContractError, InputError, MissingExtraError, NotApplicableError
 from kolmo.estimators import estimator_names, get_estimator, register
 from kolmo.quantize import Affine, Native, quantizer_names
-from kolmo.symbols import container
+from kolmo.symbols import Alphabet, container
 from kolmo.testing import (
     check_code,
     check_estimator,
@@ -52,7 +52,7 @@ class Counter(_FixedWidth):
     """What broken accumulators are made of: one that is sound."""
 
     def __init__(self, estimator, shapes, alphabet):
-        super().__init__(max(1, (alphabet - 1).bit_length()))
+        super().__init__(alphabet.bits)
         self.shapes = shapes
 
 
@@ -208,6 +208,23 @@ class Extrapolates(Counter):
         return dataclasses.replace(super().finish(), sampled=0.5)
 
 
+class SeesItsContainer(Counter):
+    width = 0
+
+    def update(self, symbols):
+        super().update(symbols)
+        self.width = symbols.dtype.itemsize
+
+    def finish(self):
+        code = super().finish()
+        return dataclasses.replace(code, bits=code.bits + self.width)
+
+
+class AddsSideBits(Counter):
+    def finish(self):
+        return super().finish().with_side(32)
+
+
 class RaisesOnScalars(Counter):
     def __init__(self, estimator, shapes, alphabet):
         super().__init__(estimator, shapes, alphabet)
@@ -219,7 +236,7 @@ def refuse_everything(estimator, shapes, alphabet):
 
 
 def refuse_without_a_word(estimator, shapes, alphabet):
-    if alphabet > 255:
+    if alphabet.size > 255:
         raise NotApplicableError("no")
     return Counter(estimator, shapes, alphabet)
 
@@ -228,8 +245,13 @@ MEASURES = "it measures every object or says why not"
 FIGURES = [
     (ShorterThanKraft, "a bound obeys Kraft's inequality", "add up to"),
     (SavesOnUniform, "a bound saves nothing of uniform symbols", "under their logarithm"),
-    (CountsChunks, "chunks never change a bit", "cut at"),
+    (CountsChunks, "chunks never change a bit", "cut at [2, 3, 6, 7]: bits is 11, not 8"),
     (KeepsViews, "the caller's array is read, not kept and not changed", "one buffer"),
+    (
+        SeesItsContainer,
+        "the array behind the symbols does not matter",
+        "as <u4: bits is 100, not 97",
+    ),
     (WritesToSymbols, "the caller's array is read, not kept and not changed", "update changes"),
     (SharesState, "accumulators do not disturb each other", "in turns"),
     (ReadsTheThread, "threads never change a bit", "beside other threads"),
@@ -245,6 +267,7 @@ FIGURES = [
     (DetailsOfNumpy, MEASURES, "not JSON-ready"),
     (DetailsOfNaN, MEASURES, "not JSON-ready"),
     (Extrapolates, MEASURES, "only 0.5 of an object"),
+    (AddsSideBits, MEASURES, "32.0 side bits"),
     (RaisesOnScalars, MEASURES, "shape (), alphabet 1, repeats, seed 0: IndexError"),
     (refuse_everything, "it measures some symbols", "it refuses all of"),
     (refuse_without_a_word, MEASURES, "names neither broken nor symbols: 'no'"),
@@ -323,20 +346,20 @@ class Unchecked(FixedWidth):
         return self._start(shapes, alphabet)
 
 
-@pytest.mark.parametrize(
-    ("made", "check", "message"),
-    [
-        (PrintsOtherwise, "its spec prints back as it parses", "'kt' is KT(), not PrintsOther"),
-        (PrintsAnotherName, "its spec prints back as it parses", "width=4), not"),
-        (Thawed, "it is a value: frozen, hashable, picklable", "another can be set"),
-        (NotPickled, "it is a value: frozen, hashable, picklable", "unpickled it is FixedWidth()"),
-        (Wordless, "it says what it is", "neither bound nor estimate"),
-        (NoSummary, "it says what it is", "its summary is empty"),
-        (AnyAlphabet, "an alphabet of no symbols is refused", "an alphabet of 0: no InputError"),
-        (Unchecked, "wrong symbols are refused", "the symbol -1: no InputError"),
-        (Unchecked, "as many symbols are taken as the shapes hold", "finish without any symbol"),
-    ],
-)
+BROKEN_ESTIMATORS = [
+    (PrintsOtherwise, "its spec prints back as it parses", "'kt' is KT(), not PrintsOther"),
+    (PrintsAnotherName, "its spec prints back as it parses", "width=4), not"),
+    (Thawed, "it is a value: frozen, hashable, picklable", "another can be set"),
+    (NotPickled, "it is a value: frozen, hashable, picklable", "unpickled it is FixedWidth()"),
+    (Wordless, "it says what it is", "neither bound nor estimate"),
+    (NoSummary, "it says what it is", "its summary is empty"),
+    (AnyAlphabet, "an alphabet of no symbols is refused", "an alphabet of 0: no InputError"),
+    (Unchecked, "wrong symbols are refused", "the symbol -1: no InputError"),
+    (Unchecked, "as many symbols are taken as the shapes hold", "finish without any symbol"),
+]
+
+
+@pytest.mark.parametrize(("made", "check", "message"), BROKEN_ESTIMATORS)
 def test_a_broken_estimator_is_found(made, check, message):
     with registered(made):
         error = broken(made(), estimator_checks(), check)
@@ -421,6 +444,11 @@ class NumpyParameters(Coder):
         return np.array(self._sound.parameters())
 
 
+class NothingAside(Coder):
+    def side_bits(self, dtype):
+        return 0
+
+
 def broken_quantizer(coder, base=Affine, **attributes):
     def fit(self, tensor):
         return coder(base.fit(self, tensor))
@@ -444,6 +472,7 @@ BROKEN_CODERS = [
     (DecodesBeside, "what symbols stand for has those symbols", "stands for"),
     (DecodesFlat, "what symbols stand for has those symbols", "weights of shape"),
     (Scaled, "a coder is made again from its parameters", "it gives other"),
+    (NothingAside, "what a decoder must be told costs bits", "0 side bits for 2 parameters"),
     (NumpyParameters, "a coder is made again from its parameters", "not JSON serializable"),
 ]
 
@@ -462,7 +491,7 @@ class AlphabetOfValues(Native):
 
     def fit(self, tensor):
         sound = super().fit(tensor)
-        return dataclasses.replace(sound, alphabet=max(1, np.unique(tensor.read()).size))
+        return dataclasses.replace(sound, alphabet=Alphabet(1 + np.unique(tensor.read()).size))
 
 
 class QuietNaN(Native):
@@ -508,17 +537,49 @@ class TakesAnyParameters(Affine):
         return super().restore(dtype, [0.0, 1.0])
 
 
+class Mutable(Affine):
+    """Its settings can be changed."""
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, value)
+
+
+class NoWords(Affine):
+    """It has no line for lists."""
+
+    summary = ""
+
+
+class WritesToWeights(Affine):
+    """It rounds in place."""
+
+    def fit(self, tensor):
+        class InPlace(Coder):
+            def encode(self, weights):
+                symbols = self._sound.encode(weights)
+                weights[...] = self._sound.decode(symbols)
+                return symbols
+
+        return InPlace(super().fit(tensor))
+
+
+BROKEN_QUANTIZERS = [
+    (AlphabetOfValues(), "the alphabet depends on the dtype alone", "was said"),
+    (QuietNaN(), "symbols that are bit patterns are the weights' own", "not the bit patterns"),
+    (NaNIsZero(8), "it refuses NaN and infinities in words, or expresses them", "a NaN decode"),
+    (RefusesOnes(8), "equal weights have equal symbols", "it refuses finite weights"),
+    (TakesAnyParameters(8), "wrong parameters are refused", "1 parameters, all nan"),
+    (RefusesOnes(8), "its spec prints back as it parses", "affine"),
+    (Mutable(8), "it is a value: frozen, hashable, picklable", "bits can be set"),
+    (NoWords(8), "it says what it is", "its summary is empty"),
+    (WritesToWeights(8), "weights are read, and not changed", "read-only"),
+]
+
+
 @pytest.mark.parametrize(
     ("subject", "check", "message"),
-    [
-        (AlphabetOfValues(), "the alphabet depends on the dtype alone", "were said"),
-        (QuietNaN(), "symbols that are bit patterns are the weights' own", "not the bit patterns"),
-        (NaNIsZero(8), "it refuses NaN and infinities in words, or expresses them", "a NaN decode"),
-        (RefusesOnes(8), "equal weights have equal symbols", "it refuses finite weights"),
-        (TakesAnyParameters(8), "wrong parameters are refused", "1 parameters, all nan"),
-        (RefusesOnes(8), "its spec prints back as it parses", "affine"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Native | Affine) else "",
+    BROKEN_QUANTIZERS,
+    ids=[type(row[0]).__name__ for row in BROKEN_QUANTIZERS],
 )
 def test_a_broken_quantizer_is_found(subject, check, message):
     error = broken(subject, quantizer_checks(), check)
@@ -577,8 +638,8 @@ class Random(Raw):
 class SeesNothingWrong(Raw):
     """It trusts the bytes: their number, and the symbols that they name."""
 
-    def decode(self, data, shapes, alphabet, kind):
-        dtype, symbols, start = container(alphabet), np.frombuffer(data, np.uint8), 0
+    def decode(self, data, shapes, alphabet):
+        dtype, symbols, start = alphabet.container, np.frombuffer(data, np.uint8), 0
         found = []
         for shape in shapes:
             size = int(np.prod(shape)) * dtype.itemsize
@@ -586,24 +647,24 @@ class SeesNothingWrong(Raw):
             start += size
         return found
 
-    def encode(self, parts, alphabet, kind):
-        return b"".join(part.astype(container(alphabet)).tobytes() for part in parts)
+    def encode(self, parts, alphabet):
+        return b"".join(part.astype(alphabet.container).tobytes() for part in parts)
 
 
 class OutsideSymbols(SeesNothingWrong):
     """The number of bytes it looks at, the symbols not."""
 
-    def decode(self, data, shapes, alphabet, kind):
+    def decode(self, data, shapes, alphabet):
         try:
-            return super().decode(data, shapes, alphabet, kind)
+            return super().decode(data, shapes, alphabet)
         except ValueError:
             raise InputError("cut off") from None
 
 
 class Waits(Raw):
-    def decode(self, data, shapes, alphabet, kind):
+    def decode(self, data, shapes, alphabet):
         try:
-            return super().decode(data, shapes, alphabet, kind)
+            return super().decode(data, shapes, alphabet)
         except InputError:
             threading.Event().wait()
             raise
@@ -612,11 +673,11 @@ class Waits(Raw):
 class Expands(Raw):
     """All that its data say is made, whatever is expected."""
 
-    def encode(self, parts, alphabet, kind):
+    def encode(self, parts, alphabet):
         numel = sum(part.size for part in parts)
         return numel.to_bytes(8, "little")
 
-    def decode(self, data, shapes, alphabet, kind):
+    def decode(self, data, shapes, alphabet):
         room = np.ones(min(int.from_bytes(data[:8], "little"), 1 << 24), np.uint32)
         raise InputError(f"{room.size} symbols")
 
@@ -638,6 +699,7 @@ class Prophet(Raw):
     estimator = "kt"
 
 
+IDENTITY = "its name and number are its own"
 LOSSLESS = "symbols come back, or are refused in words"
 DAMAGE = "damaged bytes are an error, or symbols"
 BROKEN_CODES = [
@@ -680,8 +742,7 @@ def another_code(name, number):
     ],
 )
 def test_a_code_that_takes_what_is_anothers_is_found(name, number, message):
-    check = "its name and number are its own"
-    error = broken(another_code(name, number), code_checks(), check)
+    error = broken(another_code(name, number), code_checks(), IDENTITY)
     assert message in str(error)
 
 
@@ -695,6 +756,20 @@ def test_a_code_of_ones_own_passes():
 
 
 # --- the suite ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("suite", "tables"),
+    [
+        (estimator_checks, [FIGURES, BROKEN_ESTIMATORS]),
+        (quantizer_checks, [BROKEN_CODERS, BROKEN_QUANTIZERS]),
+        (code_checks, [BROKEN_CODES, [(None, IDENTITY, "")]]),
+    ],
+)
+def test_every_check_can_fail(suite, tables):
+    """Something above breaks each, and nothing is checked that has no name."""
+    shown = {check for table in tables for _, check, _ in table}
+    assert shown == {name for name, _ in suite()}
 
 
 @pytest.mark.parametrize("suite", [estimator_checks, quantizer_checks, code_checks])

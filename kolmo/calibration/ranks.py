@@ -55,7 +55,7 @@ def _log_mass(trials: int, k: int, chance: float) -> float:
 
 
 def wilson_interval(found: int, trials: int, z: float = 2.576) -> tuple[float, float]:
-    """The share that a count tells of, from and to: Wilson's score interval (99 % by default).
+    """Wilson's score interval (low, high) for a proportion, 99 % by default.
 
     >>> [round(end, 3) for end in wilson_interval(50, 50)]
     [0.883, 1.0]

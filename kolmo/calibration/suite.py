@@ -260,8 +260,8 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """Processes started now leave Ctrl-C to this one, from their first moment, and have BLAS in one
-    thread: on matrices this small more do harm."""
+    """Workers started inside ignore Ctrl-C, which the parent handles, and use one BLAS thread: on
+    small matrices more are slower."""
     name = "OPENBLAS_NUM_THREADS"
     before, mask = os.environ.get(name), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.environ.setdefault(name, "1")

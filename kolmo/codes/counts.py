@@ -2,11 +2,11 @@
 
 A symbol is coded digit by digit, the most significant first. The probability of a digit, given
 those before it, is a Pólya tree's (Lavine 1992): counts that begin at a prior in which all symbols
-of the alphabet are alike. It may weigh the more the less significant the digit, for weights are
-distributed smoothly. To these counts, of all tensors, each tensor adds its own. All arithmetic is
-of integers.
+of the alphabet are alike. The prior can be stronger for less significant digits, because weights
+are smoothly distributed. Counts are kept for all tensors and, besides, for the current one. All
+arithmetic is of integers.
 
-The first byte names the prior: of those there are, the one of the shortest code is taken.
+The first byte names the prior; the encoder takes the prior of the shortest code.
 
 docs/formats/codes.md specifies every byte.
 """

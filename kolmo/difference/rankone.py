@@ -1,13 +1,13 @@
 """Rank one: vectors that are numbers of the weights' dtype, as a program in that dtype had them.
 
-A product u·vᵀ says what u and v are but for one factor, and rounding lets see each of their numbers
-to more digits than the dtype has: it leaves an error of some 1 / n of a step where n weights depend
-on the number. So there are 2^23 candidates for the mantissa of the largest number of a float32
-vector, each says what all others are, and hardly any but the right one makes them all float32. The
-small numbers, of which errors hide the last digits, are then moved to where they predict the most
-weights. With the vectors to the last bit, nothing of the product is left to be told.
+u·vᵀ fixes u and v up to one common factor. Averaged over the n weights that depend on it, each
+number is known to about 1/n of a rounding step: finer than the dtype itself. The common factor has
+2^23 candidates in float32, the mantissas of a vector's largest number; each candidate fixes all
+other numbers, and hardly any but the right one makes all of them float32. Small numbers, whose last
+digits rounding hides, are then moved to where they predict the most weights. Once the vectors are
+known to the last bit, the product costs nothing more.
 
-Two vectors or more are known but for an invertible matrix, and cannot be searched for like this.
+Higher ranks are fixed only up to an invertible matrix, and cannot be searched in this way.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ Codes = NDArray[np.int64]
 Blocks = dict[Shape, tuple[Codes, Codes]]
 """Of each block shape: the codes that occur, increasing, and how often."""
 
-_FEW = 1 << 16  # as many kinds of blocks are counted in an array,
-_WIDE = 1 << 24  # and as many where there are
-_MANY = 1 << 22  # so many blocks that the array's size does not matter
+_FEW = 1 << 16  # up to this many kinds of blocks are counted in an array,
+_WIDE = 1 << 24  # and up to this many if
+_MANY = 1 << 22  # at least this many blocks are expected
 _COMPACT = 1 << 22  # codes that wait, at most, before they are counted
 
 

@@ -59,8 +59,8 @@ class Report(ReportData):
         - ``marginal``: what their values alone save, raw − shuffled.
 
         A part is negative where a code does worse than it would without: a tiny tensor's marginal,
-        say. ``p`` is the bound's in the table, which does not know that it was chosen for its bits;
-        `significance` does. ``effective_bits`` is the number of bit-planes that differ from noise
+        say. ``p`` is copied from the table and is not corrected for choosing the shortest bound;
+        `significance` is. ``effective_bits`` is the number of bit-planes that differ from noise
         where the estimator ``planes`` was run (their mean over the weights where dtypes differ).
         ``note`` says why a value is missing.
 

@@ -11,7 +11,7 @@ KOLMO = (
     (
         "ground floor",
         "errors text specs execution console files compiled symbols floats gathering layout "
-        "pvalues provenance",
+        "pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

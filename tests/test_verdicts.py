@@ -1,6 +1,7 @@
 """Verdicts: structure is found where it is, not found where it is not, and else untested."""
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 import kolmo
 from kolmo.errors import InputError
@@ -54,6 +56,25 @@ def test_a_mosaic_has_structure_and_the_same_model_shuffled_has_none(estimator):
     row = report.table[report.table.checkpoint == "mosaic"].iloc[0]
     share = float(re.search(r": (\d+\.\d+) %", found)[1])
     assert share == pytest.approx(100 * (1 - row.bits / row.null_bits), abs=0.06)
+
+
+def test_the_range_of_a_verdict_is_that_of_one_more_draw():
+    report = analyze(
+        {"w": np.random.default_rng(1).normal(size=(64, 64))}, ["xz:1@packed"], draws=5
+    )
+    row = report.table.iloc[0]
+    widths = stats.t.ppf(0.975, 4) * row.null_sd * math.sqrt(1 + 1 / 5)
+    shown = float(re.search(r"untested: .* % ± (\d\.\d+) ", report.summary())[1])
+    assert shown == pytest.approx(100 * widths / row.null_bits, rel=0.1)  # it has one digit
+
+
+def test_z_of_few_draws_names_them():
+    for draws in (5, 39):
+        report = analyze({"w": TILED}, ["context"], draws=draws)
+        z = f"z = {report.table.z.iloc[0]:.1f}"
+        assert re.search(
+            rf"{z}, p = " if draws == 39 else rf"{z} of 5 draws$", report.summary(), re.M
+        )
 
 
 def test_a_verdict_does_not_depend_on_threads():

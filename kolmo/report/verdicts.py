@@ -16,6 +16,7 @@ from itertools import product
 
 import pandas as pd
 
+from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.pvalues import ALPHA, draws_needed, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
@@ -129,7 +130,8 @@ def _fewer(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _figures(row: pd.Series, null: str) -> str:
-    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
+    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, and in 95 % of cases
+    chance alone does."""
     p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
     return (
         f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
@@ -139,13 +141,23 @@ def _figures(row: pd.Series, null: str) -> str:
 
 def _saving(row: pd.Series) -> str:
     share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
-    error = 0.0 if math.isnan(row["standard_error"]) else row["standard_error"]
-    spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
+    spread = 100 * _chance(row) / row["null_bits"]
     if math.isnan(spread):  # a single draw
         return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
     digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
     share = round(share, digits) or 0.0  # never −0
     return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def _chance(row: pd.Series) -> float:
+    """How far chance alone brings a figure from the mean of its draws, in 95 % (Student's t): by
+    one more draw, and by the error of a sample; NaN of a single draw."""
+    draws, error = row["null_draws"], row["standard_error"]
+    if draws < 2:
+        return math.nan
+    errors = [row["null_sd"] * math.sqrt(1 + 1 / draws), 0.0 if math.isnan(error) else error]
+    degrees = sum_degrees(errors, [draws - 1, row["degrees"]])
+    return math.hypot(*errors) * student_quantile(degrees)
 
 
 def _place(number: float) -> int:
@@ -177,6 +189,18 @@ def quote_p(p: float, null: str) -> str:
     ('p = .05', 'p ≈ .05')
     """
     return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
+
+
+def quote_z(row: pd.Series) -> str:
+    """With the number of its draws where they are so few that z is far from normal.
+
+    Examples
+    --------
+    >>> [quote_z(pd.Series({"z": 4.1, "null_draws": draws})) for draws in (5, 39)]
+    ['4.1 of 5 draws', '4.1']
+    """
+    draws = int(row["null_draws"])
+    return f"{row['z']:.1f}" + ("" if draws >= draws_needed() else f" of {draws} draws")
 
 
 def _approximate(table: pd.DataFrame) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
-from kolmo.pvalues import ALPHA, draws_needed, is_significant
+from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
@@ -47,7 +47,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
-    lines += [*_untested(tested.values()), *_blind(tested.values())]
+    every = pd.concat(list(tested.values()))
+    lines += [*_together(every), *_untested(every), *_blind(every)]
     return [*lines, *_approximate(measured), *_noise(measured)]
 
 
@@ -95,7 +96,7 @@ def _whole(lead: pd.Series, null: str) -> str:
     if not is_significant(lead["p_holm"]):
         return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
     if lead["bits"] > lead["null_bits"]:
-        return f"its order is not random, but no code gains by it: {_figures(lead, null)}"
+        return f"costs more than its {_shuffles(null)}, by more than chance: {_figures(lead, null)}"
     return f"structure {_BEYOND[null]}: {_figures(lead, null)}"
 
 
@@ -212,17 +213,44 @@ def _approximate(table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+def _together(rows: pd.DataFrame) -> Iterator[str]:
+    """What several verdicts are worth together, said once for all.
+
+    Each, of a model or of its tensors after Holm's correction, finds structure where there is none
+    with a chance of α/2 at most; these add up however the verdicts depend on each other.
+    """
+    leads = rows[rows["lead"] & rows["p_holm"].notna()]
+    leads = leads[leads["null_draws"] >= leads["tests"].map(draws_needed)]
+    each = leads.groupby([*WHERE, "scope", "null"], sort=False).agg(
+        p=("p_holm", "min"), draws=("null_draws", "min")
+    )
+    if len(each) < 2:
+        return
+    chance = min(100.0, 100 * len(each) * ALPHA / 2)
+    kept = int(sum(map(is_significant, holm(each["p"].to_numpy()))))
+    needed = draws_needed(len(each))
+    corrected = (
+        f" {kept} of them {'is' if kept == 1 else 'are'} significant"
+        if each["draws"].min() >= needed
+        else f", to tell, it takes {needed} draws"
+    )
+    yield (
+        f"of these {len(each)} tests the chance of one false structure or more is up to "
+        f"{chance:.3g} %; after Holm's correction over them{corrected}"
+    )
+
+
+def _untested(rows: pd.DataFrame) -> Iterator[str]:
     """What it takes to test what was not, said once for all."""
-    short = pd.concat([rows[rows["lead"] & rows["p"].isna()] for rows in tested])
+    short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
         had = int(short["null_draws"].min())
         yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
 
 
-def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+def _blind(rows: pd.DataFrame) -> Iterator[str]:
     """Estimators that no shuffle moves, said once for all."""
-    kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
+    kinds = rows.groupby("estimator", sort=False)["evidence"].agg(set)
     names = [str(name) for name, each in kinds.items() if each == {BLIND}]
     if len(names) == 1:
         yield f"{names[0]} costs the same in every draw and is no evidence of structure"

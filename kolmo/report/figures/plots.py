@@ -158,7 +158,7 @@ class Plots:
         return draw_trajectory(self._report, quantizer, metrics, relative)
 
     def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
-        """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
+        """Where the raw bits go: residual, structure and marginal of the best bound, stacked.
 
         Parameters
         ----------

@@ -59,8 +59,8 @@ class Library(Streaming, Protocol):
 
         Raises
         ------
-        ValueError, OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError
-            If the data is damaged.
+        Exception
+            Whatever the library raises where the data is damaged; callers make it an InputError.
         """
         ...
 

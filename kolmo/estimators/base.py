@@ -53,6 +53,8 @@ class CodeLength:
         bound include them, those of an estimate do not.
     saturated : bool
         Whether the estimator saw nearly every block there is, and so hardly tells objects apart.
+    degrees : float
+        Degrees of freedom of the standard error; NaN where they, or it, are unknown.
     """
 
     bits: float
@@ -65,6 +67,7 @@ class CodeLength:
     note: str = ""
     side_bits: float = 0.0
     saturated: bool = False
+    degrees: float = math.nan
 
     @property
     def bits_per_weight(self) -> float:

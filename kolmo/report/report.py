@@ -48,12 +48,12 @@ class Report(ReportData):
         return summarize(self)
 
     def attribution(self) -> pd.DataFrame:
-        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+        """Where each object's raw bits go: residual + structure + marginal = raw bits.
 
         All three are of the best bound of the object (the shortest that was measured), in bits and
         per weight:
 
-        - ``noise_floor``: what the weights cost, ``bits``;
+        - ``residual``: what the weights cost, ``bits``;
         - ``structure``: what their places save, shuffled − actual, the mean over the shuffles,
           whose standard deviation is ``structure_sd``;
         - ``marginal``: what their values alone save, raw − shuffled.

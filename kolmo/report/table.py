@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import half_widths
 from kolmo.text import printable
 
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
     *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "bits_per_weight"),
     *("compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z", "p", "p_missing"),
-    *("sampled", "saturated", "seconds", "note", "standard_error", "details"),
+    *("sampled", "saturated", "seconds", "note", "standard_error", "degrees", "details"),
 ]
 """Columns of the table, in order.
 
@@ -23,7 +24,8 @@ COLUMNS = [
 of the covered weights, and so ``bits_per_weight`` = bits / covered. A row that covers fewer weights
 than the object has is *partial*: it is shown, and never compared. ``side_bits``, which undo the
 quantizer, are in the ``bits`` of a bound. ``p_missing`` says why there is no ``p``; ``note`` is
-prose. ``standard_error`` (bits) is of an extrapolated or averaged figure, ``details`` are JSON."""
+prose. ``standard_error`` (bits) is of an extrapolated or averaged figure, and has so many
+``degrees`` of freedom; ``details`` are JSON."""
 
 
 _TEXT = [
@@ -127,9 +129,13 @@ def remarks(row: pd.Series) -> list[str]:
     if row["saturated"]:
         found.insert(0, "saturated")
     if pd.notna(row["sampled"]) and row["sampled"] < 1:
-        error = row["standard_error"] / row["covered"]
-        found.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+        found.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error_width(row):.2g}")
     return found
+
+
+def error_width(row: pd.Series) -> float:
+    """What stands after ±, in bits per weight: 95 % by Student's t (`kolmo.intervals`)."""
+    return float(half_widths([row["standard_error"] / row["covered"]], [row["degrees"]])[0])
 
 
 def null_names(rows: pd.DataFrame) -> list[str]:

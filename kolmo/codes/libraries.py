@@ -59,8 +59,8 @@ class Library(Streaming, Protocol):
 
         Raises
         ------
-        Exception
-            Whatever the library raises where the data is damaged; callers make it an InputError.
+        ValueError, OSError, EOFError, MemoryError
+            If the data is damaged; or what the library itself raises, zlib's or liblzma's error.
         """
         ...
 

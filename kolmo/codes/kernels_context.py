@@ -10,7 +10,8 @@ follows the leading one. Magnitudes are compared as *depths*: how far a weight l
 largest of its table, in eighths of an octave.
 
 A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
-they are called (see `kolmo.codes.arithmetic`).
+they are called (see `kolmo.codes.arithmetic`). The file is long because it is one loop and its
+parts, which are read together, and because each context is explained where it is made.
 
 What each part is worth: how much longer the code gets without it, all others left, in percent.
 *digits* and *motifs* are ``trained`` and ``momos.safetensors`` of data/, *vad* is Silero VAD 6.2.3

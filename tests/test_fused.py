@@ -29,7 +29,8 @@ def test_signs_counted_at_once_are_the_same(spec, size):
     weights[::5] = 0
     weights[1::7] = -0.0
     fast = fused_estimate(weights, get_quantizer("sign"), get_estimator(spec))
-    assert fast == plain(weights, spec, "sign") == kolmo.estimate(weights, spec, "sign")
+    for other in (plain(weights, spec, "sign"), kolmo.estimate(weights, spec, "sign")):
+        assert str(fast) == str(other)  # their texts, for a missing error is NaN in both
 
 
 @given(

@@ -1,7 +1,7 @@
 """Long stretches of weights that occurred before, in another tensor or in the same one.
 
 Codes see repeats within a unit; these lie further apart. Each window of 32 symbols is hashed, and a
-hash that ends in enough zero bits, one in 4,096, is an *anchor*: equal stretches have equal anchors
+hash that begins with 12 zero bits, one in 4,096, is an *anchor*: equal stretches have equal anchors
 wherever they lie, and remembering anchors takes little memory (content-defined chunking;
 Muthitacharoen, Chen & Mazières 2001). Where anchors recur in order, the weights are compared.
 """

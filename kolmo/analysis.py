@@ -117,11 +117,11 @@ def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
 
 def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
     """What a run measures; InputError where there is nothing."""
-    found = tuple(dict.fromkeys(measurements))
-    if not found:
+    distinct = tuple(dict.fromkeys(measurements))
+    if not distinct:
         raise InputError("there is nothing to measure: no quantizer or no estimator was given")
     return Plan(
-        found,
+        distinct,
         tuple(dict.fromkeys(get_null(null) for null in settings.nulls)),
         settings.draws,
         tensor_scope=settings.scope != "model",
@@ -149,11 +149,11 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
                 runs[name].go(part)
         return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        found = make_report(checkpoints, plan, runs, complete=False)
-        raise Interrupted(Report.of(found)) from None
+        partial = make_report(checkpoints, plan, runs, complete=False)
+        raise Interrupted(Report.of(partial)) from None
     except KolmoError as error:
-        found = make_report(checkpoints, plan, runs, complete=False)
-        raise error.with_report(Report.of(found)) from error.__cause__
+        partial = make_report(checkpoints, plan, runs, complete=False)
+        raise error.with_report(Report.of(partial)) from error.__cause__
 
 
 def _part(progress: Progress, name: str, number: int, parts: int) -> Progress:

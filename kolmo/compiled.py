@@ -101,11 +101,11 @@ def kernel_files() -> dict[Path, bytes]:
 def _folder() -> Path | None:
     """The folder for these kernels, made if need be; None, and a warning, if there can be none."""
     folders = [stem.resolve().with_name(f"{stem.name}-{_digest()}") for stem in _stems()]
-    found = next(filter(_make, folders), None)
-    if found is None:
+    folder = next(filter(_make, folders), None)
+    if folder is None:
         _warn(f"none of {', '.join(str(folder.parent) for folder in folders)} is writable by you "
               "and by you alone")  # fmt: skip
-    return found
+    return folder
 
 
 @cache

@@ -40,7 +40,7 @@ class Lanes:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -53,13 +53,13 @@ class Lanes:
 
     def drain(self) -> Iterator[None]:
         """Wait until every job is done; yields now and then, so that progress can be shown."""
-        taken = 0
-        while taken < BACKLOG:
+        acquired = 0
+        while acquired < BACKLOG:
             if self.room.acquire(timeout=0.1):
-                taken += 1
+                acquired += 1
             else:
                 yield
-        self.room.release(taken)
+        self.room.release(acquired)
 
     def enter(self, run: Job) -> None:
         """Run this on a thread of the pool."""

@@ -213,7 +213,7 @@ class Run:
 
     def results(self) -> dict[Key, Result]:
         """What is known by now."""
-        found = {}
+        results_by_key = {}
         for key, cells in self._cells.items():
             outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
             if len(outcomes) == len(cells):
@@ -222,8 +222,8 @@ class Run:
                     if key[0] is None
                     else outcomes[0]
                 )
-                found[key] = Result(whole, sum(cell.seconds for cell in cells))
-        return found
+                results_by_key[key] = Result(whole, sum(cell.seconds for cell in cells))
+        return results_by_key
 
     def _measure(self, tensor: WeightTensor, variant: Variant) -> None:
         single = self._start_tensor(tensor, variant) if self._plan.tensor_scope else {}
@@ -310,15 +310,17 @@ def _hold(tensor: WeightTensor) -> WeightTensor:
 
 def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
     """Tensors by dtype, in checkpoint order: each kind has an accumulator of its own."""
-    kinds: dict[str, list[WeightTensor]] = {}
+    by_dtype: dict[str, list[WeightTensor]] = {}
     for tensor in checkpoint.values():
-        kinds.setdefault(tensor.dtype.name, []).append(tensor)
-    return kinds
+        by_dtype.setdefault(tensor.dtype.name, []).append(tensor)
+    return by_dtype
 
 
-def _sum(kinds: Mapping[str, Outcome]) -> Outcome:
+def _sum(by_dtype: Mapping[str, Outcome]) -> Outcome:
     """The outcomes of a model's dtypes, added up."""
-    if len(kinds) == 1:
-        return next(iter(kinds.values()))
-    codes = {kind: dict(o.details) for kind, o in kinds.items() if isinstance(o, CodeLength)}
-    return total({f"{kind} tensors": outcome for kind, outcome in kinds.items()}, {"dtypes": codes})
+    if len(by_dtype) == 1:
+        return next(iter(by_dtype.values()))
+    codes = {dtype: dict(o.details) for dtype, o in by_dtype.items() if isinstance(o, CodeLength)}
+    return total(
+        {f"{dtype} tensors": outcome for dtype, outcome in by_dtype.items()}, {"dtypes": codes}
+    )

@@ -122,14 +122,14 @@ class Registry(Generic[T]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        plugins: dict[str, EntryPoint] = {}
         for point in entry_points(group=self._group) if self._group else ():
-            if point.name in self._modules or point.name in found:
+            if point.name in self._modules or point.name in plugins:
                 raise InputError(
                     f"two {self._what}s are named {point.name!r} (one is in {point.value})"
                 )
-            found[point.name] = point
-        return found
+            plugins[point.name] = point
+        return plugins
 
     def _refuse(self, name: str, module: str) -> None:
         if self._modules.get(name, module) != module:

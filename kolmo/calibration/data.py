@@ -84,10 +84,10 @@ def _order(rows: pd.DataFrame) -> float:
 
     Bits that are all the same order nothing: 0. NaN where there is one grade.
     """
-    found = []
+    correlations = []
     for _, group in rows.groupby("seed"):
         if len(group) < 2:
             return math.nan
         bits, known = group["bits"].rank(), group["known_bits"].rank()
-        found.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
-    return sum(found) / len(found)
+        correlations.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
+    return sum(correlations) / len(correlations)

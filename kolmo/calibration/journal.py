@@ -49,7 +49,7 @@ def _key(piece: Piece) -> str:
 
 
 def _read(path: Path) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    pieces: dict[str, list[Row]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, list[Row]]:
     for line in lines:
         try:
             kept: dict[str, Any] = json.loads(line)
-            found[kept["piece"]] = kept["rows"]
+            pieces[kept["piece"]] = kept["rows"]
         except (ValueError, LookupError, TypeError):
             continue
-    return found
+    return pieces

@@ -71,8 +71,8 @@ def _packed(estimator: Estimator) -> Estimator:
 
 def naturals(estimators: Sequence[str], quantizer: str) -> dict[str, Measurement]:
     """The measurements of all estimators that apply, by the specs as given."""
-    found = {spec: natural(spec, quantizer) for spec in estimators}
-    return {spec: measurement for spec, measurement in found.items() if measurement is not None}
+    fitting = {spec: natural(spec, quantizer) for spec in estimators}
+    return {spec: measurement for spec, measurement in fitting.items() if measurement is not None}
 
 
 class Trial:

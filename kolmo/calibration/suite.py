@@ -169,20 +169,20 @@ def _result(
 def _checked(given: Sequence[str] | None, usual: Iterable[str], what: str) -> list[str]:
     if isinstance(given, str):
         raise InputError(f"{what} is a list, such as [{given!r}]")
-    found = list(dict.fromkeys(usual if given is None else given))
-    if not found:
+    names = list(dict.fromkeys(usual if given is None else given))
+    if not names:
         raise InputError(f"there is nothing to calibrate: {what} is empty")
-    return found
+    return names
 
 
 def _known(
     kind: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
 ) -> list[str]:
-    found = _checked(given, usual, f"the list of each {kind}")
-    for name in found:
+    names = _checked(given, usual, f"the list of each {kind}")
+    for name in names:
         if name not in known:
             raise unknown(kind, name, known)
-    return found
+    return names
 
 
 def _pieces(
@@ -211,8 +211,8 @@ def _repeats(rows: dict[str, list[Row]], effort: Effort, seed: int) -> Iterator[
 
 def _latest(rows: Iterable[Row]) -> list[Row]:
     """The rates of all pairs; of one that was tried again, the fresh one."""
-    found = {(row["label"], row["null"]): false_positive_row(row) for row in rows}
-    return list(found.values())
+    latest = {(row["label"], row["null"]): false_positive_row(row) for row in rows}
+    return list(latest.values())
 
 
 def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
@@ -274,13 +274,13 @@ def _for_workers() -> Iterator[None]:
 
 def _gather(rows: Iterable[Row]) -> list[Row]:
     """Counts of rows that are otherwise the same, added up."""
-    found: dict[tuple[object, ...], Row] = {}
+    sums: dict[tuple[object, ...], Row] = {}
     for row in rows:
         key = tuple(value for name, value in row.items() if name not in _COUNTS)
-        if key not in found:
-            found[key] = dict(row)
+        if key not in sums:
+            sums[key] = dict(row)
             continue
         for name in _COUNTS:
             if name in row:
-                found[key][name] += row[name]
-    return list(found.values())
+                sums[key][name] += row[name]
+    return list(sums.values())

@@ -58,7 +58,7 @@ def calibrate(
     for path in output or ():
         check_calibration_output(path)
     journal = Path(f"{output[0]}.journal") if output else None
-    with _said(journal), progress_bar() as progress:
+    with _announce_journal(journal), progress_bar() as progress:
         result = kolmo.calibrate(
             estimator or None,
             nulls=null or None,
@@ -82,7 +82,7 @@ def calibrate(
 
 
 @contextmanager
-def _said(journal: Path | None) -> Iterator[None]:
+def _announce_journal(journal: Path | None) -> Iterator[None]:
     """Tell where a run goes on from, and where one that was cut is kept."""
     if journal and journal.exists():
         print(f"going on from {journal}", file=sys.stderr)

@@ -93,9 +93,9 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
         _digits("xor", xor, base),
         *_estimated("xor", xor, numbers, estimators)[0],
     ]
-    found = lowrank_code(base, tuned)
-    if found:
-        codes.append(Code("lowrank", found.bits, _without_bits(found)))
+    lowrank = lowrank_code(base, tuned)
+    if lowrank:
+        codes.append(Code("lowrank", lowrank.bits, _without_bits(lowrank)))
     return choose(codes, 3 * len(estimators) + 5, reason, difference != 0)
 
 
@@ -129,8 +129,8 @@ def mask_bits(mask: NDArray[np.bool_]) -> int:
         return 1 + flat
     table = mask.reshape(mask.shape[0], -1)
     rows = np.flatnonzero(table.any(axis=1))
-    some = np.isin(np.arange(len(table)), rows)
-    nested = _binary(some) + _binary(table[rows])
+    is_touched = np.isin(np.arange(len(table)), rows)
+    nested = _binary(is_touched) + _binary(table[rows])
     return 1 + min(flat, word_bits(nested))
 
 
@@ -158,8 +158,8 @@ def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
     return 1 + min(word_bits(digits_log2(numbers)), word_bits(digits_log2(numbers, contexts)))
 
 
-def _without_bits(found: Any) -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(found).items() if key != "bits"}
+def _without_bits(code: Any) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(code).items() if key != "bits"}
 
 
 def _estimated(

@@ -94,8 +94,8 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
             run.go(lanes, settings.report_progress)
     except KeyboardInterrupt:
         complete = False
-    found = make_report({name: common}, plan, {name: run}, complete)
-    report = Report.of(_explained(found, given, problems, coders, name))
+    data = make_report({name: common}, plan, {name: run}, complete)
+    report = Report.of(_explained(data, given, problems, coders, name))
     if not complete:
         raise Interrupted(report)
     return report

@@ -124,12 +124,12 @@ def _refined(pair: Pair, factors: Factors) -> Factors:
     """
     sums, products = pair.half, pair.half_step(pair.difference)
     squares = _least(pair, factors, sums + products, 2)
-    found = [factors, squares, _least(pair, squares, sums + products, 4)]
+    attempts = [factors, squares, _least(pair, squares, sums + products, 4)]
     near = squares
     for power in (4, 8, 16, 32):
         near = _least(pair, near, np.maximum(sums, products), power)
-        found.append(near)
-    best = max(found, key=lambda f: exact_share(pair, f))
+        attempts.append(near)
+    best = max(attempts, key=lambda f: exact_share(pair, f))
     return factors if best is factors else _balanced(best.u, best.v)
 
 

@@ -94,13 +94,13 @@ def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
     pair = Pair.of(base.reshape(rows, -1), tuned.reshape(rows, -1))
     if pair is None or min(tuned.shape[0], pair.tuned.shape[1]) < _SIDE:
         return None
-    found = []
+    codes = []
     for factors in propose(pair):
-        found.append(_finest(pair, factors))
+        codes.append(_finest(pair, factors))
         numbers = dtype_factors(pair, factors) if factors.rank == 1 else None
         if numbers:
-            found.append(_coded(pair, _dtype_bits(pair, numbers), numbers.u, numbers.v))
-    return min(found, key=lambda code: code.bits, default=None)
+            codes.append(_coded(pair, _dtype_bits(pair, numbers), numbers.u, numbers.v))
+    return min(codes, key=lambda code: code.bits, default=None)
 
 
 # --- coding with them -------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def _finest(pair: Pair, factors: Factors) -> Found:
             if tried[place].bits >= tried[place - direction].bits:
                 break
             place += direction
-    return min(tried.values(), key=lambda found: found.bits)
+    return min(tried.values(), key=lambda code: code.bits)
 
 
 def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
@@ -244,9 +244,9 @@ def _gridded_log2(away: Unsigned, prediction: _Prediction) -> float:
     fewer, whole = fewer_steps(away, prediction.shift)
     coarse = prediction.shift > 0
     flags = np.array([np.count_nonzero(coarse & whole), np.count_nonzero(coarse & ~whole)])
-    kind = np.where(coarse, np.where(whole, 1, 2), 0)
+    state = np.where(coarse, np.where(whole, 1, 2), 0)
     numbers = np.where(whole, fewer, away)
-    return kt_log2(flags) + digits_log2(numbers, prediction.contexts + kind * _NEAR * _COARSE)
+    return kt_log2(flags) + digits_log2(numbers, prediction.contexts + state * _NEAR * _COARSE)
 
 
 def fewer_steps(away: Unsigned, shift: NDArray[np.int64]) -> tuple[Unsigned, NDArray[np.bool_]]:

@@ -44,9 +44,9 @@ def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
     best, most = None, -1.0
     for across, rounded in itertools.product((False, True), (False, True)):
         one, other = (pair.turned, factors.turned) if across else (pair, factors)
-        found, share = _moved(one, _first(other, digits), digits, rounded)
+        moved, share = _moved(one, _first(other, digits), digits, rounded)
         if share > most:
-            best, most = found.turned if across else found, share
+            best, most = moved.turned if across else moved, share
         if share > _ENOUGH:
             break
     return best

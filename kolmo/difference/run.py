@@ -118,7 +118,7 @@ class DeltaRun:
 
     def results(self) -> dict[Any, Result]:
         """What is known by now."""
-        found: dict[Any, Result] = {}
+        results_by_key: dict[Any, Result] = {}
         for task in self._tasks:
             missing = task.missing
             if missing:
@@ -129,14 +129,16 @@ class DeltaRun:
                 outcome = missing or self._outcome(task, estimator)
                 if outcome is not None:
                     key = (task.name, Measurement(task.quantizer, estimator), task.variant)
-                    found[key] = Result(outcome, task.lane.seconds)
+                    results_by_key[key] = Result(outcome, task.lane.seconds)
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
-                parts = {name: found.get((name, measurement, variant)) for name in self._tuned}
+                parts = {
+                    name: results_by_key.get((name, measurement, variant)) for name in self._tuned
+                }
                 known = {name: part for name, part in parts.items() if part is not None}
                 if len(known) == len(parts):
-                    found[None, measurement, variant] = _total(known)
-        return found
+                    results_by_key[None, measurement, variant] = _total(known)
+        return results_by_key
 
     def _outcome(self, task: _Task, estimator: Delta | Alone) -> Outcome | None:
         if task.choice is None:
@@ -147,8 +149,8 @@ class DeltaRun:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
         details = {"code": code.name, **code.details}
-        found = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
-        return found.with_side(task.side_bits)
+        length = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        return length.with_side(task.side_bits)
 
 
 def _choice(

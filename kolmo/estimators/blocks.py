@@ -117,9 +117,9 @@ def _present(counts: NDArray[Any]) -> tuple[Codes, Codes]:
     from kolmo.estimators import kernels
 
     def gather(part: slice) -> tuple[Codes, Codes]:
-        codes, found = (np.empty(part.stop - part.start, np.int64) for _ in range(2))
-        n = kernels.nonzero_counts(counts[part], part.start, codes, found)
-        return codes[:n], found[:n]
+        codes, present = (np.empty(part.stop - part.start, np.int64) for _ in range(2))
+        n = kernels.nonzero_counts(counts[part], part.start, codes, present)
+        return codes[:n], present[:n]
 
     pieces = in_parts(gather, counts.size)
     return np.concatenate([c for c, _ in pieces]), np.concatenate([n for _, n in pieces])
@@ -211,8 +211,8 @@ class StringCounter:
             return int(kernels.count_strings(symbols, start, self._step, self._tally.dense))
         blocks = (symbols.size - start - BLOCK[1]) // self._step + 1
         for first in range(0, blocks, _COMPACT):
-            some = min(_COMPACT, blocks - first)
-            self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], some))
+            number = min(_COMPACT, blocks - first)
+            self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], number))
         return start + blocks * self._step
 
     def _encode(self, symbols: Symbols, start: int, length: int, blocks: int) -> NDArray[Any]:

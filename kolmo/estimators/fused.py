@@ -73,12 +73,12 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
     accumulator = estimator.start(weights.shape, quantizer.alphabet(weights.dtype)).inner
     assert isinstance(accumulator, PlaneAccumulator)
     flat = weights.reshape(-1)
-    found = in_parts(lambda part: extremes(flat[part]), flat.size)
-    if not all(finite for _, _, finite in found):
+    parts = in_parts(lambda part: extremes(flat[part]), flat.size)
+    if not all(finite for _, _, finite in parts):
         quantizer.fit(array_tensor("array", weights))  # raises the usual error
         raise NotExpressibleError("the weights hold NaN or infinities")
-    low = float(min(low for low, _, _ in found))
-    high = float(max(high for _, high, _ in found))
+    low = float(min(low for low, _, _ in parts))
+    high = float(max(high for _, high, _ in parts))
     top = float((1 << quantizer.bits) - 1)
     step = (high - low) / top
     matrix = weights.reshape(weights.shape[0], -1)

@@ -184,7 +184,7 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
 
 
 @compiled
-def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int:
+def nonzero_counts(counts: Array, first: int, codes: Array, nonzero: Array) -> int:
     """Write the codes whose count is not 0, and the counts; returns how many.
 
     ``first`` is the code of the first count. Most counts of a large table are 0: eight are or-ed
@@ -192,15 +192,15 @@ def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int
     """
     n = 0
     for start in range(0, counts.size, 8):
-        some = counts[start : start + 8]
-        any_count = some[0]
-        for i in range(1, some.size):
-            any_count |= some[i]
+        eight = counts[start : start + 8]
+        any_count = eight[0]
+        for i in range(1, eight.size):
+            any_count |= eight[i]
         if any_count != 0:
-            for i in range(some.size):
-                if some[i] != 0:
+            for i in range(eight.size):
+                if eight[i] != 0:
                     codes[n] = first + start + i
-                    found[n] = some[i]
+                    nonzero[n] = eight[i]
                     n += 1
     return n
 

@@ -59,24 +59,24 @@ def count_equal(
             mask = 2 * mask + 1
         if used.size < end - begin:
             used = np.empty(end - begin, np.int64)
-        found = 0
+        number = 0
         for i in range(begin, end):
             slot = _find_block(symbols, size, keys[i], slots, np.uint64(mask))
             if slots[slot] == 0:
                 slots[slot] = keys[i] + np.uint64(1)
-                used[found] = slot
-                found += 1
+                used[number] = slot
+                number += 1
             else:
                 again[slot] += 1
         # Only used slots are visited and cleared: the cost of a bucket follows its number of keys.
-        for slot in used[:found]:
+        for slot in used[:number]:
             if again[slot] > 0:
                 start = _place(slots[slot] - np.uint64(1))
                 _take_off(symbols[start : start + size], again[slot], written)
                 keys[repeated] = again[slot] + 1
                 repeated += 1
             slots[slot], again[slot] = 0, 0
-        distinct += found
+        distinct += number
         begin = end
     return distinct, repeated
 

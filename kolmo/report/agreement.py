@@ -45,8 +45,8 @@ def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
     if rows["measurement"].nunique() < 2:
         raise InputError(f"agreement over {over} takes two measurements of a {scope} at least")
     groups = rows.groupby("checkpoint", sort=False) if over == "tensors" else [(None, rows)]
-    found = [pair for name, group in groups for pair in _pairs(name, group, column)]
-    return pd.DataFrame(found, columns=AGREEMENT)
+    pairs = [pair for name, group in groups for pair in _pairs(name, group, column)]
+    return pd.DataFrame(pairs, columns=AGREEMENT)
 
 
 def measurements(rows: pd.DataFrame) -> pd.Series:

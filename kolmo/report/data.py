@@ -44,5 +44,5 @@ class ReportData:
     @property
     def series(self) -> Mapping[str, Any]:
         """Steps and metrics of a trajectory."""
-        found: Mapping[str, Any] = self.provenance["series"]
-        return found
+        steps: Mapping[str, Any] = self.provenance["series"]
+        return steps

@@ -69,8 +69,8 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 def _flags(column: pd.Series) -> pd.Series:
     """True and false, whatever a file made of them; false where there is no figure."""
-    found = [not _is_absent(value) and _TRUTH[str(value).lower()] for value in column]
-    return pd.Series(found, index=column.index, dtype=bool)
+    flags = [not _is_absent(value) and _TRUTH[str(value).lower()] for value in column]
+    return pd.Series(flags, index=column.index, dtype=bool)
 
 
 def _is_absent(value: Any) -> bool:
@@ -121,15 +121,15 @@ def estimator_labels(rows: pd.DataFrame) -> pd.Series:
 
 def remarks(row: pd.Series) -> list[str]:
     """What a reader of a figure must know besides, in short phrases."""
-    found = [str(row["note"])] if row["note"] else []
+    phrases = [str(row["note"])] if row["note"] else []
     if is_partial(row):
-        found.insert(0, f"partial: describes {int(row['covered']):,} of {row['numel']:,} weights")
+        phrases.insert(0, f"partial: describes {int(row['covered']):,} of {row['numel']:,} weights")
     if row["saturated"]:
-        found.insert(0, "saturated")
+        phrases.insert(0, "saturated")
     if pd.notna(row["sampled"]) and row["sampled"] < 1:
         error = row["standard_error"] / row["covered"]
-        found.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
-    return found
+        phrases.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+    return phrases
 
 
 def null_names(rows: pd.DataFrame) -> list[str]:

@@ -24,12 +24,11 @@ def delta_lines(report: ReportData) -> Iterator[str]:
 
 def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
     """Of the whole model, or of the tensors where it was not measured, added up."""
-    found, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
-    missing = found[found["bits"].isna()]
+    known, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
+    missing = known[known["bits"].isna()]
     if len(missing):
         yield f"{quantizer}: delta is missing: {missing.iloc[0]['note']}"
         return
-    known = found
     bits, covered = float(known["bits"].sum()), int(known["covered"].sum())
     each = f", {bits / covered:.4g} bits per weight" if covered else ""
     yield (

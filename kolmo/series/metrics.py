@@ -42,8 +42,8 @@ def read_metrics(source: Any) -> pd.DataFrame:
 
 def find_history(folder: Path | None) -> Path | None:
     """The history that a run left beside its checkpoints."""
-    found = [folder / name for name in _HISTORIES] if folder else []
-    return next((path for path in found if path.is_file()), None)
+    candidates = [folder / name for name in _HISTORIES] if folder else []
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path) -> pd.DataFrame:

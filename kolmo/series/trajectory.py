@@ -61,9 +61,9 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     """
     series = find_series(sources)
     opened = {step: open_checkpoint(source) for step, source in series.sources.items()}
-    found = _provenance(series, metrics)
-    names = {step: f"{found['unit']} {step}" for step in opened}
-    found["steps"] = {name: step for step, name in names.items()}
+    facts = _provenance(series, metrics)
+    names = {step: f"{facts['unit']} {step}" for step in opened}
+    facts["steps"] = {name: step for step, name in names.items()}
     named = {names[step]: checkpoint for step, checkpoint in opened.items()}
     options = {"scope": "model", **options}
     settings = Settings.of(options)
@@ -72,22 +72,22 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
         report = compare(named, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
-            raise error.with_report(_with_series(error.report, found, problems)) from None
+            raise error.with_report(_with_series(error.report, facts, problems)) from None
         raise
-    return _with_series(report, found, problems)
+    return _with_series(report, facts, problems)
 
 
 def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
     """What the report keeps of the series, JSON-ready."""
     history = find_history(series.folder) if metrics is None else None
     source = metrics if history is None else history
-    found: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
+    facts: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
     if source is None:
-        return {**found, "metrics": {}, "without_metrics": [], "metrics_source": ""}
+        return {**facts, "metrics": {}, "without_metrics": [], "metrics_source": ""}
     unit, columns, without = align(read_metrics(source), series.unit, series.sources)
     name = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
     return {
-        **found,
+        **facts,
         "unit": unit,
         "metrics": columns,
         "without_metrics": without,

@@ -21,9 +21,9 @@ FEWEST = 3
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
-    """Rank correlation of two series in one order (Spearman 1904); ties share their mean rank.
+    """Rank correlation of two series of the same objects (Spearman 1904); ties share a mean rank.
 
-    NaN where one of them is constant.
+    NaN if one of them is constant.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
 
 
 def measurements(rows: pd.DataFrame) -> pd.Series:
-    """What was measured, in a word: ``symmetric:8 zstd:3@bytes``."""
+    """A label for each measurement, such as ``symmetric:8 zstd:3@bytes``."""
     return rows["quantizer"] + " " + estimator_labels(rows)
 
 

@@ -122,7 +122,7 @@ def _compared(
         return {**row, "note": _join(measured["note"], "no null: it describes other weights")}
     bits = np.array([code.bits for code in codes])
     mean, sd = _moments(bits)
-    error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
+    error = measured.get("standard_error", math.nan)  # the error of a sample adds to the spread
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
     actual = measured.get("bits", math.nan)
     z = (actual - mean) / spread if spread > 0 else math.nan
@@ -132,7 +132,7 @@ def _compared(
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation; of equal figures exactly theirs and 0."""
+    """Mean and standard deviation, free of rounding errors if all figures are equal."""
     if bits.size == 1:
         return float(bits[0]), math.nan
     if bits.min() == bits.max():
@@ -157,7 +157,7 @@ def _join(*notes: str) -> str:
 
 
 def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
-    """What is wrong with the input, each thing once."""
+    """The problems of the input, each once."""
     reasons = (result.outcome for result in results.values())
     problems = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
     return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]

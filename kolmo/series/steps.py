@@ -1,9 +1,9 @@
 """The step of each checkpoint: from a mapping, from file names, or from metadata in the files.
 
-Names count by their numbers, so that ``step-2`` comes before ``step-10``. Of several numbers in a
-name the one behind *step* or *iter* is taken, then the one behind *epoch*, else the last that is
-not the same in all. A safetensors file whose name has no number may hold its step or epoch in its
-metadata, as the checkpoints of momos do.
+Steps are numbers, so that ``step-2`` comes before ``step-10``. Of several numbers in a name the one
+after *step* or *iter* is taken, then the one after *epoch*, else the last one that differs between
+all names. A safetensors file whose name has no number may hold its step or epoch in its metadata,
+as the checkpoints of momos do.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Series:
     ----------
     sources : dict of step to source
     unit : {"step", "epoch"} or None
-        What the steps count, where that is known.
+        What the steps count, if known.
     folder : Path or None
-        Where all of them lie, if they do.
+        The folder of all checkpoints, if there is a common one.
     left_out : list of str
-        Copies of a step that is there already.
+        Further checkpoints of a step that is already there.
     """
 
     sources: dict[Step, Any]
@@ -162,7 +162,7 @@ def _series_of_paths(paths: Sequence[str]) -> Series:
 
 
 def _stem(path: str, common: str) -> str:
-    """The part of a path in which it differs from the others: without common folder and suffix."""
+    """A path without the common folder and without its suffix."""
     if "://" in path:
         return path
     inner = os.path.relpath(os.path.abspath(path), common)
@@ -188,7 +188,7 @@ def _from_names(names: Mapping[str, str]) -> tuple[str | None, dict[str, Step]]:
 def _from_places(
     names: Mapping[str, str], numbers: Mapping[str, list[re.Match[str]]]
 ) -> tuple[str | None, dict[str, Step]]:
-    """The place of the number that differs in all names; the names differ in their numbers only."""
+    """Unit and steps of names that differ only in numbers, by the number that differs in all."""
     first = next(iter(numbers))
     places = [
         (_rank(_unit(names[first], match)), -place)
@@ -220,7 +220,8 @@ def _value(match: re.Match[str]) -> int:
 def _distinct(
     paths: Iterable[str], steps: Mapping[str, Step], known: set[str]
 ) -> tuple[dict[Step, Any], tuple[str, ...]]:
-    """One path a step. Of two that say so themselves, such as a run's best and last, one stays."""
+    """One path for each step. Of two files with the same step in their metadata, such as a run's
+    best and last, one is kept."""
     sources: dict[Step, Any] = {}
     left_out = []
     for path in paths:

@@ -120,7 +120,7 @@ def _percent(share: float) -> str:
 
 
 def _is_visible(rows: pd.DataFrame, part: str) -> bool:
-    """Whether a part is negative by more than a visible amount."""
+    """Whether a part is visibly negative in any row."""
     return bool((rows[f"{part}_per_weight"] < -0.005 * rows["raw_bits"] / rows["numel"]).any())
 
 

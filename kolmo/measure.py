@@ -31,7 +31,7 @@ HELD = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What is measured: an estimator on the symbols of a quantizer."""
+    """A measurement: an estimator on the symbols of a quantizer."""
 
     quantizer: Quantizer
     estimator: Estimator
@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Of what it is measured: the weights as they are (no null), or one draw of a null."""
+    """A variant of the weights: the weights themselves (no null), or one draw of a null."""
 
     null: Null | None = None
     number: int = 0
@@ -117,7 +117,7 @@ class Cell:
         self._lane.submit(lambda: self._update(symbols))
 
     def add_side(self, bits: float) -> None:
-        """Count what undoes the quantizer of the symbols to come."""
+        """Add the bits of the quantizer's parameters, for the symbols to come."""
         self._side_bits += bits
 
     def finish(self) -> None:
@@ -131,7 +131,7 @@ class Cell:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What came out; None where the run stopped before it was known."""
+        """The outcome; None if the run stopped before it was known."""
         error = self._lane.error
         if self._missing is not None:
             return self._missing
@@ -147,11 +147,11 @@ class Cell:
 
     def _finish(self) -> None:
         self._code = self._accumulator.finish().with_side(self._side_bits)
-        del self._accumulator  # what it holds is not needed any more
+        del self._accumulator  # frees its memory
 
 
 Key = tuple[str | None, Measurement, Variant]
-"""The tensor's name (None: the whole model), what is measured, and of which variant."""
+"""The tensor's name (None: the whole model), the measurement, and the variant."""
 
 
 class Measured(Protocol):
@@ -173,7 +173,7 @@ class Run:
     measured : set of str
         Names of the tensors that at least one accumulator took.
     reasons : dict
-        By name, what kept a tensor from a measurement.
+        By name of tensor, the reason that it was not measured.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, lanes: Lanes) -> None:

@@ -1,4 +1,4 @@
-"""Which versions made a figure."""
+"""Versions of the software that made a figure."""
 
 from __future__ import annotations
 

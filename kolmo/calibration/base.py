@@ -63,7 +63,7 @@ class KnownObject:
 
     @property
     def known_sign_bits(self) -> float:
-        """The known value of the signs alone (w > 0), at most that of a description of weights."""
+        """The known value of the signs alone (w > 0); a description of the weights serves too."""
         return self.known_bits
 
     def weights(self) -> Weights:

@@ -10,15 +10,16 @@ from kolmo.checkpoints import array_tensor
 from kolmo.errors import NotExpressibleError
 from kolmo.estimators import get_estimator
 from kolmo.estimators.fused import fused_estimate
-from kolmo.quantize import get_quantizer
+from kolmo.quantize import get_quantizer, side_bits
 
 
 def plain(weights, spec, quantizer):
     """Quantize, then count: without the fast path."""
-    coder = get_quantizer(quantizer).fit(array_tensor("w", weights))
+    tensor = array_tensor("w", weights)
+    coder = get_quantizer(quantizer).fit(tensor)
     accumulator = get_estimator(spec).start(weights.shape, coder.alphabet)
     accumulator.update(coder.encode(weights))
-    return accumulator.finish()
+    return accumulator.finish().with_side(side_bits(coder, tensor))
 
 
 @pytest.mark.parametrize("spec", ["bdm", "ctm", "block-entropy"])

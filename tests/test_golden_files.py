@@ -93,8 +93,9 @@ def test_a_container_is_what_its_source_says(packed):
 
 
 def test_every_code_is_in_a_container():
+    """All but the one by which mosaics code their indices alone, and what repeats besides."""
     found = {code for facts in index(PACKED).values() for code in facts["codes"]}
-    assert found | {"mixing"} == {*code_numbers(), *RESERVED}  # which codes the indices of mosaics alone
+    assert found | {"mixing"} == {*code_numbers(), *RESERVED}
 
 
 def test_mosaics_in_containers_are_of_every_kind():

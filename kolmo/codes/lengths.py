@@ -51,6 +51,9 @@ def subset_bits(size: int, whole: int) -> int:
 def word_bits(log2_probability: float) -> int:
     """Bits of a prefix-free code word for an outcome of this probability; 0 where it is certain.
 
+    The logarithm is taken as it is, of a law that double precision itself defines; of
+    probabilities that are ratios of integers see `kolmo.codes.chances`.
+
     >>> word_bits(-2.5), word_bits(0.0)
     (4, 0)
     """

@@ -59,8 +59,8 @@ class Library(Streaming, Protocol):
 
         Raises
         ------
-        ValueError, OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError
-            If the data is damaged.
+        ValueError, OSError, EOFError, MemoryError
+            If the data is damaged; or what the library itself raises, zlib's or liblzma's error.
         """
         ...
 

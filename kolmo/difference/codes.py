@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import kt_log2, word_bits
-from kolmo.difference.digits import digits_log2
+from kolmo.codes.chances import Chance, all_of, kt
+from kolmo.difference.digits import digits
 from kolmo.difference.lowrank import lowrank_code
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Estimator
@@ -110,7 +110,7 @@ def symbol_choice(
     differing, _ = _estimated("difference", difference.astype(tuned.dtype), alphabet, estimators)
     changed = tuned != base
     values = np.bincount(tuned[changed].reshape(-1), minlength=size)
-    word = word_bits(kt_log2(values)) if changed.any() else 0
+    word = kt(values).word_bits if changed.any() else 0
     replaced = Code("replaced", mask_bits(changed) + word)
     return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
 
@@ -124,19 +124,19 @@ def mask_bits(mask: NDArray[np.bool_]) -> int:
     >>> mask_bits(mask)
     18
     """
-    flat = word_bits(_binary(mask))
+    flat = _binary(mask).word_bits
     if mask.ndim < 2 or not mask.size:
         return 1 + flat
     table = mask.reshape(mask.shape[0], -1)
     rows = np.flatnonzero(table.any(axis=1))
     is_touched = np.isin(np.arange(len(table)), rows)
-    nested = _binary(is_touched) + _binary(table[rows])
-    return 1 + min(flat, word_bits(nested))
+    nested = all_of([_binary(is_touched), _binary(table[rows])])
+    return 1 + min(flat, nested.word_bits)
 
 
-def _binary(mask: NDArray[np.bool_]) -> float:
+def _binary(mask: NDArray[np.bool_]) -> Chance:
     ones = int(np.count_nonzero(mask))
-    return kt_log2(np.array([mask.size - ones, ones]))
+    return kt(np.array([mask.size - ones, ones]))
 
 
 def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code]:
@@ -147,7 +147,7 @@ def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code
     yield Code("changed", which + _digits_bits(steps, contexts))
     zero = ordered(np.zeros(1, tuned.dtype))
     values = zigzag(ordered(tuned)[mask] - zero)
-    yield Code("replaced", which + word_bits(digits_log2(values)))
+    yield Code("replaced", which + digits(values).word_bits)
 
 
 def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
@@ -155,7 +155,7 @@ def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
 
 
 def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
-    return 1 + min(word_bits(digits_log2(numbers)), word_bits(digits_log2(numbers, contexts)))
+    return 1 + min(digits(numbers).word_bits, digits(numbers, contexts).word_bits)
 
 
 def _without_bits(code: Any) -> dict[str, Any]:

@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
-from kolmo.difference.digits import digits_log2
+from kolmo.codes.chances import Chance, all_of, kt
+from kolmo.codes.lengths import integer_bits
+from kolmo.difference.digits import digits
 from kolmo.difference.factors import Factors, Pair, propose
 from kolmo.difference.rankone import dtype_factors
 from kolmo.estimators.factors import vector_bits
@@ -131,10 +132,10 @@ def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
     for rounded in (False, True):
         prediction = _Prediction.of(pair.base, product, pair.tuned.dtype, unit, rounded)
         away = prediction.away(pair.tuned)
-        log2 = digits_log2(away, prediction.contexts)
+        words = [digits(away, prediction.contexts).word_bits]
         if rounded:
-            log2 = max(log2, _gridded_log2(away, prediction))
-        lengths.append((word_bits(log2), float((away == 0).mean())))
+            words.append(_gridded(away, prediction).word_bits)
+        lengths.append((min(words), float((away == 0).mean())))
     best, exact = min(lengths)
     return Found(bits + _HEADER + best, u.shape[1], bits, exact)
 
@@ -161,7 +162,7 @@ def _dtype_bits(pair: Pair, factors: Factors) -> int:
         exponents = np.frexp(vector)[1][vector != 0]
         counts = np.bincount(exponents.max(initial=-5000) - exponents)  # none, of a zero vector
         bits += _EXPONENT + integer_bits(counts.size) + digits * exponents.size
-        bits += word_bits(kt_log2(np.append(counts, vector.size - exponents.size)))
+        bits += kt(np.append(counts, vector.size - exponents.size)).word_bits
     return bits
 
 
@@ -237,8 +238,8 @@ def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:
     return np.asarray(np.clip(halves, 0, _NEAR - 1) * _COARSE + coarse, np.int64)
 
 
-def _gridded_log2(away: Unsigned, prediction: _Prediction) -> float:
-    """log2 of the probability with steps of the product as the unit wherever they are coarser.
+def _gridded(away: Unsigned, prediction: _Prediction) -> Chance:
+    """The probability with steps of the product as the unit wherever they are coarser.
 
     A flag for each such weight says whether its distance is a whole number of these steps.
     """
@@ -247,7 +248,7 @@ def _gridded_log2(away: Unsigned, prediction: _Prediction) -> float:
     flags = np.array([np.count_nonzero(coarse & whole), np.count_nonzero(coarse & ~whole)])
     state = np.where(coarse, np.where(whole, 1, 2), 0)
     numbers = np.where(whole, fewer, away)
-    return kt_log2(flags) + digits_log2(numbers, prediction.contexts + state * _NEAR * _COARSE)
+    return all_of([kt(flags), digits(numbers, prediction.contexts + state * _NEAR * _COARSE)])
 
 
 def fewer_steps(away: Unsigned, shift: NDArray[np.int64]) -> tuple[Unsigned, NDArray[np.bool_]]:

@@ -54,6 +54,8 @@ class CodeLength:
     saturated : bool
         Whether the estimator saw nearly every possible block, so that it hardly distinguishes
         objects.
+    degrees : float
+        Degrees of freedom of the standard error; NaN if they, or the error, are unknown.
     """
 
     bits: float
@@ -66,6 +68,7 @@ class CodeLength:
     note: str = ""
     side_bits: float = 0.0
     saturated: bool = False
+    degrees: float = math.nan
 
     @property
     def bits_per_weight(self) -> float:

@@ -23,7 +23,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import Counts, integer_bits, kt_log2, word_bits
+from kolmo.codes.chances import kt
+from kolmo.codes.lengths import Counts, integer_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
@@ -94,8 +95,8 @@ class _LowRankAccumulator:
         raw_bits = self._numel * self._alphabet.bits
         if self._numel == 0:
             return CodeLength(0, 0, 0, "bound")
-        plain = len(self._ranks) * integer_bits(0) + word_bits(kt_log2(self._plain))
-        bits = self._side_bits + word_bits(kt_log2(self._left))
+        plain = len(self._ranks) * integer_bits(0) + kt(self._plain).word_bits
+        bits = self._side_bits + kt(self._left).word_bits
         if plain <= bits:
             details = {"ranks": [0] * len(self._ranks[:100]), "factor_bits": 0}
             return CodeLength(plain, self._numel, raw_bits, "bound", details)
@@ -122,7 +123,7 @@ class _Code:
 
     @property
     def bits(self) -> int:
-        return self.side_bits + word_bits(kt_log2(self.counts))
+        return self.side_bits + kt(self.counts).word_bits
 
 
 def _codes(matrix: Symbols, size: int) -> Iterator[_Code]:

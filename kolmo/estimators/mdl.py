@@ -3,8 +3,8 @@
 The decoder knows the header of a container beforehand: names, shapes, dtypes, the quantizer and its
 parameters, hence the number of symbols and the alphabet. Everything else counts. A probability P
 becomes a code word of ceil(−log2 P) + 1 bits (Shannon–Fano–Elias), which is prefix-free and which
-an arithmetic coder of exact integers attains; the lengths are computed in double precision, to a
-relative error of about 10⁻¹⁵.
+an arithmetic coder of exact integers attains. The lengths are never too short; where double
+precision leaves a doubt, integers decide (`kolmo.codes.chances`).
 
 Alphabets of more than 65,536 symbols, such as native floats, are coded byte-plane by byte-plane.
 Which one? They differ little: ``nml`` is the shortest in the worst case, ``kt`` needs only one pass
@@ -18,14 +18,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kolmo.codes.lengths import (
-    Counts,
-    entropy_bits,
-    enumerative_log2,
-    kt_log2,
-    multinomial_regret,
-    word_bits,
-)
+from kolmo.codes.chances import Chance, all_of, enumerative, kt, nml
+from kolmo.codes.lengths import Counts, multinomial_regret
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import Histogram
 from kolmo.symbols import Alphabet, Shape
@@ -37,8 +31,8 @@ class OrderZero(Estimator):
 
     kind = "bound"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        """log2 of the probability of a sequence with these counts, and its details."""
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
@@ -57,11 +51,11 @@ class _OrderZeroAccumulator:
         self._histogram.merge(part._histogram)
 
     def finish(self) -> CodeLength:
-        planes = [self._code.log2_probability(counts) for counts in self._histogram.counts]
+        planes = [self._code.chance(counts) for counts in self._histogram.counts]
         details = planes[0][1]
         if self._histogram.by_byte:
-            details = {"byte_planes": [-log2 for log2, _ in planes]}
-        bits = word_bits(math.fsum(log2 for log2, _ in planes)) if self._numel else 0
+            details = {"byte_planes": [-chance.log2 for chance, _ in planes]}
+        bits = all_of(chance for chance, _ in planes).word_bits if self._numel else 0
         return CodeLength(bits, self._numel, self._raw_bits, "bound", details)
 
 
@@ -81,8 +75,8 @@ class KT(OrderZero):
     name = "kt"
     summary = "adaptive order-0 code (by byte-plane for native floats)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        return kt_log2(counts), {}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return kt(counts), {}
 
 
 @register
@@ -103,9 +97,8 @@ class NML(OrderZero):
     name = "nml"
     summary = "normalized maximum likelihood of order 0 (by byte-plane for native floats)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        regret = multinomial_regret(counts.size, int(counts.sum()))
-        return -entropy_bits(counts) - regret, {"regret": regret}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return nml(counts), {"regret": multinomial_regret(counts.size, int(counts.sum()))}
 
 
 @register
@@ -123,5 +116,5 @@ class Enumerative(OrderZero):
     name = "enumerative"
     summary = "counts, then the index among sequences with these counts (by byte-plane if native)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        return enumerative_log2(counts), {}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return enumerative(counts), {}

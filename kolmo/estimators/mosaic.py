@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
+from kolmo.codes.chances import all_of, kt, orders
+from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.gathering import Gatherer
@@ -125,7 +126,7 @@ class _MosaicAccumulator:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
         plain = int(counts[0].sum()) * self._alphabet.bits
         used = min(256, self._alphabet.size)
-        adaptive = word_bits(sum(kt_log2(plane[:used]) for plane in counts))
+        adaptive = all_of(kt(plane[:used]) for plane in counts).word_bits
         return 1 + min(plain, adaptive)
 
 
@@ -167,6 +168,5 @@ def _index_bits(repeated: NDArray[np.int64], others: int) -> tuple[int, str]:
     """
     counts = np.append(repeated, others) if others else repeated
     fixed = int(counts.sum()) * max(0, counts.size - 1).bit_length()
-    numberings = math.lgamma(repeated.size + 1) / math.log(2)
-    adaptive = word_bits(kt_log2(counts) + numberings) if counts.size else 0
+    adaptive = all_of([kt(counts), orders(repeated.size)]).word_bits if counts.size else 0
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

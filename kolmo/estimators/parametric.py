@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.chances import Chance
 from kolmo.codes.lengths import Counts
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, register
@@ -43,11 +44,12 @@ class Parametric(OrderZero):
         constant."""
         raise NotImplementedError
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         location = self.location(counts)
         scale = self._best_scale(counts, location)
         codes = [self._two_part(counts, location, scale, p) for p in PRECISIONS]
-        return max(codes, key=lambda code: code[0])
+        log2, parameters = max(codes, key=lambda code: code[0])
+        return Chance(log2), parameters  # of a density, which double precision itself defines
 
     def _two_part(
         self, counts: Counts, location: float, scale: float, precision: int

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import word_bits
+from kolmo.codes.chances import Chance, all_of, kt, one_of, ratio_of
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.pvalues import holm, is_significant
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -83,18 +83,19 @@ class _PlanesAccumulator:
         if not self._numel:
             return CodeLength(0, 0, 0, "bound")
         best = [self._cheapest(plane) for plane in range(self._planes)]
-        bits = [cost + math.log2(len(CONTEXTS)) for cost, _ in best]
+        bits = [cost + math.log2(len(CONTEXTS)) for cost, _, _ in best]
         details: dict[str, Any] = {
             "planes": [round(cost, 3) for cost in bits],
-            "contexts": [CONTEXTS[which] for _, which in best],
+            "contexts": [CONTEXTS[which] for _, which, _ in best],
             "effective_bits": effective_bits(bits, self._numel),
             "numel": self._numel,
         }
-        total = word_bits(-math.fsum(bits))
+        chosen = [one_of(len(CONTEXTS))] * len(best)
+        total = all_of([*chosen, *(_chance(cost, counts) for cost, _, counts in best)]).word_bits
         return CodeLength(total, self._numel, raw_bits, "bound", details)
 
-    def _cheapest(self, plane: int) -> tuple[float, int]:
-        """The code length of a plane in its best context, and the number of this context."""
+    def _cheapest(self, plane: int) -> tuple[float, int, NDArray[np.int64]]:
+        """The code length of a plane in its best context, the context's number and its counts."""
         from kolmo.estimators import kernels_planes
 
         above, before = self._above[plane], self._before[plane]
@@ -102,7 +103,14 @@ class _PlanesAccumulator:
         counts += [_merged(before, depth) for depth in range(1, DEPTH + 1)]
         costs = [float(kernels_planes.kt_bits(each)) for each in counts]
         which = costs.index(min(costs))
-        return costs[which], which
+        return costs[which], which, counts[which]
+
+
+def _chance(cost: float, counts: NDArray[np.int64]) -> Chance:
+    """The probability of a plane whose contexts saw these counts."""
+    seen = counts[counts.any(axis=1)]
+    size = 2 * float((seen.sum() + seen.size) * math.log2(seen.sum() + 4))
+    return Chance(-cost, size, lambda: ratio_of(kt(each) for each in seen))
 
 
 def _merged(counts: NDArray[np.int64], depth: int) -> NDArray[np.int64]:

@@ -48,12 +48,12 @@ class Report(ReportData):
         return summarize(self)
 
     def attribution(self) -> pd.DataFrame:
-        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+        """Where each object's raw bits go: residual + structure + marginal = raw bits.
 
         All three come from the best bound of the object (the shortest that was measured), in bits
         and per weight:
 
-        - ``noise_floor``: the code length of the weights, ``bits``;
+        - ``residual``: the code length of the weights, ``bits``;
         - ``structure``: the bits saved by their places, shuffled − actual, the mean over the
           shuffles, whose standard deviation is ``structure_sd``;
         - ``marginal``: the bits saved by their values alone, raw − shuffled.

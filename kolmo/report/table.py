@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import half_widths
 from kolmo.text import printable
 
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
     *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "bits_per_weight"),
     *("compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z", "p", "p_missing"),
-    *("sampled", "saturated", "seconds", "note", "standard_error", "details"),
+    *("sampled", "saturated", "seconds", "note", "standard_error", "degrees", "details"),
 ]
 """Columns of the table, in order.
 
@@ -23,8 +24,8 @@ COLUMNS = [
 count the covered weights, so that ``bits_per_weight`` = bits / covered. A row that covers fewer
 weights than the object has is *partial*: it is shown, but never compared. ``side_bits``, those of
 the quantizer's parameters, are part of the ``bits`` of a bound. ``p_missing`` says why there is no
-``p``; ``note`` is prose. ``standard_error`` (bits) belongs to an extrapolated or averaged figure;
-``details`` are JSON."""
+``p``; ``note`` is prose. ``standard_error`` (bits) belongs to an extrapolated or averaged figure,
+``degrees`` are its degrees of freedom; ``details`` are JSON."""
 
 
 _TEXT = [
@@ -128,9 +129,13 @@ def remarks(row: pd.Series) -> list[str]:
     if row["saturated"]:
         phrases.insert(0, "saturated")
     if pd.notna(row["sampled"]) and row["sampled"] < 1:
-        error = row["standard_error"] / row["covered"]
-        phrases.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
+        phrases.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error_width(row):.2g}")
     return phrases
+
+
+def error_width(row: pd.Series) -> float:
+    """What stands after ±, in bits per weight: 95 % by Student's t (`kolmo.intervals`)."""
+    return float(half_widths([row["standard_error"] / row["covered"]], [row["degrees"]])[0])
 
 
 def null_names(rows: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from kolmo.report.data import ReportData
 from kolmo.report.table import model_rows, remarks
-from kolmo.report.verdicts import quote_p
+from kolmo.report.verdicts import quote_p, quote_z
 
 
 def delta_lines(report: ReportData) -> Iterator[str]:
@@ -38,12 +38,16 @@ def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
     yield f"codes: {_codes(known)}"
     null = float(known["null_bits"].sum(skipna=False))
     if null > 0:
-        z, p = known[["z", "p"]].iloc[0] if len(known) == 1 else (math.nan, math.nan)
-        shown = f", z = {z:.1f}" if math.isfinite(z) else ""
-        shown += f", {quote_p(p, 'shuffled')}" if math.isfinite(p) else ""
+        shown = _tested(known.iloc[0]) if len(known) == 1 else ""
         yield f"that is {100 * bits / null:.2f} % of the same differences at random places{shown}"
     for remark in dict.fromkeys(part for _, row in known.iterrows() for part in remarks(row)):
         yield f"[{remark}]"
+
+
+def _tested(row: pd.Series) -> str:
+    """z and p, where there are any."""
+    z = f", z = {quote_z(row)}" if math.isfinite(row["z"]) else ""
+    return z + (f", {quote_p(row['p'], 'shuffled')}" if math.isfinite(row["p"]) else "")
 
 
 def _against(delta: pd.DataFrame, alone: pd.DataFrame) -> str:

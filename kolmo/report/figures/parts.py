@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BACK = {"noise_floor": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
-COLOURS = {"noise_floor": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
+_BACK = {"residual": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
+COLOURS = {"residual": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
 _MEANING = {
-    "noise_floor": "noise floor: the best bound",
+    "residual": "residual: what the best bound leaves over",
     "structure": "structure: saved by places (shuffled − actual)",
     "marginal": "marginal: saved by values (raw − shuffled)",
 }
@@ -37,7 +37,7 @@ def draw_attribution(table: pd.DataFrame, scope: str | None, quantizer: str | No
     if scope not in (None, "model", "tensor"):
         raise unknown("scope", str(scope), ("model", "tensor"))
     chosen = scope or ("model" if (parts["scope"] == "model").any() else "tensor")
-    rows = parts[(parts["scope"] == chosen) & parts["noise_floor_per_weight"].notna()]
+    rows = parts[(parts["scope"] == chosen) & parts["residual_per_weight"].notna()]
     if quantizer is not None:
         rows = rows[rows["quantizer"] == quantizer]
     if rows.empty:
@@ -80,7 +80,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
                 mark = {"facecolor": "none", "edgecolor": _BACK[part], "hatch": "/////"}
             axis.barh(y[chosen], width[chosen], 0.72, left[chosen], linewidth=0, **mark)
         left += width
-    saved = 100 * (rows["structure"] / (rows["structure"] + rows["noise_floor"])).to_numpy(float)
+    saved = 100 * (rows["structure"] / (rows["structure"] + rows["residual"])).to_numpy(float)
     for place, (share, bound) in enumerate(zip(saved, rows["estimator"], strict=True)):
         _annotate(axis, place, f"{_percent(share)}  {bound}", len(rows))
     step = -(-len(rows) // MOST_LABELS)
@@ -97,7 +97,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
 def _end(rows: pd.DataFrame) -> float:
     """The end of the axis: the raw bits, or up to a third more if ordinary tensors need more."""
     raw = float((rows["raw_bits"] / rows["numel"]).max())
-    return min(max(raw, float(rows["noise_floor_per_weight"].max())), 1.33 * raw)
+    return min(max(raw, float(rows["residual_per_weight"].max())), 1.33 * raw)
 
 
 def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:

@@ -1,7 +1,7 @@
 """Figures of a report: bits per weight by layer, models side by side, where the bits go.
 
-Filled marks are bounds, hollow ones estimates; a pale bar is the range of a null model (mean ± 2
-sd).
+Filled marks are bounds, hollow ones estimates; a pale bar is the range of a null model: 95 % of
+draws, by Student's t of as many as there are (`kolmo.intervals`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import (
     MARKERS,
@@ -157,7 +158,7 @@ class Plots:
         return draw_trajectory(self._report, quantizer, metrics, relative)
 
     def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
-        """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
+        """Where the raw bits go: residual, structure and marginal of the best bound, stacked.
 
         Parameters
         ----------
@@ -237,9 +238,9 @@ def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
 
 
 def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
-    """Draw marks with two standard errors, if known; arrows for values beyond the edge."""
+    """Draw marks with their 95 % interval, if there is an error; arrows beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
-    error = 2 * (rows["standard_error"] / rows["covered"]).fillna(0).to_numpy(float)
+    error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
     inside, colour = x <= edge, one.mark["markeredgecolor"]
     axis.hlines(y[inside], (x - error)[inside], (x + error)[inside], color=colour, zorder=2)
     axis.plot(x[inside], y[inside], **one.mark)
@@ -250,14 +251,14 @@ def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float
 def _draw_nulls(
     axis: Axes, rows: pd.DataFrame, nulls: Sequence[str], y: Any, lane: float, edge: float
 ) -> None:
-    """Draw each null model: its mean, and 2 standard deviations to both sides."""
+    """Draw each null model: its mean, and the range of 95 % of its draws."""
     mean = (rows["null_bits"] / rows["covered"]).to_numpy(float)
-    sd = (rows["null_sd"] / rows["covered"]).fillna(0).to_numpy(float)
+    width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
     for number, null in enumerate(nulls):
         chosen = (rows["null"] == null).to_numpy() & (mean <= edge)
-        m, two = mean[chosen], 2 * sd[chosen]
+        m, w = mean[chosen], width[chosen]
         colour = _NULL_COLOURS[number % len(_NULL_COLOURS)]
-        bars = axis.barh(y[chosen], 2 * two, 0.9 * lane, m - two, color=colour, zorder=1)
+        bars = axis.barh(y[chosen], 2 * w, 0.9 * lane, m - w, color=colour, zorder=1)
         bars.set_label("_")
         ends = (y[chosen] - 0.45 * lane, y[chosen] + 0.45 * lane)
         axis.vlines(m, *ends, color=_darker(colour), linewidth=1.2, zorder=2)
@@ -295,7 +296,7 @@ def _legend(figure: Figure, series: Sequence[Series], nulls: Sequence[str]) -> N
 
     handles: list[Artist] = [Line2D([], [], **one.mark) for one in series]
     handles += [
-        Patch(color=colour, label=f"{name_label(null)} null (mean ± 2 sd)")
+        Patch(color=colour, label=f"{name_label(null)} null (95 % of draws)")
         for null, colour in zip(nulls, _NULL_COLOURS * len(nulls), strict=False)
     ]
     if any(_has_arrows(axis) for axis in figure.axes):

@@ -67,6 +67,7 @@ class KT(OrderZero):
     The symbols are coded one by one with the frequencies seen so far, so that no table is sent.
     ``details``: for wide alphabets the bits of each byte-plane, lowest first.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> estimate(np.ones(1000, np.float32), "kt", "sign").bits
     7
@@ -88,6 +89,7 @@ class NML(OrderZero):
     possible in the worst case (Shtarkov 1987; Kontkanen & Myllymäki 2007). ``details``: the regret
     in bits, or, for wide alphabets, the bits of each byte-plane.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> code = estimate(np.ones(1000, np.float32), "nml", "sign")
     >>> code.bits, round(code.details["regret"], 2)
@@ -108,6 +110,7 @@ class Enumerative(OrderZero):
 
     ``details``: for wide alphabets the bits of each byte-plane.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> estimate(np.ones(1000, np.float32), "enumerative", "sign").bits
     11

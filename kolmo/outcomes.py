@@ -1,4 +1,4 @@
-"""What comes out of a measurement: a code length, or the reason why there is none; and sums."""
+"""Outcomes of measurements: a code length, or the reason why there is none; and their sums."""
 
 from __future__ import annotations
 

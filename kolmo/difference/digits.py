@@ -1,8 +1,8 @@
-"""The digits code: numbers that are mostly small, each by how many binary digits it has.
+"""The digits code: for numbers that are mostly small, by their number of binary digits.
 
 In each context, whether a number is 0, then whether it has one digit, two, …, is a decision coded
-by the frequencies so far (Krichevsky–Trofimov, binary); so are the two digits after the first, by
-how many there are; the others are written plainly. The length follows from counts.
+by the frequencies so far (Krichevsky–Trofimov, binary). So are the two digits after the first, in
+contexts of the number of digits; the others are written plainly. The length follows from counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def digits(numbers: NDArray[Any], contexts: NDArray[Any] | None = None) -> Chanc
     ----------
     numbers : unsigned integer ndarray
     contexts : integer ndarray of the same size, optional
-        What is known of each number beforehand, as an integer ≥ 0.
+        The context of each number, known to the decoder beforehand, as an integer ≥ 0.
 
     >>> digits(np.zeros(1000, np.uint32)).word_bits
     7

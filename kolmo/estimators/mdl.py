@@ -1,14 +1,14 @@
 """Minimum description length: order-0 codes, whose length follows from the symbols' counts.
 
-What a decoder knows beforehand is the header of any container: names, shapes, dtypes, the
-quantizer and its parameters, hence the number of symbols and the alphabet. Everything else counts.
-A probability P becomes a code word of ceil(−log2 P) + 1 bits (Shannon–Fano–Elias), which is
-prefix-free and which an arithmetic coder of exact integers attains. The lengths are never too
-short; where double precision leaves a doubt, integers decide (`kolmo.codes.chances`).
+The decoder knows the header of a container beforehand: names, shapes, dtypes, the quantizer and its
+parameters, hence the number of symbols and the alphabet. Everything else counts. A probability P
+becomes a code word of ceil(−log2 P) + 1 bits (Shannon–Fano–Elias), which is prefix-free and which
+an arithmetic coder of exact integers attains. The lengths are never too short; where double
+precision leaves a doubt, integers decide (`kolmo.codes.chances`).
 
 Alphabets of more than 65,536 symbols, such as native floats, are coded byte-plane by byte-plane.
-Which one? They differ little: ``nml`` is the shortest in the worst case, ``kt`` needs to see the
-symbols only once, ``enumerative`` is the plainest.
+Which one? They differ little: ``nml`` is the shortest in the worst case, ``kt`` needs only one pass
+over the symbols, ``enumerative`` is the simplest.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class OrderZero(Estimator):
     kind = "bound"
 
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
-        """The probability of a sequence with these counts, and what else is to be told."""
+        """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
@@ -65,7 +65,7 @@ class KT(OrderZero):
     """The Krichevsky–Trofimov code of order 0; a bound.
 
     The symbols are coded one by one with the frequencies seen so far, so that no table is sent.
-    ``details``: the bits of each byte-plane, lowest first, where the alphabet is wide.
+    ``details``: for wide alphabets the bits of each byte-plane, lowest first.
 
     >>> import numpy as np
     >>> from kolmo import estimate
@@ -85,9 +85,9 @@ class KT(OrderZero):
 class NML(OrderZero):
     """Normalized maximum likelihood of the multinomial model; a bound.
 
-    The entropy plus the regret, the same for all sequences and the least that is possible in the
-    worst case (Shtarkov 1987; Kontkanen & Myllymäki 2007). ``details``: the regret in bits, or, for
-    wide alphabets, the bits of each byte-plane.
+    The length is the entropy plus the regret, which is the same for all sequences and the least
+    possible in the worst case (Shtarkov 1987; Kontkanen & Myllymäki 2007). ``details``: the regret
+    in bits, or, for wide alphabets, the bits of each byte-plane.
 
     >>> import numpy as np
     >>> from kolmo import estimate
@@ -106,9 +106,9 @@ class NML(OrderZero):
 @register
 @dataclasses.dataclass(frozen=True)
 class Enumerative(OrderZero):
-    """The counts, then which of the sequences with these counts; a bound.
+    """The counts, then the index among all sequences with these counts; a bound.
 
-    ``details``: the bits of each byte-plane where the alphabet is wide.
+    ``details``: for wide alphabets the bits of each byte-plane.
 
     >>> import numpy as np
     >>> from kolmo import estimate

@@ -1,11 +1,10 @@
 """Two-part codes: the parameters of a density, then the symbols given the density.
 
-The symbols are taken for numbers 0, 1, …, A − 1 on a line, which those of ``symmetric`` and
-``affine`` are. A symbol's probability is the density at it, divided by the sum over the alphabet.
-Parameters are sent at p bits each: the location as one of 2^p numbers evenly spaced over
-[0, A − 1], the scale as one of 2^p that grow evenly, by factors, from 1/16 to A. Of p = 1..16 the
-best is taken, at 4 bits (two-part codes: Rissanen 1978), with the numbers nearest to those of
-greatest likelihood.
+The symbols are taken as numbers 0, 1, …, A − 1 on a line, as those of ``symmetric`` and ``affine``
+are. A symbol's probability is the density at it, divided by the sum over the alphabet. Parameters
+are sent at p bits each: the location as one of 2^p numbers evenly spaced over [0, A − 1], the scale
+as one of 2^p numbers in geometric progression from 1/16 to A. The best p of 1..16 is sent in 4 bits
+(two-part codes: Rissanen 1978), with the parameters nearest to those of greatest likelihood.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ class Parametric(OrderZero):
         raise NotImplementedError
 
     def log_density(self, distances: Floats) -> Floats:
-        """ln of the density at a distance from the location, in scales; up to a constant."""
+        """ln of the density at distances from the location, in units of the scale, up to a
+        constant."""
         raise NotImplementedError
 
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
@@ -74,7 +74,7 @@ class Parametric(OrderZero):
         return math.fsum(counts[seen] * (logs[seen] - norm)) / math.log(2)
 
     def _best_scale(self, counts: Counts, location: float) -> float:
-        """The scale of greatest likelihood, by ternary search: there is one maximum, for the
+        """The scale of greatest likelihood, by ternary search: there is one maximum, because the
         symbols' probabilities are an exponential family of the scale."""
         low, high = math.log2(LEAST_SCALE), math.log2(counts.size)
         while high - low > 1e-4:

@@ -52,7 +52,7 @@ def rich_table(rows: pd.DataFrame, width: int) -> Table:
 
 
 def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
-    """The columns that say something; in a narrow terminal only those that matter most."""
+    """The columns that are not empty; in a narrow terminal only the most important ones."""
     name = 44 if wide else 20
     has_null = rows["null"].notna().any()
     share = 100 * rows["bits"] / rows["null_bits"].where(rows["null_bits"] > 0)

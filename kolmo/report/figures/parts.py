@@ -69,7 +69,7 @@ def _stacks(rows: pd.DataFrame, panels: Sequence[str], column: str) -> Figure:
 
 
 def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Bars from 0 to the actual, the shuffled and the raw bits; what goes back is hatched."""
+    """Bars from 0 to the actual, the shuffled and the raw bits; negative parts are hatched."""
     y, left = np.arange(len(rows)), np.zeros(len(rows))
     for part in PARTS:
         width = rows[f"{part}_per_weight"].to_numpy(float)
@@ -95,7 +95,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
 
 
 def _end(rows: pd.DataFrame) -> float:
-    """The raw bits, or a third more where codes of usual tensors need more."""
+    """The end of the axis: the raw bits, or up to a third more if ordinary tensors need more."""
     raw = float((rows["raw_bits"] / rows["numel"]).max())
     return min(max(raw, float(rows["residual_per_weight"].max())), 1.33 * raw)
 
@@ -120,7 +120,7 @@ def _percent(share: float) -> str:
 
 
 def _is_visible(rows: pd.DataFrame, part: str) -> bool:
-    """Whether a part goes back by more than a hair's breadth."""
+    """Whether a part is visibly negative in any row."""
     return bool((rows[f"{part}_per_weight"] < -0.005 * rows["raw_bits"] / rows["numel"]).any())
 
 
@@ -204,7 +204,7 @@ def _map_planes(axis: Axes, planes: pd.DataFrame) -> Any:
 
 
 def _label_planes(axis: Axes, planes: pd.DataFrame, order: Sequence[int]) -> None:
-    """Planes by their number, 0 the least significant; above them what they are of a float."""
+    """Label planes by number, 0 the least significant; above them, the parts of a float."""
     step = 4 if len(order) > 16 else 1
     shown = [place for place, plane in enumerate(order) if plane % step == 0 or place == 0]
     axis.set_xticks(shown, [str(order[place]) for place in shown])

@@ -43,7 +43,7 @@ _NULL_COLOURS = ("#c8c8c8", "#d9c9e6", "#c5e0d2", "#ecd9bf")
 
 
 def figures(report: ReportData) -> dict[str, Figure | InputError]:
-    """All figures of a report; in the place of one that cannot be drawn, the reason."""
+    """All figures of a report; the error instead of a figure that cannot be drawn."""
     plot = Plots(report)
     drawers: dict[str, Callable[[], Figure]] = {
         "Models": plot.compare,
@@ -146,14 +146,14 @@ class Plots:
         quantizer : str, optional
             Only this one, as the table spells it.
         metrics : list of str, optional
-            Which metrics to draw, in one panel for each kind; losses and accuracies by default.
+            Metrics to draw, in one panel for each kind; losses and accuracies by default.
         relative : bool
-            In percent of each estimator's own figure at the first step.
+            Draw percent of each estimator's own figure at the first step.
 
         Raises
         ------
         InputError
-            If the report is of no series, or has no model scope.
+            If the report is no trajectory, or has no model scope.
         """
         return draw_trajectory(self._report, quantizer, metrics, relative)
 
@@ -163,8 +163,8 @@ class Plots:
         Parameters
         ----------
         scope : {"model", "tensor"}, optional
-            Whole models by default, one panel for each quantizer; of ``tensor`` one panel for each
-            checkpoint and quantizer.
+            Whole models by default, one panel for each quantizer; with ``tensor`` one panel for
+            each checkpoint and quantizer.
         quantizer : str, optional
             Only this one, as the table spells it.
 
@@ -176,7 +176,7 @@ class Plots:
         return draw_attribution(self._table, scope, quantizer)
 
     def bitplanes(self, quantizer: str | None = None) -> Figure:
-        """How much of each bit-plane is saved; what does not differ from coin flips is blank.
+        """The share of each bit-plane that is saved; planes like coin flips are blank.
 
         Raises
         ------
@@ -230,15 +230,15 @@ def _draw(
 
 
 def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
-    """Where the axis may end: a third beyond all usual values. What a compressor's container
-    makes of a tiny tensor lies far beyond it and says nothing."""
+    """The end of the axis: a third beyond all ordinary values. Tiny tensors, whose bits are mostly
+    a compressor's headers, would lie far beyond it and mean nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
     raw = [(group["raw_bits"] / group["covered"]).max() for _, group in lanes]
     return 1.33 * float(max(*usual, *raw))
 
 
 def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
-    """Marks with their 95 %, where they have an error; arrows for what lies beyond the edge."""
+    """Draw marks with their 95 % interval, if there is an error; arrows beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
     error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
     inside, colour = x <= edge, one.mark["markeredgecolor"]
@@ -251,7 +251,7 @@ def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float
 def _draw_nulls(
     axis: Axes, rows: pd.DataFrame, nulls: Sequence[str], y: Any, lane: float, edge: float
 ) -> None:
-    """Where each null model lies: its mean, and 95 % of its draws."""
+    """Draw each null model: its mean, and the range of 95 % of its draws."""
     mean = (rows["null_bits"] / rows["covered"]).to_numpy(float)
     width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
     for number, null in enumerate(nulls):
@@ -271,7 +271,7 @@ def _darker(colour: str) -> tuple[float, ...]:
 
 
 def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
-    """A line at the raw bits per weight, where all have the same."""
+    """Draw a line at the raw bits per weight, if they are the same for all rows."""
     widths = (rows["raw_bits"] / rows["covered"]).dropna().unique()
     if len(widths) != 1:
         return

@@ -1,4 +1,4 @@
-"""The figure of a series: complexity against step, and under it what the training did.
+"""The figure of a series: complexity against step, and under it the metrics of training.
 
 Filled marks on solid lines are bounds, hollow ones on dashed lines estimates; a pale band is the
 range of a null model (95 % of draws, by Student's t) in the colour of the estimator that it
@@ -39,7 +39,7 @@ def draw_trajectory(
     metrics: Sequence[str] | None = None,
     relative: bool = False,
 ) -> Figure:
-    """The figure; `kolmo.report.figures.plots.Plots.trajectory` says what its options are."""
+    """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
@@ -138,7 +138,7 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
 
 
 def _groups(series: Mapping[str, Any], wanted: Sequence[str] | None) -> list[list[str]]:
-    """Metrics by panel: losses together, accuracies together; those that nobody knows, alone."""
+    """Metrics by panel: losses together, accuracies together, any other metric alone."""
     known = [name for name in series["metrics"] if name != series["unit"]]
     if wanted is not None:
         lacking = next((name for name in wanted if name not in known), None)

@@ -37,6 +37,9 @@ import numpy as np
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.misc.appdirs import AppDirs
 
+Array = Any
+"""What a compiled function takes for an array: numba finds its dtype and dimensions itself."""
+
 _ROOT = Path(__file__).parents[1]
 _MARKS = b"kolmo.compiled", b"from numba", b"import numba"  # one of them is in every kernel file
 _KEPT = 4  # folders of earlier kernels, such as those of another branch, that are not yet removed
@@ -87,7 +90,7 @@ def compiled(function: Any = None, **options: Any) -> Any:
 def kernel_files() -> dict[Path, bytes]:
     """The files of kolmo and momos on which compiled code depends, and what they hold."""
     paths = sorted(path for name in ("kolmo", "momos") for path in (_ROOT / name).rglob("*.py"))
-    files = {path: path.read_bytes() for path in paths}
+    files = {path: path.read_bytes() for path in paths if path.is_file()}  # no editor's dead link
     return {path: text for path, text in files.items() if any(mark in text for mark in _MARKS)}
 
 
@@ -130,8 +133,8 @@ def _user() -> int:
 
 def _make(folder: Path) -> bool:
     """Whether a folder is there, or could be made, to write to it and for nobody else to."""
-    is_new = not folder.exists()
     try:
+        is_new = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
@@ -166,7 +169,9 @@ def _remove_oldest(folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _warn(reason: object) -> None:
+@cache
+def _warn(reason: str) -> None:
+    """Warn, once of each reason: while numba compiles, Python forgets what it has warned of."""
     warnings.warn(
         f"compiled code is not kept, so that each process compiles it anew: {reason} "
         "(NUMBA_CACHE_DIR may name another folder)",
@@ -175,7 +180,7 @@ def _warn(reason: object) -> None:
     )
 
 
-# --- how numba is told ----------------------------------------------------------------------
+# --- the locator given to numba ---------------------------------------------------------------
 
 
 class _Locator(InTreeCacheLocator):
@@ -187,7 +192,7 @@ class _Locator(InTreeCacheLocator):
 
     def ensure_cache_path(self) -> None:
         if not _make(Path(self._cache_path)):
-            raise PermissionError(f"{self._cache_path} is no longer yours alone")
+            raise PermissionError("it is not writable by you, or not by you alone")
 
 
 class _Implementation(CompileResultCacheImpl):
@@ -219,5 +224,5 @@ class _Cache(FunctionCache):
     def save_overload(self, signature: Any, data: Any) -> None:
         try:
             super().save_overload(signature, data)
-        except OSError as error:  # no space left, or the folder is gone
-            _warn(error)
+        except OSError as error:  # no space left, or the folder is no longer the user's own
+            _warn(f"{self.cache_path}: {error.strerror or error}")

@@ -130,7 +130,7 @@ Made = TypeVar("Made")
 def in_order(
     make: Callable[[Item], Made], items: Sequence[Item], threads: int
 ) -> Iterator[tuple[Item, Made]]:
-    """Each item and what a function makes of it, on so many threads, few of them ahead.
+    """Each item with what ``make`` makes of it, in order; ``threads`` work, a few items ahead.
 
     >>> [made for _, made in in_order(abs, [-1, 2, -3], threads=2)]
     [1, 2, 3]

@@ -10,6 +10,21 @@ from typing import Any
 
 from kolmo.errors import InputError, MissingExtraError
 
+GENEROUS = 1 << 30
+"""Bytes that any file may expand to."""
+
+EXPANSION = 1024
+"""How many times its size a larger one may expand to."""
+
+
+def expansion_limit(size: int) -> int:
+    """Bytes that a file of this size may expand to by default.
+
+    >>> expansion_limit(100), expansion_limit(1 << 30)
+    (1073741824, 1099511627776)
+    """
+    return max(GENEROUS, EXPANSION * size)
+
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """InputError unless a file of one of these suffixes can be written there."""

@@ -77,16 +77,6 @@ def zigzag(differences: Unsigned) -> Unsigned:
     return (differences << 1) ^ (signed >> (8 * differences.itemsize - 1)).view(differences.dtype)
 
 
-def from_zigzag(numbers: Unsigned) -> Unsigned:
-    """Undo `zigzag`.
-
-    >>> from_zigzag(np.uint8([0, 1, 2, 3])).tolist()
-    [0, 255, 1, 254]
-    """
-    one = numbers.dtype.type(1)
-    return np.asarray((numbers >> one) ^ (~(numbers & one) + one))
-
-
 def exponents(weights: Weights) -> NDArray[np.int64]:
     """A small integer for each weight that tells its magnitude: the exponent of floats, the number
     of binary digits of integers; for contexts.

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import repeat
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo import specs
 from kolmo.gathering import Gatherer
+from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Symbols
 
 SEGMENT = 1 << 22
@@ -29,31 +29,45 @@ SEGMENT = 1 << 22
 Bytes = NDArray[np.uint8]
 
 
-class LayoutEncoder(Protocol):
-    """Takes symbols in any chunks, gives bytes as they become known."""
+class Layout:
+    """Base of the layouts: takes symbols in any chunks, gives bytes as they become known."""
 
-    def update(self, symbols: Symbols) -> Iterator[Bytes]: ...
+    name: ClassVar[str]
 
-    def finish(self) -> Iterator[Bytes]: ...
+    def __init__(self, alphabet: Alphabet) -> None:
+        self._dtype, self._bits = alphabet.container, alphabet.bits
+
+    def update(self, symbols: Symbols) -> Iterator[Bytes]:
+        """The bytes that are known with these symbols."""
+        raise NotImplementedError
+
+    def finish(self) -> Iterator[Bytes]:
+        """The bytes that are left."""
+        return iter(())
+
+    def size(self, numel: int) -> int:
+        """Size in bytes of ``size`` symbols."""
+        return numel * self._dtype.itemsize
+
+    def read(self, data: Bytes, numel: int) -> Symbols:
+        """The symbols that became these bytes."""
+        raise NotImplementedError
 
 
-def start_layout(name: str, alphabet: Alphabet) -> LayoutEncoder:
-    """An encoder for symbols of an alphabet.
+def start_layout(name: str, alphabet: Alphabet) -> Layout:
+    """A layout for symbols of an alphabet, before the first of them.
 
     Raises
     ------
     InputError
         For an unknown layout.
     """
-    check_layout(name)
-    encoder: LayoutEncoder = _ENCODERS[name](alphabet)
-    return encoder
+    return _LAYOUTS.get(name)(alphabet)
 
 
 def check_layout(name: str) -> None:
     """InputError unless this is the name of a layout."""
-    if name not in _ENCODERS:
-        raise specs.unknown("layout", name, _ENCODERS)
+    _LAYOUTS.get(name)
 
 
 def lay_out(symbols: Symbols, alphabet: Alphabet, layout: str) -> bytes:
@@ -73,58 +87,38 @@ def laid_out_size(numel: int, alphabet: Alphabet, layout: str) -> int:
     >>> laid_out_size(3, Alphabet(4), "packed"), laid_out_size(9, Alphabet(4), "bitplanes")
     (1, 4)
     """
-    check_layout(layout)
-    bits = alphabet.bits
-    if layout == "packed":
-        return -(-numel * bits // 8)
-    if layout == "bitplanes":
-        segments, rest = divmod(numel, SEGMENT)
-        return bits * (segments * (SEGMENT // 8) + -(-rest // 8))
-    return numel * alphabet.container.itemsize
+    return start_layout(layout, alphabet).size(numel)
 
 
 def read_back(data: bytes, numel: int, alphabet: Alphabet, layout: str) -> Symbols:
-    """The symbols of which ``lay_out`` made the bytes.
+    """The inverse of ``lay_out``: the symbols again.
 
     >>> read_back(bytes.fromhex("4c"), 3, Alphabet(4), "packed")
     array([1, 0, 3], dtype=uint8)
     """
-    check_layout(layout)
-    dtype, bits = alphabet.container, alphabet.bits
-    raw = np.frombuffer(data, np.uint8)
-    if layout == "bytes":
-        return raw.view(dtype)
-    if layout == "packed":
-        return _from_bits(np.unpackbits(raw)[: numel * bits].reshape(numel, bits), dtype)
-    read_segment = _unshuffle if layout == "shuffle" else _unplane
-    pieces, offset = [], 0
-    for start in range(0, numel, SEGMENT):
-        size = min(SEGMENT, numel - start)
-        width = size * dtype.itemsize if layout == "shuffle" else bits * -(-size // 8)
-        pieces.append(read_segment(raw[offset : offset + width], size, dtype, bits))
-        offset += width
-    return np.concatenate(pieces) if pieces else np.empty(0, dtype)
+    return start_layout(layout, alphabet).read(np.frombuffer(data, np.uint8), numel)
 
 
-# --- encoders -------------------------------------------------------------------------------
+# --- the layouts ----------------------------------------------------------------------------
 
 
-class _PlainBytes:
-    def __init__(self, alphabet: Alphabet) -> None:
-        self._dtype = alphabet.container
+class _PlainBytes(Layout):
+    name = "bytes"
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
         yield np.ascontiguousarray(symbols, dtype=self._dtype).view(np.uint8)
 
-    def finish(self) -> Iterator[Bytes]:
-        return iter(())
+    def read(self, data: Bytes, numel: int) -> Symbols:
+        return data.view(self._dtype)
 
 
-class _Packed:
+class _Packed(Layout):
     """Symbols in groups of 8 fill whole bytes; what is left waits for the next chunk."""
 
+    name = "packed"
+
     def __init__(self, alphabet: Alphabet) -> None:
-        self._dtype, self._bits = alphabet.container, alphabet.bits
+        super().__init__(alphabet)
         self._left = np.empty(0, self._dtype)
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
@@ -137,17 +131,24 @@ class _Packed:
     def finish(self) -> Iterator[Bytes]:
         yield self._pack(self._left)
 
+    def size(self, numel: int) -> int:
+        return -(-numel * self._bits // 8)
+
+    def read(self, data: Bytes, numel: int) -> Symbols:
+        bits = np.unpackbits(data)[: numel * self._bits]
+        return _from_bits(bits.reshape(numel, self._bits), self._dtype)
+
     def _pack(self, symbols: Symbols) -> Bytes:
         if self._bits == 8 * self._dtype.itemsize:
             return symbols.astype(symbols.dtype.newbyteorder(">")).view(np.uint8)
         return np.packbits(_to_bits(symbols, self._bits))
 
 
-class _Segmented:
+class _Segmented(Layout):
     """Gathers whole segments, then reorders each."""
 
     def __init__(self, alphabet: Alphabet) -> None:
-        self._dtype, self._bits = alphabet.container, alphabet.bits
+        super().__init__(alphabet)
         self._segments = Gatherer(repeat((SEGMENT,)), self._dtype)
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
@@ -158,17 +159,50 @@ class _Segmented:
         if rest.size:
             yield self._reorder(rest)
 
+    def size(self, numel: int) -> int:
+        segments, rest = divmod(numel, SEGMENT)
+        return segments * self._segment_size(SEGMENT) + self._segment_size(rest)
+
+    def read(self, data: Bytes, numel: int) -> Symbols:
+        pieces, offset = [np.empty(0, self._dtype)], 0
+        for start in range(0, numel, SEGMENT):
+            size = min(SEGMENT, numel - start)
+            end = offset + self._segment_size(size)
+            pieces.append(self._restore(data[offset:end], size))
+            offset = end
+        return np.concatenate(pieces)
+
+    def _segment_size(self, numel: int) -> int:
+        raise NotImplementedError
+
     def _reorder(self, segment: Symbols) -> Bytes:
+        raise NotImplementedError
+
+    def _restore(self, data: Bytes, numel: int) -> Symbols:
         raise NotImplementedError
 
 
 class _Shuffle(_Segmented):
+    name = "shuffle"
+
+    def _segment_size(self, numel: int) -> int:
+        return numel * self._dtype.itemsize
+
     def _reorder(self, segment: Symbols) -> Bytes:
         planes = segment.view(np.uint8).reshape(segment.size, self._dtype.itemsize)
         return planes.T.reshape(-1).copy()
 
+    def _restore(self, data: Bytes, numel: int) -> Symbols:
+        planes = data.reshape(self._dtype.itemsize, numel)
+        return np.ascontiguousarray(planes.T).view(self._dtype).reshape(-1)
+
 
 class _BitPlanes(_Segmented):
+    name = "bitplanes"
+
+    def _segment_size(self, numel: int) -> int:
+        return self._bits * -(-numel // 8)
+
     def _reorder(self, segment: Symbols) -> Bytes:
         planes = (
             np.packbits((segment >> self._dtype.type(plane)).astype(np.uint8) & np.uint8(1))
@@ -176,15 +210,16 @@ class _BitPlanes(_Segmented):
         )
         return np.concatenate(list(planes))
 
+    def _restore(self, data: Bytes, numel: int) -> Symbols:
+        planes = np.unpackbits(data.reshape(self._bits, -1), axis=1)[:, :numel]
+        return _from_bits(np.ascontiguousarray(planes.T), self._dtype)
 
-_ENCODERS: dict[str, type[Any]] = {
-    "bytes": _PlainBytes,
-    "shuffle": _Shuffle,
-    "packed": _Packed,
-    "bitplanes": _BitPlanes,
-}
 
-LAYOUTS = tuple(_ENCODERS)
+_LAYOUTS: Registry[type[Layout]] = Registry("layout")
+
+LAYOUTS = tuple(
+    _LAYOUTS.register(layout).name for layout in (_PlainBytes, _Shuffle, _Packed, _BitPlanes)
+)
 
 
 # --- bits -----------------------------------------------------------------------------------
@@ -202,12 +237,3 @@ def _from_bits(bits: Bytes, dtype: np.dtype[Any]) -> Symbols:
     padded = np.zeros((bits.shape[0], width), np.uint8)
     padded[:, width - bits.shape[1] :] = bits
     return np.packbits(padded, axis=1).reshape(-1).view(dtype.newbyteorder(">")).astype(dtype)
-
-
-def _unshuffle(raw: Bytes, size: int, dtype: np.dtype[Any], bits: int) -> Symbols:
-    return np.ascontiguousarray(raw.reshape(dtype.itemsize, size).T).view(dtype).reshape(-1)
-
-
-def _unplane(raw: Bytes, size: int, dtype: np.dtype[Any], bits: int) -> Symbols:
-    planes = np.unpackbits(raw.reshape(bits, -1), axis=1)[:, :size]
-    return _from_bits(np.ascontiguousarray(planes.T), dtype)

@@ -155,7 +155,7 @@ Key = tuple[str | None, Measurement, Variant]
 
 
 class Measured(Protocol):
-    """What a report is made of: a run, of whichever kind."""
+    """A run of any kind, as far as a report needs it."""
 
     measured: set[str]
     reasons: dict[str, str]

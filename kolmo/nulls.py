@@ -24,6 +24,7 @@ a copy of it, in memory.
 from __future__ import annotations
 
 import dataclasses
+import re
 import zlib
 from collections.abc import Iterator
 from typing import ClassVar, Protocol
@@ -32,10 +33,14 @@ import numpy as np
 from numpy.random import Generator
 
 from kolmo import specs
+from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.quantize import Quantizer, side_bits
+from kolmo.registry import Registry
 from kolmo.symbols import Shape, Symbols
+
+_NAME = re.compile("[:,@]")  # what ends the name in a spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +109,14 @@ class Null(specs.Spec):
     permutes: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
 
+    @classmethod
+    def of(cls, spec: str) -> Null:
+        """The null that a spec of this name means."""
+        _, value, options = specs.parse(spec)
+        made = specs.build(cls, spec, value, options)
+        assert isinstance(made, Null)
+        return made
+
     def draw(self, tensor: WeightTensor, number: int, seed: int) -> Source:
         """The tensor's null, draw ``number``.
 
@@ -122,7 +135,7 @@ class Permuted(Null):
     """Base of the nulls that move the weights of a tensor and change none of them."""
 
     permutes = True
-    stream: ClassVar[int]  # tells its random numbers from those of the other nulls
+    stream: ClassVar[int]  # a number of its own, so that no two nulls share random numbers
 
     def _draw(self, tensor: WeightTensor, seed: tuple[int, ...]) -> Source:
         weights = tensor.read().reshape(-1).copy()
@@ -235,6 +248,14 @@ class Reference(Null):
     value_field = "source"
     single = True
 
+    @classmethod
+    def of(cls, spec: str) -> Null:
+        """Opens the checkpoint, whose path may hold commas and at signs."""
+        path = spec.partition(":")[2]
+        if not path:
+            raise InputError("null 'reference' needs a checkpoint: reference:PATH")
+        return cls(path, open_checkpoint(path))
+
     def __str__(self) -> str:
         return f"reference:{self.source}"
 
@@ -250,34 +271,29 @@ class Reference(Null):
         return Weights(other)
 
 
-_NULLS: dict[str, type[Null]] = {
-    cls.name: cls for cls in (Shuffled, RowShuffled, ColumnShuffled, Gaussian, Uniform, Reference)
-}
+NULLS: Registry[type[Null]] = Registry("null", "kolmo.nulls")
+"""All nulls; packages of others add theirs by entry points ``kolmo.nulls``."""
 
-PERMUTATIONS = tuple(name for name, cls in _NULLS.items() if cls.permutes)
-"""Names of the nulls that only move the weights."""
+_OWN = (Shuffled, RowShuffled, ColumnShuffled, Gaussian, Uniform, Reference)
+for _null in _OWN:
+    NULLS.register(_null)
 
-FITTED = tuple(name for name, cls in _NULLS.items() if cls.fitted)
-"""Names of the nulls whose p-values are approximate."""
+PERMUTATIONS = tuple(null.name for null in _OWN if null.permutes)
+"""Names of the nulls of this module that only move the weights; verdicts are about these."""
+
+FITTED = tuple(null.name for null in _OWN if null.fitted)
+"""Names of those whose p-values are approximate."""
 
 
 def get_null(spec: str | Null) -> Null:
     """The null model that a spec names; a reference is opened here.
 
+    Raises
+    ------
+    InputError
+        For an unknown name (the close ones are listed), or what does not fit.
+
     >>> get_null("shuffled")
     Shuffled()
     """
-    if isinstance(spec, Null):
-        return spec
-    name, colon, value = spec.partition(":")  # a path may hold commas and at signs
-    if name not in _NULLS:
-        raise specs.unknown("null", name, _NULLS)
-    if name != "reference":
-        made = specs.build(_NULLS[name], spec, value if colon else None, {})
-        assert isinstance(made, Null)
-        return made
-    if not value:
-        raise InputError("null 'reference' needs a checkpoint: reference:PATH")
-    from kolmo.checkpoints import open_checkpoint
-
-    return Reference(value, open_checkpoint(value))
+    return spec if isinstance(spec, Null) else NULLS.get(_NAME.split(spec)[0]).of(spec)

@@ -1,4 +1,4 @@
-"""What a run that measures may be told, in one place for every such function."""
+"""The options of a measuring run, in one place for every function that takes them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def permutation_p(actual: float, draws: ArrayLike) -> float:
 
 
 def draws_needed(tests: int = 1, alpha: float = ALPHA) -> int:
-    """Draws with which Holm's correction over so many tests can reach a level at all.
+    """Fewest draws with which Holm's correction over this many tests can reach ``alpha``.
 
     The least p-value of N draws is 2 / (N + 1), and the least of m must be at most alpha / m.
 

@@ -108,16 +108,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}; {hint}")
 
 
-def taken(what: str, name: str, module: str) -> InputError:
-    """The error for a name that another class has already, in a module."""
-    return InputError(f"{what} named {name!r} exists already, in {module}")
-
-
-def is_same_class(one: type[Any], other: type[Any]) -> bool:
-    """Whether two classes are one, made anew where its module was loaded again."""
-    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
-
-
 def _coerce(raw: str, hint: Any, text: str, key: str) -> Any:
     kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
     try:

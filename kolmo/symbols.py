@@ -76,7 +76,7 @@ class Alphabet:
 
 
 def symbol_bits(size: int) -> int:
-    """Bits of a fixed-width code for one of so many symbols, ceil(log2 size); at least 1.
+    """Bits of a fixed-width code for one of ``size`` symbols, ceil(log2 size); at least 1.
 
     >>> symbol_bits(2), symbol_bits(255), symbol_bits(2**32)
     (1, 8, 32)

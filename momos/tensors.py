@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import open_checkpoint
-from kolmo.checkpoints.base import EXTENDED_DTYPES
+from kolmo.dtypes import EXTENDED_DTYPES
 from kolmo.errors import InputError
 from kolmo.files import write_atomically
 

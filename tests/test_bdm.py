@@ -17,7 +17,7 @@ from kolmo.estimators.accumulators import SATURATED
 from kolmo.estimators.blocks import Boundary, SquareCounter, StringCounter, Tally
 from kolmo.estimators.ctm import load_table
 from kolmo.estimators.scores import conditional_bdm
-from kolmo.symbols import Alphabet
+from kolmo.symbols import symbol_bits
 
 with warnings.catch_warnings():  # its own doing: pkg_resources, invalid escapes
     warnings.simplefilter("ignore")
@@ -165,8 +165,8 @@ def test_normalized_equals_pybdm(boundary, ndim, shape, kind):
 def imputed_blocks(table, number):
     """Distinct blocks that the table lacks, as rows of symbols."""
     random = np.random.default_rng(0)
-    length, bits = math.prod(table.shape), Alphabet(table.alphabet).bits
-    drawn = np.unique(random.integers(0, table.alphabet, (40_000, length)), axis=0)
+    length, bits = math.prod(table.shape), symbol_bits(table.symbols)
+    drawn = np.unique(random.integers(0, table.symbols, (40_000, length)), axis=0)
     codes = (drawn << (bits * np.arange(length - 1, -1, -1))).sum(axis=1)
     return drawn[table.lookup(codes)[0] == table.imputed][:number]
 

@@ -27,10 +27,10 @@ from kolmo.calibration.trials import NOISES, usual_nulls
 from kolmo.calibration.words import page
 from kolmo.checkpoints import array_tensor
 from kolmo.errors import InputError, KolmoError
-from kolmo.estimators import base
 from kolmo.estimators.base import Estimator
 from kolmo.nulls import Shuffled, Weights
 from kolmo.quantize import get_quantizer
+from kolmo.testing import registered
 
 ROOT = Path(__file__).parent.parent
 ESTIMATORS = ["kt", "zstd", "entropy", "mosaic"]
@@ -342,8 +342,14 @@ class Broken(Estimator):
         return kolmo.get_estimator("kt").start_many(shapes, alphabet).inner
 
 
-def test_an_estimator_that_fails_takes_no_other_with_it(monkeypatch, tmp_path):
-    monkeypatch.setitem(base._REGISTERED, "broken", Broken)
+@pytest.fixture
+def broken():
+    with registered(Broken):
+        yield
+
+
+@pytest.mark.usefixtures("broken")
+def test_an_estimator_that_fails_takes_no_other_with_it(tmp_path):
     journal = tmp_path / "journal"
     options = {"families": ["coin"], "nulls": ["shuffled"], "effort": TINY}
     found = kolmo.calibrate(["kt", "broken"], journal=journal, **options)

@@ -78,6 +78,7 @@ def small(tmp_path):
     shutil.copy(compiled.__file__, package)
     (package / "helpers.py").write_text(HELPERS)
     (package / "kernels.py").write_text(KERNELS)
+    (package / ".#kernels.py").symlink_to("somebody@somewhere.1234")  # an editor has it open
     return tmp_path
 
 
@@ -156,6 +157,24 @@ def test_damaged_code_is_compiled_anew(small):
     assert run_small(small) == (1016, 1, str(path))
 
 
+def test_a_lost_folder_is_said_once_and_stops_nothing(small):
+    said = run(
+        """
+import shutil
+from kolmo.compiled import _folder
+from kolmo.kernels import run
+
+folder = _folder()
+shutil.rmtree(folder)
+folder.touch()
+print(run(5))
+""",
+        small,
+    )
+    assert said.startswith("1016\n")
+    assert said.count("compiled code is not kept") == 1
+
+
 # --- whose folder ---------------------------------------------------------------------------
 
 
@@ -218,15 +237,24 @@ def installed():
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become the user nobody")
-@pytest.mark.parametrize("mode", [0o1777, 0o777], ids=["temporary-folder", "no-folder"])
-def test_a_read_only_installation_works_without_a_home(installed, mode):
+@pytest.mark.parametrize(
+    ("mode", "home"),
+    [(0o1777, "/nonexistent"), (0o777, "/nonexistent"), (0o1777, "closed")],
+    ids=["temporary folder", "no folder", "somebody else's home"],
+)
+def test_a_read_only_installation_works_without_a_home(installed, mode, home):
     """Code is kept in the temporary folder, but not where others could put theirs in its place."""
     temporary = installed / "tmp"
     temporary.mkdir()
     temporary.chmod(mode)
+    (installed / "closed").mkdir(0o700)
     user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     command = ["-m", "kolmo", "analyze", "data/trained.safetensors", "-q", "sign", "-e", "bdm"]
-    places = {"HOME": "/nonexistent", "TMPDIR": str(temporary), "PYTHONPATH": str(installed)}
+    places = {
+        "HOME": str(installed / home),
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": str(installed),
+    }
     done = subprocess.run(
         [*user, sys.executable, *command],
         capture_output=True,

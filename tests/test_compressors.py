@@ -29,6 +29,14 @@ LIBRARIES = {
     "brotli:11": lambda data: brotli.compress(data, quality=11),
 }
 
+DECOMPRESS = {
+    "gzip": gzip.decompress,
+    "bz2": bz2.decompress,
+    "xz": lzma.decompress,
+    "zstd": lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data),
+    "brotli": brotli.decompress,
+}
+
 
 def measure(spec, symbols, alphabet, chunks=1):
     accumulator = get_estimator(spec).start(symbols.shape, alphabet)
@@ -51,22 +59,20 @@ def test_bits_are_those_of_the_library(spec, layout, alphabet):
     symbols = skewed(alphabet, 20_011)
     data = lay_out(symbols, Alphabet(alphabet), layout)
     compressed = LIBRARIES[spec](data)
-    estimator = get_estimator(f"{spec}@{layout}")
     assert measure(f"{spec}@{layout}", symbols, alphabet, chunks=7).bits == 8 * len(compressed)
-    assert estimator.decompress(compressed) == data
 
 
 @pytest.mark.parametrize("spec", ["gzip:6", "bz2:9", "xz:1", "zstd:3", "brotli:1"])
 def test_large_objects_are_streamed_in_pieces(spec):
     estimator = get_estimator(spec)
     symbols = skewed(256, 2 * PIECE + 12_345).astype(np.uint8)
-    stream = estimator.stream(symbols.size)
+    stream = estimator.library.stream(estimator.level, symbols.size)
     written = [
         stream.compress(symbols[i : i + PIECE].tobytes()) for i in range(0, symbols.size, PIECE)
     ]
     compressed = b"".join([*written, stream.flush()])
     assert measure(spec, symbols, 256, chunks=5).bits == 8 * len(compressed)
-    assert estimator.decompress(compressed) == symbols.tobytes()
+    assert DECOMPRESS[estimator.name](compressed) == symbols.tobytes()
 
 
 @given(st.integers(0, 3000), st.sampled_from(["gzip:1", "bz2:1", "xz:0", "zstd:1", "brotli:0"]))

@@ -17,7 +17,6 @@ from kolmo.difference.lowrank import _Prediction, _product, fewer_steps, lowrank
 from kolmo.floats import (
     bit_patterns,
     exponents,
-    from_zigzag,
     neighbours,
     ordered,
     unordered,
@@ -26,6 +25,12 @@ from kolmo.floats import (
 
 FLOATS = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn]
 DTYPES = [*FLOATS, ml_dtypes.float8_e5m2, np.int8, np.uint16, np.int64, bool]
+
+
+def from_zigzag(numbers):
+    """Undo `zigzag`, as a decoder does: 0, 1, 2, 3, … become 0, −1, 1, −2, … modulo 2^w."""
+    one = numbers.dtype.type(1)
+    return (numbers >> one) ^ (~(numbers & one) + one)
 
 
 def patterns(dtype, seed=0, size=500):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.codes.base import code_numbers, get_code
+from kolmo.codes.base import RESERVED, code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
 from kolmo.symbols import Alphabet
 from momos.mosaic.blocks import Partition
@@ -141,7 +141,7 @@ def test_the_tables_are_those_whose_digests_the_pages_give():
 def test_every_code_has_its_number_on_the_page():
     page = (PAGES / "codes.md").read_text()
     rows = re.findall(r"^\| (\d+) \| \[(\w+)\]", page, re.M)
-    assert {name: int(number) for number, name in rows} == code_numbers()
+    assert {name: int(number) for number, name in rows} == code_numbers() | RESERVED
 
 
 # --- .kmo files -----------------------------------------------------------------------------
@@ -401,6 +401,28 @@ def test_context_on_repeated_and_mirrored_rows(fmt):
     same_context([patterns(table), patterns(rows)], alphabet, fmt)
 
 
+def test_context_on_what_is_mirrored_as_a_whole():
+    """Back to the first weight: without a break, and with one just before it"""
+    rows = random().normal(size=(5, 30)).astype(np.float16)
+    whole = np.concatenate([rows, rows[::-1, ::-1]])
+    broken = whole.copy()
+    broken[-1, -5] = 0
+    same_context([patterns(whole), patterns(broken)], 1 << 16, "float16")
+
+
+def test_context_on_repeats_whose_last_bits_differ():
+    rows = patterns(random().normal(size=(10, 40)).astype(np.float32))
+    changed = rows ^ (random().random(rows.shape) < 0.1)
+    same_context([np.concatenate([rows, changed]).astype(np.uint32)], 1 << 32, "float32")
+
+
+def test_context_on_integers_that_recur_in_a_column():
+    """Of 17 to 20 bits: tails of 10 to 13 bits, of which the longer ones are remembered"""
+    few = random().integers(1 << 16, 1 << 20, (4, 12), np.uint32)
+    table = few[random().integers(0, 4, (50, 12)), np.arange(12)]
+    same_context([table], 1 << 20, "")
+
+
 def test_context_on_tails_that_recur_in_a_column():
     base = random().normal(size=(1, 12)).astype(np.float32)
     signs = random().choice([-1, 1], (60, 12)).astype(np.float32)
@@ -419,11 +441,32 @@ def test_context_on_integers(alphabet):
 
 
 @pytest.mark.slow
-def test_context_beyond_the_searches_and_trials_that_it_allows():
-    """40,000 weights: some 32,768 searches without a match, and 8,192 recent tails in vain"""
-    same_context(
-        [patterns(random().normal(size=(2000, 20)).astype(np.float32))], 1 << 32, "float32"
-    )
+def test_context_beyond_the_recent_tails_that_it_tries():
+    """8,192 tails in vain, and others before them that hit"""
+    table = random().normal(size=(600, 20)).astype(np.float32)
+    table[20:60:2] = table[19:59:2]
+    same_context([patterns(table)], 1 << 32, "float32")
+
+
+@pytest.mark.slow
+def test_context_beyond_the_searches_that_it_makes():
+    """Without a match for long, few places are searched; with one, more are, up to a limit"""
+    random_ = random()
+
+    def noise(size):
+        octave = random_.integers(0x3C00, 0x4000, size, np.uint16)
+        return octave | random_.integers(0, 2, size, np.uint16) << np.uint16(15)
+
+    def copies(weights):
+        for length in random_.integers(5, 40, 60):
+            start = random_.integers(0, weights.size - 40)
+            weights = np.concatenate([weights, weights[start : start + length], noise(300)])
+        return weights
+
+    twice = np.tile(noise(4500), 2)
+    few = copies(noise(32_768 + 40))
+    many = copies(np.concatenate([twice, noise(65_536 + 40)]))
+    same_context([few, many], 1 << 16, "float16")
 
 
 @pytest.mark.slow
@@ -464,6 +507,7 @@ def test_mixing_of_tables_that_feed_each_other(alphabet):
     ]
     parts[0][3] = random_.integers(0, alphabet, 12)
     parts[1][:, :5] = 0
+    parts.append(random_.integers(0, alphabet, (12, 25), np.uint16))
     same_mixing(parts, alphabet)
 
 

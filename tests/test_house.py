@@ -7,11 +7,12 @@ import pytest
 
 from tests.house import KNOWN, circles, imports
 
+# --8<-- [start:rooms] (docs/architecture.md shows these lines)
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled symbols floats gathering layout "
-        "pvalues intervals provenance",
+        "errors text specs execution console files compiled dtypes floats symbols registry "
+        "gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),
@@ -40,6 +41,7 @@ MOMOS = (
     ("command line", "cli __main__"),
 )
 """The rooms of momos, which stands on kolmo as a whole."""
+# --8<-- [end:rooms]
 
 PACKAGES = [("kolmo", KOLMO), ("momos", MOMOS)]
 
@@ -120,6 +122,7 @@ def test_no_file_is_too_long():
 LIGHT = [
     ("kolmo.checkpoints, kolmo.quantize, kolmo.layout, kolmo.estimators.mdl, kolmo.nulls",
      "torch matplotlib pandas numba"),
+    ("kolmo.estimating", "torch matplotlib pandas numba"),
     ("kolmo.container.packing, kolmo.container.unpacking, kolmo.container.verifying",
      "torch matplotlib pandas"),
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kolmo.errors import InputError
 from momos import cli
 from momos.cli.options import DATA, MODEL, MOSAIC, OPTIMIZATION, QUANTIZATION, SEED
-from momos.cli.study import ARMS, DRAWS, MEASURED
+from momos.cli.study import ARMS, DRAWS, SAMPLED
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
@@ -120,6 +120,8 @@ def test_which_kind_settings_ask_for():
         ("mosaic = 3", "mosaic is a table"),
         ("[mosaic]\nrate = 3", "begins with kind"),
         ('[mosaic]\nkind = "found"', "not 'found'"),
+        ("[mosaic]\nkind = ['learned']", "begins with kind"),
+        (f"learning_rate = {10**400}", "learning_rate is a number, not 1000"),
         ('[mosaic]\nkind = "learned"\nmotif = 3', "unknown setting 'motif'; did you mean motifs"),
         ('[mosaic]\nkind = "sampled"\nrate = 3', "rate is a setting of learned mosaics"),
         ('[mosaic]\nkind = "learned"\nunit = "epoch"', "unit is a setting of sampled mosaics"),
@@ -165,7 +167,7 @@ def test_every_setting_of_a_run_has_one_option():
 
 
 def test_every_setting_of_a_study_has_one_option_but_three():
-    named = {name for group in (ARMS, MEASURED, DRAWS) for name in group.helps}
+    named = {name for group in (ARMS, SAMPLED, DRAWS) for name in group.helps}
     own = {field.name for field in dataclasses.fields(StudyConfig)}
     assert own - named == {"train", "seeds", "learn", "zeros_rate"}  # --seeds is how many
     assert named <= own

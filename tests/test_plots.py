@@ -207,7 +207,7 @@ def test_what_a_figure_lacks_is_told(report):
     with pytest.raises(InputError, match="an order takes 3"):
         report.plot.agreement("models")  # there are two
     bare = dataclasses.replace(report, table=report.table.assign(null=None))
-    with pytest.raises(InputError, match="told by shuffles"):
+    with pytest.raises(InputError, match="attribution needs shuffles"):
         bare.plot.attribution()
 
 

@@ -8,7 +8,7 @@ import pytest
 import kolmo
 from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import encode_end, read_contents, with_checksum
-from kolmo.container.repeats import LONG, RepeatCode, source_bytes
+from kolmo.container.repeats import LONG, REPEAT, source_bytes
 from kolmo.errors import InputError
 from tests.checkpoints import contents
 
@@ -90,7 +90,7 @@ def forged(seed, path, data):
     units, pieces = [], []
     for number, unit in enumerate(found.units):
         code = found.read_unit(number)
-        if unit.code == RepeatCode.number:
+        if unit.code == REPEAT:
             code = data
         units.append(type(unit)(unit.parts, unit.code, len(code)))
         pieces.append(with_checksum(code))

@@ -99,7 +99,7 @@ class Independent(KnownObject):
 
 @dataclasses.dataclass(frozen=True)
 class Described(KnownObject):
-    """Base of the objects that are told from chance by a description of the known length."""
+    """Base of the objects with a description of known length, which chance rarely has."""
 
     null = "shuffled"
     exact = False

@@ -6,7 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,10 +34,9 @@ from kolmo.calibration.trials import (
 )
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import get_estimator
+from kolmo.execution import Progress
 from kolmo.provenance import versions
 from kolmo.specs import unknown
-
-Progress = Callable[[int, int, str], None]
 
 _COUNTS = ("trials", "rejections", "strict_rejections")
 

@@ -188,7 +188,7 @@ def false_positive_row(row: Row) -> Row:
 
 @dataclasses.dataclass(frozen=True)
 class Power(Piece):
-    """How often each estimator tells a family's typical object from its null."""
+    """How often each estimator distinguishes a family's typical object from its null."""
 
     family: str = "coin"
     shape: Shape = (16, 16)
@@ -285,5 +285,5 @@ def _shape(shape: Sequence[int]) -> str:
 
 
 def _seed(seed: int, trial: int) -> int:
-    """Seeds of objects, apart for apart runs; the trial is below a million."""
+    """The seed of an object: different for every run; ``trial`` is below a million."""
     return 1_000_000 * seed + trial

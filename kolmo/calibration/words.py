@@ -37,7 +37,7 @@ def grid(result: CalibrationData) -> pd.DataFrame:
 
 
 def _pivot(rows: pd.DataFrame, index: str, columns: str, values: str) -> pd.DataFrame:
-    """Like `DataFrame.pivot`, in order of appearance; "" where there is none."""
+    """Like `DataFrame.pivot`, in order of appearance; "" for an absent value."""
     wide = rows.pivot(index=index, columns=columns, values=values)
     down, across = (list(dict.fromkeys(rows[name])) for name in (index, columns))
     return wide.reindex(index=down, columns=across).fillna("")
@@ -49,9 +49,9 @@ def sentences(result: CalibrationData) -> Iterator[str]:
     for estimator, rows in result.seen.groupby("estimator", sort=False):
         missed = rows[rows["verdict"] == "✗"]["family"].tolist()
         partly = rows[rows["verdict"] == "–"]["family"].tolist()
-        said = [f"does not see {', '.join(missed)}"] if missed else []
-        said += [f"sees {', '.join(partly)} now and then"] if partly else []
-        yield f"{estimator} {'; '.join(said) or 'sees all families'}."
+        parts = [f"does not see {', '.join(missed)}"] if missed else []
+        parts += [f"sees {', '.join(partly)} now and then"] if partly else []
+        yield f"{estimator} {'; '.join(parts) or 'sees all families'}."
     for spec, error in result.settings.get("failed", {}).items():
         yield f"{spec} failed and is left out: {error}."
     if "generator" in set(result.seen["family"]):

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,12 +16,6 @@ from kolmo.errors import InputError
 
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
-
-EXTENDED_DTYPES: Mapping[str, np.dtype[Any]] = {
-    name: np.dtype(getattr(ml_dtypes, name))
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-}
-"""Floating-point formats that numpy lacks, by the name that torch gives them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.base import Skipped, WeightTensor, array_tensor
 from kolmo.checkpoints.torch_tensors import torch_tensor
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
 # Where training programs keep the weights; the first one present is the model.
@@ -67,8 +68,7 @@ def make_tensor(name: str, value: Any) -> WeightTensor | Skipped:
 
 def is_supported(dtype: np.dtype[Any]) -> bool:
     """Whether weights may have this dtype: floats of 8 to 64 bits, integers, booleans."""
-    plain = dtype.kind in "biuf" and dtype.itemsize in (1, 2, 4, 8)
-    return plain or dtype in EXTENDED_DTYPES.values()
+    return dtype.newbyteorder("=") in DTYPES.values()
 
 
 def _look_through(contents: Any, skipped: list[Skipped]) -> tuple[Any, str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
 from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
 from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
@@ -81,11 +81,9 @@ def open_checkpoint(source: Any) -> Checkpoint:
             f"dict or a mapping of arrays"
         )
     single = make_tensor("array", source)
-    return open_checkpoint({"array": source}) if not hasattr(single, "reason") else _no(single)
-
-
-def _no(skipped: Any) -> Checkpoint:
-    raise InputError(f"cannot measure this array: {skipped.reason}")
+    if isinstance(single, Skipped):
+        raise InputError(f"cannot measure this array: {single.reason}")
+    return open_checkpoint({"array": source})
 
 
 def open_path(path: Path) -> Checkpoint:

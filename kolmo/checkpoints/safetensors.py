@@ -17,24 +17,30 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.files import file_tensor, plural
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
 HEADER_LIMIT = 100_000_000
 """Bytes of header at most, as in the reference implementation."""
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": EXTENDED_DTYPES["bfloat16"],
-    "F8_E4M3": EXTENDED_DTYPES["float8_e4m3fn"],
-    "F8_E5M2": EXTENDED_DTYPES["float8_e5m2"],
-    **{f"I{8 * size}": np.dtype(f"<i{size}") for size in (1, 2, 4, 8)},
-    **{f"U{8 * size}": np.dtype(f"<u{size}") for size in (1, 2, 4, 8)},
-    "BOOL": np.dtype(bool),
+_NAMES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "BOOL": "bool",
+    **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
 }
+
+CODES: dict[str, np.dtype[Any]] = {
+    code: DTYPES[name].newbyteorder("<") for code, name in _NAMES.items()
+}
+"""The dtypes of files, by their codes there."""
 
 
 def looks_like_safetensors(head: bytes, size: int) -> bool:
@@ -125,7 +131,7 @@ def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
         )
     tensors, skipped = [], []
     for entry in entries:
-        dtype = DTYPES.get(entry.dtype)
+        dtype = CODES.get(entry.dtype)
         if dtype is None:
             skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
         elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:

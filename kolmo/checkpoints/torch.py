@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Checkpoint
+from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
-from kolmo.checkpoints.torch_tensors import PLAIN_DTYPES, import_torch
+from kolmo.checkpoints.torch_tensors import import_torch
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -50,7 +51,7 @@ _SAFE_GLOBALS = {
 }
 
 
-_DTYPE_NAMES = {*PLAIN_DTYPES, *EXTENDED_DTYPES, "half", "float", "double", "long", "complex64"}
+_DTYPE_NAMES = {*DTYPES, "half", "float", "double", "long", "complex64"}
 
 
 def open_torch_zip(path: Path, archive: zipfile.ZipFile) -> Checkpoint:

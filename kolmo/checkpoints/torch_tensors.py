@@ -7,13 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES, Skipped, WeightTensor
+from kolmo.checkpoints.base import Skipped, WeightTensor
+from kolmo.dtypes import DTYPES, EXTENDED_DTYPES
 from kolmo.errors import MissingExtraError
-
-PLAIN_DTYPES = {
-    "float64", "float32", "float16", "int64", "int32", "int16", "int8",
-    "uint8", "uint16", "uint32", "uint64", "bool",
-}  # fmt: skip
 
 
 def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
@@ -24,9 +20,9 @@ def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
         return Skipped(name, f"a {str(tensor.layout).removeprefix('torch.')} tensor", numel)
     if tensor.device.type == "meta":
         return Skipped(name, "a meta tensor: it has no values", numel)
-    if dtype_name not in PLAIN_DTYPES and dtype_name not in EXTENDED_DTYPES:
+    if dtype_name not in DTYPES:
         return Skipped(name, f"dtype {dtype_name} is not supported", numel)
-    dtype = EXTENDED_DTYPES.get(dtype_name) or np.dtype(dtype_name)
+    dtype = DTYPES[dtype_name]
     detached = tensor.detach()
 
     def load(start: int, stop: int) -> NDArray[Any]:

@@ -9,9 +9,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.safetensors import DTYPES
+from kolmo.checkpoints.safetensors import CODES
 
-_CODES = {dtype.newbyteorder("="): code for code, dtype in DTYPES.items()}
+_CODES = {dtype.newbyteorder("="): code for code, dtype in CODES.items()}
 
 
 class SafetensorsWriter:

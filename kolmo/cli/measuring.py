@@ -19,7 +19,7 @@ def run_measurement(
     measure: Callable[..., kolmo.Report] | None = None,
     **more: Any,
 ) -> None:
-    """Measure (by `kolmo.compare`, unless told how), keep, show; then complain of problems."""
+    """Measure (by `kolmo.compare` or ``measure``), save, show; then report problems as an error."""
     from kolmo.report.terminal import show  # with it comes pandas, which --help can do without
 
     if options.output:

@@ -51,7 +51,7 @@ AllRows = Annotated[bool, typer.Option("--all", help="Print the rows of every te
 
 @dataclasses.dataclass(frozen=True)
 class Measuring:
-    """What every command that measures checkpoints can be told."""
+    """The options of every command that measures checkpoints."""
 
     quantizer: Quantizers = None
     estimator: Estimators = None

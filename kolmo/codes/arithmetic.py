@@ -13,13 +13,9 @@ docs/formats/codes.md specifies it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 # Registers of the coder: the range [LOW, HIGH] of 32 bits that is left, when decoding the 32 bits
 # of the stream that lie in it, the next byte of the stream, and whether it is decoding.

@@ -11,26 +11,17 @@ code, with another name and number.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
 from typing import Protocol, runtime_checkable
 
-from kolmo import specs
 from kolmo.errors import InputError
+from kolmo.registry import Registry, home_of
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 @runtime_checkable
 class Code(Protocol):
     """A lossless code for the symbols of several tensors, a *unit*.
-
-    Attributes
-    ----------
-    name : str
-    number : int
-        0 to 255, unique; a contract.
 
     Notes
     -----
@@ -40,8 +31,15 @@ class Code(Protocol):
     ``estimator``; `kolmo.testing.check_code` then compares them.
     """
 
-    name: str
-    number: int
+    @property
+    def name(self) -> str:
+        """Unique; a contract."""
+        ...
+
+    @property
+    def number(self) -> int:
+        """0 to 255, unique; a contract: it is written in files."""
+        ...
 
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         """Whether it can code symbols of these shapes and this alphabet."""
@@ -78,33 +76,51 @@ class Code(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True)
-class _Declared:
-    number: int
-    module: str
+RESERVED = {"repeat": 12}
+"""Numbers of what containers hold beside codes: no code ever has them."""
 
 
-_CODES: dict[str, Code] = {}
-_DECLARED: dict[str, _Declared] = {}
+class Codes(Registry[Code]):
+    """Codes by name and by number. No other package adds any: a file must be read everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__("code")
+        self.numbers: dict[str, int] = {}
+
+    def declare_number(self, name: str, number: int, module: str) -> None:
+        """Say in which module a code is, without importing it.
+
+        Raises
+        ------
+        InputError
+            If another code has the name or the number, or the number takes more than a byte.
+        """
+        self._check_number(name, number, module)
+        self.declare(module, name)
+        self.numbers[name] = number
+
+    def register(self, entry: Code) -> Code:
+        self._check_number(entry.name, entry.number, home_of(entry)[0])
+        super().register(entry)
+        self.numbers[entry.name] = entry.number
+        return entry
+
+    def forget(self, name: str) -> None:
+        super().forget(name)
+        del self.numbers[name]
+
+    def _check_number(self, name: str, number: int, module: str) -> None:
+        if not 0 <= number < 256:
+            raise InputError(f"code {name!r}: a number is 0 to 255, not {number}")
+        for known, its in (self.numbers | RESERVED).items():
+            home = self._modules.get(known, "every container")
+            if (known == name or its == number) and (known, its, home) != (name, number, module):
+                raise InputError(
+                    f"code {name!r} ({number}) of {module}: {known!r} is number {its}, in {home}"
+                )
 
 
-def declare_code(name: str, number: int, module: str) -> None:
-    """Say in which module a code is, without importing it.
-
-    Raises
-    ------
-    InputError
-        If another code has the name or the number, or the number takes more than a byte.
-    """
-    for known, its in _DECLARED.items():
-        if known == name or its.number == number:
-            raise InputError(
-                f"code {name!r} ({number}) of {module}: {known!r} is number {its.number}, "
-                f"in {its.module}"
-            )
-    if not 0 <= number < 256:
-        raise InputError(f"code {name!r}: a number is 0 to 255, not {number}")
-    _DECLARED[name] = _Declared(number, module)
+CODES = Codes()
 
 
 def register_code(code: Code) -> Code:
@@ -115,16 +131,26 @@ def register_code(code: Code) -> Code:
     InputError
         If another code has the name or the number, or the number takes more than a byte.
     """
-    own = _Declared(code.number, type(code).__module__)
-    if code.name in _CODES or _DECLARED.get(code.name) != own:
-        declare_code(code.name, own.number, own.module)
-    _CODES[code.name] = code
-    return code
+    return CODES.register(code)
 
 
 def code_numbers() -> dict[str, int]:
     """The number of each code that there is, by name."""
-    return {name: its.number for name, its in _DECLARED.items()}
+    return dict(CODES.numbers)
+
+
+def code_name(number: int) -> str:
+    """The name of a code, or of what else has a number in containers.
+
+    Raises
+    ------
+    InputError
+        If nothing has it.
+    """
+    for name, its in (CODES.numbers | RESERVED).items():
+        if its == number:
+            return name
+    raise InputError(f"there is no code of number {number}; a newer kolmo may have it")
 
 
 def get_code(which: str | int) -> Code:
@@ -140,35 +166,19 @@ def get_code(which: str | int) -> Code:
     >>> get_code("raw").number, get_code(0).name
     (0, 'raw')
     """
-    names = code_numbers()
-    if isinstance(which, int):
-        found = next((name for name, number in names.items() if number == which), None)
-        if found is None:
-            raise InputError(f"there is no code of number {which}; a newer kolmo may have it")
-        which = found
-    if which not in names:
-        raise specs.unknown("code", which, names)
-    if which not in _CODES:
-        _import(_DECLARED[which].module)
-    return _CODES[which]
-
-
-@cache
-def _import(module: str) -> None:
-    import_module(module)
+    return CODES.get(code_name(which) if isinstance(which, int) else which)
 
 
 # Numbers are a contract: none is ever given to another code.
-declare_code("raw", 0, "kolmo.codes.plain")
-declare_code("constant", 1, "kolmo.codes.plain")
-declare_code("mosaic", 2, "kolmo.codes.mosaic")
-declare_code("zstd", 3, "kolmo.codes.general")
-declare_code("xz", 4, "kolmo.codes.general")
-declare_code("brotli", 5, "kolmo.codes.general")
-declare_code("bz2", 6, "kolmo.codes.general")
-declare_code("deflate", 7, "kolmo.codes.general")
-declare_code("mixing", 8, "kolmo.codes.mosaic")
-declare_code("context", 9, "kolmo.codes.context")
-declare_code("byteplanes", 10, "kolmo.codes.byteplanes")
-declare_code("counts", 11, "kolmo.codes.counts")
-declare_code("repeat", 12, "kolmo.container.repeats")
+CODES.declare_number("raw", 0, "kolmo.codes.plain")
+CODES.declare_number("constant", 1, "kolmo.codes.plain")
+CODES.declare_number("mosaic", 2, "kolmo.codes.mosaic")
+CODES.declare_number("zstd", 3, "kolmo.codes.general")
+CODES.declare_number("xz", 4, "kolmo.codes.general")
+CODES.declare_number("brotli", 5, "kolmo.codes.general")
+CODES.declare_number("bz2", 6, "kolmo.codes.general")
+CODES.declare_number("deflate", 7, "kolmo.codes.general")
+CODES.declare_number("mixing", 8, "kolmo.codes.mosaic")
+CODES.declare_number("context", 9, "kolmo.codes.context")
+CODES.declare_number("byteplanes", 10, "kolmo.codes.byteplanes")
+CODES.declare_number("counts", 11, "kolmo.codes.counts")

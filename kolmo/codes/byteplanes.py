@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from kolmo.codes import rans
 from kolmo.codes.base import register_code
+from kolmo.codes.libraries import read_zstd_frame, zstd_frame
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
@@ -120,16 +122,14 @@ def _zipped(plane: Plane, highest: bool) -> bytes:
     import zstandard
 
     # A tiny table of matches: repeated exponents are no repeats, but zeros in a row are.
-    settings = zstandard.ZstdCompressionParameters(
+    settings = partial(
+        zstandard.ZstdCompressionParameters,
         strategy=zstandard.STRATEGY_FAST,
         min_match=7,
         hash_log=6 if highest else 12,
         window_log=17,
-        format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-        write_content_size=False,
-        write_checksum=False,
     )
-    return zstandard.ZstdCompressor(compression_params=settings).compress(plane.data)
+    return zstd_frame(plane.data, settings)
 
 
 def _expanded(way: int, data: bytes, sizes: Sequence[int]) -> Plane:
@@ -142,15 +142,9 @@ def _expanded(way: int, data: bytes, sizes: Sequence[int]) -> Plane:
 
 
 def _unzipped(data: bytes, size: int) -> bytes:
-    import zstandard
-
-    decoder = zstandard.ZstdDecompressor(
-        format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=1 << 17
-    )
     try:
-        with decoder.stream_reader(data) as reader:
-            return reader.read(size + 1)
-    except zstandard.ZstdError as error:
+        return read_zstd_frame(data, size, 1 << 17)
+    except ValueError as error:
         raise InputError(f"damaged byteplanes code ({error})") from None
 
 

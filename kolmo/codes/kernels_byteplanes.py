@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 
 @compiled

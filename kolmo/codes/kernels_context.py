@@ -10,7 +10,8 @@ follows the leading one. Magnitudes are compared as *depths*: how far a weight l
 largest of its table, in eighths of an octave.
 
 A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
-they are called (see `kolmo.codes.arithmetic`).
+they are called (see `kolmo.codes.arithmetic`). The file is long because it is one loop and its
+parts, which are read together, and because each context is explained where it is made.
 
 What each part is worth: how much longer the code gets without it, all others left, in percent.
 *digits* and *motifs* are ``trained`` and ``momos.safetensors`` of data/, *vad* is Silero VAD 6.2.3
@@ -49,14 +50,12 @@ bits a weight, and 69 % more where the zeros at its end are not looked for.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 LIMIT = 2047  # of a stretched probability, a logit in units of 1/170: odds of 170,000 to 1
 INPUTS = 6  # predictions mixed

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kolmo.codes.arithmetic import DECODING, code_bit
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 SEEN = 256  # what one digit adds to the counts of all tensors, which begin with a prior's fractions
 

@@ -27,14 +27,12 @@ bits a weight with everything        1.99    .89
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kolmo.codes.arithmetic import code_bit, new_coder
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 LIMIT = 2800  # of a stretched probability: 65536 / (1 + exp(2800 / 256)) is just over 1
 INPUTS = 7  # predictions mixed, at most

@@ -8,13 +8,9 @@ symbol comes out first: the coder runs backwards. A state is at least 2^16; befo
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 DIGITS = 14
 """Shares of a table add up to two to the power of this."""

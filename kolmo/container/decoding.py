@@ -9,7 +9,7 @@ import numpy as np
 
 from kolmo.codes.base import get_code
 from kolmo.container.format import DIGEST, Contents, Entry, Part, Unit
-from kolmo.container.repeats import RepeatCode, read_source
+from kolmo.container.repeats import REPEAT, read_source
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, in_order
 from kolmo.symbols import Symbols
@@ -79,7 +79,7 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
         alphabet = first.alphabet
         shapes = [part.shape for part in unit.parts]
         try:
-            if unit.code == RepeatCode.number:
+            if unit.code == REPEAT:
                 return [_repeated(contents, unit, data, decode)]
             arrays = get_code(unit.code).decode(data, shapes, alphabet)
         except KolmoError as error:
@@ -106,7 +106,7 @@ def _repeated(
     for number, other in enumerate(contents.units):
         for place, part in enumerate(other.parts):
             if part.tensor == source and part.start < stop and start < part.stop:
-                if other.code == RepeatCode.number:
+                if other.code == REPEAT:
                     raise InputError("it repeats a repeat")
                 symbols = decode(number)[place].reshape(-1)
                 pieces.append(symbols[max(0, start - part.start) : stop - part.start])

@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.checkpoints.files import read_at
 from kolmo.codes.numbers import Reader, number_bytes
-from kolmo.container.header import DTYPES, Header, decode_header, encode_header
+from kolmo.container.header import NUMBERED, Header, decode_header, encode_header
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
+from kolmo.files import expansion_limit
 from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
 from kolmo.symbols import Alphabet, Shape
 
@@ -37,19 +38,11 @@ CRC = 4
 UNIT_LIMIT = 1 << 25
 """Symbols of a unit at most, and so what a decoder needs memory for at a time."""
 
-GENEROUS = 1 << 30
-"""Bytes that any container may expand to."""
-
-EXPANSION = 1024
-"""How many times its file's size a larger one may expand to, unless asked for."""
-
 DIGEST = 16
 """Bytes of the SHA-256 that are kept."""
 
 _LENGTH = 5  # bytes of the header's length at most
 _DIMENSIONS = 16  # of a part's shape at most; a tensor of more is flat
-
-_DTYPES = [EXTENDED_DTYPES[name] if name in EXTENDED_DTYPES else np.dtype(name) for name in DTYPES]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +117,7 @@ class Contents:
 
 
 def part_of(entry: Entry, number: int, start: int, stop: int) -> Part:
-    """A part in the shape of whole rows, or flat where it is not of such."""
+    """The shape of a part: that of whole rows, or flat."""
     row = math.prod(entry.shape[1:])
     if len(entry.shape) > _DIMENSIONS:
         return Part(number, start, stop, (stop - start,))
@@ -151,7 +144,7 @@ def encode_end(
         str(quantizer),
         [entry.name for entry in entries],
         [entry.shape for entry in entries],
-        [DTYPES.index(entry.dtype.name) for entry in entries],
+        [NUMBERED.index(entry.dtype.name) for entry in entries],
         [0 if entry.copy_of is None else entry.copy_of + 1 for entry in entries],
         [entry.coder.parameters() for entry in entries],
         [(unit.code, unit.size, _runs(unit, entries)) for unit in units],
@@ -253,7 +246,7 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
     for name, shape, number, copy, parameters in zip(*each, strict=True):
         if len(shape) > 64:
             raise ValueError("a shape is of fewer axes")
-        dtype = _DTYPES[number]
+        dtype = DTYPES[NUMBERED[number]]
         coder = quantizer.restore(dtype, parameters)
         entries.append(Entry(name, shape, dtype, coder, copy - 1 if copy else None))
         _check_copy(entries)
@@ -304,7 +297,7 @@ def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:
 def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     """Refuse a small file that claims to be a huge model."""
     claimed = sum(entry.numel * entry.dtype.itemsize for entry in contents.entries)
-    limit = max(GENEROUS, EXPANSION * contents.file_bytes) if max_bytes is None else max_bytes
+    limit = expansion_limit(contents.file_bytes) if max_bytes is None else max_bytes
     if claimed > limit:
         raise InputError(
             f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "

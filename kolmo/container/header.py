@@ -21,11 +21,11 @@ from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape
 
-DTYPES = (
+NUMBERED = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
 )
-"""Their numbers are their places here, a contract."""
+"""Names of dtypes; their numbers are their places here, a contract."""
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
 _RATIO = 256  # times its deflated size that a larger one may have
@@ -43,7 +43,7 @@ class Header:
     names : sequence of str
     shapes : sequence of shapes
     dtypes : sequence of int
-        Places in `DTYPES`.
+        Places in `NUMBERED`.
     copies : sequence of int
         0, or 1 + the number of the tensor that it is a copy of.
     parameters : sequence of sequences of float
@@ -128,7 +128,7 @@ def _lengthen(reader: Reader, count: int) -> list[int]:
     numbers = _read_list(reader)
     numbers *= count if len(numbers) == 1 else 1
     if len(numbers) != count:
-        raise InputError("the header tells of too many tensors, or too few")
+        raise InputError("the header lists too many tensors, or too few")
     return numbers
 
 

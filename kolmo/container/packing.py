@@ -26,7 +26,7 @@ from kolmo.container.format import (
     with_checksum,
 )
 from kolmo.container.planning import plan_units
-from kolmo.container.repeats import RepeatCode, find_repeats, source_bytes
+from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
 from kolmo.container.source import read_entries
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
@@ -166,7 +166,7 @@ class _Packing:
 
     def _encode(self, unit: Unit) -> tuple[int, bytes]:
         if unit.source:
-            return RepeatCode.number, source_bytes(*unit.source)
+            return REPEAT, source_bytes(*unit.source)
         first = self.entries[unit.parts[0].tensor]
         parts = [self._read(part) for part in unit.parts]
         return shortest_code(parts, first.alphabet, self.preset)

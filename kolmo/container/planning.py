@@ -15,7 +15,7 @@ from kolmo.container.repeats import Repeat
 from kolmo.symbols import Alphabet
 
 CUT = 1 << 22
-"""Weights of a unit at most, but for those of a code that wants more."""
+"""Most weights of a unit, unless its code asks for more."""
 
 SOLID = 1 << 20
 """Weights up to which small tensors are gathered."""

@@ -16,14 +16,16 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.base import register_code
+from kolmo.codes.base import RESERVED
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.format import Entry, Part
-from kolmo.errors import InputError, NotApplicableError
-from kolmo.symbols import Alphabet, Shape, Symbols
+from kolmo.symbols import Alphabet, Symbols
 
 LONG = 1 << 18
-"""Weights of a stretch at least: a shorter one saves less than it costs to code its rest apart."""
+"""Fewest weights of a repeat: a shorter one saves less than the extra unit around it costs."""
+
+REPEAT = RESERVED["repeat"]
+"""The number of a unit that repeats. It is no code: only a container knows what is repeated."""
 
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)  # fmt: skip
@@ -55,27 +57,8 @@ class _Run:
     last: int
 
 
-class RepeatCode:
-    """Two varints, a tensor and a place in it: what a decoder of units finds there.
-
-    For those who have nothing but the code's bytes, it is none.
-    """
-
-    name = "repeat"
-    number = 12
-
-    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
-        return False
-
-    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
-        raise NotApplicableError("repeat: says nothing of symbols that are alone")
-
-    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
-        raise InputError("the code repeats what is not there")
-
-
 def source_bytes(tensor: int, start: int) -> bytes:
-    """The code of a repeat."""
+    """The bytes of a unit that repeats: the tensor, and the place in it."""
     return number_bytes(tensor) + number_bytes(start)
 
 
@@ -114,7 +97,7 @@ def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]
         stop = min(start + _PIECE + _WINDOW - 1, entry.numel)
         hashes = _hashes(read(_flat(number, start, stop)))
         rare = hashes >> _RARE == 0
-        rare[1:] &= hashes[1:] != hashes[:-1]  # one symbol over and over tells no place
+        rare[1:] &= hashes[1:] != hashes[:-1]  # a run of one symbol marks no place
         places = np.flatnonzero(rare)
         yield from zip((start + places).tolist(), hashes[places].tolist(), strict=True)
 
@@ -184,7 +167,7 @@ def _differing(number: int, run: _Run, start: int, stop: int, read: Read) -> Ite
 
 
 def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
-    """What is left of a stretch before or after repeats, whichever is longer."""
+    """The longer part of a stretch before or after other repeats."""
     for repeat in repeats:
         if repeat.start < stop and start < repeat.stop:
             if repeat.start - start > stop - repeat.stop:
@@ -192,6 +175,3 @@ def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int
             else:
                 start = repeat.stop
     return start, stop
-
-
-register_code(RepeatCode())

@@ -10,7 +10,7 @@ from typing import Any
 
 from kolmo import __version__
 from kolmo.checkpoints import open_checkpoint
-from kolmo.codes.base import get_code
+from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest
 from kolmo.container.format import (
@@ -90,13 +90,13 @@ def certify(contents: Contents, threads: int, progress: Progress | None, label: 
         whole_digest(found).hex(),
         __version__,
         tuple(rows),
-        tuple(UnitRow(get_code(u.code).name, u.numel, 8 * (u.size + CRC)) for u in contents.units),
+        tuple(UnitRow(code_name(u.code), u.numel, 8 * (u.size + CRC)) for u in contents.units),
     )
 
 
 def _row(contents: Contents, number: int, units: tuple[int, ...], digest: str) -> TensorRow:
     entry = contents.entries[number]
-    names = dict.fromkeys(get_code(contents.units[unit].code).name for unit in units)
+    names = dict.fromkeys(code_name(contents.units[unit].code) for unit in units)
     code = "+".join(names) or "empty"
     if entry.copy_of is not None:
         code = f"copy of {contents.entries[entry.copy_of].name}"

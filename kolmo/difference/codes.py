@@ -7,10 +7,11 @@
 ``replaced``    which symbols changed, then what they are now
 ``lowrank``     factors of the difference, then what they leave of the bit patterns
 
-Native differences are coded by the digits code, at one bit by the base's exponent or not, and by
-each estimator; so are exclusive ors. Symbols of another quantizer are coded by each estimator,
-those that changed by a KT code. Which entries changed is told one by one or row by row, at one bit.
-Which code it is costs log2 of how many there are, rounded up.
+Native differences, and exclusive ors, are coded by each estimator and by the digits code; one bit
+says whether the digits are conditioned on the base's exponent. Symbols of another quantizer are
+coded by each estimator, changed symbols alone by a KT code. One bit says whether the changed
+entries are listed one by one or row by row. The choice of the code costs log2 of the number of
+codes, rounded up.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ when it is added, costs .9 to 1.14 where its own deviation is .01 or less (up to
 product that was rounded before, and at each of its r additions, as a matrix product in float32 is,
 costs as little only where it is much smaller than the weights: .8 to 1.2 at .003, 1.0 to 1.5 at
 .01, 1.1 to 2.5 at .1. Those roundings depend on the factors that were used, and from the product
-these are known but for an invertible matrix.
+these are known up to an invertible matrix.
 
 Exact arithmetic: the factors are float64 numbers that are sent exactly; their products are added
 factor by factor, in order, each operation rounded to float64 as IEEE 754 says, so that a decoder on
@@ -82,7 +82,7 @@ class Found:
 
 
 def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
-    """The low-rank code of the tuned weights; None where there is none, or no rank is promising.
+    """The low-rank code of the tuned weights; None where no rank is promising.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _finest(pair: Pair, factors: Factors) -> Found:
 
 
 def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
-    """The whole code with these factors, which cost so many bits themselves."""
+    """The whole code with these factors, the bits of the factors included."""
     product, unit = _product(u, v), math.frexp(float(np.median(pair.half)))[1]
     lengths = []
     for rounded in (False, True):
@@ -155,7 +155,7 @@ def _rounded(factors: Factors, octave: int) -> tuple[int, Floats, Floats]:
 
 
 def _dtype_bits(pair: Pair, factors: Factors) -> int:
-    """Bits of factors that are numbers of the dtype, but for a power of two: exponents by a KT code
+    """Bits of factors that are numbers of the dtype, up to a power of two: exponents by a KT code
     (zeros have one of their own), signs and mantissas as they are."""
     bits, digits = integer_bits(factors.rank), mantissa_bits(pair.tuned.dtype) + 1
     for vector in (*factors.u.T, *factors.v.T):

@@ -32,7 +32,7 @@ _ENOUGH = 0.998  # share of the weights that vectors predict, if they are the ri
 
 
 def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
-    """Vectors of rank one that are numbers of the weights' dtype, but for a power of two.
+    """Vectors of rank one that are numbers of the weights' dtype, up to a power of two.
 
     None where there would be too many candidates. That they are the right ones is not said: they
     are the best of four attempts, one from each vector, the product rounded before it is added or
@@ -53,7 +53,8 @@ def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
 
 
 def _first(factors: Factors, digits: int) -> Factors:
-    """One vector made numbers of so many digits, and the other with it, but for a power of two."""
+    """One vector rounded to numbers of ``digits`` digits and the other scaled to match, up to a
+    power of two."""
     u, v = factors.u[:, 0], factors.v[:, 0]
     numbers, largest = round_to_digits(v, digits), np.abs(v).argmax()
     scaled = u * (v[largest] / numbers[largest])
@@ -132,7 +133,7 @@ def round_to_digits(vector: Floats, digits: int) -> Floats:
 
 
 def _not_far(candidates: Floats, ratios: Floats, digits: int) -> Floats:
-    """A few candidates of which the first multiples are nearly numbers of so many digits."""
+    """A few candidates whose first multiples are nearly numbers of ``digits`` digits."""
     for ratio in ratios:
         near = np.abs(_off(candidates * ratio, digits)) < _FAR
         if candidates.size <= _KEPT or not near.any():
@@ -146,6 +147,6 @@ def _nearest(numbers: Floats, digits: int) -> Floats:
 
 
 def _off(numbers: Floats, digits: int) -> Floats:
-    """By how many of its own steps each number is off the nearest one of so many digits."""
+    """The distance of each number from the nearest one of ``digits`` digits, in its own steps."""
     mantissas = np.frexp(numbers)[0] * (1 << digits)
     return np.asarray(mantissas - np.rint(mantissas))

@@ -59,7 +59,7 @@ class _Task:
 
     @property
     def missing(self) -> Missing | None:
-        """Why there is no code; what is no matter of this tensor is raised."""
+        """Why there is no code; an error that does not concern this tensor alone is raised."""
         error = self.lane.error
         if error is None:
             return None

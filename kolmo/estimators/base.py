@@ -13,15 +13,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from kolmo import specs
 from kolmo.errors import InputError
+from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 Kind = Literal["bound", "estimate"]
@@ -225,14 +223,8 @@ class Checked:
         return dtype.kind == "u" and bool(np.iinfo(dtype).max < self._alphabet.size)
 
 
-# Where each estimator lives. Looking one up imports its module and no other.
-_BUILTIN: dict[str, str] = {}
-_REGISTERED: dict[str, type[Estimator]] = {}
-
-
-def declare(module: str, *names: str) -> None:
-    """Say which module of this package registers these names when imported."""
-    _BUILTIN.update(dict.fromkeys(names, module))
+ESTIMATORS: Registry[type[Estimator]] = Registry("estimator", "kolmo.estimators")
+"""All estimators; packages of others add theirs by entry points ``kolmo.estimators``."""
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
@@ -243,17 +235,12 @@ def register(cls: type[Estimator]) -> type[Estimator]:
     InputError
         If another class has the name, or a module of this package will register it.
     """
-    known = _REGISTERED.get(cls.name, cls)
-    home = _BUILTIN.get(cls.name, cls.__module__)
-    if not specs.is_same_class(known, cls) or home != cls.__module__:
-        raise specs.taken("an estimator", cls.name, home if known is cls else known.__module__)
-    _REGISTERED[cls.name] = cls
-    return cls
+    return ESTIMATORS.register(cls)
 
 
 def estimator_names() -> list[str]:
-    """All names that ``get_estimator`` knows, plugins (entry points ``kolmo.estimators``) too."""
-    return sorted({*_BUILTIN, *_REGISTERED, *_plugins()})
+    """All names that ``get_estimator`` knows, plugins too."""
+    return ESTIMATORS.names()
 
 
 def get_estimator(spec: str | Estimator) -> Estimator:
@@ -282,35 +269,18 @@ def get_estimator(spec: str | Estimator) -> Estimator:
 
 def estimator_class(name: str) -> type[Estimator]:
     """The class registered under a name."""
-    if name not in _REGISTERED:
-        if name in _BUILTIN:
-            import_module(_BUILTIN[name])
-        elif name in _plugins():
-            register(_plugins()[name].load())
-        else:
-            raise specs.unknown("estimator", name, estimator_names())
-    return _REGISTERED[name]
+    return ESTIMATORS.get(name)
 
 
-@cache
-def _plugins() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for point in entry_points(group="kolmo.estimators"):
-        if point.name in _BUILTIN or point.name in found:
-            raise InputError(f"two estimators are named {point.name!r} (one is in {point.value})")
-        found[point.name] = point
-    return found
-
-
-declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
-declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
-declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
-declare("kolmo.estimators.parametric", "gaussian", "laplace")
-declare("kolmo.estimators.entropy", "entropy", "lz76")
-declare("kolmo.estimators.mosaic", "mosaic")
-declare("kolmo.estimators.context", "context")
-declare("kolmo.estimators.planes", "planes")
-declare("kolmo.estimators.ppmd", "ppmd")
-declare("kolmo.estimators.lz78", "lz78")
-declare("kolmo.estimators.prequential", "prequential")
-declare("kolmo.estimators.lowrank", "lowrank")
+ESTIMATORS.declare("kolmo.estimators.compressors", "gzip", "bz2", "xz", "zstd", "brotli")
+ESTIMATORS.declare("kolmo.estimators.bdm", "bdm", "qubd", "ctm", "block-entropy")
+ESTIMATORS.declare("kolmo.estimators.mdl", "kt", "nml", "enumerative")
+ESTIMATORS.declare("kolmo.estimators.parametric", "gaussian", "laplace")
+ESTIMATORS.declare("kolmo.estimators.entropy", "entropy", "lz76")
+ESTIMATORS.declare("kolmo.estimators.mosaic", "mosaic")
+ESTIMATORS.declare("kolmo.estimators.context", "context")
+ESTIMATORS.declare("kolmo.estimators.planes", "planes")
+ESTIMATORS.declare("kolmo.estimators.ppmd", "ppmd")
+ESTIMATORS.declare("kolmo.estimators.lz78", "lz78")
+ESTIMATORS.declare("kolmo.estimators.prequential", "prequential")
+ESTIMATORS.declare("kolmo.estimators.lowrank", "lowrank")

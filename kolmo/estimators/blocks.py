@@ -141,8 +141,8 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
 class StringCounter:
     """Counts the blocks of a sequence; chunks, and tensors, follow one another without a gap."""
 
-    def __init__(self, alphabet: int, boundary: Boundary, numel: int = 0) -> None:
-        self._bits, self._boundary = symbol_bits(alphabet), boundary
+    def __init__(self, size: int, boundary: Boundary, numel: int = 0) -> None:
+        self._bits, self._boundary = symbol_bits(size), boundary
         self._step = boundary.shift if boundary.name == "correlated" else BLOCK[1]
         self._tally = Tally(1 << (self._bits * BLOCK[1]), numel // self._step)
         self._left: Symbols = np.empty(0, np.uint8)  # begins where the next block begins

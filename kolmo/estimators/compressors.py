@@ -10,16 +10,15 @@ that lie farther apart, or loses by a slow start, it does not hold.
 
 from __future__ import annotations
 
-import bz2
 import dataclasses
-import lzma
 import math
-import zlib
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
+from kolmo.codes import libraries
+from kolmo.codes.libraries import Streaming
 from kolmo.errors import InputError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.intervals import FEWEST
@@ -36,43 +35,28 @@ PIECE = 1 << 20
 """Bytes that a library is given at a time."""
 
 
-class Stream(Protocol):
-    """What zlib, bz2, lzma, zstandard and brotli objects have in common."""
-
-    def compress(self, data: Any, /) -> bytes: ...
-
-    def flush(self) -> bytes: ...
-
-
 @dataclasses.dataclass(frozen=True)
 class Compressor(Estimator):
-    """Base of the byte compressors. Level ranges are those of the libraries."""
+    """Base of the byte compressors. Levels are those of the libraries."""
 
     level: int = 9
     sample: int | None = None
     layout: str = "bytes"
     value_field = "level"
     kind = "bound"
-    levels: ClassVar[range] = range(10)
+    library: ClassVar[Streaming]
 
     def __post_init__(self) -> None:
         check_layout(self.layout)
-        if self.level not in self.levels:
-            least, most = self.levels[0], self.levels[-1]
+        levels = self.library.levels
+        if self.level not in levels:
+            least, most = levels[0], levels[-1]
             raise InputError(f"{self.name}: the level is {least} to {most}, not {self.level}")
         if self.sample is not None and self.sample < FEWEST * LEAST_WINDOW:
             raise InputError(
                 f"{self.name}: a sample has at least {FEWEST} windows of {LEAST_WINDOW}, "
                 f"{FEWEST * LEAST_WINDOW} symbols; not {self.sample}"
             )
-
-    def stream(self, size: int) -> Stream:
-        """A fresh compressing object of the library, for ``size`` bytes."""
-        raise NotImplementedError
-
-    def decompress(self, data: bytes) -> bytes:
-        """What the library makes of its compressed bytes again."""
-        raise NotImplementedError
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         numel = sum(math.prod(shape) for shape in shapes)
@@ -86,7 +70,8 @@ class _Whole:
     happens to end, and counts what comes out."""
 
     def __init__(self, compressor: Compressor, numel: int, alphabet: Alphabet) -> None:
-        self._stream = compressor.stream(laid_out_size(numel, alphabet, compressor.layout))
+        size = laid_out_size(numel, alphabet, compressor.layout)
+        self._stream = compressor.library.stream(compressor.level, size)
         self._layout = start_layout(compressor.layout, alphabet)
         self._numel, self._raw_bits = numel, numel * alphabet.bits
         self._waiting = bytearray()
@@ -180,13 +165,8 @@ class Gzip(Compressor):
     """
 
     name = "gzip"
+    library = libraries.Zlib()
     summary = "DEFLATE; levels 0 to 9"
-
-    def stream(self, size: int) -> Stream:
-        return zlib.compressobj(self.level, zlib.DEFLATED, 31)
-
-    def decompress(self, data: bytes) -> bytes:
-        return zlib.decompress(data, 31)
 
 
 @register
@@ -195,14 +175,8 @@ class Bzip2(Compressor):
     """bzip2: Burrows–Wheeler transform and Huffman codes; bound."""
 
     name = "bz2"
+    library = libraries.Bzip2()
     summary = "Burrows–Wheeler transform; levels 1 to 9"
-    levels = range(1, 10)
-
-    def stream(self, size: int) -> Stream:
-        return bz2.BZ2Compressor(self.level)
-
-    def decompress(self, data: bytes) -> bytes:
-        return bz2.decompress(data)
 
 
 @register
@@ -211,13 +185,8 @@ class Xz(Compressor):
     """xz: LZMA2 with a CRC64 integrity check; bound."""
 
     name = "xz"
+    library = libraries.Lzma()
     summary = "LZMA2; levels 0 to 9"
-
-    def stream(self, size: int) -> Stream:
-        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, self.level)
-
-    def decompress(self, data: bytes) -> bytes:
-        return lzma.decompress(data, lzma.FORMAT_XZ)
 
 
 @register
@@ -227,18 +196,8 @@ class Zstd(Compressor):
 
     level: int = 19
     name = "zstd"
+    library = libraries.Zstandard()
     summary = "Zstandard; levels 1 to 22"
-    levels = range(1, 23)
-
-    def stream(self, size: int) -> Stream:
-        import zstandard
-
-        return zstandard.ZstdCompressor(level=self.level).compressobj(size=size)
-
-    def decompress(self, data: bytes) -> bytes:
-        import zstandard
-
-        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
 
 
 @register
@@ -248,28 +207,5 @@ class Brotli(Compressor):
 
     level: int = 11
     name = "brotli"
+    library = libraries.Brotli()
     summary = "Brotli; levels 0 to 11"
-    levels = range(12)
-
-    def stream(self, size: int) -> Stream:
-        return _BrotliStream(self.level)
-
-    def decompress(self, data: bytes) -> bytes:
-        import brotli
-
-        return bytes(brotli.decompress(data))
-
-
-class _BrotliStream:
-    """Gives brotli's object the method names of the others."""
-
-    def __init__(self, level: int) -> None:
-        import brotli
-
-        self._compressor = brotli.Compressor(quality=level)
-
-    def compress(self, data: Any) -> bytes:
-        return bytes(self._compressor.process(data))
-
-    def flush(self) -> bytes:
-        return bytes(self._compressor.finish())

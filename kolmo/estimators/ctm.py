@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from kolmo.errors import KolmoError, NotApplicableError
 from kolmo.execution import in_parts
-from kolmo.symbols import symbol_bits
-
-Shape = tuple[int, ...]
+from kolmo.symbols import Shape, symbol_bits
 
 _FILES = {
     (1, 2): "ctm-b2-d12.pkl.gz",
@@ -48,8 +46,10 @@ class ShapeTable:
 
     Attributes
     ----------
+    symbols : int
+        How many there are.
     keys : int64 array, sorted
-        Codes of the renamed blocks: their symbols, row-major, at ``symbol_bits(alphabet)`` bits
+        Codes of the renamed blocks: their symbols, row-major, at ``symbol_bits(symbols)`` bits
         each, the first the highest.
     values : float64 array
         Their CTM, in bits.
@@ -58,7 +58,7 @@ class ShapeTable:
     """
 
     shape: Shape
-    alphabet: int
+    symbols: int
     keys: NDArray[np.int64]
     values: NDArray[np.float64]
     dense: NDArray[np.float64] | None
@@ -75,7 +75,7 @@ class ShapeTable:
         values = np.empty(codes.size)
 
         def look_up(part: slice) -> int:
-            places, table = rename(codes[part], math.prod(self.shape), self.alphabet), self.dense
+            places, table = rename(codes[part], math.prod(self.shape), self.symbols), self.dense
             if table is None:
                 places, table = self._places(places), np.append(self.values, np.nan)
             return int(kernels.gather_values(places, table, self.imputed, values[part]))
@@ -95,12 +95,12 @@ class ShapeTable:
         blocks which the table lacks, if any, comes first.
         """
         order = np.argsort(-self.values, kind="stable")
-        bits, codes = symbol_bits(self.alphabet), self.keys[order]
+        bits, codes = symbol_bits(self.symbols), self.keys[order]
         kinds = np.zeros(codes.size, np.int64)
         for _ in range(math.prod(self.shape)):  # renamed symbols are 0, 1, ...: the largest + 1
             kinds = np.maximum(kinds, (codes & ((1 << bits) - 1)) + 1)
             codes = codes >> bits
-        falling = [math.perm(self.alphabet, k) for k in range(self.alphabet + 1)]
+        falling = [math.perm(self.symbols, k) for k in range(self.symbols + 1)]
         values, times = self.values[order], np.array(falling, np.int64)[kinds]
         lacking = self.possible - int(times.sum())
         if lacking:
@@ -110,10 +110,10 @@ class ShapeTable:
     @property
     def possible(self) -> int:
         """How many blocks of this shape there are."""
-        return int(self.alphabet ** math.prod(self.shape))
+        return int(self.symbols ** math.prod(self.shape))
 
 
-def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.int64]:
+def rename(codes: NDArray[np.int64], length: int, size: int) -> NDArray[np.int64]:
     """Codes of the blocks with their symbols renamed in order of first appearance.
 
     >>> rename(np.array([0b1100, 0b0101]), 4, 2)
@@ -122,10 +122,10 @@ def rename(codes: NDArray[np.int64], length: int, alphabet: int) -> NDArray[np.i
     from kolmo.estimators import kernels
 
     renamed = np.empty(codes.size, np.int64)
-    if alphabet == 4 and length == BLOCK[1]:
+    if size == 4 and length == BLOCK[1]:
         kernels.rename_quaternary(codes, _quaternary_steps(), renamed)
     else:
-        kernels.rename_codes(codes.astype(np.int64), length, symbol_bits(alphabet), renamed)
+        kernels.rename_codes(codes.astype(np.int64), length, symbol_bits(size), renamed)
     return renamed
 
 
@@ -152,7 +152,7 @@ def _quaternary_steps() -> NDArray[np.int32]:
 
 
 @cache
-def load_table(ndim: int, alphabet: int) -> dict[Shape, ShapeTable]:
+def load_table(ndim: int, size: int) -> dict[Shape, ShapeTable]:
     """The table for blocks of ``ndim`` dimensions over an alphabet, by shape; loaded once.
 
     Raises
@@ -166,31 +166,31 @@ def load_table(ndim: int, alphabet: int) -> dict[Shape, ShapeTable]:
     >>> values.round(6), imputed  # twelve zeros, twelve ones
     (array([25.610414, 25.610414]), 0)
     """
-    check_table(ndim, alphabet)
-    path = _data_folder() / _FILES[ndim, alphabet]
+    check_table(ndim, size)
+    path = _data_folder() / _FILES[ndim, size]
     with gzip.open(path) as file:
         try:
             tables = _DataUnpickler(file).load()
         except (pickle.UnpicklingError, EOFError, OSError, AttributeError) as error:
             raise KolmoError(f"{path}: the CTM table cannot be read ({error})") from None
-    return {tuple(shape): _compact(tuple(shape), alphabet, t) for shape, t in tables.items()}
+    return {tuple(shape): _compact(tuple(shape), size, t) for shape, t in tables.items()}
 
 
-def check_table(ndim: int, alphabet: int) -> None:
+def check_table(ndim: int, size: int) -> None:
     """NotApplicableError unless there is a table for this alphabet."""
-    if (ndim, alphabet) not in _FILES:
-        known = ", ".join(str(size) for dims, size in sorted(_FILES) if dims == ndim)
+    if (ndim, size) not in _FILES:
+        known = ", ".join(str(other) for dims, other in sorted(_FILES) if dims == ndim)
         raise NotApplicableError(
-            f"there is no {ndim}-D CTM table for an alphabet of {alphabet:,} symbols "
+            f"there is no {ndim}-D CTM table for an alphabet of {size:,} symbols "
             f"(there is for {known}); use quantizer sign, or qubd for bit-planes"
         )
 
 
-def _compact(shape: Shape, alphabet: int, table: dict[str, float]) -> ShapeTable:
+def _compact(shape: Shape, size: int, table: dict[str, float]) -> ShapeTable:
     length = math.prod(shape)
     text = "".join(table).encode()
     digits = np.frombuffer(text, np.uint8).reshape(len(table), length).astype(np.int64) - ord("0")
-    bits = symbol_bits(alphabet)
+    bits = symbol_bits(size)
     codes = (digits << (bits * np.arange(length - 1, -1, -1))).sum(axis=1)
     order = np.argsort(codes)
     codes, values = codes[order], np.fromiter(table.values(), np.float64, len(table))[order]
@@ -198,7 +198,7 @@ def _compact(shape: Shape, alphabet: int, table: dict[str, float]) -> ShapeTable
     if bits * (length - 1) <= _DENSE_BITS:  # the first symbol of a renamed block is always 0
         dense = np.full(1 << (bits * (length - 1)), np.nan)
         dense[codes] = values
-    return ShapeTable(shape, alphabet, codes, values, dense)
+    return ShapeTable(shape, size, codes, values, dense)
 
 
 class _DataUnpickler(pickle.Unpickler):

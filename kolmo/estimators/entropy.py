@@ -112,7 +112,7 @@ class _LempelZivAccumulator:
         return CodeLength(bits, self._numel, raw_bits, "estimate", {"phrases": self._phrases})
 
 
-def suffix_array(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
+def suffix_array(symbols: Symbols, size: int) -> NDArray[np.int64]:
     """Where the suffixes begin, in lexicographic order; by prefix doubling (Manber & Myers 1993).
 
     The first sort is by as many symbols as fit in 62 bits, so that few sorts are left.
@@ -120,7 +120,7 @@ def suffix_array(symbols: Symbols, alphabet: int) -> NDArray[np.int64]:
     >>> suffix_array(np.frombuffer(b"banana", np.uint8), 256).tolist()
     [5, 3, 1, 0, 4, 2]
     """
-    width = alphabet.bit_length()  # 0 stands for the end
+    width = size.bit_length()  # 0 stands for the end
     known = 62 // width
     key = np.zeros(symbols.size, np.int64)
     for i in range(known):

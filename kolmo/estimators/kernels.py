@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
-
+from kolmo.compiled import Array, compiled
 
 # --- counting symbols -----------------------------------------------------------------------
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 from kolmo.estimators.kernels import count_plane_squares
-
-Array = Any
-
 
 _RUN = 128 * 24  # weights whose signs fit the nearest cache
 

@@ -7,13 +7,11 @@ up. float64; the order of all operations is fixed.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 RECENT = 1024  # symbols after which the second predictor has forgotten half
 HALF_LIVES = (32, 512, 8192)  # of the predictors that take symbols for numbers

@@ -126,9 +126,9 @@ class _Code:
         return self.side_bits + kt(self.counts).word_bits
 
 
-def _codes(matrix: Symbols, alphabet: int) -> Iterator[_Code]:
+def _codes(matrix: Symbols, size: int) -> Iterator[_Code]:
     """Rank 0, then the ranks that may be worth it, each at a few precisions."""
-    yield _Code(0, integer_bits(0), np.bincount(matrix.reshape(-1), minlength=alphabet))
+    yield _Code(0, integer_bits(0), np.bincount(matrix.reshape(-1), minlength=size))
     if min(matrix.shape) < _SIDE:
         return
     centred = matrix - float(np.rint(matrix.mean()))
@@ -139,7 +139,7 @@ def _codes(matrix: Symbols, alphabet: int) -> Iterator[_Code]:
             step = math.sqrt(12 * left) / 2**precision
             factors = _Factors.rounded(u[:, :rank], values[:rank], v[:, :rank], step)
             if factors.exact:
-                yield factors.code(matrix, alphabet)
+                yield factors.code(matrix, size)
 
 
 def _promising(
@@ -184,19 +184,19 @@ class _Factors:
         most = [np.abs(side).max(axis=0).astype(np.float64) for side in (self.a, self.b)]
         return float((most[0] * most[1] * self.multipliers).sum()) < _EXACT
 
-    def code(self, matrix: Symbols, alphabet: int) -> _Code:
+    def code(self, matrix: Symbols, size: int) -> _Code:
         side_bits = integer_bits(self.multipliers.size)
         for a, b, multiplier in zip(self.a.T, self.b.T, self.multipliers.tolist(), strict=True):
             side_bits += integer_bits(multiplier) + vector_bits(a) + vector_bits(b)
-        return _Code(self.multipliers.size, side_bits, self._left(matrix, alphabet))
+        return _Code(self.multipliers.size, side_bits, self._left(matrix, size))
 
-    def _left(self, matrix: Symbols, alphabet: int) -> Counts:
+    def _left(self, matrix: Symbols, size: int) -> Counts:
         """Counts of the residual symbols."""
-        counts = np.zeros(alphabet, np.int64)
+        counts = np.zeros(size, np.int64)
         step = max(1, _ROWS // matrix.shape[1])
         for start in range(0, matrix.shape[0], step):
             residual = matrix[start : start + step] - self.product(start, start + step)
-            counts += np.bincount((residual % alphabet).reshape(-1), minlength=alphabet)
+            counts += np.bincount((residual % size).reshape(-1), minlength=size)
         return counts
 
     def product(self, start: int, stop: int) -> NDArray[np.int64]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from kolmo.errors import InputError
 from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
-from kolmo.estimators.ctm import Shape, ShapeTable, check_table, load_table
+from kolmo.estimators.ctm import ShapeTable, check_table, load_table
+from kolmo.symbols import Shape
 
 Tables = dict[Shape, ShapeTable]
 

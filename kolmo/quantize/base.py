@@ -14,6 +14,7 @@ from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotExpressibleError
 from kolmo.floats import is_float
+from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Symbols
 
 Weights = NDArray[Any]
@@ -101,7 +102,8 @@ class Quantizer(specs.Spec):
         raise NotImplementedError
 
 
-_QUANTIZERS: dict[str, type[Quantizer]] = {}
+QUANTIZERS: Registry[type[Quantizer]] = Registry("quantizer", "kolmo.quantizers")
+"""All quantizers; packages of others add theirs by entry points ``kolmo.quantizers``."""
 
 
 def register(cls: type[Quantizer]) -> type[Quantizer]:
@@ -112,23 +114,17 @@ def register(cls: type[Quantizer]) -> type[Quantizer]:
     InputError
         If another class has the name.
     """
-    known = _QUANTIZERS.get(cls.name, cls)
-    if not specs.is_same_class(known, cls):
-        raise specs.taken("a quantizer", cls.name, known.__module__)
-    _QUANTIZERS[cls.name] = cls
-    return cls
+    return QUANTIZERS.register(cls)
 
 
 def quantizer_names() -> list[str]:
-    """The names that ``get_quantizer`` knows."""
-    return sorted(_QUANTIZERS)
+    """The names that ``get_quantizer`` knows, plugins too."""
+    return QUANTIZERS.names()
 
 
 def quantizer_class(name: str) -> type[Quantizer]:
     """The class behind a name."""
-    if name not in _QUANTIZERS:
-        raise specs.unknown("quantizer", name, _QUANTIZERS)
-    return _QUANTIZERS[name]
+    return QUANTIZERS.get(name)
 
 
 def get_quantizer(spec: str | Quantizer) -> Quantizer:

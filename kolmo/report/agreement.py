@@ -17,7 +17,7 @@ from kolmo.specs import unknown
 AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
 
 FEWEST = 3
-"""Objects from which an order can be told."""
+"""Fewest objects for which a rank correlation is given."""
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:

@@ -48,7 +48,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     shuffled = table[table["null"] == "shuffled"]
     if shuffled.empty:
         raise InputError(
-            'where the saving comes from is told by shuffles: measure with nulls=["shuffled"] '
+            'attribution needs shuffles to compare with: measure with nulls=["shuffled"] '
             "(--null shuffled)"
         )
     planes = _effective(table)
@@ -59,7 +59,7 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_bound(rows: pd.DataFrame) -> pd.Series | None:
-    """The row of the shortest bound that describes the whole object; None where there is none."""
+    """The row of the shortest bound that describes the whole object; None without such a bound."""
     bounds = whole_rows(rows[(rows["kind"] == "bound") & rows["bits"].notna()])
     if bounds.empty:
         return None

@@ -114,7 +114,9 @@ def _compared(
     missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
     if missing or len(outcomes) < len(drawn):
         reason = missing[0].reason if missing else "the run was interrupted"
-        same = reason == measured["note"]  # what has no figure has none of its draws either
+        same = (
+            reason == measured["note"]
+        )  # a missing figure is missing in its draws for the same reason
         return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
     codes = [outcome for outcome in outcomes if isinstance(outcome, CodeLength)]
     if "covered" in measured and {code.numel for code in codes} != {measured["covered"]}:
@@ -140,7 +142,7 @@ def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _p_value(actual: float, bits: NDArray[np.float64], null: Null) -> tuple[float, str]:
-    """The p-value, or why there is none."""
+    """The p-value, or the reason why it is missing."""
     if math.isnan(actual):
         return math.nan, "the figure is missing"
     if null.single:

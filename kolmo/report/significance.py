@@ -52,7 +52,7 @@ def significance(
 def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
 
-    ``evidence`` is empty, or says why a measurement tells nothing; ``tests`` is the size of the
+    ``evidence`` is empty, or says why a measurement is no evidence; ``tests`` is the size of the
     lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for rows that are no
     lead.
     """
@@ -87,7 +87,7 @@ def _leads(rows: pd.DataFrame) -> pd.Index:
 def _reach(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """How low one of N + 1 figures of this mean and sd can be, mean − sd · √N (Samuelson 1968),
     and the mean; the actual figure is one of them, no more."""
-    n, apart = rows["null_draws"], rows["bits"] - rows["null_bits"]
-    mean = rows["null_bits"] + apart / (n + 1)
-    squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + apart**2 * n / (n + 1)
+    n, difference = rows["null_draws"], rows["bits"] - rows["null_bits"]
+    mean = rows["null_bits"] + difference / (n + 1)
+    squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + difference**2 * n / (n + 1)
     return mean - np.sqrt(squares * n / (n + 1)), mean

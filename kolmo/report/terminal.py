@@ -38,7 +38,7 @@ def show(report: ReportData, all_rows: bool = False) -> None:
 
 
 def rich_table(rows: pd.DataFrame, width: int) -> Table:
-    """Rows of the report's table, with the columns that so many characters have room for."""
+    """Rows of the report's table, with the columns that fit a terminal of this width."""
     columns = _columns(rows, wide=width >= _WIDE)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:

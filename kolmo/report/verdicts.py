@@ -5,7 +5,8 @@ shuffled. Each object, a model or a tensor, is tested by one estimator, its *lea
 figures, the actual one and those of the draws alike, reach lowest. Where there is structure that
 is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid as
 if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's method.
-What costs the same in every draw tells nothing and leads nothing, and so does a saturated BDM.
+A measurement that costs the same in every draw is no evidence and never leads; nor does a saturated
+BDM, nor a figure of a part of the weights.
 """
 
 from __future__ import annotations
@@ -81,12 +82,12 @@ _VERBS = {BLIND: ("costs", "cost"), SATURATED: ("is", "are"), PARTIAL: ("is", "a
 
 def _nothing(rows: pd.DataFrame) -> str:
     """Why none of these is evidence."""
-    said = []
+    reasons = []
     for evidence, group in rows.groupby("evidence", sort=False):
         names = list(dict.fromkeys(estimator_label(row) for _, row in group.iterrows()))
         one, many = _VERBS[str(evidence)]
-        said.append(f"{enumerated(names)} {one if len(names) == 1 else many} {evidence}")
-    return "; ".join(said)
+        reasons.append(f"{enumerated(names)} {one if len(names) == 1 else many} {evidence}")
+    return "; ".join(reasons)
 
 
 def _whole(lead: pd.Series, null: str) -> str:
@@ -214,7 +215,7 @@ def _approximate(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _together(rows: pd.DataFrame) -> Iterator[str]:
-    """What several verdicts are worth together, said once for all.
+    """What several verdicts are worth together, in one line.
 
     Each, of a model or of its tensors after Holm's correction, finds structure where there is none
     with a chance of α/2 at most; these add up however the verdicts depend on each other.
@@ -230,18 +231,18 @@ def _together(rows: pd.DataFrame) -> Iterator[str]:
     kept = int(sum(map(is_significant, holm(each["p"].to_numpy()))))
     needed = draws_needed(len(each))
     corrected = (
-        f" {kept} of them {'is' if kept == 1 else 'are'} significant"
+        f"after Holm's correction {kept} of them {'is' if kept == 1 else 'are'} significant"
         if each["draws"].min() >= needed
-        else f", to tell, it takes {needed} draws"
+        else f"Holm's correction over them takes {needed} draws"
     )
     yield (
         f"of these {len(each)} tests the chance of one false structure or more is up to "
-        f"{chance:.3g} %; after Holm's correction over them{corrected}"
+        f"{chance:.3g} %; {corrected}"
     )
 
 
 def _untested(rows: pd.DataFrame) -> Iterator[str]:
-    """What it takes to test what was not, said once for all."""
+    """How many draws a test needs, in one line for all untested leads."""
     short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
         had = int(short["null_draws"].min())
@@ -249,7 +250,7 @@ def _untested(rows: pd.DataFrame) -> Iterator[str]:
 
 
 def _blind(rows: pd.DataFrame) -> Iterator[str]:
-    """Estimators that no shuffle moves, said once for all."""
+    """Estimators that no shuffle moves, in one line."""
     kinds = rows.groupby("estimator", sort=False)["evidence"].agg(set)
     names = [str(name) for name, each in kinds.items() if each == {BLIND}]
     if len(names) == 1:

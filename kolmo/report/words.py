@@ -46,7 +46,7 @@ def _saturation(table: pd.DataFrame) -> Iterator[str]:
         if share:
             yield (
                 f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
-                f"every block there is, hardly tells objects apart there and is no evidence; ctm "
+                f"every block there is, can hardly distinguish objects and is no evidence; ctm "
                 f"and bdm,window=N do not saturate"
             )
 

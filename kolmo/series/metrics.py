@@ -86,7 +86,9 @@ def align(
     try:
         counted = [_plain(float(value)) for value in table[unit]]
     except (TypeError, ValueError):
-        raise InputError(f"the column {unit!r} of the metrics holds what is no number") from None
+        raise InputError(
+            f"the column {unit!r} of the metrics holds values that are no numbers"
+        ) from None
     twice = next((step for step, after in pairwise(counted) if step == after), None)
     if twice is not None:
         raise InputError(f"the metrics have {unit} {twice} twice")

@@ -1,4 +1,4 @@
-"""Which checkpoint is of which step: from a mapping, from file names, or from what files say.
+"""The step of each checkpoint: from a mapping, from file names, or from metadata in the files.
 
 Names count by their numbers, so that ``step-2`` comes before ``step-10``. Of several numbers in a
 name the one behind *step* or *iter* is taken, then the one behind *epoch*, else the last that is
@@ -145,22 +145,22 @@ def _series_of_paths(paths: Sequence[str]) -> Series:
     names = {path: _stem(path, common) for path in paths}
     unit, steps = _from_names(names)
     unknown = [path for path in paths if path not in steps]
-    said = {path: _said_step(path) for path in unknown}
-    silent = next((path for path in unknown if said[path] is None), None)
+    from_files = {path: _step_in_metadata(path) for path in unknown}
+    silent = next((path for path in unknown if from_files[path] is None), None)
     if silent:
         raise InputError(
             f"{silent}: which step? neither its name nor its metadata has a number that differs; "
             f"name files as in step-10.safetensors, or give a mapping of steps to sources"
         )
-    units = {found[0] for found in said.values() if found} | ({unit} if unit else set())
-    steps |= {path: found[1] for path, found in said.items() if found}
+    units = {found[0] for found in from_files.values() if found} | ({unit} if unit else set())
+    steps |= {path: found[1] for path, found in from_files.items() if found}
     sources, left_out = _distinct(paths, steps, set(unknown))
     folder = Path(common) if len({os.path.dirname(path) for path in paths}) == 1 else None
     return Series(_sorted(sources), units.pop() if len(units) == 1 else None, folder, left_out)
 
 
 def _stem(path: str, common: str) -> str:
-    """What tells a path from the others: without the folder that all lie in, without suffix."""
+    """The part of a path in which it differs from the others: without common folder and suffix."""
     if "://" in path:
         return path
     inner = os.path.relpath(os.path.abspath(path), common)
@@ -186,7 +186,7 @@ def _from_names(names: Mapping[str, str]) -> tuple[str | None, dict[str, Step]]:
 def _from_places(
     names: Mapping[str, str], found: Mapping[str, list[re.Match[str]]]
 ) -> tuple[str | None, dict[str, Step]]:
-    """Of names that differ by their numbers only, the place that tells all of them apart."""
+    """The place of the number that differs in all names; the names differ in their numbers only."""
     first = next(iter(found))
     places = [
         (_rank(_unit(names[first], match)), -place)
@@ -195,7 +195,7 @@ def _from_places(
     ]
     if not places:
         raise InputError(
-            f"no number in the names tells the steps apart: {', '.join(sorted(names)[:3])}"
+            f"no number in the names distinguishes all steps: {', '.join(sorted(names)[:3])}"
         )
     place = -min(places)[1]
     unit = _unit(names[first], found[first][place])
@@ -216,14 +216,14 @@ def _value(match: re.Match[str]) -> int:
 
 
 def _distinct(
-    paths: Iterable[str], steps: Mapping[str, Step], told: set[str]
+    paths: Iterable[str], steps: Mapping[str, Step], known: set[str]
 ) -> tuple[dict[Step, Any], tuple[str, ...]]:
     """One path a step. Of two that say so themselves, such as a run's best and last, one stays."""
     sources: dict[Step, Any] = {}
     left_out = []
     for path in paths:
         other = sources.get(steps[path])
-        if other is not None and not {path, other} <= told:
+        if other is not None and not {path, other} <= known:
             raise InputError(f"{other} and {path} are both of step {steps[path]}")
         if other is not None:
             left_out.append(f"{other} (the same step, {steps[path]}, as {path})")
@@ -231,12 +231,12 @@ def _distinct(
     return sources, tuple(left_out)
 
 
-def _said_step(path: str) -> tuple[str, Step] | None:
+def _step_in_metadata(path: str) -> tuple[str, Step] | None:
     """Unit and step in the metadata of a safetensors file: at its top, or one object within."""
-    for said in _metadata(path):
+    for fields in _metadata(path):
         for unit in ("step", "epoch"):
             try:
-                return unit, _step(said[unit])
+                return unit, _step(fields[unit])
             except (KeyError, InputError):
                 continue
     return None

@@ -85,13 +85,13 @@ def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
     if source is None:
         return {**found, "metrics": {}, "without_metrics": [], "metrics_source": ""}
     unit, columns, without = align(read_metrics(source), series.unit, series.sources)
-    told = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
+    name = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
     return {
         **found,
         "unit": unit,
         "metrics": columns,
         "without_metrics": without,
-        "metrics_source": told,
+        "metrics_source": name,
     }
 
 

@@ -25,8 +25,9 @@ and in its tests, one a check::
     def test_contract(name, check):
         check("fixed-width")
 
-Quantizers and codes are registered where they are defined, by `kolmo.quantize.base.register` and
-`kolmo.codes.base.register_code`.
+Quantizers have a group of their own, ``kolmo.quantizers``, and nulls have ``kolmo.nulls``. Codes
+have none, for what a file holds must be read everywhere; `kolmo.codes.base.register_code` makes
+one known.
 
 Examples
 --------

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
-from kolmo.codes import base as codes
-from kolmo.codes.base import Code, code_numbers, get_code
+from kolmo.codes.base import CODES, Code, code_numbers, get_code
 from kolmo.errors import NotApplicableError
-from kolmo.estimators import base as estimators
-from kolmo.estimators.base import CodeLength, Estimator, estimator_class, get_estimator
+from kolmo.estimators.base import (
+    ESTIMATORS,
+    CodeLength,
+    Estimator,
+    estimator_class,
+    get_estimator,
+)
 from kolmo.quantize import Quantizer, get_quantizer, quantizer_class
-from kolmo.quantize import base as quantizers
+from kolmo.quantize.base import QUANTIZERS
+from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Shape, Symbols, container, symbol_bits
 from kolmo.testing.cases import Case
 
@@ -43,8 +48,7 @@ __all__ = [
 ]
 
 
-@contextmanager
-def registered(subject: Any) -> Iterator[None]:
+def registered(subject: Any) -> AbstractContextManager[None]:
     """An estimator's or a quantizer's class, or a code, is known by its name in a ``with`` block.
 
     What is installed registers itself (`kolmo.testing` says how); this is for tests.
@@ -54,23 +58,10 @@ def registered(subject: Any) -> Iterator[None]:
     InputError
         If the name, or a code's number, is taken.
     """
-    register, tables = _registry(subject)
-    known = subject.name in tables[0]
-    register(subject)
-    try:
-        yield
-    finally:
-        for table in () if known else tables:
-            table.pop(subject.name, None)
-
-
-def _registry(subject: Any) -> tuple[Callable[[Any], Any], list[dict[str, Any]]]:
-    """What registers a subject, and the tables in which it does."""
-    if not isinstance(subject, type):
-        return codes.register_code, [codes._CODES, codes._DECLARED]
-    if issubclass(subject, Estimator):
-        return estimators.register, [estimators._REGISTERED]
-    return quantizers.register, [quantizers._QUANTIZERS]
+    registry: Registry[Any] = CODES
+    if isinstance(subject, type):
+        registry = ESTIMATORS if issubclass(subject, Estimator) else QUANTIZERS
+    return registry.lent(subject)
 
 
 def start(estimator: Estimator, case: Case) -> Any:

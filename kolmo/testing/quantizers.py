@@ -250,15 +250,14 @@ def _restore(quantizer: Quantizer, case: WeightCase) -> None:
 
 @SUITE.check("what a decoder must be told costs bits", ALL)
 def _side_bits(quantizer: Quantizer, case: WeightCase) -> None:
-    """A bit a parameter, at the least; none where there are none."""
+    """A bit a parameter, at the least."""
     found = encode(quantizer, case)
     if found is None:
         return
     coder, dtype = found[0], case.weights().dtype
     bits, count = coder.side_bits(dtype), len(coder.parameters())
     require(isinstance(bits, int), f"{bits!r} side bits, no whole number")
-    told = bits >= count if count else bits == 0
-    require(told, f"{bits} side bits for {count} parameters")
+    require(bits >= count, f"{bits} side bits for {count} parameters")
 
 
 @SUITE.check("wrong parameters are refused", [WeightCase(dtype, (5, 3)) for dtype in DTYPES])

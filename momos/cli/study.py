@@ -37,7 +37,7 @@ ARMS = Group(
     },
     {"capacities": "--capacity", "rates": "--rate", "sparsities": "--sparsity"},
 )
-MEASURED = Group(
+SAMPLED = Group(
     "Mosaic",
     (StudyConfig,),
     {
@@ -49,7 +49,7 @@ DRAWS = Group("Measuring", (StudyConfig,), {"draws": "Shuffles that each figure 
 
 
 @app.command()
-@takes(DATA, MODEL, OPTIMIZATION, ARMS, MEASURED, DRAWS)
+@takes(DATA, MODEL, OPTIMIZATION, ARMS, SAMPLED, DRAWS)
 def study(
     given: Given,
     config: ConfigFile = None,
@@ -76,7 +76,7 @@ def study(
 def _study_config(config: Path | None, given: Given, seeds: int) -> StudyConfig:
     if seeds < 1:
         raise InputError(f"a study needs at least one seed, not {seeds}")
-    names = {name for group in (ARMS, MEASURED, DRAWS) for name in group.helps}
+    names = {name for group in (ARMS, SAMPLED, DRAWS) for name in group.helps}
     own: dict[str, Any] = {name: given[name] for name in given if name in names}
     train = train_config(config, {name: given[name] for name in given if name not in names})
     return StudyConfig(train, tuple(range(seeds)), **own)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kolmo import specs
 from kolmo.errors import InputError
 from momos.config import LearnedMosaic, SampledMosaic, require_mosaic
 from momos.lab.datasets import DATASETS
 
-OPTIMIZERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "cosine-epochs", "constant")
-MODELS = ("cnn", "mlp", "resnet20", "vit-tiny")
+Model = Literal["cnn", "mlp", "resnet20", "vit-tiny"]
+Optimizer = Literal["adamw", "sgd"]
+Schedule = Literal["cosine", "cosine-epochs", "constant"]
+MODELS, OPTIMIZERS, SCHEDULES = get_args(Model), get_args(Optimizer), get_args(Schedule)
 
 
 def check_bits(bits: int) -> None:
@@ -52,16 +53,16 @@ class TrainConfig:
 
     data: str = "digits"
     folder: str | None = None
-    model: Literal["cnn", "mlp", "resnet20", "vit-tiny"] = "mlp"
+    model: Model = "mlp"
     layers: int = 5
     hidden: int = 256
     epochs: int = 60
     batch_size: int = 128
     patience: int | None = None
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
-    schedule: Literal["cosine", "cosine-epochs", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     bits: int | None = None
     mosaic: SampledMosaic | LearnedMosaic | None = None
     seed: int = 0

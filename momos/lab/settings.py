@@ -26,6 +26,7 @@ from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 
 KINDS = {kind.kind: kind for kind in (SampledMosaic, LearnedMosaic)}
+_WHOLE = 1 << 53  # whole numbers up to here are floats too
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
@@ -36,10 +37,10 @@ def setting_types(config: type) -> dict[str, Any]:
     (<class 'int'>, tuple[str, ...])
     """
     hints = get_type_hints(config)
-    return {field.name: _given(hints[field.name]) for field in dataclasses.fields(config)}
+    return {field.name: _without_none(hints[field.name]) for field in dataclasses.fields(config)}
 
 
-def _given(hint: Any) -> Any:
+def _without_none(hint: Any) -> Any:
     if get_origin(hint) is UnionType:
         return next(part for part in get_args(hint) if part is not NoneType)
     return hint
@@ -179,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked_mosaic(described: Mapping[str, Any]) -> dict[str, Any]:
     kind = described.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f'[mosaic] begins with kind = "sampled" or kind = "learned", not {kind!r}')
     types = {"kind": str} | setting_types(KINDS["sampled"]) | setting_types(KINDS["learned"])
     return _checked(described, types)
@@ -205,6 +206,8 @@ def _converted(name: str, value: Any, wanted: Any) -> Any:
             raise InputError(f"{name} is a table, [{name}], not {value!r}")
         return value
     kind = str if get_origin(wanted) is Literal else wanted
-    if type(value) is not kind and not (kind is float and type(value) is int):
+    if kind is float and type(value) is int and abs(value) <= _WHOLE:
+        return float(value)
+    if type(value) is not kind:
         raise InputError(f"{name} is {_NAMES[kind]}, not {value!r}")
-    return kind(value)
+    return value

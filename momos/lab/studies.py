@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING, Any
 import kolmo
 from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
+from kolmo.execution import Progress
 from kolmo.provenance import versions
 from momos.lab.arms import Run, StudyConfig, StudyResult
 from momos.lab.results import combine, summarize, write_results
-from momos.lab.training import Progress, TrainResult, save_mosaic, save_state, train
+from momos.lab.training import TrainResult, save_mosaic, save_state, train
 from momos.tensors import make_folder, write_whole
 
 if TYPE_CHECKING:

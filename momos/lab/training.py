@@ -15,7 +15,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from kolmo.errors import InputError
+from kolmo.execution import Progress
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.loop import State, Training
@@ -31,8 +32,6 @@ from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
 
 RESUME = "resume.pt"
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.compiled import compiled
-
-Array = Any
+from kolmo.compiled import Array, compiled
 
 NEVER = np.float32(1e6)
 """Cost above that of any distance."""
@@ -46,16 +44,16 @@ def assign_blocks(
     motifs : float32 ndarray, shape (k, s)
         Motif 0 is the zero block.
     zero_bits, other_bits : float32 ndarrays, shape (m,)
-        What an index costs that is 0, and one that is not, but for ``motif_bits``.
+        Bits of index 0 for each block, and of any other before its ``motif_bits``.
     motif_bits : float32 ndarray, shape (k,)
-        What it costs to say which motif, of those that are not 0.
+        Bits that say which one of the motifs that are not 0.
     rate : float
-        Squared distance that a bit is worth.
+        Price of a bit, in squared distance.
     threshold : float
-        Unless NaN, the zero motif goes to the blocks of which it loses less than that, and to no
-        others: |block|² less ``rate`` times the bits that it saves.
+        Unless NaN, exactly those blocks get the zero motif that lose less by it: |block|² less
+        ``rate`` times the bits that it saves.
     indices : int32 ndarray, shape (m,)
-        Written: which motif each block has; ties go to the lowest.
+        Written: the motif of each block; ties go to the lowest.
     projected : float32 ndarray, shape (m, s)
         Written: the motif times the block's scale.
 
@@ -65,80 +63,124 @@ def assign_blocks(
     that the innermost loops run over blocks, value by value, in the processor's vectors.
     """
     k, size = motifs.shape
-    # What a motif costs whatever the block is: its bits and |m|².
     paid, fixed = np.float32(rate), np.empty(k, np.float32)
-    least = np.float32(np.inf)  # price of the cheapest other motif's own bits
-    for j in range(1, k):
-        fixed[j] = paid * motif_bits[j]
-        least = min(least, fixed[j])
-        for d in range(size):
-            fixed[j] += motifs[j, d] * motifs[j, d]
+    least = _price_motifs(motifs, motif_bits, paid, fixed)
     scaled, each = np.empty((size, _CHUNK), np.float32), np.full(_CHUNK, scales[0], np.float32)
     base, best = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.float32)
-    cost, chosen = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
     gain, maybe = np.empty(_CHUNK, np.float32), np.empty(_CHUNK, np.uint32)
-    which = np.empty(_CHUNK, np.uint32)
+    which, chosen = np.empty(_CHUNK, np.uint32), np.empty(_CHUNK, np.uint32)
+    cost = np.empty(_CHUNK, np.float32)
     for start in range(0, blocks.shape[0], _CHUNK):
         # Of slices the compiler knows that no index is negative, and only then makes vectors.
         end = min(start + _CHUNK, blocks.shape[0])
-        these, index, becomes = blocks[start:end], indices[start:end], projected[start:end]
-        zero, other = zero_bits[start:end], other_bits[start:end]
+        these, zero, other = blocks[start:end], zero_bits[start:end], other_bits[start:end]
         if scales.size > 1:
             _spread(scales, columns, start, each[: end - start])
-        for d in range(size):
-            value = scaled[d]
-            for i in range(end - start):
-                value[i] = these[i, d] * np.float32(-2) / each[i]
-        for i in range(end - start):
-            best[i] = paid * zero[i]
-        for i in range(end - start):
-            base[i] = paid * other[i]
-        gain[:] = 0
-        for d in range(size):
-            value = scaled[d]
-            for i in range(end - start):
-                gain[i] += value[i] * value[i] * np.float32(0.25)  # of (−2)²
+        _scale(these, each, scaled, gain)
         # With a rate most blocks have the zero motif, and most of those so clearly that no other
-        # need be looked at; the rest moves to the front.
+        # need be compared; the rest moves to the front.
         if np.isnan(threshold):
+            _price(zero, other, paid, best, base)
             _mark_undecided(best[: end - start], base, gain, least, maybe)
         else:
             _mark_worthy(zero, other, gain, paid, np.float32(threshold), best, base, maybe)
         n = _gather(maybe[: end - start], best, base, scaled, which)
-        chosen[:n] = 0
-        for j in range(1, k):  # strictly cheaper: of equal ones the first stays
+        _choose(motifs, fixed, n, base, scaled, cost, best, chosen)
+        _write(motifs, chosen, each, which, n, indices[start:end], projected[start:end])
+
+
+@compiled
+def _price_motifs(motifs: Array, motif_bits: Array, paid: Any, fixed: Array) -> Any:
+    """Fill in |motif|² plus the price of the motif's bits; return the least of these prices."""
+    least = np.float32(np.inf)
+    for j in range(1, len(motifs)):
+        fixed[j] = paid * motif_bits[j]
+        least = min(least, fixed[j])
+        for d in range(motifs.shape[1]):
+            fixed[j] += motifs[j, d] * motifs[j, d]
+    return least
+
+
+@compiled
+def _scale(blocks: Array, each: Array, scaled: Array, gain: Array) -> None:
+    """Fill in the blocks divided by their scale, as columns times −2, and their |block|²."""
+    gain[:] = 0
+    for d in range(blocks.shape[1]):
+        value = scaled[d]
+        for i in range(blocks.shape[0]):
+            value[i] = blocks[i, d] * np.float32(-2) / each[i]
+        for i in range(blocks.shape[0]):
+            gain[i] += value[i] * value[i] * np.float32(0.25)  # of (−2)²
+
+
+@compiled
+def _price(zero: Array, other: Array, paid: Any, best: Array, base: Array) -> None:
+    """Fill in the price of index 0 for each block, and that of all others before their own bits."""
+    for i in range(zero.size):
+        best[i] = paid * zero[i]
+    for i in range(zero.size):
+        base[i] = paid * other[i]
+
+
+@compiled
+def _choose(
+    motifs: Array,
+    fixed: Array,
+    n: int,
+    base: Array,
+    scaled: Array,
+    cost: Array,
+    best: Array,
+    chosen: Array,
+) -> None:
+    """Fill in the cheapest motif of the first ``n`` columns; ``best`` begins as that of motif 0."""
+    chosen[:n] = 0
+    for j in range(1, len(motifs)):  # strictly cheaper: of equal ones the first stays
+        for o in range(n):
+            cost[o] = base[o] + fixed[j]
+        for d in range(motifs.shape[1]):
+            value, motif_value = scaled[d], motifs[j, d]
             for o in range(n):
-                cost[o] = base[o] + fixed[j]
-            for d in range(size):
-                value, motif_value = scaled[d], motifs[j, d]
-                for o in range(n):
-                    cost[o] += value[o] * motif_value
-            for o in range(n):
-                nearer = cost[o] < best[o]
-                best[o] = cost[o] if nearer else best[o]
-                chosen[o] = np.uint32(j) if nearer else chosen[o]
-        if n < end - start:  # those that were not moved have the zero motif
-            index[:] = 0
-            becomes[:] = 0
-            for o in range(n):
-                i = which[o]
-                index[i] = chosen[o]
-                for d in range(size):
-                    becomes[i, d] = motifs[chosen[o], d] * each[i]
-            continue
+                cost[o] += value[o] * motif_value
+        for o in range(n):
+            nearer = cost[o] < best[o]
+            best[o] = cost[o] if nearer else best[o]
+            chosen[o] = np.uint32(j) if nearer else chosen[o]
+
+
+@compiled
+def _write(
+    motifs: Array,
+    chosen: Array,
+    each: Array,
+    which: Array,
+    n: int,
+    index: Array,
+    projected: Array,
+) -> None:
+    """Write the index and the motif × scale of each block; those not gathered have motif 0."""
+    if n < len(index):
+        index[:] = 0
+        projected[:] = 0
+        for o in range(n):
+            i = which[o]
+            index[i] = chosen[o]
+            for d in range(motifs.shape[1]):
+                projected[i, d] = motifs[chosen[o], d] * each[i]
+        return
+    for i in range(n):
+        index[i] = chosen[i]
+    for d in range(motifs.shape[1]):
         for i in range(n):
-            index[i] = chosen[i]
-        for d in range(size):
-            for i in range(n):
-                becomes[i, d] = motifs[chosen[i], d] * each[i]
+            projected[i, d] = motifs[chosen[i], d] * each[i]
 
 
 @compiled
 def _mark_undecided(best: Array, base: Array, gain: Array, least: Any, maybe: Array) -> None:
-    """Mark in ``maybe`` (0 or 1) the blocks that might have another motif than zero.
+    """Mark in ``maybe`` (0 or 1) the blocks for which a motif other than zero might be cheaper.
 
-    ``best`` is what the zero motif costs. ``base`` is a lower bound on the cost of any other motif,
-    before its own bits (at least ``least``) and before the distance that it saves (at most
+    ``best`` is the cost of the zero motif. ``base`` is a lower bound on the cost of any other
+    motif, before its own bits (at least ``least``) and before the distance that it saves (at most
     ``gain``, which is |block|²).
     """
     slack = np.float32(1e-5)  # above any rounding error
@@ -161,8 +203,8 @@ def _mark_worthy(
 ) -> None:
     """Mark in ``maybe`` (0 or 1) the blocks that lose too much by the zero motif.
 
-    A block loses its ``gain``, |block|², less what the zero motif's bits save at a price of
-    ``paid``; ``most`` is the threshold. Costs ``best`` and ``base`` are written that forbid the
+    A block loses its ``gain``, |block|², less the bits that the zero motif saves, at a price of
+    ``paid``; ``most`` is the threshold. ``best`` and ``base`` are written: costs that forbid the
     zero motif to the marked blocks, and all others to the rest.
     """
     for i in range(zero.size):
@@ -175,10 +217,11 @@ def _mark_worthy(
 
 @compiled
 def _gather(maybe: Array, best: Array, base: Array, scaled: Array, which: Array) -> int:
-    """Move the blocks that are marked to the front: how many, and ``which`` (written).
+    """Move the marked blocks to the front; return their number, write their places to ``which``.
 
-    ``best``, ``base`` and ``scaled`` are moved; a block never overtakes one that is yet to move.
-    Where most are, none is moved, and all are said to be: moving would cost more than it saves.
+    ``best``, ``base`` and ``scaled`` are moved; a block never overtakes one that is yet to move. If
+    more than half are marked, nothing moves and all count as marked: moving would cost more than
+    it saves.
     """
     n = 0
     for i in range(maybe.size):
@@ -215,7 +258,7 @@ def add_blocks(
     sums: Array,
     counts: Array,
 ) -> None:
-    """Add the scaled blocks, but the padded one, to the sums and counts of their motifs.
+    """Add the first ``whole`` blocks, scaled, to the sums and counts of their motifs.
 
     ``whole`` is the number of blocks without padding, ``indices`` the motif of each. ``sums``,
     float64 of shape (k, s), and ``counts``, shape (k,), are added to, block after block: in this

@@ -20,12 +20,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from kolmo.checkpoints.base import EXTENDED_DTYPES
 from kolmo.codes import mixing
 from kolmo.codes.numbers import Reader
-from kolmo.container.format import EXPANSION, GENEROUS
-from kolmo.container.header import DTYPES
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
+from kolmo.files import EXPANSION, expansion_limit
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
@@ -36,7 +35,6 @@ VERSION = 2
 
 _MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
 _HEADER = 1 << 28  # bytes of an inflated header at most
-_DTYPES = {name: EXTENDED_DTYPES.get(name) or np.dtype(name) for name in DTYPES}
 
 
 Made = TypeVar("Made", bound=Parts)
@@ -130,7 +128,7 @@ def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
     partition = Partition(shapes, header["block_size"])
     indices = _decode_indices(path, reader.rest(), header["indices"], len(motifs), partition)
     names = tuple(name for name, _, _ in tensors)
-    return made(partition, motifs, indices, dense, names, scales, _DTYPES[header["dtype"]])
+    return made(partition, motifs, indices, dense, names, scales, DTYPES[header["dtype"]])
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -161,7 +159,7 @@ def _read_values(
 
 
 def _read_array(body: Reader, shape: tuple[int, ...], name: str) -> Array:
-    dtype = _DTYPES[name]
+    dtype = DTYPES[name]
     part = body.take(math.prod(shape) * dtype.itemsize)
     return np.frombuffer(part, dtype.newbyteorder("<")).astype(dtype).reshape(shape)
 
@@ -211,7 +209,7 @@ def _is_entry(entry: Any) -> bool:
     if not all(map(_is_count, shape)):
         return False
     if isinstance(stored, str):
-        return stored in _DTYPES
+        return stored in DTYPES
     return _is_count(stored) and stored in (0, 1, shape[0] if shape else 1)
 
 
@@ -220,18 +218,18 @@ def _is_count(value: Any, least: int = 0) -> bool:
 
 
 def _is_float(name: Any) -> bool:
-    return isinstance(name, str) and name in _DTYPES and is_float(_DTYPES[name])
+    return isinstance(name, str) and name in DTYPES and is_float(DTYPES[name])
 
 
 def _check_size(path: str, header: Mapping[str, Any], size: int) -> None:
     """Refuse a small file that claims to be a huge model."""
-    width = _DTYPES[header["dtype"]].itemsize
+    width = DTYPES[header["dtype"]].itemsize
     expanded = sum(
         math.prod(shape) * width
         for _, shape, scales in header["tensors"]
         if isinstance(scales, int)
     )
-    if expanded > max(GENEROUS, EXPANSION * size):
+    if expanded > expansion_limit(size):
         raise InputError(
             f"{path}: claims to expand to {expanded:,} bytes, over {EXPANSION} times the "
             f"file's size; it is damaged, or made to fill your memory"

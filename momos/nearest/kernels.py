@@ -14,10 +14,8 @@ import numba
 import numpy as np
 from numba.extending import intrinsic
 
-from kolmo.compiled import compiled
+from kolmo.compiled import Array, compiled
 from momos.nearest import vectors
-
-Array = Any
 
 NEVER = np.float32(1e37)  # cost of the rows that fill up a group of four: never the least
 _NONE = np.float32(3e38)
@@ -120,7 +118,7 @@ def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int
     """The nearest motif from first to last by the definition; ties to the lowest label.
 
     float64 differences, squared and added in the order of the values. The scale, a power of two,
-    only keeps squares from underflow and overflow.
+    only prevents underflow and overflow of squares.
     """
     least, nearest_label = np.inf, labels[first]
     for j in range(first, min(last, len(motifs))):
@@ -142,8 +140,8 @@ def nearest(
 
     ``blocks`` has shape (m, s), ``motifs`` (k, s), in float64 as they are; ``labels`` holds their
     indices as callers have them. ``fast`` holds the motifs centred, scaled and rounded to float32,
-    filled up to a multiple of four values and of four rows; ``leaf`` motifs in a row lie in one box
-    of ``lows`` and ``highs``; ``order`` says in which order the blocks are taken.
+    filled up to a multiple of four values and of four rows; each ``leaf`` successive motifs lie in
+    one box of ``lows`` and ``highs``; the blocks are taken in the given ``order``.
     """
     size, count = fast.shape[1], len(motifs)
     # As many blocks as fit a processor's first cache; few where motifs lie in boxes, for a small
@@ -167,8 +165,8 @@ def nearest(
                 break
             first, last = box * leaf, min(len(fast), (box + 1) * leaf)
             _scan(tile, fast, norms, first, last, best, second, chosen)  # type: ignore[call-arg]
-        # Where the second best group is further off than both costs may err, the nearest motif is
-        # one of the best group's four; else, or where float32 has nothing to say, of all.
+        # If the second best group is further off than both costs may err, the nearest motif is one
+        # of the best group's four; otherwise, and for blocks beyond float32, all are compared.
         for i in range(n):
             clear = second[i] > best[i] + _error(squared[i], best[i], size)
             first, last = (chosen[i], chosen[i] + 4) if clear and not far[i] else (0, count)

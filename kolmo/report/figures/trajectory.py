@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_GROUPS = 3  # panels of metrics
-_TOLD = ("loss", "acc", "err", "perplexity", "ppl", "score", "f1")  # what a metric's name tells of
+# Parts of names by which metrics of one kind share a panel.
+_USUAL = ("loss", "acc", "err", "perplexity", "ppl", "score", "f1")
 _NULL_LINES: tuple[Any, ...] = (":", "-.", "--", (0, (1, 3)))
 
 
@@ -148,10 +149,10 @@ def _groups(series: Mapping[str, Any], wanted: Sequence[str] | None) -> list[lis
         known = list(wanted)
     groups: dict[str, list[str]] = {}
     for name in known:
-        told = next((word for word in _TOLD if word in name.lower()), None)
-        groups.setdefault(told or name, []).append(name)
-    if wanted is None and any(word in groups for word in _TOLD):
-        groups = {word: names for word, names in groups.items() if word in _TOLD}
+        usual = next((word for word in _USUAL if word in name.lower()), None)
+        groups.setdefault(usual or name, []).append(name)
+    if wanted is None and any(word in groups for word in _USUAL):
+        groups = {word: names for word, names in groups.items() if word in _USUAL}
     return list(groups.values())[: None if wanted is not None else _MOST_GROUPS]
 
 

@@ -1,0 +1,270 @@
+"""The libraries of general compressors: a class each, for all who use them.
+
+An estimator counts what a library's *stream* writes, in the file format that its own tool reads. A
+code keeps the *bytes* alone, as few as the library can, without the headers and checksums that a
+container has already.
+"""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from kolmo.errors import MissingExtraError
+
+_PIECE = 1 << 16  # bytes that a decoder gives at a time
+_WINDOW = 1 << 27  # how far back a decoder goes at most
+
+
+class Stream(Protocol):
+    """What the compressing objects of all libraries have in common."""
+
+    def compress(self, data: Any, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class Streaming(Protocol):
+    """A library that writes streams."""
+
+    @property
+    def levels(self) -> range:
+        """From the quickest to the strongest."""
+        ...
+
+    def stream(self, level: int, size: int) -> Stream:
+        """A fresh compressing object, for ``size`` bytes.
+
+        Raises
+        ------
+        MissingExtraError
+            If the library is not installed.
+        """
+        ...
+
+
+class Library(Streaming, Protocol):
+    """A library whose bytes a container may hold: every installation has it."""
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        """Bytes, every ``period`` of which are alike, compressed as much as the library can."""
+        ...
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        """Undo `compress`; a byte more than ``size``, at most, where there are more.
+
+        Raises
+        ------
+        ValueError, OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError
+            If the data is damaged.
+        """
+        ...
+
+
+class Zlib:
+    """DEFLATE (RFC 1951); its stream is that of gzip (RFC 1952)."""
+
+    levels = range(10)
+
+    def stream(self, level: int, size: int) -> Stream:
+        return zlib.compressobj(level, zlib.DEFLATED, 31)
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        encoder = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+        return encoder.compress(data) + encoder.flush()
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        return zlib.decompressobj(-15).decompress(data, size + 1)
+
+
+class Bzip2:
+    """bzip2: Burrows–Wheeler transform and Huffman codes."""
+
+    levels = range(1, 10)
+
+    def stream(self, level: int, size: int) -> Stream:
+        return bz2.BZ2Compressor(level)
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        return bz2.compress(data, 9)
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        decoder = bz2.BZ2Decompressor()
+        return _limited(decoder.decompress, decoder, data, size)
+
+
+class Lzma:
+    """LZMA2; its stream is an xz file with a CRC64, its bytes are raw.
+
+    The contexts of the raw form tell the bytes of a symbol apart.
+    """
+
+    levels = range(10)
+
+    def stream(self, level: int, size: int) -> Stream:
+        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), period))
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size, period))
+        return _limited(decoder.decompress, decoder, data, size)
+
+
+def _lzma_filters(size: int, period: int) -> list[dict[str, Any]]:
+    align = period.bit_length() - 1
+    window = min(max(4096, size), _WINDOW)
+    preset = 9 | lzma.PRESET_EXTREME
+    contexts = {"lp": align, "lc": 3 - align, "pb": align}
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window, **contexts}]
+
+
+def _limited(take: Callable[[bytes, int], bytes], decoder: Any, data: bytes, size: int) -> bytes:
+    """What a decoder makes of all data, and no more than ``size`` + 1 bytes."""
+    pieces, room = [take(data, size + 1)], size + 1
+    while pieces[-1] and not decoder.eof:
+        room -= len(pieces[-1])
+        if room == 0:
+            break
+        pieces.append(take(b"", room))
+    return b"".join(pieces)
+
+
+class Zstandard:
+    """Zstandard (RFC 8878), one frame, one thread; its bytes have no magic number."""
+
+    levels = range(1, 23)
+
+    def stream(self, level: int, size: int) -> Stream:
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=level).compressobj(size=size)
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        import zstandard
+
+        from_level = zstandard.ZstdCompressionParameters.from_level
+        return zstd_frame(data, partial(from_level, self.levels[-1], source_size=len(data)))
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        return read_zstd_frame(data, size, _WINDOW)
+
+
+def zstd_frame(data: Any, settings: Callable[..., Any]) -> bytes:
+    """A frame without magic number, size and checksum.
+
+    Parameters
+    ----------
+    data : bytes or buffer
+    settings : callable
+        Makes the library's parameters of those that a frame has besides.
+
+    >>> import zstandard
+    >>> frame = zstd_frame(bytes(1000), zstandard.ZstdCompressionParameters)
+    >>> len(frame) < 20, read_zstd_frame(frame, 1000, 1 << 10) == bytes(1000)
+    (True, True)
+    """
+    import zstandard
+
+    parameters = settings(
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=False, write_checksum=False
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+
+
+def read_zstd_frame(data: bytes, size: int, window: int) -> bytes:
+    """Undo `zstd_frame`; a byte more than ``size``, at most, where there are more.
+
+    Raises
+    ------
+    ValueError
+        If the frame is damaged, or needs a larger window.
+    """
+    import zstandard
+
+    decoder = zstandard.ZstdDecompressor(
+        format=zstandard.FORMAT_ZSTD1_MAGICLESS, max_window_size=window
+    )
+    try:
+        with decoder.stream_reader(data) as reader:
+            return reader.read(size + 1)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from None
+
+
+class Brotli:
+    """Brotli (RFC 7932), generic mode; a window of 2^22 in its stream, of 2^24 for its bytes."""
+
+    levels = range(12)
+
+    def stream(self, level: int, size: int) -> Stream:
+        return _BrotliStream(level)
+
+    def compress(self, data: bytes, period: int) -> bytes:
+        import brotli
+
+        return bytes(brotli.compress(data, quality=11, lgwin=24))
+
+    def decompress(self, data: bytes, size: int, period: int) -> bytes:
+        import brotli
+
+        decoder, pieces, room = brotli.Decompressor(), [], size + 1
+        try:
+            while room > 0 and not decoder.is_finished():
+                piece = decoder.process(data, output_buffer_limit=min(room, _PIECE))
+                if not piece and decoder.can_accept_more_data() and not data:
+                    break  # the stream is cut off
+                pieces.append(piece)
+                room, data = room - len(piece), b""
+        except brotli.error as error:
+            raise ValueError(str(error)) from None
+        return b"".join(pieces)[: size + 1]
+
+
+class _BrotliStream:
+    """Gives brotli's object the method names of the others."""
+
+    def __init__(self, level: int) -> None:
+        import brotli
+
+        self._compressor = brotli.Compressor(quality=level)
+
+    def compress(self, data: Any) -> bytes:
+        return bytes(self._compressor.process(data))
+
+    def flush(self) -> bytes:
+        return bytes(self._compressor.finish())
+
+
+class Ppmd8:
+    """PPMd, variant I with restart (Shkarin 2002), with its end mark; levels are orders."""
+
+    levels = range(2, 65)
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+
+    def stream(self, level: int, size: int) -> Stream:
+        try:
+            import pyppmd
+        except ImportError:
+            raise MissingExtraError("ppmd", "pyppmd", "ppmd") from None
+        return _PpmdStream(pyppmd.Ppmd8Encoder(level, self._memory))
+
+
+class _PpmdStream:
+    """Gives pyppmd's object the method names of the others."""
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+
+    def compress(self, data: Any) -> bytes:
+        return bytes(self._encoder.encode(bytes(data)))
+
+    def flush(self) -> bytes:
+        return bytes(self._encoder.flush(True))

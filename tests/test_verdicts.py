@@ -264,10 +264,10 @@ def pair(draws, scope="model"):
 def test_several_verdicts_say_what_they_are_worth_together():
     lines = said(pair(39))
     assert lines[2] == (
-        "of these 2 tests the chance of one false structure or more is up to 5 %; after Holm's "
-        "correction over them, to tell, it takes 79 draws"
+        "of these 2 tests the chance of one false structure or more is up to 5 %; Holm's "
+        "correction over them takes 79 draws"
     )
-    assert said(pair(79))[2].endswith("over them 1 of them is significant")
+    assert said(pair(79))[2].endswith("; after Holm's correction 1 of them is significant")
     assert not any(
         "false structure" in line for line in [*said(pair(5)), *said(analyze({"w": TILED}))]
     )

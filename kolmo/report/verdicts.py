@@ -231,13 +231,13 @@ def _together(rows: pd.DataFrame) -> Iterator[str]:
     kept = int(sum(map(is_significant, holm(each["p"].to_numpy()))))
     needed = draws_needed(len(each))
     corrected = (
-        f" {kept} of them {'is' if kept == 1 else 'are'} significant"
+        f"after Holm's correction {kept} of them {'is' if kept == 1 else 'are'} significant"
         if each["draws"].min() >= needed
-        else f", to tell, it takes {needed} draws"
+        else f"Holm's correction over them takes {needed} draws"
     )
     yield (
         f"of these {len(each)} tests the chance of one false structure or more is up to "
-        f"{chance:.3g} %; after Holm's correction over them{corrected}"
+        f"{chance:.3g} %; {corrected}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What to measure, in which order: analyze, compare."""
+"""analyze and compare: measure one checkpoint, or several in the same way."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
     "symmetric:8": ("zstd:3", "kt", "entropy", "mosaic"),
     "sign": ("zstd:3@packed", "kt", "bdm"),
 }
-"""What is measured unless something else is asked for: estimators by quantizer."""
+"""Default measurements: estimators by quantizer."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,8 +44,8 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     ----------
     source : path, directory, URL, nn.Module, state dict or mapping of arrays
     quantizers, estimators : list of specs or objects, optional
-        Every estimator is applied to the symbols of every quantizer. Where just one of the two
-        is given, the other is that of the defaults; where neither is, `DEFAULT_MEASUREMENTS`.
+        Every estimator is applied to the symbols of every quantizer. If only one of the two is
+        given, the other comes from the defaults; if neither is, `DEFAULT_MEASUREMENTS` are.
     nulls : list of specs or objects
         Null models to compare with; the table then has a row for each measurement and null.
     draws : int
@@ -57,13 +57,13 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     include, exclude : list of globs
         Names of the tensors to measure; all by default.
     seed : int
-        Of the nulls' random draws.
+        Seed of the nulls' random draws.
     threads : int, optional
         All cores by default. The result does not depend on it.
     progress : callable, optional
         ``progress(done, total, label)``, called now and then from this thread.
     name : str, optional
-        What the table calls the checkpoint.
+        Name of the checkpoint in the table.
 
     Returns
     -------
@@ -74,7 +74,7 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     InputError
         If the source cannot be read or an option does not fit.
     Interrupted
-        On Ctrl-C; its ``report`` holds what is done.
+        On Ctrl-C; its ``report`` holds the results so far.
 
     Examples
     --------
@@ -116,12 +116,12 @@ def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
 
 
 def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
-    """What a run measures; InputError where there is nothing."""
-    found = tuple(dict.fromkeys(measurements))
-    if not found:
+    """The plan of a run; InputError if there is nothing to measure."""
+    distinct = tuple(dict.fromkeys(measurements))
+    if not distinct:
         raise InputError("there is nothing to measure: no quantizer or no estimator was given")
     return Plan(
-        found,
+        distinct,
         tuple(dict.fromkeys(get_null(null) for null in settings.nulls)),
         settings.draws,
         tensor_scope=settings.scope != "model",
@@ -149,11 +149,11 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
                 runs[name].go(part)
         return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        found = make_report(checkpoints, plan, runs, complete=False)
-        raise Interrupted(Report.of(found)) from None
+        partial = make_report(checkpoints, plan, runs, complete=False)
+        raise Interrupted(Report.of(partial)) from None
     except KolmoError as error:
-        found = make_report(checkpoints, plan, runs, complete=False)
-        raise error.with_report(Report.of(found)) from error.__cause__
+        partial = make_report(checkpoints, plan, runs, complete=False)
+        raise error.with_report(Report.of(partial)) from error.__cause__
 
 
 def _part(progress: Progress, name: str, number: int, parts: int) -> Progress:

@@ -5,15 +5,15 @@ are part of that code too, so that an edited helper would go unnoticed and the o
 Here the folder that holds the code is named after the content of *all* files with compiled
 functions: a change to one of them, or another version of a library, is another folder.
 
-Who can write to that folder can run code as whoever loads from it. It is therefore taken only if
-it is the user's own and closed to others. The first of these that is:
+Anyone who can write to that folder can run code as the user who loads from it. It is therefore used
+only if it belongs to the user and is closed to others. The first such folder of these is taken:
 
 1. the folder that ``NUMBA_CACHE_DIR`` names, if it is set;
 2. ``__pycache__`` of the installed package;
 3. the user's cache folder (``~/.cache/kolmo`` on Linux);
 4. a folder of the user's own in the temporary folder.
 
-If none is, a warning says so and functions are compiled anew in each process.
+If there is none, a warning says so and functions are compiled anew in each process.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCach
 from numba.misc.appdirs import AppDirs
 
 Array = Any
-"""What a compiled function takes for an array: numba finds its dtype and dimensions itself."""
+"""Type of the arrays that compiled functions take: numba infers their dtype and dimensions."""
 
 _ROOT = Path(__file__).parents[1]
 _MARKS = b"kolmo.compiled", b"from numba", b"import numba"  # one of them is in every kernel file
@@ -59,8 +59,8 @@ def compiled(function: Any = None, **options: Any) -> Any:
     Parameters
     ----------
     function : callable
-        Numbers and arrays in, numbers out; of a module of kolmo or momos. Compiled functions of
-        other modules are not kept, for nobody would notice when their helpers change.
+        Takes numbers and arrays, returns numbers; belongs to kolmo or momos. The code of functions
+        of other modules is not kept, because a change of their helpers would go unnoticed.
     inline : {"never", "always"}
         Whether numba puts the function's body where it is called.
     fastmath : bool
@@ -101,11 +101,11 @@ def kernel_files() -> dict[Path, bytes]:
 def _folder() -> Path | None:
     """The folder for these kernels, made if need be; None, and a warning, if there can be none."""
     folders = [stem.resolve().with_name(f"{stem.name}-{_digest()}") for stem in _stems()]
-    found = next(filter(_make, folders), None)
-    if found is None:
+    folder = next(filter(_make, folders), None)
+    if folder is None:
         _warn(f"none of {', '.join(str(folder.parent) for folder in folders)} is writable by you "
               "and by you alone")  # fmt: skip
-    return found
+    return folder
 
 
 @cache
@@ -132,7 +132,7 @@ def _user() -> int:
 
 
 def _make(folder: Path) -> bool:
-    """Whether a folder is there, or could be made, to write to it and for nobody else to."""
+    """Whether a folder exists or could be made, writable by the user and by nobody else."""
     try:
         is_new = not folder.exists()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def _is_private(folder: Path) -> bool:
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Remove what is left of kernels that are long gone; processes that still run compile anew."""
+    """Remove the oldest folders of earlier kernels; processes that use one then compile anew."""
     stem = folder.name.removesuffix(_digest())
     with suppress(OSError):
         others = sorted(folder.parent.glob(f"{stem}*"), key=lambda path: path.stat().st_mtime)
@@ -196,8 +196,8 @@ class _Locator(InTreeCacheLocator):
 
 
 class _Implementation(CompileResultCacheImpl):
-    """Numba's own but for the locator, and for names that hold the package, for all share a
-    folder; numba's constructor would ask its own locators."""
+    """Numba's implementation with our locator, and with file names that include the package,
+    because all packages share a folder. Numba's constructor would ask its own locators."""
 
     def __init__(self, function: Any) -> None:
         self._lineno = function.__code__.co_firstlineno
@@ -207,7 +207,7 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's own, but it never stops a program that would run without it."""
+    """Numba's cache, except that its errors never stop a program."""
 
     _impl_class = _Implementation
 

@@ -1,4 +1,4 @@
-"""The terminal: as wide as it is, and progress on stderr that leaves no trace."""
+"""The terminal: a console of its width, and progress on stderr that is erased at the end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_console() -> Console:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on stderr where that is a terminal; else a plain line twice a minute."""
+    """A progress bar on stderr if it is a terminal; else a plain line twice a minute."""
     from rich import progress as rich_progress
     from rich.console import Console
 

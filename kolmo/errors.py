@@ -11,9 +11,9 @@ class KolmoError(Exception):
     Attributes
     ----------
     exit_code : int
-        What the command line exits with.
+        Exit code of the command line.
     report : kolmo.Report or None
-        What was measured before the failure, where a run fails halfway.
+        The results before the failure, if a run fails halfway.
     """
 
     exit_code = 1
@@ -23,7 +23,7 @@ class KolmoError(Exception):
         self.report: Any = None
 
     def with_report(self, report: Any) -> Self:
-        """The same error, which keeps what was measured before it."""
+        """The same error, with the results that were measured before it."""
         self.report = report
         return self
 
@@ -55,20 +55,20 @@ class MissingExtraError(KolmoError, ImportError):
 
 
 class ContractError(AssertionError):
-    """An estimator, a quantizer or a code breaks what all of its sort promise: `kolmo.testing`.
+    """An estimator, a quantizer or a code breaks the contract of its interface (`kolmo.testing`).
 
     It is an AssertionError, which test runners show as a failure.
 
     Attributes
     ----------
     subject : str
-        The spec or the name of what breaks it.
+        The spec or the name of the object that breaks the contract.
     check : str
-        The promise.
+        The promise that is broken.
     example : str
-        The case for which it is broken; empty where it is broken for any.
+        The case in which it is broken; empty if it is broken in every case.
     why : str
-        What was found.
+        The observed result.
     """
 
     def __init__(self, subject: str, check: str, example: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""What one array costs: the shortest way from weights to bits."""
+"""estimate: the code length of one array."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kolmo.quantize import Quantizer, get_quantizer, side_bits
 def estimate(
     array: NDArray[Any], estimator: str | Estimator, quantizer: str | Quantizer = "native"
 ) -> CodeLength:
-    """What one array costs.
+    """The code length of one array.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""How it runs: lanes on a pool of threads.
+"""Execution: lanes on a pool of threads.
 
-A lane is a sequence of jobs that run one after the other, in order, on whichever thread is free;
-different lanes run side by side. One accumulator is fed by one lane, so that a result never
-depends on the number of threads.
+A lane is a sequence of jobs that run one after the other, in order, on any free thread; different
+lanes run in parallel. One accumulator is fed by one lane, so that a result never depends on the
+number of threads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Lanes:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -53,13 +53,13 @@ class Lanes:
 
     def drain(self) -> Iterator[None]:
         """Wait until every job is done; yields now and then, so that progress can be shown."""
-        taken = 0
-        while taken < BACKLOG:
+        acquired = 0
+        while acquired < BACKLOG:
             if self.room.acquire(timeout=0.1):
-                taken += 1
+                acquired += 1
             else:
                 yield
-        self.room.release(taken)
+        self.room.release(acquired)
 
     def enter(self, run: Job) -> None:
         """Run this on a thread of the pool."""
@@ -130,7 +130,7 @@ Made = TypeVar("Made")
 def in_order(
     make: Callable[[Item], Made], items: Sequence[Item], threads: int
 ) -> Iterator[tuple[Item, Made]]:
-    """Each item with what ``make`` makes of it, in order; ``threads`` work, a few items ahead.
+    """Each item with ``make(item)``, in order; ``threads`` threads work a few items ahead.
 
     >>> [made for _, made in in_order(abs, [-1, 2, -3], threads=2)]
     [1, 2, 3]
@@ -161,10 +161,10 @@ _T = TypeVar("_T")
 
 
 def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
-    """Results of work on parts of a range, on as many threads as cores where it is large.
+    """Results of work on parts of a range; a large range uses as many threads as cores.
 
-    All parts but the last are a multiple of ``unit`` long. How many there are depends on the
-    machine: only results that add up exactly may be joined.
+    All parts but the last are a multiple of ``unit`` long. Their number depends on the machine, so
+    that only results that add up exactly may be joined.
     """
     cores = (os.cpu_count() or 1) if size >= _LARGE else 1
     width = max(unit, -(-size // cores // unit) * unit)

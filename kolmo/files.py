@@ -1,4 +1,4 @@
-"""Files: where one may be written, and writing it whole or not at all."""
+"""Output files: checks of the path, and writing whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GENEROUS = 1 << 30
 """Bytes that any file may expand to."""
 
 EXPANSION = 1024
-"""How many times its size a larger one may expand to."""
+"""A larger file may expand to this many times its size."""
 
 
 def expansion_limit(size: int) -> int:
@@ -44,7 +44,7 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write to a file beside it, then rename, so that a reader never sees a half."""
+    """Write to a temporary file beside ``path``, then rename: readers never see half a file."""
     temporary = None
     try:
         handle, name = tempfile.mkstemp(path.suffix, ".kolmo-", path.parent)

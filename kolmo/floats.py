@@ -1,4 +1,4 @@
-"""Differences in the right arithmetic for each dtype.
+"""Floating-point bit patterns, and differences in the right arithmetic for each dtype.
 
 Bit patterns of floats are mapped to integers in the order of their values, so that neighbouring
 numbers have neighbouring integers, −0.0 and 0.0 too; those of integers are taken as they are.
@@ -78,8 +78,8 @@ def zigzag(differences: Unsigned) -> Unsigned:
 
 
 def exponents(weights: Weights) -> NDArray[np.int64]:
-    """A small integer for each weight that tells its magnitude: the exponent of floats, the number
-    of binary digits of integers; for contexts.
+    """The magnitude of each weight as a small integer, for contexts: the exponent of floats, the
+    number of binary digits of integers.
 
     >>> exponents(np.float32([1.0, 1.5, 2.0])).tolist(), exponents(np.int8([0, 5, -5])).tolist()
     ([127, 127, 128], [0, 3, 3])

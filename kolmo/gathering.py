@@ -1,4 +1,4 @@
-"""Symbols that come in any chunks, gathered into arrays of known shapes."""
+"""Gathering symbols, in chunks of any size, into arrays of known shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Gatherer:
     Parameters
     ----------
     shapes : iterable of shapes
-        Of the arrays, in order; those without symbols are passed over. It may be endless.
+        Shapes of the arrays, in order; empty ones are passed over. It may be endless.
     dtype : numpy dtype
 
     Examples
@@ -36,7 +36,7 @@ class Gatherer:
         self._size = self._filled = 0
 
     def take(self, symbols: Symbols) -> Iterator[Symbols]:
-        """The arrays that these flat symbols complete, each only until the next is asked for."""
+        """The arrays that these flat symbols complete; each is valid until the next one."""
         while symbols.size:
             if not self._size:
                 self._open(next(self._shapes))
@@ -49,7 +49,7 @@ class Gatherer:
                 self._size = self._filled = 0
 
     def rest(self) -> Symbols:
-        """What there is of the array that is not complete, flat."""
+        """The symbols of the array that is not yet complete, flat."""
         return self._room[: self._filled]
 
     def _open(self, shape: Shape) -> None:

@@ -30,7 +30,7 @@ Bytes = NDArray[np.uint8]
 
 
 class Layout:
-    """Base of the layouts: takes symbols in any chunks, gives bytes as they become known."""
+    """Base of the layouts: takes symbols in chunks of any size, gives bytes when they are known."""
 
     name: ClassVar[str]
 
@@ -38,7 +38,7 @@ class Layout:
         self._dtype, self._bits = alphabet.container, alphabet.bits
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
-        """The bytes that are known with these symbols."""
+        """Take symbols; gives the bytes that these complete."""
         raise NotImplementedError
 
     def finish(self) -> Iterator[Bytes]:
@@ -46,11 +46,11 @@ class Layout:
         return iter(())
 
     def size(self, numel: int) -> int:
-        """Size in bytes of ``size`` symbols."""
+        """Size in bytes of ``numel`` symbols."""
         return numel * self._dtype.itemsize
 
     def read(self, data: Bytes, numel: int) -> Symbols:
-        """The symbols that became these bytes."""
+        """The symbols that these bytes hold."""
         raise NotImplementedError
 
 

@@ -31,7 +31,7 @@ HELD = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """What is measured: an estimator on the symbols of a quantizer."""
+    """A measurement: an estimator on the symbols of a quantizer."""
 
     quantizer: Quantizer
     estimator: Estimator
@@ -39,7 +39,7 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Of what it is measured: the weights as they are (no null), or one draw of a null."""
+    """A variant of the weights: the weights themselves (no null), or one draw of a null."""
 
     null: Null | None = None
     number: int = 0
@@ -117,7 +117,7 @@ class Cell:
         self._lane.submit(lambda: self._update(symbols))
 
     def add_side(self, bits: float) -> None:
-        """Count what undoes the quantizer of the symbols to come."""
+        """Add the bits of the quantizer's parameters, for the symbols to come."""
         self._side_bits += bits
 
     def finish(self) -> None:
@@ -131,7 +131,7 @@ class Cell:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What came out; None where the run stopped before it was known."""
+        """The outcome; None if the run stopped before it was known."""
         error = self._lane.error
         if self._missing is not None:
             return self._missing
@@ -147,11 +147,11 @@ class Cell:
 
     def _finish(self) -> None:
         self._code = self._accumulator.finish().with_side(self._side_bits)
-        del self._accumulator  # what it holds is not needed any more
+        del self._accumulator  # frees its memory
 
 
 Key = tuple[str | None, Measurement, Variant]
-"""The tensor's name (None: the whole model), what is measured, and of which variant."""
+"""The tensor's name (None: the whole model), the measurement, and the variant."""
 
 
 class Measured(Protocol):
@@ -173,7 +173,7 @@ class Run:
     measured : set of str
         Names of the tensors that at least one accumulator took.
     reasons : dict
-        By name, what kept a tensor from a measurement.
+        By name of tensor, the reason that it was not measured.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, lanes: Lanes) -> None:
@@ -213,7 +213,7 @@ class Run:
 
     def results(self) -> dict[Key, Result]:
         """What is known by now."""
-        found = {}
+        results_by_key = {}
         for key, cells in self._cells.items():
             outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
             if len(outcomes) == len(cells):
@@ -222,8 +222,8 @@ class Run:
                     if key[0] is None
                     else outcomes[0]
                 )
-                found[key] = Result(whole, sum(cell.seconds for cell in cells))
-        return found
+                results_by_key[key] = Result(whole, sum(cell.seconds for cell in cells))
+        return results_by_key
 
     def _measure(self, tensor: WeightTensor, variant: Variant) -> None:
         single = self._start_tensor(tensor, variant) if self._plan.tensor_scope else {}
@@ -310,15 +310,17 @@ def _hold(tensor: WeightTensor) -> WeightTensor:
 
 def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
     """Tensors by dtype, in checkpoint order: each kind has an accumulator of its own."""
-    kinds: dict[str, list[WeightTensor]] = {}
+    by_dtype: dict[str, list[WeightTensor]] = {}
     for tensor in checkpoint.values():
-        kinds.setdefault(tensor.dtype.name, []).append(tensor)
-    return kinds
+        by_dtype.setdefault(tensor.dtype.name, []).append(tensor)
+    return by_dtype
 
 
-def _sum(kinds: Mapping[str, Outcome]) -> Outcome:
+def _sum(by_dtype: Mapping[str, Outcome]) -> Outcome:
     """The outcomes of a model's dtypes, added up."""
-    if len(kinds) == 1:
-        return next(iter(kinds.values()))
-    codes = {kind: dict(o.details) for kind, o in kinds.items() if isinstance(o, CodeLength)}
-    return total({f"{kind} tensors": outcome for kind, outcome in kinds.items()}, {"dtypes": codes})
+    if len(by_dtype) == 1:
+        return next(iter(by_dtype.values()))
+    codes = {dtype: dict(o.details) for dtype, o in by_dtype.items() if isinstance(o, CodeLength)}
+    return total(
+        {f"{dtype} tensors": outcome for dtype, outcome in by_dtype.items()}, {"dtypes": codes}
+    )

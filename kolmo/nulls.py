@@ -1,4 +1,4 @@
-"""Null models: what a figure is compared with.
+"""Null models: weights without structure, with which a figure is compared.
 
 ``shuffled``         the tensor's own weights at random places: keeps the values, destroys structure
 ``row-shuffled``     each row's own weights at random places in it: keeps what every row holds
@@ -150,9 +150,9 @@ class Permuted(Null):
 
 @dataclasses.dataclass(frozen=True)
 class Shuffled(Permuted):
-    """The same weights at random places, all orders alike.
+    """The same weights at random places, all orders equally likely.
 
-    Kept: every value and how often it occurs. Gone: everything about places.
+    It keeps every value and its count, and destroys everything about places.
     """
 
     name = "shuffled"
@@ -272,7 +272,7 @@ class Reference(Null):
 
 
 NULLS: Registry[type[Null]] = Registry("null", "kolmo.nulls")
-"""All nulls; packages of others add theirs by entry points ``kolmo.nulls``."""
+"""All nulls; other packages add theirs by entry points ``kolmo.nulls``."""
 
 _OWN = (Shuffled, RowShuffled, ColumnShuffled, Gaussian, Uniform, Reference)
 for _null in _OWN:

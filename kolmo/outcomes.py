@@ -1,4 +1,4 @@
-"""What comes out of a measurement: a code length, or the reason why there is none; and sums."""
+"""Outcomes of measurements: a code length, or the reason why there is none; and their sums."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kolmo.estimators.base import CodeLength
+from kolmo.intervals import sum_degrees
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,14 @@ def total(parts: Mapping[str, Outcome], details: Mapping[str, Any]) -> Outcome:
         note="; ".join(dict.fromkeys(notes)),
         side_bits=sum(code.side_bits for code in codes),
         saturated=any(code.saturated for code in codes),
+        degrees=_degrees(codes),
     )
+
+
+def _degrees(codes: Sequence[CodeLength]) -> float:
+    """Degrees of freedom of the standard error of a sum."""
+    known = [code for code in codes if not math.isnan(code.standard_error)]
+    return sum_degrees([code.standard_error for code in known], [code.degrees for code in known])
 
 
 def _standard_error(codes: Sequence[CodeLength]) -> float:

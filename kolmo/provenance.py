@@ -1,4 +1,4 @@
-"""Which versions made a figure."""
+"""Versions of the software that made a figure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def versions() -> dict[str, str]:
     >>> "numpy" in versions()
     True
     """
-    found = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    by_name = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            by_name[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return by_name

@@ -1,4 +1,4 @@
-"""Significance: permutation p-values, and what becomes of them where many are looked at."""
+"""Significance: permutation p-values, and their correction for many tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries: what there is of a kind, by name; looking one up imports its module and no other."""
+"""Registries of named objects; a look-up imports the module of the object and no other."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Things that have a ``name``, classes or objects; a name is taken once.
+    """Classes or objects by their ``name``, which must be unique.
 
     Parameters
     ----------
     what : str
-        What they are, such as ``estimator``, for errors.
+        The word for one of them in errors, such as ``estimator``.
     group : str, optional
         Entry points by which other packages add theirs.
 
@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         self._entries: dict[str, T] = {}
 
     def declare(self, module: str, *names: str) -> None:
-        """Say which module registers these names when it is imported.
+        """Declare that a module registers these names when it is imported.
 
         Raises
         ------
@@ -56,7 +56,7 @@ class Registry(Generic[T]):
             self._modules[name] = module
 
     def register(self, entry: T) -> T:
-        """Make one known by its name; a class decorator, too.
+        """Register an entry under its name; also a class decorator.
 
         The same class again, as when its module is loaded anew, takes the place of the first.
 
@@ -78,12 +78,12 @@ class Registry(Generic[T]):
         return sorted({*self._modules, *self._plugins})
 
     def get(self, name: str) -> T:
-        """What has a name.
+        """The entry with a name.
 
         Raises
         ------
         InputError
-            If nothing has it; the message says which names are close.
+            If there is none; the message lists close names.
         """
         if name not in self._entries:
             self._load(name)
@@ -122,14 +122,14 @@ class Registry(Generic[T]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        found: dict[str, EntryPoint] = {}
+        plugins: dict[str, EntryPoint] = {}
         for point in entry_points(group=self._group) if self._group else ():
-            if point.name in self._modules or point.name in found:
+            if point.name in self._modules or point.name in plugins:
                 raise InputError(
                     f"two {self._what}s are named {point.name!r} (one is in {point.value})"
                 )
-            found[point.name] = point
-        return found
+            plugins[point.name] = point
+        return plugins
 
     def _refuse(self, name: str, module: str) -> None:
         if self._modules.get(name, module) != module:

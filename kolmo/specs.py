@@ -28,8 +28,8 @@ class Spec:
     @property
     def layout_name(self) -> str | None:
         """The layout that an estimator reads its symbols in; None where it has none."""
-        found: str | None = getattr(self, "layout", None)
-        return found
+        layout: str | None = getattr(self, "layout", None)
+        return layout
 
     @property
     def label(self) -> str:

@@ -1,4 +1,4 @@
-"""Symbols: what a quantizer makes of weights, integers in [0, size) of an alphabet."""
+"""Symbols: the integers in [0, size) of an alphabet that a quantizer makes of weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Symbols = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Alphabet:
-    """Which symbols there are, and what they are.
+    """An alphabet: how many symbols there are, and whether they are bit patterns of floats.
 
     Attributes
     ----------
@@ -48,7 +48,7 @@ class Alphabet:
 
     @classmethod
     def of(cls, alphabet: Alphabet | int) -> Alphabet:
-        """An alphabet as it is; a number n is that of n symbols that are no floats.
+        """The alphabet itself; a number n means n symbols that are no floats.
 
         >>> Alphabet.of(2)
         Alphabet(size=2, format='')
@@ -57,7 +57,7 @@ class Alphabet:
 
     @classmethod
     def of_dtype(cls, dtype: np.dtype[Any]) -> Alphabet:
-        """That of the bit patterns of a dtype.
+        """The alphabet of the bit patterns of a dtype.
 
         >>> Alphabet.of_dtype(np.dtype(np.float16)), Alphabet.of_dtype(np.dtype(bool))
         (Alphabet(size=65536, format='float16'), Alphabet(size=256, format=''))

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown: names in a checkpoint are whatever its author chose."""
+"""Text from outside, made safe to show: names in a checkpoint may hold any characters."""
 
 from __future__ import annotations
 

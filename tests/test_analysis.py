@@ -305,14 +305,14 @@ def test_progress_reaches_its_total():
     ("options", "message"),
     [
         ({"quantizers": []}, "nothing to measure"),
-        ({"quantizers": "sign"}, "lists of specs"),
+        ({"quantizers": "sign"}, "list of specs"),
         ({"scope": "layer"}, "unknown scope"),
-        ({"draws": 0}, "draws is at least 1"),
-        ({"seed": -1}, "seed is at least 0"),
+        ({"draws": 0}, "draws must be at least 1"),
+        ({"seed": -1}, "seed must be at least 0"),
         ({"estimators": ["gzp"]}, "did you mean gzip"),
         ({"include": ["nothing*"]}, "leave none"),
         ({"include": "dense*"}, "lists of globs"),
-        ({"threads": 0}, "threads is at least 1"),
+        ({"threads": 0}, "threads must be at least 1"),
     ],
 )
 def test_wrong_options_are_explained(options, message):

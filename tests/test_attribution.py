@@ -33,10 +33,10 @@ def report():
 def test_parts_add_up_to_the_raw_bits(report):
     parts = report.attribution()
     assert len(parts) == 2 * 5
-    total = parts["noise_floor"] + parts["structure"] + parts["marginal"]
+    total = parts["residual"] + parts["structure"] + parts["marginal"]
     pd.testing.assert_series_equal(total, parts["raw_bits"], check_names=False)
     known = parts[parts["numel"] > 0]
-    each = known[[f"{p}_per_weight" for p in ("noise_floor", "structure", "marginal")]].sum(axis=1)
+    each = known[[f"{p}_per_weight" for p in ("residual", "structure", "marginal")]].sum(axis=1)
     assert each.to_numpy() == pytest.approx((known["raw_bits"] / known["numel"]).to_numpy())
 
 
@@ -47,7 +47,7 @@ def test_parts_are_of_the_best_bound_beside_its_own_shuffles(report):
                             & (report.table.null == "shuffled")]  # fmt: skip
         rows = rows[rows.tensor.isna() if part.scope == "model" else rows.tensor == part.tensor]
         best = rows[rows.kind == "bound"].sort_values("bits", kind="stable").iloc[0]
-        assert (part.estimator, part.noise_floor) == (best.estimator, best.bits)
+        assert (part.estimator, part.residual) == (best.estimator, best.bits)
         assert part.structure == best.null_bits - best.bits
         assert part.structure_sd == best.null_sd
         assert part.null_draws == 3
@@ -57,9 +57,9 @@ def test_parts_say_what_is_known_of_a_mosaic_and_of_noise(report):
     parts = report.attribution().set_index(["tensor", "quantizer"])
     mosaic, noise = parts.loc[("mosaic", "native")], parts.loc[("noise", "native")]
     assert mosaic.estimator == "mosaic"
-    assert mosaic.noise_floor < 8 * 4 * 32 + 200 * 3 + 100  # motifs and indices
+    assert mosaic.residual < 8 * 4 * 32 + 200 * 3 + 100  # motifs and indices
     assert mosaic.structure > 5 * mosaic.structure_sd
-    assert abs(noise.structure) < 0.01 * noise.noise_floor
+    assert abs(noise.structure) < 0.01 * noise.residual
     tiny = parts.loc[("tiny", "symmetric:4")]
     assert tiny.marginal < 0  # the code costs more than it saves
     assert math.isnan(parts.loc[("empty", "native")].structure_per_weight)
@@ -75,7 +75,7 @@ def test_a_new_bound_is_taken_where_it_is_the_best(report):
     parts = kolmo.Report(table, report.coverage, report.provenance).attribution()
     whole = parts[(parts.scope == "model") & (parts.quantizer == "native")].iloc[0]
     assert whole.estimator == "context:9"
-    assert (whole.noise_floor, whole.structure, whole.marginal) == (10, 10, 70)
+    assert (whole.residual, whole.structure, whole.marginal) == (10, 10, 70)
 
 
 def test_without_shuffles_or_bounds_it_says_what_to_run():
@@ -88,7 +88,7 @@ def test_without_shuffles_or_bounds_it_says_what_to_run():
                               nulls=["shuffled"], scope="model")  # fmt: skip
     parts = estimates.attribution()
     assert parts.note.tolist() == ["no bound was measured"]
-    assert parts.noise_floor.isna().all()
+    assert parts.residual.isna().all()
 
 
 def test_a_bound_of_a_part_of_the_model_is_none_of_the_whole():

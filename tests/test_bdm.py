@@ -509,15 +509,36 @@ def test_windows_are_bdm_of_each_window():
 
 
 def test_square_windows_are_bdm_of_each_window():
-    symbols = content("signs", (45, 34), 2)
+    symbols = content("signs", (45, 70), 2)
     code = measure("bdm,ndim=2,window=16", symbols, 2, chunks=7)
     each = [
         oracle(2, 2, "ignore").bdm(symbols[i : i + 16, j : j + 16])
         for i in (0, 16)
-        for j in (0, 16)
+        for j in (0, 16, 32, 48)
     ]
+    assert code.degrees == 7
     assert code.details["bits_per_window"] == pytest.approx(np.mean(each), rel=1e-9)
     assert code.bits_per_weight == pytest.approx(np.mean(each) / 256, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shapes", "windows"),
+    [
+        ("bdm,window=100", [(799,)], 7),
+        ("bdm,window=100", [(150,), (30,)], 1),
+        ("bdm,ndim=2,window=16", [(47, 47), (16, 16), (9,)], 5),
+    ],
+)
+def test_a_mean_of_few_windows_is_refused(spec, shapes, windows):
+    there = "is 1;" if windows == 1 else f"are {windows};"
+    with pytest.raises(NotApplicableError, match=f"a mean takes 8 windows, and there {there}"):
+        get_estimator(spec).start_many(shapes, 2)
+
+
+def test_ctm_of_one_block_has_no_error():
+    code = measure("ctm", content("random", (12,), 2), 2)
+    assert math.isnan(code.standard_error)
+    assert math.isnan(code.degrees)
 
 
 def test_windows_and_ctm_do_not_saturate_but_bdm_does():
@@ -537,7 +558,8 @@ def test_ctm_is_the_mean_over_blocks():
     code = measure("ctm", symbols, 2)
     assert code.details["mean_ctm"] == pytest.approx(np.mean(each))
     assert code.bits == pytest.approx(sum(each))
-    assert code.standard_error == pytest.approx(np.std(each) * 10, rel=1e-6)
+    assert code.standard_error == pytest.approx(np.std(each, ddof=1) * 10, rel=1e-6)
+    assert code.degrees == 99
 
 
 @pytest.mark.parametrize(

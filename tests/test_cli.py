@@ -174,7 +174,7 @@ def test_version_and_help():
         (["analyze", "MODEL", "--html", "r.txt"], "suffix must be"),
         (["analyze", "MODEL", "-o", "/proc/r.json"], "/proc/r.json: cannot be written"),
         (["analyze", "nothing.pt", "-o", "no/such/r.json"], "there is no directory"),
-        (["analyze", "MODEL", "--threads", "0"], "threads is at least 1"),
+        (["analyze", "MODEL", "--threads", "0"], "threads must be at least 1"),
         (["plot", "nothing.json"], "there is no such file"),
         (["plot", "MODEL"], "a report is a"),
         (["plot", "nothing.json", "--format", "gif"], "unknown format 'gif'"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from kolmo.errors import InputError
 from kolmo.estimators import get_estimator
-from kolmo.estimators.compressors import PIECE, WINDOW
+from kolmo.estimators.compressors import LEAST_WINDOW, PIECE, WINDOW
 from kolmo.layout import LAYOUTS, lay_out
 from kolmo.symbols import Alphabet
 
@@ -103,13 +103,35 @@ def test_a_sample_is_an_estimate_with_its_standard_error():
 
 
 def test_a_sample_takes_evenly_spaced_windows():
-    symbols = np.zeros(10 * WINDOW, np.uint8)
-    symbols[: 2 * WINDOW] = np.random.default_rng(0).integers(0, 256, 2 * WINDOW)
-    code = measure(f"gzip:9,sample={2 * WINDOW}", symbols, 256, chunks=4)
-    windows = [
-        len(gzip.compress(part.tobytes(), 9)) for part in (symbols[:WINDOW], symbols[-WINDOW:])
-    ]
-    assert code.bits == pytest.approx(8 * 10 * sum(windows) / 2)
+    symbols = np.zeros(40 * LEAST_WINDOW + 3, np.uint8)
+    symbols[: 9 * LEAST_WINDOW] = np.random.default_rng(0).integers(0, 256, 9 * LEAST_WINDOW)
+    code = measure(f"gzip:9,sample={8 * LEAST_WINDOW}", symbols, 256, chunks=7)
+    starts = np.linspace(0, symbols.size - LEAST_WINDOW, 8).astype(int)
+    windows = [len(gzip.compress(symbols[i : i + LEAST_WINDOW].tobytes(), 9)) for i in starts]
+    assert code.bits == pytest.approx(8 * np.mean(windows) * symbols.size / LEAST_WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("sample", "windows", "window"),
+    [
+        (8 * LEAST_WINDOW, 8, LEAST_WINDOW),
+        (2 * WINDOW, 8, WINDOW // 4),  # what is measured by default
+        (8 * WINDOW, 8, WINDOW),
+        (16 * WINDOW + 5, 16, WINDOW),
+    ],
+)
+def test_a_sample_is_at_least_eight_windows(sample, windows, window):
+    symbols = np.zeros(20 * WINDOW, np.uint8)
+    code = measure(f"gzip:1,sample={sample}", symbols, 2)
+    assert code.details == {"windows": windows, "window": window}
+    assert code.degrees == windows - 1
+    assert code.sampled <= sample / symbols.size
+
+
+@pytest.mark.parametrize("sample", [1, 8 * LEAST_WINDOW - 1])
+def test_a_sample_of_fewer_windows_is_refused(sample):
+    with pytest.raises(InputError, match="a sample has at least 8 windows of 4096, 32768 symbols"):
+        get_estimator(f"gzip:1,sample={sample}")
 
 
 def test_a_small_object_is_not_sampled():

@@ -10,15 +10,16 @@ from kolmo.checkpoints import array_tensor
 from kolmo.errors import NotExpressibleError
 from kolmo.estimators import get_estimator
 from kolmo.estimators.fused import fused_estimate
-from kolmo.quantize import get_quantizer
+from kolmo.quantize import get_quantizer, side_bits
 
 
 def plain(weights, spec, quantizer):
     """Quantize, then count: without the fast path."""
-    coder = get_quantizer(quantizer).fit(array_tensor("w", weights))
+    tensor = array_tensor("w", weights)
+    coder = get_quantizer(quantizer).fit(tensor)
     accumulator = get_estimator(spec).start(weights.shape, coder.alphabet)
     accumulator.update(coder.encode(weights))
-    return accumulator.finish()
+    return accumulator.finish().with_side(side_bits(coder, tensor))
 
 
 @pytest.mark.parametrize("spec", ["bdm", "ctm", "block-entropy"])
@@ -28,7 +29,8 @@ def test_signs_counted_at_once_are_the_same(spec, size):
     weights[::5] = 0
     weights[1::7] = -0.0
     fast = fused_estimate(weights, get_quantizer("sign"), get_estimator(spec))
-    assert fast == plain(weights, spec, "sign") == kolmo.estimate(weights, spec, "sign")
+    for other in (plain(weights, spec, "sign"), kolmo.estimate(weights, spec, "sign")):
+        assert str(fast) == str(other)  # their texts, for a missing error is NaN in both
 
 
 @given(

@@ -12,7 +12,7 @@ KOLMO = (
     (
         "ground floor",
         "errors text specs execution console files compiled dtypes floats symbols registry "
-        "gathering layout pvalues provenance",
+        "gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

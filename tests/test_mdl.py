@@ -26,7 +26,7 @@ def measure(name, symbols, alphabet, chunks=1):
 
 def log2_probability(name, sequence, alphabet):
     counts = np.bincount(np.array(sequence, np.int64), minlength=alphabet)
-    return get_estimator(name).log2_probability(counts)[0]
+    return get_estimator(name).chance(counts)[0].log2
 
 
 def sequences(alphabet, length):
@@ -103,8 +103,8 @@ def test_enumerative_counts_compositions_and_orders(counts):
     total, alphabet = sum(counts), len(counts)
     orders = math.factorial(total) // math.prod(map(math.factorial, counts))
     expected = math.log2(math.comb(total + alphabet - 1, alphabet - 1) * orders)
-    found, _ = get_estimator("enumerative").log2_probability(np.array(counts))
-    assert -found == pytest.approx(expected, abs=1e-9)
+    found, _ = get_estimator("enumerative").chance(np.array(counts))
+    assert -found.log2 == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", CODES)

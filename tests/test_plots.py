@@ -2,12 +2,14 @@
 
 import dataclasses
 import io
+import math
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from scipy import stats
 
 import kolmo
 from kolmo.errors import InputError
@@ -104,18 +106,34 @@ def test_an_estimator_looks_the_same_in_all_panels(report):
         assert looks.keys() <= legend(figure).keys()
 
 
-def test_nulls_are_ranges_of_two_deviations(report):
+def test_nulls_are_ranges_of_95_percent_of_draws(report):
     table = report.table[(report.table.scope == "model") & (report.table.estimator == "entropy")]
     figure = dataclasses.replace(report, table=table).plot.compare("symmetric:8")
     chosen = table[(table.quantizer == "symmetric:8") & table.null_bits.notna()]
-    assert {"shuffled null (mean ± 2 sd)", "gaussian null (mean ± 2 sd)"} <= set(legend(figure))
+    assert {"shuffled null (95 % of draws)", "gaussian null (95 % of draws)"} <= set(legend(figure))
     bars = [(bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches]
+    draws = int(chosen.null_draws.iloc[0])
+    t = stats.t.ppf(0.975, draws - 1) * math.sqrt(1 + 1 / draws)
     wanted = [
-        ((row.null_bits - 2 * row.null_sd) / row.numel, 4 * row.null_sd / row.numel)
+        ((row.null_bits - t * row.null_sd) / row.numel, 2 * t * row.null_sd / row.numel)
         for row in chosen.sort_values("null", ascending=False, kind="stable").itertuples()
     ]
     assert len(bars) == len(chosen) > 0
     assert np.array(bars) == pytest.approx(np.array(wanted))
+
+
+def test_marks_of_samples_have_the_t_of_their_windows():
+    weights = {"w": RANDOM.normal(size=300_000).astype(np.float32)}
+    spec = "gzip:1,sample=131072@bytes"
+    report = kolmo.analyze(weights, quantizers=["native"], estimators=[spec], scope="model")
+    row = report.table.iloc[0]
+    assert row.degrees == 7
+    error = stats.t.ppf(0.975, 7) * row.standard_error / row.covered
+    segments = report.plot.compare().axes[0].collections[0].get_segments()
+    assert segments[0][:, 0] == pytest.approx(row.bits_per_weight + np.array([-error, error]))
+    shown = report.summary()
+    assert f"± {error:.2g} bits per weight" in shown
+    assert f"a sample of 44 %, ± {error:.2g}" in shown
 
 
 def test_a_bound_of_one_model_and_an_estimate_of_another_differ():

@@ -9,7 +9,7 @@ from kolmo.report.figures.parts import COLOURS
 from kolmo.report.figures.plots import png_bytes
 
 RANDOM = np.random.default_rng(0)
-PARTS = ("noise_floor", "structure", "marginal")
+PARTS = ("residual", "structure", "marginal")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_bars_are_the_parts(report, scope):
         assert np.array(drawn) == pytest.approx(np.array(sorted(wanted)))
         shares = [text.get_text().split("  ") for text in axis.texts]
         assert [bound for _, bound in shares] == rows.estimator.tolist()
-        exact = 100 * rows.structure / (rows.structure + rows.noise_floor)
+        exact = 100 * rows.structure / (rows.structure + rows.residual)
         assert [float(s.replace("−", "-").rstrip(" %")) for s, _ in shares] == pytest.approx(
             exact.tolist(), abs=0.051
         )

@@ -58,7 +58,7 @@ def test_an_object_is_its_own_spec() -> None:
         ("gzip:", "not of the form"),
         ("gzip@", "not of the form"),
         ("gzip@planes", "unknown layout 'planes'; did you mean bitplanes"),
-        ("gzip,sample=10", "at least two windows"),
+        ("gzip,sample=10", "at least 8 windows"),
         ("kt:3", "takes no value"),
         ("", "not of the form"),
     ],

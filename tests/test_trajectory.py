@@ -146,7 +146,7 @@ def test_metrics_are_read_and_aligned(tmp_path, suffix):
         ),
         ({"step": [2, 2], "loss": [1.0, 2.0]}, "step", "step 2 twice"),
         ({"step": [2], "note": ["x"]}, "step", "no column of numbers"),
-        ({"step": ["x"], "loss": [1.0]}, "step", "is no number"),
+        ({"step": ["x"], "loss": [1.0]}, "step", "are no numbers"),
     ],
 )
 def test_metrics_that_do_not_fit_are_explained(table, unit, message):

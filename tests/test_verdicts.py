@@ -1,6 +1,7 @@
 """Verdicts: structure is found where it is, not found where it is not, and else untested."""
 
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 
 import kolmo
 from kolmo.errors import InputError
@@ -54,6 +56,25 @@ def test_a_mosaic_has_structure_and_the_same_model_shuffled_has_none(estimator):
     row = report.table[report.table.checkpoint == "mosaic"].iloc[0]
     share = float(re.search(r": (\d+\.\d+) %", found)[1])
     assert share == pytest.approx(100 * (1 - row.bits / row.null_bits), abs=0.06)
+
+
+def test_the_range_of_a_verdict_is_that_of_one_more_draw():
+    report = analyze(
+        {"w": np.random.default_rng(1).normal(size=(64, 64))}, ["xz:1@packed"], draws=5
+    )
+    row = report.table.iloc[0]
+    widths = stats.t.ppf(0.975, 4) * row.null_sd * math.sqrt(1 + 1 / 5)
+    shown = float(re.search(r"untested: .* % ± (\d\.\d+) ", report.summary())[1])
+    assert shown == pytest.approx(100 * widths / row.null_bits, rel=0.1)  # it has one digit
+
+
+def test_z_of_few_draws_names_them():
+    for draws in (5, 39):
+        report = analyze({"w": TILED}, ["context"], draws=draws)
+        z = f"z = {report.table.z.iloc[0]:.1f}"
+        assert re.search(
+            rf"{z}, p = " if draws == 39 else rf"{z} of 5 draws$", report.summary(), re.M
+        )
 
 
 def test_a_verdict_does_not_depend_on_threads():
@@ -230,7 +251,44 @@ def test_a_code_that_loses_by_the_order_is_no_structure():
     report = analyze({"w": NOISE})
     table = report.table.assign(bits=report.table.null_bits + 100, p=0.05)
     lines = said(dataclasses.replace(report, table=table))
-    assert "its order is not random, but no code gains by it: −" in lines[0]
+    assert "model, symmetric:4: costs more than its shuffles, by more than chance: −" in lines[0]
+
+
+def pair(draws, scope="model"):
+    options = {"quantizers": ["symmetric:4"], "nulls": ["shuffled"], "draws": draws}
+    noise = np.random.default_rng(3).normal(size=(2, 40, 40))
+    sources = {"tiled": {"a": TILED, "b": TILED}, "noise": {"a": noise[0], "b": noise[1]}}
+    return kolmo.compare(sources, estimators=["lz76"], scope=scope, **options)
+
+
+def test_several_verdicts_say_what_they_are_worth_together():
+    lines = said(pair(39))
+    assert lines[2] == (
+        "of these 2 tests the chance of one false structure or more is up to 5 %; Holm's "
+        "correction over them takes 79 draws"
+    )
+    assert said(pair(79))[2].endswith("; after Holm's correction 1 of them is significant")
+    assert not any(
+        "false structure" in line for line in [*said(pair(5)), *said(analyze({"w": TILED}))]
+    )
+
+
+def test_tensors_are_one_verdict_and_count_only_where_they_have_one():
+    assert not any("false structure" in line for line in said(pair(39, "tensor")))
+    lines = said(pair(79, "tensor"))
+    assert any(line.startswith("of these 2 tests the chance") for line in lines)
+    lines = said(pair(79, "both"))
+    assert any("of these 4 tests the chance of one false structure or more is up to 10 %" in line
+               for line in lines)  # fmt: skip
+
+
+def test_so_many_verdicts_on_noise_raise_as_many_alarms_and_no_more():
+    """2,000 reports of 6 verdicts on exchangeable figures: one or more in at most 15 %."""
+    figures = np.random.default_rng(0).normal(size=(2000, 6, 40))
+    p = np.array([[permutation_p(row[0], row[1:]) for row in report] for report in figures])
+    fewer = figures[:, :, 0] < figures[:, :, 1:].mean(axis=2)
+    share = ((p <= 0.05) & fewer).any(axis=1).mean()
+    assert 0.10 < share < 0.15 + 2 * math.sqrt(0.15 * 0.85 / 2000)
 
 
 def test_saturated_bdm_is_no_evidence():

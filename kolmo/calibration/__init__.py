@@ -1,6 +1,7 @@
-"""Calibration: the estimators measured, on objects whose complexity is known.
+"""Calibration: the estimators measured on objects whose complexity is known.
 
-Which one sees what, how far each is from the truth, and how often it finds structure in noise.
+It shows which structure each estimator sees, how far it is from the known value, and how often it
+takes noise for structure.
 """
 
 from kolmo.calibration.base import KnownObject

@@ -1,4 +1,4 @@
-"""What an object of known complexity is."""
+"""The interface of objects of known complexity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bit_entropy(p: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class KnownObject:
-    """Base of the objects: what is drawn from a grade, a shape and a seed.
+    """Base of the objects, which are drawn from a grade, a shape and a seed.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class KnownObject:
     shape : (int, int)
         Rows and columns.
     seed : int
-        Of the draw; the same fields give the same weights everywhere.
+        Seed of the draw; the same fields give the same weights everywhere.
 
-    Class attributes: ``grades``, from simple to complex; ``typical``, the one that power is
-    measured on; ``quantizer``, under which no symbol is lost; ``null``, which keeps all but what
-    the family is about; ``exact``, whether the known value is an entropy or a description's length.
+    Class attributes: ``grades``, from simple to complex; ``typical``, the grade for measuring
+    power; ``quantizer``, which loses no symbol; ``null``, which destroys only the structure of the
+    family; ``exact``, whether the known value is an entropy or a description's length.
     """
 
     grade: float
@@ -63,7 +63,7 @@ class KnownObject:
 
     @property
     def known_sign_bits(self) -> float:
-        """The same of the signs alone (w > 0); a description of the weights is one of them too."""
+        """The known value of the signs alone (w > 0); a description of the weights serves too."""
         return self.known_bits
 
     def weights(self) -> Weights:
@@ -84,7 +84,7 @@ class Independent(KnownObject):
 
     @property
     def probabilities(self) -> list[float]:
-        """Of the symbols, from the lowest to the highest; those of the upper half are positive."""
+        """Probabilities of the symbols, from the lowest; those of the upper half are positive."""
         raise NotImplementedError
 
     @property

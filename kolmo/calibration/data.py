@@ -1,4 +1,4 @@
-"""What a calibration found, as data: three tidy tables and what they say of each estimator."""
+"""The data of a calibration: three tidy tables, and a verdict on each estimator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kolmo.calibration.trials import sees
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationData:
-    """What each estimator says of objects whose complexity is known.
+    """The measurements of each estimator on objects whose complexity is known.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class CalibrationData:
 
     @cached_property
     def seen(self) -> pd.DataFrame:
-        """Which estimator sees what: one row for each estimator and family.
+        """The structure that each estimator sees: one row for each estimator and family.
 
         ``verdict`` is ✓ (power at the largest size .9 or more), ✗ (no more than chance explains)
         or –; ``ratio`` is bits / known bits of the typical grade, the median over seeds; ``order``
@@ -84,10 +84,10 @@ def _order(rows: pd.DataFrame) -> float:
 
     Bits that are all the same order nothing: 0. NaN where there is one grade.
     """
-    found = []
+    correlations = []
     for _, group in rows.groupby("seed"):
         if len(group) < 2:
             return math.nan
         bits, known = group["bits"].rank(), group["known_bits"].rank()
-        found.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
-    return sum(found) / len(found)
+        correlations.append(float(bits.corr(known)) if bits.nunique() > 1 else 0.0)
+    return sum(correlations) / len(correlations)

@@ -1,4 +1,4 @@
-"""Rows kept as they come, so that a run that is cut goes on where it stopped."""
+"""The journal of a calibration: finished rows, so that an interrupted run can go on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kolmo.provenance import versions
 
 
 class Journal:
-    """A file of one JSON line for each finished piece; nothing at all without a path.
+    """A file with one JSON line for each finished piece; without a path nothing is written.
 
-    A piece is found again by all that it depends on: its experiment, estimators, seed and trials,
-    and the versions of the packages. A last line that was cut off is not counted.
+    The key of a piece is all that it depends on: its experiment, estimators, seed and trials, and
+    the versions of the packages. A last line that was cut off is ignored.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -24,7 +24,7 @@ class Journal:
         self._rows = _read(path) if path and path.exists() else {}
 
     def find(self, piece: Piece) -> list[Row] | None:
-        """The rows of a piece that was finished before; None where it was not."""
+        """The rows of a piece that was finished before, else None."""
         return self._rows.get(_key(piece))
 
     def keep(self, piece: Piece, rows: Sequence[Row]) -> None:
@@ -49,7 +49,7 @@ def _key(piece: Piece) -> str:
 
 
 def _read(path: Path) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    pieces: dict[str, list[Row]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, list[Row]]:
     for line in lines:
         try:
             kept: dict[str, Any] = json.loads(line)
-            found[kept["piece"]] = kept["rows"]
+            pieces[kept["piece"]] = kept["rows"]
         except (ValueError, LookupError, TypeError):
             continue
-    return found
+    return pieces

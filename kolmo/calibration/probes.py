@@ -1,4 +1,4 @@
-"""What is calibrated: every estimator, each on the symbols that are natural for it."""
+"""The measurements of a calibration: every estimator, with the quantizer that is natural for it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def all_estimators() -> list[str]:
 
 
 def natural(estimator: str | Estimator, quantizer: str) -> Measurement | None:
-    """The estimator with the quantizer that is natural for it on objects made for another.
+    """The estimator with its natural quantizer, for objects that are made for ``quantizer``.
 
-    That quantizer itself where the estimator takes its symbols, packed for a compressor if they
-    are bits; the grid of ``affine`` for ``qubd``, whose bit-planes it is defined by; else ``sign``;
-    None where nothing fits.
+    This is ``quantizer`` itself if the estimator takes its symbols (packed for a compressor if they
+    are bits), the grid of ``affine`` for ``qubd``, which is defined by the bit-planes of that grid,
+    else ``sign``; None if no quantizer fits.
 
     >>> measurement = natural("bdm", "symmetric:4")
     >>> str(measurement.quantizer)
@@ -63,7 +63,7 @@ def natural(estimator: str | Estimator, quantizer: str) -> Measurement | None:
 
 
 def _packed(estimator: Estimator) -> Estimator:
-    """Eight bits a byte, unless a layout was asked for."""
+    """The estimator with eight bits packed into a byte, unless a layout was given."""
     if getattr(estimator, "layout", None) != "bytes":
         return estimator
     return dataclasses.replace(estimator, layout="packed")  # type: ignore[call-arg]
@@ -71,8 +71,8 @@ def _packed(estimator: Estimator) -> Estimator:
 
 def naturals(estimators: Sequence[str], quantizer: str) -> dict[str, Measurement]:
     """The measurements of all estimators that apply, by the specs as given."""
-    found = {spec: natural(spec, quantizer) for spec in estimators}
-    return {spec: measurement for spec, measurement in found.items() if measurement is not None}
+    fitting = {spec: natural(spec, quantizer) for spec in estimators}
+    return {spec: measurement for spec, measurement in fitting.items() if measurement is not None}
 
 
 class Trial:
@@ -97,7 +97,7 @@ class Trial:
         return self._lengths[key]
 
     def is_seen(self, measurement: Measurement, ties: np.random.Generator) -> tuple[bool, bool]:
-        """The rank test, `is_seen`; not seen where there is no length."""
+        """The rank test, `is_seen`; an object without a code length is not seen."""
         actual = self.bits(measurement)
         if actual != actual:
             return False, False

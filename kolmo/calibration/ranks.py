@@ -2,9 +2,9 @@
 
 The test is one-sided: an object is *seen* where it costs fewer bits than all of N draws of its
 null. If object and draws are exchangeable, the chance of that is 1 / (N + 1): .05 for 19 draws.
-Ties would make it less. They are broken at random, by a seeded number for the object and for each
-draw, so that the size is exact for every estimator, also one that gives all of them the same
-length; with it the *strict* outcome is kept, in which a tie is no finding.
+Ties would lower it. They are broken at random, by a seeded number for the object and for each
+draw, so that the size is exact for every estimator, even one that gives all of them the same
+length. The *strict* outcome, in which a tie does not count as seen, is kept too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a calibration found: three tidy tables, and what they say of each estimator."""
+"""The result of a calibration: its data with words, figure and files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _PARTS = ("table", "false_positives", "power")
 
 @dataclasses.dataclass(frozen=True)
 class CalibrationResult(CalibrationData):
-    """What each estimator says of objects whose complexity is known: tables, words, figure, files.
+    """The result of a calibration: tables, words, figure, files.
 
     `CalibrationData` has the attributes: ``table``, ``false_positives``, ``power``, ``settings``,
     and ``seen``.
     """
 
     def summary(self) -> str:
-        """What was found, in sentences."""
+        """The results in sentences."""
         return "\n".join(sentences(self))
 
     def to_json(self) -> str:

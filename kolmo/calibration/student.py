@@ -76,6 +76,6 @@ def level_probabilities(degrees: int, top: int) -> list[float]:
 
 
 def student_levels(random: np.random.Generator, degrees: int, top: int, size: int) -> NDArray[Any]:
-    """So many levels, drawn."""
+    """``size`` levels, drawn at random."""
     step = student_quantile(degrees, TAIL) / top
     return np.clip(np.rint(random.standard_t(degrees, size) / step), -top, top)

@@ -43,18 +43,18 @@ _COUNTS = ("trials", "rejections", "strict_rejections")
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-    """How much is tried.
+    """The amount of work of a calibration.
 
     Attributes
     ----------
     trials : int
-        Of every pair of estimator and null, on noise.
+        Noise objects for every pair of estimator and null.
     power_trials : int
-        Of every estimator, family and shape.
+        Objects for every estimator, family and shape.
     shapes : tuple of shapes
-        That power is measured at, from small to large.
+        Shapes at which power is measured, from small to large.
     known_shape : shape
-        Of the objects of known value.
+        Shape of the objects that are compared with their known value.
     seeds : int
         Objects of each grade.
     """
@@ -90,9 +90,9 @@ def calibrate(
     estimators : list of specs, optional
         All that are registered by default, each with the quantizer natural for it.
     nulls : list of specs, optional
-        Of which false positives are counted: all random ones by default.
+        Nulls whose false positives are counted; all random ones by default.
     families : list of str, optional
-        Of `kolmo.calibration.FAMILIES`; all by default.
+        Names from `kolmo.calibration.FAMILIES`; all by default.
     effort : {"full", "quick"} or Effort
         Minutes on two cores with 1,000 trials of every pair, or some seconds.
     seed : int
@@ -101,8 +101,8 @@ def calibrate(
         Processes. More than one needs a program that may be imported anew (``if __name__ ==
         "__main__"``), as the command line is.
     journal : path, optional
-        A file that every finished piece of the work is written to at once. Where it exists, what
-        it holds of the same work is not done again; it is removed once all is done.
+        A file to which every finished piece of work is written at once. If it exists, pieces of
+        the same work in it are not repeated; it is removed at the end.
     progress : callable, optional
         ``progress(done, total, label)``.
 
@@ -169,20 +169,20 @@ def _result(
 def _checked(given: Sequence[str] | None, usual: Iterable[str], what: str) -> list[str]:
     if isinstance(given, str):
         raise InputError(f"{what} is a list, such as [{given!r}]")
-    found = list(dict.fromkeys(usual if given is None else given))
-    if not found:
+    names = list(dict.fromkeys(usual if given is None else given))
+    if not names:
         raise InputError(f"there is nothing to calibrate: {what} is empty")
-    return found
+    return names
 
 
 def _known(
     kind: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
 ) -> list[str]:
-    found = _checked(given, usual, f"the list of each {kind}")
-    for name in found:
+    names = _checked(given, usual, f"the list of each {kind}")
+    for name in names:
         if name not in known:
             raise unknown(kind, name, known)
-    return found
+    return names
 
 
 def _pieces(
@@ -210,9 +210,9 @@ def _repeats(rows: dict[str, list[Row]], effort: Effort, seed: int) -> Iterator[
 
 
 def _latest(rows: Iterable[Row]) -> list[Row]:
-    """The rates of all pairs; of one that was tried again, the fresh one."""
-    found = {(row["label"], row["null"]): false_positive_row(row) for row in rows}
-    return list(found.values())
+    """The rates of all pairs; for a pair that was tried again, the fresh rate."""
+    latest = {(row["label"], row["null"]): false_positive_row(row) for row in rows}
+    return list(latest.values())
 
 
 def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
@@ -223,7 +223,7 @@ def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
 def _run(
     pieces: Sequence[Piece], workers: int, journal: Journal, progress: Progress | None
 ) -> tuple[dict[str, list[Row]], dict[str, str]]:
-    """Rows of each part, in the order of the pieces, whoever ran them; and who failed, and why."""
+    """Rows of each part, in the order of the pieces, and the error of each failed estimator."""
     done = {piece: rows for piece in pieces if (rows := journal.find(piece)) is not None}
     failed: dict[str, str] = {}
     for piece, rows, failures in _outcomes([p for p in pieces if p not in done], workers):
@@ -240,7 +240,7 @@ def _run(
 
 
 def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *Outcome]]:
-    """Every piece with what came of it, as they are done."""
+    """Every piece with its outcome, as soon as it is done."""
     if workers == 1:
         for piece in pieces:
             yield piece, *run_piece(piece)
@@ -274,13 +274,13 @@ def _for_workers() -> Iterator[None]:
 
 def _gather(rows: Iterable[Row]) -> list[Row]:
     """Counts of rows that are otherwise the same, added up."""
-    found: dict[tuple[object, ...], Row] = {}
+    sums: dict[tuple[object, ...], Row] = {}
     for row in rows:
         key = tuple(value for name, value in row.items() if name not in _COUNTS)
-        if key not in found:
-            found[key] = dict(row)
+        if key not in sums:
+            sums[key] = dict(row)
             continue
         for name in _COUNTS:
             if name in row:
-                found[key][name] += row[name]
-    return list(found.values())
+                sums[key][name] += row[name]
+    return list(sums.values())

@@ -108,7 +108,7 @@ class Piece:
 
 
 def run_piece(piece: Piece) -> Outcome:
-    """What came of a piece; an estimator that fails takes none of the others with it."""
+    """The outcome of a piece; if an estimator fails, the others still give their rows."""
     try:
         return piece.run(), {}
     except Exception as error:
@@ -170,7 +170,7 @@ class FalsePositives(Piece):
 
 
 def false_positive_row(row: Row) -> Row:
-    """With the rate, and whether it lies in the band."""
+    """The row with the rate added, and whether it lies in the band."""
     trials, seen = row["trials"], row["rejections"]
     low, high = binomial_band(trials)
     return {
@@ -220,7 +220,7 @@ class Power(Piece):
 
 
 def power_row(row: Row) -> Row:
-    """With the power and its 99 % interval."""
+    """The row with the power and its 99 % interval added."""
     low, high = wilson_interval(row["rejections"], row["trials"])
     power = row["rejections"] / row["trials"]
     return {**row, "power": power, "power_low": low, "power_high": high}

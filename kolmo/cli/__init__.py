@@ -1,6 +1,6 @@
 """The command line: arguments in, tables out; no logic.
 
-A command lives in the file of its name, and puts itself on the application when imported.
+Each command has a file of its own name, which registers it with the application when imported.
 """
 
 from kolmo.cli import (

@@ -58,7 +58,7 @@ def calibrate(
     for path in output or ():
         check_calibration_output(path)
     journal = Path(f"{output[0]}.journal") if output else None
-    with _said(journal), progress_bar() as progress:
+    with _announce_journal(journal), progress_bar() as progress:
         result = kolmo.calibrate(
             estimator or None,
             nulls=null or None,
@@ -82,19 +82,19 @@ def calibrate(
 
 
 @contextmanager
-def _said(journal: Path | None) -> Iterator[None]:
-    """Tell where a run goes on from, and where one that was cut is kept."""
+def _announce_journal(journal: Path | None) -> Iterator[None]:
+    """Print which journal a run continues, and which one keeps the work of an interrupted run."""
     if journal and journal.exists():
         print(f"going on from {journal}", file=sys.stderr)
     try:
         yield
-    finally:  # a run that is whole leaves no journal
+    finally:  # a finished run leaves no journal
         if journal and journal.exists():
             print(f"{journal} keeps what is done; the same command goes on", file=sys.stderr)
 
 
 def show(result: CalibrationResult) -> None:
-    """Which estimator sees what, then what that means."""
+    """Print which estimator sees what, then the summary."""
     console = make_console()
     console.print(_table(result))
     legend = "✓ told from its null, – at times, ✗ never; the figure is bits / known bits"

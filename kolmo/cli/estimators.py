@@ -14,14 +14,14 @@ def estimators(json: Json = False) -> None:
     """List the estimators and quantizers."""
     from rich.table import Table
 
-    found = [(name, estimator_class(name)) for name in estimator_names()]
+    classes = [(name, estimator_class(name)) for name in estimator_names()]
     if json:
-        rows = [{"name": n, "kind": c.kind, "summary": c.summary} for n, c in found]
+        rows = [{"name": n, "kind": c.kind, "summary": c.summary} for n, c in classes]
         quantizers = [{"name": n, "summary": quantizer_class(n).summary} for n in quantizer_names()]
         print_json({"estimators": rows, "quantizers": quantizers})
         return
     table = Table("estimator", "kind", "what it is", box=None)
-    for name, cls in found:
+    for name, cls in classes:
         table.add_row(name, cls.kind, cls.summary)
     quantizer_table = Table("quantizer", "what it is", box=None)
     for name in quantizer_names():

@@ -1,4 +1,4 @@
-"""What the commands that measure share: run, keep what is done, show it."""
+"""Common steps of the commands that measure: run, save and show the report."""
 
 from __future__ import annotations
 

@@ -97,13 +97,13 @@ def takes_measuring(scope: str = "both") -> Callable[[Command], Command]:
             command(**given, options=Measuring(**shared))
 
         own = inspect.signature(command, eval_str=True).parameters.values()
-        kind = inspect.Parameter.KEYWORD_ONLY
-        parameters = [p.replace(kind=kind) for p in own if p.name != "options"]
+        keyword_only = inspect.Parameter.KEYWORD_ONLY
+        parameters = [p.replace(kind=keyword_only) for p in own if p.name != "options"]
         for field in fields:
             default = scope if field.name == "scope" else field.default
             annotation = hints[field.name]
             parameters.append(
-                inspect.Parameter(field.name, kind, default=default, annotation=annotation)
+                inspect.Parameter(field.name, keyword_only, default=default, annotation=annotation)
             )
         run.__dict__["__signature__"] = inspect.Signature(parameters)
         run.__annotations__ = {p.name: p.annotation for p in parameters}

@@ -1,11 +1,11 @@
 """The arithmetic coder: binary decisions to bytes and back, 32 bits wide, without carries.
 
-All arithmetic is of integers, so that what one machine writes every other one reads. A decision's
-probability has 16 bits; the lower part of the range is 1's (after Mahoney, "Adaptive weighing of
-context models for lossless data compression", Florida Tech CS-2005-16). Bits that nothing predicts
-go past it, as they are, to a stream of their own.
+All arithmetic is of integers, so that every machine reads what any other one writes. A decision's
+probability has 16 bits; the lower part of the range stands for a 1 (after Mahoney, "Adaptive
+weighing of context models for lossless data compression", Florida Tech CS-2005-16). Bits that
+nothing predicts bypass the coder: they go unchanged to a stream of their own.
 
-The compiled functions are inlined where they are called: a call would count references to every
+The compiled functions are inlined into their callers: a call would count references to every
 array that it is given, which takes longer than the decision.
 
 docs/formats/codes.md specifies it.
@@ -17,10 +17,10 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
-# Registers of the coder: the range [LOW, HIGH] of 32 bits that is left, when decoding the 32 bits
-# of the stream that lie in it, the next byte of the stream, and whether it is decoding.
+# Registers of the coder: the current range [LOW, HIGH] of 32 bits; when decoding, the 32 bits of
+# the stream that lie in it; the place of the stream's next byte; whether it is decoding.
 LOW, HIGH, CODE, PLACE, DECODING = range(5)
-# Registers of the plain bits: how many wait for a whole byte, those bits, the next byte.
+# Registers of the plain bits: how many wait for a whole byte, those bits, the next byte's place.
 FILLED, HELD, WRITTEN = range(3)
 
 
@@ -34,7 +34,7 @@ def new_coder(stream: Array, decoding: bool) -> Array:
 
 
 def last_bytes(coder: Array) -> bytes:
-    """What ends the stream: one byte tells the last range apart, whatever zeros are read after."""
+    """The end of the stream: one byte at most, after which zeros are read that stay in range."""
     return bytes([(int(coder[LOW]) >> 24) + 1]) if coder[LOW] else b""
 
 
@@ -42,11 +42,11 @@ def last_bytes(coder: Array) -> bytes:
 def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     """Write a decision, or read it.
 
-    ``y`` is the decision, 0 or 1 (of no meaning when decoding), ``probability`` that of a 1 in
+    ``y`` is the decision, 0 or 1 (ignored when decoding), ``probability`` that of a 1 in
     65,536ths, 1 to 65,535. Returns the decision; ``coder`` and ``stream`` are changed.
 
-    The range is cut in two at the share of the probability, and the part of the decision is kept:
-    the lower part is 1's. Leading bytes that both ends share are final and move out.
+    The range is cut in two in proportion to the probability, and the decision's part is kept: the
+    lower one for a 1. Leading bytes that both ends share are final and are written.
     """
     low, high = coder[LOW], coder[HIGH]
     width = high - low
@@ -60,8 +60,8 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     else:
         low = middle + 1
     # Bytes move out only when both ends share them, so that no carry ever runs back into what was
-    # written. A range astride a border may shrink to few values before that; in four million
-    # decisions it cost less than a byte (at p = 1/2, .9, .01, .001 and at any).
+    # written. A range that straddles a byte border may shrink to few values before that; in four
+    # million decisions this cost less than a byte (at p = 1/2, .9, .01, .001 and at random p).
     while (low ^ high) & 0xFF000000 == 0:
         place = coder[PLACE]
         coder[PLACE] = place + 1
@@ -79,10 +79,11 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
 
 @compiled(inline="always")
 def code_plain(value: int, bits: int, state: Array, stream: Array, decoding: bool) -> int:
-    """Write up to 55 bits as they are, or read them, the least significant first.
+    """Write up to 55 bits unchanged, or read them, the least significant first.
 
-    ``value`` is below 2^bits (of no meaning when decoding). Returns it; ``state`` and ``stream``
-    are changed. 55, because seven bits may still wait and all must fit a signed word of 64.
+    ``value`` is below 2^bits (ignored when decoding). Returns it; ``state`` and ``stream`` are
+    changed. The limit is 55 because up to seven bits may still wait and all must fit in a signed
+    word of 64.
     """
     if decoding:
         while state[FILLED] < bits:

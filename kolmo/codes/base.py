@@ -1,12 +1,12 @@
-"""What a code is: symbols to bytes and back, found by a name and by a number that never changes.
+"""Codes: symbols to bytes and back, each known by a name and by a number that never changes.
 
 ::
 
     symbols of some tensors ── encode ──► bytes ── decode(shapes, alphabet) ──► symbols
 
-A code is stateless, and told the shapes and the alphabet of its symbols both ways, so that its
-bytes hold nothing of them. Its number is written in files: a changed format is another
-code, with another name and number.
+A code is stateless. Encoder and decoder are both given the shapes and the alphabet, so that the
+bytes hold neither. A code's number is written in files: a changed format is another code, with
+another name and number.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Code(Protocol):
 
     Notes
     -----
-    Compiled loops release the interpreter's lock, so that units are coded side by side.
+    Compiled loops release the interpreter's lock, so that units are coded in parallel.
 
-    Where an estimator says how long the code of any symbols is, its spec may be an attribute
-    ``estimator``; `kolmo.testing.check_code` then compares them.
+    A code may have an attribute ``estimator``, the spec of the estimator that gives the length of
+    its bytes; `kolmo.testing.check_code` then compares the two.
     """
 
     @property
@@ -51,44 +51,44 @@ class Code(Protocol):
         Parameters
         ----------
         parts : sequence of unsigned integer ndarrays
-            Symbols of the alphabet, each in the shape of its tensor (or of some whole rows of
-            it). What is learned of one serves the next.
+            Symbols of the alphabet, each in the shape of its tensor (or of whole rows of it).
+            What the code learns from one helps with the next.
         alphabet : Alphabet
 
         Raises
         ------
         NotApplicableError
-            If these symbols are not for this code.
+            If this code cannot express these symbols.
         """
         ...
 
     def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         """Undo `encode`: arrays of the smallest unsigned dtype that holds the alphabet.
 
-        The data may be anything, the shapes are of a size that memory holds; no more than some
-        multiple of it is allocated.
+        The data are not trusted. The caller has checked that arrays of these shapes fit in memory;
+        at most a small multiple of their size is allocated.
 
         Raises
         ------
         InputError
-            If the data is no such code. Not every damage is noticed.
+            If the data are not valid. Not all damage is noticed.
         """
         ...
 
 
 RESERVED = {"repeat": 12}
-"""Numbers of what containers hold beside codes: no code ever has them."""
+"""Numbers that containers use for units that are not coded; no code ever has them."""
 
 
 class Codes(Registry[Code]):
-    """Codes by name and by number. No other package adds any: a file must be read everywhere."""
+    """Codes by name and by number. Packages cannot add any: every installation reads every file."""
 
     def __init__(self) -> None:
         super().__init__("code")
         self.numbers: dict[str, int] = {}
 
     def declare_number(self, name: str, number: int, module: str) -> None:
-        """Say in which module a code is, without importing it.
+        """Record the module of a code and its number, without importing the module.
 
         Raises
         ------
@@ -135,17 +135,17 @@ def register_code(code: Code) -> Code:
 
 
 def code_numbers() -> dict[str, int]:
-    """The number of each code that there is, by name."""
+    """The number of each code, by name."""
     return dict(CODES.numbers)
 
 
 def code_name(number: int) -> str:
-    """The name of a code, or of what else has a number in containers.
+    """The name of the code, or of the reserved entry, with a number.
 
     Raises
     ------
     InputError
-        If nothing has it.
+        If no code has the number.
     """
     for name, its in (CODES.numbers | RESERVED).items():
         if its == number:
@@ -154,12 +154,12 @@ def code_name(number: int) -> str:
 
 
 def get_code(which: str | int) -> Code:
-    """The code of a name or a number.
+    """The code with a name or a number.
 
     Raises
     ------
     InputError
-        If there is none.
+        If no code has it.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def get_code(which: str | int) -> Code:
     return CODES.get(code_name(which) if isinstance(which, int) else which)
 
 
-# Numbers are a contract: none is ever given to another code.
+# The numbers are a contract: none is ever reused.
 CODES.declare_number("raw", 0, "kolmo.codes.plain")
 CODES.declare_number("constant", 1, "kolmo.codes.plain")
 CODES.declare_number("mosaic", 2, "kolmo.codes.mosaic")

@@ -1,9 +1,9 @@
-"""The quick code: each byte-plane at fixed shares of its values, by Zstandard, or as it is.
+"""The quick code: each byte-plane by rANS with fixed frequencies, by Zstandard, or unchanged.
 
-A float's bits are turned left by one, so that its exponent fills the highest byte (of formats with
-8 exponent bits); symbols of up to four bits are packed, several to a byte. What matters is that the
-exponents have a table of their own (Hershcovitch et al., "ZipNN: lossless compression for AI
-models", arXiv 2411.05239, has the idea). Zstandard sees repeats, and zeros in a row.
+A float's bits are rotated left by one, so that its exponent fills the highest byte (of formats with
+8 exponent bits); symbols of up to four bits are packed, several to a byte. The gain comes from
+coding the exponents with a table of their own (the idea is from Hershcovitch et al., "ZipNN:
+lossless compression for AI models", arXiv 2411.05239). Zstandard finds repeats and runs of zeros.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -28,7 +28,7 @@ from kolmo.symbols import Alphabet, Shape, Symbols, symbol_bits
 
 Plane = NDArray[np.uint8]
 
-_WORTH = 0.985  # of the length there is: what saves less takes longer to decode, for little
+_WORTH = 0.985  # a compressed form is taken only below this share of the size without it
 _PLAIN, _ZSTD, _RANS, _WAYS = 0, 1, 2, 4
 
 
@@ -86,7 +86,7 @@ class BytePlanesCode:
 
 
 def _per_byte(size: int) -> int:
-    """How many of so many symbols a byte holds.
+    """How many symbols of an alphabet of ``size`` fit in a byte.
 
     >>> [_per_byte(size) for size in (2, 3, 15, 16, 17)]
     [8, 5, 2, 2, 1]
@@ -97,31 +97,31 @@ def _per_byte(size: int) -> int:
 
 
 def _sizes(numels: Iterable[int], packed: int) -> list[int]:
-    """Bytes of a plane that are of each part; one that two share is of the later.
+    """How many bytes of a plane belong to each part; a byte that two share belongs to the later.
 
     >>> _sizes([5, 1, 4], 4)
     [1, 0, 2]
     """
-    ends = list(accumulate(numels)) or [0]  # damaged data may say that there is no part
+    ends = list(accumulate(numels)) or [0]  # damaged data may claim that there are no parts
     borders = [0, *(end // packed for end in ends[:-1]), -(-ends[-1] // packed)]
     return [stop - start for start, stop in pairwise(borders)]
 
 
 def _compressed(plane: Plane, sizes: Sequence[int], highest: bool) -> tuple[int, bytes]:
-    """How the plane is shortest, and its bytes."""
+    """The number of the shortest form of a plane, and its bytes."""
     zipped = _zipped(plane, highest)
-    if len(zipped) >= _WORTH * plane.size:  # noise, and for fixed shares no less so
+    if len(zipped) >= _WORTH * plane.size:  # noise, which rANS cannot shorten either
         return (_ZSTD, zipped) if len(zipped) < plane.size else (_PLAIN, plane.tobytes())
-    found = (_ZSTD, zipped)
+    best = (_ZSTD, zipped)
     if rans.least_bytes(plane, sizes) < _WORTH * len(zipped):
-        found = min(found, (_RANS, rans.encode_bytes(plane, sizes)), key=lambda way: len(way[1]))
-    return found
+        best = min(best, (_RANS, rans.encode_bytes(plane, sizes)), key=lambda way: len(way[1]))
+    return best
 
 
 def _zipped(plane: Plane, highest: bool) -> bytes:
     import zstandard
 
-    # A tiny table of matches: repeated exponents are no repeats, but zeros in a row are.
+    # The match table is tiny: exponents seldom repeat in long stretches, apart from runs of zeros.
     settings = partial(
         zstandard.ZstdCompressionParameters,
         strategy=zstandard.STRATEGY_FAST,

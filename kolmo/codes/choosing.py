@@ -1,4 +1,4 @@
-"""The shortest code of a unit: every candidate is run, and what it writes is measured."""
+"""The shortest code of a unit: every candidate is run and its bytes are counted."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ PRESETS = {
     ),
     "fast": ("constant", "byteplanes", "raw"),
 }
-"""Codes that each preset tries, in turn; the first of the shortest is taken."""
+"""Codes that each preset tries, in this order; of equally short ones the first is taken."""
 
-_SMALL = 1 << 18  # bytes of a unit on which every compressor is tried, for it takes no time
+_SMALL = 1 << 18  # every compressor is tried on a unit of up to this many bytes: it is quick
 _WORTH = (
     0.998  # slow compressors are tried if zstd level 3 is under this share of the order-0 entropy
 )
 
-_NEAR = 1.01  # times the shortest: what a code must promise to be under to be run on the whole
-_PIECE, _PIECES = 1 << 16, 3  # symbols of a piece, and how many
+_NEAR = 1.01  # a code runs on all symbols if its estimate is below this multiple of the shortest
+_PIECE, _PIECES = 1 << 16, 3  # symbols of a sample piece, number of pieces
 
 
 def check_preset(preset: str) -> None:
-    """InputError unless this is the name of a preset."""
+    """Raise InputError unless this is the name of a preset."""
     if preset not in PRESETS:
         raise specs.unknown("preset", preset, PRESETS)
 
@@ -42,27 +42,27 @@ def check_preset(preset: str) -> None:
 def shortest_code(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> tuple[int, bytes]:
     """The number of the shortest code of a preset, and its bytes.
 
-    The general compressors are slow, and win only where stretches repeat. They are tried on what is
-    small, and where the quickest of them finds more than the order-0 counts of bytes tell; those
-    of them that promise to be as short as the other codes are run on the whole.
+    The general compressors are slow, and win only where stretches repeat. They are tried on small
+    units, and where zstd level 3 gets below the order-0 entropy of the bytes; then those that look
+    as short as the other codes on a few pieces are run on all symbols.
 
     >>> shortest_code([np.zeros(100, np.uint8)], Alphabet(256), "best")
     (1, b'\\x00')
     """
     shapes = [part.shape for part in parts]
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
-    found: list[tuple[int, bytes]] = []
+    written: list[tuple[int, bytes]] = []
     general = [code for code in codes if isinstance(code, General)]
     for code in codes:
         if not isinstance(code, General):
             data = _encoded(code, parts, alphabet)
             if data is not None and code.name == "constant":
                 return code.number, data
-            found += [(code.number, data)] if data is not None else []
+            written += [(code.number, data)] if data is not None else []
     if general:
-        best = min(found, key=lambda pair: len(pair[1]))
-        found += _general_codes(general, flat(parts, alphabet), alphabet, best)
-    return min(found, key=lambda pair: len(pair[1]))
+        best = min(written, key=lambda pair: len(pair[1]))
+        written += _general_codes(general, flat(parts, alphabet), alphabet, best)
+    return min(written, key=lambda pair: len(pair[1]))
 
 
 def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:
@@ -88,7 +88,7 @@ def _general_codes(
     return [
         (code.number, code.encode_in(symbols, alphabet, layout))
         for code in codes
-        # The quickest says little of what xz makes of a layout, for xz tells bytes apart.
+        # zstd does not predict xz's better layout, for xz has contexts by a byte's place.
         for layout in (LAYOUTS[: symbols.dtype.itemsize] if code.name == "xz" else layouts)
     ]
 
@@ -101,10 +101,10 @@ def _promising(
     quick: int,
     best: int,
 ) -> list[General]:
-    """The codes that are as short as the best, by what they make of some pieces.
+    """The codes that should be as short as the best one, judged by sample pieces.
 
     Repeats that lie further apart than a piece are not seen here; each code is assumed to gain
-    from them as much as the quick one does.
+    from them as much as zstd level 3 does.
     """
     size = min(symbols.size, _PIECE)
     starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
@@ -124,6 +124,6 @@ def _quick(symbols: Symbols, alphabet: Alphabet, layout: str) -> int:
 
 
 def order0_bytes(symbols: Symbols) -> float:
-    """The order-0 entropy of each byte-plane, in bytes, added up."""
+    """The order-0 entropies of all byte-planes, added up, in bytes."""
     planes = symbols.view(np.uint8).reshape(symbols.size, symbols.dtype.itemsize)
     return sum(entropy_bits(np.bincount(plane, minlength=256)) for plane in planes.T) / 8

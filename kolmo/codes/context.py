@@ -5,14 +5,14 @@
     weight ─ binary decisions ─► probability of each ─ mixed from its contexts ─► arithmetic coder
 
 A weight is coded as its exponent, its leading mantissa bits, its tail and its sign (of an integer:
-its length in bits, what follows the leading one, and its sign). Contexts are the magnitude that
-row and column predict together, row and column apart, the column alone, the neighbours in row and
-column and at the same tap of a kernel, the octave; a match with weights that occurred before, in
-the same order or mirrored; the tail that followed such leading bits in this column before; whether
-the row's last weights ended in the zeros of a narrower format. Predictions are mixed in the
-logistic domain by weights that are learned on the way (Mahoney, "Adaptive weighing of context
+its length in bits, the bits after the leading one, and its sign). Contexts are the magnitude that
+row and column predict together, row and column separately, the column alone, the neighbours in row
+and column and at the same tap of a kernel, the octave; a match with weights that occurred before,
+in the same order or mirrored; the tail that last followed the same leading bits in this column;
+whether the row's last weights ended in the zeros of a narrower format. Predictions are mixed in
+the logistic domain by weights that are learned while coding (Mahoney, "Adaptive weighing of context
 models for lossless data compression", Florida Tech CS-2005-16). All arithmetic is of integers, so
-that what one machine writes every other one reads.
+that every machine reads what any other one writes.
 
 docs/formats/context.md specifies every decision.
 """
@@ -47,18 +47,18 @@ FORMS = {
 zeros, one that was a float16 in 42; a float32 that was a float16 in 13, a bfloat16 in 16."""
 
 INTEGERS = 1 << 32
-"""Symbols at most, where they are no floats."""
+"""The largest alphabet of integers."""
 
 COLUMNS = 1 << 20
-"""Columns at most that are told apart; a longer row is cut into such lengths."""
+"""The most columns that have contexts of their own; a longer row is cut into pieces of this."""
 
-_SPAN = 1 << 14  # weights at a time, which bounds the room that their code needs
-_WORST = 200  # bytes that a weight may take: some 36 decisions, of up to four bytes each
+_SPAN = 1 << 14  # weights coded at a time, which bounds the output buffer
+_WORST = 200  # most bytes of a weight: about 36 decisions of up to four bytes each
 _HASHES = 1 << 18
 
 
 def form_of(alphabet: Alphabet) -> Form:
-    """How symbols of this alphabet are split into parts that are coded.
+    """How symbols of this alphabet are split into the parts that are coded.
 
     Raises
     ------
@@ -77,8 +77,8 @@ Words = NDArray[np.int64]
 
 
 class Session:
-    """One run of the model over tables, one after the other; what it learns of each serves the
-    next. Made by `Encoder` or `Decoder`."""
+    """One run of the model over tables, one after the other; it keeps what it learns from each.
+    Encoding and decoding both use it."""
 
     def __init__(self, form: Form, columns: int, coded: NDArray[np.uint8], decoding: bool) -> None:
         self.form = form
@@ -91,7 +91,7 @@ class Session:
         self.plain_state = np.zeros(3, np.int64)
 
     def run(self, weights: Words, part: Part, coded: Any, plain: Any) -> Iterator[None]:
-        """Code a table, or fill it in; yields after each span of it."""
+        """Encode a table, or decode into it; yields after each span of it."""
         streams = kernels.Streams(self.coder, coded, self.plain_state, plain)
         memory = kernels.Memory(
             np.zeros(weights.size, np.int64),
@@ -123,9 +123,9 @@ class Encoder:
     ----------
     alphabet : Alphabet
     columns : int
-        Of the widest table; see `widest`.
+        Those of the widest table; see `widest`.
     keep : bool
-        Whether the code is kept, rather than its size alone.
+        Whether to keep the bytes, rather than their number alone.
     """
 
     def __init__(self, alphabet: Alphabet, columns: int, keep: bool = True) -> None:
@@ -137,7 +137,7 @@ class Encoder:
         self._sizes = [0, 0, 0]
 
     def add(self, symbols: Symbols) -> None:
-        """Code a table: symbols in the shape of their tensor, or of whole rows of it."""
+        """Encode a table: symbols in the shape of their tensor, or of whole rows of it."""
         if not symbols.size:
             return
         weights = symbols.reshape(-1).astype(np.int64)
@@ -149,14 +149,14 @@ class Encoder:
             self._write(self._pieces.plain, 2, _take(self._plain, session.plain_state, WRITTEN))
 
     def finish(self) -> int:
-        """End the code; how many bytes it has."""
+        """End the code; returns how many bytes it has."""
         state = self._session.plain_state
         self._write(self._pieces.coded, 1, last_bytes(self._session.coder))
         self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
         return sum(self._sizes) + len(number_bytes(self._sizes[1]))
 
     def data(self) -> bytes:
-        """The code: what is said of each table, then decisions, then plain bits."""
+        """The code: a head for each table, then the decisions, then the plain bits."""
         heads, coded, plain = (b"".join(pieces) for pieces in self._pieces)
         return b"".join([heads, number_bytes(len(coded)), coded, plain])
 
@@ -202,23 +202,23 @@ class ContextCode:
         coded = _writable(reader.take(reader.number()))
         plain = _writable(reader.rest())
         session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
-        found = []
+        decoded = []
         for part, shape in zip(parts, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
             for _ in session.run(weights, part, coded, plain) if part else ():
                 if session.coder[PLACE] > coded.size + 4:
                     raise InputError("the code ends before its symbols do")
-            found.append(_symbols(weights, alphabet).reshape(shape))
-        return found
+            decoded.append(_symbols(weights, alphabet).reshape(shape))
+        return decoded
 
 
 def widest(shapes: Sequence[Shape]) -> int:
-    """Columns of the widest of some tables."""
+    """Columns of the widest table of these shapes."""
     return max((_columns(shape) for shape in shapes), default=1)
 
 
 def _columns(shape: Shape) -> int:
-    """A vector is a row; further axes are parts of a row."""
+    """Columns of a table: a vector is one row, and axes after the first are flattened."""
     return min(COLUMNS, max(1, math.prod(shape[1:] if len(shape) > 1 else shape)))
 
 
@@ -234,15 +234,15 @@ def _describe(weights: Words, shape: Shape, form: Form) -> Part:
 
 
 def _grid(magnitudes: Words, form: Form) -> int:
-    """The least exponent of a bit that is set in any float, M higher; 0 where all are zero.
+    """The least exponent of a bit that is set in any float, plus the mantissa's bits; 0 for zeros.
 
-    Weights drawn uniformly, for one, are multiples of a power of two.
+    Weights that were drawn uniformly, for example, are multiples of a power of two.
     """
-    some = magnitudes[magnitudes > 0]
-    exponents = some >> form.mantissa_bits
-    digits = some & ((1 << form.mantissa_bits) - 1) | (exponents > 0) << form.mantissa_bits
+    positive = magnitudes[magnitudes > 0]
+    exponents = positive >> form.mantissa_bits
+    digits = positive & ((1 << form.mantissa_bits) - 1) | (exponents > 0) << form.mantissa_bits
     lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
-    return int((np.maximum(exponents, 1) + lowest).min()) if some.size else 0
+    return int((np.maximum(exponents, 1) + lowest).min()) if positive.size else 0
 
 
 def _part(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> Part:
@@ -251,24 +251,24 @@ def _part(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> Part:
 
 
 def _commonest(weights: Words) -> int:
-    """The commonest of 16-bit symbols, 0 for wider ones; it is what counts as 0."""
+    """The symbol that counts as 0: the commonest of up to 16 bits; 0 if any symbol is wider."""
     if int(weights.max()) >= 1 << 16:
         return 0
     return int(np.bincount(weights).argmax())
 
 
 def _head(part: Part, form: Form) -> bytes:
-    more = part.grid if form.exponent_bits else part.centre
-    return number_bytes(2 * part.top + part.zeros) + number_bytes(more)
+    reference = part.grid if form.exponent_bits else part.centre
+    return number_bytes(2 * part.top + part.zeros) + number_bytes(reference)
 
 
 def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> Part:
     top, zeros = divmod(reader.number(), 2)
-    more = reader.number()
+    reference = reader.number()
     largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
-    if top > largest or more >= alphabet.size:
+    if top > largest or reference >= alphabet.size:
         raise InputError("the code's head is damaged")
-    centre, grid = (0, more) if form.exponent_bits else (more, 0)
+    centre, grid = (0, reference) if form.exponent_bits else (reference, 0)
     return _part(shape, top, zeros, centre, grid)
 
 
@@ -280,12 +280,12 @@ def _symbols(weights: Words, alphabet: Alphabet) -> Symbols:
 
 
 def _writable(data: bytes) -> NDArray[np.uint8]:
-    """Compiled code is for writable arrays only."""
+    """Bytes as a writable array: compiled code accepts no others."""
     return np.frombuffer(data, np.uint8).copy()
 
 
 def _take(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
-    """What was written, which makes room for more."""
+    """The bytes written so far; resets the register, so that the buffer is used again."""
     written = stream[: registers[place]].tobytes()
     registers[place] = 0
     return written
@@ -296,7 +296,7 @@ def _constants() -> tuple[Words, Words, Words, Words]:
     """squash(x) = 65536 / (1 + exp(−x / 170)), its inverse, the rates 1 / (n + 1.6) and the trust
     (n + 0.4) / (n + 1.6) in a prediction that has seen n decisions.
 
-    No entry lies so near the middle of two integers that a machine's exp could change it.
+    No entry lies so near the middle between two integers that a machine's exp could change it.
     """
     limit = kernels.LIMIT
     curve = [65536 / (1 + math.exp(-x / 170)) for x in range(-limit, limit + 1)]

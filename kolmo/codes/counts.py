@@ -1,12 +1,12 @@
-"""The order-0 code: symbols by how often each has occurred, for what is too small to teach more.
+"""The order-0 code: symbols by how often each has occurred, for tensors too small to learn more.
 
 A symbol is coded digit by digit, the most significant first. The probability of a digit, given
-those before it, is a Pólya tree's (Lavine 1992): counts that begin at a prior in which all symbols
-of the alphabet are alike. The prior can be stronger for less significant digits, because weights
-are smoothly distributed. Counts are kept for all tensors and, besides, for the current one. All
-arithmetic is of integers.
+those before it, is that of a Pólya tree (Lavine 1992): counts that begin at a prior under which
+all symbols are equally likely. The prior can be stronger for less significant digits, because
+weights are smoothly distributed. Counts are kept for all tensors and, besides, for the current one.
+All arithmetic is of integers.
 
-The first byte names the prior; the encoder takes the prior of the shortest code.
+The first byte names the prior; the encoder takes the one that gives the shortest code.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -26,14 +26,14 @@ from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 ALPHABET = 1 << 16
-"""Symbols at most."""
+"""The largest alphabet."""
 
 SHARP, SMOOTH, UNIFORM = range(3)
-"""Priors: of one symbol, as Krichevsky and Trofimov's; of more at each digit; of very many."""
+"""Priors, by weight: one symbol, as Krichevsky and Trofimov's; more at each digit; very many."""
 
 _PRIORS = (SHARP, SMOOTH, UNIFORM)
-_TRUST = 256  # digits of a tensor that weigh as much as those of all
-_SMALL = 1 << 18  # symbols for which every prior is tried; more of them outweigh any
+_TRUST = 256  # this many digits of a tensor weigh as much as the counts of all tensors
+_SMALL = 1 << 18  # every prior is tried for up to this many symbols; more outweigh any prior
 
 
 class CountsCode:
@@ -55,13 +55,13 @@ class CountsCode:
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         symbols, shapes = flat(parts, alphabet), [part.shape for part in parts]
         stream = np.empty(4 * alphabet.bits * symbols.size + 8, np.uint8)
-        found = []
+        codes = []
         for prior in _PRIORS if symbols.size <= _SMALL else [SMOOTH]:
             coder = new_coder(stream, decoding=False)
             _run(symbols, shapes, alphabet, prior, coder, stream)
             data = stream[: coder[PLACE]].tobytes() + last_bytes(coder)
-            found.append(bytes([prior]) + data)
-        return min(found, key=len)
+            codes.append(bytes([prior]) + data)
+        return min(codes, key=len)
 
     def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         if not self.takes(shapes, alphabet):
@@ -85,7 +85,7 @@ def _run(
     coder: NDArray[np.int64],
     stream: NDArray[np.uint8],
 ) -> None:
-    """Code the symbols of all tensors, one after the other, or fill them in."""
+    """Encode the symbols of all tensors, one after the other, or decode into them."""
     from kolmo.codes import kernels_counts as kernels
 
     counts, start = _counts(alphabet, prior), 0
@@ -97,7 +97,7 @@ def _run(
 
 
 def _counts(alphabet: Alphabet, prior: int) -> NDArray[np.int64]:
-    """How often each digit was 0 and 1 after those before it, in 256ths, before any was."""
+    """The prior: initial counts of 0 and 1 for each digit given those before it, in 256ths."""
     counts = np.ones((1 << alphabet.bits, 2), np.int64)
     for place in range(alphabet.bits):
         nodes, width = np.arange(1 << place), 1 << (alphabet.bits - place)

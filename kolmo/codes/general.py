@@ -1,8 +1,8 @@
 """General compressors as codes, on the symbols' bytes or on their byte-planes.
 
-The first byte says which of the two layouts of `kolmo.layout` it is; what follows is the library's
-stream, without headers and checksums where it can do without. A decoder is given no more room than
-the symbols take, whatever the stream would expand to.
+The first byte says which of two layouts of `kolmo.layout` the symbols are in; the library's stream
+follows, without headers and checksums where the library allows that. A decoder may write no more
+bytes than the symbols take, whatever the stream would expand to.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -27,7 +27,7 @@ LAYOUTS = ("bytes", "shuffle")
 
 @dataclasses.dataclass(frozen=True)
 class General:
-    """The code that a library makes.
+    """The code that a compression library writes.
 
     >>> import numpy as np
     >>> zstd, alphabet = General("zstd", 3, Zstandard()), Alphabet(2**32)
@@ -45,13 +45,13 @@ class General:
         return any(map(math.prod, shapes))
 
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
-        """The shorter of the two layouts."""
+        """The code in the layout that makes it shorter."""
         symbols = flat(parts, alphabet)
         layouts = LAYOUTS[: symbols.dtype.itemsize]  # bytes have no planes
         return min((self.encode_in(symbols, alphabet, layout) for layout in layouts), key=len)
 
     def encode_in(self, symbols: Symbols, alphabet: Alphabet, layout: str) -> bytes:
-        """Flat symbols in one layout."""
+        """The code of flat symbols in one layout."""
         data = lay_out(symbols, alphabet, layout)
         packed = self.library.compress(data, _period(alphabet, layout))
         return bytes([LAYOUTS.index(layout)]) + packed

@@ -10,10 +10,10 @@ def part(symbols: Array, turn: int, planes: Array) -> None:
     """Split symbols into byte-planes.
 
     ``planes``, of shape (bytes of a symbol, number of symbols), is written: the least significant
-    first, the symbols' bits turned left by ``turn``, 0 or 1. Turned by one, a float's sign comes
-    last, and all 8 bits of its exponent are one byte.
+    first, the symbols' bits rotated left by ``turn``, 0 or 1. Rotated by one, a float's sign comes
+    last, and all 8 bits of its exponent are in one byte.
 
-    Plane by plane, each a plain loop over one array, so that the compiler can make vector code.
+    Each plane is a plain loop over one array, so that the compiler can make vector code.
     """
     width = 8 * planes.shape[0]
     for byte in range(planes.shape[0]):
@@ -28,7 +28,7 @@ def part(symbols: Array, turn: int, planes: Array) -> None:
 
 @compiled
 def join(planes: Array, turn: int, symbols: Array) -> None:
-    """Undo `part`: write the symbols that the planes are of."""
+    """Undo `part`: write the symbols that the planes hold."""
     symbols[:] = 0
     width = 8 * planes.shape[0]
     one = symbols.dtype.type  # words of the symbols' own width: 64 bits stay unsigned
@@ -56,8 +56,8 @@ def pack(symbols: Array, alphabet: int, count: int, packed: Array) -> None:
 
 @compiled
 def unpack(packed: Array, alphabet: int, count: int, symbols: Array) -> bool:
-    """Undo `pack`: write the symbols; False if a byte is no number of so many digits, which only
-    damaged data hold."""
+    """Undo `pack`: write the symbols; False if a byte has more than ``count`` digits, which happens
+    only in damaged data."""
     for i in range(packed.size):
         value = int(packed[i])
         for k in range(count * i + count - 1, count * i - 1, -1):

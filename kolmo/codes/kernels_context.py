@@ -4,16 +4,16 @@
 
     weight ─► zero? ─► exponent ─► leading mantissa bits ─► tail ─► sign
 
-Decisions are predicted in several contexts each, and the predictions mixed in the logistic domain.
-An integer is taken for its magnitude: its exponent is its length in bits, its mantissa what
-follows the leading one. Magnitudes are compared as *depths*: how far a weight lies below the
-largest of its table, in eighths of an octave.
+Each decision is predicted in several contexts, and the predictions are mixed in the logistic
+domain. An integer is split likewise: its exponent is the length of its magnitude in bits, its
+mantissa the bits after the leading one. Magnitudes are compared as *depths*: how far a weight lies
+below the largest of its table, in eighths of an octave.
 
-A prediction is one word, a probability of 22 bits above a count of 10. Helpers are inlined where
-they are called (see `kolmo.codes.arithmetic`). The file is long because it is one loop and its
+A prediction is one word, a probability of 22 bits above a count of 10 bits. Helpers are inlined
+into their callers (see `kolmo.codes.arithmetic`). The file is long because it is one loop and its
 parts, which are read together, and because each context is explained where it is made.
 
-What each part is worth: how much longer the code gets without it, all others left, in percent.
+The table shows what each part is worth: how much longer the code gets without it, in percent.
 *digits* and *motifs* are ``trained`` and ``momos.safetensors`` of data/, *vad* is Silero VAD 6.2.3
 at 16 kHz (309,633 weights, many filters of which mirror each other), *vad 4* the same under
 ``symmetric:4``, *MiniLM* the first two layers of all-MiniLM-L6-v2. All but *vad 4* are float32.
@@ -42,10 +42,10 @@ weights of mixing by the decision          .01    -.08     .10     .52     .01
 bits a weight with everything            26.26   17.05   21.92    1.06   26.50
 ======================================  ======  ======  ======  ======  ======
 
-Contexts 1 to 5 tell much the same, each in another resolution, so that one alone is hardly missed.
-Most bits of a float are its tail's, which nothing predicts but a repeat: MiniLM's exponents, signs
-and leading bits take 6.5 of its 26.5 bits. A float32 that was a float16 (vad, rounded) costs 11.39
-bits a weight, and 69 % more where the zeros at its end are not looked for.
+Contexts 1 to 5 overlap, each at another resolution, so that leaving out one alone costs little.
+Most bits of a float are in its tail, which only a repeat predicts: MiniLM's exponents, signs and
+leading bits take 6.5 of its 26.5 bits. A float32 that was a float16 (vad, rounded) costs 11.39
+bits a weight, and 69 % more without the test for zeros at its end.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ import numpy as np
 from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
 from kolmo.compiled import Array, compiled
 
-LIMIT = 2047  # of a stretched probability, a logit in units of 1/170: odds of 170,000 to 1
+LIMIT = 2047  # largest logit, in units of 1/170: odds of 170,000 to 1
 INPUTS = 6  # predictions mixed
 FRESH = 1 << 31  # one half, never seen
 STEPS = 24  # exponents that are counted down to from the largest; others are escapes
@@ -68,13 +68,13 @@ ESCAPE = 6  # bits of an integer's exponent after an escape
 # has a prediction for each node, so that contexts lie _NODES apart in the table.
 _NODES = 64  # decisions of one kind: those of a weight, or of its mantissa
 _ZERO, _SIGN = 24, 25  # nodes beyond those of the exponent
-_RUNS = 16  # lengths of a match that are told apart
+_RUNS = 16  # classes of match lengths
 _DEPTHS = 128  # depths
 _MANTISSA = 3  # predictions of a mantissa bit
 
 # How many contexts each input has, and where in the table they begin; those of columns come last,
-# for there are as many as a row is long. The names are those of zero and exponent; the sign has
-# contexts of its own in the same places (`_set_sign_places`), which its node keeps apart.
+# because their number depends on the length of a row. The names are those of zero and exponent; the
+# sign has contexts of its own at the same places (`_set_sign_places`), separated by its node.
 _BY_RUN, _BY_DEPTH, _BY_AXES, _BY_WEST, _BY_NEAR = 2 * _RUNS, 256, 64 * 64, 32 * 64, 32 * 64
 _DEPTH_AT = _BY_RUN * _NODES
 _AXES_AT = _DEPTH_AT + _BY_DEPTH * _NODES
@@ -86,20 +86,20 @@ _SCALE_AT = _OCTAVE_AT + 2 * _RUNS * _NODES
 _RELATIVE_AT = _SCALE_AT + _DEPTHS * 16 * _NODES
 _COLUMN_AT = _RELATIVE_AT + 64 * _NODES
 
-# Decisions on tails, which are counted alone: whether it ends in the zeros of a narrower format, in
-# those of a still narrower one (each by the last nine tails), is as the match foresees (by the
-# match's length), is the one that is remembered (by how often it was right in a row).
+# Decisions on a tail, predicted by a count each, without mixing: whether it ends in the zeros of a
+# narrower format, or in those of a still narrower one (each by the last nine tails); whether it is
+# the match's (by the match's length); whether it is the remembered one (by its hits in a row).
 _COARSE, _COARSER, _FORESEEN, _RECENT = 0, 512, 1024, 1024 + _RUNS
 ALONE = 1024 + _RUNS + 4
 
-_TRIALS = 8192  # after which recent tails must have been right once in 32 times
+_TRIALS = 8192  # trials after which recent tails must have been right once in 32 times
 _BUDGET = 1 << 15  # searches without a match after which only every 16th place is searched
 
 
 class Form(NamedTuple):
-    """What the bits of a weight are: a float's, or an integer's (without exponent bits).
+    """How the bits of a weight are split: a float's, or an integer's (without exponent bits).
 
-    Integers' exponents and mantissas are as wide as each needs.
+    An integer's exponent and mantissa are as wide as it needs.
     """
 
     exponent_bits: int
@@ -107,35 +107,35 @@ class Form(NamedTuple):
     modelled: int  # leading mantissa bits that are predicted
     coarse: int  # trailing zeros that a narrower format leaves, 0 for none
     coarser: int  # and a still narrower one
-    order: int  # weights that find a match
+    order: int  # number of weights that are hashed to find a match
 
 
 class Part(NamedTuple):
-    """What is said of a table before its weights."""
+    """A table's head, which is sent before its weights."""
 
     columns: int  # weights of a slice of the first dimension: what feeds one output
     taps: int  # columns of one input channel, a kernel's taps; 1 where there are no kernels
     top: int  # the largest exponent
-    zeros: int  # whether there are any
+    zeros: int  # whether any weight is zero
     centre: int  # the integer that counts as 0
-    grid: int  # exponent of the power of two of which all floats are multiples, M higher
+    grid: int  # exponent of the power of two that divides all floats, plus the mantissa's bits
 
 
 class Model(NamedTuple):
-    """What is learned, and constants: the logistic function, its inverse, rates, trust."""
+    """The learned state, and constants: the logistic function, its inverse, rates, trust."""
 
     squash: Array  # logit + LIMIT → probability of 16 bits
     stretch: Array  # probability of 12 bits → logit
     rates: Array  # decisions seen → step towards the next one, in 65,536ths
     trust: Array  # decisions seen → share of the logit that counts, in 256ths
     table: Array  # predictions
-    alone: Array  # those that are not mixed
-    by_node: Array  # weights of mixing, of shape (2 · _NODES, INPUTS): mantissas come second
-    by_run: Array  # and by the length of the match, of shape (2 · _RUNS, INPUTS)
+    alone: Array  # predictions that are not mixed
+    by_node: Array  # mixing weights by node, of shape (2 · _NODES, INPUTS): mantissas come second
+    by_run: Array  # mixing weights by the match's length, of shape (2 · _RUNS, INPUTS)
 
 
 class Streams(NamedTuple):
-    """Where the bits go to, or come from: the decisions and, beside them, the plain bits."""
+    """The bytes that are written or read: those of the decisions, and those of the plain bits."""
 
     coder: Array  # registers of `kolmo.codes.arithmetic`
     coded: Array  # its bytes
@@ -144,27 +144,28 @@ class Streams(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is known of the table at hand."""
+    """The state of the current table."""
 
-    depths: Array  # of each weight that is known
+    depths: Array  # depth of each weight coded so far
     columns: Array  # sums of depths, by column
-    ahead: Array  # where such weights were last followed by others
-    behind: Array  # and where they were, in reverse, preceded
-    recent: Array  # the last tail after such leading bits in such a column
+    ahead: Array  # by hash of a sequence of weights: the place after its last occurrence
+    behind: Array  # by hash of the reversed sequence: the place of its last occurrence
+    recent: Array  # by hash of column and leading bits: the last tail
     registers: Array
-    inputs: Array  # room for the predictions of a decision
-    places: Array  # and for where they are
+    inputs: Array  # buffer for the predictions of a decision
+    places: Array  # buffer for their places in the table
 
 
-# Registers of the table at hand: the sums of depths of this row and of all weights, the mean depth
-# (of 256ths); of the row's last nine tails which were coarse; the match's next weight, direction
-# and length; the budget of searches; how often a remembered tail was tried, and was right.
+# Registers of the current table: the sums of depths of this row and of all weights, the mean depth
+# (in 256ths); flags that say which of the row's last nine tails were coarse; the match's next
+# weight, direction and length; the budget of searches; how often a remembered tail was tried, and
+# was right.
 _ROW_SUM, _SUM, _MEAN, _FLAGS, _POINTER, _STEP, _RUN, _LEFT, _TRIED, _HIT = range(10)
 REGISTERS = 10
 
 
 class _Seen(NamedTuple):
-    """What surrounds a weight: a predicted depth (of 256ths) and the depths beside it."""
+    """The surroundings of a weight: a predicted depth (in 256ths) and the depths of neighbours."""
 
     depth: int  # by row and column together
     by_row: int  # 64 levels
@@ -175,20 +176,20 @@ class _Seen(NamedTuple):
 
 
 def table_size(columns: int) -> int:
-    """Predictions that tables of so many columns need."""
+    """The number of predictions that tables of up to ``columns`` columns need."""
     return _COLUMN_AT + columns * _NODES
 
 
 def forget_columns(table: Array) -> None:
-    """Before another table: its columns are others."""
+    """Reset the contexts of columns, before another table."""
     table[_COLUMN_AT:] = FRESH
 
 
 def new_mixers() -> tuple[Array, Array]:
-    """Weights of mixing by node and by run.
+    """Initial mixing weights, by node and by run.
 
-    The two add up and are of 131,072: to a sixth of each of six inputs, a third of each of three.
-    What is mixed so is the mean of the inputs, until something is learned.
+    An input's weight is the sum of both, in units of 1/131,072: a sixth for each of six inputs, a
+    third for each of three. The mixture starts as the mean of the inputs.
     """
     by_node = np.full((2 * _NODES, INPUTS), 11_000, np.int64)
     by_run = np.full((2 * _RUNS, INPUTS), 11_000, np.int64)
@@ -214,7 +215,7 @@ def code_span(
     streams: Streams,
     memory: Memory,
 ) -> None:
-    """Code the weights first..last of a table, or fill them in.
+    """Encode the weights first..last of a table, or decode them.
 
     Parameters
     ----------
@@ -222,19 +223,20 @@ def code_span(
         All of the table, flat in row-major order: bit patterns of floats, or integers. When
         decoding, those before ``first`` are known, and first..last are written.
     first, last : int
-        A table may be coded in spans, one after the other; that moves no bit.
-    form, part : what the weights are, and what is known of the table
-    model : what was learned of all tables so far; changed
-    streams : whether it is coded or decoded, and where to; changed
-    memory : what is known of this table; changed
+        A table may be coded in spans, one after the other; the bits do not depend on them.
+    form, part : how the weights are split, and the table's head
+    model : the state learned from all tables so far; changed
+    streams : the bytes, and whether they are written or read; changed
+    memory : the state of this table; changed
 
     Notes
     -----
-    Of a weight, in this order: is it zero (if there are any), its exponent, the leading bits of its
-    mantissa, its tail, its sign. Both sides know what came before, and so the same contexts.
+    The parts of a weight come in this order: is it zero (if the table has zeros), its exponent, the
+    leading bits of its mantissa, its tail, its sign. Encoder and decoder know the same weights
+    before it, and so have the same contexts.
 
-    One long loop on purpose: tuples of arrays that are handed on, level by level, are counted
-    references at every level, which would halve its speed.
+    The loop is long on purpose: each call that passes tuples of arrays counts references to all of
+    them, which would halve the speed.
     """
     registers, depths, columns = memory.registers, memory.depths, memory.columns
     places, recent = memory.places, memory.recent
@@ -243,20 +245,20 @@ def code_span(
         row = place // part.columns
         column = place - row * part.columns
         seen = _look(place, row, column, part, registers, depths, columns)
-        # A match: the weights just before this place occurred before, so that what followed there
-        # is the guess here. It sees shared and copied rows, motifs, filters and their mirror
-        # images. Each decision learns how far a match of this length is to be trusted.
+        # A match: the weights just before this place occurred before, so that the weight that
+        # followed there is the guess here. Matches cover shared and copied rows, motifs, filters
+        # and their mirror images. Each decision learns how reliable a match of this length is.
         run = _step_match(registers)
         guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, part.centre)
-        live = run  # the match's length, 0 as soon as it was wrong about this weight
+        live = run  # the match's length, 0 once its guess was wrong for a part of this weight
         sign, exponent, mantissa = 0, 0, 0
         if not decoding:
             sign, exponent, mantissa = _split(weights[place], form, part.centre)
         _set_places(places, column, seen)
 
-        # Is it zero? Zeros are no small numbers: pruning, ReLU's dead units and rounding make them,
-        # by row, by column and in clusters, as contexts 1 to 5 see. Of a table without zeros
-        # nothing is asked.
+        # Is it zero? Zeros are more than the smallest numbers: pruning, ReLU's dead units and
+        # rounding make them, by row, by column and in clusters, as contexts 1 to 5 see. In a table
+        # without zeros there is no such decision.
         is_zero = 0
         if part.zeros:
             is_zero = int(exponent == 0 and mantissa == 0)
@@ -267,9 +269,9 @@ def code_span(
         down, depth = STEPS, _DEPTHS - 1
         if is_zero == 0:
             # The exponent: count down from the table's largest, "is it this octave?" each time.
-            # It takes few: 64 % (MiniLM) to 81 % (digits) of the weights lie 1 to 6 octaves below
-            # the largest. What lies deeper than STEPS is rare, and its distance is sent plainly.
-            # Integers other than zero have one bit or more.
+            # This takes few decisions: 64 % (MiniLM) to 81 % (digits) of the weights lie 1 to 6
+            # octaves below the largest. Weights deeper than STEPS are rare, and their exponent is
+            # sent plainly. Integers other than zero have one bit or more.
             least = 0 if form.exponent_bits else 1
             aim, down = part.top - exponent, 0
             while down < STEPS and down < part.top - least:
@@ -288,13 +290,13 @@ def code_span(
                 )
             live = live if exponent == guess[1] else 0
 
-            # The leading bits of the mantissa. Within an octave small values are the likelier the
-            # steeper the density falls there, which is a matter of where the octave lies in the
+            # The leading bits of the mantissa. The steeper the density falls within an octave, the
+            # likelier are its small values; how steep depends on where the octave lies in the
             # distribution: flat near zero, steep in the tails. Hence the contexts: the octave
-            # (0), octave and predicted depth apart (1), and their difference (2), which has few
-            # contexts and learns soonest. Three bits of a float: a fourth would lengthen digits by
-            # .01 %, and shorten MiniLM by .003 % and vad by .4 %. Six of an integer, which seldom
-            # has more.
+            # (0), the pair of octave and predicted depth (1), and their difference (2), which has
+            # few contexts and learns soonest. A float has three such bits: a fourth would lengthen
+            # digits by .01 %, and shorten MiniLM by .003 % and vad by .4 %. An integer has six, and
+            # is seldom longer.
             bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
             modelled = min(form.modelled, bits)
             octave, scale = min(down, 15), seen.depth >> 8
@@ -311,10 +313,10 @@ def code_span(
             lead = node - (1 << modelled)
             depth = _depth(exponent, lead, modelled, part.top)
 
-            # The tail: as the match has it, or as it was last after such leading bits in this
-            # column, or plainly, less the zeros that a narrower format leaves. No density tells
-            # anything of it, only repeats do; and then one decision saves all of its bits, 20 of
-            # a float32. All decisions so far were as foreseen if ``live`` is not 0.
+            # The tail: that of the match, or the last one after the same leading bits in this
+            # column, or plainly, without the zeros that a narrower format leaves. No density
+            # predicts it, only repeats do; then one decision saves all of its bits, 20 of a
+            # float32. If ``live`` is not 0, the match was right about all decisions so far.
             rest = bits - modelled
             tail = mantissa & ((1 << rest) - 1)
             known = int(rest == 0)
@@ -324,10 +326,11 @@ def code_span(
                 known = _count(known, _FORESEEN + min(live, _RUNS - 1), model, streams)
                 tail = foreseen if known else tail
                 live = live if known else 0
-            # Tails are remembered by column and leading bits: a table of few distinct values, as
-            # of motifs, codebooks or scaled integers, has few tails for each. Equal values in a
-            # column far apart need no match of their neighbours. Short tails coincide by chance.
-            # Where this was tried often and hardly ever right, it is given up.
+            # Tails are remembered by column and leading bits: a table of few distinct values, such
+            # as one of motifs, codebooks or scaled integers, has few tails for each. So equal
+            # values far apart in a column are found even if their neighbours differ. Short tails
+            # are left out: they coincide by chance. If the memory was tried often and was hardly
+            # ever right, it is given up.
             remembers = rest >= 12 and (
                 registers[_TRIED] < _TRIALS or registers[_HIT] * 32 > registers[_TRIED]
             )
@@ -344,8 +347,8 @@ def code_span(
                     registers[_HIT] += known
                 sure = min(sure + 1, 3) if known > 0 and tail == last_tail else 0
             if known == 0:
-                # Does the tail end in the zeros that a narrower format leaves? Checkpoints are
-                # widened for all tensors alike. Its context is which of the row's last nine did.
+                # Does the tail end in the zeros that a narrower format leaves? A widened
+                # checkpoint has them everywhere. The context: which of the row's last nine did.
                 low = 0
                 if form.coarse > 0 and form.coarse < rest:
                     ends = int(tail & ((1 << form.coarse) - 1) == 0)
@@ -355,9 +358,9 @@ def code_span(
                     ends = int(tail & ((1 << form.coarser) - 1) == 0)
                     if _count(ends, _COARSER + registers[_FLAGS], model, streams):
                         low = form.coarser
-                # What lies below the grid is zero in any case: weights that were drawn uniformly,
-                # and never trained, are multiples of one power of two (data/random.safetensors:
-                # 7.7 % of its code).
+                # Bits below the grid are always zero: weights that were drawn uniformly and never
+                # trained are multiples of one power of two (data/random.safetensors: 7.7 % of its
+                # code).
                 low = max(low, min(rest, part.grid - max(exponent, 1)))
                 tail = code_plain(
                     tail >> low, rest - low, streams.plain_state, streams.plain, decoding
@@ -370,8 +373,8 @@ def code_span(
                 registers[_FLAGS] = ((registers[_FLAGS] << 1) | ends) & 511
             mantissa = (lead << rest) | tail
 
-        # The sign last: whether neighbours' signs tell anything of it depends on how large it is.
-        # A float's zero has one too.
+        # The sign comes last: how well neighbours' signs predict it depends on the magnitude. A
+        # float's zero has a sign too.
         if is_zero == 0 or form.exponent_bits:
             _set_sign_places(places, weights, place, row, column, down, seen, form, part)
             places[0] = _run_place(live, guess[0])
@@ -383,14 +386,14 @@ def code_span(
         columns[column] += depth
         registers[_ROW_SUM] += depth
         registers[_SUM] += depth
-        # A match goes on while magnitudes are right; signs may differ, as those of filters that are
-        # each other's negatives do.
+        # A match goes on while magnitudes are right; signs may differ, as in filters that are each
+        # other's negatives.
         if run > 0:
             right = guess[1] == exponent and guess[2] == mantissa
             registers[_RUN] = min(run + 1, 400) if right else 0
             registers[_LEFT] = min(registers[_LEFT] + 16 * right, 2 * _BUDGET)
-        # Searches are what costs time where nothing repeats: each takes one off a budget, to which
-        # what they find adds; without any left every 16th place is searched.
+        # Searches take most of the time where nothing repeats: each takes one off a budget, and
+        # matches add to it; when it is used up, only every 16th place is searched.
         if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
             _find(weights, place + 1, form, part.centre, registers, memory.ahead, memory.behind)
 
@@ -406,9 +409,10 @@ def _look(
 
     Each output's weights (a row) and each input's (a column) have a scale of their own, by
     initialization, normalization and training. In logarithms scales add up: the prediction is the
-    mean of all, and how far row and column lie off it. Each begins at the mean, as if it had held
-    for six weights, so that a first weight says little. Sums of integers, so that both sides agree;
-    the mean is brought up to date every 256 weights, which spares a division.
+    mean of all, plus the deviations of row and column from it. Each deviation starts at 0, with
+    the weight of six observations, so that a first weight moves it little. All sums are of
+    integers, so that encoder and decoder agree; the mean is updated every 256 weights, which saves
+    divisions.
     """
     if column == 0:
         registers[_ROW_SUM] = 0
@@ -418,7 +422,7 @@ def _look(
     mean = registers[_MEAN]
     by_row = mean + ((registers[_ROW_SUM] << 8) - column * mean) // (column + 6)
     by_column = mean + ((columns[column] << 8) - row * mean) // (row + 6)
-    # Where there is no neighbour, its depth is that of the middle.
+    # A missing neighbour counts as one of middle depth.
     return _Seen(
         min(max(by_row + by_column - mean, 0), (_DEPTHS << 8) - 1),
         min(max(by_row >> 9, 0), 63),
@@ -431,18 +435,18 @@ def _look(
 
 @compiled(inline="always")
 def _set_places(places: Array, column: int, seen: _Seen) -> None:
-    """Where the predictions of zeros and exponents are; input 0 is `_run_place`."""
-    # The scale that row and column predict together, in half depths: one number that says most, so
-    # that the shape of the distribution around its scale is learned soon, and once for all rows.
+    """Set the places of the predictions of zeros and exponents; input 0 is `_run_place`."""
+    # The scale that row and column predict together, in half depths: the most informative number,
+    # with which the shape of the distribution is learned soon, and once for all rows.
     places[1] = _DEPTH_AT + (seen.depth >> 7) * _NODES
-    # Row and column apart: a weight in a row of small ones and a column of large ones need not be
-    # as one of middling ones; one dead input makes zeros whatever the row is.
+    # The pair of row and column: a small row and a large column need not make the same weights as
+    # two middling ones; a dead input makes zeros whatever the row is.
     places[2] = _AXES_AT + (seen.by_row * 64 + seen.by_column) * _NODES
     # The column itself, whatever its mean: an input whose weights have a distribution of their own,
     # such as a bimodal one, or are all zero.
     places[3] = _COLUMN_AT + column * _NODES
     # The same tap of the input channel before (in a matrix the weight before): kernels of one
-    # output have a like shape, strong in the middle say. And the scale, for whoever knows both.
+    # output have similar shapes, such as strong in the middle; together with the predicted scale.
     places[4] = _WEST_AT + ((seen.west >> 2) * 64 + (seen.depth >> 9)) * _NODES
     # The weight before and the one above, exactly: kernels are smooth, zeros come in clusters.
     places[5] = _NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * _NODES
@@ -460,10 +464,10 @@ def _set_sign_places(
     form: Form,
     part: Part,
 ) -> None:
-    """Where the predictions of the sign are: neighbours' signs and depths, and its own.
+    """Set the places of the predictions of the sign: neighbours' signs and depths, own octave.
 
-    Signs of a dense layer are nearly coin flips. Those of a smooth kernel go together where both
-    weights are large, so that every context has the weight's own octave (``near``), known by now.
+    Signs of a dense layer are nearly coin flips. Those of a smooth kernel agree where both weights
+    are large, so that every context includes the weight's own octave (``near``), known by now.
     """
     near, west, beside, north = min(down, 7), 2, 2, 2
     if column >= part.taps:
@@ -474,10 +478,10 @@ def _set_sign_places(
         north = _sign(weights[place - part.columns], form, part.centre)
     # All three neighbours' signs, 2 where there is none: do they agree?
     places[1] = _DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * _NODES
-    # Each neighbour's sign and depth: a large one says more than a small one.
+    # Each neighbour's sign and depth: a large one predicts more than a small one.
     places[2] = _AXES_AT + ((west * 8 + near) * 64 + (seen.west >> 1)) * _NODES
-    # The column: an input that most outputs take with the same sign, as one with a mean other than
-    # 0 (of MiniLM it saves 18 times as many bits of signs as all neighbours do).
+    # The column: an input that most outputs take with the same sign, such as one with a mean other
+    # than 0 (for MiniLM it saves 18 times as many bits of signs as all neighbours do).
     places[3] = _COLUMN_AT + column * _NODES
     places[4] = _WEST_AT + ((beside * 8 + near) * 64 + (seen.beside >> 1)) * _NODES
     places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
@@ -485,17 +489,17 @@ def _set_sign_places(
 
 @compiled(inline="always")
 def _run_place(live: int, foreseen: int) -> int:
-    """Where the prediction is that a match gives, by its length and what it foresees.
+    """The place of a match's prediction, by the match's length and the foreseen decision.
 
-    Without one it is the node's own, of order 0: how often zero, octave and sign are so at all.
+    Without a match it is the node's own, of order 0: how often the decision was 1 at all.
     """
     return (2 * min(live, _RUNS - 1) + foreseen * int(live > 0)) * _NODES
 
 
 @compiled(inline="always")
 def _octave_place(live: int, foreseen: int, octave: int) -> int:
-    """The same for a bit of the mantissa, where without a match the octave counts: it says most of
-    how steep the density is."""
+    """The place of a match's prediction of a mantissa bit; without a match that of the octave,
+    which predicts best how steep the density is."""
     if live > 0:
         return _OCTAVE_AT + (_RUNS + 2 * min(live - 1, 7) + foreseen) * _NODES
     return _OCTAVE_AT + octave * _NODES
@@ -505,8 +509,8 @@ def _octave_place(live: int, foreseen: int, octave: int) -> int:
 def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
     """How far a magnitude lies below the largest, in eighths of an octave, 0 to 127.
 
-    ``lead`` are the first ``bits`` bits of the mantissa. Eighths are steps of the mantissa, not
-    of the logarithm: that spares a table and serves as well for a context.
+    ``lead`` is the first ``bits`` bits of the mantissa. Eighths are steps of the mantissa, not
+    of the logarithm: that needs no table and serves as well for a context.
     """
     eighths = lead >> (bits - 3) if bits >= 3 else lead << (3 - bits)
     return min(max(8 * (top + 1 - exponent) - eighths, 0), _DEPTHS - 1)
@@ -514,7 +518,7 @@ def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
 
 @compiled(inline="always")
 def _slot(column: int, exponent: int, lead: int) -> int:
-    """A hash of leading bits and column; two that collide cost a wrong guess, no error."""
+    """A hash of leading bits and column; a collision costs a wrong guess, no error."""
     return (column * 4099 + exponent * 16 + lead) * 2654435761 >> 8
 
 
@@ -523,7 +527,7 @@ def _slot(column: int, exponent: int, lead: int) -> int:
 
 @compiled(inline="always")
 def _step_match(registers: Array) -> int:
-    """Go on to the next weight of the match; its length, 0 where there is none any more."""
+    """Go on to the next weight of the match; returns the match's length, 0 if it has ended."""
     registers[_POINTER] += registers[_STEP]
     if registers[_POINTER] < 0:
         registers[_RUN] = 0
@@ -540,13 +544,13 @@ def _find(
     ahead: Array,
     behind: Array,
 ) -> None:
-    """Remember the magnitudes before a place; where there is no match, look for one: the same
-    magnitudes in the same order, or in reverse, which mirrored filters have.
+    """Remember the magnitudes before a place; if there is no match, look for one: the same
+    magnitudes in the same order, or in reverse, as in mirrored filters.
 
-    The last ``form.order`` magnitudes are hashed from the newest on and from the oldest on. What
-    was seen before in the order in which they now lie has the same hash of the first kind; what
-    was seen in reverse had as hash of the second kind what now is that of the first. The order is
-    32 bits' worth of weights or more, so that few matches are chance.
+    The last ``form.order`` magnitudes are hashed from the newest to the oldest and back. An earlier
+    sequence in the same order has the same first hash; one in reverse had, as its second hash, the
+    first hash of this one. The order is 32 bits' worth of weights or more, so that few matches are
+    due to chance.
     """
     mask, newest, oldest = ahead.size - 1, 0, 0
     for i in range(form.order):
@@ -557,7 +561,7 @@ def _find(
         registers[_LEFT] -= 1
         _follow(weights, place, ahead[newest] - 1, 1, form, centre, registers)
         _follow(weights, place, behind[newest] - 1, -1, form, centre, registers)
-    ahead[newest] = place + 1  # 0 says that there is none
+    ahead[newest] = place + 1  # 0 marks an empty entry
     behind[oldest] = place - form.order
 
 
@@ -565,10 +569,10 @@ def _find(
 def _follow(
     weights: Array, place: int, start: int, step: int, form: Form, centre: int, registers: Array
 ) -> None:
-    """Take up the match that foresees weights[start] next, if it is real and the longest.
+    """Take up the match whose next weight is weights[start], if it is real and the longest.
 
-    ``step`` is 1 where the weights of old go on forwards, −1 where they go backwards. Magnitudes
-    are compared from the last one on, up to 32: a hash may err.
+    ``step`` is 1 if the earlier weights are read forwards, −1 if backwards. Up to 32 magnitudes are
+    compared, from the last one on, because hashes may collide.
     """
     length = 0
     if start >= 0:
@@ -586,7 +590,7 @@ def _follow(
 
 @compiled(inline="always")
 def _hash(key: int, magnitude: int) -> int:
-    """One more magnitude in a hash of 40 bits (multiplicative, 2^32 / golden ratio)."""
+    """Add a magnitude to a hash of 40 bits (multiplicative, 2^32 / golden ratio)."""
     return (key + magnitude + 1) * 2654435761 & 0xFFFFFFFFFF
 
 
@@ -606,14 +610,15 @@ def _decide(
 ) -> int:
     """Code a decision at the mixture of its predictions, and learn from it.
 
-    ``y`` is the decision (of no meaning when decoding), ``node`` which one it is; ``base`` is 0 for
-    the decisions of a weight, _NODES for those of its mantissa; the first ``count`` of
-    ``memory.places`` say where its predictions are; ``run`` is the length of the match. Returns
+    ``y`` is the decision (ignored when decoding), ``node`` its number; ``base`` is 0 for the
+    decisions of a weight, _NODES for those of its mantissa; the first ``count`` of
+    ``memory.places`` are the places of its predictions; ``run`` is the length of the match. Returns
     the decision.
 
-    Logits are added up, each with a weight. Weights are learned by the gradient of the code length,
-    that is error × input, in two sets: by the decision, and by the match's length, as a match that
-    has held for long should silence all else. Predictions count the less, the less they have seen.
+    The logits are added up, each with a weight. The weights are learned by the gradient of the code
+    length, error × input, in two sets: by node, and by the match's length, because a match that has
+    held for long should outweigh all other inputs. A prediction counts less if it has seen few
+    decisions.
     """
     table, inputs, places = model.table, memory.inputs, memory.places
     by_node, by_run = model.by_node, model.by_run
@@ -622,9 +627,9 @@ def _decide(
     total = 0
     for i in range(count):
         word = int(np.int64(table[places[i] + node]))
-        said = (model.stretch[word >> 20] * model.trust[word & 1023]) >> 8
-        inputs[i] = said
-        total += (by_node[one, i] + by_run[two, i]) * said
+        logit = (model.stretch[word >> 20] * model.trust[word & 1023]) >> 8
+        inputs[i] = logit
+        total += (by_node[one, i] + by_run[two, i]) * logit
     probability = model.squash[min(max(total >> 17, -LIMIT), LIMIT) + LIMIT]
     y = code_bit(y, probability, streams.coder, streams.coded)
     error = ((y << 16) - probability) * 6
@@ -647,10 +652,10 @@ def _count(y: int, place: int, model: Model, streams: Streams) -> int:
 
 @compiled(inline="always")
 def _learn(y: int, table: Array, place: int, rates: Array) -> None:
-    """Move a prediction towards a decision, the less the more it has seen.
+    """Move a prediction towards a decision, by smaller steps the more decisions it has seen.
 
-    The step is 1 / (n + 1.6): the mean of what was seen, a little quicker than that at first, and
-    from 1,023 decisions on a memory that fades.
+    The step is 1 / (n + 1.6): nearly the mean of the decisions, a little quicker at first, and from
+    1,023 decisions on an exponentially fading mean.
     """
     word = int(np.int64(table[place]))
     probability, seen = word >> 10, word & 1023
@@ -664,7 +669,7 @@ def _learn(y: int, table: Array, place: int, rates: Array) -> None:
 @compiled(inline="always")
 def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     """Sign, exponent and mantissa; of an integer its side of the centre, the length of its distance
-    in bits (0 at the centre), and what follows the leading one."""
+    in bits (0 at the centre), and the bits after the leading one."""
     if form.exponent_bits:
         sign = (word >> (form.exponent_bits + form.mantissa_bits)) & 1
         exponent = (word >> form.mantissa_bits) & ((1 << form.exponent_bits) - 1)
@@ -688,7 +693,7 @@ def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> i
 
 @compiled(inline="always")
 def _magnitude(word: int, form: Form, centre: int) -> int:
-    """What matches are of: a float's bits without its sign, an integer's distance."""
+    """The magnitude that matches compare: a float's bits without sign, an integer's distance."""
     if form.exponent_bits:
         return word & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
     return abs(word - centre)
@@ -696,7 +701,7 @@ def _magnitude(word: int, form: Form, centre: int) -> int:
 
 @compiled(inline="always")
 def _sign(word: int, form: Form, centre: int) -> int:
-    """0 or 1; 2 where there is none."""
+    """The sign, 0 or 1; 2 for an integer at the centre, which has none."""
     if form.exponent_bits:
         return (word >> (form.exponent_bits + form.mantissa_bits)) & 1
     return int(word < centre) if word != centre else 2

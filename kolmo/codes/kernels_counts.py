@@ -7,14 +7,14 @@ import numpy as np
 from kolmo.codes.arithmetic import DECODING, code_bit
 from kolmo.compiled import Array, compiled
 
-SEEN = 256  # what one digit adds to the counts of all tensors, which begin with a prior's fractions
+SEEN = 256  # added for each digit to the counts of all tensors, whose priors are fractions of it
 
 
 @compiled
 def code(
     symbols: Array, digits: int, counts: Array, trust: int, coder: Array, stream: Array
 ) -> None:
-    """Code a tensor's symbols, or fill them in.
+    """Encode a tensor's symbols, or decode into them.
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ def code(
     digits : int
         Binary digits of a symbol.
     counts : int64 ndarray, shape (2^digits, 2)
-        How often each digit was 0 and 1, in 256ths, after the digits before it: those digits, a
-        leading 1 before them, are the row. Of all tensors so far and the prior; changed.
+        How often each digit was 0 and 1 in all tensors so far, prior included, in 256ths. The row
+        is a leading 1 followed by the digits before this one. Changed.
     trust : int
         How many of the tensor's own digits weigh as much as the counts of all tensors.
     coder, stream
@@ -36,8 +36,8 @@ def code(
         symbol = 0 if decoding else int(symbols[i])
         node = 1
         for shift in range(digits - 1, -1, -1):
-            # All tensors' share of 1's is the prior of this tensor's: layers differ in scale, and
-            # a small one must not begin from nothing.
+            # The share of 1's in all tensors is the prior of this tensor's share: layers differ in
+            # scale, and a small one needs a start.
             known = (counts[node, 1] << 16) // (counts[node, 0] + counts[node, 1])
             total = own[node, 0] + own[node, 1] + trust
             probability = ((own[node, 1] << 16) + trust * known) // total

@@ -3,8 +3,8 @@
 Probabilities that a decision is 1 have 16 bits where they meet the coder and 22 where they are
 learned; a stretched probability is its logit in units of 1/256. ``y`` is a decision, 0 or 1.
 
-What each context is worth: how much longer the code of the indices gets without it, all others
-left, in percent. Learned mosaics of Silero VAD 6.2.3 at 16 kHz, blocks of one weight: *16*, 16
+The table shows what each context is worth: how much longer the code of the indices gets without
+it, in percent. Learned mosaics of Silero VAD 6.2.3 at 16 kHz, blocks of one weight: *16*, 16
 motifs at rate .05, where 47 % of the indices are 0; *64*, 64 motifs at a share of zeros of .9.
 
 ==================================  =====  =====
@@ -34,11 +34,11 @@ import numpy as np
 from kolmo.codes.arithmetic import code_bit, new_coder
 from kolmo.compiled import Array, compiled
 
-LIMIT = 2800  # of a stretched probability: 65536 / (1 + exp(2800 / 256)) is just over 1
+LIMIT = 2800  # largest stretched probability: 65536 / (1 + exp(2800 / 256)) is just over 1
 INPUTS = 7  # predictions mixed, at most
 _NODES = 96  # decisions of a symbol that have contexts; the others are counted alone
 _UNARY = 32  # decisions before those of the leading digits
-_NEAR = 16  # symbols told apart in a context
+_NEAR = 16  # symbols that a context distinguishes; larger ones count as the last
 _PRECISION = 22
 _HALF = 1 << (_PRECISION - 1)
 _MEMORY = 1023  # decisions after which a probability forgets as fast as it learns
@@ -46,7 +46,7 @@ _FIRST_WEIGHT = 22_000  # of 65,536; the inputs start at a third each
 
 
 class Tables(NamedTuple):
-    """What `squash`, its inverse and the learning rates are, as tables."""
+    """Tables of `squash`, of its inverse and of the learning rates."""
 
     squash: Array
     stretch: Array
@@ -54,14 +54,14 @@ class Tables(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What is learned across tables: probabilities, the counts behind them, weights of mixing.
+    """The state learned across tables: probabilities, the counts behind them, mixing weights.
 
     All but the weights have shape (contexts, 2): a probability and how many decisions it has seen.
     """
 
     near: Array  # by which of four neighbours are other than 0
     crossed: Array  # by levels of column × row
-    fed: Array  # by levels of the column × what feeds it
+    fed: Array  # by levels of the column × the rows that feed it
     nodes: Array  # by the decision on a symbol alone
     left: Array  # by decision × symbol to the left
     above: Array  # by decision × symbol above
@@ -70,16 +70,16 @@ class Model(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of the table at hand: symbols other than 0 by column, by row, in all."""
+    """Counts of the current table so far: symbols other than 0 by column, by row, in all."""
 
-    fed: Array  # of each column the level, 0 to 15, of the rows before that feed it
+    fed: Array  # for each column the level, 0 to 15, of the rows before that feed it
     columns: Array
     rows: Array
-    total: Array  # how many symbols are other than 0, and how many there are
+    total: Array  # the number of symbols other than 0, and of all symbols
 
 
 class State(NamedTuple):
-    """All that coding changes; ``inputs`` is room for the predictions of a decision."""
+    """All that coding changes; ``inputs`` is a buffer for the predictions of a decision."""
 
     tables: Tables
     model: Model
@@ -118,11 +118,11 @@ def _new_model(alphabet: int) -> Model:
 def code_span(
     symbols: Array, first: int, last: int, columns: int, alphabet: int, known: Known, state: State
 ) -> bool:
-    """Code the symbols first..last of a table, or fill them in; False if one is out of range.
+    """Encode the symbols first..last of a table, or decode them; False if one is out of range.
 
     ``symbols`` is the table, flat in row-major order: when decoding, those before ``first`` are
-    known and the others 0. ``known`` and ``state`` are changed. Of a symbol it is coded first
-    whether it is 0, and if not, which one it is.
+    known and the others 0. ``known`` and ``state`` are changed. The first decision on a symbol is
+    whether it is 0; if it is not, others say which symbol it is.
     """
     top = 0  # digits after the leading one that a symbol can have
     while (alphabet - 1) >> (top + 1):
@@ -155,21 +155,21 @@ def code_span(
 def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: State) -> int:
     """Code whether a symbol is other than 0; returns it.
 
-    ``near`` is the pattern of neighbours, 0 to 15. Three inputs are shares so far, of the whole
-    table, the column and the row: they need no learning, and are right from the start of a table.
-    Three are learned, across tables. The last is a constant, whose weight is a bias.
+    ``near`` is the pattern of neighbours, 0 to 15. Three inputs are shares so far, in the whole
+    table, the column and the row: they follow each table from its start. Three are learned across
+    tables. The last is a constant, whose weight is a bias.
     """
     tables, model, inputs = state.tables, state.model, state.inputs
     total, seen = known.total
-    # A prior of one symbol in the table, a twentieth of which is other than 0; the column counts as
-    # if it had two more rows like the whole table, the row as if four more columns: so a dead
-    # input or a pruned output shows after some weights, and not after the first.
+    # The table's prior weighs as one symbol, of which a twentieth is other than 0. The column
+    # counts as if it had two more rows like the whole table, the row as if it had four more
+    # columns: a dead input or a pruned output shows after a few weights, and not after the first.
     overall = (65536 * total + 3277) // (seen + 1)
     by_column = (65536 * known.columns[column] + 2 * overall) // (row + 2)
     by_row = (65536 * known.rows[row] + 4 * overall) // (column + 4)
     # Row and column together, in levels: how their shares combine is learned, for it is neither the
-    # product nor the mean. ``fed``: a unit of the layer before with few weights is little used by
-    # this layer too, which is known before the column has begun.
+    # product nor the mean. ``fed``: a unit with few weights in the layer before has few in this
+    # layer too, which is known before the column begins.
     column_level = _level(tables, by_column)
     crossed = 16 * column_level + _level(tables, by_row)
     fed = 16 * column_level + known.fed[column]
@@ -180,8 +180,8 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
     inputs[4] = _predicted(tables, model.crossed, crossed)
     inputs[5] = _predicted(tables, model.fed, fed)
     inputs[6] = 64
-    # Which inputs are to be trusted differs: a first row has no column to go by, and a column
-    # without any symbol so far is dead, or soon will turn out not to be.
+    # Which inputs are reliable differs: a first row has no column to go by, and a column of zeros
+    # so far is either dead or about to change.
     which = 0 if row == 0 else (1 if known.columns[column] == 0 else 2)
     y = _code_mixed(y, INPUTS, model.zero_weights[which], state)
     _learn(tables, model.near, near, y)
@@ -192,17 +192,17 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
 
 @compiled
 def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> int:
-    """Code a symbol that is not 0: how many digits, each a decision, then the digits.
+    """Code a symbol that is not 0: the number of its digits in unary, then the digits.
 
     ``top`` is the most digits that can follow the leading one, ``west`` and ``north`` are the
-    symbols to the left and above. Returns the symbol, or when decoding what the data name, which
-    may lie outside the alphabet. Callers number motifs by falling use, so that the unary part
-    is short; the decisions are as many as the bits of an Elias gamma code.
+    symbols to the left and above. Returns the symbol; when decoding damaged data it may lie outside
+    the alphabet. Callers number motifs by falling use, so that the unary part is short; there are
+    as many decisions as an Elias gamma code has bits.
     """
     digits = 0
     while symbol >> (digits + 1):
         digits += 1
-    west, north = min(west, _NEAR - 1), min(north, _NEAR - 1)  # the rare ones are alike
+    west, north = min(west, _NEAR - 1), min(north, _NEAR - 1)  # rare symbols share a context
     length = 0
     while length < top and _code_node(int(digits > length), length, west, north, state):
         length += 1
@@ -219,9 +219,8 @@ def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> in
 def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
     """Code one decision of a symbol, in the contexts of the symbols to the left and above.
 
-    Weights of one sign or magnitude, and so their motifs, keep together along rows and columns.
-    Decisions beyond _NODES are those of rare symbols: too rare to learn by neighbours. Returns the
-    decision.
+    Weights of one sign or magnitude, and so their motifs, cluster along rows and columns. Decisions
+    beyond _NODES belong to symbols too rare for contexts. Returns the decision.
     """
     tables, model, inputs = state.tables, state.model, state.inputs
     left, above = node * _NEAR + west, node * _NEAR + north
@@ -243,8 +242,8 @@ def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
 def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
     """Code a decision at the mixture of its first ``count`` predictions; returns it.
 
-    Logits are added up, each with its weight, and weights learned by the gradient of the code
-    length: error × input, times 160 / 2^24.
+    The logits are added up, each with its weight; the weights are learned by the gradient of the
+    code length: error × input, times 160 / 2^24.
     """
     inputs = state.inputs
     total = 0
@@ -261,7 +260,7 @@ def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
 
 @compiled
 def _learn(tables: Tables, table: Array, place: int, y: int) -> None:
-    """Move a probability towards a decision, the less the more it has seen: by 1 / (n + 1.5)."""
+    """Move a probability towards a decision, by 1 / (n + 1.5) after n decisions."""
     seen = table[place, 1]
     table[place, 0] += (((y << _PRECISION) - table[place, 0]) * tables.rates[seen]) >> 16
     table[place, 1] = min(seen + 1, _MEMORY)

@@ -1,9 +1,9 @@
-"""The compiled loops of the static range coder: four states take turns, so that none waits.
+"""The compiled loops of the rANS coder: four states take turns, so that none waits for another.
 
-A state is a number of 32 bits that holds all that was coded and not yet written. To code a symbol
-of share f / 2^14 is to multiply it by about 2^14 / f; decoding divides again, and so the last
+A state is a number of 32 bits that holds what was coded and not yet written. Coding a symbol of
+frequency f / 2^14 multiplies the state by about 2^14 / f; decoding divides again, so that the last
 symbol comes out first: the coder runs backwards. A state is at least 2^16; before it would reach
-2^32 it gives sixteen bits away.
+2^32 its lower sixteen bits are written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from kolmo.compiled import Array, compiled
 
 DIGITS = 14
-"""Shares of a table add up to two to the power of this."""
+"""The frequencies of a table add up to two to the power of this."""
 
 _MASK = np.uint64((1 << DIGITS) - 1)
 _SHIFT, _HALF, _LOW = np.uint64(DIGITS), np.uint64(16), np.uint64(1 << 16)
@@ -23,8 +23,8 @@ _SHIFT, _HALF, _LOW = np.uint64(DIGITS), np.uint64(16), np.uint64(1 << 16)
 def count(symbols: Array, counts: Array) -> None:
     """Add how often each byte of ``symbols`` occurs to ``counts``, shape (256,).
 
-    Four tables, by place: equal bytes come in rows, and an addition to a count that was just
-    written would have to wait for it.
+    Four tables take turns: equal bytes often follow each other, and an addition to a count that was
+    just written would have to wait for it.
     """
     turns = np.zeros((4, 256), np.uint32)
     whole = symbols.size & ~3
@@ -42,21 +42,21 @@ def count(symbols: Array, counts: Array) -> None:
 
 @compiled
 def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: Array) -> int:
-    """Write the code of bytes, from the end of ``words`` on backwards; returns where it begins.
+    """Write the code of bytes backwards from the end of ``words``; returns where it begins.
 
-    ``shares`` and ``starts``, shape (256,), say which part of [0, 2^14) each symbol has; all that
-    occur have some. ``states``, shape (4,), is written: the states that decoding begins with.
+    ``shares`` and ``starts``, shape (256,), are the interval of [0, 2^14) of each symbol, not empty
+    for symbols that occur. ``states``, shape (4,), is written: decoding begins with it.
     """
     place = words.size
-    a = b = c = state = _LOW  # four variables that move on, rather than an array: registers
+    a = b = c = state = _LOW  # four variables that rotate, rather than an array, stay in registers
     for i in range(symbols.size - 1, -1, -1):
         share, start = shares[symbols[i]], starts[symbols[i]]
-        if state >= share << np.uint64(32 - DIGITS):  # it would pass 2^32: once is always enough
+        if state >= share << np.uint64(32 - DIGITS):  # it would reach 2^32: one word is enough
             place -= 1
             words[place] = state & np.uint64(0xFFFF)
             state >>= _HALF
-        # Within the symbol's share the remainder, beyond it the quotient. A division of 32 bits
-        # is quicker than one of 64.
+        # The remainder goes into the symbol's interval, the quotient above it. A division of 32
+        # bits is quicker than one of 64.
         turns = np.uint64(np.uint32(state) // np.uint32(share))
         coded = (turns << _SHIFT) + (state - turns * share) + start
         state, a, b, c = a, b, c, coded
@@ -68,9 +68,9 @@ def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: A
 def decode(words: Array, states: Array, shares: Array, starts: Array, symbols: Array) -> bool:
     """Undo `encode`: write the bytes; False if the words end too early, or are not used up.
 
-    ``words`` begins with the code, ``states`` are those that coding left.
+    ``words`` is the code from its beginning, ``states`` are those that `encode` wrote.
     """
-    # Which symbol has each number of [0, 2^14): 16 kB, a look instead of a search.
+    # The symbol of each number of [0, 2^14), 16 kB: a look-up instead of a search.
     named = np.empty(1 << DIGITS, np.uint8)
     for symbol in range(shares.size):
         named[starts[symbol] : starts[symbol] + shares[symbol]] = symbol

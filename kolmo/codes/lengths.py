@@ -1,4 +1,4 @@
-"""Code lengths in closed form: integers, sequences of counts, and what words they take."""
+"""Code lengths in closed form: of integers, sets, sequences with given counts, and code words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def integer_bits(number: int) -> int:
 
 
 def subset_bits(size: int, whole: int) -> int:
-    """Bits that say which ``size`` of ``whole`` things a set holds: ceil(log2 C(whole, size)).
+    """Bits of a set of ``size`` out of ``whole`` things: ceil(log2 C(whole, size)).
 
     The enumerative code of a set (Cover 1973). Exact for up to 1,024 things; for more, computed in
     double precision and rounded up by more than its error.
@@ -50,6 +50,9 @@ def subset_bits(size: int, whole: int) -> int:
 
 def word_bits(log2_probability: float) -> int:
     """Bits of a prefix-free code word for an outcome of this probability; 0 where it is certain.
+
+    The logarithm is taken as it is, of a law that double precision itself defines; of
+    probabilities that are ratios of integers see `kolmo.codes.chances`.
 
     >>> word_bits(-2.5), word_bits(0.0)
     (4, 0)
@@ -73,12 +76,11 @@ def kt_log2(counts: Counts) -> float:
 
 
 def enumerative_log2(counts: Counts) -> float:
-    """log2 of the probability of a sequence of which first the counts are drawn, all alike, then
-    the order, all alike.
+    """log2 of the probability of a sequence whose counts are drawn uniformly, and then its order.
 
     1/P = C(n + A − 1, A − 1) · n! / Π c! (Davisson 1973, after Cover 1973).
 
-    >>> round(2 ** enumerative_log2(np.array([1, 1])), 6)  # one of 3 compositions, of 2 orders
+    >>> round(2 ** enumerative_log2(np.array([1, 1])), 6)  # 3 compositions × 2 orders
     0.166667
     """
     alphabet, total = counts.size, int(counts.sum())
@@ -103,7 +105,7 @@ def multinomial_regret(alphabet: int, total: int) -> float:
     while k < total and terms[-1] > 1e-20:
         terms.append(terms[-1] * (total - k) / total)
         k += 1
-    ratios = [math.fsum(terms)]  # C(a + 1, n) / C(a, n), which do not overflow
+    ratios = [math.fsum(terms)]  # C(a + 1, n) / C(a, n): unlike C itself these do not overflow
     for a in range(1, alphabet - 1):
         ratios.append(1 + total / a / ratios[-1])
     return math.fsum(map(math.log2, ratios))

@@ -1,8 +1,8 @@
-"""The libraries of general compressors: a class each, for all who use them.
+"""The libraries of general compressors: one class each, for estimators and codes alike.
 
-An estimator counts what a library's *stream* writes, in the file format that its own tool reads. A
-code keeps the *bytes* alone, as few as the library can, without the headers and checksums that a
-container has already.
+An estimator counts the bytes of a library's *stream*, in the file format that its own tool reads. A
+code uses `Library.compress`: as few bytes as the library can write, without the headers and
+checksums that a container has already.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 from kolmo.errors import MissingExtraError
 
-_PIECE = 1 << 16  # bytes that a decoder gives at a time
-_WINDOW = 1 << 27  # how far back a decoder goes at most
+_PIECE = 1 << 16  # bytes that a decoder writes at a time
+_WINDOW = 1 << 27  # how far back a match may reach
 
 
 class Stream(Protocol):
-    """What the compressing objects of all libraries have in common."""
+    """The methods that the compressing objects of all libraries have in common."""
 
     def compress(self, data: Any, /) -> bytes: ...
 
@@ -33,7 +33,7 @@ class Streaming(Protocol):
 
     @property
     def levels(self) -> range:
-        """From the quickest to the strongest."""
+        """Compression levels, from the quickest to the strongest."""
         ...
 
     def stream(self, level: int, size: int) -> Stream:
@@ -51,16 +51,16 @@ class Library(Streaming, Protocol):
     """A library whose bytes a container may hold: every installation has it."""
 
     def compress(self, data: bytes, period: int) -> bytes:
-        """Bytes, every ``period`` of which are alike, compressed as much as the library can."""
+        """Compress items of ``period`` bytes each, as much as the library can."""
         ...
 
     def decompress(self, data: bytes, size: int, period: int) -> bytes:
-        """Undo `compress`; a byte more than ``size``, at most, where there are more.
+        """Undo `compress`; returns at most ``size`` + 1 bytes: one more shows that there are more.
 
         Raises
         ------
-        ValueError, OSError, EOFError, MemoryError, zlib.error, lzma.LZMAError
-            If the data is damaged.
+        ValueError, OSError, EOFError, MemoryError
+            If the data is damaged; or what the library itself raises, zlib's or liblzma's error.
         """
         ...
 
@@ -100,7 +100,7 @@ class Bzip2:
 class Lzma:
     """LZMA2; its stream is an xz file with a CRC64, its bytes are raw.
 
-    The contexts of the raw form tell the bytes of a symbol apart.
+    The raw form has separate contexts for each byte of a symbol.
     """
 
     levels = range(10)
@@ -125,7 +125,7 @@ def _lzma_filters(size: int, period: int) -> list[dict[str, Any]]:
 
 
 def _limited(take: Callable[[bytes, int], bytes], decoder: Any, data: bytes, size: int) -> bytes:
-    """What a decoder makes of all data, and no more than ``size`` + 1 bytes."""
+    """Decode all data, to at most ``size`` + 1 bytes."""
     pieces, room = [take(data, size + 1)], size + 1
     while pieces[-1] and not decoder.eof:
         room -= len(pieces[-1])
@@ -162,7 +162,7 @@ def zstd_frame(data: Any, settings: Callable[..., Any]) -> bytes:
     ----------
     data : bytes or buffer
     settings : callable
-        Makes the library's parameters of those that a frame has besides.
+        Makes the compression parameters; is given those of the frame as keywords.
 
     >>> import zstandard
     >>> frame = zstd_frame(bytes(1000), zstandard.ZstdCompressionParameters)
@@ -178,7 +178,7 @@ def zstd_frame(data: Any, settings: Callable[..., Any]) -> bytes:
 
 
 def read_zstd_frame(data: bytes, size: int, window: int) -> bytes:
-    """Undo `zstd_frame`; a byte more than ``size``, at most, where there are more.
+    """Undo `zstd_frame`; returns at most ``size`` + 1 bytes: one more shows that there are more.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def read_zstd_frame(data: bytes, size: int, window: int) -> bytes:
 
 
 class Brotli:
-    """Brotli (RFC 7932), generic mode; a window of 2^22 in its stream, of 2^24 for its bytes."""
+    """Brotli (RFC 7932), generic mode; the window is 2^22 in its stream, 2^24 in its bytes."""
 
     levels = range(12)
 
@@ -227,7 +227,7 @@ class Brotli:
 
 
 class _BrotliStream:
-    """Gives brotli's object the method names of the others."""
+    """Gives brotli's object the method names that other libraries use."""
 
     def __init__(self, level: int) -> None:
         import brotli
@@ -258,7 +258,7 @@ class Ppmd8:
 
 
 class _PpmdStream:
-    """Gives pyppmd's object the method names of the others."""
+    """Gives pyppmd's object the method names that other libraries use."""
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder

@@ -4,12 +4,13 @@
 
     symbol ─ binary decisions ─► probability of each ─ mixed from its contexts ─► arithmetic coder
 
-The first decision on a symbol is whether it is 0, which should be the commonest; its contexts are
-how often its column, its row and its neighbours were not, and how much of what feeds the column was
-not. The others say which symbol it is, in the contexts of those to the left and above. Predictions
-are mixed in the logistic domain, by weights that are learned on the way (Mahoney, "Adaptive
-weighing of context models for lossless data compression", Florida Tech CS-2005-16). All arithmetic
-is of integers, so that what one machine writes every other one reads.
+The first decision on a symbol is whether it is 0, which should be the commonest. Its contexts count
+the symbols other than 0 in the column, in the row, among the neighbours and in the rows of the
+table before that feed the column. Further decisions say which symbol it is, in the contexts of the
+symbols to the left and above. Predictions are mixed in the logistic domain, by weights that are
+learned while coding (Mahoney, "Adaptive weighing of context models for lossless data compression",
+Florida Tech CS-2005-16). All arithmetic is of integers, so that every machine reads what any other
+one writes.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -29,9 +30,9 @@ from kolmo.codes.arithmetic import PLACE, last_bytes
 from kolmo.errors import InputError
 
 ALPHABET = 1 << 24
-"""Symbols at most: the model of one takes 16 bytes."""
+"""The largest alphabet: the model takes 16 bytes a symbol."""
 
-_SPAN = 1 << 16  # symbols at a time, which bounds the room that their code needs
+_SPAN = 1 << 16  # symbols coded at a time, which bounds the output buffer
 
 Table = NDArray[np.uint32]
 Shape = tuple[int, int]
@@ -43,8 +44,8 @@ def encode(tables: Sequence[NDArray[Any]], alphabet: int) -> bytes:
     Parameters
     ----------
     tables : sequence of integer ndarrays, each of shape (rows, columns)
-        Symbols in [0, alphabet). What is learned of one table serves the next, and a table's
-        columns are likened to the rows of the one before, as the layers of a network feed each
+        Symbols in [0, alphabet). The model keeps what it learns from each table. It relates a
+        table's columns to the rows of the table before, as the layers of a network feed each
         other.
     alphabet : int
         1 to 2^24.
@@ -52,7 +53,7 @@ def encode(tables: Sequence[NDArray[Any]], alphabet: int) -> bytes:
     Returns
     -------
     bytes
-        Without the shapes and the alphabet, which `decode` must be told.
+        The code, without the shapes and the alphabet, which `decode` needs.
 
     Raises
     ------
@@ -85,11 +86,11 @@ def decode(data: bytes, shapes: Sequence[Shape], alphabet: int) -> list[Table]:
     Raises
     ------
     InputError
-        If the bytes are no such code. Not every damage is noticed: keep a checksum beside them.
+        If the bytes are not valid. Not all damage is noticed: keep a checksum beside them.
     """
     _check_alphabet(alphabet)
     symbols = [np.zeros(rows * columns, np.uint32) for rows, columns in shapes]
-    stream = np.frombuffer(data, np.uint8).copy()  # compiled code is for writable arrays only
+    stream = np.frombuffer(data, np.uint8).copy()  # compiled code accepts writable arrays only
     state = kernels.new_state(_tables(), alphabet, stream, decoding=True)
     for _ in _run(symbols, shapes, alphabet, state):
         if state.coder[PLACE] > stream.size + 4:
@@ -113,7 +114,7 @@ def _checked(table: NDArray[Any], alphabet: int) -> Table:
 def _run(
     symbols: Sequence[Table], shapes: Sequence[Shape], alphabet: int, state: kernels.State
 ) -> Iterator[None]:
-    """Code the tables span by span, or fill them in; yields after each span."""
+    """Encode the tables span by span, or decode into them; yields after each span."""
     if alphabet == 1:
         return
     before = np.zeros(0, np.int64)
@@ -136,7 +137,8 @@ def _run(
 def _feeding(rows: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
     """A level, 1 to 15, for each column: how many symbols of the rows that feed it were not 0.
 
-    Columns are spread evenly over the rows of the table before; 0 where that does not come out.
+    Columns are spread evenly over the rows of the table before; the level is 0 where neither number
+    divides the other.
     """
     if not rows.size or not columns or max(columns, rows.size) % min(columns, rows.size):
         return np.zeros(columns, np.int64)
@@ -144,7 +146,7 @@ def _feeding(rows: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
         counts = np.repeat(rows, columns // rows.size)
     else:
         counts = rows.reshape(columns, -1).sum(axis=1)
-    # Logarithmic levels, by integers alone: the bits of the count tell them.
+    # The level is the count's length in bits: logarithmic, and computed with integers alone.
     return np.array([1 + min(14, int(count).bit_length()) for count in counts], np.int64)
 
 
@@ -152,7 +154,7 @@ def _feeding(rows: NDArray[np.int64], columns: int) -> NDArray[np.int64]:
 def _tables() -> kernels.Tables:
     """squash(x) = 65536 / (1 + exp(−x / 256)), its inverse, and the rates 1 / (n + 1.5).
 
-    No entry lies so near the middle of two integers that a machine's exp could change it.
+    No entry lies so near the middle between two integers that a machine's exp could change it.
     """
     limit = kernels.LIMIT
     squash = np.array([round(65536 / (1 + math.exp(-x / 256))) for x in range(-limit, limit + 1)])

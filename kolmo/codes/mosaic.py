@@ -5,9 +5,9 @@
     symbols ─► blocks of s ─► motifs, the distinct ones ─► their first symbols, their others
                           └─► indices, which block is which motif
 
-Each tensor is flattened and cut into blocks of s symbols, its last one padded with zeros
-(Mosaic-of-Motifs, arXiv 2602.14896); s is found. There is one dictionary of motifs for all tensors,
-or one for each; or one of float16 motifs, and a scale for each tensor.
+Each tensor is flattened and cut into blocks of s symbols, its last block padded with zeros
+(Mosaic-of-Motifs, arXiv 2602.14896); the encoder searches for s. There is one dictionary of motifs
+for all tensors, or one for each; or one of float16 motifs, and a scale for each tensor.
 
 Motifs are sorted by the bit length of their count, largest first, then by first symbol. First
 symbols are stored as differences: these are small, and the order itself costs nothing. Indices are
@@ -33,22 +33,22 @@ from kolmo.floats import disorder_patterns, order_patterns
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 SIZES = range(1, 33)
-"""Sizes of a block that are tried."""
+"""Block sizes that are tried."""
 
 MOSAIC_LIMIT = 1 << 24
-"""Symbols at most, for they are all in memory, and sorted."""
+"""The most symbols of a mosaic, because all of them are held in memory and sorted."""
 
-_FLOATS = Alphabet.of_dtype(np.dtype(np.float32))  # these may have a scale a tensor,
-_HALVES = Alphabet.of_dtype(np.dtype(np.float16))  # and their motifs then are these
+_FLOATS = Alphabet.of_dtype(np.dtype(np.float32))  # symbols that may have a scale for each tensor
+_HALVES = Alphabet.of_dtype(np.dtype(np.float16))  # symbols of the motifs of scaled tensors
 
 _INDEX_CODES = ("mixing", "raw")
-_DEPTH = 20  # bits of a key by which indices are counted
+_DEPTH = 20  # leading bits of a key by which blocks are counted
 
 Indices = NDArray[np.int64]
 
 
 class Mixing:
-    """`kolmo.codes.mixing` for tensors as tables of rows: the commonest symbol should be 0."""
+    """`kolmo.codes.mixing` for tensors as tables; the commonest symbol should be 0."""
 
     name = "mixing"
     number = 8
@@ -67,7 +67,7 @@ class Mixing:
 
 
 class Mosaic:
-    """Motifs and indices.
+    """The mosaic code: motifs and indices.
 
     >>> random = np.random.default_rng(0)
     >>> motifs = random.integers(0, 2**32, (4, 8), np.uint32)
@@ -95,8 +95,8 @@ class Mosaic:
         blocks = [cut_blocks(part, size) for part in parts]
         tries = [(0, [np.concatenate(blocks)])] + ([(1, blocks)] if len(parts) > 1 else [])
         coder = _Coder(size, [part.shape for part in parts], alphabet)
-        found = [bytes([mode, size]) + coder.encode(scopes) for mode, scopes in tries]
-        return min(found, key=len)
+        codes = [bytes([mode, size]) + coder.encode(scopes) for mode, scopes in tries]
+        return min(codes, key=len)
 
     def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         if len(data) < 2 or data[0] > 2 or data[1] not in SIZES:
@@ -131,9 +131,10 @@ def cut_blocks(part: Symbols, size: int) -> Symbols:
 
 
 def find_block_size(parts: Sequence[Symbols], width: float) -> int | None:
-    """The size whose k·s·width + m·H bits are fewest; None if as many as the symbols take.
+    """The block size s with the fewest bits, k·s·width + m·H; None if that is no gain.
 
-    H is the entropy of the indices, or log2 k where there are too many to count.
+    There are m blocks and k motifs; H is the entropy of the indices, or log2 k where there are too
+    many motifs to count.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def _formula(parts: Sequence[Symbols], size: int, width: float) -> float:
 
 
 def count_distinct(keys: NDArray[np.uint64]) -> float:
-    """About how many of the keys are distinct, by the share of slots that they leave empty.
+    """An estimate of how many keys are distinct, by the share of slots that they leave empty.
 
     Linear counting: Whang, Vander-Zanden & Taylor, ACM TODS 15(2), 1990.
 
@@ -172,7 +173,7 @@ def count_distinct(keys: NDArray[np.uint64]) -> float:
 
 
 def block_keys(blocks: Symbols) -> NDArray[np.uint64]:
-    """A number for each block, equal for equal ones, and hardly for others."""
+    """A hash of 64 bits for each block."""
     keys = np.zeros(len(blocks), np.uint64)
     for column in blocks.T:
         keys = (keys ^ column) * np.uint64(0x9E3779B97F4A7C15)
@@ -187,11 +188,11 @@ class _Coder:
     alphabet: Alphabet
 
     def encode(self, scopes: Sequence[Symbols]) -> bytes:
-        """Blocks of each dictionary's scope: of all tensors, or of each."""
-        found = [_dictionary(blocks, self.alphabet) for blocks in scopes]
-        counts = [len(motifs) for motifs, _ in found]
-        motifs = np.concatenate([motifs for motifs, _ in found])
-        indices = np.concatenate([ranks for _, ranks in found])
+        """Encode blocks, with a dictionary for each scope: all tensors, or each tensor."""
+        dictionaries = [_dictionary(blocks, self.alphabet) for blocks in scopes]
+        counts = [len(motifs) for motifs, _ in dictionaries]
+        motifs = np.concatenate([motifs for motifs, _ in dictionaries])
+        indices = np.concatenate([ranks for _, ranks in dictionaries])
         sections = [_differences(motifs[:, 0], self.alphabet), motifs[:, 1:]]
         return b"".join(
             [
@@ -221,8 +222,8 @@ class _Coder:
             start = starts[number] if own else 0
             if own and table.size and int(table.max()) >= counts[number]:
                 raise InputError("an index names a motif that is not there")
-            found = motifs[start + table.reshape(-1).astype(np.int64)].reshape(-1)
-            parts.append(found[: math.prod(shape)].reshape(shape))
+            symbols = motifs[start + table.reshape(-1).astype(np.int64)].reshape(-1)
+            parts.append(symbols[: math.prod(shape)].reshape(shape))
         return parts
 
     def _table_shapes(self) -> list[tuple[int, int]]:
@@ -235,7 +236,7 @@ class _Coder:
 
 
 def index_table(shape: Shape, size: int) -> tuple[int, int]:
-    """Rows and columns of a tensor's blocks; one row where blocks do not end with rows."""
+    """Rows and columns of a tensor's table of blocks; one row where blocks would cross rows."""
     numel = math.prod(shape)
     if len(shape) > 1 and numel and (numel // shape[0]) % size == 0:
         return shape[0], numel // shape[0] // size
@@ -261,7 +262,7 @@ def _as_table(shape: Shape) -> tuple[int, int]:
 
 
 def _dictionary(blocks: Symbols, alphabet: Alphabet) -> tuple[Symbols, Indices]:
-    """The motifs in the order of the file, and which one each block is."""
+    """The motifs in the order of the file, and the index of each block's motif."""
     _, first, inverse, counts = np.unique(
         block_keys(blocks), return_index=True, return_inverse=True, return_counts=True
     )
@@ -278,7 +279,7 @@ def _dictionary(blocks: Symbols, alphabet: Alphabet) -> tuple[Symbols, Indices]:
 
 
 def _ordered(symbols: Symbols, alphabet: Alphabet) -> Symbols:
-    """Bit patterns of floats as integers in the order of their values; others as they are."""
+    """Bit patterns of floats as integers in the order of their values; other symbols unchanged."""
     return order_patterns(symbols) if alphabet.format else symbols
 
 
@@ -319,7 +320,7 @@ def _read_section(reader: Reader, shape: Shape, alphabet: Alphabet) -> Symbols:
 
 
 def _read_count(reader: Reader, blocks: int) -> int:
-    """How many motifs the blocks are made of."""
+    """The number of motifs, of a tensor or of all."""
     count = reader.number()
     if not min(1, blocks) <= count <= blocks:
         raise InputError(f"{blocks:,} blocks are not made of {count:,} motifs")

@@ -6,16 +6,16 @@ from kolmo.errors import InputError
 
 
 def number_bytes(value: int) -> bytes:
-    """Seven bits a byte, the least significant first, the last byte below 128 (LEB128).
+    """A number in LEB128: seven bits a byte, the least significant first, the last byte < 128.
 
     >>> number_bytes(5).hex(), number_bytes(300).hex()
     ('05', 'ac02')
     """
-    found = bytearray()
+    data = bytearray()
     while value >= 128:
-        found.append(value & 127 | 128)
+        data.append(value & 127 | 128)
         value >>= 7
-    return bytes([*found, value])
+    return bytes([*data, value])
 
 
 class Reader:
@@ -30,12 +30,12 @@ class Reader:
         self._data, self._place = data, 0
 
     def number(self) -> int:
-        """A number of at most 63 bits.
+        """The next number, of at most 63 bits.
 
         Raises
         ------
         InputError
-            If the bytes end before it does, or it is larger.
+            If the bytes end within the number, or it is larger.
         """
         value = 0
         for shift in range(0, 63, 7):
@@ -46,7 +46,7 @@ class Reader:
         raise InputError("the code holds a number that is too large")
 
     def take(self, size: int) -> bytes:
-        """So many bytes; InputError where there are fewer."""
+        """The next ``size`` bytes; InputError if there are fewer."""
         end = self._place + size
         if end > len(self._data):
             raise InputError("the code ends before its symbols do")
@@ -55,5 +55,5 @@ class Reader:
         return part
 
     def rest(self) -> bytes:
-        """All that is left."""
+        """The bytes that are left."""
         return self._data[self._place :]

@@ -1,4 +1,4 @@
-"""The plainest codes: fixed width, and one symbol for all."""
+"""The simplest codes: symbols at fixed width, and one symbol for all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 
 
 class Raw:
-    """Every symbol at the alphabet's bits, at none where there is just one symbol.
+    """The fixed-width code: ceil(log2 size) bits a symbol, no bytes if the alphabet has size 1.
 
     >>> data = Raw().encode([np.uint8([[1, 0], [3, 3]])], Alphabet(4))
     >>> data.hex(), Raw().decode(data, [(2, 2)], Alphabet(4))[0].tolist()
@@ -42,7 +42,7 @@ class Raw:
 
 
 class Constant:
-    """The one symbol that all are, in as few bytes as hold the alphabet's last.
+    """The code of equal symbols: the symbol once, in as few bytes as the alphabet's last needs.
 
     >>> Constant().encode([np.zeros((1000, 1000), np.uint32)], Alphabet(2**32)).hex()
     '00000000'
@@ -81,7 +81,7 @@ def flat(parts: Sequence[Symbols], alphabet: Alphabet) -> Symbols:
 
 
 def split(symbols: Symbols, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
-    """Undo `flat`; InputError where the symbols are not in the alphabet, or not so many."""
+    """Undo `flat`; InputError if a symbol is not in the alphabet, or their number is wrong."""
     ends = np.cumsum([math.prod(shape) for shape in shapes], dtype=np.int64)
     if symbols.size != (int(ends[-1]) if len(ends) else 0):
         raise InputError(f"the code holds {symbols.size:,} symbols, not {int(ends[-1]):,}")
@@ -92,7 +92,7 @@ def split(symbols: Symbols, shapes: Sequence[Shape], alphabet: Alphabet) -> list
 
 
 def fill(shapes: Sequence[Shape], alphabet: Alphabet, symbol: int) -> list[Symbols]:
-    """Arrays of one symbol."""
+    """Arrays of these shapes, filled with one symbol."""
     return [np.full(shape, symbol, alphabet.container) for shape in shapes]
 
 

@@ -1,8 +1,9 @@
-"""Bytes at fixed shares, block by block: asymmetric numeral systems with a range of each symbol
-(rANS; Duda, "Asymmetric numeral systems", arXiv 1311.2540).
+"""The static code of bytes: range asymmetric numeral systems (rANS; Duda, "Asymmetric numeral
+systems", arXiv 1311.2540), with fixed frequencies in each block.
 
-A block has a table of its own, or that of the block before, whichever is shorter. A table says of
-each byte how often it occurs, to half a power of two: that costs under .02 bits a byte.
+A block has a table of its own, or uses that of the block before, whichever is shorter. A table
+gives the frequency of each byte, rounded to a multiple of half an octave: the rounding costs under
+.02 bits a byte.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -24,13 +25,13 @@ Bytes = NDArray[np.uint8]
 Shares = NDArray[np.uint64]
 
 _SMALLEST, _USUAL = 1 << 11, 1 << 17  # bytes of a block
-_SIZE = 1 << 14  # what the shares of a table add up to
+_SIZE = 1 << 14  # sum of the shares of a table
 _POWERS = np.array([0, *(math.isqrt(1 << (level + 8)) for level in range(29))])
 _STATES = 16  # bytes of a block's last states
 
 
 def encode_bytes(data: Bytes, sizes: Sequence[int]) -> bytes:
-    """The code of bytes that stand in stretches of these sizes.
+    """The code of bytes that consist of stretches of these sizes, one for each tensor.
 
     >>> data = np.random.default_rng(0).binomial(4, 0.5, 10_000).astype(np.uint8)
     >>> code = encode_bytes(data, [6000, 4000])
@@ -46,7 +47,7 @@ def decode_bytes(code: bytes, sizes: Sequence[int]) -> Bytes:
     Raises
     ------
     InputError
-        If the code is none of so many bytes.
+        If the code is damaged, or does not hold the bytes of these sizes.
     """
     reader, shares = Reader(code), np.zeros(0, np.uint64)
     data = np.empty(sum(sizes), np.uint8)
@@ -59,13 +60,13 @@ def decode_bytes(code: bytes, sizes: Sequence[int]) -> Bytes:
 
 
 def least_bytes(data: Bytes, sizes: Sequence[int]) -> int:
-    """What `encode_bytes` would come to without its tables: counted, not coded."""
+    """About the size of `encode_bytes` without its tables, computed from counts."""
     counts = map(_count, _parts(data, sizes))
     return sum(int(_bits(_shares_of(_levels(count)), count) / 8) for count in counts)
 
 
 def _parts(data: Bytes, sizes: Sequence[int]) -> Iterator[Bytes]:
-    """Blocks of one stretch, or of some that are too small for a table of their own."""
+    """The blocks: pieces of a stretch, or several stretches too small for tables of their own."""
     start = stop = 0
     for size in sizes:
         stop += size
@@ -98,7 +99,7 @@ def _count(part: Bytes) -> NDArray[np.int64]:
 
 
 def _levels(counts: NDArray[np.int64]) -> Bytes:
-    """0 of what does not occur; else 1 + twice the binary logarithm, 1 being the rarest."""
+    """A level for each byte: 0 if it does not occur, else 1 + twice log2 of its share of 2^14."""
     used = counts > 0
     shares = np.maximum(counts[used] / counts.sum() * _SIZE, 1)
     levels = np.zeros(256, np.uint8)
@@ -107,7 +108,7 @@ def _levels(counts: NDArray[np.int64]) -> Bytes:
 
 
 def _shares_of(levels: Bytes) -> Shares:
-    """Shares of what occurs, whole and at least 1, that add up."""
+    """Integer shares by level, at least 1 for bytes that occur, that add up to 2^14."""
     parts = _POWERS[levels]
     shares = np.maximum(parts * _SIZE // parts.sum(), levels > 0)
     while (over := int(shares.sum()) - _SIZE) > 0:
@@ -119,7 +120,7 @@ def _shares_of(levels: Bytes) -> Shares:
 
 
 def _bits(shares: Shares, counts: NDArray[np.int64]) -> float:
-    """Bits of so many symbols; infinite where one has no share."""
+    """Bits of symbols with these counts; infinite if one that occurs has no share."""
     used = counts > 0
     if not shares[used].all():
         return np.inf

@@ -1,8 +1,8 @@
-"""Float32 tensors as float16 motifs times a scale a tensor, where that is what they are, exactly.
+"""Float32 tensors as float16 motifs times a scale for each tensor, if they are exactly that.
 
-Learned mosaics are such products, rounded: motifs that all tensors share, and a scale that none
-does. The scale is not in the checkpoint, but few numbers divide all values of a tensor so that
-eleven bits are left of each.
+Learned mosaics are such products, rounded: all tensors share the motifs, and each has a scale of
+its own. The checkpoint does not hold the scale, but few numbers divide all values of a tensor so
+that each quotient has eleven bits.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from kolmo.symbols import Symbols
 
-_MOST = 4096  # magnitudes of a tensor at most, for all are tried against 1,024 divisors
-_NEAR = 2.0**-11  # how far from an integer two roundings to float32 take one of eleven bits
-_SHIFTS = range(-8, 9)  # powers of two by which one tensor's motifs may be another's
+_MOST = 4096  # most magnitudes of a tensor, because each is tried with 1,024 divisors
+_NEAR = 2.0**-11  # how far two roundings to float32 move an integer of eleven bits
+_SHIFTS = range(-8, 9)  # powers of two by which the motifs of two tensors may differ
 
 Floats = NDArray[Any]
 
 
 def take_scales(parts: Sequence[Symbols], size: int) -> tuple[Floats, list[Symbols]] | None:
-    """A scale for each tensor, and its weights divided by it, as bits of float16; None if inexact.
+    """A scale for each tensor and its weights divided by it, as float16 bits; None if inexact.
 
     Parameters
     ----------
     parts : sequence of uint32 ndarrays
         Bit patterns of float32 weights.
     size : int
-        Weights of a block; tensors are scaled so that they have as many blocks in common as may be.
+        Weights of a block; scales are chosen so that tensors have many blocks in common.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def take_scales(parts: Sequence[Symbols], size: int) -> tuple[Floats, list[Symbo
 
 def give_scales(scales: Floats, halves: Sequence[Symbols]) -> list[Symbols]:
     """Undo `take_scales`."""
-    with np.errstate(all="ignore"):  # of a damaged file, products may be anything
+    with np.errstate(all="ignore"):  # products of a damaged file may be anything
         products = [
             half.view(np.float16).astype(np.float32) * scale
             for half, scale in zip(halves, scales, strict=True)
@@ -74,7 +74,7 @@ def give_scales(scales: Floats, halves: Sequence[Symbols]) -> list[Symbols]:
 
 @dataclasses.dataclass(frozen=True)
 class _Choice:
-    """A scale, and the float16 number that each magnitude, in order, is once divided by it."""
+    """A scale, the magnitudes in order, and the float16 number of each divided by the scale."""
 
     scale: np.float32
     sizes: Floats
@@ -86,11 +86,11 @@ class _Choice:
 
 
 def _divided(sizes: Floats) -> list[_Choice]:
-    """The scales that leave float16 numbers of magnitudes, which are in order."""
+    """The scales by which all magnitudes, given in order, become float16 numbers."""
     if sizes.size > _MOST + 1 or not np.isfinite(sizes).all():
         return []
     positive = sizes[sizes > 0].astype(np.float64)
-    found = []
+    choices = []
     for values in _candidates(positive):
         scale = _scale(positive, values)
         if scale is None:
@@ -101,12 +101,13 @@ def _divided(sizes: Floats) -> list[_Choice]:
             with np.errstate(over="ignore"):
                 halves[sizes > 0] = moved
             if np.array_equal(halves[sizes > 0], moved):
-                found.append(_Choice(np.ldexp(scale, -shift), sizes, halves))
-    return found
+                choices.append(_Choice(np.ldexp(scale, -shift), sizes, halves))
+    return choices
 
 
 def _candidates(sizes: Floats) -> list[Floats]:
-    """The magnitudes as numbers of eleven bits, the largest in [1, 2), in every way there is."""
+    """All ways to write the magnitudes, up to a scale, as numbers of eleven bits; the largest is in
+    [1, 2)."""
     if not sizes.size:
         return [sizes]
     leading = np.arange(1024, 2048)
@@ -128,7 +129,7 @@ def _rounded(numbers: Floats) -> Floats:
 
 
 def _scale(sizes: Floats, values: Floats) -> np.float32 | None:
-    """The float32 scale by which the values become the magnitudes, once rounded."""
+    """The float32 scale whose products with the values round to the magnitudes; None if none."""
     if not sizes.size:
         return np.float32(1)
     half = np.spacing(sizes.astype(np.float32)).astype(np.float64) / 2
@@ -143,7 +144,7 @@ def _scale(sizes: Floats, values: Floats) -> np.float32 | None:
 
 
 def _distinct(tensor: Floats, size: int) -> Floats:
-    """The distinct blocks of a tensor, the last one padded with zeros, one after the other."""
+    """The distinct blocks of a tensor, flat; its last block is padded with zeros."""
     whole = np.zeros(-(-tensor.size // size) * size, np.float32)
     whole[: tensor.size] = tensor.reshape(-1)
     return np.unique(whole.view(f"V{4 * size}")).view(np.float32)

@@ -1,4 +1,4 @@
-"""Certificate: how short a description there is, and the file that is it."""
+"""Certificate: the length of a description of the weights, and the file that holds it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TensorRow:
     code : str
         The codes of its units, or ``copy of NAME``, or ``empty``.
     units : tuple of int
-        The units that hold it; others may share them.
+        The units that hold it; other tensors may share them.
     sha256 : str
-        Of its symbols' little-endian bytes; of ``native``, these are those of the weights.
+        SHA-256 of its symbols' little-endian bytes; under ``native`` those of the weights.
     """
 
     name: str
@@ -43,7 +43,7 @@ class TensorRow:
 
 @dataclasses.dataclass(frozen=True)
 class UnitRow:
-    """Symbols that are coded together: ``bits`` with the checksum."""
+    """Symbols that are coded together; ``bits`` includes the checksum."""
 
     code: str
     numel: int
@@ -52,25 +52,25 @@ class UnitRow:
 
 @dataclasses.dataclass(frozen=True)
 class Certificate:
-    """A bound with a file to show for it: K(w) ≤ ``bits`` + the decoder's constant.
+    """A bound, proved by a file: K(w) ≤ ``bits`` + the decoder's constant.
 
     Attributes
     ----------
     path : pathlib.Path
     bits : int
-        8 × the size of the file, everything in it.
+        8 × the size of the whole file.
     numel : int
-        Weights that it describes.
+        Number of weights that it describes.
     raw_bits : int
         numel × stored bits a weight, added up over the tensors.
     quantizer : str
     sha256 : str
-        Of the tensors' SHA-256 one after the other; what the file was checked against.
+        SHA-256 of the tensors' SHA-256 in order; the file was checked against it.
     decoder : str
-        The version of kolmo that checked it by decoding, and by which it can be decoded.
+        The version of kolmo that checked the file by decoding it, and that decodes it.
     tensors, units : tuples of TensorRow, UnitRow
     skipped : tuple of Skipped
-        What the source held beside the weights that the file describes, and why.
+        Entries of the source that the file does not describe, and why.
     """
 
     path: Path
@@ -96,7 +96,7 @@ class Certificate:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row a tensor: its name, shape, dtype, numel, code, units, sha256."""
+        """One row for each tensor: its name, shape, dtype, numel, code, units, sha256."""
         import pandas as pd
 
         columns = [field.name for field in dataclasses.fields(TensorRow)]
@@ -124,7 +124,7 @@ class Certificate:
 
 
 def _code_lines(certificate: Certificate) -> list[str]:
-    """A line for each code: how many weights it describes, at how many bits each."""
+    """A line for each code: the weights that it describes, their bits, and bits a weight."""
     totals: dict[str, list[int]] = {}
     for unit in certificate.units:
         total = totals.setdefault(unit.code, [0, 0])

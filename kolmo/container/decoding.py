@@ -16,7 +16,7 @@ from kolmo.symbols import Symbols
 
 
 class Digests:
-    """SHA-256 of the symbols of each tensor, whose parts come in order."""
+    """SHA-256 of the symbols of each tensor, whose parts are given in order."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._entries = entries
@@ -27,14 +27,14 @@ class Digests:
         self._hashes[tensor].update(np.ascontiguousarray(little).data.cast("B"))
 
     def each(self) -> list[bytes]:
-        """One a tensor; a copy has its original's."""
-        found = [value.digest() for value in self._hashes]
+        """One digest for each tensor; a copy has its original's."""
+        digests = [value.digest() for value in self._hashes]
         numbers = (n if e.copy_of is None else e.copy_of for n, e in enumerate(self._entries))
-        return [found[number] for number in numbers]
+        return [digests[number] for number in numbers]
 
 
 def whole_digest(digests: Sequence[bytes]) -> bytes:
-    """The SHA-256 of those of the tensors, one after the other."""
+    """The SHA-256 of the tensors' digests, one after the other."""
     return hashlib.sha256(b"".join(digests)).digest()
 
 
@@ -45,19 +45,23 @@ def decode_parts(
     progress: Progress | None = None,
     label: str = "decoding",
 ) -> Iterator[tuple[Part, Symbols]]:
-    """Every part of every unit and its symbols; after the last, the digest is checked.
+    """Decode every part of every unit, in order; after the last one the digest is checked.
 
     Parameters
     ----------
     contents : Contents
     digests : Digests
-        Of the same entries, as yet of no symbols.
+        Fresh ones for the same entries; they are updated.
     threads, progress, label : see `kolmo.pack`
+
+    Yields
+    ------
+    Part, symbols
 
     Raises
     ------
     InputError
-        If the file is damaged. Nothing of what came before is then to be trusted.
+        If the file is damaged. The parts that came before may then be wrong.
     """
     total = sum(unit.numel for unit in contents.units)
     decode, done = _decoder(contents), 0
@@ -95,7 +99,7 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
 def _repeated(
     contents: Contents, unit: Unit, data: bytes, decode: Callable[[int], list[Symbols]]
 ) -> Symbols:
-    """The symbols of a unit that repeats others: those are decoded again, and not kept."""
+    """The symbols of a unit that repeats others: these are decoded again, to save memory."""
     source, start = read_source(data)
     stop = start + unit.numel
     entries = contents.entries

@@ -1,4 +1,4 @@
-"""Which tensors of a checkpoint are a mosaic: made of few distinct blocks, the same throughout."""
+"""Finding mosaics: tensors of a checkpoint that are made of few distinct blocks in common."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from kolmo.symbols import Alphabet, Symbols
 
 Read = Callable[[Part], Symbols]
 
-_SAMPLE = 1 << 14  # weights of a tensor that are looked at first
-_SAMPLED = 1 << 20  # and of all tensors
-_PROMISING = 0.97  # times the quick code, that a mosaic must be under to be tried
-_REPEATED = 0.5  # of a tensor's blocks, that it counts as part of the mosaic
+_SAMPLE = 1 << 14  # weights of a tensor in the first sample
+_SAMPLED = 1 << 20  # weights of all tensors in the first sample
+_PROMISING = 0.97  # a mosaic is tried if its estimate is below this share of the quick code
+_REPEATED = 0.5  # a tensor is part of the mosaic if more than this share of its blocks repeats
 
 
 def find_mosaics(entries: Sequence[Entry], read: Read, skip: Collection[int] = ()) -> list[Unit]:
-    """Units of whole tensors for the mosaic code to try, one for each alphabet, or more.
+    """Units of whole tensors for the mosaic code to try; the tensors of a unit share an alphabet.
 
     Parameters
     ----------
     entries : sequence of Entry
     read : callable
-        The symbols of a part.
+        Gives the symbols of a part.
     skip : collection of int
-        Tensors to leave alone.
+        Numbers of tensors to leave out.
     """
     groups: dict[Alphabet, list[int]] = {}
     for number, entry in enumerate(entries):
@@ -65,7 +65,7 @@ def _width(parts: Sequence[Symbols]) -> float:
 
 
 def _runs(entries: Sequence[Entry], numbers: Sequence[int]) -> list[list[int]]:
-    """Tensors in order, as many together as the mosaic code takes."""
+    """Tensors in order, in groups as large as the mosaic code takes."""
     runs, taken = [[]], 0  # type: tuple[list[list[int]], int]
     for number in numbers:
         if taken + entries[number].numel > MOSAIC_LIMIT:
@@ -77,7 +77,7 @@ def _runs(entries: Sequence[Entry], numbers: Sequence[int]) -> list[list[int]]:
 
 
 def _members(tensors: Mapping[int, Symbols]) -> list[int]:
-    """The tensors most of whose blocks occur elsewhere too."""
+    """The tensors of which most blocks occur more than once."""
     parts = list(tensors.values())
     size = find_block_size(parts, _width(parts))
     if size is None:
@@ -91,10 +91,10 @@ def _members(tensors: Mapping[int, Symbols]) -> list[int]:
 
 
 def _promises(parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
-    """Whether motifs, and the order-0 entropy of the indices, are less than the quick code takes.
+    """Whether motifs and the order-0 entropy of the indices take fewer bytes than the quick code.
 
-    16-bit floats repeat, for there are few of them, and are no mosaic for that: to code thousands
-    of motifs would take minutes, in vain.
+    16-bit floats repeat because there are few of them; that alone makes no mosaic, and coding
+    thousands of motifs would take minutes in vain.
     """
     numel = sum(part.size for part in parts)
     quick = len(shortest_code(parts, alphabet, "fast")[1])

@@ -4,8 +4,8 @@
 
     magic ─ units, each with a checksum ─ header ─ digest ─ checksum ─ length of the header
 
-A unit is the symbols of some tensors, or of some whole rows of one, that are coded together.
-Nothing in a file is ever executed, and all that it claims is checked before it is acted upon.
+A unit holds the symbols of several tensors, or of whole rows of one, that are coded together.
+Nothing in a file is ever executed, and every claim is checked before it is acted upon.
 docs/formats/kmo.md specifies every byte.
 """
 
@@ -36,18 +36,18 @@ CRC = 4
 """Bytes of a checksum."""
 
 UNIT_LIMIT = 1 << 25
-"""Symbols of a unit at most, and so what a decoder needs memory for at a time."""
+"""Most symbols of a unit, which bounds the memory of a decoder."""
 
 DIGEST = 16
 """Bytes of the SHA-256 that are kept."""
 
-_LENGTH = 5  # bytes of the header's length at most
-_DIMENSIONS = 16  # of a part's shape at most; a tensor of more is flat
+_LENGTH = 5  # most bytes of the header's length
+_DIMENSIONS = 16  # most dimensions of a part; a tensor of more is flattened
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One tensor: what it is, and what its symbols mean."""
+    """One tensor: its name, shape and dtype, and the coder that gives its symbols a meaning."""
 
     name: str
     shape: Shape
@@ -61,13 +61,13 @@ class Entry:
 
     @property
     def alphabet(self) -> Alphabet:
-        """What its symbols are."""
+        """The alphabet of its symbols."""
         return self.coder.alphabet
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The symbols [start, stop) of the flattened tensor of a number, and their shape."""
+    """The symbols [start, stop) of a flattened tensor, given by its number, and their shape."""
 
     tensor: int
     start: int
@@ -77,9 +77,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """Parts that are coded together; the code's number and how many bytes it took.
+    """Parts that are coded together; the code's number and the size of its bytes.
 
-    While units are planned, ``source`` may say where the symbols were before: a tensor, a place.
+    While units are planned, ``source`` may hold where the same symbols occurred before: the number
+    of a tensor and a place in it.
     """
 
     parts: tuple[Part, ...]
@@ -94,7 +95,7 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What the header and the foot of a container say."""
+    """The contents of a container's header and foot."""
 
     path: Path
     quantizer: Quantizer
@@ -108,7 +109,7 @@ class Contents:
         return list(accumulate((unit.size + CRC for unit in self.units), initial=len(MAGIC)))
 
     def read_unit(self, number: int) -> bytes:
-        """A unit's bytes, whose checksum is right."""
+        """The bytes of a unit; InputError if the checksum is wrong."""
         size = self.units[number].size
         data = bytes(read_at(self.path, self._starts[number], size + CRC))
         if zlib.crc32(data[:size]) != int.from_bytes(data[size:], "little") or len(data) < CRC:
@@ -117,7 +118,7 @@ class Contents:
 
 
 def part_of(entry: Entry, number: int, start: int, stop: int) -> Part:
-    """The shape of a part: that of whole rows, or flat."""
+    """A part of a tensor, in the shape of whole rows where it has whole rows, else flat."""
     row = math.prod(entry.shape[1:])
     if len(entry.shape) > _DIMENSIONS:
         return Part(number, start, stop, (stop - start,))
@@ -132,14 +133,14 @@ def part_of(entry: Entry, number: int, start: int, stop: int) -> Part:
 
 
 def with_checksum(data: bytes) -> bytes:
-    """A unit as it is in the file."""
+    """A unit's bytes as they are in the file."""
     return data + zlib.crc32(data).to_bytes(CRC, "little")
 
 
 def encode_end(
     quantizer: Quantizer, entries: Sequence[Entry], units: Sequence[Unit], digest: bytes
 ) -> bytes:
-    """The header and what follows it."""
+    """The bytes of the header and the foot."""
     header = Header(
         str(quantizer),
         [entry.name for entry in entries],
@@ -153,13 +154,13 @@ def encode_end(
 
 
 def with_foot(header: bytes, digest: bytes) -> bytes:
-    """A header's bytes, and those that follow it to the file's end."""
+    """A header's bytes and the foot: digest, checksum, length of the header."""
     crc = zlib.crc32(MAGIC + header + digest).to_bytes(CRC, "little")
     return header + digest + crc + number_bytes(len(header))[::-1]
 
 
 def _runs(unit: Unit, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
-    """Parts as runs of whole tensors, and single ones of others."""
+    """Parts as runs: (first, count) for whole tensors, (tensor, 0, start, stop) for others."""
     runs: list[tuple[int, ...]] = []
     for part in unit.parts:
         if (part.start, part.stop) != (0, entries[part.tensor].numel):
@@ -175,12 +176,12 @@ def _runs(unit: Unit, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
 
 
 def read_contents(path: Path, max_bytes: int | None = None) -> Contents:
-    """What a container says it holds, every claim of it checked but those about symbols.
+    """Read the contents of a container; all its claims are checked, except those about symbols.
 
     Raises
     ------
     InputError
-        If it cannot be read, is no container, is damaged, or would expand to more bytes than
+        If the file cannot be read, is no container, is damaged, or would expand to more bytes than
         ``max_bytes`` (by default 1,024 times its size, and at least 1 GiB).
     """
     size, head, foot = _read_ends(path)
@@ -218,7 +219,7 @@ def _check_magic(path: Path, head: bytes) -> None:
 
 
 def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
-    """The header's length, and how many bytes say so."""
+    """The header's length, and the number of bytes that hold this length."""
     reader = Reader(foot[::-1])
     try:
         return reader.number(), len(foot) - len(reader.rest())
@@ -254,7 +255,8 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
 
 
 def _check_copy(entries: Sequence[Entry]) -> None:
-    """The last is no copy, or of an earlier one that is none, with as many such symbols."""
+    """ValueError unless the last entry is no copy, or a copy of an earlier entry that is no copy
+    itself, with as many symbols and of the same dtype."""
     copy = entries[-1]
     if copy.copy_of is None:
         return
@@ -279,7 +281,7 @@ def _read_unit(
 
 
 def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:
-    """Every symbol is in one unit, in order, and a unit's are all alike."""
+    """ValueError unless each symbol is in one unit, in order, and each unit has one alphabet."""
     reached = [0] * len(entries)
     for unit in units:
         alphabets = {entries[part.tensor].alphabet for part in unit.parts}

@@ -1,9 +1,9 @@
-"""The header of a container: what it holds, as plain values, to bytes and back.
+"""The header of a container: its fields, as plain values, to bytes and back.
 
 The quantizer, the tensors and the units are numbers and texts, deflated with a preset dictionary.
-The quantizer's parameters follow them in a code of their own, for scales are weights too: the
-strongest code for those takes a fifth off the bytes of ten of them. docs/formats/kmo.md specifies
-every field.
+The quantizer's parameters follow in a code of their own, because scales are numbers like weights:
+the strongest code for weights saves a fifth even of ten scales. docs/formats/kmo.md specifies every
+field.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ NUMBERED = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
 )
-"""Names of dtypes; their numbers are their places here, a contract."""
+"""Names of dtypes. A dtype's number in files is its place here: a contract."""
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
-_RATIO = 256  # times its deflated size that a larger one may have
-_PARAMETERS = 1 << 24  # that any header may have; more need bytes in proportion
+_RATIO = 256  # a larger one may have this many times its deflated size
+_PARAMETERS = 1 << 24  # parameters that any header may have; more need bytes in proportion
 _WIDTHS = ("float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a header says, not yet checked.
+    """The fields of a header, not yet checked.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Header:
     dtypes : sequence of int
         Places in `NUMBERED`.
     copies : sequence of int
-        0, or 1 + the number of the tensor that it is a copy of.
+        For each tensor 0, or 1 + the number of the tensor that it is a copy of.
     parameters : sequence of sequences of float
     units : sequence of (code, size, runs)
         A run is (first, how many), or (tensor, 0, start, stop).
@@ -69,7 +69,7 @@ def encode_header(header: Header) -> bytes:
     """
     body = _text(header.quantizer) + number_bytes(len(header.names))
     body += b"".join(map(_text, header.names)) + b"".join(map(_list, header.shapes))
-    counts = [len(found) for found in header.parameters]
+    counts = [len(parameters) for parameters in header.parameters]
     body += b"".join(map(_shorten, (header.dtypes, counts, header.copies)))
     body += number_bytes(len(header.units)) + b"".join(_unit(*unit) for unit in header.units)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
@@ -78,7 +78,7 @@ def encode_header(header: Header) -> bytes:
 
 
 def decode_header(data: bytes) -> Header:
-    """Undo `encode_header`; InputError or zlib.error where the bytes are none, or too many."""
+    """Undo `encode_header`; InputError or zlib.error if the bytes are no header, or too many."""
     outer = Reader(data)
     reader = Reader(_inflate(outer.take(outer.number())))
     quantizer = _read_text(reader)
@@ -173,11 +173,11 @@ def _decode_parameters(data: bytes, counts: Sequence[int]) -> list[list[float]]:
     return [list(islice(values, count)) for count in counts]
 
 
-# --- what headers often say -----------------------------------------------------------------
+# --- the preset dictionary ------------------------------------------------------------------
 
 
 def _words() -> bytes:
-    """What to refer to, the likeliest last; a part of the format."""
+    """The preset dictionary of DEFLATE, the likeliest words last; a part of the format."""
     shapes = [shape for n in (16, 32, 128, 256, 384, 512, 768, 1024, 10, 64)
               for shape in ((n,), (n, n), (n,), (n, n))]  # fmt: skip
     quantizers = [f"{q}:{bits}" for q in ("affine", "codebook", "symmetric") for bits in (4, 8)]

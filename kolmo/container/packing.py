@@ -1,4 +1,4 @@
-"""pack: a checkpoint as the shortest file, which proves its own length."""
+"""pack: write a checkpoint as the shortest file, checked by decoding it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from kolmo.symbols import Symbols
 
 _UNBOUNDED = 1 << 62
 
-_Coded = tuple[Unit, tuple[int, bytes]]  # a unit, the number of its code, and its bytes
+_Coded = tuple[Unit, tuple[int, bytes]]  # a unit, and the number of its code with its bytes
 
 
 def pack(
@@ -59,8 +59,8 @@ def pack(
     path : path
         The container, such as ``model.kmo``; written whole or not at all.
     quantizer : spec or object
-        ``native`` keeps every bit of every weight; any other keeps the symbols, and what turns
-        them into weights again.
+        ``native`` keeps every bit of every weight; any other keeps the symbols and the quantizer's
+        parameters.
     preset : {"best", "fast"}
     include, exclude : list of globs
         Names of the tensors to pack; all by default.
@@ -77,10 +77,10 @@ def pack(
     Raises
     ------
     InputError
-        If the source cannot be read, holds what the quantizer cannot express, or the file cannot
-        be written.
+        If the source cannot be read, holds values that the quantizer cannot express, or the file
+        cannot be written.
     KolmoError
-        If the file does not decode to what it was made of; it is not kept.
+        If the file does not decode to the source's symbols; it is then not kept.
 
     Examples
     --------
@@ -122,7 +122,7 @@ class _Packing:
     progress: Progress | None
 
     def write(self, path: Path, digest: bytes) -> None:
-        # Looking for what repeats takes time.
+        # The search for repeats and mosaics takes time.
         fast = self.preset == "fast"
         repeats = {} if fast else find_repeats(self.entries, self._read)
         mosaics = [] if fast else self._mosaics(repeats)
@@ -141,13 +141,13 @@ class _Packing:
             file.write(encode_end(self.quantizer, self.entries, units, digest))
 
     def _mosaics(self, skip: Collection[int]) -> list[_Coded]:
-        """Units that the mosaic code writes in fewer bytes than others would."""
-        found: list[_Coded] = []
+        """Units that the mosaic code writes in fewer bytes than the other codes."""
+        shorter: list[_Coded] = []
         for unit in find_mosaics(self.entries, self._read, skip):
             data = self._as_mosaic(unit)
             if data is not None and len(data) < self._otherwise(unit):
-                found.append((unit, (Mosaic.number, data)))
-        return found
+                shorter.append((unit, (Mosaic.number, data)))
+        return shorter
 
     def _as_mosaic(self, unit: Unit) -> bytes | None:
         first = self.entries[unit.parts[0].tensor]
@@ -158,7 +158,7 @@ class _Packing:
             return None
 
     def _otherwise(self, unit: Unit) -> int:
-        """Bytes of the unit's tensors in units of the usual kind."""
+        """Bytes of the same tensors in ordinary units."""
         others = set(range(len(self.entries))) - {part.tensor for part in unit.parts}
         planned = plan_units(self.entries, skip=others)
         coded = in_order(self._encode, planned, self.threads)

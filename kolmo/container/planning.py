@@ -1,8 +1,8 @@
-"""Which symbols are coded together: units, bounded so that they are coded side by side.
+"""Planning units: which symbols are coded together, in units small enough to run in parallel.
 
-A tensor of over four million weights, or one that repeats long stretches of what came before, is
-cut into units of whole rows; smaller ones are gathered, in checkpoint order, into units of one
-alphabet of some million weights, so that what is learned of one serves the next.
+A tensor of over four million weights, or one that repeats long stretches of earlier weights, is cut
+into units of whole rows; smaller ones are gathered, in checkpoint order, into units of one alphabet
+and about a million weights, so that a code learns from one tensor for the next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CUT = 1 << 22
 """Most weights of a unit, unless its code asks for more."""
 
 SOLID = 1 << 20
-"""Weights up to which small tensors are gathered."""
+"""Most weights of a unit of several tensors."""
 
 
 def plan_units(
@@ -26,14 +26,15 @@ def plan_units(
     skip: Collection[int] = (),
     repeats: Mapping[int, Sequence[Repeat]] | None = None,
 ) -> list[Unit]:
-    """Units of all tensors that are not copies, empty, or of the numbers in ``skip``.
+    """The units of all tensors, except copies, empty ones and those in ``skip``.
 
     Parameters
     ----------
     entries : sequence of Entry
     skip : collection of int
+        Numbers of tensors to leave out.
     repeats : mapping, optional
-        Stretches of tensors, in order, that become units with a source.
+        By number of tensor its repeated stretches, in order, which become units with a source.
 
     Examples
     --------
@@ -67,7 +68,7 @@ def plan_units(
 
 
 def _units_alone(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterator[Unit]:
-    """Units of one tensor alone."""
+    """The units of a tensor that shares none of them."""
     reached = 0
     for repeat in repeats:
         yield from (Unit((part,)) for part in _cut(entry, number, reached, repeat.start))
@@ -79,7 +80,7 @@ def _units_alone(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterat
 
 
 def _cut(entry: Entry, number: int, start: int, stop: int) -> Iterator[Part]:
-    """Rows in pieces as even as whole rows allow; where a row is too long, anywhere."""
+    """Parts of nearly equal size, of whole rows unless a row is too long for a unit."""
     row = entry.numel // entry.shape[0]
     step = row if row <= CUT else 1
     steps, most = (stop - start) // step, CUT // step

@@ -1,8 +1,8 @@
 """Long stretches of weights that occurred before, in another tensor or in the same one.
 
-Codes see repeats within a unit; these lie further apart. Every 32 symbols in a row are hashed, and
-some hashes, which the value itself tells, are *anchors*: equal stretches have equal anchors
-wherever they lie, and some thousand weights take a few bytes to remember (content-defined chunking;
+Codes see repeats within a unit; these lie further apart. Each window of 32 symbols is hashed, and a
+hash that begins with 12 zero bits, one in 4,096, is an *anchor*: equal stretches have equal anchors
+wherever they lie, and remembering anchors takes little memory (content-defined chunking;
 Muthitacharoen, Chen & Mazières 2001). Where anchors recur in order, the weights are compared.
 """
 
@@ -25,21 +25,22 @@ LONG = 1 << 18
 """Fewest weights of a repeat: a shorter one saves less than the extra unit around it costs."""
 
 REPEAT = RESERVED["repeat"]
-"""The number of a unit that repeats. It is no code: only a container knows what is repeated."""
+"""The number of a repeating unit. It is no code, because only a container has the source."""
 
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9,
                      0xD6E8FEB86659FD93, 0xA0761D6478BD642F], np.uint64)  # fmt: skip
 _WINDOW = 1 << len(_FACTORS)  # symbols of a hash
-_RARE = np.uint64(52)  # a hash is an anchor where its bits from here on are zero, one in 4,096
+_RARE = np.uint64(52)  # a hash is an anchor if its bits from here on are zero, one in 4,096
 _PIECE = 1 << 20  # symbols hashed or compared at a time
-_REACH = 1 << 15  # how far from one anchor the next one, or a stretch's border, is expected
+_REACH = 1 << 15  # largest expected distance from an anchor to the next or to a stretch's border
 
 Read = Callable[[Part], Symbols]
 
 
 @dataclasses.dataclass(frozen=True)
 class Repeat:
-    """The symbols [start, stop) of a tensor are those of ``source`` from ``source_start`` on."""
+    """A stretch [start, stop) of a tensor whose symbols are those of the tensor ``source`` from
+    ``source_start`` on."""
 
     start: int
     stop: int
@@ -49,7 +50,8 @@ class Repeat:
 
 @dataclasses.dataclass
 class _Run:
-    """Anchors of a tensor, the first and the last, that lie ``shift`` further on than before."""
+    """Anchors of a tensor from ``first`` to ``last`` that lie ``shift`` places after their earlier
+    occurrences in the tensor ``source``."""
 
     source: int
     shift: int
@@ -58,7 +60,7 @@ class _Run:
 
 
 def source_bytes(tensor: int, start: int) -> bytes:
-    """The bytes of a unit that repeats: the tensor, and the place in it."""
+    """The bytes of a repeating unit: the number of the source tensor, and the place in it."""
     return number_bytes(tensor) + number_bytes(start)
 
 
@@ -69,13 +71,15 @@ def read_source(data: bytes) -> tuple[int, int]:
 
 
 def find_repeats(entries: Sequence[Entry], read: Read) -> dict[int, list[Repeat]]:
-    """The repeats of each tensor that has any, in order; of whole rows, and of no other repeat.
+    """The repeats of each tensor that has any, in order.
+
+    A repeat consists of whole rows, and its source is no repeat itself.
 
     Parameters
     ----------
     entries : sequence of Entry
     read : callable
-        The symbols of a part.
+        Gives the symbols of a part.
     """
     known: dict[Alphabet, dict[int, tuple[int, int]]] = {}
     found: dict[int, list[Repeat]] = {}
@@ -92,7 +96,7 @@ def find_repeats(entries: Sequence[Entry], read: Read) -> dict[int, list[Repeat]
 
 
 def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]:
-    """Places and hashes."""
+    """The places and hashes of a tensor's anchors."""
     for start in range(0, entry.numel, _PIECE):
         stop = min(start + _PIECE + _WINDOW - 1, entry.numel)
         hashes = _hashes(read(_flat(number, start, stop)))
@@ -103,7 +107,7 @@ def _anchors(entry: Entry, number: int, read: Read) -> Iterator[tuple[int, int]]
 
 
 def _hashes(symbols: Symbols) -> NDArray[np.uint64]:
-    """Of each window: that of its left half, times a factor, and that of its right one."""
+    """The hash of each window, mixed from the hashes of its two halves."""
     hashes = symbols.astype(np.uint64) + np.uint64(1)
     for level, factor in enumerate(_FACTORS):
         width = 1 << level
@@ -120,7 +124,7 @@ def _flat(number: int, start: int, stop: int) -> Part:
 def _runs(
     number: int, anchors: Iterator[tuple[int, int]], seen: dict[int, tuple[int, int]]
 ) -> list[_Run]:
-    """Anchors that were seen before, in runs of the same shift; new ones are remembered."""
+    """Runs of anchors that occurred before, all by the same shift; new ones are remembered."""
     runs: list[_Run] = []
     for place, key in anchors:
         source, before = seen.setdefault(key, (number, place))
@@ -142,13 +146,13 @@ def _compared(
     repeats: Sequence[Repeat],
     read: Read,
 ) -> Iterator[Repeat]:
-    """The long stretches of whole rows that are the same, symbol by symbol, as what is no repeat
-    of the source itself."""
+    """The long stretches of whole rows around a run that equal the source, symbol by symbol;
+    places where the source itself is a repeat are left out."""
     start = max(reached, run.shift, run.first - _REACH)
     stop = min(
         entries[number].numel, entries[run.source].numel + run.shift, run.last + _WINDOW + _REACH
     )
-    if run.source == number:  # not of itself
+    if run.source == number:  # a stretch must not overlap its source
         stop = min(stop, start + run.shift)
     row = max(1, math.prod(entries[number].shape[1:]))
     for before, after in pairwise([start - 1, *_differing(number, run, start, stop, read), stop]):
@@ -167,7 +171,7 @@ def _differing(number: int, run: _Run, start: int, stop: int, read: Read) -> Ite
 
 
 def _outside(repeats: Sequence[Repeat], start: int, stop: int) -> tuple[int, int]:
-    """The longer part of a stretch before or after other repeats."""
+    """The longer part of a stretch, before or after the repeats that it overlaps."""
     for repeat in repeats:
         if repeat.start < stop and start < repeat.stop:
             if repeat.start - start > stop - repeat.stop:

@@ -1,4 +1,4 @@
-"""What a source holds: every tensor with its coder, and the hash of its symbols."""
+"""Reading a source: every tensor with its coder, and the hash of its symbols."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kolmo.quantize import Quantizer
 def read_entries(
     checkpoint: Checkpoint, quantizer: Quantizer, threads: int, progress: Progress | None
 ) -> tuple[list[Entry], list[bytes]]:
-    """Every tensor with its coder, and the SHA-256 of its symbols; equal ones are found."""
+    """Every tensor with its coder, and the SHA-256 of its symbols; equal tensors become copies."""
     entries: list[Entry] = []
     digests: list[bytes] = []
     first: dict[tuple[bytes, np.dtype[Any]], int] = {}

@@ -40,19 +40,19 @@ def unpack(
     path : path
         A container.
     out : path
-        A file whose name ends with ``.safetensors``, or a directory for one of the container's
-        name. Written whole or not at all.
+        A file whose name ends with ``.safetensors``, or a directory, in which the file gets the
+        container's name. Written whole or not at all.
     symbols : bool
         Write the symbols rather than the weights: bit patterns, or the quantizer's integers.
     threads, progress : see `pack`
     max_bytes : int, optional
-        What the container may expand to; by default 1,024 times its size, and at least 1 GiB.
+        Bytes that the container may expand to; by default 1,024 times its size, at least 1 GiB.
 
     Returns
     -------
     pathlib.Path
-        The file. Weights that were quantized are what their symbols stand for, in the dtype that
-        they had where that is a floating-point one, else float32.
+        The file. Quantized weights are the values of their symbols, in the dtype of the source if
+        that is a floating-point one, else float32.
 
     Raises
     ------
@@ -83,14 +83,14 @@ def _write_tensors(
     for number, entry in enumerate(entries):
         original = number if entry.copy_of is None else entry.copy_of
         copies.setdefault(original, []).append(number)
-    kinds = {e.name: (d, e.shape) for e, d in zip(entries, dtypes, strict=True)}
+    forms = {e.name: (d, e.shape) for e, d in zip(entries, dtypes, strict=True)}
     meta = {"kolmo": __version__, "quantizer": str(contents.quantizer)}
     with open(path, "wb") as file:
-        writer = SafetensorsWriter(file, kinds, meta if symbols else None)
+        writer = SafetensorsWriter(file, forms, meta if symbols else None)
         digests = Digests(entries)
-        for part, found in decode_parts(contents, digests, thread_count(threads), progress):
+        for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = found if symbols else _weights(contents, entries[number], found)
+                values = decoded if symbols else _weights(contents, entries[number], decoded)
                 writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
 
 

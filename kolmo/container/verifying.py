@@ -1,4 +1,4 @@
-"""verify: a container against itself, or against a source; and what certifies it."""
+"""verify: check a container by decoding it, or against a source; the certificate of both."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def verify(
     progress: Progress | None = None,
     max_bytes: int | None = None,
 ) -> Certificate:
-    """Check a container by decoding it, and, if a source is given, against that.
+    """Check a container by decoding it and, if a source is given, against the source.
 
     Parameters
     ----------
     path : path
         A container.
     source : see `pack`, optional
-        Must hold the same tensors, of the same symbols, and no others but those that ``include``
-        and ``exclude`` leave out.
+        Must hold the same tensors with the same symbols; other tensors only if ``include`` or
+        ``exclude`` leaves them out.
     include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
 
     Returns
@@ -54,20 +54,20 @@ def verify(
     InputError
         If the container is damaged, or the source cannot be read.
     KolmoError
-        If the source is another one.
+        If the source differs from the container.
     """
     contents = read_contents(Path(path), max_bytes)
     certificate = certify(contents, thread_count(threads), progress, "decoding")
     if source is None:
         return certificate
     checkpoint = open_checkpoint(source).select(include, exclude)
-    found, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
-    _check_same(certificate, contents.entries, found, [digest.hex() for digest in digests])
+    entries, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
+    _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])
     return dataclasses.replace(certificate, skipped=tuple(checkpoint.skipped))
 
 
 def certify(contents: Contents, threads: int, progress: Progress | None, label: str) -> Certificate:
-    """Decode everything; the certificate of what was decoded."""
+    """Decode everything, and certify the result."""
     digests = Digests(contents.entries)
     for _ in decode_parts(contents, digests, threads, progress, label):
         pass
@@ -76,10 +76,10 @@ def certify(contents: Contents, threads: int, progress: Progress | None, label: 
         for tensor in dict.fromkeys(part.tensor for part in unit.parts):
             holding.setdefault(tensor, []).append(number)
     entries = contents.entries
-    found = digests.each()
+    tensor_digests = digests.each()
     rows = [
         _row(contents, number, tuple(holding.get(number, ())), digest.hex())
-        for number, digest in enumerate(found)
+        for number, digest in enumerate(tensor_digests)
     ]
     return Certificate(
         contents.path,
@@ -87,7 +87,7 @@ def certify(contents: Contents, threads: int, progress: Progress | None, label: 
         sum(entry.numel for entry in entries),
         sum(entry.numel * entry.alphabet.bits for entry in entries),
         str(contents.quantizer),
-        whole_digest(found).hex(),
+        whole_digest(tensor_digests).hex(),
         __version__,
         tuple(rows),
         tuple(UnitRow(code_name(u.code), u.numel, 8 * (u.size + CRC)) for u in contents.units),
@@ -104,15 +104,15 @@ def _row(contents: Contents, number: int, units: tuple[int, ...], digest: str) -
 
 
 def _check_same(
-    certificate: Certificate, packed: Sequence[Entry], found: Sequence[Entry], digests: list[str]
+    certificate: Certificate, packed: Sequence[Entry], entries: Sequence[Entry], digests: list[str]
 ) -> None:
-    """KolmoError unless the source's tensors are those of the container."""
-    path, here = certificate.path, {entry.name: n for n, entry in enumerate(found)}
+    """KolmoError unless the source's tensors, ``entries``, are those of the container."""
+    path, here = certificate.path, {entry.name: n for n, entry in enumerate(entries)}
     for entry, row in zip(packed, certificate.tensors, strict=True):
         number = here.pop(entry.name, None)
         if number is None:
             raise KolmoError(f"{path}: the source has no tensor {entry.name!r}")
-        other = found[number]
+        other = entries[number]
         if (entry.shape, entry.dtype) != (other.shape, other.dtype):
             raise KolmoError(
                 f"{path}: {entry.name!r} is {entry.dtype.name} {list(entry.shape)}, in the source "

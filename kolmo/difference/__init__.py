@@ -1,1 +1,1 @@
-"""What a tensor costs once another one, its base, is known."""
+"""Codes of a tensor given another one, its base."""

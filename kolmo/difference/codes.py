@@ -1,11 +1,11 @@
-"""Codes of a tensor once its base is known, and the shortest of them.
+"""Codes of a tensor given its base, and the shortest of them.
 
 ``alone``       the tuned symbols themselves, as if there were no base
 ``difference``  the difference to the base, in the dtype's arithmetic
 ``xor``         the bit patterns of both, exclusive or
 ``changed``     which symbols changed, then by how much
 ``replaced``    which symbols changed, then what they are now
-``lowrank``     factors of the difference, then what they leave of the bit patterns
+``lowrank``     factors of the difference, then the rest of the bit patterns
 
 Native differences, and exclusive ors, are coded by each estimator and by the digits code; one bit
 says whether the digits are conditioned on the base's exponent. Symbols of another quantizer are
@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import kt_log2, word_bits
-from kolmo.difference.digits import digits_log2
+from kolmo.codes.chances import Chance, all_of, kt
+from kolmo.difference.digits import digits
 from kolmo.difference.lowrank import lowrank_code
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Estimator
@@ -37,7 +37,7 @@ Arrays = NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Code:
-    """One code of a tensor: its name, its bits, and what it can say besides."""
+    """One code of a tensor: its name, its bits, and details."""
 
     name: str
     bits: float
@@ -46,15 +46,15 @@ class Code:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The shortest code, the choice counted, and the shortest without the base.
+    """The shortest code, the bits of the choice included, and the shortest without the base.
 
     Attributes
     ----------
     best : Code
     alone : Code or None
-        None where no estimator takes the symbols.
+        None if no estimator takes the symbols.
     reason : str
-        Why, then.
+        Why no estimator takes them.
     """
 
     best: Code
@@ -63,8 +63,8 @@ class Choice:
 
 
 def choose(codes: Sequence[Code], possible: int, reason: str, changed: NDArray[np.bool_]) -> Choice:
-    """The shortest of the codes, of which ``possible`` might have been; the first where some are
-    alike. Its details tell the share of the entries that changed."""
+    """The shortest of the codes, the first of equal ones; the choice among ``possible`` codes is
+    counted. Its details hold the share of the entries that changed."""
     best = min(codes, key=lambda code: code.bits)
     details = {**best.details, "changed": float(changed.mean())}
     chosen = Code(best.name, best.bits + math.ceil(math.log2(possible)), details)
@@ -93,9 +93,9 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
         _digits("xor", xor, base),
         *_estimated("xor", xor, numbers, estimators)[0],
     ]
-    found = lowrank_code(base, tuned)
-    if found:
-        codes.append(Code("lowrank", found.bits, _without_bits(found)))
+    lowrank = lowrank_code(base, tuned)
+    if lowrank:
+        codes.append(Code("lowrank", lowrank.bits, _without_bits(lowrank)))
     return choose(codes, 3 * len(estimators) + 5, reason, difference != 0)
 
 
@@ -110,33 +110,33 @@ def symbol_choice(
     differing, _ = _estimated("difference", difference.astype(tuned.dtype), alphabet, estimators)
     changed = tuned != base
     values = np.bincount(tuned[changed].reshape(-1), minlength=size)
-    word = word_bits(kt_log2(values)) if changed.any() else 0
+    word = kt(values).word_bits if changed.any() else 0
     replaced = Code("replaced", mask_bits(changed) + word)
     return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
 
 
 def mask_bits(mask: NDArray[np.bool_]) -> int:
-    """Which entries are set: by a KT code, or first which rows have one, then which in those; a bit
-    says which.
+    """Bits of a mask: by a KT code, or first of the rows that have a set entry, then of the entries
+    in those rows; one bit says which.
 
     >>> mask = np.zeros((100, 100), bool)
     >>> mask[7] = True
     >>> mask_bits(mask)
     18
     """
-    flat = word_bits(_binary(mask))
+    flat = _binary(mask).word_bits
     if mask.ndim < 2 or not mask.size:
         return 1 + flat
     table = mask.reshape(mask.shape[0], -1)
     rows = np.flatnonzero(table.any(axis=1))
-    some = np.isin(np.arange(len(table)), rows)
-    nested = _binary(some) + _binary(table[rows])
-    return 1 + min(flat, word_bits(nested))
+    is_touched = np.isin(np.arange(len(table)), rows)
+    nested = all_of([_binary(is_touched), _binary(table[rows])])
+    return 1 + min(flat, nested.word_bits)
 
 
-def _binary(mask: NDArray[np.bool_]) -> float:
+def _binary(mask: NDArray[np.bool_]) -> Chance:
     ones = int(np.count_nonzero(mask))
-    return kt_log2(np.array([mask.size - ones, ones]))
+    return kt(np.array([mask.size - ones, ones]))
 
 
 def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code]:
@@ -147,7 +147,7 @@ def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code
     yield Code("changed", which + _digits_bits(steps, contexts))
     zero = ordered(np.zeros(1, tuned.dtype))
     values = zigzag(ordered(tuned)[mask] - zero)
-    yield Code("replaced", which + word_bits(digits_log2(values)))
+    yield Code("replaced", which + digits(values).word_bits)
 
 
 def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
@@ -155,11 +155,11 @@ def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
 
 
 def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
-    return 1 + min(word_bits(digits_log2(numbers)), word_bits(digits_log2(numbers, contexts)))
+    return 1 + min(digits(numbers).word_bits, digits(numbers, contexts).word_bits)
 
 
-def _without_bits(found: Any) -> dict[str, Any]:
-    return {key: value for key, value in dataclasses.asdict(found).items() if key != "bits"}
+def _without_bits(code: Any) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(code).items() if key != "bits"}
 
 
 def _estimated(

@@ -1,4 +1,4 @@
-"""delta: what the tuned weights cost once the base is known.
+"""delta: the code length of tuned weights given their base.
 
 ::
 
@@ -32,39 +32,39 @@ DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "native": ("kt", "zstd:9@shuffle"),
     "other": ("kt", "zstd:9", "lowrank"),
 }
-"""What codes the symbols and their differences unless something else is asked for."""
+"""Estimators that code the symbols and their differences by default."""
 
 
 @takes_options
 def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Options]) -> Report:
-    """What the tuned weights cost once the base is known: how much did fine-tuning add?
+    """The code length of tuned weights given their base: how much did fine-tuning add?
 
     Every tensor is coded by its difference to the base in the dtype's arithmetic, by which entries
-    changed, by a low-rank code of the difference, and alone; the shortest counts, and
-    log2 of the number of codes with it (`kolmo.difference.codes` lists them). So it is never more
-    than those few bits above coding the tensor alone. A bound: who has the base can decode it.
+    changed, by a low-rank code of the difference, and alone; the shortest code counts, plus log2 of
+    the number of codes (`kolmo.difference.codes` lists them). So a tensor never takes more than
+    these few bits above its code alone. It is a bound: anyone who has the base can decode it.
 
     Parameters
     ----------
     base, tuned : path, directory, URL, nn.Module, state dict or mapping of arrays
         Tensors are matched by name; those that lack a partner of their shape and dtype are named in
-        the coverage and in ``provenance["problems"]``, and the others measured.
+        the coverage and in ``provenance["problems"]``; the others are measured.
     quantizers : list of specs or objects, optional
         Native by default. Another one is fitted to the tuned tensor and applied to both.
     estimators : list of specs or objects, optional
         Bounds that code the tuned symbols alone, and the differences; by default
         `DEFAULT_ESTIMATORS`.
     nulls : list
-        Nothing, or ``shuffled``: the same differences at random places.
+        Empty, or ``shuffled``: the same differences at random places.
     name : str
-        What the table calls the tuned checkpoint. All other parameters are those of `analyze`; the
-        whole model costs the sum of its tensors.
+        Name of the tuned checkpoint in the table. All other parameters are those of `analyze`; the
+        bits of the whole model are the sum over its tensors.
 
     Returns
     -------
     Report
-        With a row ``delta`` and a row ``alone`` for each measurement; ``details`` of ``delta`` say
-        which code won.
+        It has a row ``delta`` and a row ``alone`` for each measurement; ``details`` of ``delta``
+        name the shortest code.
 
     Raises
     ------
@@ -94,8 +94,8 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
             run.go(lanes, settings.report_progress)
     except KeyboardInterrupt:
         complete = False
-    found = make_report({name: common}, plan, {name: run}, complete)
-    report = Report.of(_explained(found, given, problems, coders, name))
+    data = make_report({name: common}, plan, {name: run}, complete)
+    report = Report.of(_explained(data, given, problems, coders, name))
     if not complete:
         raise Interrupted(report)
     return report
@@ -121,8 +121,8 @@ def _plan(settings: Settings) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
 
 
 def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
-    """The tensors that have a partner, and what is wrong with the others."""
-    left_out = {skipped.name for skipped in tuned.skipped}  # tied to another tensor, say
+    """The tensors that have a partner, and the problems of the others."""
+    left_out = {skipped.name for skipped in tuned.skipped}  # such as tied tensors
     unmatched = [
         Skipped(n, "only in the base") for n in base if n not in tuned and n not in left_out
     ]
@@ -147,7 +147,7 @@ def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
 
 
 def _mismatch(base: Checkpoint, tuned: WeightTensor) -> str:
-    """Why a tensor has no partner; empty where it has."""
+    """The reason that a tensor has no partner; empty if it has one."""
     other = base.get(tuned.name)
     if other is None:
         why = next((s.reason for s in base.skipped if s.name == tuned.name), "")

@@ -1,39 +1,44 @@
-"""The digits code: numbers that are mostly small, each by how many binary digits it has.
+"""The digits code: for numbers that are mostly small, by their number of binary digits.
 
 In each context, whether a number is 0, then whether it has one digit, two, …, is a decision coded
-by the frequencies so far (Krichevsky–Trofimov, binary); so are the two digits after the first, by
-how many there are; the others are written plainly. The length follows from counts.
+by the frequencies so far (Krichevsky–Trofimov, binary). So are the two digits after the first, in
+contexts of the number of digits; the others are written plainly. The length follows from counts.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import kt_log2
+from kolmo.codes.chances import CERTAIN, Chance, all_of, kt, plain
 
 Counts = NDArray[np.int64]
 
 
 def digits_log2(numbers: NDArray[Any], contexts: NDArray[Any] | None = None) -> float:
-    """log2 of the probability that the digits code gives to unsigned numbers.
+    """log2 of the probability that `digits` gives."""
+    return digits(numbers, contexts).log2
+
+
+def digits(numbers: NDArray[Any], contexts: NDArray[Any] | None = None) -> Chance:
+    """The probability that the digits code gives to unsigned numbers.
 
     Parameters
     ----------
     numbers : unsigned integer ndarray
     contexts : integer ndarray of the same size, optional
-        What is known of each number beforehand, as an integer ≥ 0.
+        The context of each number, known to the decoder beforehand, as an integer ≥ 0.
 
-    >>> round(-digits_log2(np.zeros(1000, np.uint32)), 1)
-    5.8
+    >>> digits(np.zeros(1000, np.uint32)).word_bits
+    7
     """
     from kolmo.difference import kernels
 
     if numbers.size == 0:
-        return 0.0
+        return CERTAIN
     flat = np.ascontiguousarray(numbers).reshape(-1).astype(np.uint64)
     if contexts is None:
         places = np.zeros(flat.size, np.int64)
@@ -43,16 +48,15 @@ def digits_log2(numbers: NDArray[Any], contexts: NDArray[Any] | None = None) -> 
     kernels.count_digits(flat, places, counts)
     most = 8 * numbers.dtype.itemsize
     seen = counts.any(axis=(1, 2))
-    return math.fsum(_log2(context, most) for context in counts[seen])
+    return all_of(part for context in counts[seen] for part in _parts(context, most))
 
 
-def _log2(counts: Counts, most: int) -> float:
-    """log2 of the probability of the numbers of one context; ``counts`` has shape (65, 4)."""
+def _parts(counts: Counts, most: int) -> Iterator[Chance]:
+    """What the numbers of one context are made of; ``counts`` has shape (65, 4)."""
     classes = counts.sum(axis=1)
     longest = int(np.flatnonzero(classes)[-1])
     longer = classes[::-1].cumsum()[::-1] - classes
     stops = range(min(longest + 1, most))  # after the most digits there is nothing to decide
-    decisions = [kt_log2(np.array([classes[d], longer[d]])) for d in stops]
-    after = [kt_log2(counts[d, : 2 if d == 2 else 4]) for d in range(2, longest + 1) if classes[d]]
-    plain = -float((classes[3:] * np.arange(65 - 3)).sum())
-    return math.fsum([*decisions, *after, plain])
+    yield from (kt(np.array([classes[d], longer[d]])) for d in stops)
+    yield from (kt(counts[d, : 2 if d == 2 else 4]) for d in range(2, longest + 1) if classes[d])
+    yield plain(int((classes[3:] * np.arange(65 - 3)).sum()))

@@ -1,9 +1,9 @@
-"""Factors of the difference of two matrices, as near as the rounding of the tuned one lets see.
+"""Factors of the difference of two matrices, as precise as the rounding of the tuned one allows.
 
 1. singular vectors of the difference, at the rank of the least estimated length;
-2. alternating Newton steps towards the least sum of powers of the errors, each relative to what
-   rounding can be at most, the power growing from 2 to 32 (only where the factors explain all but
-   the rounding): errors of rounding have bounds, and these say more than the errors' squares.
+2. alternating Newton steps that minimize the sum of powers of the errors, each error relative to
+   its rounding bound, with powers growing from 2 to 32 (only if the factors explain all but the
+   rounding): rounding errors are bounded, and the bounds constrain factors more than squares do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kolmo.floats import (
     neighbours,
 )
 
-_ROUNDS = 8  # of alternating steps towards the least sum of one power
+_ROUNDS = 8  # alternating steps for one power
 
 
 # --- the pair of matrices ---------------------------------------------------------------------
@@ -70,7 +70,7 @@ class Factors:
 
     @property
     def turned(self) -> Factors:
-        """Those of the matrix with rows and columns exchanged."""
+        """The factors of the transposed matrix."""
         return Factors(self.v, self.u, self.values)
 
     @property
@@ -84,7 +84,7 @@ class Factors:
 def propose(pair: Pair) -> Iterator[Factors]:
     """Factors of the rank of the least estimated length; nothing for rank 0.
 
-    Of two ranks, where what the product loses if it is rounded before it is added changes it.
+    There are factors of two ranks if rounding the product before the addition changes the estimate.
     """
     with np.errstate(over="ignore", under="ignore"):
         floors = [float(np.square(pair.half).mean()) / 3]
@@ -96,7 +96,7 @@ def propose(pair: Pair) -> Iterator[Factors]:
     values = values[values > values[0] * 1e-14]
     left = np.maximum(energy - np.cumsum(np.square(values)), 0) / pair.difference.size
     ranks = {_rank(values, left, floor, energy, pair.difference.shape): floor for floor in floors}
-    if 2 in ranks:  # the second may be what the first lost when it was rounded
+    if 2 in ranks:  # the second factor may be the rounding error of the first
         ranks.setdefault(1, floors[1])
     for rank, floor in ranks.items():
         if rank:
@@ -118,23 +118,23 @@ def _rank(values: Floats, left: Floats, floor: float, energy: float, shape: tupl
 
 
 def _refined(pair: Pair, factors: Factors) -> Factors:
-    """Factors whose product rounds to the tuned weights at more places: the best of the attempts.
+    """The best of several attempts at factors whose product rounds to more of the tuned weights.
 
-    The product was rounded before it was added, or it was not: bounds of two kinds.
+    There are two kinds of bounds: the product may have been rounded before the addition, or not.
     """
     sums, products = pair.half, pair.half_step(pair.difference)
     squares = _least(pair, factors, sums + products, 2)
-    found = [factors, squares, _least(pair, squares, sums + products, 4)]
+    attempts = [factors, squares, _least(pair, squares, sums + products, 4)]
     near = squares
     for power in (4, 8, 16, 32):
         near = _least(pair, near, np.maximum(sums, products), power)
-        found.append(near)
-    best = max(found, key=lambda f: exact_share(pair, f))
+        attempts.append(near)
+    best = max(attempts, key=lambda f: exact_share(pair, f))
     return factors if best is factors else _balanced(best.u, best.v)
 
 
 def _least(pair: Pair, factors: Factors, bound: Floats, power: int) -> Factors:
-    """Factors of a lesser sum of |error / bound| to a power; the same where there are none."""
+    """Factors with a smaller sum of |error / bound|^power; the given ones if none is smaller."""
     u, v = factors.u, factors.v
     for _ in range(_ROUNDS):
         u = _nearer(pair.difference, bound, u, v, power)
@@ -145,11 +145,11 @@ def _least(pair: Pair, factors: Factors, bound: Floats, power: int) -> Factors:
 
 
 def _nearer(difference: Floats, bound: Floats, u: Floats, v: Floats, power: int) -> Floats:
-    """The u of a Newton step towards the least sum of |error / bound| to a power.
+    """The u of a Newton step that reduces the sum of |error / bound|^power.
 
-    Errors of rounding are spread evenly up to their bounds. The higher the power, the nearer the
-    sum is to the largest of them, and the middle between bounds is found as precisely as they are
-    near each other: by 1 / n where least squares have 1 / √n.
+    Rounding errors are uniform within their bounds. The higher the power, the more the largest
+    error dominates the sum. Its minimum then lies midway between bounds, which determines each
+    number to about 1 / n, where least squares reach 1 / √n.
     """
     error = difference - u @ v.T
     share = np.abs(error) / bound
@@ -172,7 +172,7 @@ def exact_share(pair: Pair, factors: Factors) -> float:
 
 
 def _balanced(u: Floats, v: Floats) -> Factors:
-    """The same product from orthogonal factors, as singular vectors are."""
+    """The same product from orthogonal factors, like singular vectors."""
     (qu, ru), (qv, rv) = np.linalg.qr(u), np.linalg.qr(v)
     left, values, right = np.linalg.svd(ru @ rv.T)
     root = np.sqrt(values)

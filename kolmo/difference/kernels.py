@@ -9,10 +9,10 @@ from kolmo.compiled import Array, compiled
 
 @compiled
 def count_digits(numbers: Array, contexts: Array, counts: Array) -> None:
-    """Count each number (unsigned) by its context, its binary digits, and the two after the first.
+    """Count unsigned numbers by context, number of digits, and the two digits after the first.
 
-    ``contexts`` says which context each number has; ``counts``, shape (contexts, 65, 4), is added
-    to. 0 has no digit. A number of two digits has only one after the first: 0 or 1.
+    ``contexts`` is the context of each number; the counts are added to ``counts``, shape
+    (contexts, 65, 4). 0 has no digit. A number of two digits has only one after the first: 0 or 1.
     """
     for i in range(numbers.size):
         number = np.uint64(numbers[i])

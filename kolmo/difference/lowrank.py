@@ -1,25 +1,25 @@
-"""The low-rank code of a difference: factors, and what they leave of the tuned bit patterns.
+"""The low-rank code of a difference: factors, and the rest of the tuned bit patterns.
 
 A low-rank update, tuned = base + U·Vᵀ rounded to the weights' dtype, is hidden in two ways: the
-rounding, which is far coarser than the update's own digits, and that nobody sends U and V. The code
-finds factors that explain the tuned weights to the last bit nearly everywhere:
+rounding is far coarser than the update's own digits, and U and V are unknown. The code searches for
+factors that predict the tuned weights to the last bit nearly everywhere:
 
 1. factors from the bounds that rounding sets (`kolmo.difference.factors`), and of a single pair of
    vectors those of the weights' own dtype (`kolmo.difference.rankone`);
 2. factors rounded to multiples of powers of two, at the precision of the least length;
 3. the prediction base + product, rounded to the dtype; then, by the digits code, how many numbers
-   of the dtype the tuned weight is away from it, towards the nearer boundary of rounding first. Its
-   contexts are how near that boundary is, and how coarse the dtype is there.
+   of the dtype lie between the tuned weight and the prediction, those on the side of the nearer
+   rounding boundary first. Its contexts are the distance of that boundary and the dtype's step.
 
-What it reaches, in bits over those of the factors' numbers, on normal weights of standard deviation
-.05. Rank 1, numbers of the weights' own dtype, matrices of 256×256 and more: .84 to .88 for
+Results, as bits over those of the factors' numbers, on normal weights of standard deviation .05.
+Rank 1, numbers of the weights' own dtype, matrices of 256×256 and more: .84 to .88 for
 float32, .69 to .76 for bfloat16, .88 to .94 for float16, whatever the update's size and whether the
 product was rounded before it was added. More factors, in float32: an update that is rounded once,
 when it is added, costs .9 to 1.14 where its own deviation is .01 or less (up to 1.25 at .1). A
 product that was rounded before, and at each of its r additions, as a matrix product in float32 is,
 costs as little only where it is much smaller than the weights: .8 to 1.2 at .003, 1.0 to 1.5 at
-.01, 1.1 to 2.5 at .1. Those roundings depend on the factors that were used, and from the product
-these are known up to an invertible matrix.
+.01, 1.1 to 2.5 at .1. Those roundings depend on the factors that were used, which the product
+determines only up to an invertible matrix.
 
 Exact arithmetic: the factors are float64 numbers that are sent exactly; their products are added
 factor by factor, in order, each operation rounded to float64 as IEEE 754 says, so that a decoder on
@@ -35,8 +35,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
-from kolmo.difference.digits import digits_log2
+from kolmo.codes.chances import Chance, all_of, kt
+from kolmo.codes.lengths import integer_bits
+from kolmo.difference.digits import digits
 from kolmo.difference.factors import Factors, Pair, propose
 from kolmo.difference.rankone import dtype_factors
 from kolmo.estimators.factors import vector_bits
@@ -52,24 +53,24 @@ from kolmo.floats import (
 )
 
 LIMIT = 1 << 24
-"""Weights of a matrix at most: some twelve numbers of eight bytes are kept for each."""
+"""Most weights of a matrix: about twelve numbers of eight bytes are kept for each."""
 
 _SIDE = 4  # a matrix with a shorter side has no use for factors
-_HEADER = 12 + 3  # the scale of the contexts, which form the factors and the prediction have
+_HEADER = 12 + 3  # bits of the contexts' scale, and of the forms of factors and prediction
 _EXPONENT = 12  # bits of a factor's power of two
 _NEAR, _COARSE = 16, 12  # levels of the contexts
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The shortest low-rank code that was found.
+    """A low-rank code.
 
     Attributes
     ----------
     bits : int
     rank : int
     factor_bits : int
-        What of the bits is the factors'.
+        Bits of the factors, a part of ``bits``.
     exact : float
         Share of the weights that the factors alone predict to the last bit.
     """
@@ -81,7 +82,7 @@ class Found:
 
 
 def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
-    """The low-rank code of the tuned weights; None where no rank is promising.
+    """The shortest low-rank code of the tuned weights; None if no rank is promising.
 
     Parameters
     ----------
@@ -94,20 +95,20 @@ def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
     pair = Pair.of(base.reshape(rows, -1), tuned.reshape(rows, -1))
     if pair is None or min(tuned.shape[0], pair.tuned.shape[1]) < _SIDE:
         return None
-    found = []
+    codes = []
     for factors in propose(pair):
-        found.append(_finest(pair, factors))
+        codes.append(_finest(pair, factors))
         numbers = dtype_factors(pair, factors) if factors.rank == 1 else None
         if numbers:
-            found.append(_coded(pair, _dtype_bits(pair, numbers), numbers.u, numbers.v))
-    return min(found, key=lambda code: code.bits, default=None)
+            codes.append(_coded(pair, _dtype_bits(pair, numbers), numbers.u, numbers.v))
+    return min(codes, key=lambda code: code.bits, default=None)
 
 
 # --- coding with them -------------------------------------------------------------------------
 
 
 def _finest(pair: Pair, factors: Factors) -> Found:
-    """The code at the best precision: from the one that theory proposes, downhill by octaves."""
+    """The code at the best precision: a descent by octaves from the one that theory proposes."""
     rows, columns = pair.tuned.shape
     left = pair.difference - factors.u @ factors.v.T
     floor = float(np.square(pair.half).mean())
@@ -121,7 +122,7 @@ def _finest(pair: Pair, factors: Factors) -> Found:
             if tried[place].bits >= tried[place - direction].bits:
                 break
             place += direction
-    return min(tried.values(), key=lambda found: found.bits)
+    return min(tried.values(), key=lambda code: code.bits)
 
 
 def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
@@ -131,10 +132,10 @@ def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
     for rounded in (False, True):
         prediction = _Prediction.of(pair.base, product, pair.tuned.dtype, unit, rounded)
         away = prediction.away(pair.tuned)
-        log2 = digits_log2(away, prediction.contexts)
+        words = [digits(away, prediction.contexts).word_bits]
         if rounded:
-            log2 = max(log2, _gridded_log2(away, prediction))
-        lengths.append((word_bits(log2), float((away == 0).mean())))
+            words.append(_gridded(away, prediction).word_bits)
+        lengths.append((min(words), float((away == 0).mean())))
     best, exact = min(lengths)
     return Found(bits + _HEADER + best, u.shape[1], bits, exact)
 
@@ -161,7 +162,7 @@ def _dtype_bits(pair: Pair, factors: Factors) -> int:
         exponents = np.frexp(vector)[1][vector != 0]
         counts = np.bincount(exponents.max(initial=-5000) - exponents)  # none, of a zero vector
         bits += _EXPONENT + integer_bits(counts.size) + digits * exponents.size
-        bits += word_bits(kt_log2(np.append(counts, vector.size - exponents.size)))
+        bits += kt(np.append(counts, vector.size - exponents.size)).word_bits
     return bits
 
 
@@ -175,7 +176,7 @@ def _product(u: Floats, v: Floats) -> Floats:
 
 @dataclasses.dataclass(frozen=True)
 class _Prediction:
-    """What the decoder knows of the tuned weights before it reads how far they are away.
+    """The decoder's knowledge of the tuned weights before it reads their distances.
 
     Attributes
     ----------
@@ -206,7 +207,7 @@ class _Prediction:
             middle = predicted.astype(np.float64)
             finer = np.frexp(np.nan_to_num(added))[1] - np.frexp(np.nan_to_num(middle))[1]
             finer = np.where((added == 0) | (middle == 0), 0, finer).astype(np.int64)
-            if rounded:  # where the product is the coarser, its own rounding is what may flip
+            if rounded:  # if the product's step is coarser, its own rounding decides
                 own = _rounding(product, product.astype(dtype))
                 down, up = (
                     np.where(finer > 0, a, b) for a, b in zip(own, (down, up), strict=False)
@@ -215,13 +216,14 @@ class _Prediction:
         return cls(predicted, down < up, contexts, np.clip(finer, 0, 8 * dtype.itemsize - 2))
 
     def away(self, tuned: Weights) -> Unsigned:
-        """How many numbers of the dtype away, as zigzag; odd ones are towards the boundary."""
+        """The distance from the prediction in numbers of the dtype, as zigzag; odd ones lie
+        towards the boundary."""
         steps = ordered(tuned) - ordered(self.predicted)
         return zigzag(np.where(self.low, steps, -steps))
 
 
 def _rounding(numbers: Floats, rounded: Weights) -> tuple[Floats, Floats, Floats]:
-    """How far the boundaries of rounding are, below and above, and the step of the dtype."""
+    """The distances of the rounding boundaries below and above, and the step of the dtype."""
     below, above = neighbours(rounded)
     middle = rounded.astype(np.float64)
     return numbers - (below + middle) / 2, (above + middle) / 2 - numbers, (above - below) / 2
@@ -236,17 +238,17 @@ def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:
     return np.asarray(np.clip(halves, 0, _NEAR - 1) * _COARSE + coarse, np.int64)
 
 
-def _gridded_log2(away: Unsigned, prediction: _Prediction) -> float:
-    """log2 of the probability where steps of the product, if coarser, are the unit.
+def _gridded(away: Unsigned, prediction: _Prediction) -> Chance:
+    """The probability with steps of the product as the unit wherever they are coarser.
 
-    A flag says of each such weight whether it is a whole number of those steps away.
+    A flag for each such weight says whether its distance is a whole number of these steps.
     """
     fewer, whole = fewer_steps(away, prediction.shift)
     coarse = prediction.shift > 0
     flags = np.array([np.count_nonzero(coarse & whole), np.count_nonzero(coarse & ~whole)])
-    kind = np.where(coarse, np.where(whole, 1, 2), 0)
+    state = np.where(coarse, np.where(whole, 1, 2), 0)
     numbers = np.where(whole, fewer, away)
-    return kt_log2(flags) + digits_log2(numbers, prediction.contexts + kind * _NEAR * _COARSE)
+    return all_of([kt(flags), digits(numbers, prediction.contexts + state * _NEAR * _COARSE)])
 
 
 def fewer_steps(away: Unsigned, shift: NDArray[np.int64]) -> tuple[Unsigned, NDArray[np.bool_]]:

@@ -1,4 +1,4 @@
-"""Rank one: vectors that are numbers of the weights' dtype, as a program in that dtype had them.
+"""Rank one: vectors of numbers of the weights' dtype, as a training program would hold them.
 
 u·vᵀ fixes u and v up to one common factor. Averaged over the n weights that depend on it, each
 number is known to about 1/n of a rounding step: finer than the dtype itself. The common factor has
@@ -22,21 +22,20 @@ from numpy.typing import NDArray
 from kolmo.difference.factors import Factors, Pair
 from kolmo.floats import Floats, mantissa_bits
 
-_DIGITS = 24  # of a mantissa at most: there is a candidate for each of its values
-_CHUNK, _KEPT = 1 << 20, 1 << 9  # candidates at a time, and how many of them are looked at closely
-_FAR = 0.25  # steps off a number of the dtype that rule a candidate out
+_DIGITS = 24  # most digits of a mantissa: there is a candidate for each of its values
+_CHUNK, _KEPT = 1 << 20, 1 << 9  # candidates at a time, and how many of them are compared in full
+_FAR = 0.25  # a candidate is ruled out this many steps from a number of the dtype
 _LARGEST = 64  # numbers that decide between candidates
-_ROUNDS = 3  # of moving the numbers of each vector
-_MOVES = (-1, 1, -2, 2, -3, 3)  # steps
-_ENOUGH = 0.998  # share of the weights that vectors predict, if they are the right ones
+_ROUNDS = 3  # rounds of moving the numbers of each vector
+_MOVES = (-1, 1, -2, 2, -3, 3)  # steps of a move
+_ENOUGH = 0.998  # share of the weights that the right vectors predict
 
 
 def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
     """Vectors of rank one that are numbers of the weights' dtype, up to a power of two.
 
-    None where there would be too many candidates. That they are the right ones is not said: they
-    are the best of four attempts, one from each vector, the product rounded before it is added or
-    not.
+    None if there would be too many candidates. The vectors need not be the right ones: they are the
+    best of four attempts, from either vector, with the product rounded before the addition or not.
     """
     digits = mantissa_bits(pair.tuned.dtype) + 1
     if digits > _DIGITS:
@@ -44,9 +43,9 @@ def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
     best, most = None, -1.0
     for across, rounded in itertools.product((False, True), (False, True)):
         one, other = (pair.turned, factors.turned) if across else (pair, factors)
-        found, share = _moved(one, _first(other, digits), digits, rounded)
+        moved, share = _moved(one, _first(other, digits), digits, rounded)
         if share > most:
-            best, most = found.turned if across else found, share
+            best, most = moved.turned if across else moved, share
         if share > _ENOUGH:
             break
     return best
@@ -81,7 +80,7 @@ def _better(
     u, step = factors.u, np.ldexp(1.0, np.frexp(factors.u)[1] - digits)
     best, most = u.copy(), _hits(pair, u, factors.v, rounded)
     for move in _MOVES:
-        tried = _nearest(u + move * step, digits)  # beyond a power of two steps are wider
+        tried = _nearest(u + move * step, digits)  # steps are wider beyond a power of two
         hits = _hits(pair, tried, factors.v, rounded)
         best = np.where((hits > most)[:, None], tried, best)
         most = np.maximum(hits, most)
@@ -89,7 +88,7 @@ def _better(
 
 
 def _hits(pair: Pair, u: Floats, v: Floats, rounded: bool) -> NDArray[np.int64]:
-    """How many weights of each row base + u·vᵀ rounds to."""
+    """The number of weights in each row to which base + u·vᵀ rounds."""
     with np.errstate(all="ignore"):
         product = u * v.T
         if rounded:
@@ -102,13 +101,13 @@ def _hits(pair: Pair, u: Floats, v: Floats, rounded: bool) -> NDArray[np.int64]:
 
 
 def round_to_digits(vector: Floats, digits: int) -> Floats:
-    """A multiple of the vector, rounded to so many binary digits: the one that is changed least.
+    """The multiple of a vector that rounding to ``digits`` binary digits changes least, rounded.
 
     Parameters
     ----------
     vector : float64 array (n), not all zero
     digits : int
-        Of the mantissas, the first one included.
+        Digits of the mantissas, the first one included.
 
     Returns
     -------

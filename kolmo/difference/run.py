@@ -26,7 +26,7 @@ from kolmo.quantize import Native, Quantizer, side_bits
 class Shortest(Estimator):
     """The shortest of several codes of one tensor, which a row of the table stands for.
 
-    It is measured by `DeltaRun` and by no accumulator: the codes need two tensors.
+    `DeltaRun` measures it, and no accumulator, because the codes need two tensors.
     """
 
     kind = "bound"
@@ -71,7 +71,7 @@ class _Task:
 
 
 class DeltaRun:
-    """Two checkpoints being measured; it answers what `measure.Run` does."""
+    """Two checkpoints being measured; it has the interface of `measure.Run`."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class DeltaRun:
         return run
 
     def results(self) -> dict[Any, Result]:
-        """What is known by now."""
-        found: dict[Any, Result] = {}
+        """The results so far."""
+        results_by_key: dict[Any, Result] = {}
         for task in self._tasks:
             missing = task.missing
             if missing:
@@ -129,14 +129,16 @@ class DeltaRun:
                 outcome = missing or self._outcome(task, estimator)
                 if outcome is not None:
                     key = (task.name, Measurement(task.quantizer, estimator), task.variant)
-                    found[key] = Result(outcome, task.lane.seconds)
+                    results_by_key[key] = Result(outcome, task.lane.seconds)
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
-                parts = {name: found.get((name, measurement, variant)) for name in self._tuned}
+                parts = {
+                    name: results_by_key.get((name, measurement, variant)) for name in self._tuned
+                }
                 known = {name: part for name, part in parts.items() if part is not None}
                 if len(known) == len(parts):
-                    found[None, measurement, variant] = _total(known)
-        return found
+                    results_by_key[None, measurement, variant] = _total(known)
+        return results_by_key
 
     def _outcome(self, task: _Task, estimator: Delta | Alone) -> Outcome | None:
         if task.choice is None:
@@ -147,8 +149,8 @@ class DeltaRun:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
         details = {"code": code.name, **code.details}
-        found = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
-        return found.with_side(task.side_bits)
+        length = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        return length.with_side(task.side_bits)
 
 
 def _choice(
@@ -159,7 +161,7 @@ def _choice(
     estimators: Sequence[Estimator],
 ) -> tuple[Choice, int]:
     """The shortest code of one tensor, and the bits of its quantizer's parameters."""
-    if tuned.size == 0:  # nothing to describe: the shape says so already
+    if tuned.size == 0:  # nothing to describe
         return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0)), 0
     if isinstance(quantizer, Native):
         return native_choice(base, tuned, estimators), 0
@@ -178,8 +180,8 @@ def shuffled_difference(
 ) -> NDArray[Any]:
     """The base with the same differences at random places.
 
-    Differences of finite floats are those of real numbers, and the sum is rounded to the dtype; of
-    other values they are modulo 2^w, of booleans exclusive ors.
+    Differences of finite floats are those of real numbers, and the sum is rounded to the dtype;
+    those of other values are modulo 2^w, those of booleans exclusive ors.
 
     >>> shuffled_difference(np.zeros(4, np.int8), np.int8([0, 0, 0, 9]), [0]).sum()
     np.int64(9)

@@ -1,4 +1,4 @@
-"""Estimators: what an object costs, in bits."""
+"""Estimators: the code length of an object, in bits."""
 
 from kolmo.estimators.base import (
     Accumulator,

@@ -15,6 +15,7 @@ from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import CodeLength
 from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
+from kolmo.intervals import FEWEST, sum_degrees
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 SATURATED = 0.9
@@ -72,6 +73,12 @@ class Plan:
     def numel(self) -> int:
         return sum(size for size, taken in zip(self.sizes, self.taken, strict=True) if taken)
 
+    def windows(self, side: int) -> int:
+        """How many whole windows there are: strings of this length, or squares of this side."""
+        if not self.matrices:
+            return self.numel // side
+        return sum((rows // side) * (columns // side) for rows, columns in self.matrices)
+
     @property
     def note(self) -> str:
         left = [size for size, taken in zip(self.sizes, self.taken, strict=True) if not taken]
@@ -109,6 +116,7 @@ class Score:
     details: dict[str, Any]
     standard_error: float = math.nan
     saturated: bool = False
+    degrees: float = math.nan
 
 
 def _is_nan(value: Any) -> bool:
@@ -126,6 +134,7 @@ def code_length(plan: Plan, score: Score, bits_each: int) -> CodeLength:
         standard_error=score.standard_error,
         note=plan.note,
         saturated=score.saturated,
+        degrees=score.degrees,
     )
 
 
@@ -272,11 +281,14 @@ class SumAccumulator:
         self._codes += codes
 
     def finish(self) -> CodeLength:
+        known = [code for code in self._codes if not math.isnan(code.standard_error)]
+        errors = [code.standard_error for code in known]
         score = Score(
             math.fsum(code.bits for code in self._codes),
             _added([code.details for code in self._codes]),
-            _root([code.standard_error for code in self._codes]),
+            math.hypot(*errors) if errors else math.nan,
             saturated=any(code.saturated for code in self._codes),
+            degrees=sum_degrees(errors, [code.degrees for code in known]),
         )
         return code_length(self._plan, score, self._alphabet.bits)
 
@@ -307,16 +319,23 @@ def _mean(values: Sequence[float | None], times: Sequence[int]) -> float:
     return total / sum(times) if sum(times) else math.nan
 
 
-def _root(errors: Sequence[float]) -> float:
-    """The standard error of a sum; NaN where no part has one."""
-    known = [error for error in errors if not math.isnan(error)]
-    return math.hypot(*known) if known else math.nan
-
-
 class WindowAccumulator:
-    """BDM of each window, their mean and its standard error."""
+    """BDM of each window, their mean and its standard error.
+
+    Raises
+    ------
+    NotApplicableError
+        If the object holds fewer than 8 windows, whose spread hardly says how far their mean is
+        off.
+    """
 
     def __init__(self, ndim: int, window: int, plan: Plan) -> None:
+        whole = plan.windows(window)
+        if whole < FEWEST:
+            raise NotApplicableError(
+                f"bdm,window={window}: a mean takes {FEWEST} windows, and there "
+                f"{'is' if whole == 1 else 'are'} {whole}; take a smaller window"
+            )
         self._plan, self._window, self._ndim = plan, window, ndim
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, window)
@@ -337,11 +356,12 @@ class WindowAccumulator:
     def finish(self) -> CodeLength:
         scores = np.concatenate(self._scores)
         windows = self._plan.numel / self._window**self._ndim
-        spread = float(scores.std(ddof=1)) if scores.size > 1 else math.nan
+        error = windows * float(scores.std(ddof=1)) / math.sqrt(scores.size)
         score = Score(
             float(scores.mean()) * windows,
             {"windows": int(scores.size), "bits_per_window": float(scores.mean())},
-            standard_error=windows * spread / math.sqrt(scores.size),
+            error,
+            degrees=scores.size - 1,
         )
         return code_length(self._plan, score, 1)
 

@@ -1,11 +1,11 @@
-"""What an estimator is: configured once, then start, update, finish, as hashlib does it.
+"""The interface of estimators: configured once, then start, update, finish, as in hashlib.
 
 ::
 
     Estimator ─ start(shape, alphabet) ─► Accumulator ─ update(symbols)* ─ finish() ─► CodeLength
 
-An accumulator is told every shape first and is then fed flat symbols in row-major order, cut
-anywhere: the chunking never changes a bit of the result.
+An accumulator is given every shape first and then flat symbols in row-major order, in chunks of any
+size: the chunking never changes a bit of the result.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Kind = Literal["bound", "estimate"]
 
 @dataclasses.dataclass(frozen=True)
 class CodeLength:
-    """What an object costs.
+    """The code length of an object, in bits.
 
     Attributes
     ----------
     bits : float
-        Code length in bits. A bound counts everything that a decoder needs to give back what
-        was measured, ``side_bits`` too; the decoder itself is excluded.
+        Code length in bits. A bound counts everything that a decoder needs to restore the
+        symbols, ``side_bits`` included; the decoder itself is excluded.
     numel : int
         Number of weights that it describes.
     raw_bits : int
@@ -41,18 +41,21 @@ class CodeLength:
     kind : {"bound", "estimate"}
         A bound has a decoder, so K(w) ≤ bits + O(1); an estimate has none.
     details : mapping
-        What the estimator can say besides (JSON-ready values).
+        Further results of the estimator (JSON-ready values).
     sampled : float
         Share of the weights that were measured; below 1 the figure is extrapolated.
     standard_error : float
-        Of ``bits`` where it is extrapolated or a mean, else NaN.
+        Standard error of ``bits`` if it is extrapolated or a mean, else NaN.
     note : str
-        What a reader should know besides; else empty. Prose, which no code reads.
+        A remark for the reader, or empty. It is prose, which no code reads.
     side_bits : float
-        Bits of what the quantizer needs to be undone: scales, offsets, codebooks. ``bits`` of a
-        bound include them, those of an estimate do not.
+        Bits of the quantizer's parameters: scales, offsets, codebooks. ``bits`` of a bound include
+        them, those of an estimate do not.
     saturated : bool
-        Whether the estimator saw nearly every block there is, and so hardly tells objects apart.
+        Whether the estimator saw nearly every possible block, so that it hardly distinguishes
+        objects.
+    degrees : float
+        Degrees of freedom of the standard error; NaN if they, or the error, are unknown.
     """
 
     bits: float
@@ -65,6 +68,7 @@ class CodeLength:
     note: str = ""
     side_bits: float = 0.0
     saturated: bool = False
+    degrees: float = math.nan
 
     @property
     def bits_per_weight(self) -> float:
@@ -73,14 +77,14 @@ class CodeLength:
 
     @property
     def compression_ratio(self) -> float:
-        """``raw_bits / bits``; NaN where nothing is described, infinite where bits are 0."""
+        """``raw_bits / bits``; NaN for an empty object, infinite if bits are 0."""
         if self.bits == 0:
             return math.inf if self.raw_bits else math.nan
         return self.raw_bits / self.bits
 
     def with_side(self, side_bits: float) -> CodeLength:
-        """The same figure with the quantizer's side information: added to a bound, beside an
-        estimate.
+        """The same figure with the quantizer's side information, which is added to a bound but not
+        to an estimate.
 
         >>> CodeLength(100.0, 50, 400, "bound").with_side(33).bits
         133.0
@@ -91,7 +95,7 @@ class CodeLength:
 
 @runtime_checkable
 class Accumulator(Protocol):
-    """Takes symbols, gives a code length."""
+    """The state of one measurement: takes symbols, gives a code length."""
 
     def update(self, symbols: Symbols) -> None:
         """Take the next symbols, flat, in row-major order, of any unsigned integer dtype."""
@@ -106,8 +110,8 @@ class Accumulator(Protocol):
 class Estimator(specs.Spec):
     """Base of all estimators: a frozen configuration that starts accumulators.
 
-    Subclasses set ``name``, ``kind``, ``summary`` (one line for the list of estimators) and
-    implement ``_start``; they raise NotApplicableError there for an object they cannot take.
+    Subclasses set ``name``, ``kind`` and ``summary`` (one line for the list of estimators) and
+    implement ``_start``, which raises NotApplicableError for an object that they cannot take.
     """
 
     kind: ClassVar[Kind]
@@ -120,7 +124,7 @@ class Estimator(specs.Spec):
         ----------
         shape : tuple of int
         alphabet : Alphabet or int
-            What the symbols are; a number n is taken for ``Alphabet(n)``, symbols in [0, n) that
+            The alphabet of the symbols; a number n means ``Alphabet(n)``, symbols in [0, n) that
             are no floats.
 
         Raises
@@ -137,18 +141,18 @@ class Estimator(specs.Spec):
         return Checked(self, self._start(plain, symbols), plain, symbols)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
-        """The accumulator, for symbols that are sound."""
+        """The accumulator, whose symbols are already checked."""
         raise NotImplementedError
 
 
 class Checked:
-    """The border: symbols are checked and flattened once, so that inner code trusts them.
+    """An accumulator that checks and flattens symbols once, so that inner code can trust them.
 
     Attributes
     ----------
     inner : Accumulator
-        What is behind the border, for callers who know that their symbols are sound: flat, of the
-        alphabet, as many as the shapes hold.
+        The accumulator without checks, for callers whose symbols are known to be flat, of the
+        alphabet, and as many as the shapes hold.
     """
 
     def __init__(
@@ -179,12 +183,12 @@ class Checked:
         self.inner.update(flat if plain else flat.astype(self._alphabet.container))
 
     def merge(self, part: Checked) -> None:
-        """Add what another accumulator of the same estimator and alphabet took.
+        """Add the counts of another accumulator of the same estimator and alphabet.
 
         Counts add up exactly, in any order, on any machine (accumulators can be pickled): start
         one for the whole and one for each part, feed the parts, merge them into the whole. Parts
-        are whole tensors; of a string they may also be stretches that end where a block ends, of
-        a matrix stretches of whole blocks' rows under boundary ignore.
+        are whole tensors. They may also be stretches of a string that end where a block ends, or,
+        under boundary ignore, stretches of a matrix of whole rows of blocks.
 
         Raises
         ------
@@ -221,11 +225,11 @@ class Checked:
 
 
 ESTIMATORS: Registry[type[Estimator]] = Registry("estimator", "kolmo.estimators")
-"""All estimators; packages of others add theirs by entry points ``kolmo.estimators``."""
+"""All estimators; other packages add theirs by entry points ``kolmo.estimators``."""
 
 
 def register(cls: type[Estimator]) -> type[Estimator]:
-    """Class decorator: make an estimator known by its ``name``; a name is taken once.
+    """Class decorator: register an estimator under its ``name``, which must be unique.
 
     Raises
     ------
@@ -236,7 +240,7 @@ def register(cls: type[Estimator]) -> type[Estimator]:
 
 
 def estimator_names() -> list[str]:
-    """All names that ``get_estimator`` knows, plugins too."""
+    """All names that ``get_estimator`` knows, those of plugins included."""
     return ESTIMATORS.names()
 
 

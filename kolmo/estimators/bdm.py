@@ -102,7 +102,8 @@ class BDM(_BlockEstimator):
     ``ndim=2``: 4 × 4 blocks; a tensor of more dimensions is flattened to (first, rest).
     ``boundary``: ignore, recursive (``min_length``), correlated (``shift``). ``window=N``: the
     mean over windows of N symbols (N × N in two dimensions), times how many such windows the
-    object has: it does not saturate and compares across sizes; with its standard error.
+    object has, of which it takes 8 at least: it does not saturate and compares across sizes; with
+    its standard error.
     ``details``: blocks, distinct blocks, the share of possible ones, imputed ones, and BDM
     normalized between the least and the greatest of this shape (not for correlated; None where
     these are equal).
@@ -154,7 +155,8 @@ class CTM(_BlockEstimator):
     """Mean CTM of a block, times the number of blocks; an estimate that does not saturate.
 
     Every block counts as often as it occurs, so that the mean compares across sizes; repetition of
-    blocks is what it cannot see. The standard error is that of the mean over blocks.
+    blocks is what it cannot see. The standard error is that of the mean over blocks, as if they
+    were drawn; a single block has none.
 
     >>> from kolmo import estimate
     >>> estimate(np.zeros(24), "ctm", "sign").details["mean_ctm"].__round__(4)
@@ -173,14 +175,15 @@ class CTM(_BlockEstimator):
             number += int(counts.sum())
             imputed += missing
         mean = total / number if number else math.nan
-        variance = max(0.0, squares / number - mean**2) if number else math.nan
+        degrees = number - 1 if number > 1 else math.nan
+        variance = max(0.0, squares - number * mean**2) / degrees if number > 1 else math.nan
         details = {
             "mean_ctm": mean,
             "blocks": number,
             "imputed": imputed,
             "aggregate": self.aggregate,
         }
-        return Score(total, details, standard_error=math.sqrt(variance * number))
+        return Score(total, details, math.sqrt(variance * number), degrees=degrees)
 
 
 @register

@@ -1,7 +1,7 @@
 """Cutting objects into blocks, and counting them, for the block decomposition method.
 
-A counter takes flat symbols in any chunks and counts blocks by code (the block's symbols,
-row-major, ``symbol_bits`` bits each, the first the highest). What happens at the border:
+A counter takes flat symbols in chunks of any size and counts blocks by code (the block's symbols,
+row-major, ``symbol_bits`` bits each, the first the highest). The boundary says how blocks are cut:
 
 ``ignore``      incomplete blocks are dropped
 ``recursive``   they are cut into smaller squares or strings, down to ``min_length``
@@ -25,12 +25,12 @@ from kolmo.symbols import Shape, Symbols, symbol_bits
 
 Codes = NDArray[np.int64]
 Blocks = dict[Shape, tuple[Codes, Codes]]
-"""Of each block shape: the codes that occur, increasing, and how often."""
+"""For each block shape the codes that occur, increasing, and their counts."""
 
-_FEW = 1 << 16  # up to this many kinds of blocks are counted in an array,
-_WIDE = 1 << 24  # and up to this many if
+_FEW = 1 << 16  # up to this many possible blocks: count in an array
+_WIDE = 1 << 24  # up to this many too, if
 _MANY = 1 << 22  # at least this many blocks are expected
-_COMPACT = 1 << 22  # codes that wait, at most, before they are counted
+_COMPACT = 1 << 22  # most codes that wait before they are counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Tally:
     Attributes
     ----------
     dense : integer array or None
-        Counts by code, where there are few kinds of blocks, or many blocks.
+        Counts by code, if there are few possible blocks or many blocks to count.
     """
 
     def __init__(self, possible: int, expected: int = 0) -> None:
@@ -117,9 +117,9 @@ def _present(counts: NDArray[Any]) -> tuple[Codes, Codes]:
     from kolmo.estimators import kernels
 
     def gather(part: slice) -> tuple[Codes, Codes]:
-        codes, found = (np.empty(part.stop - part.start, np.int64) for _ in range(2))
-        n = kernels.nonzero_counts(counts[part], part.start, codes, found)
-        return codes[:n], found[:n]
+        codes, present = (np.empty(part.stop - part.start, np.int64) for _ in range(2))
+        n = kernels.nonzero_counts(counts[part], part.start, codes, present)
+        return codes[:n], present[:n]
 
     pieces = in_parts(gather, counts.size)
     return np.concatenate([c for c, _ in pieces]), np.concatenate([n for _, n in pieces])
@@ -129,7 +129,7 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
     """The distinct codes, increasing, and how often each occurs."""
     from kolmo.estimators import kernels
 
-    if codes.dtype == np.uint32:  # as blocks of 24 bits are encoded
+    if codes.dtype == np.uint32:  # the dtype of blocks of 24 bits
         kernels.radix_sort(codes, np.empty_like(codes))
     else:
         codes = np.sort(codes)
@@ -139,7 +139,7 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
 
 
 class StringCounter:
-    """Counts the blocks of a sequence; chunks, and tensors, follow one another without a gap."""
+    """Counts the blocks of a sequence; chunks and tensors are joined without a gap."""
 
     def __init__(self, size: int, boundary: Boundary, numel: int = 0) -> None:
         self._bits, self._boundary = symbol_bits(size), boundary
@@ -158,9 +158,9 @@ class StringCounter:
         self._left = symbols[start:].copy()
 
     def _bridge(self, symbols: Symbols) -> int:
-        """Count the blocks that begin in what was left; returns where the next one begins.
+        """Count the blocks that begin in the symbols left over; returns where the next one begins.
 
-        Something is left again only where the symbols are too few for the first of them.
+        Symbols are left over again only if there are too few for the first of these blocks.
         """
         left = self._left
         bridge = np.concatenate([left, symbols[: BLOCK[1] - 1]])
@@ -184,7 +184,7 @@ class StringCounter:
         return blocks
 
     def merge(self, other: StringCounter) -> None:
-        """Add what another counted of the part that follows.
+        """Add the counts of another counter, of the part that follows.
 
         Raises
         ------
@@ -211,8 +211,8 @@ class StringCounter:
             return int(kernels.count_strings(symbols, start, self._step, self._tally.dense))
         blocks = (symbols.size - start - BLOCK[1]) // self._step + 1
         for first in range(0, blocks, _COMPACT):
-            some = min(_COMPACT, blocks - first)
-            self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], some))
+            number = min(_COMPACT, blocks - first)
+            self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], number))
         return start + blocks * self._step
 
     def _encode(self, symbols: Symbols, start: int, length: int, blocks: int) -> NDArray[Any]:
@@ -228,7 +228,7 @@ class StringCounter:
 
 
 class SquareCounter:
-    """Counts the blocks of 0/1 matrices, one after the other, in common tallies."""
+    """Counts the blocks of several 0/1 matrices together."""
 
     def __init__(self, shapes: Sequence[tuple[int, int]], boundary: Boundary) -> None:
         self._bands = Bands(shapes, BLOCK[2], overlap=boundary.name == "correlated")
@@ -250,7 +250,7 @@ class SquareCounter:
         return {(side, side): tally.finish() for side, tally in sorted(self._tallies.items())}
 
     def merge(self, other: SquareCounter) -> None:
-        """Add what another counted of other matrices."""
+        """Add the counts of another counter, of other matrices."""
         for side, tally in other._tallies.items():
             self._tallies.setdefault(side, Tally(1 << side**2)).merge(tally)
 
@@ -271,7 +271,7 @@ class SquareCounter:
                 )
 
     def _cut(self, strip: Symbols, height: int, width: int) -> None:
-        """Cut a strip of height × width parts into squares, again and again."""
+        """Cut a strip of height × width parts into squares, and the rests into smaller ones."""
         side = min(height, width)
         if side < self._boundary.min_length or strip.size == 0:
             return

@@ -1,11 +1,11 @@
 """General compressors: the length of what they write is a bound, since they decompress.
 
 A code length here is 8 × the length of the very bytes that the library returns for the layout,
-container framing included. With ``sample=N`` a larger object is measured on windows only: 65,536
-symbols each, evenly spaced over it, N symbols in all, each compressed alone. The mean over
-windows, extrapolated, is then an *estimate* of compression in windows, with its standard error.
-That error is of the choice of windows only: what a compressor gains from repeats that lie farther
-apart, or loses by a slow start, it does not hold.
+container framing included. With ``sample=N`` a larger object is measured on windows only: 8 or
+more, of 65,536 symbols at most, evenly spaced over it, N symbols in all, each compressed alone.
+The mean over windows, extrapolated, is then an *estimate* of compression in windows, with its
+standard error. That error is of the choice of windows only: what a compressor gains from repeats
+that lie farther apart, or loses by a slow start, it does not hold.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from kolmo.codes import libraries
 from kolmo.codes.libraries import Streaming
 from kolmo.errors import InputError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
+from kolmo.intervals import FEWEST
 from kolmo.layout import check_layout, laid_out_size, start_layout
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 WINDOW = 1 << 16
-"""Symbols in a window of a sample."""
+"""Symbols in a window of a sample, at most."""
+
+LEAST_WINDOW = 1 << 12
+"""And at least: in fewer symbols a compressor has hardly started."""
 
 PIECE = 1 << 20
 """Bytes that a library is given at a time."""
@@ -48,10 +52,10 @@ class Compressor(Estimator):
         if self.level not in levels:
             least, most = levels[0], levels[-1]
             raise InputError(f"{self.name}: the level is {least} to {most}, not {self.level}")
-        if self.sample is not None and self.sample < 2 * WINDOW:
+        if self.sample is not None and self.sample < FEWEST * LEAST_WINDOW:
             raise InputError(
-                f"{self.name}: a sample has at least two windows, {2 * WINDOW} symbols; "
-                f"not {self.sample}"
+                f"{self.name}: a sample has at least {FEWEST} windows of {LEAST_WINDOW}, "
+                f"{FEWEST * LEAST_WINDOW} symbols; not {self.sample}"
             )
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
@@ -105,8 +109,9 @@ class _Sampled:
     def __init__(self, compressor: Compressor, numel: int, alphabet: Alphabet) -> None:
         assert compressor.sample is not None
         self._compressor, self._numel, self._alphabet = compressor, numel, alphabet
-        count = compressor.sample // WINDOW
-        self._starts = np.linspace(0, numel - WINDOW, count).astype(np.int64)
+        self._size = min(WINDOW, compressor.sample // FEWEST)
+        count = compressor.sample // self._size
+        self._starts = np.linspace(0, numel - self._size, count).astype(np.int64)
         self._bits: list[int] = []
         self._window: list[Symbols] = []
         self._offset = 0
@@ -118,17 +123,17 @@ class _Sampled:
             if start >= end:
                 break
             first = max(start, self._offset) - self._offset
-            piece = symbols[first : start + WINDOW - self._offset]
+            piece = symbols[first : start + self._size - self._offset]
             self._window.append(piece.copy())
-            if start + WINDOW > end:
+            if start + self._size > end:
                 break
             self._close_window()
         self._offset = end
 
     def finish(self) -> CodeLength:
         bits = np.array(self._bits, dtype=np.float64)
-        scale = self._numel / WINDOW
-        share = bits.size * WINDOW / self._numel
+        scale = self._numel / self._size
+        share = bits.size * self._size / self._numel
         # Standard error of a total from a sample without replacement.
         error = scale * bits.std(ddof=1) / math.sqrt(bits.size) * math.sqrt(max(0.0, 1 - share))
         return CodeLength(
@@ -136,9 +141,10 @@ class _Sampled:
             self._numel,
             self._numel * self._alphabet.bits,
             "estimate",
-            details={"windows": int(bits.size), "window": WINDOW},
+            details={"windows": int(bits.size), "window": self._size},
             sampled=share,
             standard_error=float(error),
+            degrees=bits.size - 1,
         )
 
     def _close_window(self) -> None:

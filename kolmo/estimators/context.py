@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kolmo.codes.context import Encoder
 
 PART = 1 << 22
-"""Weights of a table that are coded at a time, as whole rows; what they taught is kept."""
+"""Most weights of a table that are coded at a time, as whole rows; the model is kept."""
 
 
 @register
@@ -24,12 +24,12 @@ class Context(Estimator):
     """The adaptive context-mixing code of `kolmo.codes.context`; a bound: it is 8 × the bytes that
     the coder writes, and they decode.
 
-    What is predicted are zeros, exponents, leading mantissa bits and signs, from row and column
+    The model predicts zeros, exponents, leading mantissa bits and signs, from row and column
     magnitudes, neighbours, kernel taps, matches (mirrored ones too), recent tails of the column and
-    the zeros that a narrower format leaves (after Mahoney, Florida Tech CS-2005-16). Model scope
-    lets what one tensor taught serve the next. Bit patterns of floats are split by the format that
-    their alphabet names; all other symbols are integers. At most 2³² symbols, or float64. Memory:
-    some 30 bytes for each weight of a tensor, up to 4 million of them at a time.
+    the zeros that a narrower format leaves (after Mahoney, Florida Tech CS-2005-16). In model scope
+    it learns from one tensor for the next. Bit patterns of floats are split by the format that
+    their alphabet names; all other symbols are integers. Alphabets have at most 2³² symbols, or are
+    float64. Memory: about 30 bytes for each weight of a tensor, up to 4 million of them at a time.
 
     >>> import numpy as np
     >>> from kolmo import estimate
@@ -51,7 +51,7 @@ class Context(Estimator):
 
 
 class _ContextAccumulator:
-    """Codes each tensor, or some rows of a large one, when it has all of their symbols."""
+    """Codes each tensor, or each group of rows of a large one, when its symbols are complete."""
 
     def __init__(self, encoder: Encoder, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._encoder, self._alphabet = encoder, alphabet
@@ -70,8 +70,8 @@ class _ContextAccumulator:
 
 
 def row_parts(shape: Shape, most: int) -> Iterator[Shape]:
-    """Shapes of the pieces of whole rows, of at most so many weights, that a tensor is cut into;
-    none where it is empty.
+    """Shapes of the pieces that a tensor is cut into: whole rows, at most ``most`` weights each;
+    no piece for an empty tensor.
 
     >>> list(row_parts((5, 2, 3), 12))
     [(2, 2, 3), (2, 2, 3), (1, 2, 3)]
@@ -81,7 +81,7 @@ def row_parts(shape: Shape, most: int) -> Iterator[Shape]:
         return
     rows, rest = (shape[0], shape[1:]) if len(shape) > 1 else (1, shape)
     row = math.prod(rest)
-    if row > most:  # a row too long is cut, too
+    if row > most:  # a row that is too long is cut, too
         yield from ((min(most, rows * row - at),) for at in range(0, rows * row, most))
         return
     step = most // row

@@ -1,9 +1,9 @@
 """The coding theorem method: tables of CTM values of small blocks.
 
 CTM(x) = −log2 of the frequency with which small Turing machines print x (Soler-Toscano, Zenil,
-Delahaye & Gauvrit 2014). The tables are those that the package pybdm distributes; they are read as
-data, pybdm itself is never imported. A block is looked up with its symbols renamed in order of
-first appearance; where a table lacks it, its value is the largest of that shape + 1.
+Delahaye & Gauvrit 2014). The tables are those of the package pybdm; they are read as data, pybdm
+itself is never imported. A block is looked up with its symbols renamed in order of first
+appearance; if the table lacks it, its value is the largest of that shape + 1.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class ShapeTable:
     Attributes
     ----------
     symbols : int
-        How many there are.
+        Size of the alphabet.
     keys : int64 array, sorted
         Codes of the renamed blocks: their symbols, row-major, at ``symbol_bits(symbols)`` bits
         each, the first the highest.
     values : float64 array
         Their CTM, in bits.
     dense : float64 array or None
-        The values by renamed code, NaN where there is none; None where it would be too large.
+        The values by renamed code, NaN if the table lacks it; None if the array were too large.
     """
 
     shape: Shape
@@ -83,7 +83,7 @@ class ShapeTable:
         return values, sum(in_parts(look_up, codes.size))
 
     def _places(self, renamed: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the keys are, one past the last for those that are absent."""
+        """Places of codes among the keys; one past the last for absent codes."""
         places = np.minimum(np.searchsorted(self.keys, renamed), self.keys.size - 1)
         return np.where(self.keys[places] == renamed, places, self.keys.size)
 
@@ -91,8 +91,8 @@ class ShapeTable:
     def by_complexity(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """CTM values from the greatest, and how many blocks have each.
 
-        A value is that of one renamed block and of all blocks that are renamed to it; that of the
-        blocks which the table lacks, if any, comes first.
+        A value belongs to one renamed block and to all blocks that are renamed to it. The imputed
+        value, of blocks that the table lacks, comes first.
         """
         order = np.argsort(-self.values, kind="stable")
         bits, codes = symbol_bits(self.symbols), self.keys[order]
@@ -109,7 +109,7 @@ class ShapeTable:
 
     @property
     def possible(self) -> int:
-        """How many blocks of this shape there are."""
+        """The number of possible blocks of this shape."""
         return int(self.symbols ** math.prod(self.shape))
 
 
@@ -131,10 +131,10 @@ def rename(codes: NDArray[np.int64], length: int, size: int) -> NDArray[np.int64
 
 @cache
 def _quaternary_steps() -> NDArray[np.int32]:
-    """How four symbols of an alphabet of 4 are renamed after some symbols have got their names.
+    """Steps of a state machine that renames symbols 0 to 3, four at a time.
 
-    A state is the order in which symbols first appeared, 65 in all. An entry holds the next
-    state, shifted by 8 bits, and the four names, 2 bits each.
+    A state is the order in which symbols first appeared, 65 in all. An entry, by state and four
+    symbols, holds the next state, shifted by 8 bits, and the four names, 2 bits each.
     """
     states = [order for k in range(5) for order in itertools.permutations(range(4), k)]
     number = {order: n for n, order in enumerate(states)}
@@ -158,7 +158,7 @@ def load_table(ndim: int, size: int) -> dict[Shape, ShapeTable]:
     Raises
     ------
     NotApplicableError
-        If there is none; the message names those that exist.
+        If there is no such table; the message names the alphabets that have one.
 
     Examples
     --------
@@ -202,7 +202,7 @@ def _compact(shape: Shape, size: int, table: dict[str, float]) -> ShapeTable:
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Reads nested dictionaries of strings and numbers; refuses everything that could act."""
+    """Reads nested dictionaries of strings and numbers; refuses everything that could run code."""
 
     _ALLOWED = {  # noqa: RUF012
         ("collections", "defaultdict"),

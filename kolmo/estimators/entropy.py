@@ -1,4 +1,4 @@
-"""Entropies: what the symbols' frequencies, or their repetitions, say about a code's length."""
+"""Entropies: code lengths estimated from the frequencies or the repetitions of symbols."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kolmo.gathering import Gatherer
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 LZ_LIMIT = 1 << 26
-"""Symbols at most for ``lz76``: sorting their suffixes takes some 40 bytes each."""
+"""Most symbols for ``lz76``: sorting their suffixes takes about 40 bytes each."""
 
 
 @register
@@ -25,8 +25,8 @@ LZ_LIMIT = 1 << 26
 class Entropy(Estimator):
     """n × the plug-in order-0 entropy; an estimate.
 
-    The frequencies themselves are not described, so that it is no code length; ``kt`` is the
-    bound that goes with it. Alphabets of more than 65,536 symbols: by byte-plane.
+    It leaves out the description of the frequencies, so that it is no code length; ``kt`` is the
+    corresponding bound. Alphabets of more than 65,536 symbols are measured by byte-plane.
 
     >>> from kolmo import estimate
     >>> estimate(np.float32([-1, 1, 1, 1]), "entropy", "sign").bits_per_weight.__round__(3)
@@ -62,12 +62,12 @@ class _EntropyAccumulator:
 @register
 @dataclasses.dataclass(frozen=True)
 class LempelZiv(Estimator):
-    """c · log2 n, c the Lempel–Ziv complexity of the n symbols in a row; an estimate.
+    """c · log2 n, where c is the Lempel–Ziv complexity of the sequence of n symbols; an estimate.
 
     c is the number of phrases of the exhaustive history (Lempel & Ziv 1976, as counted by Kaspar &
     Schuster 1987): each phrase is the shortest that has not occurred before, where an earlier
-    occurrence may overlap it. For sequences from an ergodic source, c · log2 n / n tends to the
-    entropy rate, slowly. At most 65,536 symbols in the alphabet. ``details``: the phrases.
+    occurrence may overlap it. For sequences from an ergodic source, c · log2 n / n tends slowly to
+    the entropy rate. Alphabets have at most 65,536 symbols. ``details``: the number of phrases.
 
     >>> symbols = np.array([int(bit) for bit in "0001101001000101"], np.uint8)
     >>> accumulator = LempelZiv().start(symbols.shape, 2)
@@ -113,9 +113,9 @@ class _LempelZivAccumulator:
 
 
 def suffix_array(symbols: Symbols, size: int) -> NDArray[np.int64]:
-    """Where the suffixes begin, in lexicographic order; by prefix doubling (Manber & Myers 1993).
+    """The starts of all suffixes in lexicographic order, by prefix doubling (Manber & Myers 1993).
 
-    The first sort is by as many symbols as fit in 62 bits, so that few sorts are left.
+    The first sort is by as many symbols as fit in 62 bits, so that few more sorts are needed.
 
     >>> suffix_array(np.frombuffer(b"banana", np.uint8), 256).tolist()
     [5, 3, 1, 0, 4, 2]

@@ -1,9 +1,9 @@
-"""Factors of a matrix at a chosen precision, and what it costs to send them.
+"""Factors of a matrix at a chosen precision, and the bits that it takes to send them.
 
-A matrix of rank r is the sum of r products of a column and a row, each a vector of singular value
-σ: u·√σ and v·√σ. Rounding their entries to multiples of c/√σ adds the same error to every product,
-whatever its σ; where c is √12 times the rms of what the factors leave over, a bit more of precision
-costs as much as it saves.
+A matrix of rank r is the sum of r products of a column u·√σ and a row v·√σ, where σ is a singular
+value. Rounding their entries to multiples of c/√σ adds the same error to every product, whatever
+its σ. With c = √12 times the rms of the residual, one more bit of precision costs as much as it
+saves.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 MOST = 64
-"""Factors at most: of more the search would cost more than it finds."""
+"""The most factors that are tried: a search among more would seldom pay."""
 
 _EXACT = 128  # sides up to this have their singular vectors computed in full
-_SPREAD_STEPS = 8  # spreads a factor of two
+_SPREAD_STEPS = 8  # spreads per octave
 
 
 def leading(matrix: NDArray[Any], most: int = MOST) -> tuple[Floats, Floats, Floats]:
     """The leading singular vectors and values: u (rows, r), σ (r), v (columns, r).
 
-    Large matrices by subspace iteration from a fixed start (Halko, Martinsson & Tropp 2011), four
-    times over; signs are fixed so that the largest entry of each u is positive.
+    For large matrices they come from four rounds of subspace iteration from a fixed start (Halko,
+    Martinsson & Tropp 2011). Signs are fixed so that the largest entry of each u is positive.
 
     >>> u, values, v = leading(np.outer([3.0, 0.0], [0.0, 4.0]), 1)
     >>> u.tolist(), values.tolist(), v.tolist()
@@ -51,7 +51,7 @@ def leading(matrix: NDArray[Any], most: int = MOST) -> tuple[Floats, Floats, Flo
 
 
 def _row_space(matrix: NDArray[Any], size: int) -> Floats:
-    """An orthonormal basis, nearly of the leading right singular vectors."""
+    """An orthonormal basis that nearly spans the leading right singular vectors."""
     basis = np.random.default_rng(0).normal(size=(matrix.shape[1], size))
     for _ in range(4):
         basis, _ = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])
@@ -59,10 +59,11 @@ def _row_space(matrix: NDArray[Any], size: int) -> Floats:
 
 
 def vector_bits(numbers: Integers) -> int:
-    """What a vector of integers around 0 costs, as a code word of a discretized normal law.
+    """Bits of a vector of integers around 0, by a discretized normal law.
 
-    Sent are how many low bits are written plainly (6 bits), the largest magnitude of what is above
-    them (Elias delta), the law's spread in eighths of an octave (8 bits), the word, the low bits.
+    The code holds the number of low bits that are written plainly (6 bits), the largest magnitude
+    of the bits above them (Elias delta), the law's spread in eighths of an octave (8 bits), the
+    code word of the upper bits, and the low bits.
 
     >>> vector_bits(np.array([0, 0, 0])), vector_bits(np.array([1000, -1000, 10, 0]))
     (7, 70)
@@ -70,7 +71,7 @@ def vector_bits(numbers: Integers) -> int:
     if not numbers.any():
         return 6 + integer_bits(0)
     rms = math.sqrt(float(np.square(numbers.astype(np.float64)).mean()))
-    plain = max(0, math.floor(math.log2(rms)) - 4)  # 16 to 32 steps a spread hide no shape
+    plain = max(0, math.floor(math.log2(rms)) - 4)  # 16 to 32 steps resolve the law's shape
     high = numbers >> plain
     most = int(np.abs(high).max())
     best = float(_log2_normal(high, most, -0.5 if plain else 0.0).max())
@@ -89,6 +90,6 @@ def _log2_normal(high: Integers, most: int, middle: float) -> Floats:
 
 
 def _spreads(rms: float) -> Floats:
-    """Sendable spreads about that of the integers; a narrow law, being discrete, needs more."""
+    """Spreads to try, near that of the integers; more of them for a narrow, discrete law."""
     nearest = round(_SPREAD_STEPS * math.log2(max(rms, 0.25)))
     return np.exp2((nearest + np.arange(-1, 5)) / _SPREAD_STEPS)

@@ -1,7 +1,7 @@
 """Fast paths: from float32 weights in memory to block counts in one pass, on all threads.
 
-The same bits as quantizing first and counting then (a test says so), without an array of symbols
-in between. Each thread counts its own part of the weights; counts add up in any order.
+They give the same bits as quantizing first and counting then (a test checks it), without an array
+of symbols in between. Each thread counts its own part of the weights; counts add up in any order.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Counts = NDArray[np.int64]
 def fused_estimate(
     weights: NDArray[Any], quantizer: Quantizer, estimator: Estimator
 ) -> CodeLength | None:
-    """The code length where there is a fast path for it, else None.
+    """The code length if there is a fast path for it, else None.
 
-    There is one for contiguous float32 weights: of their signs, for block estimators in one
-    dimension with boundary ignore; of ``affine:B``, B ≤ 8 without clipping, for ``qubd``.
+    Fast paths exist for contiguous float32 weights: under ``sign`` for block estimators in one
+    dimension with boundary ignore; under ``affine:B``, B ≤ 8 without clipping, for ``qubd``.
 
     >>> weights = np.float32([[-1, 2, 3, 4]] * 4)
     >>> from kolmo.estimators import get_estimator
@@ -61,7 +61,7 @@ def _signs(weights: NDArray[Any], estimator: BDM | CTM | BlockEntropy) -> CodeLe
 
     results = in_parts(count, flat.size, 12)
     if any(nan for _, nan in results):
-        Sign().fit(array_tensor("array", weights)).encode(weights)  # raises, and says where
+        Sign().fit(array_tensor("array", weights)).encode(weights)  # raises the usual error
         raise NotExpressibleError("the weights hold NaN")
     accumulator.add_counts(np.sum([counts for counts, _ in results], axis=0))
     return accumulator.finish()
@@ -73,12 +73,12 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
     accumulator = estimator.start(weights.shape, quantizer.alphabet(weights.dtype)).inner
     assert isinstance(accumulator, PlaneAccumulator)
     flat = weights.reshape(-1)
-    found = in_parts(lambda part: extremes(flat[part]), flat.size)
-    if not all(finite for _, _, finite in found):
-        quantizer.fit(array_tensor("array", weights))  # raises, and says what it met
+    parts = in_parts(lambda part: extremes(flat[part]), flat.size)
+    if not all(finite for _, _, finite in parts):
+        quantizer.fit(array_tensor("array", weights))  # raises the usual error
         raise NotExpressibleError("the weights hold NaN or infinities")
-    low = float(min(low for low, _, _ in found))
-    high = float(max(high for _, high, _ in found))
+    low = float(min(low for low, _, _ in parts))
+    high = float(max(high for _, high, _ in parts))
     top = float((1 << quantizer.bits) - 1)
     step = (high - low) / top
     matrix = weights.reshape(weights.shape[0], -1)
@@ -94,7 +94,7 @@ def _planes(weights: NDArray[Any], quantizer: Affine, estimator: QuBD) -> CodeLe
 
 
 def _rows(count: Callable[[slice], Counts], matrix: NDArray[Any]) -> list[Counts]:
-    """Counts of parts of the rows, each but the last a multiple of 4 rows."""
+    """Counts of parts of the rows; all parts but the last have a multiple of 4 rows."""
     columns = matrix.shape[1]
     return in_parts(
         lambda part: count(slice(part.start // columns, part.stop // columns)),

@@ -1,7 +1,7 @@
-"""The compiled inner loops, nothing else.
+"""The compiled inner loops of the estimators, nothing else.
 
-Plain loops over flat arrays, compiled when first called (`kolmo.compiled`); they hold no lock, so
-that lanes run side by side. Callers allocate, check and interpret.
+These are plain loops over flat arrays, compiled when first called (`kolmo.compiled`); they hold no
+lock, so that lanes run in parallel. Callers allocate, check and interpret.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
     """Rename the symbols of each block in order of first appearance: the first becomes 0.
 
     ``codes`` holds a block of ``length`` symbols in each entry, ``bits`` bits a symbol, the first
-    the highest; ``renamed``, of the same size, is written. Names and what is named so far fit a
-    word, 4 bits a symbol, so that nothing but registers is touched.
+    the highest; ``renamed``, of the same size, is written. The names given so far fit in a word, 4
+    bits a symbol, so that the loop works in registers.
     """
     mask = (1 << bits) - 1
     for i in range(codes.size):
@@ -71,7 +71,7 @@ def count_strings(bits: Array, start: int, shift: int, counts: Array) -> int:
 
 @compiled
 def slide_strings(bits: Array, counts: Array) -> None:
-    """Count the 12-blocks of 0/1 symbols at every place, each from the one before by one shift."""
+    """Count the 12-blocks of 0/1 symbols at every place; each code is made from the one before."""
     code = 0
     for i in range(min(11, bits.size)):
         code = (code << 1) | bits[i]
@@ -119,7 +119,7 @@ def count_quaternary(symbols: Array, start: int, shift: int, counts: Array) -> i
 
 @compiled
 def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> None:
-    """Write the codes of the 12-blocks of symbols 0 to 3; gathers as `count_quaternary` does."""
+    """Write the codes of the 12-blocks of symbols 0 to 3, gathered as in `count_quaternary`."""
     gather = np.uint64(0x40100401)
     for b in range(codes.size):
         block = symbols[start + b * shift : start + b * shift + 12]
@@ -137,8 +137,8 @@ def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> N
 def radix_sort(codes: Array, scratch: Array) -> None:
     """Sort codes below 2^24 in place, by their lower and then their upper 12 bits.
 
-    Both digits are counted in one pass. The first goes to ``scratch``, of the same size, the second
-    back; the order of equal digits stays, so that the second keeps what the first did.
+    Both digits are counted in one pass. The first sort writes to ``scratch``, of the same size, the
+    second back to ``codes``; both are stable, so that the second keeps the order of the first.
     """
     counts = np.zeros((2, 4096), np.int64)
     for i in range(codes.size):
@@ -156,7 +156,7 @@ def radix_sort(codes: Array, scratch: Array) -> None:
 
 @compiled
 def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
-    """Write the distinct of ordered codes, and how often each occurs; returns how many."""
+    """Write the distinct codes of sorted ones, and their counts; returns how many are distinct."""
     n = 0
     for i in range(ordered.size):
         if n > 0 and codes[n - 1] == ordered[i]:
@@ -172,8 +172,8 @@ def run_lengths(ordered: Array, codes: Array, counts: Array) -> int:
 def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
     """Rename 12-blocks of symbols 0 to 3, four symbols at a step.
 
-    A block is a code of 24 bits. The state is what has been named so far, and how;
-    ``steps[state, four symbols]`` holds the next state, shifted by 8, and the renamed symbols.
+    A block is a code of 24 bits. The state is the names given so far; ``steps[state, symbols]``,
+    of four symbols, holds the next state, shifted by 8, and the renamed symbols.
     """
     for i in range(codes.size):
         state, renamed[i] = 0, 0
@@ -184,30 +184,30 @@ def rename_quaternary(codes: Array, steps: Array, renamed: Array) -> None:
 
 
 @compiled
-def nonzero_counts(counts: Array, first: int, codes: Array, found: Array) -> int:
+def nonzero_counts(counts: Array, first: int, codes: Array, nonzero: Array) -> int:
     """Write the codes whose count is not 0, and the counts; returns how many.
 
     ``first`` is the code of the first count. Most counts of a large table are 0: eight are or-ed
-    together before any is looked at.
+    together, and passed over if the result is 0.
     """
     n = 0
     for start in range(0, counts.size, 8):
-        some = counts[start : start + 8]
-        any_count = some[0]
-        for i in range(1, some.size):
-            any_count |= some[i]
+        eight = counts[start : start + 8]
+        any_count = eight[0]
+        for i in range(1, eight.size):
+            any_count |= eight[i]
         if any_count != 0:
-            for i in range(some.size):
-                if some[i] != 0:
+            for i in range(eight.size):
+                if eight[i] != 0:
                     codes[n] = first + start + i
-                    found[n] = some[i]
+                    nonzero[n] = eight[i]
                     n += 1
     return n
 
 
 @compiled
 def gather_values(codes: Array, table: Array, missing: float, values: Array) -> int:
-    """Write the values of codes, where the table has NaN ``missing``; returns how often it had."""
+    """Write the values of codes, ``missing`` where the table has NaN; returns how many are NaN."""
     replaced = 0
     for i in range(codes.size):
         value = table[codes[i]]
@@ -220,7 +220,7 @@ def gather_values(codes: Array, table: Array, missing: float, values: Array) -> 
 
 @compiled
 def count_squares(bits: Array, row_step: int, column_step: int, side: int, counts: Array) -> None:
-    """Count the side × side squares of a 0/1 matrix that begin at every step.
+    """Count the side × side squares of a 0/1 matrix that begin at multiples of the steps.
 
     A square's code is its bits in row-major order, the first the highest.
     """
@@ -295,8 +295,8 @@ def score_windows(
                     counts[code] += 1
                     codes[n] = code
                     n += 1
-            # BDM is over distinct blocks: the first of a kind is scored, and its count set to 0,
-            # by which the others are passed over, and the table is clean for the next window.
+            # BDM sums over distinct blocks: the first occurrence is scored and its count set to 0,
+            # so that later ones are passed over and the table is clean for the next window.
             total = 0.0
             for k in range(n):
                 if counts[codes[k]] > 0:

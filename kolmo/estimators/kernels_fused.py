@@ -14,10 +14,10 @@ _RUN = 128 * 24  # weights whose signs fit the nearest cache
 def count_sign_strings(bits: Array, counts: Array) -> bool:
     """Count the 12-blocks of the signs of float32 weights, given as their int32 bit patterns.
 
-    A weight is positive where its pattern is, since the sign is the highest bit and only +0 has
-    the pattern 0. Signs are first written as bytes, a run at a time, which the compiler makes
-    vector code of; a multiplication then gathers 8 of them into a byte, first one highest, and
-    three such bytes are two blocks. Returns whether a NaN was met.
+    A weight is positive if its pattern is, since the sign is the highest bit and only +0 has the
+    pattern 0. Signs are first written as bytes, a run at a time, in a loop that the compiler turns
+    into vector code; a multiplication then gathers 8 of them into a byte, first one highest, and
+    three such bytes are two blocks. Returns whether there is a NaN.
     """
     words = np.zeros(_RUN // 8, np.uint64)
     signs = words.view(np.uint8)
@@ -48,10 +48,10 @@ def count_sign_strings(bits: Array, counts: Array) -> bool:
 
 @compiled
 def extremes(weights: Array) -> tuple[float, float, bool]:
-    """Least and greatest of float32 weights, and whether all are finite; inf and -inf of none.
+    """Least and greatest of float32 weights, and whether all are finite; inf and -inf if empty.
 
-    Sixteen running ones, of every sixteenth weight each: a single one would have to wait for its
-    last comparison at every step.
+    The loop keeps sixteen minima and maxima, each of every sixteenth weight: with a single one,
+    each step would have to wait for the comparison before.
     """
     lows = np.full(16, np.inf, np.float32)  # side by side, for the compiler's vectors
     highs = -lows
@@ -76,9 +76,9 @@ def count_affine_squares(
 ) -> None:
     """Quantize float32 rows affinely, four at a time, and count the 4 × 4 squares of 8 planes.
 
-    A code is (weight − low) / step, rounded half to even and clipped to [0, top], in float64 as the
-    quantizer ``affine`` has it, to the bit. ``counts``, shape (8, 65536), is added to, as by
-    `count_plane_squares`; rows beyond a multiple of four are in no square.
+    A code is (weight − low) / step, rounded half to even and clipped to [0, top], in float64,
+    exactly as in the quantizer ``affine``. The counts are added to ``counts``, shape (8, 65536), as
+    in `count_plane_squares`; rows beyond a multiple of four are in no square.
     """
     columns = weights.shape[1]
     codes = np.empty((4, columns), np.uint8)

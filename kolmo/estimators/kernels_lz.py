@@ -11,13 +11,13 @@ from kolmo.compiled import Array, compiled
 def count_phrases(symbols: Array, order: Array) -> int:
     """Phrases of the exhaustive history (Lempel & Ziv 1976), from the suffix array; in linear time.
 
-    ``order`` is the suffix array: where the suffixes of ``symbols`` begin, sorted. A phrase is the
-    longest stretch that began earlier too, and one symbol more. The longest earlier occurrence of
-    what begins at i is one of two suffixes: the nearest that begins before i, on either side of it
-    in the order (Kärkkäinen, Kempa & Puglisi 2013).
+    ``order`` is the suffix array: the starts of the suffixes of ``symbols``, sorted. A phrase is
+    the longest stretch that also begins earlier, and one symbol more. The longest earlier
+    occurrence of the stretch at i begins one of two suffixes: the nearest in the order, on each
+    side, of those that start before i (Kärkkäinen, Kempa & Puglisi 2013).
     """
-    # The nearest smaller values of the order on both sides, by a stack. The stack needs no room of
-    # its own: what lies under an entry is what is ``before`` it. -1 is none.
+    # The nearest smaller values of the order on both sides, by a stack. The stack needs no memory
+    # of its own: the entry under another one is its ``before``. -1 means none.
     before, after = np.empty(order.size, np.int32), np.empty(order.size, np.int32)
     top = -1
     for i in order:
@@ -40,7 +40,7 @@ def count_phrases(symbols: Array, order: Array) -> int:
 
 @compiled
 def _common(symbols: Array, a: int, b: int) -> int:
-    """How many symbols from ``a`` on, −1 for none, equal those from ``b`` on; a < b."""
+    """How many symbols from ``a`` on equal those from ``b`` on, a < b; 0 if ``a`` is −1."""
     if a < 0:
         return 0
     length = 0
@@ -56,12 +56,12 @@ def _common(symbols: Array, a: int, b: int) -> int:
 def parse_phrases(
     symbols: Array, alphabet: int, keys: Array, children: Array, phrases: Array, node: Array
 ) -> tuple[Array, Array]:
-    """Walk down the dictionary, and add a phrase where it ends.
+    """Parse symbols: follow phrases of the dictionary, and add a phrase where none goes on.
 
-    ``keys`` and ``children`` are the dictionary, an open-addressed table of at least as many free
+    ``keys`` and ``children`` are the dictionary, an open-addressed table with at least as many free
     places as there are symbols: phrase × alphabet + symbol + 1 → the phrase that is longer by the
-    symbol. ``phrases`` is how many there are, ``node`` at which the walk stands, 0 for the empty
-    one; returns both as they are after the symbols.
+    symbol. ``phrases`` is the number of phrases, ``node`` the current one, 0 for the empty phrase;
+    returns both as they are after the symbols.
     """
     for i in range(symbols.size):
         key = np.uint64(node) * np.uint64(alphabet) + np.uint64(symbols[i]) + np.uint64(1)
@@ -86,10 +86,11 @@ def move_phrases(keys: Array, children: Array, to_keys: Array, to_children: Arra
 
 @compiled
 def _slot(key: Array, keys: Array) -> Array:
-    """Where the key is, or the free place for it; 0 stands for a free place.
+    """The place of a key, or the free place for it; 0 marks a free place.
 
-    The table's length is a power of two. Its place is bits 32 and up of the product with 2^64 /
-    golden ratio, on which more of the key's bits bear than on the lowest (multiplicative hashing).
+    The table's length is a power of two. The place is taken from bits 32 and up of the product with
+    2^64 / golden ratio, which depend on more bits of the key than the lowest ones (multiplicative
+    hashing).
     """
     mask = np.uint64(keys.size - 1)
     slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask

@@ -41,16 +41,17 @@ def spread_keys(
 def count_equal(
     symbols: Array, size: int, keys: Array, ends: Array, slots: Array, again: Array, written: Array
 ) -> tuple[int, int]:
-    """How many blocks are distinct, and how many of those occur twice or more; how often, is left
-    in the first places of ``keys``. Every block but the first of its kind is taken off
-    ``written``, counts by byte-plane of shape (planes, 256).
+    """How many blocks are distinct, and how many of those occur twice or more; the counts of the
+    latter are written to the first places of ``keys``. Every occurrence after the first is
+    subtracted from ``written``, counts by byte-plane of shape (planes, 256).
 
-    ``slots``, all 0, is an open-addressed table of keys, plus one; ``again``, all 0, counts what
-    equals them. Their length is a power of two, more than twice the keys of the fullest bucket.
+    ``slots``, all 0, is an open-addressed table of keys + 1; ``again``, all 0, counts the further
+    blocks equal to each. Their length is a power of two, more than twice the keys of the fullest
+    bucket.
     """
     used = np.empty(0, np.int64)
-    # Two keys that are equal but for their place have the same hash, thus the same bucket. Keys of
-    # a bucket that is done are no longer needed, so that the counts may overwrite them.
+    # Keys of equal blocks differ only in the place, so that they are in the same bucket. The keys
+    # of finished buckets are no longer needed, so that the counts may overwrite them.
     distinct, repeated, begin = 0, 0, 0
     for end in ends:
         mask = 1
@@ -58,24 +59,24 @@ def count_equal(
             mask = 2 * mask + 1
         if used.size < end - begin:
             used = np.empty(end - begin, np.int64)
-        found = 0
+        number = 0
         for i in range(begin, end):
             slot = _find_block(symbols, size, keys[i], slots, np.uint64(mask))
             if slots[slot] == 0:
                 slots[slot] = keys[i] + np.uint64(1)
-                used[found] = slot
-                found += 1
+                used[number] = slot
+                number += 1
             else:
                 again[slot] += 1
-        # Only what was used is looked at and cleared: a small bucket costs as much as it has keys.
-        for slot in used[:found]:
+        # Only used slots are visited and cleared: the cost of a bucket follows its number of keys.
+        for slot in used[:number]:
             if again[slot] > 0:
                 start = _place(slots[slot] - np.uint64(1))
                 _take_off(symbols[start : start + size], again[slot], written)
                 keys[repeated] = again[slot] + 1
                 repeated += 1
             slots[slot], again[slot] = 0, 0
-        distinct += found
+        distinct += number
         begin = end
     return distinct, repeated
 
@@ -87,7 +88,7 @@ def _block_key(symbols: Array, start: int, size: int) -> Any:
     if _fits(symbols, size):
         for i in range(start, start + size):
             key = (key << np.uint64(8 * symbols.itemsize)) | np.uint64(symbols[i])
-        key = _mix(key)  # spreads them over the buckets, and no two fall together
+        key = _mix(key)  # a permutation: spreads the keys over the buckets without collisions
     else:
         for i in range(start, start + size):
             key = (key ^ np.uint64(symbols[i])) * np.uint64(0x9E3779B97F4A7C15)
@@ -98,13 +99,13 @@ def _block_key(symbols: Array, start: int, size: int) -> Any:
 
 @compiled
 def _fits(symbols: Array, size: int) -> bool:
-    """Whether a block has 32 bits at most: its hash then is a permutation, and tells all."""
+    """Whether a block has 32 bits at most: equal hashes then mean equal blocks."""
     return bool(size * symbols.itemsize <= 4)
 
 
 @compiled
 def _mix(x: Any) -> Any:
-    """A permutation of the numbers of 32 bits (the finish of MurmurHash3)."""
+    """A permutation of the numbers of 32 bits (the finalizer of MurmurHash3)."""
     low = np.uint64(0xFFFFFFFF)
     x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & low
     x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & low
@@ -113,7 +114,7 @@ def _mix(x: Any) -> Any:
 
 @compiled
 def _place(key: Any) -> Any:
-    """Where the block of a key begins."""
+    """The start of the block of a key."""
     return np.int64(key & np.uint64(0xFFFFFFFF))
 
 
@@ -146,7 +147,7 @@ def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
 
 @compiled
 def _take_off(symbols: Array, times: int, counts: Array) -> None:
-    """Take a block, so many times, off the counts of its byte-planes, shape (planes, 256)."""
+    """Subtract a block ``times`` times from the counts by byte-plane, shape (planes, 256)."""
     for i in range(symbols.size):
         for p in range(counts.shape[0]):
             byte = (np.uint64(symbols[i]) >> np.uint64(8 * p)) & np.uint64(255)

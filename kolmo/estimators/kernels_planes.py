@@ -31,9 +31,9 @@ def count_bits(symbols: Array, planes: int, recent: Array, above: Array, before:
 
 @compiled
 def kt_bits(counts: Array) -> float:
-    """Bits of the Krichevsky–Trofimov code of a sequence of bits whose contexts saw these counts.
+    """Bits of the Krichevsky–Trofimov code of a sequence of bits with these counts by context.
 
-    ``counts`` has shape (contexts, 2); each context has a code of its own, of probability
+    ``counts`` has shape (contexts, 2); each context has a code of its own, with probability
     Γ(zeros + ½) Γ(ones + ½) / (π Γ(zeros + ones + 1)).
     """
     nats = 0.0

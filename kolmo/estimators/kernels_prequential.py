@@ -14,20 +14,21 @@ import numpy as np
 from kolmo.compiled import Array, compiled
 
 RECENT = 1024  # symbols after which the second predictor has forgotten half
-HALF_LIVES = (32, 512, 8192)  # of the predictors that take symbols for numbers
+HALF_LIVES = (32, 512, 8192)  # half-lives of the predictors that take symbols for numbers
 PREDICTORS = 2 + len(HALF_LIVES)
-_SHARE = 2.0**-12  # of the weights that is dealt out anew after each symbol
-_LEAST = 2.0**-10  # of a bell's probability that is spread over the alphabet
-_FULL = 1e100  # an increment at which the decaying counts are scaled back
+_SHARE = 2.0**-12  # share of the predictors' weights that is redistributed after each symbol
+_LEAST = 2.0**-10  # share of a bell's probability that is spread over the alphabet
+_FULL = 1e100  # increment at which the decaying counts are scaled back
 
 _INCREMENT, _MASS, _TOTAL, _LOG2 = range(4)
 
 
 class State(NamedTuple):
-    """All that is learned: counts, decaying counts, bells, the predictors' weights.
+    """The learned state: counts, decaying counts, bells, the predictors' weights.
 
     ``bells`` has a row for each half-life: mass, mean, mean absolute deviation. ``scalars`` holds
-    the increment and mass of the decaying counts, the symbols seen, log2 of their probability.
+    the increment and the mass of the decaying counts, the number of symbols seen, and log2 of their
+    probability.
     """
 
     counts: Array
@@ -39,7 +40,7 @@ class State(NamedTuple):
 
 
 def new_state(alphabet: int) -> State:
-    """What is believed before the first symbol: nothing."""
+    """The state before the first symbol, which has learned nothing."""
     middle, spread = (alphabet - 1) / 2, max(alphabet / 8, 0.25)
     return State(
         counts=np.zeros(alphabet),
@@ -53,10 +54,10 @@ def new_state(alphabet: int) -> State:
 
 @compiled
 def predict_symbols(symbols: Array, state: State) -> None:
-    """Code the symbols one by one: predict, weigh the predictors by what came, learn it.
+    """Code the symbols one by one: predict each, reweigh the predictors, learn the symbol.
 
-    ``symbols`` are int64, in the alphabet; ``state`` is changed, also by how much of the symbols
-    each predictor accounts for (``used``).
+    ``symbols`` are int64, in the alphabet; ``state`` is changed. ``used`` adds up the weight of
+    each predictor after each symbol: how many symbols it accounts for.
     """
     each = np.empty(PREDICTORS)
     for i in range(symbols.size):
@@ -69,7 +70,7 @@ def predict_symbols(symbols: Array, state: State) -> None:
         for k in range(PREDICTORS):
             posterior = state.weights[k] * each[k] / probability
             state.used[k] += posterior
-            # Some of all weight is dealt out anew, so that none falls to where it would not rise.
+            # A share of all weight is redistributed, so that no predictor falls too low to rise.
             state.weights[k] = (1 - _SHARE) * posterior + _SHARE / PREDICTORS
         _learn(symbol, state)
 
@@ -89,10 +90,10 @@ def predict(symbol: int, state: State, each: Array) -> None:
 @compiled
 def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
     """The logistic law's probability of [symbol − ½, symbol + ½); the ends take the tails."""
-    scale = max(deviation, 0.05) / (2 * math.log(2.0))  # whose mean absolute deviation that is
+    scale = max(deviation, 0.05) / (2 * math.log(2.0))  # the law's scale with this deviation
     low, high = (symbol - 0.5 - mean) / scale, (symbol + 0.5 - mean) / scale
     # An outermost symbol takes all that lies beyond it, so that the probabilities add up to 1.
-    if low > 0:  # the same on the other side, where differences keep their digits
+    if low > 0:  # mirrored to the negative side, where the difference keeps its digits
         low, high = -high, -low
         below, above = symbol == alphabet - 1, symbol == 0
     else:
@@ -106,8 +107,8 @@ def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
 def _learn(symbol: int, state: State) -> None:
     """Add a symbol to the counts and bells.
 
-    Counts that fade need not be made smaller, all of the alphabet, at each symbol: instead the
-    increment grows, and what counts is the share of it.
+    The decaying counts are not scaled down at each symbol, which would touch the whole alphabet:
+    instead the increment grows, and only the ratio to it matters.
     """
     scalars = state.scalars
     state.counts[symbol] += 1
@@ -118,7 +119,7 @@ def _learn(symbol: int, state: State) -> None:
     if scalars[_INCREMENT] > _FULL:
         state.recent[:] /= scalars[_INCREMENT]
         scalars[_INCREMENT] = 1.0
-    # Mean and deviation of late: each moves by the share that the newest symbol has of the mass.
+    # The recent mean and deviation each move by the newest symbol's share of the mass.
     for k in range(len(HALF_LIVES)):
         bell = state.bells[k]
         bell[0] = bell[0] * 2.0 ** (-1 / HALF_LIVES[k]) + 1

@@ -1,17 +1,17 @@
-"""The low-rank code: factors of a matrix of symbols, then what they do not say.
+"""The low-rank code: factors of a matrix of symbols, then the residual.
 
 Each tensor of two dimensions or more is a matrix, its first dimension × the rest, of symbols taken
-for numbers on a line. The code has parts:
+as numbers on a line. The code has these parts:
 
 1. for each tensor its rank r, 0 to 64 (Elias delta), and, where r > 0,
 2. for each factor a multiplier M (Elias delta) and two vectors of integers, a for the rows and b
    for the columns, by a discretized normal law (``factors``);
 3. for all tensors together the residual symbols, by a KT code.
 
-The residual is (s − p) mod A with p = round(2⁻¹⁶ Σ M·a·b), all of it integers: a decoder on any
-machine has the same p. Singular vectors only propose what the integers are; where another library
-finds them a little different, its code is another, and as much of a bound. Rank and precision are
-those of the shortest code for the tensor; where rank 0 throughout is shorter, that is taken.
+The residual is (s − p) mod A with p = round(2⁻¹⁶ Σ M·a·b), computed with integers: a decoder on any
+machine has the same p. Singular vectors only propose the integers: with another linear algebra
+library they may differ slightly, which gives another code that is also a bound. Rank and precision
+are those of the shortest code for the tensor; if rank 0 for all tensors is shorter, that is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import Counts, integer_bits, kt_log2, word_bits
+from kolmo.codes.chances import kt
+from kolmo.codes.lengths import Counts, integer_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
@@ -32,7 +33,7 @@ from kolmo.gathering import Gatherer
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 LIMIT = 1 << 26
-"""Symbols of a matrix at most: they are kept as numbers of eight bytes."""
+"""Most symbols of a matrix: they are kept as numbers of eight bytes."""
 
 _SHIFT = 16  # binary places of the multipliers
 _EXACT = 2.0**52  # integers up to here add up exactly in double precision, in any order
@@ -45,9 +46,9 @@ _ROWS = 1 << 20  # symbols whose residual is taken at a time
 class LowRank(Estimator):
     """Integer factors and the residual of the symbols; a bound.
 
-    At most 65,536 symbols in the alphabet, and a matrix of at most 2^26; at most 64 factors are
-    tried. Never more than one bit a tensor and a few above ``kt``. ``details``: the ranks (of the
-    first hundred tensors), and the bits of all factors.
+    The alphabet has at most 65,536 symbols, a matrix at most 2^26; up to 64 factors are tried. The
+    length exceeds that of ``kt`` by at most one bit a tensor and a few bits. ``details``: the ranks
+    (of the first hundred tensors), and the bits of all factors.
 
     >>> from kolmo import estimate
     >>> random = np.random.default_rng(0)
@@ -76,7 +77,7 @@ class LowRank(Estimator):
 
 
 class _LowRankAccumulator:
-    """Keeps one tensor at a time, then its counts."""
+    """Keeps the symbols of one tensor at a time, and the counts of the residuals."""
 
     def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._numel = sum(math.prod(shape) for shape in shapes)
@@ -94,8 +95,8 @@ class _LowRankAccumulator:
         raw_bits = self._numel * self._alphabet.bits
         if self._numel == 0:
             return CodeLength(0, 0, 0, "bound")
-        plain = len(self._ranks) * integer_bits(0) + word_bits(kt_log2(self._plain))
-        bits = self._side_bits + word_bits(kt_log2(self._left))
+        plain = len(self._ranks) * integer_bits(0) + kt(self._plain).word_bits
+        bits = self._side_bits + kt(self._left).word_bits
         if plain <= bits:
             details = {"ranks": [0] * len(self._ranks[:100]), "factor_bits": 0}
             return CodeLength(plain, self._numel, raw_bits, "bound", details)
@@ -122,11 +123,11 @@ class _Code:
 
     @property
     def bits(self) -> int:
-        return self.side_bits + word_bits(kt_log2(self.counts))
+        return self.side_bits + kt(self.counts).word_bits
 
 
 def _codes(matrix: Symbols, size: int) -> Iterator[_Code]:
-    """Rank 0, then the ranks that may be worth it, each at a few precisions."""
+    """Codes of rank 0, then of the promising ranks, each at a few precisions."""
     yield _Code(0, integer_bits(0), np.bincount(matrix.reshape(-1), minlength=size))
     if min(matrix.shape) < _SIDE:
         return
@@ -144,10 +145,10 @@ def _codes(matrix: Symbols, size: int) -> Iterator[_Code]:
 def _promising(
     values: Floats, energy: float, shape: tuple[int, int]
 ) -> Iterator[tuple[int, float]]:
-    """The four ranks of the least estimated length, each with the mean square that it leaves.
+    """The four ranks of the least estimated length, each with the mean square of its residual.
 
-    A factor of singular value σ takes (rows + columns) · log2(σ / c) bits or so; what it leaves
-    has the entropy of a normal law, or of a rounding error where that is all there is.
+    A factor of singular value σ takes about (rows + columns) · log2(σ / c) bits; the residual has
+    the entropy of a normal law, or of the rounding error if it is no larger.
     """
     numel, sides = shape[0] * shape[1], shape[0] + shape[1]
     estimated = []
@@ -157,7 +158,7 @@ def _promising(
         bits = sides * float(np.log2(1 + 2 * levels).sum() + rank)
         estimated.append((bits + numel / 2 * math.log2(left + 1 / 12), rank, left))
     for _, rank, left in sorted(estimated)[:4]:
-        if rank and values[rank - 1] > 1e-9 * values[0]:  # below lies the noise of rounding
+        if rank and values[rank - 1] > 1e-9 * values[0]:  # smaller values are rounding noise
             yield rank, left
 
 
@@ -179,7 +180,7 @@ class _Factors:
 
     @property
     def exact(self) -> bool:
-        """Whether every sum of products is exact in double precision, however it is added up."""
+        """Whether every sum of products is exact in double precision, in any order."""
         most = [np.abs(side).max(axis=0).astype(np.float64) for side in (self.a, self.b)]
         return float((most[0] * most[1] * self.multipliers).sum()) < _EXACT
 
@@ -199,7 +200,7 @@ class _Factors:
         return counts
 
     def product(self, start: int, stop: int) -> NDArray[np.int64]:
-        """What the factors say of rows [start, stop): round(2⁻¹⁶ Σ M·a·b), halves up."""
+        """The prediction for rows [start, stop): round(2⁻¹⁶ Σ M·a·b), halves up."""
         left = (self.a[start:stop] * self.multipliers).astype(np.float64)
         total = (left @ self.b.T.astype(np.float64)).astype(np.int64)
         return (total + (1 << (_SHIFT - 1))) >> _SHIFT

@@ -1,4 +1,4 @@
-"""Lempel–Ziv 1978: how many phrases a growing dictionary cuts the symbols into."""
+"""Lempel–Ziv 1978: the number of phrases into which a growing dictionary cuts the symbols."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 LIMIT = 1 << 32
-"""Symbols at most, so that a phrase's number fits 32 bits."""
+"""Most symbols, so that a phrase's number fits in 32 bits."""
 
-_SPAN = 1 << 16  # symbols between looks at whether the dictionary is still roomy
+_SPAN = 1 << 16  # symbols between checks of the dictionary's free space
 
 
 @register
@@ -25,11 +25,11 @@ class LempelZiv78(Estimator):
     """c · (log2 c + log2 A) for c phrases over A symbols; an estimate.
 
     Incremental parsing (Ziv & Lempel 1978): each phrase is the shortest that is not yet in the
-    dictionary, that is an earlier phrase and one symbol more; the last may be an earlier one. The
-    convention is that of a phrase as a pointer to any of the c, and a symbol (Cover & Thomas 2006,
-    13.5.2); bits a symbol tend to the entropy rate of an ergodic source, slowly. At most 65,536
-    symbols in the alphabet. The dictionary grows with the phrases, by some 24 bytes each.
-    ``details``: the phrases.
+    dictionary, that is, an earlier phrase and one symbol more; the last may equal an earlier one. A
+    phrase counts as a pointer to one of the c phrases, and a symbol (Cover & Thomas 2006, 13.5.2);
+    bits a symbol tend slowly to the entropy rate of an ergodic source. Alphabets have at most
+    65,536 symbols. The dictionary grows by about 24 bytes for each phrase. ``details``: the number
+    of phrases.
 
     >>> symbols = np.array([int(bit) for bit in "1011010100010"], np.uint8)
     >>> accumulator = LempelZiv78().start(symbols.shape, 2)

@@ -1,14 +1,14 @@
 """Minimum description length: order-0 codes, whose length follows from the symbols' counts.
 
-What a decoder knows beforehand is the header of any container: names, shapes, dtypes, the
-quantizer and its parameters, hence the number of symbols and the alphabet. Everything else counts.
-A probability P becomes a code word of ceil(−log2 P) + 1 bits (Shannon–Fano–Elias), which is
-prefix-free and which an arithmetic coder of exact integers attains; the lengths are computed in
-double precision, right to some 10⁻¹⁵ of themselves.
+The decoder knows the header of a container beforehand: names, shapes, dtypes, the quantizer and its
+parameters, hence the number of symbols and the alphabet. Everything else counts. A probability P
+becomes a code word of ceil(−log2 P) + 1 bits (Shannon–Fano–Elias), which is prefix-free and which
+an arithmetic coder of exact integers attains. The lengths are never too short; where double
+precision leaves a doubt, integers decide (`kolmo.codes.chances`).
 
 Alphabets of more than 65,536 symbols, such as native floats, are coded byte-plane by byte-plane.
-Which one? They differ little: ``nml`` is the shortest in the worst case, ``kt`` needs to see the
-symbols only once, ``enumerative`` is the plainest.
+Which one? They differ little: ``nml`` is the shortest in the worst case, ``kt`` needs only one pass
+over the symbols, ``enumerative`` is the simplest.
 """
 
 from __future__ import annotations
@@ -18,14 +18,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kolmo.codes.lengths import (
-    Counts,
-    entropy_bits,
-    enumerative_log2,
-    kt_log2,
-    multinomial_regret,
-    word_bits,
-)
+from kolmo.codes.chances import Chance, all_of, enumerative, kt, nml
+from kolmo.codes.lengths import Counts, multinomial_regret
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import Histogram
 from kolmo.symbols import Alphabet, Shape
@@ -37,8 +31,8 @@ class OrderZero(Estimator):
 
     kind = "bound"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        """log2 of the probability of a sequence with these counts, and what else is to be told."""
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
@@ -57,11 +51,11 @@ class _OrderZeroAccumulator:
         self._histogram.merge(part._histogram)
 
     def finish(self) -> CodeLength:
-        planes = [self._code.log2_probability(counts) for counts in self._histogram.counts]
+        planes = [self._code.chance(counts) for counts in self._histogram.counts]
         details = planes[0][1]
         if self._histogram.by_byte:
-            details = {"byte_planes": [-log2 for log2, _ in planes]}
-        bits = word_bits(math.fsum(log2 for log2, _ in planes)) if self._numel else 0
+            details = {"byte_planes": [-chance.log2 for chance, _ in planes]}
+        bits = all_of(chance for chance, _ in planes).word_bits if self._numel else 0
         return CodeLength(bits, self._numel, self._raw_bits, "bound", details)
 
 
@@ -71,8 +65,9 @@ class KT(OrderZero):
     """The Krichevsky–Trofimov code of order 0; a bound.
 
     The symbols are coded one by one with the frequencies seen so far, so that no table is sent.
-    ``details``: the bits of each byte-plane, lowest first, where the alphabet is wide.
+    ``details``: for wide alphabets the bits of each byte-plane, lowest first.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> estimate(np.ones(1000, np.float32), "kt", "sign").bits
     7
@@ -81,8 +76,8 @@ class KT(OrderZero):
     name = "kt"
     summary = "adaptive order-0 code (by byte-plane for native floats)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        return kt_log2(counts), {}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return kt(counts), {}
 
 
 @register
@@ -90,10 +85,11 @@ class KT(OrderZero):
 class NML(OrderZero):
     """Normalized maximum likelihood of the multinomial model; a bound.
 
-    The entropy plus the regret, the same for all sequences and the least that is possible in the
-    worst case (Shtarkov 1987; Kontkanen & Myllymäki 2007). ``details``: the regret in bits, or, for
-    wide alphabets, the bits of each byte-plane.
+    The length is the entropy plus the regret, which is the same for all sequences and the least
+    possible in the worst case (Shtarkov 1987; Kontkanen & Myllymäki 2007). ``details``: the regret
+    in bits, or, for wide alphabets, the bits of each byte-plane.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> code = estimate(np.ones(1000, np.float32), "nml", "sign")
     >>> code.bits, round(code.details["regret"], 2)
@@ -103,18 +99,18 @@ class NML(OrderZero):
     name = "nml"
     summary = "normalized maximum likelihood of order 0 (by byte-plane for native floats)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        regret = multinomial_regret(counts.size, int(counts.sum()))
-        return -entropy_bits(counts) - regret, {"regret": regret}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return nml(counts), {"regret": multinomial_regret(counts.size, int(counts.sum()))}
 
 
 @register
 @dataclasses.dataclass(frozen=True)
 class Enumerative(OrderZero):
-    """The counts, then which of the sequences with these counts; a bound.
+    """The counts, then the index among all sequences with these counts; a bound.
 
-    ``details``: the bits of each byte-plane where the alphabet is wide.
+    ``details``: for wide alphabets the bits of each byte-plane.
 
+    >>> import numpy as np
     >>> from kolmo import estimate
     >>> estimate(np.ones(1000, np.float32), "enumerative", "sign").bits
     11
@@ -123,5 +119,5 @@ class Enumerative(OrderZero):
     name = "enumerative"
     summary = "counts, then the index among sequences with these counts (by byte-plane if native)"
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
-        return enumerative_log2(counts), {}
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
+        return enumerative(counts), {}

@@ -1,19 +1,19 @@
 """The mosaic code: a dictionary of repeated blocks, the motifs, and which block is which.
 
 Each tensor is flattened in row-major order and cut into blocks of s symbols; blocks never cross a
-tensor's border, and what is left at its end is written out. A block that occurs twice or more is a
-motif. The code has parts:
+tensor's border, and the symbols left at its end are written out. A block that occurs twice or more
+is a motif. The code has these parts:
 
-1. which block size, of 1, 2, 4, 8, 16, 32, or that the symbols are written plainly (3 bits);
-2. the number of motifs, and of the blocks that are none (Elias delta);
+1. the block size, of 1, 2, 4, 8, 16, 32, or a mark that the symbols are written plainly (3 bits);
+2. the number of motifs, and of the blocks that are no motif (Elias delta);
 3. the symbols of every distinct block, in order of first appearance, and of the tensors' ends:
    plainly, or each byte-plane by a KT code;
-4. for each block which motif it is, or that it is none: at fixed width, or by a KT code. Motifs are
-   numbered as they appear, so that the KT code is spared log2 motifs! bits.
+4. for each block the number of its motif, or a mark for none: at fixed width, or by a KT code.
+   Motifs are numbered as they appear, which saves the KT code log2 motifs! bits.
 
-One bit each says which of the two forms is taken, the shorter. The code so sees a network of k
-motifs and m blocks (Mosaic-of-Motifs, arXiv 2602.14896) at some k·s·q + m·H(motif) bits without
-being told s or k, other symbols at their order-0 code, and none at more than raw bits + 3.
+One bit each says which of the two forms is taken, the shorter one. So a network of k motifs and m
+blocks (Mosaic-of-Motifs, arXiv 2602.14896) takes about k·s·q + m·H(motif) bits, where the code
+finds s and k itself; other symbols take about their order-0 code, and never more than raw bits + 3.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
+from kolmo.codes.chances import all_of, kt, orders
+from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.gathering import Gatherer
@@ -35,7 +36,7 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 
 LIMIT = 1 << 29
-"""Bytes of symbols at most: they are kept, and the keys of the blocks take eight bytes each."""
+"""Most bytes of symbols: all are kept in memory, with eight bytes for the key of each block."""
 
 
 @register
@@ -43,11 +44,11 @@ LIMIT = 1 << 29
 class Mosaic(Estimator):
     """The two-part block-dictionary code; a bound.
 
-    ``block=N`` fixes the block size, or none, at one bit; else the best of 1, 2, 4, 8, 16, 32 is
-    found. Model scope has one dictionary for all tensors. Equal blocks are found exactly, which
-    takes all symbols in memory: at most 512 MiB of them. ``details``: the block size (0 where the
-    symbols are written plainly), the motifs, the share of blocks that are motifs, and how the
-    indices are coded.
+    ``block=N`` fixes the block size: one bit then says whether blocks are used at all. Else the
+    best of 1, 2, 4, 8, 16, 32 is taken. Model scope has one dictionary for all tensors. The search
+    for equal blocks is exact, which needs all symbols in memory: at most 512 MiB of them.
+    ``details``: the block size (0 if the symbols are written plainly), the number of motifs, the
+    share of blocks that are motifs, and how the indices are coded.
 
     >>> from kolmo import estimate
     >>> motifs = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
@@ -94,7 +95,7 @@ class _MosaicAccumulator:
         return CodeLength(best.bits, sum(self._sizes), self._raw_bits, "bound", best.details)
 
     def _shortest(self, symbols: Symbols) -> _Code:
-        """The code at the best block size, and which that is."""
+        """The code at the best block size."""
         from kolmo.estimators import kernels
 
         nothing = {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"}
@@ -125,7 +126,7 @@ class _MosaicAccumulator:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
         plain = int(counts[0].sum()) * self._alphabet.bits
         used = min(256, self._alphabet.size)
-        adaptive = word_bits(sum(kt_log2(plane[:used]) for plane in counts))
+        adaptive = all_of(kt(plane[:used]) for plane in counts).word_bits
         return 1 + min(plain, adaptive)
 
 
@@ -138,15 +139,15 @@ class _Code:
 def _equal_blocks(
     symbols: Symbols, spans: NDArray[np.int64], size: int, planes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int]:
-    """How often each block that repeats occurs, and how many blocks do not repeat.
+    """The count of each block that repeats, and how many blocks do not repeat.
 
-    Repeats are taken off ``planes``, the byte-plane counts of all symbols, which then are those of
-    the distinct blocks and of the tensors' ends.
+    Repeats are subtracted from ``planes``, the byte-plane counts of all symbols, so that the counts
+    of the distinct blocks and of the tensors' ends are left.
     """
     from kolmo.estimators import kernels_mosaic as kernels
 
     blocks = int(spans[:, 1].sum())
-    depth = min(12, max(1, blocks.bit_length() - 14))  # some 2¹⁴ keys a bucket
+    depth = min(12, max(1, blocks.bit_length() - 14))  # about 2¹⁴ keys a bucket
     shift = 64 - depth
     counts = np.zeros(1 << depth, np.int64)
     kernels.count_keys(symbols, spans, size, shift, counts)
@@ -160,13 +161,12 @@ def _equal_blocks(
 
 
 def _index_bits(repeated: NDArray[np.int64], others: int) -> tuple[int, str]:
-    """Bits that say which block is which: the motifs, and one index more for all the others.
+    """Bits of the indices of all blocks: one index for each motif, one more for all other blocks.
 
-    All numberings of the motifs give the KT code the same probability, and mean the same blocks.
-    The one of first appearance is sent for all of them, so that their probabilities add up.
+    All numberings of the motifs have the same probability under the KT code and mean the same
+    blocks. The one by first appearance stands for all of them, so that their probabilities add up.
     """
     counts = np.append(repeated, others) if others else repeated
     fixed = int(counts.sum()) * max(0, counts.size - 1).bit_length()
-    numberings = math.lgamma(repeated.size + 1) / math.log(2)
-    adaptive = word_bits(kt_log2(counts) + numberings) if counts.size else 0
+    adaptive = all_of([kt(counts), orders(repeated.size)]).word_bits if counts.size else 0
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

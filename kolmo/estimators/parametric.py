@@ -1,11 +1,10 @@
 """Two-part codes: the parameters of a density, then the symbols given the density.
 
-The symbols are taken for numbers 0, 1, …, A − 1 on a line, which those of ``symmetric`` and
-``affine`` are. A symbol's probability is the density at it, divided by the sum over the alphabet.
-Parameters are sent at p bits each: the location as one of 2^p numbers evenly spaced over
-[0, A − 1], the scale as one of 2^p that grow evenly, by factors, from 1/16 to A. Of p = 1..16 the
-best is taken, at 4 bits (two-part codes: Rissanen 1978), with the numbers nearest to those of
-greatest likelihood.
+The symbols are taken as numbers 0, 1, …, A − 1 on a line, as those of ``symmetric`` and ``affine``
+are. A symbol's probability is the density at it, divided by the sum over the alphabet. Parameters
+are sent at p bits each: the location as one of 2^p numbers evenly spaced over [0, A − 1], the scale
+as one of 2^p numbers in geometric progression from 1/16 to A. The best p of 1..16 is sent in 4 bits
+(two-part codes: Rissanen 1978), with the parameters nearest to those of greatest likelihood.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.chances import Chance
 from kolmo.codes.lengths import Counts
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, register
@@ -40,14 +40,16 @@ class Parametric(OrderZero):
         raise NotImplementedError
 
     def log_density(self, distances: Floats) -> Floats:
-        """ln of the density at a distance from the location, in scales; up to a constant."""
+        """ln of the density at distances from the location, in units of the scale, up to a
+        constant."""
         raise NotImplementedError
 
-    def log2_probability(self, counts: Counts) -> tuple[float, dict[str, Any]]:
+    def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         location = self.location(counts)
         scale = self._best_scale(counts, location)
         codes = [self._two_part(counts, location, scale, p) for p in PRECISIONS]
-        return max(codes, key=lambda code: code[0])
+        log2, parameters = max(codes, key=lambda code: code[0])
+        return Chance(log2), parameters  # of a density, which double precision itself defines
 
     def _two_part(
         self, counts: Counts, location: float, scale: float, precision: int
@@ -72,7 +74,7 @@ class Parametric(OrderZero):
         return math.fsum(counts[seen] * (logs[seen] - norm)) / math.log(2)
 
     def _best_scale(self, counts: Counts, location: float) -> float:
-        """The scale of greatest likelihood, by ternary search: there is one maximum, for the
+        """The scale of greatest likelihood, by ternary search: there is one maximum, because the
         symbols' probabilities are an exponential family of the scale."""
         low, high = math.log2(LEAST_SCALE), math.log2(counts.size)
         while high - low > 1e-4:

@@ -1,17 +1,17 @@
-"""The bit-plane code: what each bit-plane costs, and whether it differs from coin flips.
+"""The bit-plane code: the bits of each bit-plane, and whether it differs from coin flips.
 
 Plane after plane, the most significant first, each bit is coded by a KT code of two symbols
 (Krichevsky & Trofimov 1981) in its context: none, or the nearest 1 to 8 bits above it (higher
 planes of the same weight), or the last 1 to 8 bits before it (of the same plane, in row-major
-order). Which of the 17 is told at log2 17 bits a plane, the best is taken.
+order). The best of these 17 contexts is taken, at log2 17 bits a plane.
 
-A code of P(x) = 2^−bits turns into an exact test: were the n bits of a plane fair coin flips, given
-all that came before, it would save s bits of them with probability at most 2^−s, for the
+A code with P(x) = 2^−bits gives an exact test: if the n bits of a plane were fair coin flips, given
+all planes before, the code would save s bits with probability at most 2^−s, because the
 probabilities of all sequences add up to at most 1 (Markov's inequality; the no-hypercompression
 inequality, Grünwald 2007). So every plane has a p-value without a single draw of a null. A plane
-*differs from noise* where Holm's correction over the planes leaves p ≤ .05, some 10 bits saved;
-the number of such planes is ``effective_bits``. It says that there is something, not how much:
-what each plane saves says that.
+*differs from noise* if Holm's correction over the planes leaves p ≤ .05, about 10 bits saved; the
+number of such planes is ``effective_bits``. It shows that there is structure, not how much: the
+bits that each plane saves show that.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import word_bits
+from kolmo.codes.chances import Chance, all_of, kt, one_of, ratio_of
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.pvalues import holm, is_significant
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 DEPTH = 8
-"""Bits of context at most."""
+"""Most bits of a context."""
 
 CONTEXTS = (
     "none",
@@ -44,11 +44,11 @@ CONTEXTS = (
 class Planes(Estimator):
     """Each bit-plane in its best context; a bound.
 
-    Symbols of any quantizer have ceil(log2 alphabet) planes; native floats those of their dtype:
-    sign, exponent, mantissa. ``details``, each list with the most significant plane first:
-    ``planes``, the bits of each; ``contexts``, which was the best; ``effective_bits``, how many
-    planes differ from fair coin flips at α = .05 after Holm's correction; ``numel``, the bits of a
-    plane.
+    Symbols of any quantizer have ceil(log2 alphabet) planes; native floats have those of their
+    dtype: sign, exponent, mantissa. ``details``, each list with the most significant plane first:
+    ``planes``, the code length of each; ``contexts``, the best context of each; ``effective_bits``,
+    the number of planes that differ from fair coin flips at α = .05 after Holm's correction;
+    ``numel``, the number of bits in a plane.
 
     >>> from kolmo import estimate
     >>> weights = np.random.default_rng(0).normal(size=5000).astype(np.float32)
@@ -83,18 +83,19 @@ class _PlanesAccumulator:
         if not self._numel:
             return CodeLength(0, 0, 0, "bound")
         best = [self._cheapest(plane) for plane in range(self._planes)]
-        bits = [cost + math.log2(len(CONTEXTS)) for cost, _ in best]
+        bits = [cost + math.log2(len(CONTEXTS)) for cost, _, _ in best]
         details: dict[str, Any] = {
             "planes": [round(cost, 3) for cost in bits],
-            "contexts": [CONTEXTS[which] for _, which in best],
+            "contexts": [CONTEXTS[which] for _, which, _ in best],
             "effective_bits": effective_bits(bits, self._numel),
             "numel": self._numel,
         }
-        total = word_bits(-math.fsum(bits))
+        chosen = [one_of(len(CONTEXTS))] * len(best)
+        total = all_of([*chosen, *(_chance(cost, counts) for cost, _, counts in best)]).word_bits
         return CodeLength(total, self._numel, raw_bits, "bound", details)
 
-    def _cheapest(self, plane: int) -> tuple[float, int]:
-        """Bits of the plane in its best context, and which that is."""
+    def _cheapest(self, plane: int) -> tuple[float, int, NDArray[np.int64]]:
+        """The code length of a plane in its best context, the context's number and its counts."""
         from kolmo.estimators import kernels_planes
 
         above, before = self._above[plane], self._before[plane]
@@ -102,16 +103,23 @@ class _PlanesAccumulator:
         counts += [_merged(before, depth) for depth in range(1, DEPTH + 1)]
         costs = [float(kernels_planes.kt_bits(each)) for each in counts]
         which = costs.index(min(costs))
-        return costs[which], which
+        return costs[which], which, counts[which]
+
+
+def _chance(cost: float, counts: NDArray[np.int64]) -> Chance:
+    """The probability of a plane whose contexts saw these counts."""
+    seen = counts[counts.any(axis=1)]
+    size = 2 * float((seen.sum() + seen.size) * math.log2(seen.sum() + 4))
+    return Chance(-cost, size, lambda: ratio_of(kt(each) for each in seen))
 
 
 def _merged(counts: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
-    """Counts of contexts of the nearest ``depth`` bits, which are the lowest of a context."""
+    """Counts by the nearest ``depth`` bits of each context, which are its lowest."""
     return np.ascontiguousarray(counts.reshape(-1, 1 << depth, 2).sum(axis=0))
 
 
 def plane_p_values(bits: Sequence[float], numel: int) -> list[float]:
-    """For each plane of so many bits the chance, at most, that coin flips cost no more.
+    """For each plane of ``numel`` bits an upper bound on the chance that coin flips cost no more.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from kolmo.estimators.base import register
 from kolmo.estimators.compressors import Compressor
 
 MEMORY = 64 << 20
-"""Bytes that the model may take; when they are full it starts anew."""
+"""Memory of the model in bytes; when it is full the model restarts."""
 
 
 @register
@@ -17,7 +17,7 @@ MEMORY = 64 << 20
 class Ppmd(Compressor):
     """PPMd, variant I with restart (Shkarin 2002), 64 MiB, with its end mark; bound.
 
-    The level is the order: how many bytes at most predict the next one. Needs the package
+    The level is the order: the most bytes that predict the next one. It needs the package
     ``pyppmd``.
     """
 

@@ -1,18 +1,18 @@
-"""The prequential code: each symbol is predicted from those before it, none twice.
+"""The prequential code: each symbol is predicted from those before it.
 
-A code length is −log2 of the product of the probabilities with which the symbols were predicted
+The code length is −log2 of the product of the probabilities with which the symbols were predicted
 one after the other (Dawid 1984; for networks Blier & Ollivier 2018, whose data are labels; here
 they are the symbols of the weights). The prediction is a mixture of five:
 
 1. the frequencies of all symbols so far, each plus ½ (Krichevsky–Trofimov);
 2. the same with a memory that fades by half every 1,024 symbols;
-3. to 5. a bell (logistic law) over the alphabet as a line, with the mean and the mean absolute
-   deviation of late, where that is a memory that fades by half every 32, 512 and 8,192 symbols.
+3. to 5. a bell (logistic law) over the alphabet as a line, with the recent mean and mean absolute
+   deviation, whose memory fades by half every 32, 512 and 8,192 symbols.
 
-Their weights follow Bayes' rule, and 2⁻¹² of them is dealt out anew after each symbol, so that the
-best may change (Herbster & Warmuth 1998). So the code sees what an order-0 code cannot: rows and
-layers of different scale, drift, bursts. It costs at most log2 5 bits more than ``kt``, and 0.0004
-bits a symbol.
+Their weights follow Bayes' rule, and 2⁻¹² of them is redistributed after each symbol, so that the
+best may change (Herbster & Warmuth 1998). So the code sees rows and layers of different scale,
+drift and bursts, which an order-0 code cannot. It costs at most log2 5 bits and 0.0004 bits a
+symbol more than ``kt``.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 class Prequential(Estimator):
     """The sum of −log2 of the predictive probabilities, as one code word; a bound.
 
-    What was learned is kept from tensor to tensor in model scope. The decoder learns as the coder
-    does, so that nothing is sent beside the symbols; both compute in double precision, with the
-    same exp as one machine has. At most 65,536 symbols in the alphabet. ``details``: the share of
-    the symbols that each predictor accounts for.
+    In model scope it learns from one tensor for the next. The decoder learns as the encoder does,
+    so that nothing is sent beside the symbols; both compute in double precision and need the same
+    exp, as on one machine. Alphabets have at most 65,536 symbols. ``details``: the share of the
+    symbols that each predictor accounts for.
 
     >>> from kolmo import estimate
     >>> scales = np.repeat([0.02, 1.0], 5_000)  # the same values in any order cost kt the same
@@ -75,7 +75,7 @@ class _PrequentialAccumulator:
 
     @property
     def log2_probability(self) -> float:
-        """Of all symbols taken."""
+        """log2 of the probability of all symbols taken."""
         return float(self._state.scalars[3])
 
     def finish(self) -> CodeLength:

@@ -4,9 +4,9 @@
 
     Quantizer ── fit(tensor) ──► SymbolCoder ── encode(weights) ──► symbols ── decode ──► weights
 
-A quantizer is a configuration; fitting it to a tensor fixes what depends on the tensor (a scale,
-a range, a codebook). All arithmetic is float64 and rounding is half to even, so that the same
-weights give the same symbols everywhere.
+A quantizer is a configuration; fitting it to a tensor sets the parameters that depend on the tensor
+(a scale, a range, a codebook). All arithmetic is float64 and rounding is half to even, so that the
+same weights give the same symbols everywhere.
 """
 
 from kolmo.quantize.base import (

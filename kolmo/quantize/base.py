@@ -1,4 +1,4 @@
-"""What a quantizer is, and a quantizer that is fitted; how they are found by a spec."""
+"""Quantizers and fitted quantizers: their interfaces, and how a spec names one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kolmo.symbols import Alphabet, Symbols
 Weights = NDArray[Any]
 
 _HUGE = float(np.finfo(np.float64).max) / 2
-_SAMPLED = 1 << 20  # weights that the quantiles and the codebook of a large tensor are taken from
+_SAMPLED = 1 << 20  # weights in the sample for quantiles and codebooks of a large tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,13 +30,13 @@ class SymbolCoder:
     Attributes
     ----------
     alphabet : Alphabet
-        What its symbols are.
+        The alphabet of its symbols.
     """
 
     alphabet: Alphabet
 
     def encode(self, weights: Weights) -> Symbols:
-        """Symbols of some of the tensor's weights, same shape, smallest unsigned dtype."""
+        """The symbols of weights of the tensor: same shape, smallest unsigned dtype."""
         raise NotImplementedError
 
     def decode(self, symbols: Symbols) -> Weights:
@@ -44,14 +44,14 @@ class SymbolCoder:
         raise NotImplementedError
 
     def parameters(self) -> list[float]:
-        """What was fitted to the tensor: with it `Quantizer.restore` makes an equal coder."""
+        """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
 
     def side_bits(self, dtype: np.dtype[Any]) -> int:
         """Bits of a code of the parameters, for weights of a dtype.
 
-        Each parameter is written in the tensor's own dtype where that holds all of them exactly,
-        else in 64 bits; one bit says which. There are as many as the quantizer always has.
+        Each parameter is written in the tensor's own dtype if that holds all of them exactly, else
+        in 64 bits; one bit says which. Their number is fixed by the quantizer.
         """
         parameters = self.parameters()
         return 1 + len(parameters) * parameter_width(parameters, dtype) if parameters else 0
@@ -62,19 +62,19 @@ class Quantizer(specs.Spec):
     """Base of all quantizers.
 
     Class attributes: ``summary``, one line for the list of quantizers; ``nearest``, whether a
-    weight's symbol stands for the nearest of the values that there are, so that it errs by half
-    their distance at most.
+    weight's symbol stands for the nearest of all levels, so that the error is at most half their
+    distance.
     """
 
     summary: ClassVar[str] = ""
     nearest: ClassVar[bool] = False
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
-        """The symbols of weights of this dtype; it does not depend on their values."""
+        """The alphabet for weights of this dtype; it does not depend on their values."""
         raise NotImplementedError
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        """Fix scale, range or codebook to a tensor.
+        """Fit scale, range or codebook to a tensor.
 
         Raises
         ------
@@ -84,12 +84,12 @@ class Quantizer(specs.Spec):
         raise NotImplementedError
 
     def restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
-        """The coder whose parameters these are, for weights of a dtype.
+        """The coder with these parameters, for weights of a dtype.
 
         Raises
         ------
         InputError
-            If there are too few or too many of them, or one is not finite.
+            If there are too few or too many parameters, or one is not finite.
         """
         if not all(map(math.isfinite, parameters)):
             raise InputError(f"{self}: a parameter is not a finite number")
@@ -103,11 +103,11 @@ class Quantizer(specs.Spec):
 
 
 QUANTIZERS: Registry[type[Quantizer]] = Registry("quantizer", "kolmo.quantizers")
-"""All quantizers; packages of others add theirs by entry points ``kolmo.quantizers``."""
+"""All quantizers; other packages add theirs by entry points ``kolmo.quantizers``."""
 
 
 def register(cls: type[Quantizer]) -> type[Quantizer]:
-    """Class decorator: make a quantizer known by its ``name``; a name is taken once.
+    """Class decorator: register a quantizer under its ``name``, which must be unique.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def quantizer_names() -> list[str]:
 
 
 def quantizer_class(name: str) -> type[Quantizer]:
-    """The class behind a name."""
+    """The quantizer class registered under a name."""
     return QUANTIZERS.get(name)
 
 
@@ -147,12 +147,12 @@ def get_quantizer(spec: str | Quantizer) -> Quantizer:
 
 
 def side_bits(coder: SymbolCoder, tensor: WeightTensor) -> int:
-    """Bits of what undoes a quantizer that was fitted to a tensor; an empty tensor needs none."""
+    """Bits of the parameters of a quantizer that was fitted to a tensor; 0 for an empty tensor."""
     return coder.side_bits(tensor.dtype) if tensor.numel else 0
 
 
 def parameter_width(parameters: Sequence[float], dtype: np.dtype[Any]) -> int:
-    """Bits of each parameter: the dtype's, where it holds all of them exactly, else 64.
+    """Bits of each parameter: the dtype's if it holds all of them exactly, else 64.
 
     >>> parameter_width([0.5], np.dtype("float16")), parameter_width([0.1], np.dtype("float16"))
     (16, 64)
@@ -175,7 +175,7 @@ def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
     if not extremes:
         return 0.0, 0.0
     low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
-    if max(-low, high) > _HUGE:  # a range, or two values added up, would be infinite
+    if max(-low, high) > _HUGE:  # a range, or the sum of two values, would be infinite
         raise not_expressible(tensor.name, f"a magnitude over {_HUGE:.3g}", quantizer)
     return low, high
 
@@ -189,13 +189,13 @@ def finite_chunks(tensor: WeightTensor, quantizer: str) -> Iterator[Weights]:
 
 
 def is_finite(weights: Weights) -> bool:
-    """Whether no float is NaN or infinite, without a warning where a NaN is a signalling one."""
+    """Whether no float is NaN or infinite; signalling NaNs raise no warning."""
     with np.errstate(invalid="ignore"):
         return bool(np.isfinite(weights).all())
 
 
 def has_nan(weights: Weights) -> bool:
-    """Whether a float is NaN, without a warning where it is a signalling one."""
+    """Whether a float is NaN; signalling NaNs raise no warning."""
     with np.errstate(invalid="ignore"):
         return bool(np.isnan(weights).any())
 

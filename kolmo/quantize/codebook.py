@@ -1,4 +1,4 @@
-"""A table of values: the tensor's own, or k-means'."""
+"""Codebooks: tables of values, the tensor's own or those of k-means."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from kolmo.symbols import Alphabet, Symbols
 @register
 @dataclasses.dataclass(frozen=True)
 class Codebook(Quantizer):
-    """K values: the tensor's own where it has at most K distinct ones, else 1-D k-means.
+    """K values: the tensor's own if it has at most K distinct ones, else those of 1-D k-means.
 
     K-means starts at evenly spaced quantiles and runs Lloyd's iteration to its fixed point (at
-    most 100 rounds), on an evenly spaced sample of a million weights where a tensor has more.
+    most 100 rounds), on an evenly spaced sample of a million weights if a tensor has more.
 
     >>> from kolmo.checkpoints import array_tensor
     >>> w = np.float32([3, -1, 3, 7])
@@ -82,8 +82,8 @@ class _CodebookCoder(SymbolCoder):
         return values
 
     def side_bits(self, dtype: np.dtype[Any]) -> int:
-        """Bits of the codebook as a set: how many values, then which of all the patterns of their
-        width (Cover 1973); one bit says whether that is the dtype's or 64."""
+        """Bits of the codebook as a set: how many values, then which of all bit patterns of their
+        width (Cover 1973); one bit says whether the width is the dtype's or 64."""
         width = parameter_width(self.parameters(), dtype)
         return 1 + integer_bits(self.values.size) + subset_bits(self.values.size, 1 << width)
 

@@ -1,4 +1,4 @@
-"""The stored bit patterns, and the sign alone."""
+"""Quantizers of the stored bit patterns, and of the sign alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kolmo.symbols import Alphabet, Symbols
 class Native(Quantizer):
     """The stored bit patterns themselves, as unsigned integers of the dtype's width.
 
-    Expresses every value of every dtype, NaN payloads and negative zeros too.
+    It expresses every value of every dtype, NaN payloads and negative zeros included.
 
     >>> from kolmo.checkpoints import array_tensor
     >>> Native().fit(array_tensor("w", np.float32([1, -0.0]))).encode(np.float32([1, -0.0]))
@@ -62,9 +62,9 @@ class _NativeCoder(SymbolCoder):
 @register
 @dataclasses.dataclass(frozen=True)
 class Sign(Quantizer):
-    """1 where w > 0, else 0; an exact zero is 0 (Bakhtiarifard et al., arXiv 2602.14896).
+    """One bit: 1 if w > 0, else 0, also for an exact zero (Bakhtiarifard et al., arXiv 2602.14896).
 
-    Decodes to ±1.
+    The bits decode to ±1.
     """
 
     name = "sign"

@@ -1,4 +1,4 @@
-"""Uniform grids: around zero, and from the least weight to the greatest."""
+"""Quantizers to uniform grids: around zero, or from the least weight to the greatest."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Symmetric(Quantizer):
     """Uniform levels around zero: scale = absmax / (2^(B−1) − 1), symbol = round(w / scale).
 
     Symbols are shifted by 2^(B−1) − 1 so that they start at 0; the alphabet has 2^B − 1 symbols.
-    The quantizer of quantization-aware training in Bakhtiarifard et al., arXiv 2602.14896.
+    This is the quantizer of quantization-aware training in Bakhtiarifard et al., arXiv 2602.14896.
 
     >>> from kolmo.checkpoints import array_tensor
     >>> w = np.float32([-1, -0.4, 0, 0.6, 1])
@@ -119,7 +119,7 @@ class Affine(Quantizer):
 
     Δ = (max − min) / (2^B − 1), symbol = clamp(round((w − min) / Δ), 0, 2^B − 1). With
     ``clip=99.9``, min and max are the symmetric quantiles that hold 99.9 % of the weights
-    (of an evenly spaced sample of a million where a tensor has more).
+    (of an evenly spaced sample of a million weights if a tensor has more).
 
     >>> from kolmo.checkpoints import array_tensor
     >>> w = np.float32([0, 0.5, 1.5])

@@ -21,9 +21,9 @@ FEWEST = 3
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
-    """Rank correlation of two series in one order (Spearman 1904); ties share their mean rank.
+    """Rank correlation of two series of the same objects (Spearman 1904); ties share a mean rank.
 
-    NaN where one of them is constant.
+    NaN if one of them is constant.
 
     Examples
     --------
@@ -45,12 +45,12 @@ def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
     if rows["measurement"].nunique() < 2:
         raise InputError(f"agreement over {over} takes two measurements of a {scope} at least")
     groups = rows.groupby("checkpoint", sort=False) if over == "tensors" else [(None, rows)]
-    found = [pair for name, group in groups for pair in _pairs(name, group, column)]
-    return pd.DataFrame(found, columns=AGREEMENT)
+    pairs = [pair for name, group in groups for pair in _pairs(name, group, column)]
+    return pd.DataFrame(pairs, columns=AGREEMENT)
 
 
 def measurements(rows: pd.DataFrame) -> pd.Series:
-    """What was measured, in a word: ``symmetric:8 zstd:3@bytes``."""
+    """A label for each measurement, such as ``symmetric:8 zstd:3@bytes``."""
     return rows["quantizer"] + " " + estimator_labels(rows)
 
 

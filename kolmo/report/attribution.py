@@ -1,14 +1,15 @@
-"""Where the bits of a model go: noise floor, structure and marginal; bit-plane by bit-plane.
+"""Where the bits of a model go: residual, structure and marginal; bit-plane by bit-plane.
 
 ::
 
     raw bits ─┬─ marginal      raw − shuffled: what the values alone save, wherever they stand
               ├─ structure     shuffled − actual: what their places save besides
-              └─ noise floor   actual: what no estimator could save
+              └─ residual      actual: what the best bound leaves over
 
 All three are of the best bound of the object and of no other. They add up to the raw bits. The
-marginal is negative where a code costs more than it saves; the structure where it does worse on
-the weights as they are than on their shuffles.
+residual is no floor: a code that sees more leaves less over. The marginal is negative where a code
+costs more than it saves; the structure where it does worse on the weights as they are than on their
+shuffles.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from kolmo.report.table import whole_rows
 OBJECT = ["checkpoint", "scope", "tensor", "quantizer"]
 """What a figure is of, as the table's columns name it."""
 
-PARTS = ("noise_floor", "structure", "marginal")
+PARTS = ("residual", "structure", "marginal")
 
 ATTRIBUTION = [
     *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "numel", "raw_bits"),
@@ -77,7 +78,7 @@ def _parts(group: pd.DataFrame) -> dict[str, Any]:
     if row is None:
         return {**described, "note": _why(group)}
     parts = {
-        "noise_floor": row["bits"],
+        "residual": row["bits"],
         "structure": row["null_bits"] - row["bits"],
         "marginal": row["raw_bits"] - row["null_bits"],
     }

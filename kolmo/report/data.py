@@ -1,4 +1,4 @@
-"""What a report holds: its table, its coverage, where it came from, and what kind it is."""
+"""The data of a report: its table, its coverage, its provenance and its kind."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal
 import pandas as pd
 
 Kind = Literal["measurement", "trajectory", "delta"]
-"""Checkpoints measured in the same way; a series of them; one given another."""
+"""Kinds of reports: checkpoints measured in the same way, a series of them, one given another."""
 
 KINDS: tuple[Kind, ...] = ("measurement", "trajectory", "delta")
 
 
 @dataclasses.dataclass(frozen=True)
 class ReportData:
-    """The facts of a report, on which words, figures and files stand.
+    """The data of a report, from which words, figures and files are made.
 
     Attributes
     ----------
@@ -25,7 +25,7 @@ class ReportData:
     coverage : pandas.DataFrame
         Every tensor and other entry of the sources: whether it was measured, and if not, why.
     provenance : dict
-        Versions, settings, sources with their files' SHA-256, problems; whether it is complete.
+        Versions, settings, sources with their files' SHA-256, problems; whether the run finished.
     kind : {"measurement", "trajectory", "delta"}
         Which words and figures the report has. A trajectory's steps and metrics are in
         ``provenance["series"]``, the base of a delta in ``provenance["base"]``.
@@ -38,11 +38,11 @@ class ReportData:
 
     @property
     def complete(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run finished."""
         return bool(self.provenance.get("complete", True))
 
     @property
     def series(self) -> Mapping[str, Any]:
         """Steps and metrics of a trajectory."""
-        found: Mapping[str, Any] = self.provenance["series"]
-        return found
+        steps: Mapping[str, Any] = self.provenance["series"]
+        return steps

@@ -82,7 +82,7 @@ def page(report: ReportData) -> str:
 
 
 def fragment(report: ReportData) -> str:
-    """What a notebook shows."""
+    """The HTML that a notebook shows."""
     return f"<pre>{escape(summarize(report))}</pre>{html_table(model_rows(report.table))}"
 
 

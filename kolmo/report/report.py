@@ -35,7 +35,7 @@ class Report(ReportData):
     coverage : pandas.DataFrame
         Every tensor and other entry of the sources: whether it was measured, and if not, why.
     provenance : dict
-        Versions, settings, sources with their files' SHA-256, problems; whether it is complete.
+        Versions, settings, sources with their files' SHA-256, problems; whether the run finished.
     """
 
     @cached_property
@@ -44,24 +44,24 @@ class Report(ReportData):
         return Plots(self)
 
     def summary(self) -> str:
-        """What was found, in sentences with their figures."""
+        """The results in sentences, with their figures."""
         return summarize(self)
 
     def attribution(self) -> pd.DataFrame:
-        """Where each object's raw bits go: noise floor + structure + marginal = raw bits.
+        """Where each object's raw bits go: residual + structure + marginal = raw bits.
 
-        All three are of the best bound of the object (the shortest that was measured), in bits and
-        per weight:
+        All three come from the best bound of the object (the shortest that was measured), in bits
+        and per weight:
 
-        - ``noise_floor``: what the weights cost, ``bits``;
-        - ``structure``: what their places save, shuffled − actual, the mean over the shuffles,
-          whose standard deviation is ``structure_sd``;
-        - ``marginal``: what their values alone save, raw − shuffled.
+        - ``residual``: the code length of the weights, ``bits``;
+        - ``structure``: the bits saved by their places, shuffled − actual, the mean over the
+          shuffles, whose standard deviation is ``structure_sd``;
+        - ``marginal``: the bits saved by their values alone, raw − shuffled.
 
-        A part is negative where a code does worse than it would without: a tiny tensor's marginal,
-        say. ``p`` is copied from the table and is not corrected for choosing the shortest bound;
+        A part is negative if the code takes more bits than without it, such as the marginal of a
+        tiny tensor. ``p`` is copied from the table, not corrected for choosing the shortest bound;
         `significance` is. ``effective_bits`` is the number of bit-planes that differ from noise
-        where the estimator ``planes`` was run (their mean over the weights where dtypes differ).
+        if the estimator ``planes`` was run (their mean over the weights if dtypes differ).
         ``note`` says why a value is missing.
 
         Raises
@@ -72,11 +72,11 @@ class Report(ReportData):
         return attribution(self.table)
 
     def bitplanes(self) -> pd.DataFrame:
-        """What every bit-plane costs, the most significant first, as ``planes`` measured it.
+        """The code length of every bit-plane, the most significant first, measured by ``planes``.
 
         ``saved`` is the share of the plane's bits that its code saves; ``p`` the exact p-value of
         fair coin flips saving as much, ``p_holm`` the same after Holm's correction over the planes
-        of the object, ``differs`` whether that is at most .05.
+        of the object, ``differs`` whether ``p_holm`` is at most .05.
 
         Raises
         ------
@@ -90,11 +90,11 @@ class Report(ReportData):
     ) -> pd.DataFrame:
         """The tests of every object against a null, and Holm's correction over them.
 
-        An object is tested by one estimator, its ``lead``: the bound whose figures, the actual
-        one and those of the draws alike, reach lowest, so that ``p`` stays valid (estimates lead
-        where no bound can tell). What costs the same in every draw, and a saturated BDM, leads
-        nothing; ``evidence`` says so. ``tests`` is the number of leads of the checkpoint and
-        quantizer in the scope, ``p_holm`` corrected over them; tests are two-sided.
+        Each object is tested by one estimator, its ``lead``: the bound whose figures, the actual
+        one and those of the draws alike, reach lowest, so that ``p`` stays valid (an estimate leads
+        if no bound is evidence). An estimator with the same figure in every draw, and a saturated
+        BDM, never lead; ``evidence`` says so. ``tests`` is the number of leads of the checkpoint
+        and quantizer in the scope, over which ``p_holm`` is corrected; tests are two-sided.
 
         Parameters
         ----------
@@ -103,7 +103,7 @@ class Report(ReportData):
             approximate (`kolmo.nulls`).
         scope : {"model", "tensor"}
         alpha : float
-            The chance of any false ``significant`` in a family is at most this.
+            Level: the chance of any false ``significant`` in a family is at most this.
 
         Raises
         ------
@@ -118,13 +118,13 @@ class Report(ReportData):
         Parameters
         ----------
         over : {"tensors", "models"}
-            The tensors of each checkpoint, or all checkpoints. A correlation of fewer than three
-            objects, or of a constant, is missing; ``note`` says why.
+            Objects to rank: the tensors of each checkpoint, or all checkpoints. A correlation of
+            fewer than three objects, or of a constant, is missing; ``note`` says why.
         """
         return agreement(self.table, over)
 
     def coverage_line(self) -> str:
-        """How many of the weights were measured, and what was not, with the reason."""
+        """How many of the weights were measured, and which tensors were not, with the reason."""
         return coverage_line(self.coverage)
 
     def to_json(self) -> str:
@@ -144,7 +144,7 @@ class Report(ReportData):
         save_report(self, path)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page that needs nothing else: summary, figures, table, coverage, provenance."""
+        """Write a page in a single file: summary, figures, table, coverage, provenance."""
         path = Path(path)
         check_output(path, (".html", ".htm"))
         write_text(path, page(self))
@@ -154,7 +154,7 @@ class Report(ReportData):
 
     @classmethod
     def of(cls, data: ReportData) -> Report:
-        """The report of these facts."""
+        """The report with these data."""
         return cls(data.table, data.coverage, data.provenance, data.kind)
 
 

@@ -99,6 +99,7 @@ def _measured(
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
         "sampled": outcome.sampled,
         "standard_error": outcome.standard_error,
+        "degrees": outcome.degrees,
         "saturated": outcome.saturated,
         "note": outcome.note,
         "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
@@ -108,7 +109,7 @@ def _measured(
 def _compared(
     measured: Mapping[str, Any], null: Null, drawn: Sequence[Result | None]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {"null": str(null)}
+    row: dict[str, Any] = {"null": str(null)}
     outcomes = [result.outcome for result in drawn if result is not None]
     missing = [outcome for outcome in outcomes if isinstance(outcome, Missing)]
     if missing or len(outcomes) < len(drawn):
@@ -116,23 +117,23 @@ def _compared(
         same = (
             reason == measured["note"]
         )  # a missing figure is missing in its draws for the same reason
-        return {**found, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
+        return {**row, "note": reason if same else _join(measured["note"], f"no null: {reason}")}
     codes = [outcome for outcome in outcomes if isinstance(outcome, CodeLength)]
     if "covered" in measured and {code.numel for code in codes} != {measured["covered"]}:
-        return {**found, "note": _join(measured["note"], "no null: it describes other weights")}
+        return {**row, "note": _join(measured["note"], "no null: it describes other weights")}
     bits = np.array([code.bits for code in codes])
     mean, sd = _moments(bits)
-    error = measured.get("standard_error", math.nan)  # of a sample; it blurs the comparison too
+    error = measured.get("standard_error", math.nan)  # the error of a sample adds to the spread
     spread = math.hypot(sd, 0.0 if math.isnan(error) else error)
     actual = measured.get("bits", math.nan)
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
-    found |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
-    return {**found, "p": p, "p_missing": why}
+    row |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
+    return {**row, "p": p, "p_missing": why}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation; of equal figures exactly theirs and 0."""
+    """Mean and standard deviation, free of rounding errors if all figures are equal."""
     if bits.size == 1:
         return float(bits[0]), math.nan
     if bits.min() == bits.max():
@@ -157,10 +158,10 @@ def _join(*notes: str) -> str:
 
 
 def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
-    """What is wrong with the input, each thing once."""
+    """The problems of the input, each once."""
     reasons = (result.outcome for result in results.values())
-    found = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
-    return [f"{name}: {reason}" for reason in dict.fromkeys(found)]
+    problems = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
+    return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]
 
 
 def _coverage(

@@ -114,7 +114,7 @@ def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
 
 
 def _check_age(path: Path, columns: list[str]) -> None:
-    """A p-value cannot be had from an older report, whose draws are gone: say so."""
+    """InputError for a report of an older version, which lacks p-values and the draws for them."""
     if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
         raise InputError(
             f"{path}: saved by an older kolmo, without null_draws and p: measure again"
@@ -122,7 +122,7 @@ def _check_age(path: Path, columns: list[str]) -> None:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON-ready dictionaries; what is missing, or infinite, becomes null."""
+    """Rows as JSON-ready dictionaries; missing and infinite values become null."""
     finite = table.astype(object).where(table.notna(), None)
     rows: list[dict[str, Any]] = finite.to_dict(orient="records")  # type: ignore[assignment]
     return [{str(k): v if _is_json(v) else None for k, v in row.items()} for row in rows]

@@ -24,7 +24,7 @@ _FAMILY = [*WHERE, "scope"]
 
 
 BLIND, SATURATED, PARTIAL = "the same in every draw", "saturated", "partial"
-"""Why a figure is no evidence: what ``evidence`` holds."""
+"""Values of ``evidence``: why a figure is no evidence of structure."""
 
 
 def significance(
@@ -50,7 +50,7 @@ def significance(
 
 
 def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
-    """Measurements beside a null: what they are evidence of, which lead, and Holm's p-values.
+    """Measurements with a null: whether they are evidence, which ones lead, and Holm's p-values.
 
     ``evidence`` is empty, or says why a measurement is no evidence; ``tests`` is the size of the
     lead's family: one checkpoint, scope and quantizer; ``p_holm`` is missing for rows that are no
@@ -76,8 +76,9 @@ def _evidence(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _leads(rows: pd.DataFrame) -> pd.Index:
-    """Of each object the bound that reaches lowest; where there is none the estimate (whose bits
-    do not compare) that reaches furthest below its own mean. The first of equal ones."""
+    """The lead of each object: the bound that reaches lowest; if there is no bound, the estimate
+    that reaches furthest below its own mean, because bits of estimates do not compare. Of equal
+    ones the first leads."""
     lowest, mean = _reach(rows)
     estimate = rows["kind"] != "bound"
     order = rows.assign(estimate=estimate, reach=lowest / mean.where(estimate, 1.0))
@@ -85,8 +86,8 @@ def _leads(rows: pd.DataFrame) -> pd.Index:
 
 
 def _reach(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    """How low one of N + 1 figures of this mean and sd can be, mean − sd · √N (Samuelson 1968),
-    and the mean; the actual figure is one of them, no more."""
+    """The lowest value that one of N + 1 figures with this mean and sd can have, mean − sd · √N
+    (Samuelson 1968), and the mean. The actual figure is treated as one of them."""
     n, difference = rows["null_draws"], rows["bits"] - rows["null_bits"]
     mean = rows["null_bits"] + difference / (n + 1)
     squares = (n - 1) * rows["null_sd"].fillna(0) ** 2 + difference**2 * n / (n + 1)

@@ -1,4 +1,4 @@
-"""The tidy table of a report: its columns, one dtype each, and what is asked of it everywhere."""
+"""The tidy table of a report: its columns, with one dtype each, and common selections of rows."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import half_widths
 from kolmo.text import printable
 
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
     *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "bits_per_weight"),
     *("compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z", "p", "p_missing"),
-    *("sampled", "saturated", "seconds", "note", "standard_error", "details"),
+    *("sampled", "saturated", "seconds", "note", "standard_error", "degrees", "details"),
 ]
 """Columns of the table, in order.
 
-``numel`` counts the object's weights, ``covered`` those that the figure describes; ``raw_bits`` are
-of the covered weights, and so ``bits_per_weight`` = bits / covered. A row that covers fewer weights
-than the object has is *partial*: it is shown, and never compared. ``side_bits``, which undo the
-quantizer, are in the ``bits`` of a bound. ``p_missing`` says why there is no ``p``; ``note`` is
-prose. ``standard_error`` (bits) is of an extrapolated or averaged figure, ``details`` are JSON."""
+``numel`` counts the object's weights, ``covered`` those that the figure describes; ``raw_bits``
+count the covered weights, so that ``bits_per_weight`` = bits / covered. A row that covers fewer
+weights than the object has is *partial*: it is shown, but never compared. ``side_bits``, those of
+the quantizer's parameters, are part of the ``bits`` of a bound. ``p_missing`` says why there is no
+``p``; ``note`` is prose. ``standard_error`` (bits) belongs to an extrapolated or averaged figure,
+``degrees`` are its degrees of freedom; ``details`` are JSON."""
 
 
 _TEXT = [
@@ -41,7 +43,7 @@ _MAY_MISS = ("tensor", "layout", "kind", "null")  # text that is missing, rather
 
 
 def normalize(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with one dtype a column, whatever file it came from."""
+    """The table with a fixed dtype for each column, whatever file it came from."""
     table = table.copy()
     for column in table.columns:
         table[column] = _dtype_of(column)(table[column])
@@ -68,9 +70,9 @@ def _numbers(column: pd.Series) -> pd.Series:
 
 
 def _flags(column: pd.Series) -> pd.Series:
-    """True and false, whatever a file made of them; false where there is no figure."""
-    found = [not _is_absent(value) and _TRUTH[str(value).lower()] for value in column]
-    return pd.Series(found, index=column.index, dtype=bool)
+    """Booleans, in whatever form a file holds them; false if there is no figure."""
+    flags = [not _is_absent(value) and _TRUTH[str(value).lower()] for value in column]
+    return pd.Series(flags, index=column.index, dtype=bool)
 
 
 def _is_absent(value: Any) -> bool:
@@ -78,7 +80,7 @@ def _is_absent(value: Any) -> bool:
 
 
 def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
-    """The coverage with one dtype a column, its text fit to be shown."""
+    """The coverage with a fixed dtype for each column, its text fit to be shown."""
     if not coverage["measured"].isin([True, False]).all():
         raise ValueError("the coverage says neither true nor false for a tensor")
     coverage = coverage.astype({"numel": "int64", "measured": bool})
@@ -88,12 +90,12 @@ def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose figure describes every weight of the object: those that may be compared."""
+    """The rows that may be compared: their figure describes every weight of the object."""
     return rows[rows["covered"] == rows["numel"]]
 
 
 def is_partial(row: pd.Series) -> bool:
-    """Whether a figure describes some weights of its object, and not all."""
+    """Whether a figure describes only a part of its object's weights."""
     return bool(row["covered"] < row["numel"])
 
 
@@ -120,16 +122,20 @@ def estimator_labels(rows: pd.DataFrame) -> pd.Series:
 
 
 def remarks(row: pd.Series) -> list[str]:
-    """What a reader of a figure must know besides, in short phrases."""
-    found = [str(row["note"])] if row["note"] else []
+    """Remarks that a reader of a figure needs, in short phrases."""
+    phrases = [str(row["note"])] if row["note"] else []
     if is_partial(row):
-        found.insert(0, f"partial: describes {int(row['covered']):,} of {row['numel']:,} weights")
+        phrases.insert(0, f"partial: describes {int(row['covered']):,} of {row['numel']:,} weights")
     if row["saturated"]:
-        found.insert(0, "saturated")
+        phrases.insert(0, "saturated")
     if pd.notna(row["sampled"]) and row["sampled"] < 1:
-        error = row["standard_error"] / row["covered"]
-        found.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error:.2g}")
-    return found
+        phrases.append(f"a sample of {100 * row['sampled']:.2g} %, ± {error_width(row):.2g}")
+    return phrases
+
+
+def error_width(row: pd.Series) -> float:
+    """What stands after ±, in bits per weight: 95 % by Student's t (`kolmo.intervals`)."""
+    return float(half_widths([row["standard_error"] / row["covered"]], [row["degrees"]])[0])
 
 
 def null_names(rows: pd.DataFrame) -> list[str]:
@@ -154,7 +160,7 @@ def coverage_line(coverage: pd.DataFrame) -> str:
 
 
 def model_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that describe the whole model; where there are none, those of the tensors."""
+    """The rows of whole models; if there are none, those of the tensors."""
     rows = table[table["scope"] == "model"]
     return rows if len(rows) else table[table["scope"] == "tensor"]
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from kolmo.console import make_console
 from kolmo.report.data import ReportData
 from kolmo.report.table import estimator_label, remarks
-from kolmo.report.verdicts import quote_p
+from kolmo.report.verdicts import quote_p, quote_z
 from kolmo.report.words import summarize
 from kolmo.text import shorten
 
@@ -52,7 +52,7 @@ def rich_table(rows: pd.DataFrame, width: int) -> Table:
 
 
 def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
-    """The columns that say something; in a narrow terminal only those that matter most."""
+    """The columns that are not empty; in a narrow terminal only the most important ones."""
     name = 44 if wide else 20
     has_null = rows["null"].notna().any()
     share = 100 * rows["bits"] / rows["null_bits"].where(rows["null_bits"] > 0)
@@ -68,7 +68,7 @@ def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
         "ratio": [_number(v, ".4g") for v in rows["compression_ratio"]],
         "null": [_text(v) for v in rows["null"]],
         "of null": [_number(v, ".2f", " %") for v in share],
-        "z": [_number(v, ".1f") for v in rows["z"]],
+        "z": [quote_z(row) if row["z"] == row["z"] else "–" for _, row in rows.iterrows()],
         "p": [
             quote_p(p, null).removeprefix("p = ").removeprefix("p ") if p == p else "–"
             for p, null in zip(rows["p"], rows["null"], strict=True)

@@ -17,8 +17,9 @@ from itertools import product
 
 import pandas as pd
 
+from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
-from kolmo.pvalues import ALPHA, draws_needed, is_significant
+from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
@@ -47,7 +48,8 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         for null, rows in tested.items()
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
-    lines += [*_untested(tested.values()), *_blind(tested.values())]
+    every = pd.concat(list(tested.values()))
+    lines += [*_together(every), *_untested(every), *_blind(every)]
     return [*lines, *_approximate(measured), *_noise(measured)]
 
 
@@ -95,7 +97,7 @@ def _whole(lead: pd.Series, null: str) -> str:
     if not is_significant(lead["p_holm"]):
         return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
     if lead["bits"] > lead["null_bits"]:
-        return f"its order is not random, but no code gains by it: {_figures(lead, null)}"
+        return f"costs more than its {_shuffles(null)}, by more than chance: {_figures(lead, null)}"
     return f"structure {_BEYOND[null]}: {_figures(lead, null)}"
 
 
@@ -130,7 +132,8 @@ def _fewer(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _figures(row: pd.Series, null: str) -> str:
-    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, the draws' sd."""
+    """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, and in 95 % of cases
+    chance alone does."""
     p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
     return (
         f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
@@ -140,13 +143,23 @@ def _figures(row: pd.Series, null: str) -> str:
 
 def _saving(row: pd.Series) -> str:
     share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
-    error = 0.0 if math.isnan(row["standard_error"]) else row["standard_error"]
-    spread = 100 * math.hypot(row["null_sd"], error) / row["null_bits"]
+    spread = 100 * _chance(row) / row["null_bits"]
     if math.isnan(spread):  # a single draw
         return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
     digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
     share = round(share, digits) or 0.0  # never −0
     return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
+
+
+def _chance(row: pd.Series) -> float:
+    """How far chance alone brings a figure from the mean of its draws, in 95 % (Student's t): by
+    one more draw, and by the error of a sample; NaN of a single draw."""
+    draws, error = row["null_draws"], row["standard_error"]
+    if draws < 2:
+        return math.nan
+    errors = [row["null_sd"] * math.sqrt(1 + 1 / draws), 0.0 if math.isnan(error) else error]
+    degrees = sum_degrees(errors, [draws - 1, row["degrees"]])
+    return math.hypot(*errors) * student_quantile(degrees)
 
 
 def _place(number: float) -> int:
@@ -180,6 +193,18 @@ def quote_p(p: float, null: str) -> str:
     return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
 
 
+def quote_z(row: pd.Series) -> str:
+    """With the number of its draws where they are so few that z is far from normal.
+
+    Examples
+    --------
+    >>> [quote_z(pd.Series({"z": 4.1, "null_draws": draws})) for draws in (5, 39)]
+    ['4.1 of 5 draws', '4.1']
+    """
+    draws = int(row["null_draws"])
+    return f"{row['z']:.1f}" + ("" if draws >= draws_needed() else f" of {draws} draws")
+
+
 def _approximate(table: pd.DataFrame) -> Iterator[str]:
     """What the p-values of a fitted null are worth."""
     for null in table[table["p"].notna() & table["null"].isin(FITTED)]["null"].unique():
@@ -189,17 +214,44 @@ def _approximate(table: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _untested(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+def _together(rows: pd.DataFrame) -> Iterator[str]:
+    """The chance of a false verdict among several, in one line.
+
+    Each, of a model or of its tensors after Holm's correction, finds structure where there is none
+    with a chance of α/2 at most; these add up however the verdicts depend on each other.
+    """
+    leads = rows[rows["lead"] & rows["p_holm"].notna()]
+    leads = leads[leads["null_draws"] >= leads["tests"].map(draws_needed)]
+    each = leads.groupby([*WHERE, "scope", "null"], sort=False).agg(
+        p=("p_holm", "min"), draws=("null_draws", "min")
+    )
+    if len(each) < 2:
+        return
+    chance = min(100.0, 100 * len(each) * ALPHA / 2)
+    kept = int(sum(map(is_significant, holm(each["p"].to_numpy()))))
+    needed = draws_needed(len(each))
+    corrected = (
+        f"after Holm's correction {kept} of them {'is' if kept == 1 else 'are'} significant"
+        if each["draws"].min() >= needed
+        else f"Holm's correction over them takes {needed} draws"
+    )
+    yield (
+        f"of these {len(each)} tests the chance of one false structure or more is up to "
+        f"{chance:.3g} %; {corrected}"
+    )
+
+
+def _untested(rows: pd.DataFrame) -> Iterator[str]:
     """How many draws a test needs, in one line for all untested leads."""
-    short = pd.concat([rows[rows["lead"] & rows["p"].isna()] for rows in tested])
+    short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
         had = int(short["null_draws"].min())
         yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
 
 
-def _blind(tested: Iterable[pd.DataFrame]) -> Iterator[str]:
+def _blind(rows: pd.DataFrame) -> Iterator[str]:
     """Estimators that no shuffle moves, in one line."""
-    kinds = pd.concat(list(tested)).groupby("estimator", sort=False)["evidence"].agg(set)
+    kinds = rows.groupby("estimator", sort=False)["evidence"].agg(set)
     names = [str(name) for name, each in kinds.items() if each == {BLIND}]
     if len(names) == 1:
         yield f"{names[0]} costs the same in every draw and is no evidence of structure"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import pandas as pd
 
 from kolmo.report.data import Kind, ReportData
-from kolmo.report.table import coverage_line, estimator_label, is_partial, remarks
-from kolmo.report.verdicts import quote_p, verdicts
+from kolmo.report.table import coverage_line, error_width, estimator_label, is_partial, remarks
+from kolmo.report.verdicts import quote_p, quote_z, verdicts
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
 
@@ -108,8 +108,8 @@ def _share(row: pd.Series) -> str:
 
 
 def _bits(row: pd.Series) -> str:
-    error = row["standard_error"]
-    spread = f" ± {error / row['covered']:.2g}" if pd.notna(error) and row["covered"] else ""
+    known = pd.notna(row["standard_error"]) and row["covered"]
+    spread = f" ± {error_width(row):.2g}" if known else ""
     return f"{row['bits_per_weight']:.4g}{spread} bits per weight"
 
 
@@ -121,7 +121,7 @@ def _null(row: pd.Series) -> str:
     if pd.isna(row["null_bits"]) or not row["null_bits"]:
         return ""
     ratio = 100 * row["bits"] / row["null_bits"]
-    z = f", z = {row['z']:.1f}" if pd.notna(row["z"]) and math.isfinite(row["z"]) else ""
+    z = f", z = {quote_z(row)}" if math.isfinite(row["z"]) else ""
     p = f", {quote_p(row['p'], row['null'])}" if pd.notna(row["p"]) else ""
     return f"; {ratio:.2f} % of its {row['null']} null{z}{p}"
 

@@ -1,4 +1,4 @@
-"""What fine-tuning added, in sentences with their figures."""
+"""A delta in words: the bits that fine-tuning added, in sentences with their figures."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pandas as pd
 
 from kolmo.report.data import ReportData
 from kolmo.report.table import model_rows, remarks
-from kolmo.report.verdicts import quote_p
+from kolmo.report.verdicts import quote_p, quote_z
 
 
 def delta_lines(report: ReportData) -> Iterator[str]:
-    """For each quantizer what the tuned weights cost given the base, and what that compares to."""
+    """For each quantizer the bits of the tuned weights given the base, and comparisons."""
     for name, rows in report.table.groupby("checkpoint", sort=False):
         base = report.provenance["base"]["source"]
         yield f"{name}, once {base} is known:"
@@ -23,13 +23,12 @@ def delta_lines(report: ReportData) -> Iterator[str]:
 
 
 def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
-    """Of the whole model, or of the tensors where it was not measured, added up."""
-    found, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
-    missing = found[found["bits"].isna()]
+    """Sentences on the whole model, or, if it was not measured, on the sum of its tensors."""
+    known, alone = (rows[rows["estimator"] == name] for name in ("delta", "alone"))
+    missing = known[known["bits"].isna()]
     if len(missing):
         yield f"{quantizer}: delta is missing: {missing.iloc[0]['note']}"
         return
-    known = found
     bits, covered = float(known["bits"].sum()), int(known["covered"].sum())
     each = f", {bits / covered:.4g} bits per weight" if covered else ""
     yield (
@@ -39,16 +38,20 @@ def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:
     yield f"codes: {_codes(known)}"
     null = float(known["null_bits"].sum(skipna=False))
     if null > 0:
-        z, p = known[["z", "p"]].iloc[0] if len(known) == 1 else (math.nan, math.nan)
-        shown = f", z = {z:.1f}" if math.isfinite(z) else ""
-        shown += f", {quote_p(p, 'shuffled')}" if math.isfinite(p) else ""
+        shown = _tested(known.iloc[0]) if len(known) == 1 else ""
         yield f"that is {100 * bits / null:.2f} % of the same differences at random places{shown}"
     for remark in dict.fromkeys(part for _, row in known.iterrows() for part in remarks(row)):
         yield f"[{remark}]"
 
 
+def _tested(row: pd.Series) -> str:
+    """z and p, where there are any."""
+    z = f", z = {quote_z(row)}" if math.isfinite(row["z"]) else ""
+    return z + (f", {quote_p(row['p'], 'shuffled')}" if math.isfinite(row["p"]) else "")
+
+
 def _against(delta: pd.DataFrame, alone: pd.DataFrame) -> str:
-    """The share of what the same weights cost alone; nothing where other weights were described."""
+    """The delta as a share of the bits of the same weights alone; empty if the weights differ."""
     bits, covered = float(alone["bits"].sum()), float(alone["covered"].sum())
     if not bits or covered != delta["covered"].sum():
         return ""
@@ -56,7 +59,7 @@ def _against(delta: pd.DataFrame, alone: pd.DataFrame) -> str:
 
 
 def _codes(rows: pd.DataFrame) -> str:
-    """How many tensors each code is the shortest for."""
+    """The number of tensors for which each code is the shortest."""
     times: dict[str, int] = {}
     for text in rows["details"]:
         details = json.loads(text)

@@ -12,7 +12,7 @@ from kolmo.report.table import estimator_labels, model_rows, remarks, whole_rows
 
 
 def series_lines(report: ReportData) -> Iterator[str]:
-    """From the first step to the last, in sentences: complexity, metrics, what is missing."""
+    """Sentences on the change from first step to last: complexity, metrics, missing values."""
     series = report.series
     names = list(series["steps"])
     yield f"{len(names)} checkpoints, {_ends(names)}"

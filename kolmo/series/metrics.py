@@ -1,4 +1,4 @@
-"""Losses and accuracies beside the checkpoints of a series: read, and aligned by step."""
+"""Metrics of a series, such as losses and accuracies: read, and aligned with its steps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def read_metrics(source: Any) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If it cannot be read or has no column ``step`` or ``epoch``.
+        If the source cannot be read or has no column ``step`` or ``epoch``.
 
     >>> read_metrics([{"step": 1, "loss": 0.5}]).columns.tolist()
     ['step', 'loss']
@@ -42,8 +42,8 @@ def read_metrics(source: Any) -> pd.DataFrame:
 
 def find_history(folder: Path | None) -> Path | None:
     """The history that a run left beside its checkpoints."""
-    found = [folder / name for name in _HISTORIES] if folder else []
-    return next((path for path in found if path.is_file()), None)
+    candidates = [folder / name for name in _HISTORIES] if folder else []
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -62,12 +62,12 @@ def _read(path: Path) -> pd.DataFrame:
 def align(
     table: pd.DataFrame, unit: str | None, steps: Iterable[float]
 ) -> tuple[str, dict[str, list[float | None]], list[float]]:
-    """Metrics by step, in its order; all of its steps stay, for a curve has more than checkpoints.
+    """Metrics sorted by step; steps without a checkpoint stay, because curves need them.
 
     Returns
     -------
     unit : str
-        The column that counts: that of the checkpoints, where they say.
+        The column that counts, ``step`` or ``epoch``: that of the checkpoints, if known.
     columns : dict of str to list
         The steps under the unit's name, then each column of numbers; None where one is missing.
     without : list of float
@@ -76,7 +76,8 @@ def align(
     Raises
     ------
     InputError
-        If they count different things, a step occurs twice, or none is that of a checkpoint.
+        If metrics and checkpoints count different things, a step occurs twice, or no step is that
+        of a checkpoint.
 
     >>> align(pd.DataFrame({"epoch": [1, 2], "loss": [0.5, 0.25]}), None, [0, 2])
     ('epoch', {'epoch': [1, 2], 'loss': [0.5, 0.25]}, [0])

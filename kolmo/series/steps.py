@@ -1,9 +1,9 @@
 """The step of each checkpoint: from a mapping, from file names, or from metadata in the files.
 
-Names count by their numbers, so that ``step-2`` comes before ``step-10``. Of several numbers in a
-name the one behind *step* or *iter* is taken, then the one behind *epoch*, else the last that is
-not the same in all. A safetensors file whose name has no number may hold its step or epoch in its
-metadata, as the checkpoints of momos do.
+Steps are numbers, so that ``step-2`` comes before ``step-10``. Of several numbers in a name the one
+after *step* or *iter* is taken, then the one after *epoch*, else the last one that differs between
+all names. A safetensors file whose name has no number may hold its step or epoch in its metadata,
+as the checkpoints of momos do.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Series:
     ----------
     sources : dict of step to source
     unit : {"step", "epoch"} or None
-        What the steps count, where that is known.
+        What the steps count, if known.
     folder : Path or None
-        Where all of them lie, if they do.
+        The folder of all checkpoints, if there is a common one.
     left_out : list of str
-        Copies of a step that is there already.
+        Further checkpoints of a step that is already there.
     """
 
     sources: dict[Step, Any]
@@ -107,10 +107,12 @@ def _expand(source: str, alone: bool) -> list[str]:
     if "://" in source:
         return [source]
     if glob.has_magic(source) and not os.path.exists(source):
-        found = [path for path in glob.glob(source) if os.path.isdir(path) or _counts(path)]
-        if not found:
+        matches = [
+            path for path in glob.glob(source) if os.path.isdir(path) or _is_checkpoint(path)
+        ]
+        if not matches:
             raise InputError(f"{source}: there is no such checkpoint")
-        return sorted(found)
+        return sorted(matches)
     if not os.path.exists(source):
         raise InputError(f"{source}: there is no such file")
     return _inside(source) if alone and os.path.isdir(source) else [source]
@@ -124,16 +126,16 @@ def _inside(folder: str) -> list[str]:
         for path in paths
         if os.path.isdir(path)
         and re.search(r"\d", os.path.basename(path))
-        and any(map(_counts, os.listdir(path)))
+        and any(map(_is_checkpoint, os.listdir(path)))
     ]
-    files = [path for path in paths if os.path.isfile(path) and _counts(path)]
+    files = [path for path in paths if os.path.isfile(path) and _is_checkpoint(path)]
     safe = [path for path in files if path.endswith(".safetensors")]
     if any(_SHARD.search(path) for path in files):
         raise InputError(f"{folder}: holds one checkpoint in shards, not a series")
     return folders or safe or files
 
 
-def _counts(path: str) -> bool:
+def _is_checkpoint(path: str) -> bool:
     return path.endswith(_SUFFIXES) and not os.path.basename(path).startswith((".", "resume."))
 
 
@@ -152,15 +154,15 @@ def _series_of_paths(paths: Sequence[str]) -> Series:
             f"{silent}: which step? neither its name nor its metadata has a number that differs; "
             f"name files as in step-10.safetensors, or give a mapping of steps to sources"
         )
-    units = {found[0] for found in from_files.values() if found} | ({unit} if unit else set())
-    steps |= {path: found[1] for path, found in from_files.items() if found}
+    units = {pair[0] for pair in from_files.values() if pair} | ({unit} if unit else set())
+    steps |= {path: pair[1] for path, pair in from_files.items() if pair}
     sources, left_out = _distinct(paths, steps, set(unknown))
     folder = Path(common) if len({os.path.dirname(path) for path in paths}) == 1 else None
     return Series(_sorted(sources), units.pop() if len(units) == 1 else None, folder, left_out)
 
 
 def _stem(path: str, common: str) -> str:
-    """The part of a path in which it differs from the others: without common folder and suffix."""
+    """A path without the common folder and without its suffix."""
     if "://" in path:
         return path
     inner = os.path.relpath(os.path.abspath(path), common)
@@ -169,13 +171,13 @@ def _stem(path: str, common: str) -> str:
 
 def _from_names(names: Mapping[str, str]) -> tuple[str | None, dict[str, Step]]:
     """The unit, and the steps of the paths whose name has one."""
-    found = {path: list(_NUMBER.finditer(name)) for path, name in names.items()}
+    numbers = {path: list(_NUMBER.finditer(name)) for path, name in names.items()}
     alike = len({_NUMBER.sub("#", name) for name in names.values()}) == 1
-    if alike and all(found.values()):
-        return _from_places(names, found)
+    if alike and all(numbers.values()):
+        return _from_places(names, numbers)
     steps: dict[str, Step] = {}
     units: set[str | None] = set()
-    for path, matches in found.items():
+    for path, matches in numbers.items():
         if matches:
             chosen = min(matches, key=lambda m: (_rank(_unit(names[path], m)), -m.start()))
             steps[path] = _value(chosen)
@@ -184,22 +186,22 @@ def _from_names(names: Mapping[str, str]) -> tuple[str | None, dict[str, Step]]:
 
 
 def _from_places(
-    names: Mapping[str, str], found: Mapping[str, list[re.Match[str]]]
+    names: Mapping[str, str], numbers: Mapping[str, list[re.Match[str]]]
 ) -> tuple[str | None, dict[str, Step]]:
-    """The place of the number that differs in all names; the names differ in their numbers only."""
-    first = next(iter(found))
+    """Unit and steps of names that differ only in numbers, by the number that differs in all."""
+    first = next(iter(numbers))
     places = [
         (_rank(_unit(names[first], match)), -place)
-        for place, match in enumerate(found[first])
-        if len({_value(matches[place]) for matches in found.values()}) == len(found)
+        for place, match in enumerate(numbers[first])
+        if len({_value(matches[place]) for matches in numbers.values()}) == len(numbers)
     ]
     if not places:
         raise InputError(
             f"no number in the names distinguishes all steps: {', '.join(sorted(names)[:3])}"
         )
     place = -min(places)[1]
-    unit = _unit(names[first], found[first][place])
-    return unit, {path: _value(matches[place]) for path, matches in found.items()}
+    unit = _unit(names[first], numbers[first][place])
+    return unit, {path: _value(matches[place]) for path, matches in numbers.items()}
 
 
 def _unit(name: str, match: re.Match[str]) -> str | None:
@@ -218,7 +220,8 @@ def _value(match: re.Match[str]) -> int:
 def _distinct(
     paths: Iterable[str], steps: Mapping[str, Step], known: set[str]
 ) -> tuple[dict[Step, Any], tuple[str, ...]]:
-    """One path a step. Of two that say so themselves, such as a run's best and last, one stays."""
+    """One path for each step. Of two files with the same step in their metadata, such as a run's
+    best and last, one is kept."""
     sources: dict[Step, Any] = {}
     left_out = []
     for path in paths:

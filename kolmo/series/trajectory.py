@@ -34,21 +34,22 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
         With a column ``step`` or ``epoch``; a .csv or .parquet file if a path. By default the
         ``history.parquet`` or ``history.csv`` that lies beside the checkpoints, if one does.
     **options
-        As in `analyze`; ``scope`` is "model" unless another is given.
+        Options as in `analyze`; ``scope`` is "model" by default.
 
     Returns
     -------
     Report
-        As that of `compare`, its checkpoints called ``step 10`` or ``epoch 10``; the steps and
-        metrics are in ``provenance["series"]``, and ``report.plot.trajectory()`` draws them.
-        Tensors that are not the same in all checkpoints are named in the problems.
+        A report like that of `compare`, its checkpoints called ``step 10`` or ``epoch 10``; the
+        steps and metrics are in ``provenance["series"]``, and ``report.plot.trajectory()`` draws
+        them. Tensors that are missing from a checkpoint, or change shape or dtype, are named in
+        the problems.
 
     Raises
     ------
     InputError
         If a checkpoint has no step, or the metrics do not fit.
     Interrupted
-        On Ctrl-C; its ``report`` holds what is done.
+        On Ctrl-C; its ``report`` holds the results so far.
 
     Examples
     --------
@@ -61,9 +62,9 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     """
     series = find_series(sources)
     opened = {step: open_checkpoint(source) for step, source in series.sources.items()}
-    found = _provenance(series, metrics)
-    names = {step: f"{found['unit']} {step}" for step in opened}
-    found["steps"] = {name: step for step, name in names.items()}
+    facts = _provenance(series, metrics)
+    names = {step: f"{facts['unit']} {step}" for step in opened}
+    facts["steps"] = {name: step for step, name in names.items()}
     named = {names[step]: checkpoint for step, checkpoint in opened.items()}
     options = {"scope": "model", **options}
     settings = Settings.of(options)
@@ -72,22 +73,22 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
         report = compare(named, **options)
     except (Interrupted, KolmoError) as error:
         if error.report is not None:
-            raise error.with_report(_with_series(error.report, found, problems)) from None
+            raise error.with_report(_with_series(error.report, facts, problems)) from None
         raise
-    return _with_series(report, found, problems)
+    return _with_series(report, facts, problems)
 
 
 def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
-    """What the report keeps of the series, JSON-ready."""
+    """The facts about the series that the report keeps, JSON-ready."""
     history = find_history(series.folder) if metrics is None else None
     source = metrics if history is None else history
-    found: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
+    facts: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
     if source is None:
-        return {**found, "metrics": {}, "without_metrics": [], "metrics_source": ""}
+        return {**facts, "metrics": {}, "without_metrics": [], "metrics_source": ""}
     unit, columns, without = align(read_metrics(source), series.unit, series.sources)
     name = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
     return {
-        **found,
+        **facts,
         "unit": unit,
         "metrics": columns,
         "without_metrics": without,
@@ -102,7 +103,7 @@ def _with_series(report: Report, series: dict[str, Any], problems: list[str]) ->
 
 
 def _differences(checkpoints: Mapping[str, Checkpoint]) -> Iterator[str]:
-    """Each tensor that is lacking, or of another shape or dtype than where it first was, once."""
+    """A line for each tensor that a checkpoint lacks, or whose shape or dtype changes, once."""
     first: dict[str, tuple[str, str]] = {}
     for name, checkpoint in checkpoints.items():
         for tensor in checkpoint.values():

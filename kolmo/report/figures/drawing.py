@@ -1,6 +1,6 @@
-"""What all figures share: their look, their panels, how they are written.
+"""Common parts of all figures: their look, their panels, how they are written.
 
-Drawn on Figure objects of their own: no pyplot, no global state, no backend chosen.
+Figures are drawn on Figure objects of their own: no pyplot, no global state, no backend chosen.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _STYLE: Any = {
     "savefig.dpi": 160,
     "svg.hashsalt": "kolmo",
 }
-MOST_CHECKPOINTS = 12  # that a figure of layers has room for
+MOST_CHECKPOINTS = 12  # most checkpoints in a figure of layers
 MOST_LABELS = 120  # tensor names on one axis
 _MOST_PIXELS = 30_000
 
@@ -81,7 +81,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def grid(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure of panels of one height in inches, without those of pyplot."""
+    """A figure with panels of one height in inches, made without pyplot."""
     size = (4.4 * columns + 1.6, height * rows + 0.6)
     figure = shown_figure()(figsize=size, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)  # type: ignore[union-attr,call-arg]
@@ -90,7 +90,7 @@ def grid(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
 @cache
 def shown_figure() -> type[Figure]:
-    """Figure, made to show itself in a notebook, where only pyplot's figures would."""
+    """A Figure class that shows itself in a notebook, as otherwise only pyplot's figures do."""
     from matplotlib.figure import Figure
 
     class ShownFigure(Figure):

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BACK = {"noise_floor": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
-COLOURS = {"noise_floor": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
+_BACK = {"residual": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
+COLOURS = {"residual": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
 _MEANING = {
-    "noise_floor": "noise floor: the best bound",
+    "residual": "residual: what the best bound leaves over",
     "structure": "structure: saved by places (shuffled − actual)",
     "marginal": "marginal: saved by values (raw − shuffled)",
 }
@@ -37,7 +37,7 @@ def draw_attribution(table: pd.DataFrame, scope: str | None, quantizer: str | No
     if scope not in (None, "model", "tensor"):
         raise unknown("scope", str(scope), ("model", "tensor"))
     chosen = scope or ("model" if (parts["scope"] == "model").any() else "tensor")
-    rows = parts[(parts["scope"] == chosen) & parts["noise_floor_per_weight"].notna()]
+    rows = parts[(parts["scope"] == chosen) & parts["residual_per_weight"].notna()]
     if quantizer is not None:
         rows = rows[rows["quantizer"] == quantizer]
     if rows.empty:
@@ -69,7 +69,7 @@ def _stacks(rows: pd.DataFrame, panels: Sequence[str], column: str) -> Figure:
 
 
 def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
-    """Bars from 0 to the actual, the shuffled and the raw bits; what goes back is hatched."""
+    """Bars from 0 to the actual, the shuffled and the raw bits; negative parts are hatched."""
     y, left = np.arange(len(rows)), np.zeros(len(rows))
     for part in PARTS:
         width = rows[f"{part}_per_weight"].to_numpy(float)
@@ -80,7 +80,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
                 mark = {"facecolor": "none", "edgecolor": _BACK[part], "hatch": "/////"}
             axis.barh(y[chosen], width[chosen], 0.72, left[chosen], linewidth=0, **mark)
         left += width
-    saved = 100 * (rows["structure"] / (rows["structure"] + rows["noise_floor"])).to_numpy(float)
+    saved = 100 * (rows["structure"] / (rows["structure"] + rows["residual"])).to_numpy(float)
     for place, (share, bound) in enumerate(zip(saved, rows["estimator"], strict=True)):
         _annotate(axis, place, f"{_percent(share)}  {bound}", len(rows))
     step = -(-len(rows) // MOST_LABELS)
@@ -95,9 +95,9 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
 
 
 def _end(rows: pd.DataFrame) -> float:
-    """The raw bits, or a third more where codes of usual tensors need more."""
+    """The end of the axis: the raw bits, or up to a third more if ordinary tensors need more."""
     raw = float((rows["raw_bits"] / rows["numel"]).max())
-    return min(max(raw, float(rows["noise_floor_per_weight"].max())), 1.33 * raw)
+    return min(max(raw, float(rows["residual_per_weight"].max())), 1.33 * raw)
 
 
 def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:
@@ -120,7 +120,7 @@ def _percent(share: float) -> str:
 
 
 def _is_visible(rows: pd.DataFrame, part: str) -> bool:
-    """Whether a part goes back by more than a hair's breadth."""
+    """Whether a part is visibly negative in any row."""
     return bool((rows[f"{part}_per_weight"] < -0.005 * rows["raw_bits"] / rows["numel"]).any())
 
 
@@ -204,7 +204,7 @@ def _map_planes(axis: Axes, planes: pd.DataFrame) -> Any:
 
 
 def _label_planes(axis: Axes, planes: pd.DataFrame, order: Sequence[int]) -> None:
-    """Planes by their number, 0 the least significant; above them what they are of a float."""
+    """Label planes by number, 0 the least significant; above them, the parts of a float."""
     step = 4 if len(order) > 16 else 1
     shown = [place for place, plane in enumerate(order) if plane % step == 0 or place == 0]
     axis.set_xticks(shown, [str(order[place]) for place in shown])

@@ -1,7 +1,7 @@
 """Figures of a report: bits per weight by layer, models side by side, where the bits go.
 
-Filled marks are bounds, hollow ones estimates; a pale bar is the range of a null model (mean ± 2
-sd).
+Filled marks are bounds, hollow ones estimates; a pale bar is the range of a null model: 95 % of
+draws, by Student's t of as many as there are (`kolmo.intervals`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import (
     MARKERS,
@@ -42,7 +43,7 @@ _NULL_COLOURS = ("#c8c8c8", "#d9c9e6", "#c5e0d2", "#ecd9bf")
 
 
 def figures(report: ReportData) -> dict[str, Figure | InputError]:
-    """All figures of a report; in the place of one that cannot be drawn, the reason."""
+    """All figures of a report; the error instead of a figure that cannot be drawn."""
     plot = Plots(report)
     drawers: dict[str, Callable[[], Figure]] = {
         "Models": plot.compare,
@@ -145,25 +146,25 @@ class Plots:
         quantizer : str, optional
             Only this one, as the table spells it.
         metrics : list of str, optional
-            Which metrics to draw, in one panel for each kind; losses and accuracies by default.
+            Metrics to draw, in one panel for each kind; losses and accuracies by default.
         relative : bool
-            In percent of each estimator's own figure at the first step.
+            Draw percent of each estimator's own figure at the first step.
 
         Raises
         ------
         InputError
-            If the report is of no series, or has no model scope.
+            If the report is no trajectory, or has no model scope.
         """
         return draw_trajectory(self._report, quantizer, metrics, relative)
 
     def attribution(self, scope: str | None = None, quantizer: str | None = None) -> Figure:
-        """Where the raw bits go: noise floor, structure and marginal of the best bound, stacked.
+        """Where the raw bits go: residual, structure and marginal of the best bound, stacked.
 
         Parameters
         ----------
         scope : {"model", "tensor"}, optional
-            Whole models by default, one panel for each quantizer; of ``tensor`` one panel for each
-            checkpoint and quantizer.
+            Whole models by default, one panel for each quantizer; with ``tensor`` one panel for
+            each checkpoint and quantizer.
         quantizer : str, optional
             Only this one, as the table spells it.
 
@@ -175,7 +176,7 @@ class Plots:
         return draw_attribution(self._table, scope, quantizer)
 
     def bitplanes(self, quantizer: str | None = None) -> Figure:
-        """How much of each bit-plane is saved; what does not differ from coin flips is blank.
+        """The share of each bit-plane that is saved; planes like coin flips are blank.
 
         Raises
         ------
@@ -229,17 +230,17 @@ def _draw(
 
 
 def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
-    """Where the axis may end: a third beyond all usual values. What a compressor's container
-    makes of a tiny tensor lies far beyond it and says nothing."""
+    """The end of the axis: a third beyond all ordinary values. Tiny tensors, whose bits are mostly
+    a compressor's headers, would lie far beyond it and mean nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
     raw = [(group["raw_bits"] / group["covered"]).max() for _, group in lanes]
     return 1.33 * float(max(*usual, *raw))
 
 
 def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
-    """Marks with two standard errors, where there is one; arrows for what lies beyond the edge."""
+    """Draw marks with their 95 % interval, if there is an error; arrows beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
-    error = 2 * (rows["standard_error"] / rows["covered"]).fillna(0).to_numpy(float)
+    error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
     inside, colour = x <= edge, one.mark["markeredgecolor"]
     axis.hlines(y[inside], (x - error)[inside], (x + error)[inside], color=colour, zorder=2)
     axis.plot(x[inside], y[inside], **one.mark)
@@ -250,14 +251,14 @@ def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float
 def _draw_nulls(
     axis: Axes, rows: pd.DataFrame, nulls: Sequence[str], y: Any, lane: float, edge: float
 ) -> None:
-    """Where each null model lies: its mean, and 2 standard deviations to both sides."""
+    """Draw each null model: its mean, and the range of 95 % of its draws."""
     mean = (rows["null_bits"] / rows["covered"]).to_numpy(float)
-    sd = (rows["null_sd"] / rows["covered"]).fillna(0).to_numpy(float)
+    width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
     for number, null in enumerate(nulls):
         chosen = (rows["null"] == null).to_numpy() & (mean <= edge)
-        m, two = mean[chosen], 2 * sd[chosen]
+        m, w = mean[chosen], width[chosen]
         colour = _NULL_COLOURS[number % len(_NULL_COLOURS)]
-        bars = axis.barh(y[chosen], 2 * two, 0.9 * lane, m - two, color=colour, zorder=1)
+        bars = axis.barh(y[chosen], 2 * w, 0.9 * lane, m - w, color=colour, zorder=1)
         bars.set_label("_")
         ends = (y[chosen] - 0.45 * lane, y[chosen] + 0.45 * lane)
         axis.vlines(m, *ends, color=_darker(colour), linewidth=1.2, zorder=2)
@@ -270,7 +271,7 @@ def _darker(colour: str) -> tuple[float, ...]:
 
 
 def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
-    """A line at the raw bits per weight, where all have the same."""
+    """Draw a line at the raw bits per weight, if they are the same for all rows."""
     widths = (rows["raw_bits"] / rows["covered"]).dropna().unique()
     if len(widths) != 1:
         return
@@ -295,7 +296,7 @@ def _legend(figure: Figure, series: Sequence[Series], nulls: Sequence[str]) -> N
 
     handles: list[Artist] = [Line2D([], [], **one.mark) for one in series]
     handles += [
-        Patch(color=colour, label=f"{name_label(null)} null (mean ± 2 sd)")
+        Patch(color=colour, label=f"{name_label(null)} null (95 % of draws)")
         for null, colour in zip(nulls, _NULL_COLOURS * len(nulls), strict=False)
     ]
     if any(_has_arrows(axis) for axis in figure.axes):

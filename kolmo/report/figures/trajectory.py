@@ -1,7 +1,8 @@
-"""The figure of a series: complexity against step, and under it what the training did.
+"""The figure of a series: complexity against step, and under it the metrics of training.
 
 Filled marks on solid lines are bounds, hollow ones on dashed lines estimates; a pale band is the
-range of a null model (mean ± 2 sd) in the colour of the estimator that it belongs to.
+range of a null model (95 % of draws, by Student's t) in the colour of the estimator that it
+belongs to.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import name_label, shown_figure, style
 from kolmo.report.figures.marks import Series, series_of
@@ -37,7 +39,7 @@ def draw_trajectory(
     metrics: Sequence[str] | None = None,
     relative: bool = False,
 ) -> Figure:
-    """The figure; `kolmo.report.figures.plots.Plots.trajectory` says what its options are."""
+    """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
@@ -95,7 +97,7 @@ def _draw_complexity(
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False):
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
-        error = 2 * (once["standard_error"] / once["covered"]).fillna(0)
+        error = half_widths(once["standard_error"] / once["covered"], once["degrees"])
         colour = one.mark["markeredgecolor"]
         axis.vlines(
             once["step"],
@@ -124,10 +126,10 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
     if rows.empty:
         return
     mean = rows["null_bits"] / rows["covered"]
-    two = 2 * (rows["null_sd"] / rows["covered"]).fillna(0)
+    width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
     colour = one.mark["markeredgecolor"]
     axis.fill_between(
-        rows["step"], mean - two, mean + two, color=colour, alpha=0.16, linewidth=0, zorder=1
+        rows["step"], mean - width, mean + width, color=colour, alpha=0.16, linewidth=0, zorder=1
     )
     axis.plot(rows["step"], mean, linestyle=line, color=colour, linewidth=1.1, alpha=0.7, zorder=1)
 
@@ -136,7 +138,7 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
 
 
 def _groups(series: Mapping[str, Any], wanted: Sequence[str] | None) -> list[list[str]]:
-    """Metrics by panel: losses together, accuracies together; those that nobody knows, alone."""
+    """Metrics by panel: losses together, accuracies together, any other metric alone."""
     known = [name for name in series["metrics"] if name != series["unit"]]
     if wanted is not None:
         lacking = next((name for name in wanted if name not in known), None)
@@ -199,5 +201,5 @@ def _legend(figure: Figure, estimators: Sequence[Series], nulls: Sequence[str]) 
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False)
     ]
     if nulls:
-        handles.append(Patch(color="#777777", alpha=0.2, label="null's mean ± 2 sd"))
+        handles.append(Patch(color="#777777", alpha=0.2, label="95 % of a null's draws"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)

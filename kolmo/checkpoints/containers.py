@@ -195,9 +195,12 @@ def _look_through(contents: Any, skipped: list[Skipped], counted: Seen) -> tuple
     while id(contents) not in passed and not is_module(contents):
         passed.add(id(contents))
         maps = mapping_of(contents)
-        if maps is None or any(_is_weight(key, value) for key, value in maps.items()):
+        if maps is None:
             break
-        key = next((k for k in _MODEL_KEYS if mapping_of(maps.get(k)) is not None), None)
+        key = next((k for k in _MODEL_KEYS if is_module(maps.get(k))), None)
+        if key is None and any(_is_weight(name, value) for name, value in maps.items()):
+            break
+        key = key or next((k for k in _MODEL_KEYS if mapping_of(maps.get(k)) is not None), None)
         if key is None:
             return _without_others(contents, maps, skipped, counted), ""
         inner = maps[key]

@@ -135,7 +135,7 @@ def torch_module():
     module.register_buffer("scratch", torch.ones(7), persistent=False)
     module.note = torch.ones(2)
     state = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    return saved({"epoch": 3, "model": module, "ema": None}), state
+    return saved({"epoch": 3, "model": module, "ema": None, "g": torch.get_rng_state()}), state
 
 
 class Tagged(torch.Tensor):

@@ -64,7 +64,8 @@ class Archive:
 
     def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
         """A file of several archives, of which the directory at its end lists only the last."""
-        if members and min(member.header_offset for member in members):
+        first = min((member.header_offset for member in members), default=0)
+        if first > 0:
             raise InputError(
                 f"{self.where}: something lies before the archive, as in the shards (.distcp) of a "
                 f"distributed checkpoint: part of the model would be missing; gather it first: "

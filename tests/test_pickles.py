@@ -496,3 +496,15 @@ def test_damaged_files_are_refused_or_read(tmp_path):
     refused, read = map(int, done.stdout.split())
     assert refused + read == int(count)
     assert min(refused, read) > 0
+
+
+def test_several_archives_in_one_file_are_no_model(tmp_path):
+    """Shards of a distributed checkpoint: the directory at the end lists the last archive only."""
+    shard = tmp_path / "__0_0.distcp"
+    parts = []
+    for number in range(2):
+        torch.save({f"w{number}": torch.ones(3)}, tmp_path / "part.pt")
+        parts.append((tmp_path / "part.pt").read_bytes())
+    shard.write_bytes(b"".join(parts))
+    with pytest.raises(InputError, match="distributed checkpoint"):
+        kolmo.open_checkpoint(shard)

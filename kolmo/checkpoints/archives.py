@@ -26,6 +26,7 @@ class Archive:
                 f"{self.where}: a damaged or truncated zip archive ({error})"
             ) from None
         self.members = {member.filename: member for member in members}
+        self._refuse_prefix(members)
         self._refuse_twins(members)
 
     def __contains__(self, name: str) -> bool:
@@ -60,6 +61,16 @@ class Archive:
                 f"it is damaged, or made to be read in two ways"
             )
         return self.stored.part(begin + header[9] + header[10], member.file_size)
+
+    def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
+        """A file of several archives, of which the directory at its end lists only the last."""
+        first = min((member.header_offset for member in members), default=0)
+        if first > 0:
+            raise InputError(
+                f"{self.where}: something lies before the archive, as in the shards (.distcp) of a "
+                f"distributed checkpoint: part of the model would be missing; gather it first: "
+                f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch DIR model.pt"
+            )
 
     def _refuse_twins(self, members: list[zipfile.ZipInfo]) -> None:
         if len({member.filename.casefold() for member in members}) != len(members):

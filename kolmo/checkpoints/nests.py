@@ -119,7 +119,7 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
 
     Raises
     ------
-    TooDeepError
+    ValueError
         If the names are far longer together than those of any model.
     """
     seen = {} if seen is None else seen

@@ -85,7 +85,7 @@ def repeated() -> dict[str, Array]:
 def copies() -> dict[str, Array]:
     """Tensors that are equal, of one shape and of another."""
     first = smooth(200, 4).astype(np.float32)
-    return {"first": first, "again": first.copy(), "reshaped": first.reshape(10, 20)}
+    return {"first": first, "again": first.copy(), "reshaped": first.reshape(10, 20).copy()}
 
 
 def dictionaries() -> dict[str, Array]:

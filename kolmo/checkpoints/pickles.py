@@ -32,7 +32,7 @@ def load_pickle(machine: Machine) -> Any:
 
     Raises
     ------
-    PickleError
+    ValueError
         If it is damaged, or no pickle.
 
     Examples

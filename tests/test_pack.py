@@ -20,7 +20,7 @@ import kolmo
 from kolmo.checkpoints import array_tensor
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import PRESETS
-from kolmo.codes.mosaic import Mosaic
+from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.format import read_contents
 from kolmo.errors import InputError, KolmoError, NotExpressibleError
 from kolmo.quantize import get_quantizer
@@ -118,7 +118,7 @@ def test_dictionaries_of_tensors_that_share_no_motif(tmp_path):
     assert [unit.code for unit in certificate.units] == ["mosaic"]
     assert certificate.units[0].bits < 4 * (20 * 3 * 32 + 600 * 5)
     parts = [array.view(np.uint32) for array in source.values()]
-    assert Mosaic().encode(parts, FLOATS)[0] == 1  # one dictionary a tensor
+    assert MosaicCode().encode(parts, FLOATS)[0] == 1  # one dictionary a tensor
 
 
 @pytest.mark.parametrize(("size", "motifs"), [(1, 5), (4, 64)])
@@ -132,15 +132,15 @@ def test_learned_mosaics_are_told_apart_into_motifs_and_scales(size, motifs):
         weights = table[random.integers(0, motifs, count)].astype(np.float32)
         parts.append((weights * np.float32(random.random())).reshape(shape).view(np.uint32))
         nominal += 32 + count * math.ceil(math.log2(motifs))
-    data = Mosaic().encode(parts, FLOATS)
+    data = MosaicCode().encode(parts, FLOATS)
     assert data[0] == 2
     assert 8 * len(data) < nominal + 200
-    found = Mosaic().decode(data, [part.shape for part in parts], FLOATS)
+    found = MosaicCode().decode(data, [part.shape for part in parts], FLOATS)
     assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
     parts[1].flat[7] += 1  # no such product any more
-    data = Mosaic().encode(parts, FLOATS)
+    data = MosaicCode().encode(parts, FLOATS)
     assert data[0] < 2
-    found = Mosaic().decode(data, [part.shape for part in parts], FLOATS)
+    found = MosaicCode().decode(data, [part.shape for part in parts], FLOATS)
     assert all(np.array_equal(a, b) for a, b in zip(found, parts, strict=True))
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import kolmo
 from kolmo.checkpoints import machine, stored
 from kolmo.checkpoints.inert import Record
-from kolmo.checkpoints.machine import Machine, PickleError, Reader
+from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.rebuilding import PYTHON
 from kolmo.checkpoints.stored import Storage, Strided, memory_bytes
@@ -217,7 +217,7 @@ def test_a_chunk_reads_little_more_than_itself():
 
 
 def load(data, table=PYTHON):
-    return load_pickle(Machine(Reader(memory_bytes(data, "a pickle")), table))
+    return load_pickle(Machine(PickleReader(memory_bytes(data, "a pickle")), table))
 
 
 VALUES = [

@@ -51,12 +51,12 @@ class Repeated(Described):
 
 
 @dataclasses.dataclass(frozen=True)
-class LowRank(Described):
+class LowRankLevels(Described):
     """The product of ``grade`` columns by as many rows of 16 levels, quantized to 4 bits.
 
     Known: at most 4 r (rows + columns) bits, the factors at 4 bits each.
 
-    >>> LowRank(2, (64, 64)).known_bits
+    >>> LowRankLevels(2, (64, 64)).known_bits
     1024.0
     """
 

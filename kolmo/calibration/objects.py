@@ -25,13 +25,13 @@ from __future__ import annotations
 
 from kolmo.calibration.base import KnownObject, Shape
 from kolmo.calibration.bits import Coin, Markov, Periodic, PseudoRandom
-from kolmo.calibration.levels import HeavyTails, LowRank, Repeated, Smooth, Sparse
+from kolmo.calibration.levels import HeavyTails, LowRankLevels, Repeated, Smooth, Sparse
 from kolmo.errors import InputError
 
 FAMILIES: dict[str, type[KnownObject]] = {
     cls.family: cls
     for cls in (
-        *(Coin, Markov, Periodic, PseudoRandom, Repeated, LowRank, Smooth, Sparse),
+        *(Coin, Markov, Periodic, PseudoRandom, Repeated, LowRankLevels, Smooth, Sparse),
         HeavyTails,
     )
 }

@@ -25,7 +25,7 @@ class PickleError(ValueError):
     """A pickle that is damaged, or not one."""
 
 
-class Reader:
+class PickleReader:
     """A place in stored bytes that moves on as they are taken."""
 
     def __init__(self, stored: Stored, position: int = 0) -> None:
@@ -102,7 +102,7 @@ class Machine:
 
     def __init__(
         self,
-        reader: Reader,
+        reader: PickleReader,
         table: Mapping[str, Rebuild],
         persistent: Callable[[Any], Any] | None = None,
         built: Mapping[str, Callable[[Machine, Record], Any]] | None = None,

@@ -14,7 +14,7 @@ from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.compressed import compression_of, unpacked
 from kolmo.checkpoints.containers import collect
 from kolmo.checkpoints.inert import Dtype, LeftOut, Record
-from kolmo.checkpoints.machine import Machine, PickleError, Reader
+from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.rebuilding import dense_strides, plain_dtype, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, file_bytes
@@ -74,7 +74,7 @@ def read_pickled(stored: Stored, depth: int = 0) -> Contents | None:
 def read_objects(stored: Stored, where: str) -> Any:
     """The inert contents of a numpy array of objects."""
     try:
-        return load_pickle(_machine(Reader(stored)))
+        return load_pickle(_machine(PickleReader(stored)))
     except PickleError as error:
         raise InputError(
             f"{where}: an array of objects whose pickle is damaged or truncated ({error})"
@@ -82,7 +82,7 @@ def read_objects(stored: Stored, where: str) -> Any:
 
 
 def _read_pickle(stored: Stored) -> Contents:
-    machine = _machine(Reader(stored))
+    machine = _machine(PickleReader(stored))
     try:
         contents = load_pickle(machine)
     except PickleError as error:
@@ -99,7 +99,7 @@ def _read_text_pickle(stored: Stored, head: bytes) -> Contents | None:
     if bytes(stored.read(stored.size - 1, 1)) not in (b".", b"\n"):
         return None
     try:
-        return load_pickle(_machine(Reader(stored))), "a Python pickle"
+        return load_pickle(_machine(PickleReader(stored))), "a Python pickle"
     except PickleError:
         return None
 
@@ -111,7 +111,7 @@ class _JoblibMachine(Machine):
     what = "a Python pickle"
 
 
-def _machine(reader: Reader, depth: int = 0) -> _JoblibMachine:
+def _machine(reader: PickleReader, depth: int = 0) -> _JoblibMachine:
     return _JoblibMachine(reader, TABLE, built={_JOBLIB: _wrapped}, depth=depth)
 
 

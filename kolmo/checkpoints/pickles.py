@@ -41,7 +41,7 @@ def load_pickle(machine: Machine) -> Any:
     >>> from kolmo.checkpoints.machine import Reader
     >>> from kolmo.checkpoints.stored import memory_bytes
     >>> data = memory_bytes(pickle.dumps({"a": [1, print]}), "an example")
-    >>> found = load_pickle(Machine(Reader(data), {}))
+    >>> found = load_pickle(Machine(PickleReader(data), {}))
     >>> found["a"][0], str(found["a"][1])
     (1, 'builtins.print')
     """

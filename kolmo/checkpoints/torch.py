@@ -15,7 +15,7 @@ from typing import Any
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
-from kolmo.checkpoints.machine import Machine, PickleError, Reader
+from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage, Stored, file_bytes
 from kolmo.checkpoints.torch_legacy import TABLE
@@ -64,7 +64,7 @@ def _is_big_endian(archive: Archive, name: str) -> bool:
 def _read_record(archive: Archive, folder: str, name: str, big: bool) -> Any:
     """The contents of ``data.pkl`` or ``constants.pkl``, whose storages lie in a folder beside."""
     record = archive.record(f"{folder}{name}.pkl")
-    machine = Machine(Reader(record), TABLE, _storages(archive, f"{folder}{name}/", big))
+    machine = Machine(PickleReader(record), TABLE, _storages(archive, f"{folder}{name}/", big))
     try:
         return load_pickle(machine)
     except PickleError as error:

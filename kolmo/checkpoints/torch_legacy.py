@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kolmo.checkpoints.inert import Global
-from kolmo.checkpoints.machine import Machine, PickleError, Reader
+from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage, Stored, memory_bytes
 from kolmo.checkpoints.torch_rebuilding import (
@@ -32,7 +32,7 @@ _NESTED = 4  # files within files, at most
 
 def read_torch_legacy(stored: Stored, depth: int = 0) -> Any:
     """The inert contents of a torch file of before 1.6."""
-    reader = Reader(stored, len(LEGACY_MAGIC))
+    reader = PickleReader(stored, len(LEGACY_MAGIC))
     storages: dict[str, Storage] = {}
     counts: dict[str, int] = {}
     try:
@@ -87,7 +87,9 @@ class _View(Storage):
         return whole and whole.part(self._offset * size, self._count * size)
 
 
-def _place(reader: Reader, storages: dict[str, Storage], counts: dict[str, int], key: str) -> None:
+def _place(
+    reader: PickleReader, storages: dict[str, Storage], counts: dict[str, int], key: str
+) -> None:
     """Find the bytes of the next storage in the file."""
     storage, where = storages.get(key), reader.stored.where
     if storage is None or storage.stored is not None:
@@ -127,13 +129,16 @@ TABLE = {**TORCH, "torch.storage._load_from_bytes": _from_bytes}
 def read_torch_tar(members: dict[str, Stored], where: str) -> Any:
     """The inert contents of a torch file of 2017, of the members of its tar archive."""
     try:
-        storages = _tar_storages(Reader(members["storages"]))
-        known: dict[str, Any] = {**storages, **_tar_tensors(Reader(members["tensors"]), storages)}
+        storages = _tar_storages(PickleReader(members["storages"]))
+        known: dict[str, Any] = {
+            **storages,
+            **_tar_tensors(PickleReader(members["tensors"]), storages),
+        }
 
         def find(saved: Any) -> Any:
             return saved[0] if isinstance(saved, tuple) else known[str(saved)]
 
-        return load_pickle(Machine(Reader(members["pickle"]), TABLE, find))
+        return load_pickle(Machine(PickleReader(members["pickle"]), TABLE, find))
     except (PickleError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -142,7 +147,7 @@ def read_torch_tar(members: dict[str, Stored], where: str) -> Any:
         ) from None
 
 
-def _tar_storages(reader: Reader) -> dict[str, Storage]:
+def _tar_storages(reader: PickleReader) -> dict[str, Storage]:
     storages: dict[str, Storage] = {}
     for _ in range(_count(reader)):
         key, _location, kind = load_pickle(Machine(reader, TABLE))
@@ -157,7 +162,7 @@ def _tar_storages(reader: Reader) -> dict[str, Storage]:
     return storages
 
 
-def _tar_tensors(reader: Reader, storages: dict[str, Storage]) -> dict[str, Any]:
+def _tar_tensors(reader: PickleReader, storages: dict[str, Storage]) -> dict[str, Any]:
     tensors: dict[str, Any] = {}
     for _ in range(_count(reader)):
         key, root, kind = load_pickle(Machine(reader, TABLE))
@@ -171,7 +176,7 @@ def _tar_tensors(reader: Reader, storages: dict[str, Storage]) -> dict[str, Any]
     return tensors
 
 
-def _count(reader: Reader) -> int:
+def _count(reader: PickleReader) -> int:
     count = load_pickle(Machine(reader, TABLE))
     if type(count) is not int or not 0 <= count <= reader.left:
         raise PickleError("a count that is none")

@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Sequence
 
 from kolmo.codes.base import register_code
-from kolmo.codes.libraries import Brotli, Bzip2, Library, Lzma, Zlib, Zstandard
+from kolmo.codes.libraries import BrotliLibrary, Bzip2Library, Library, Lzma, Zlib, Zstandard
 from kolmo.codes.plain import flat, split
 from kolmo.errors import InputError
 from kolmo.layout import laid_out_size, lay_out, read_back
@@ -77,6 +77,6 @@ def _period(alphabet: Alphabet, layout: str) -> int:
 
 register_code(General("zstd", 3, Zstandard()))
 register_code(General("xz", 4, Lzma()))
-register_code(General("brotli", 5, Brotli()))
-register_code(General("bz2", 6, Bzip2()))
+register_code(General("brotli", 5, BrotliLibrary()))
+register_code(General("bz2", 6, Bzip2Library()))
 register_code(General("deflate", 7, Zlib()))

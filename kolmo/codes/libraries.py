@@ -81,7 +81,7 @@ class Zlib:
         return zlib.decompressobj(-15).decompress(data, size + 1)
 
 
-class Bzip2:
+class Bzip2Library:
     """bzip2: Burrows–Wheeler transform and Huffman codes."""
 
     levels = range(1, 10)
@@ -197,7 +197,7 @@ def read_zstd_frame(data: bytes, size: int, window: int) -> bytes:
         raise ValueError(str(error)) from None
 
 
-class Brotli:
+class BrotliLibrary:
     """Brotli (RFC 7932), generic mode; the window is 2^22 in its stream, 2^24 in its bytes."""
 
     levels = range(12)

@@ -66,16 +66,16 @@ class Mixing:
         return [t.astype(dtype).reshape(shape) for t, shape in zip(tables, shapes, strict=True)]
 
 
-class Mosaic:
+class MosaicCode:
     """The mosaic code: motifs and indices.
 
     >>> random = np.random.default_rng(0)
     >>> motifs = random.integers(0, 2**32, (4, 8), np.uint32)
     >>> part = motifs[random.integers(0, 4, 500)].reshape(50, 80)
-    >>> data = Mosaic().encode([part], Alphabet(2**32))
+    >>> data = MosaicCode().encode([part], Alphabet(2**32))
     >>> 8 * len(data) < 4 * 8 * 32 + 500 * 2 + 150
     True
-    >>> np.array_equal(Mosaic().decode(data, [(50, 80)], Alphabet(2**32))[0], part)
+    >>> np.array_equal(MosaicCode().decode(data, [(50, 80)], Alphabet(2**32))[0], part)
     True
     """
 
@@ -328,4 +328,4 @@ def _read_count(reader: Reader, blocks: int) -> int:
 
 
 register_code(Mixing())
-register_code(Mosaic())
+register_code(MosaicCode())

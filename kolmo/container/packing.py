@@ -11,7 +11,7 @@ from typing import Any
 
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.codes.choosing import check_preset, shortest_code
-from kolmo.codes.mosaic import Mosaic
+from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.certificate import Certificate
 from kolmo.container.decoding import whole_digest
 from kolmo.container.finding import find_mosaics
@@ -146,14 +146,14 @@ class _Packing:
         for unit in find_mosaics(self.entries, self._read, skip):
             data = self._as_mosaic(unit)
             if data is not None and len(data) < self._otherwise(unit):
-                shorter.append((unit, (Mosaic.number, data)))
+                shorter.append((unit, (MosaicCode.number, data)))
         return shorter
 
     def _as_mosaic(self, unit: Unit) -> bytes | None:
         first = self.entries[unit.parts[0].tensor]
         parts = [self._read(part) for part in unit.parts]
         try:
-            return Mosaic().encode(parts, first.alphabet)
+            return MosaicCode().encode(parts, first.alphabet)
         except NotApplicableError:
             return None
 

@@ -36,7 +36,7 @@ Arrays = NDArray[Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Code:
+class DifferenceCode:
     """One code of a tensor: its name, its bits, and details."""
 
     name: str
@@ -50,24 +50,26 @@ class Choice:
 
     Attributes
     ----------
-    best : Code
-    alone : Code or None
+    best : DifferenceCode
+    alone : DifferenceCode or None
         None if no estimator takes the symbols.
     reason : str
         Why no estimator takes them.
     """
 
-    best: Code
-    alone: Code | None
+    best: DifferenceCode
+    alone: DifferenceCode | None
     reason: str = ""
 
 
-def choose(codes: Sequence[Code], possible: int, reason: str, changed: NDArray[np.bool_]) -> Choice:
+def choose(
+    codes: Sequence[DifferenceCode], possible: int, reason: str, changed: NDArray[np.bool_]
+) -> Choice:
     """The shortest of the codes, the first of equal ones; the choice among ``possible`` codes is
     counted. Its details hold the share of the entries that changed."""
     best = min(codes, key=lambda code: code.bits)
     details = {**best.details, "changed": float(changed.mean())}
-    chosen = Code(best.name, best.bits + math.ceil(math.log2(possible)), details)
+    chosen = DifferenceCode(best.name, best.bits + math.ceil(math.log2(possible)), details)
     alone = [code for code in codes if code.name.startswith("alone")]
     return Choice(chosen, min(alone, key=lambda code: code.bits, default=None), reason)
 
@@ -95,7 +97,7 @@ def native_choice(base: Weights, tuned: Weights, estimators: Sequence[Estimator]
     ]
     lowrank = lowrank_code(base, tuned)
     if lowrank:
-        codes.append(Code("lowrank", lowrank.bits, _without_bits(lowrank)))
+        codes.append(DifferenceCode("lowrank", lowrank.bits, _without_bits(lowrank)))
     return choose(codes, 3 * len(estimators) + 5, reason, difference != 0)
 
 
@@ -111,7 +113,7 @@ def symbol_choice(
     changed = tuned != base
     values = np.bincount(tuned[changed].reshape(-1), minlength=size)
     word = kt(values).word_bits if changed.any() else 0
-    replaced = Code("replaced", mask_bits(changed) + word)
+    replaced = DifferenceCode("replaced", mask_bits(changed) + word)
     return choose([*alone, *differing, replaced], 2 * len(estimators) + 1, reason, changed)
 
 
@@ -139,19 +141,19 @@ def _binary(mask: NDArray[np.bool_]) -> Chance:
     return kt(np.array([mask.size - ones, ones]))
 
 
-def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[Code]:
+def _changed(base: Weights, tuned: Weights, difference: Arrays) -> Iterator[DifferenceCode]:
     mask = difference != 0
     which = mask_bits(mask)
     contexts = exponents(base)[mask]
     steps = difference[mask] - difference.dtype.type(1)
-    yield Code("changed", which + _digits_bits(steps, contexts))
+    yield DifferenceCode("changed", which + _digits_bits(steps, contexts))
     zero = ordered(np.zeros(1, tuned.dtype))
     values = zigzag(ordered(tuned)[mask] - zero)
-    yield Code("replaced", which + digits(values).word_bits)
+    yield DifferenceCode("replaced", which + digits(values).word_bits)
 
 
-def _digits(name: str, numbers: Arrays, base: Weights) -> Code:
-    return Code(name, _digits_bits(numbers, exponents(base)))
+def _digits(name: str, numbers: Arrays, base: Weights) -> DifferenceCode:
+    return DifferenceCode(name, _digits_bits(numbers, exponents(base)))
 
 
 def _digits_bits(numbers: Arrays, contexts: Arrays) -> int:
@@ -164,7 +166,7 @@ def _without_bits(code: Any) -> dict[str, Any]:
 
 def _estimated(
     name: str, symbols: Arrays, alphabet: Alphabet, estimators: Sequence[Estimator]
-) -> tuple[list[Code], str]:
+) -> tuple[list[DifferenceCode], str]:
     """One code for each estimator that takes the symbols; the reason of the last that refused."""
     codes, reason = [], "no estimator was given"
     for estimator in estimators:
@@ -177,5 +179,5 @@ def _estimated(
         code = accumulator.finish()
         if code.kind != "bound":
             raise InputError(f"{estimator}: is an estimate here; delta takes bounds only")
-        codes.append(Code(f"{name}, {estimator}", code.bits))
+        codes.append(DifferenceCode(f"{name}, {estimator}", code.bits))
     return codes, reason

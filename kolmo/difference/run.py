@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import array_tensor
-from kolmo.difference.codes import Choice, Code, native_choice, symbol_choice
+from kolmo.difference.codes import Choice, DifferenceCode, native_choice, symbol_choice
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
@@ -162,7 +162,7 @@ def _choice(
 ) -> tuple[Choice, int]:
     """The shortest code of one tensor, and the bits of its quantizer's parameters."""
     if tuned.size == 0:  # nothing to describe
-        return Choice(Code("alone", 0, {"changed": 0.0}), Code("alone", 0)), 0
+        return Choice(DifferenceCode("alone", 0, {"changed": 0.0}), DifferenceCode("alone", 0)), 0
     if isinstance(quantizer, Native):
         return native_choice(base, tuned, estimators), 0
     tensor = array_tensor(name, tuned)

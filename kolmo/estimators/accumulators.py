@@ -31,7 +31,7 @@ Matrix = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class BlockPlan:
     """Which of the tensors have blocks at all.
 
     ``sizes`` of all tensors in order, ``taken`` whether each is measured; ``matrices`` are the
@@ -43,7 +43,7 @@ class Plan:
     matrices: tuple[Matrix, ...]
 
     @classmethod
-    def of(cls, estimator: Any, shapes: Sequence[Shape], least: int) -> Plan:
+    def of(cls, estimator: Any, shapes: Sequence[Shape], least: int) -> BlockPlan:
         sizes = tuple(math.prod(shape) for shape in shapes)
         if estimator.ndim == 1:
             most = max(sizes, default=0) if estimator.aggregate == "sum" else sum(sizes)
@@ -63,11 +63,11 @@ class Plan:
         return cls(sizes, taken, tuple(m for m, t in zip(flat, taken, strict=True) if t))
 
     @property
-    def singles(self) -> list[Plan]:
+    def singles(self) -> list[BlockPlan]:
         """A plan for each measured tensor that has symbols."""
         if not self.matrices:
-            return [Plan((size,), (True,), ()) for size in self.sizes if size]
-        return [Plan((math.prod(m),), (True,), (m,)) for m in self.matrices]
+            return [BlockPlan((size,), (True,), ()) for size in self.sizes if size]
+        return [BlockPlan((math.prod(m),), (True,), (m,)) for m in self.matrices]
 
     @property
     def numel(self) -> int:
@@ -90,7 +90,7 @@ class Plan:
 class Taken:
     """Passes on the symbols of the tensors that are measured."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: BlockPlan) -> None:
         self._left = [[size, taken] for size, taken in zip(plan.sizes, plan.taken, strict=True)]
         self._all = all(plan.taken)
         self._tensor = 0
@@ -124,7 +124,7 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def code_length(plan: Plan, score: Score, bits_each: int) -> CodeLength:
+def code_length(plan: BlockPlan, score: Score, bits_each: int) -> CodeLength:
     return CodeLength(
         score.bits,
         plan.numel,
@@ -147,7 +147,7 @@ class Aggregated(Protocol):
     @property
     def aggregate(self) -> str: ...
 
-    def pooled(self, plan: Plan, alphabet: Alphabet) -> Any:
+    def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Any:
         """An accumulator that counts all blocks together; it can be merged."""
         ...
 
@@ -155,7 +155,7 @@ class Aggregated(Protocol):
 class Scorer(Aggregated, Protocol):
     """One that makes bits of counted blocks."""
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         """Bits and details, from the blocks and the tables of their shapes."""
         ...
 
@@ -169,7 +169,7 @@ class BlockAccumulator:
     def __init__(
         self,
         estimator: Scorer,
-        plan: Plan,
+        plan: BlockPlan,
         counter: StringCounter | SquareCounter,
         alphabet: Alphabet,
     ) -> None:
@@ -195,7 +195,7 @@ class BlockAccumulator:
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
-    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
+    def __init__(self, estimator: Aggregated, plan: BlockPlan, alphabet: Alphabet) -> None:
         self._plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
         self._aggregate = estimator.aggregate
         self._taken = Taken(plan)
@@ -251,7 +251,7 @@ class PlaneAccumulator:
 class SumAccumulator:
     """Adds up the figures of single tensors, each of which is scored as soon as it is whole."""
 
-    def __init__(self, estimator: Aggregated, plan: Plan, alphabet: Alphabet) -> None:
+    def __init__(self, estimator: Aggregated, plan: BlockPlan, alphabet: Alphabet) -> None:
         self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._singles = Taken(plan), plan.singles
         self._current: Any = None
@@ -292,7 +292,7 @@ class SumAccumulator:
         )
         return code_length(self._plan, score, self._alphabet.bits)
 
-    def _single(self, plan: Plan) -> Any:
+    def _single(self, plan: BlockPlan) -> Any:
         return self._estimator.pooled(plan, self._alphabet)
 
 
@@ -329,7 +329,7 @@ class WindowAccumulator:
         off.
     """
 
-    def __init__(self, ndim: int, window: int, plan: Plan) -> None:
+    def __init__(self, ndim: int, window: int, plan: BlockPlan) -> None:
         whole = plan.windows(window)
         if whole < FEWEST:
             raise NotApplicableError(

@@ -22,7 +22,7 @@ from kolmo.estimators.accumulators import (
     AGGREGATES,
     SATURATED,
     BlockAccumulator,
-    Plan,
+    BlockPlan,
     PlaneAccumulator,
     Score,
     SumAccumulator,
@@ -49,12 +49,12 @@ class _Aggregated(Estimator):
         if self.aggregate not in AGGREGATES:
             raise InputError(f"{self.name}: aggregate is sum or pooled, not {self.aggregate!r}")
 
-    def _aggregated(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+    def _aggregated(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         if self.aggregate == "sum" and len(plan.singles) > 1:
             return SumAccumulator(self, plan, alphabet)
         return self.pooled(plan, alphabet)
 
-    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+    def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         """Counts the blocks of all tensors together."""
         raise NotImplementedError
 
@@ -71,7 +71,7 @@ class _BlockEstimator(_Aggregated):
         super().__post_init__()
         Boundary(self.boundary, self.shift, self.min_length)
 
-    def _counter(self, plan: Plan, alphabet: Alphabet) -> StringCounter | SquareCounter:
+    def _counter(self, plan: BlockPlan, alphabet: Alphabet) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
             return StringCounter(alphabet.size, boundary, plan.numel)
@@ -80,12 +80,12 @@ class _BlockEstimator(_Aggregated):
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         check_table(self.ndim, alphabet.size)
         least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
-        return self._aggregated(Plan.of(self, shapes, least), alphabet)
+        return self._aggregated(BlockPlan.of(self, shapes, least), alphabet)
 
-    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+    def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         """Bits and details, from the blocks and the tables of their shapes."""
         raise NotImplementedError
 
@@ -138,9 +138,9 @@ class BDM(_BlockEstimator):
             return super()._start(shapes, alphabet)
         if alphabet.size != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
-        return WindowAccumulator(self.ndim, self.window, Plan.of(self, shapes, self.window))
+        return WindowAccumulator(self.ndim, self.window, BlockPlan.of(self, shapes, self.window))
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         bits, imputed = bdm_bits(blocks, tables)
         details = {**self._seen(blocks, tables), "imputed": imputed}
         if self.boundary != "correlated":
@@ -166,7 +166,7 @@ class CTM(_BlockEstimator):
     name = "ctm"
     summary = "mean CTM a block: short-range structure, does not saturate"
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         total, squares, number, imputed = 0.0, 0.0, 0, 0
         for shape, (codes, counts) in blocks.items():
             values, missing = tables[shape].lookup(codes)
@@ -203,7 +203,7 @@ class BlockEntropy(_BlockEstimator):
     name = "block-entropy"
     summary = "plug-in entropy of 12-blocks or 4×4 blocks"
 
-    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: Plan) -> Score:
+    def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         counts = np.concatenate([c for _, c in blocks.values()]).astype(np.float64)
         number = counts.sum()
         each = max(0.0, float(-(counts / number * np.log2(counts / number)).sum())) if number else 0
@@ -246,7 +246,7 @@ class QuBD(_Aggregated):
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
-        return self._aggregated(Plan.of(self, shapes, BLOCK[self.ndim]), alphabet)
+        return self._aggregated(BlockPlan.of(self, shapes, BLOCK[self.ndim]), alphabet)
 
-    def pooled(self, plan: Plan, alphabet: Alphabet) -> Accumulator:
+    def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         return PlaneAccumulator(self, plan, alphabet)

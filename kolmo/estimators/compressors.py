@@ -175,7 +175,7 @@ class Bzip2(Compressor):
     """bzip2: Burrows–Wheeler transform and Huffman codes; bound."""
 
     name = "bz2"
-    library = libraries.Bzip2()
+    library = libraries.Bzip2Library()
     summary = "Burrows–Wheeler transform; levels 1 to 9"
 
 
@@ -207,5 +207,5 @@ class Brotli(Compressor):
 
     level: int = 11
     name = "brotli"
-    library = libraries.Brotli()
+    library = libraries.BrotliLibrary()
     summary = "Brotli; levels 0 to 11"

@@ -33,7 +33,7 @@ _SHARD = re.compile(r"-\d+-of-\d+\.")
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
+class StepSeries:
     """Checkpoints in the order of their steps.
 
     Attributes
@@ -53,7 +53,7 @@ class Series:
     left_out: tuple[str, ...] = ()
 
 
-def find_series(sources: Any) -> Series:
+def find_series(sources: Any) -> StepSeries:
     """The series that a mapping, a list of paths, a glob or a folder names.
 
     Raises
@@ -65,7 +65,7 @@ def find_series(sources: Any) -> Series:
     [2, 10]
     """
     if isinstance(sources, Mapping):
-        return _enough(Series(_sorted({_step(key): value for key, value in sources.items()})))
+        return _enough(StepSeries(_sorted({_step(key): value for key, value in sources.items()})))
     given = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
     paths = [path for source in given for path in _expand(os.fspath(source), alone=len(given) == 1)]
     if len(set(paths)) < len(paths):
@@ -77,7 +77,7 @@ def find_series(sources: Any) -> Series:
     return _enough(_series_of_paths(paths))
 
 
-def _enough(series: Series) -> Series:
+def _enough(series: StepSeries) -> StepSeries:
     if len(series.sources) < 2:
         raise InputError("a series takes checkpoints of two steps or more")
     return series
@@ -142,7 +142,7 @@ def _is_checkpoint(path: str) -> bool:
 # --- from paths to steps ----------------------------------------------------------------------
 
 
-def _series_of_paths(paths: Sequence[str]) -> Series:
+def _series_of_paths(paths: Sequence[str]) -> StepSeries:
     common = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = {path: _stem(path, common) for path in paths}
     unit, steps = _from_names(names)
@@ -158,7 +158,7 @@ def _series_of_paths(paths: Sequence[str]) -> Series:
     steps |= {path: pair[1] for path, pair in from_files.items() if pair}
     sources, left_out = _distinct(paths, steps, set(unknown))
     folder = Path(common) if len({os.path.dirname(path) for path in paths}) == 1 else None
-    return Series(_sorted(sources), units.pop() if len(units) == 1 else None, folder, left_out)
+    return StepSeries(_sorted(sources), units.pop() if len(units) == 1 else None, folder, left_out)
 
 
 def _stem(path: str, common: str) -> str:

@@ -18,7 +18,7 @@ from kolmo.errors import KolmoError
 from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
 from kolmo.series.metrics import align, find_history, read_metrics
-from kolmo.series.steps import Series, find_series
+from kolmo.series.steps import StepSeries, find_series
 
 
 @takes_options
@@ -78,7 +78,7 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     return _with_series(report, facts, problems)
 
 
-def _provenance(series: Series, metrics: Any) -> dict[str, Any]:
+def _provenance(series: StepSeries, metrics: Any) -> dict[str, Any]:
     """The facts about the series that the report keeps, JSON-ready."""
     history = find_history(series.folder) if metrics is None else None
     source = metrics if history is None else history

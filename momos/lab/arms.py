@@ -100,7 +100,7 @@ class StudyConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class StudyRun:
     """A finished checkpoint of the study: one arm, one seed.
 
     Attributes
@@ -127,7 +127,7 @@ class StudyResult:
     Attributes
     ----------
     config : StudyConfig
-    runs : list of Run
+    runs : list of StudyRun
     table : pandas.DataFrame
         kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
         ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
@@ -140,7 +140,7 @@ class StudyResult:
     """
 
     config: StudyConfig
-    runs: list[Run]
+    runs: list[StudyRun]
     table: pd.DataFrame
     summary: pd.DataFrame
     paths: dict[str, Path]

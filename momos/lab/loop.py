@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from kolmo.errors import InputError, KolmoError
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
-from momos.lab.datasets import Dataset, Part
+from momos.lab.datasets import Dataset, Split
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
 from momos.learned.learner import Learner
@@ -207,7 +207,7 @@ class Training:
         if self._learner:
             self.mosaic = mosaic_of(self._model)
 
-    def _accuracy(self, state: Mapping[str, torch.Tensor], part: Part) -> float:
+    def _accuracy(self, state: Mapping[str, torch.Tensor], part: Split) -> float:
         """Accuracy of the very weights that are saved, in a plain model."""
         model = self._fresh_model().eval()
         model.load_state_dict(state)

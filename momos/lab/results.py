@@ -12,7 +12,7 @@ import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
 from kolmo.report.html import document, image, section
-from momos.lab.arms import Run, StudyConfig
+from momos.lab.arms import StudyConfig, StudyRun
 from momos.lab.plots import accuracy_figure, bits_figure, ratio_figure
 from momos.tensors import write_whole
 
@@ -24,7 +24,7 @@ _MEASUREMENT = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
 
 
-def combine(measured: Sequence[tuple[Run, pd.DataFrame]]) -> pd.DataFrame:
+def combine(measured: Sequence[tuple[StudyRun, pd.DataFrame]]) -> pd.DataFrame:
     """One table of all runs; see `momos.lab.arms.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
@@ -95,7 +95,7 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
 
 def write_results(
     config: StudyConfig,
-    runs: Sequence[Run],
+    runs: Sequence[StudyRun],
     table: pd.DataFrame,
     summary: pd.DataFrame,
     out: Path,

@@ -25,7 +25,7 @@ from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
 from kolmo.execution import Progress
 from kolmo.provenance import versions
-from momos.lab.arms import Run, StudyConfig, StudyResult
+from momos.lab.arms import StudyConfig, StudyResult, StudyRun
 from momos.lab.results import combine, summarize, write_results
 from momos.lab.training import TrainResult, save_mosaic, save_state, train
 from momos.tensors import make_folder, write_whole
@@ -99,7 +99,7 @@ class _Steps:
 # --- training ---------------------------------------------------------------------------------
 
 
-def _train_seed(config: StudyConfig, seed: int, out: Path, steps: _Steps) -> Iterator[Run]:
+def _train_seed(config: StudyConfig, seed: int, out: Path, steps: _Steps) -> Iterator[StudyRun]:
     for arm, shared in config.arms().items():
         wanted = dataclasses.replace(shared, seed=seed)
         names = ["init", arm] if arm == "trained" else [arm]
@@ -118,7 +118,7 @@ def _record(out: Path, arm: str, seed: int) -> Path:
     return out / "runs" / f"{arm}-seed{seed}.json"
 
 
-def _kept(out: Path, arm: str, seed: int, key: str) -> Run | None:
+def _kept(out: Path, arm: str, seed: int, key: str) -> StudyRun | None:
     """The kept run; None if it was another one, or its files have changed."""
     record = _read_record(_record(out, arm, seed), key)
     if record is None:
@@ -127,10 +127,10 @@ def _kept(out: Path, arm: str, seed: int, key: str) -> Run | None:
     if any(not p.is_file() or sha256(str(p)) != record["files"][n] for n, p in files.items()):
         return None
     checkpoint, *mosaic = files.values()
-    return Run(arm, seed, checkpoint, mosaic[0] if mosaic else None, record["metrics"])
+    return StudyRun(arm, seed, checkpoint, mosaic[0] if mosaic else None, record["metrics"])
 
 
-def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
+def _keep(result: TrainResult, arm: str, out: Path, key: str) -> StudyRun:
     folder, seed, state = out / "checkpoints", result.config.seed, "best"
     metrics = {k: v for k, v in result.metrics.items() if not k.endswith("_test_accuracy")}
     if arm == "init":
@@ -147,13 +147,15 @@ def _keep(result: TrainResult, arm: str, out: Path, key: str) -> Run:
         "history": result.history if state == "best" else [],
     }
     _write_record(_record(out, arm, seed), record)
-    return Run(arm, seed, files[0], files[1] if len(files) > 1 else None, metrics)
+    return StudyRun(arm, seed, files[0], files[1] if len(files) > 1 else None, metrics)
 
 
 # --- measuring --------------------------------------------------------------------------------
 
 
-def _measure(run: Run, draws: int, out: Path, threads: int | None, steps: _Steps) -> pd.DataFrame:
+def _measure(
+    run: StudyRun, draws: int, out: Path, threads: int | None, steps: _Steps
+) -> pd.DataFrame:
     """kolmo's table of a run, from its record if there is one."""
     import pandas as pd
 
@@ -200,7 +202,7 @@ def _measurements(arm: str) -> dict[str, list[str]]:
 # --- records ----------------------------------------------------------------------------------
 
 
-def _key(kind: str, settings: Mapping[str, Any], run: Run | None = None) -> str:
+def _key(kind: str, settings: Mapping[str, Any], run: StudyRun | None = None) -> str:
     """A hash of everything that a result depends on, the code that makes it included."""
     parts = {"kind": kind, "settings": settings, "versions": versions(), "code": _code("momos")}
     if run is not None:

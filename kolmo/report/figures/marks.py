@@ -12,7 +12,7 @@ from kolmo.report.table import estimator_labels
 
 
 @dataclasses.dataclass(frozen=True)
-class Series:
+class Mark:
     """An estimator of one kind, drawn alike in all panels."""
 
     label: str
@@ -37,7 +37,7 @@ class Series:
         return rows[(estimator_labels(rows) == self.label) & (rows["kind"] == self.kind)]
 
 
-def series_of(rows: pd.DataFrame) -> list[Series]:
+def series_of(rows: pd.DataFrame) -> list[Mark]:
     pairs = list(dict.fromkeys(zip(estimator_labels(rows), rows["kind"], strict=True)))
     labels = list(dict.fromkeys(label for label, _ in pairs))
-    return [Series(label, kind, labels.index(label)) for label, kind in pairs]
+    return [Mark(label, kind, labels.index(label)) for label, kind in pairs]

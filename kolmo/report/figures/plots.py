@@ -27,7 +27,7 @@ from kolmo.report.figures.drawing import (
     save_figure,
     style,
 )
-from kolmo.report.figures.marks import Series, series_of
+from kolmo.report.figures.marks import Mark, series_of
 from kolmo.report.figures.parts import draw_agreement, draw_attribution, draw_bitplanes
 from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows, null_names
@@ -205,7 +205,7 @@ def _draw(
     axis: Axes,
     rows: pd.DataFrame,
     column: str,
-    series: Sequence[Series],
+    series: Sequence[Mark],
     nulls: Sequence[str],
     spread: float,
 ) -> None:
@@ -229,7 +229,7 @@ def _draw(
     axis.set_xlim(0, 1.03 * min(edge, axis.get_xlim()[1]))
 
 
-def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
+def _edge(lanes: Sequence[tuple[Mark, pd.DataFrame]]) -> float:
     """The end of the axis: a third beyond all ordinary values. Tiny tensors, whose bits are mostly
     a compressor's headers, would lie far beyond it and mean nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
@@ -237,7 +237,7 @@ def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
     return 1.33 * float(max(*usual, *raw))
 
 
-def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
+def _draw_marks(axis: Axes, one: Mark, rows: pd.DataFrame, y: Any, edge: float) -> None:
     """Draw marks with their 95 % interval, if there is an error; arrows beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
     error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
@@ -289,7 +289,7 @@ def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
     )
 
 
-def _legend(figure: Figure, series: Sequence[Series], nulls: Sequence[str]) -> None:
+def _legend(figure: Figure, series: Sequence[Mark], nulls: Sequence[str]) -> None:
     """One legend for all panels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

@@ -27,7 +27,7 @@ DATASETS = ("cifar10", "digits", "fashion-mnist", "mnist", "mnist1d")
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Split:
     """Images, float32, shape (count, features), and their labels, int64."""
 
     images: NDArray[np.float32]
@@ -36,8 +36,8 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: NDArray[np.int64]) -> Part:
-        return Part(self.images[rows], self.labels[rows])
+    def __getitem__(self, rows: NDArray[np.int64]) -> Split:
+        return Split(self.images[rows], self.labels[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Dataset:
 
     name: str
     shape: tuple[int, ...]
-    train: Part
-    validation: Part
-    test: Part
+    train: Split
+    validation: Split
+    test: Split
 
     @property
     def classes(self) -> int:
@@ -131,18 +131,18 @@ def _mnist1d() -> Dataset:
     return _standardized("mnist1d", (LENGTH,), whole[train], whole[held], test)
 
 
-def _part(images: NDArray[Any], labels: NDArray[Any]) -> Part:
-    return Part(images.reshape(len(images), -1).astype(np.float32), labels.astype(np.int64))
+def _part(images: NDArray[Any], labels: NDArray[Any]) -> Split:
+    return Split(images.reshape(len(images), -1).astype(np.float32), labels.astype(np.int64))
 
 
-def _standardized(name: str, shape: tuple[int, ...], *parts: Part) -> Dataset:
+def _standardized(name: str, shape: tuple[int, ...], *parts: Split) -> Dataset:
     """The dataset of three parts, standardized by the first, the training part."""
     channels = shape[0] if len(shape) == 3 else 1
     pixels = parts[0].images.reshape(len(parts[0]), channels, -1)
     mean = pixels.mean(axis=(0, 2), dtype=np.float64, keepdims=True).astype(np.float32)
     deviation = pixels.std(axis=(0, 2), dtype=np.float64, keepdims=True).astype(np.float32)
 
-    def standardize(part: Part) -> Part:
+    def standardize(part: Split) -> Split:
         images = (part.images.reshape(len(part), channels, -1) - mean) / deviation
         return _part(images, part.labels)
 

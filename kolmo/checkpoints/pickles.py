@@ -38,7 +38,7 @@ def load_pickle(machine: Machine) -> Any:
     Examples
     --------
     >>> import pickle
-    >>> from kolmo.checkpoints.machine import Reader
+    >>> from kolmo.checkpoints.machine import PickleReader
     >>> from kolmo.checkpoints.stored import memory_bytes
     >>> data = memory_bytes(pickle.dumps({"a": [1, print]}), "an example")
     >>> found = load_pickle(Machine(PickleReader(data), {}))

@@ -48,6 +48,6 @@ def estimate(
         return fast
     coder = quantize.fit(tensor)
     accumulator = measure.start(tensor.shape, coder.alphabet)
-    for chunk in tensor.chunks():
-        accumulator.update(coder.encode(chunk))
+    for symbols in coder.symbols(tensor):
+        accumulator.update(symbols)
     return accumulator.finish().with_side(side_bits(coder, tensor))

@@ -180,13 +180,13 @@ class Run:
         self._checkpoint, self._plan, self._lanes = checkpoint, plan, lanes
         self._cells: dict[Key, list[Cell]] = {}
         self._work = Work()
-        self._kinds = _kinds(checkpoint) if plan.model_scope and checkpoint else {}
+        self._forms = _forms(checkpoint) if plan.model_scope and checkpoint else {}
         self._side_bits: dict[tuple[str, Quantizer], int] = {}
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
-        for measurement in plan.measurements if self._kinds else ():
+        for measurement in plan.measurements if self._forms else ():
             for variant in plan.variants:
-                cells = [self._cell(measurement, ts) for ts in self._kinds.values()]
+                cells = [self._cell(measurement, ts) for ts in self._forms.values()]
                 self._cells[None, measurement, variant] = cells
 
     @cached_property
@@ -218,7 +218,7 @@ class Run:
             outcomes = [outcome for cell in cells if (outcome := cell.outcome) is not None]
             if len(outcomes) == len(cells):
                 whole = (
-                    _sum(dict(zip(self._kinds, outcomes, strict=True)))
+                    _sum(dict(zip(self._forms, outcomes, strict=True)))
                     if key[0] is None
                     else outcomes[0]
                 )
@@ -248,6 +248,8 @@ class Run:
                 if living:
                     self._feed(living, tensor, quantizer, source.coded(quantizer))
                     self.measured.add(tensor.name)
+            except NotApplicableError as error:
+                self._miss(tensor, variant, measurements, str(error), problem=False)
             except NotExpressibleError as error:
                 self._miss(tensor, variant, measurements, str(error), problem=True)
         for cell in single.values():
@@ -278,14 +280,14 @@ class Run:
 
     def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
         shapes = [tensor.shape for tensor in tensors]
-        alphabet = measurement.quantizer.alphabet(tensors[0].dtype)
+        alphabet = measurement.quantizer.alphabet_of(tensors[0])
         return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet)
 
     def _model_cell(
         self, tensor: WeightTensor, measurement: Measurement, variant: Variant
     ) -> Cell | None:
         cells = self._cells.get((None, measurement, variant))
-        return cells[list(self._kinds).index(tensor.dtype.name)] if cells else None
+        return cells[list(self._forms).index(tensor.form)] if cells else None
 
     def _miss(
         self,
@@ -304,23 +306,24 @@ class Run:
 
 
 def _hold(tensor: WeightTensor) -> WeightTensor:
-    small = tensor.numel * tensor.dtype.itemsize <= HELD
-    return array_tensor(tensor.name, tensor.read()) if small else tensor
+    if tensor.numel * tensor.dtype.itemsize > HELD:
+        return tensor
+    return dataclasses.replace(array_tensor(tensor.name, tensor.read()), codes=tensor.codes)
 
 
-def _kinds(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
-    """Tensors by dtype, in checkpoint order: each kind has an accumulator of its own."""
-    by_dtype: dict[str, list[WeightTensor]] = {}
+def _forms(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:
+    """Tensors by form, in checkpoint order: each form has an accumulator of its own."""
+    by_form: dict[str, list[WeightTensor]] = {}
     for tensor in checkpoint.values():
-        by_dtype.setdefault(tensor.dtype.name, []).append(tensor)
-    return by_dtype
+        by_form.setdefault(tensor.form, []).append(tensor)
+    return by_form
 
 
-def _sum(by_dtype: Mapping[str, Outcome]) -> Outcome:
-    """The outcomes of a model's dtypes, added up."""
-    if len(by_dtype) == 1:
-        return next(iter(by_dtype.values()))
-    codes = {dtype: dict(o.details) for dtype, o in by_dtype.items() if isinstance(o, CodeLength)}
+def _sum(by_form: Mapping[str, Outcome]) -> Outcome:
+    """The outcomes of a model's forms, added up."""
+    if len(by_form) == 1:
+        return next(iter(by_form.values()))
+    codes = {form: dict(o.details) for form, o in by_form.items() if isinstance(o, CodeLength)}
     return total(
-        {f"{dtype} tensors": outcome for dtype, outcome in by_dtype.items()}, {"dtypes": codes}
+        {f"{form} tensors": outcome for form, outcome in by_form.items()}, {"dtypes": codes}
     )

@@ -69,8 +69,19 @@ class Weights:
 
     def coded(self, quantizer: Quantizer) -> Coded:
         coder = quantizer.fit(self.tensor)
-        chunks = (coder.encode(chunk) for chunk in self.tensor.chunks())
-        return Coded(side_bits(coder, self.tensor), chunks)
+        return Coded(side_bits(coder, self.tensor), coder.symbols(self.tensor))
+
+
+@dataclasses.dataclass(frozen=True)
+class Values(Weights):
+    """Symbols of weights that were made, and have no codes, in place of those of a tensor."""
+
+    original: WeightTensor
+
+    def coded(self, quantizer: Quantizer) -> Coded:
+        if quantizer.alphabet_of(self.original) != quantizer.alphabet_of(self.tensor):
+            raise NotApplicableError(f"{quantizer} reads codes, which drawn weights do not have")
+        return super().coded(quantizer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +95,7 @@ class UniformSymbols:
         return Coded(None, self._chunks(quantizer))
 
     def _chunks(self, quantizer: Quantizer) -> Iterator[Symbols]:
-        alphabet = quantizer.alphabet(self.tensor.dtype)
+        alphabet = quantizer.alphabet_of(self.tensor)
         random = np.random.default_rng((*self.seed, zlib.crc32(str(quantizer).encode())))
         for start in range(0, self.tensor.numel, CHUNK):
             size = min(CHUNK, self.tensor.numel - start)
@@ -141,7 +152,13 @@ class Permuted(Null):
         weights = tensor.read().reshape(-1).copy()
         bits = weights.view(f"u{weights.dtype.itemsize}")  # moves extended dtypes too
         self.permute(bits, tensor.shape, np.random.default_rng((*seed, self.stream)))
-        return Weights(array_tensor(tensor.name, weights.reshape(tensor.shape)))
+        moved = array_tensor(tensor.name, weights.reshape(tensor.shape))
+        if tensor.codes is None:
+            return Weights(moved)
+        codes = tensor.codes.load(0, tensor.numel).copy()  # which move as their weights do
+        self.permute(codes, tensor.shape, np.random.default_rng((*seed, self.stream)))
+        of_codes = dataclasses.replace(tensor.codes, load=lambda start, stop: codes[start:stop])
+        return Weights(dataclasses.replace(moved, codes=of_codes))
 
     def permute(self, bits: Symbols, shape: Shape, random: Generator) -> None:
         """Move flat weights in place."""
@@ -221,7 +238,7 @@ class Gaussian(Null):
             raise NotApplicableError("gaussian needs finite weights")
         mean, sd = (weights.mean(), weights.std()) if weights.size else (0.0, 0.0)
         drawn = np.random.default_rng((*seed, 2)).normal(mean, sd, tensor.shape)
-        return Weights(array_tensor(tensor.name, drawn.astype(tensor.dtype)))
+        return Values(array_tensor(tensor.name, drawn.astype(tensor.dtype)), tensor)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,9 +281,9 @@ class Reference(Null):
         other = self.checkpoint.get(tensor.name)
         if other is None:
             raise NotApplicableError(f"{self.source} has no tensor {tensor.name!r}")
-        if (other.shape, other.dtype) != (tensor.shape, tensor.dtype):
+        if (other.shape, other.form) != (tensor.shape, tensor.form):
             raise NotApplicableError(
-                f"{self.source} holds {tensor.name!r} as {other.dtype} {list(other.shape)}"
+                f"{self.source} holds {tensor.name!r} as {other.form} {list(other.shape)}"
             )
         return Weights(other)
 

@@ -3,19 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import fnmatch
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
+from kolmo.symbols import Alphabet
 
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
+
+
+class Role(enum.StrEnum):
+    """What an array in a source is to the network.
+
+    >>> str(Role.BOOKKEEPING), Role("buffer") is Role.BUFFER
+    ('book-keeping', True)
+    """
+
+    WEIGHT = "weight"
+    """A floating-point parameter, or the logical weights that packed codes stand for."""
+    BOOKKEEPING = "book-keeping"
+    """What the codes of a quantized tensor need: scales, zero points, group indices, tables."""
+    BUFFER = "buffer"
+    """Running statistics, positions, masks, counters."""
+    OPTIMIZER = "optimizer"
+    """The state of an optimizer, such as Adam's moments."""
+    COPY = "copy"
+    """A tensor that is there already: tied, a view, averaged weights beside the originals."""
+    OTHER = "other"
+    """Anything else."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Codes:
+    """The codes that a quantized checkpoint keeps in place of a tensor's weights.
+
+    Attributes
+    ----------
+    scheme : str
+        What made them, for people: ``GPTQ``, ``Q4_K``, ``NF4``.
+    alphabet : Alphabet
+        The codes' own: 16 symbols for codes of 4 bits.
+    load : callable
+        ``load(start, stop)`` gives the codes of the weights [start, stop), in the row-major order
+        of the logical tensor, as unsigned integers of ``alphabet.container``.
+    side_bits : int
+        Bits of all else that the weights need: scales, zero points, group indices, tables, as they
+        are stored.
+    stored : tuple of WeightTensor
+        The arrays of the file that hold the codes, as they lie there.
+    """
+
+    scheme: str
+    alphabet: Alphabet
+    load: Callable[[int, int], NDArray[Any]]
+    side_bits: int
+    stored: tuple[WeightTensor, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,18 +80,38 @@ class WeightTensor:
         As stored; bfloat16 and float8 are ``ml_dtypes`` dtypes.
     load : callable
         ``load(start, stop)`` gives the weights [start, stop) of the flattened (row-major)
-        tensor as a 1-D array of ``dtype`` in native byte order.
+        tensor as a 1-D array of ``dtype`` in native byte order; of a quantized tensor, the
+        dequantized weights.
+    codes : Codes, optional
+        Of a quantized tensor, the codes that stand for its weights.
+    role : Role, optional
+        The role that the format itself tells, such as that of a module's buffers; None where only
+        names, dtypes and values can tell.
+    place : hashable, optional
+        Where the values lie: equal for two tensors of the same numbers in the same bytes.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     load: Callable[[int, int], NDArray[Any]]
+    codes: Codes | None = None
+    role: Role | None = None
+    place: Hashable = None
 
     @property
     def numel(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
+
+    @property
+    def form(self) -> str:
+        """How the weights are stored: ``float32``, or of a quantized tensor ``4-bit GPTQ``.
+
+        Tensors of one form have one alphabet under every quantizer.
+        """
+        codes = self.codes
+        return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
         """The whole tensor."""
@@ -61,11 +131,27 @@ class WeightTensor:
 
 @dataclasses.dataclass(frozen=True)
 class Skipped:
-    """A tensor, or another entry, that is not measured, and why."""
+    """A tensor, or another entry, that is not measured, and why.
+
+    Attributes
+    ----------
+    name, reason : str
+    numel : int
+        Its numbers, where that is known.
+    role : Role
+    tensor : WeightTensor, optional
+        The tensor, so that it can be measured all the same; None of what is no tensor, or of a
+        dtype that is not supported.
+    copy_of : str
+        Of a copy, the name of the tensor that has the same values.
+    """
 
     name: str
     reason: str
     numel: int = 0
+    role: Role = Role.OTHER
+    tensor: WeightTensor | None = None
+    copy_of: str = ""
 
 
 class Checkpoint(Mapping[str, WeightTensor]):
@@ -79,9 +165,13 @@ class Checkpoint(Mapping[str, WeightTensor]):
         ``safetensors``, ``torch``, ``pickle``, ``joblib``, ``npz``, ``npy``, ``arrays`` or
         ``module``.
     skipped : list of Skipped
-        Entries that are not tensors to measure: tied copies, optimizer state, left-out names.
+        Entries that are not tensors to measure: buffers, tied copies, optimizer state, names that
+        were excluded; each with its role.
     files : tuple of str
         The local files behind it, for provenance; empty for live objects.
+    networks : tuple of str
+        The names of its networks, where it holds more than one: what its tensors' names begin
+        with, such as ``generator`` and ``discriminator``.
     """
 
     def __init__(
@@ -92,10 +182,12 @@ class Checkpoint(Mapping[str, WeightTensor]):
         format: str,
         skipped: Iterable[Skipped] = (),
         files: Iterable[str] = (),
+        networks: Iterable[str] = (),
     ) -> None:
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
+        self.networks = tuple(networks)
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -135,18 +227,23 @@ class Checkpoint(Mapping[str, WeightTensor]):
             if reason is None:
                 kept.append(tensor)
             else:
-                left_out.append(Skipped(tensor.name, reason, tensor.numel))
+                left_out.append(Skipped(tensor.name, reason, tensor.numel, Role.WEIGHT, tensor))
         if not kept and self._tensors:
             raise InputError(
                 f"{self.source}: include={list(include)} and exclude={list(exclude)} leave none "
                 f"of the {len(self)} tensors (the first is {next(iter(self))!r})"
             )
+        return self.holding(kept, [*self.skipped, *left_out])
+
+    def holding(self, tensors: Iterable[WeightTensor], skipped: Iterable[Skipped]) -> Checkpoint:
+        """The same source with other tensors in it and left out of it."""
         return Checkpoint(
-            kept,
+            tensors,
             source=self.source,
             format=self.format,
-            skipped=[*self.skipped, *left_out],
+            skipped=skipped,
             files=self.files,
+            networks=self.networks,
         )
 
 

@@ -47,6 +47,10 @@ class SymbolCoder:
         """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
 
+    def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
+        """The symbols of the whole tensor, chunk by chunk: flat, in row-major order."""
+        return (self.encode(chunk) for chunk in tensor.chunks())
+
     def side_bits(self, dtype: np.dtype[Any]) -> int:
         """Bits of a code of the parameters, for weights of a dtype.
 
@@ -72,6 +76,10 @@ class Quantizer(specs.Spec):
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         """The alphabet for weights of this dtype; it does not depend on their values."""
         raise NotImplementedError
+
+    def alphabet_of(self, tensor: WeightTensor) -> Alphabet:
+        """The alphabet for a tensor, which of a quantized one may be that of its codes."""
+        return self.alphabet(tensor.dtype)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         """Fit scale, range or codebook to a tensor.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.base import CHUNK, Codes, WeightTensor
 from kolmo.floats import bit_patterns, is_float
 from kolmo.quantize.base import (
     Quantizer,
@@ -26,7 +26,8 @@ from kolmo.symbols import Alphabet, Symbols
 class Native(Quantizer):
     """The stored bit patterns themselves, as unsigned integers of the dtype's width.
 
-    It expresses every value of every dtype, NaN payloads and negative zeros included.
+    It expresses every value of every dtype, NaN payloads and negative zeros included. Of a
+    quantized tensor the symbols are its codes, and scales and the like are side information.
 
     >>> from kolmo.checkpoints import array_tensor
     >>> Native().fit(array_tensor("w", np.float32([1, -0.0]))).encode(np.float32([1, -0.0]))
@@ -40,7 +41,12 @@ class Native(Quantizer):
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet.of_dtype(dtype)
 
+    def alphabet_of(self, tensor: WeightTensor) -> Alphabet:
+        return tensor.codes.alphabet if tensor.codes else self.alphabet(tensor.dtype)
+
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        if tensor.codes:
+            return _CodesReader(tensor.codes.alphabet, tensor.codes)
         return self._restore(tensor.dtype, ())
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
@@ -57,6 +63,20 @@ class _NativeCoder(SymbolCoder):
 
     def decode(self, symbols: Symbols) -> Weights:
         return np.ascontiguousarray(symbols).view(self.dtype).reshape(symbols.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _CodesReader(SymbolCoder):
+    """The codes of a quantized tensor, which are read: its weights alone do not tell them."""
+
+    codes: Codes
+
+    def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
+        for start in range(0, tensor.numel, CHUNK):
+            yield self.codes.load(start, min(start + CHUNK, tensor.numel))
+
+    def side_bits(self, dtype: np.dtype[Any]) -> int:
+        return self.codes.side_bits
 
 
 @register

@@ -59,7 +59,7 @@ def _rows(
 
 def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
     if name is None:
-        dtypes = dict.fromkeys(tensor.dtype.name for tensor in checkpoint.values())
+        dtypes = dict.fromkeys(tensor.form for tensor in checkpoint.values())
         return {
             "scope": "model",
             "shape": f"{len(checkpoint)} tensors",
@@ -72,7 +72,7 @@ def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
         "tensor": name,
         "shape": "x".join(map(str, tensor.shape)),
         "numel": tensor.numel,
-        "dtype": tensor.dtype.name,
+        "dtype": tensor.form,
     }
 
 

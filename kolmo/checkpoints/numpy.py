@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor, array_tensor
 from kolmo.checkpoints.compressed import spooled
-from kolmo.checkpoints.containers import Found, collect, gather, is_supported
+from kolmo.checkpoints.containers import Found, gather, is_supported, make_checkpoint
 from kolmo.checkpoints.files import file_tensor, native, native_dtype
 from kolmo.checkpoints.inert import LeftOut
 from kolmo.checkpoints.nests import TooDeepError
@@ -62,8 +62,8 @@ def _open_objects(path: Path, offset: int) -> Checkpoint:
     """The arrays among the objects of an array, such as one dict of weights."""
     stored = file_bytes(path)
     contents = read_objects(stored.part(offset, stored.size - offset), str(path))
-    tensors, skipped = collect(contents, str(path), "a numpy array of objects")
-    return Checkpoint(tensors, source=str(path), format="npy", skipped=skipped, files=[str(path)])
+    what = "a numpy array of objects"
+    return make_checkpoint(contents, source=str(path), format="npy", what=what, files=[str(path)])
 
 
 def open_npz(path: Path, archive: zipfile.ZipFile) -> Checkpoint:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.compressed import compression_of, unpacked
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.inert import Dtype, LeftOut, Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
@@ -44,9 +44,8 @@ def open_pickled(path: Path) -> Checkpoint | None:
     if read is None:
         return None
     contents, what = read
-    tensors, skipped = collect(contents, str(path), what)
     form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"
-    return Checkpoint(tensors, source=str(path), format=form, skipped=skipped, files=[str(path)])
+    return make_checkpoint(contents, source=str(path), format=form, what=what, files=[str(path)])
 
 
 def read_pickled(stored: Stored, depth: int = 0) -> Contents | None:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.base import Checkpoint, Role
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
+from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage, Stored, file_bytes
 from kolmo.checkpoints.torch_legacy import TABLE
@@ -26,8 +27,7 @@ from kolmo.errors import InputError
 def open_torch_zip(path: Path) -> Checkpoint:
     """The model's weights in a torch file (the zip form), or in a TorchScript archive."""
     contents, what = read_torch_zip(file_bytes(path))
-    tensors, skipped = collect(contents, str(path), what)
-    return Checkpoint(tensors, source=str(path), format="torch", skipped=skipped, files=[str(path)])
+    return make_checkpoint(contents, source=str(path), format="torch", what=what, files=[str(path)])
 
 
 def read_torch_zip(stored: Stored) -> tuple[Any, str]:
@@ -92,5 +92,9 @@ def _storages(archive: Archive, folder: str, big: bool) -> Callable[[Any], Stora
 
 def open_module(module: Any) -> Checkpoint:
     """The parameters and persistent buffers of a live ``nn.Module``, without a copy of them."""
-    tensors, skipped = collect(dict(module.state_dict()), type(module).__name__)
-    return Checkpoint(tensors, source=type(module).__name__, format="module", skipped=skipped)
+    name, parameters = type(module).__name__, {id(p) for p in module.parameters()}
+    contents = {
+        key: Marked(Role.WEIGHT if id(tensor) in parameters else Role.BUFFER, tensor)
+        for key, tensor in module.state_dict(keep_vars=True).items()
+    }
+    return make_checkpoint(contents, source=name, format="module")

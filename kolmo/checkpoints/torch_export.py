@@ -13,7 +13,7 @@ from typing import Any
 
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.inert import LeftOut
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided, file_bytes
@@ -45,8 +45,8 @@ def open_torch_export(path: Path) -> Checkpoint:
         contents, _ = read_torch_zip(archive.record(record))
     for config in (*archive.names(WEIGHTS), *archive.names(_CONSTANTS)):
         contents |= _listed(archive, config)
-    tensors, skipped = collect(contents, str(path), "a torch.export archive")
-    return Checkpoint(tensors, source=str(path), format="torch", skipped=skipped, files=[str(path)])
+    what = "a torch.export archive"
+    return make_checkpoint(contents, source=str(path), format="torch", what=what, files=[str(path)])
 
 
 def _listed(archive: Archive, config: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kolmo.checkpoints.base import WeightTensor
-from kolmo.checkpoints.naming import normalized, words
+from kolmo.checkpoints.tensor_names import normalized, words
 
 _AVERAGED = {"ema", "swa", "avg", "average", "averages", "averaged", "shadow", "polyak"}
 

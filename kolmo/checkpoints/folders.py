@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError
 
@@ -33,6 +34,10 @@ class Folder(Protocol):
         """All files in it and below it, sorted."""
         ...
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        ...
+
     def stored(self, name: str) -> Stored:
         """The bytes of a file, unread; InputError if there is none or it lies elsewhere."""
         ...
@@ -42,32 +47,97 @@ class Folder(Protocol):
         ...
 
 
+MOST = 100_000
+"""Files that a folder may have, with all below it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LocalFolder:
-    """A directory of this machine."""
+    """A directory of this machine.
+
+    Attributes
+    ----------
+    root : Path
+    named : str
+        The file that the user named, which may be a link to anywhere. Any other file must lie in
+        the folder, or where the cache of the Hugging Face Hub keeps what its folders link to.
+    """
 
     root: Path
+    named: str = ""
 
     @property
     def where(self) -> str:
         return str(self.root)
 
     def names(self) -> list[str]:
-        found = []
+        return list(self._names)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        found: list[str] = []
         for folder, inner, files in os.walk(self.root):
             inner[:] = [name for name in inner if not name.startswith(".")]
             under = Path(folder).relative_to(self.root)
             found += [(under / file).as_posix() for file in files]
+            if len(found) > MOST:
+                raise InputError(
+                    f"{self.where}: holds more than {MOST:,} files; name the one that you mean"
+                )
         return sorted(found)
 
+    def has(self, name: str) -> bool:
+        return os.path.isfile(self.root / name)
+
     def stored(self, name: str) -> Stored:
+        if not self.has(name):
+            raise InputError(f"{self.where}: there is no file {name[:200]!r} in it")
         path = self.root / name
-        if not path.is_file():
-            raise InputError(f"{self.where}: there is no file {name!r} in it")
+        if name != self.named and not self._is_inside(path):
+            raise InputError(
+                f"{path}: this is a link out of its folder, to {os.path.realpath(path)}, which is "
+                f"not followed; copy that file here, or name it"
+            )
         return file_bytes(path)
 
     def path(self, name: str) -> str:
         return str(self.root / name)
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a file lies in the folder, or among the blobs of the cache that it is part of."""
+        real, root = Path(os.path.realpath(path)), Path(os.path.realpath(self.root))
+        caches = [parent.parent for parent in (root, *root.parents) if parent.name == "snapshots"]
+        blobs = [cache / "blobs" for cache in caches if not (cache / "blobs").is_symlink()]
+        return any(real.is_relative_to(place) for place in (root, *blobs))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubFolder:
+    """A folder within another one."""
+
+    above: Folder
+    name: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.above.where.rstrip('/')}/{self.name}"
+
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        start = f"{self.name}/"
+        return [name[len(start) :] for name in self.above.names() if name.startswith(start)]
+
+    def has(self, name: str) -> bool:
+        return self.above.has(f"{self.name}/{name}")
+
+    def stored(self, name: str) -> Stored:
+        return self.above.stored(f"{self.name}/{name}")
+
+    def path(self, name: str) -> str:
+        return self.above.path(f"{self.name}/{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +150,17 @@ class File:
     @classmethod
     def local(cls, path: Path) -> File:
         """The file of this path, and its folder."""
-        return cls(LocalFolder(path.parent), path.name)
+        return cls(LocalFolder(path.parent, path.name), path.name)
 
     @cached_property
     def stored(self) -> Stored:
         """Its bytes, unread."""
         return self.folder.stored(self.name)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a file in the folder."""
+        return self.folder.has(self.name)
 
     @property
     def where(self) -> str:
@@ -101,6 +176,11 @@ class File:
     def head(self, size: int = 512) -> bytes:
         """Its first bytes, fewer where it is shorter."""
         return bytes(self.stored.read(0, min(size, self.stored.size)))
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The zip archive that it is; InputError if it is none, or damaged."""
+        return Archive(self.stored)
 
     def beside(self, name: str) -> File:
         """The file of a name that is relative to this one's; the name is not trusted.

@@ -8,7 +8,7 @@ from collections.abc import Set
 import numpy as np
 
 from kolmo.checkpoints.base import Role, WeightTensor
-from kolmo.checkpoints.naming import words
+from kolmo.checkpoints.tensor_names import words
 
 _SEPARATOR = re.compile(r"[./]")
 _SAMPLE = 256  # entries that are looked at

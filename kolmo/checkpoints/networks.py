@@ -16,7 +16,6 @@ import numpy as np
 
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.inert import LeftOut, Ndarray
-from kolmo.checkpoints.naming import words
 from kolmo.checkpoints.nests import (
     Marked,
     is_array,
@@ -27,6 +26,7 @@ from kolmo.checkpoints.nests import (
     numel_of,
 )
 from kolmo.checkpoints.stored import Strided
+from kolmo.checkpoints.tensor_names import words
 
 _DEPTH = 16  # containers around a network, at most
 
@@ -165,8 +165,7 @@ def _beside(inner: Mapping[Any, Any]) -> set[Any]:
     return {
         key
         for key, value in inner.items()
-        if _is_training(key, value)
-        or (is_array(value) and numel_of(value) == 1 and _is_note(str(key)))
+        if _is_training(key, value) or (_is_number(value) and _is_note(str(key)))
     }
 
 
@@ -226,6 +225,10 @@ def _is_weight(value: Any) -> bool:
     return is_array(value) and numel_of(value) > 1 and _is_float(value)
 
 
+def _is_number(value: Any) -> bool:
+    return is_array(value) and numel_of(value) == 1 and _is_float(value)
+
+
 def _is_float(array: Any) -> bool:
     if isinstance(array, Ndarray):
         array = array.content
@@ -233,6 +236,6 @@ def _is_float(array: Any) -> bool:
         return True
     if is_torch(array):
         return bool(array.is_floating_point() or array.is_complex())
-    if isinstance(array, (Strided, np.ndarray)):
+    if isinstance(array, (Strided, np.ndarray, np.generic)):
         return array.dtype.kind in "fcV"
     return False

@@ -9,35 +9,34 @@ archive is not read at all: its ``data.pkl`` and ``constants.pkl`` hold the tens
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Role
 from kolmo.checkpoints.containers import make_checkpoint
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.pickles import load_pickle
-from kolmo.checkpoints.stored import Storage, Stored, file_bytes
+from kolmo.checkpoints.stored import Storage
 from kolmo.checkpoints.torch_legacy import TABLE
 from kolmo.checkpoints.torch_rebuilding import checked, storage_of
 from kolmo.errors import InputError
 
 
-def open_torch_zip(path: Path) -> Checkpoint:
+def open_torch_zip(file: File) -> Checkpoint:
     """The model's weights in a torch file (the zip form), or in a TorchScript archive."""
-    contents, what = read_torch_zip(file_bytes(path))
-    return make_checkpoint(contents, source=str(path), format="torch", what=what, files=[str(path)])
+    contents, what = read_torch_zip(file.archive)
+    return make_checkpoint(contents, source=file.where, format="torch", what=what, files=file.files)
 
 
-def read_torch_zip(stored: Stored) -> tuple[Any, str]:
+def read_torch_zip(archive: Archive) -> tuple[Any, str]:
     """The inert contents of a torch file, and what sort of file it is."""
-    archive = Archive(stored)
     records = archive.names("data.pkl")
     if len(records) != 1:
         named = ", ".join(repr(name[:60]) for name in records[:3]) or "none"
         raise InputError(
-            f"{stored.where}: a torch file has one record data.pkl, this has {len(records)}: "
+            f"{archive.where}: a torch file has one record data.pkl, this has {len(records)}: "
             f"{named}"
         )
     folder = records[0].removesuffix("data.pkl")

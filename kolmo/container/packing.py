@@ -9,7 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.certificate import Certificate
@@ -94,7 +95,7 @@ def pack(
     """
     path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
     check_preset(preset)
-    checkpoint = open_checkpoint(source).select(include, exclude)
+    checkpoint = open_source(source).select(include, exclude)
     entries, digests = read_entries(checkpoint, quantize, count, progress)
     job = _Packing(checkpoint, quantize, tuple(entries), preset, count, progress)
     written: list[Certificate] = []

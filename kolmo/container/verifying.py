@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo import __version__
-from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest
@@ -60,7 +60,7 @@ def verify(
     certificate = certify(contents, thread_count(threads), progress, "decoding")
     if source is None:
         return certificate
-    checkpoint = open_checkpoint(source).select(include, exclude)
+    checkpoint = open_source(source).select(include, exclude)
     entries, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
     _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])
     return dataclasses.replace(certificate, skipped=tuple(checkpoint.skipped))

@@ -1,17 +1,23 @@
 """Averaged weights (EMA, SWA) beside the weights that they are averages of.
 
 Programs keep them under a key or a prefix that says so, and under the names of the originals, or
-under names made from those: without dots, after a prefix, or as a list in the same order.
+under names made from those: without dots, after a key, or as a list in the same order.
+
+In a GAN the average of the generator is a network of its own: it is the one that draws, and the
+others are what trained it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.base import Role, WeightTensor
+from kolmo.checkpoints.buffers import buffer_reason
 from kolmo.checkpoints.tensor_names import normalized, words
+from kolmo.floats import is_float
 
 _AVERAGED = {"ema", "swa", "avg", "average", "averages", "averaged", "shadow", "polyak"}
+_JUDGES = {"d", "dis", "disc", "discriminator", "critic", "netd"}
 
 
 def says_average(name: str) -> bool:
@@ -23,38 +29,101 @@ def says_average(name: str) -> bool:
     return bool(_AVERAGED & set(words(name)))
 
 
+def says_judge(name: str) -> bool:
+    """Whether a key is that of a GAN's discriminator.
+
+    >>> [says_judge(name) for name in ("D", "netD", "decoder")]
+    [True, True, False]
+    """
+    return bool(_JUDGES & set(words(name)))
+
+
 def averages_of(
     averages: Sequence[WeightTensor], originals: Sequence[WeightTensor]
 ) -> dict[str, str]:
-    """The original of each average, by name; empty unless all floating-point tensors have one."""
-    wanted = [tensor for tensor in averages if tensor.dtype.kind in "fcV"]
-    for key in (_by_name, _by_letters, _by_end):
-        known = {key(tensor.name): tensor for tensor in originals}
-        pairs = [(tensor, known.get(key(tensor.name))) for tensor in wanted]
-        if pairs and all(found and found.shape == tensor.shape for tensor, found in pairs):
-            return {tensor.name: found.name for tensor, found in pairs if found}
-    return _in_order(wanted, originals)
+    """The original of each average, by name; empty unless every average has one.
+
+    Numbers beside them, such as the decay of the average, need none.
+    """
+    known = {_letters(tensor.name): tensor for tensor in originals}
+    for after in (0, 1):  # keys before the originals' names
+        found = {}
+        for tensor in averages:
+            rest = ".".join(tensor.name.split(".")[after:])
+            found[tensor.name] = known.get(_letters(rest)) if rest else None
+        if copies := _all_found(averages, found):
+            return copies
+    return _in_order(averages, originals)
 
 
-def _by_name(name: str) -> str:
-    return normalized(name)
+def averages_among(tensors: Sequence[WeightTensor]) -> dict[str, str]:
+    """Names of tensors whose prefix says that they are averages of others, with those."""
+    if any(says_judge(tensor.name.partition(".")[0]) for tensor in tensors):
+        return {}
+    groups: dict[tuple[str, ...], list[WeightTensor]] = {}
+    originals = []
+    for tensor in tensors:
+        path = tensor.name.split(".")
+        at = next((n for n, key in enumerate(path) if says_average(key)), None)
+        if at is None:
+            originals.append(tensor)
+        else:
+            groups.setdefault(tuple(path[: at + (at + 1 < len(path))]), []).append(tensor)
+    known = {_letters(tensor.name): tensor for tensor in originals}
+    copies: dict[str, str] = {}
+    for prefix, group in groups.items():
+        copies |= _under(prefix, group, known)
+    return copies
 
 
-def _by_letters(name: str) -> str:
+def _under(
+    prefix: tuple[str, ...], group: Sequence[WeightTensor], known: Mapping[str, WeightTensor]
+) -> dict[str, str]:
+    """The originals of the averages under a prefix: under it without ``ema``, or without a key."""
+    for before in (_plain(prefix), ".".join(prefix[:-1])):
+        found = {}
+        for tensor in group:
+            rest = ".".join(_plain([key]) for key in tensor.name.split(".")[len(prefix) :])
+            found[tensor.name] = known.get(_letters(f"{before}.{rest}".strip(".")))
+        if copies := _all_found(group, found):
+            return copies
+    return {}
+
+
+def _plain(path: Iterable[str]) -> str:
+    """Keys without the words that say average."""
+    kept = ["_".join(w for w in key.split("_") if not says_average(w)) for key in path]
+    return ".".join(key for key in kept if key)
+
+
+def _letters(name: str) -> str:
     return "".join(letter for letter in normalized(name) if letter.isalnum())
 
 
-def _by_end(name: str) -> str:
-    """A name without its first key, such as ``shadow`` or ``ema_model``."""
-    first, _, rest = name.partition(".")
-    return normalized(rest) if says_average(first) else normalized(name)
+def _all_found(
+    averages: Iterable[WeightTensor], found: Mapping[str, WeightTensor | None]
+) -> dict[str, str]:
+    copies = {}
+    for tensor in averages:
+        original = found[tensor.name]
+        if original is not None and original.shape == tensor.shape:
+            copies[tensor.name] = original.name
+        elif tensor.numel > 1 and is_float(tensor.dtype):
+            return {}
+    return copies
 
 
 def _in_order(
     averages: Sequence[WeightTensor], originals: Sequence[WeightTensor]
 ) -> dict[str, str]:
-    """Averages that are a list, which has no names: one for each original, in their order."""
-    is_list = averages and all(t.name.rpartition(".")[2].isdigit() for t in averages)
-    if not is_list or [t.shape for t in averages] != [t.shape for t in originals]:
+    """Averages that are a list, which has no names: one for each weight, in their order."""
+    names = {tensor.name for tensor in originals}
+    listed = [t for t in averages if t.name.rpartition(".")[2].isdigit()]
+    weights = [
+        t
+        for t in originals
+        if is_float(t.dtype) and t.role is not Role.BUFFER and not buffer_reason(t, names)
+    ]
+    if not listed or [t.shape for t in listed] != [t.shape for t in weights]:
         return {}
-    return {a.name: b.name for a, b in zip(averages, originals, strict=True)}
+    return {a.name: b.name for a, b in zip(listed, weights, strict=True)}

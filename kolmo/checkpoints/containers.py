@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.averages import averages_of, says_average
+from kolmo.checkpoints.averages import averages_of, says_average, says_judge
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor, array_tensor
 from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.nests import (
@@ -102,12 +102,13 @@ class _Collected:
         kept = [network for network in networks if network[0] not in averages]
         names = network_names([part for part, _ in kept])
         if len(kept) > 1:
-            self.networks = tuple(names)
-        for (_, found), name in zip(kept, names, strict=True):
-            self._take(found, name)
+            self.networks = tuple(names.values())
+        for part, found in kept:
+            self._take(found, names[part])
         for part, found in networks:
             if part in averages:
-                self._leave_out(found, part.name, names[0], averages[part])
+                original, copies = averages[part]
+                self._leave_out(found, part.name, names[original], copies)
         for part in parts:
             if part.role is not Role.WEIGHT:
                 self.add(part, part.name)
@@ -180,20 +181,21 @@ class _Collected:
         self.skipped.append(Skipped(made.name, reason, made.numel, mark.role, made))
 
 
-def _averages(networks: Sequence[tuple[Part, _Collected]]) -> dict[Part, dict[str, str]]:
-    """Networks that are averages of the one other network, with the original of each tensor.
+Network = tuple[Part, _Collected]
 
-    Where there are several others, as in a GAN, an average is a network like them.
-    """
-    others = [found for part, found in networks if not says_average(part.name)]
-    if len(others) != 1:
+
+def _averages(networks: Sequence[Network]) -> dict[Part, tuple[Part, dict[str, str]]]:
+    """Networks that are averages of another, with that one and the original of each tensor."""
+    if any(says_judge(part.key) for part, _ in networks):
         return {}
-    copies = {
-        part: averages_of(found.tensors, others[0].tensors)
-        for part, found in networks
-        if says_average(part.name)
-    }
-    return {part: found for part, found in copies.items() if found}
+    others = [network for network in networks if not says_average(network[0].name)]
+    copies = {}
+    for part, found in networks:
+        for original, of in others if says_average(part.name) else ():
+            if pairs := averages_of(found.tensors, of.tensors):
+                copies[part] = original, pairs
+                break
+    return copies
 
 
 def _joined(prefix: str, name: str) -> str:

@@ -76,13 +76,15 @@ def parts_of(contents: Any) -> list[Part]:
     return sorted(found, key=lambda part: part.role is not Role.WEIGHT)
 
 
-def network_names(networks: Sequence[Part]) -> list[str]:
+def network_names(networks: Sequence[Part]) -> dict[Part, str]:
     """What the names of each network's tensors begin with; nothing where there is one alone,
     under keys that only say so."""
     keys = [part.key for part in networks]
     if len(networks) == 1 and all(says_network(k) or k.isdigit() for k in networks[0].path):
-        return [""]
-    return keys if len(set(keys)) == len(keys) else [part.name for part in networks]
+        keys = [""]
+    elif len(set(keys)) < len(keys):
+        keys = [part.name for part in networks]
+    return dict(zip(networks, keys, strict=True))
 
 
 class _Search:

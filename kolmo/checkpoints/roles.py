@@ -7,13 +7,15 @@ counts; of the rest names, dtypes, shapes and values tell.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 
+from kolmo.checkpoints.averages import averages_among
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.buffers import buffer_reason
-from kolmo.checkpoints.copies import copies_by_place
+from kolmo.checkpoints.copies import Copies, copies_by_place
 from kolmo.checkpoints.integers import integer_role
 from kolmo.checkpoints.optimizers import optimizer_states
+from kolmo.checkpoints.twins import copies_by_content
 from kolmo.errors import InputError
 from kolmo.floats import is_float
 
@@ -25,16 +27,37 @@ def sort_out(checkpoint: Checkpoint) -> Checkpoint:
     """
     tensors = list(checkpoint.values())
     left_out = _left_out(tensors)
-    weights = [tensor for tensor in tensors if tensor.name not in left_out]
-    for name, (original, reason) in copies_by_place(weights).items():
-        left_out[name] = Skipped(name, reason, 0, Role.COPY, None, original)
+    for copies in (copies_by_place, _averages, lambda weights: _twins(checkpoint, weights)):
+        for name, (original, reason) in copies(_others(tensors, left_out)).items():
+            left_out[name] = Skipped(name, reason, 0, Role.COPY, None, original)
     skipped = [
         dataclasses.replace(left_out[tensor.name], numel=tensor.numel, tensor=tensor)
         for tensor in tensors
         if tensor.name in left_out
     ]
-    kept = [tensor for tensor in weights if tensor.name not in left_out]
-    return checkpoint.holding(kept, [*checkpoint.skipped, *skipped])
+    return checkpoint.holding(_others(tensors, left_out), [*checkpoint.skipped, *skipped])
+
+
+def _others(tensors: Sequence[WeightTensor], left_out: Collection[str]) -> list[WeightTensor]:
+    return [tensor for tensor in tensors if tensor.name not in left_out]
+
+
+def _averages(weights: Sequence[WeightTensor]) -> Copies:
+    copies = averages_among(weights)
+    return {name: (original, f"the average of {original!r}") for name, original in copies.items()}
+
+
+def _twins(checkpoint: Checkpoint, weights: Sequence[WeightTensor]) -> Copies:
+    """Tensors of one network that are stored twice."""
+    networks: dict[str, list[WeightTensor]] = {}
+    for tensor in weights:
+        of = next((n for n in checkpoint.networks if tensor.name.startswith(f"{n}.")), "")
+        networks.setdefault(of, []).append(tensor)
+    found: Copies = {}
+    for own in networks.values():
+        for name, original in copies_by_content(own, "://" in checkpoint.source).items():
+            found[name] = original, f"the values of {original!r}, stored twice"
+    return found
 
 
 def require_weights(checkpoint: Checkpoint) -> Checkpoint:

@@ -56,20 +56,19 @@ def averages_of(
     return _in_order(averages, originals)
 
 
-def averages_among(tensors: Sequence[WeightTensor]) -> dict[str, str]:
-    """Names of tensors whose prefix says that they are averages of others, with those."""
-    if any(says_judge(tensor.name.partition(".")[0]) for tensor in tensors):
+def averages_among(
+    weights: Sequence[WeightTensor], tensors: Sequence[WeightTensor]
+) -> dict[str, str]:
+    """Names of weights whose prefix says that they are averages, with the tensors they are of."""
+    if any(says_judge(tensor.name.partition(".")[0]) for tensor in weights):
         return {}
     groups: dict[tuple[str, ...], list[WeightTensor]] = {}
-    originals = []
-    for tensor in tensors:
+    for tensor in weights:
         path = tensor.name.split(".")
         at = next((n for n, key in enumerate(path) if says_average(key)), None)
-        if at is None:
-            originals.append(tensor)
-        else:
+        if at is not None:
             groups.setdefault(tuple(path[: at + (at + 1 < len(path))]), []).append(tensor)
-    known = {_letters(tensor.name): tensor for tensor in originals}
+    known = {_letters(t.name): t for t in tensors if not says_average(t.name)} if groups else {}
     copies: dict[str, str] = {}
     for prefix, group in groups.items():
         copies |= _under(prefix, group, known)

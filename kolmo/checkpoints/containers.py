@@ -98,19 +98,21 @@ class _Collected:
     def collect(self, parts: Sequence[Part]) -> None:
         """Every part, networks under names that tell them apart."""
         networks = [(part, self._alone(part)) for part in parts if part.role is Role.WEIGHT]
-        averages = _averages(networks)
+        beside = [part for part in parts if part.role is not Role.WEIGHT]
+        perhaps = [(part, _network(part, self._source)) for part in beside if _may_be_average(part)]
+        averages = _averages([*networks, *perhaps])
         kept = [network for network in networks if network[0] not in averages]
         names = network_names([part for part, _ in kept])
         if len(kept) > 1:
             self.networks = tuple(names.values())
         for part, found in kept:
             self._take(found, names[part])
-        for part, found in networks:
+        for part, found in (*networks, *perhaps):
             if part in averages:
                 original, copies = averages[part]
                 self._leave_out(found, part.name, names[original], copies)
-        for part in parts:
-            if part.role is not Role.WEIGHT:
+        for part in beside:
+            if part not in averages:
                 self.add(part, part.name)
 
     def _take(self, found: _Collected, prefix: str) -> None:
@@ -184,9 +186,20 @@ class _Collected:
 Network = tuple[Part, _Collected]
 
 
+def _may_be_average(part: Part) -> bool:
+    return part.role is Role.OTHER and says_average(part.name)
+
+
+def _network(part: Part, source: str) -> _Collected:
+    """A part as if it were a network."""
+    found = _Collected(source)
+    found.add(Part(part.path, part.value), "")
+    return found
+
+
 def _averages(networks: Sequence[Network]) -> dict[Part, tuple[Part, dict[str, str]]]:
     """Networks that are averages of another, with that one and the original of each tensor."""
-    if any(says_judge(part.key) for part, _ in networks):
+    if any(says_judge(part.name) for part, _ in networks):
         return {}
     others = [network for network in networks if not says_average(network[0].name)]
     copies = {}

@@ -64,11 +64,6 @@ class Part:
         """Its keys, as they begin the names of its tensors."""
         return ".".join(self.path)
 
-    @property
-    def key(self) -> str:
-        """Its keys without those that only say that a network comes; all keys if none is left."""
-        return ".".join(key for key in self.path if not says_network(key)) or self.name
-
 
 def parts_of(contents: Any) -> list[Part]:
     """The parts of a nest, networks first; a nest without any is one, as it is."""
@@ -77,14 +72,21 @@ def parts_of(contents: Any) -> list[Part]:
 
 
 def network_names(networks: Sequence[Part]) -> dict[Part, str]:
-    """What the names of each network's tensors begin with; nothing where there is one alone,
-    under keys that only say so."""
-    keys = [part.key for part in networks]
-    if len(networks) == 1 and all(says_network(k) or k.isdigit() for k in networks[0].path):
-        keys = [""]
-    elif len(set(keys)) < len(keys):
-        keys = [part.name for part in networks]
-    return dict(zip(networks, keys, strict=True))
+    """What the names of each network's tensors begin with: the keys that tell it from the others.
+
+    Keys that only say that a network comes, such as ``state_dict``, are left out; where there is
+    one network, under such keys alone, nothing is left.
+    """
+    paths = [part.path for part in networks]
+    if len(paths) == 1 and all(says_network(key) or key.isdigit() for key in paths[0]):
+        return {networks[0]: ""}
+    if len(paths) > 1:
+        shared = [len(set(keys)) == 1 for keys in zip(*(path[:-1] for path in paths), strict=False)]
+        start = [*shared, False].index(False)
+        paths = [path[start:] for path in paths]
+    short = [tuple(key for key in path if not says_network(key)) or path for path in paths]
+    chosen = short if len(set(short)) == len(short) else paths
+    return {part: ".".join(path) for part, path in zip(networks, chosen, strict=True)}
 
 
 class _Search:

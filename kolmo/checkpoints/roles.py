@@ -27,30 +27,46 @@ def sort_out(checkpoint: Checkpoint) -> Checkpoint:
     """
     tensors = list(checkpoint.values())
     left_out = _left_out(tensors)
-    for copies in (copies_by_place, _averages, lambda weights: _twins(checkpoint, weights)):
-        for name, (original, reason) in copies(_others(tensors, left_out)).items():
+    for copies in (_by_place, _averages, _twins):
+        for name, (original, reason) in copies(checkpoint, _others(tensors, left_out)).items():
             left_out[name] = Skipped(name, reason, 0, Role.COPY, None, original)
     skipped = [
         dataclasses.replace(left_out[tensor.name], numel=tensor.numel, tensor=tensor)
         for tensor in tensors
         if tensor.name in left_out
     ]
-    return checkpoint.holding(_others(tensors, left_out), [*checkpoint.skipped, *skipped])
+    before = [_refined(entry) for entry in checkpoint.skipped]
+    return checkpoint.holding(_others(tensors, left_out), [*before, *skipped])
+
+
+def _refined(entry: Skipped) -> Skipped:
+    """An array beside the networks, as what its name says."""
+    if entry.role is not Role.OTHER or entry.tensor is None:
+        return entry
+    role, reason = _role(entry.tensor, optimizer_states([entry.tensor]), set(), True)
+    is_known = role in (Role.BUFFER, Role.OPTIMIZER) and is_floating(entry.tensor)
+    return dataclasses.replace(entry, role=role, reason=reason) if is_known else entry
 
 
 def _others(tensors: Sequence[WeightTensor], left_out: Collection[str]) -> list[WeightTensor]:
     return [tensor for tensor in tensors if tensor.name not in left_out]
 
 
-def _averages(weights: Sequence[WeightTensor]) -> Copies:
-    copies = averages_among(weights)
+def _by_place(_: Checkpoint, weights: Sequence[WeightTensor]) -> Copies:
+    return copies_by_place(weights)
+
+
+def _averages(checkpoint: Checkpoint, weights: Sequence[WeightTensor]) -> Copies:
+    copies = averages_among(weights, list(checkpoint.values()))
     return {name: (original, f"the average of {original!r}") for name, original in copies.items()}
 
 
 def _twins(checkpoint: Checkpoint, weights: Sequence[WeightTensor]) -> Copies:
-    """Tensors of one network that are stored twice."""
+    """Tensors of one network that are stored twice, where the format does not tell ties itself."""
     networks: dict[str, list[WeightTensor]] = {}
     for tensor in weights:
+        if tensor.role is Role.WEIGHT:
+            continue
         of = next((n for n in checkpoint.networks if tensor.name.startswith(f"{n}.")), "")
         networks.setdefault(of, []).append(tensor)
     found: Copies = {}

@@ -124,6 +124,30 @@ def test_a_pickled_module_tells_its_buffers(tmp_path, name):
     assert left["buffer"] == sum(buffer.numel() for buffer in model.buffers())
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_programs_tell_their_buffers(tmp_path):
+    """TorchScript and torch.export: a parameter called like a buffer, and a buffer like none."""
+    model = Odd().eval()
+    torch.jit.save(torch.jit.script(model), tmp_path / "x.pt")
+    torch.export.save(torch.export.export(model, (torch.zeros(2, 9),)), tmp_path / "x.pt2")
+    for name in ("x.pt", "x.pt2"):
+        found = kolmo.open_checkpoint(tmp_path / name)
+        assert found.numel == count(model)
+        assert set(found) == {name for name, _ in model.named_parameters()}
+        assert totals(found)["buffer"] == 81 + 9 + 9 + 1
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(9, 9), nn.BatchNorm1d(9))
+        self.running_mean = nn.Parameter(torch.randn(9))
+        self.register_buffer("centres", torch.randn(9, 9))
+
+    def forward(self, x):
+        return self.inner(x) @ self.centres + self.running_mean
+
+
 NAMED = {
     "bn.running_mean": np.zeros(8), "batch_normalization/moving_variance:0": np.ones(8),
     "batch_stats.BatchNorm_0.mean": np.zeros(8), "state/batch_stats/norm/var": np.ones(8),
@@ -443,7 +467,8 @@ def test_the_same_bytes_stored_twice_count_once(tmp_path):
     almost[25, 3] += 1e-3
     source = {"wte": weight, "norm1": torch.ones(64), "norm2": torch.ones(64),
               "head": weight.clone(), "turned": weight.t().contiguous(), "almost": almost,
-              "other": other, "zero": torch.zeros(50, 16), "zero2": torch.zeros(50, 16)}  # fmt: skip
+              "other": other, "zero": torch.zeros(50, 16), "zero2": torch.zeros(50, 16),
+              }  # fmt: skip
     safetensors.torch.save_file(source, tmp_path / "x.safetensors")
     np.savez_compressed(tmp_path / "x.npz", **{name: t.numpy() for name, t in source.items()})
     for path in (tmp_path / "x.npz", source):

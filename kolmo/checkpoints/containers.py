@@ -22,7 +22,7 @@ from kolmo.checkpoints.nests import (
     mapping_of,
     walk,
 )
-from kolmo.checkpoints.networks import Part, network_names, parts_of
+from kolmo.checkpoints.networks import NestPart, network_names, parts_of
 from kolmo.checkpoints.stored import Stored, Strided
 from kolmo.checkpoints.torch_tensors import torch_tensor
 from kolmo.dtypes import DTYPES
@@ -80,7 +80,7 @@ def collect(contents: Any, source: str, what: str = "") -> Found:
 def gather(contents: Any, prefix: str, source: str) -> Found:
     """Every tensor in a container, and every other entry with the reason why not."""
     found = _Collected(source)
-    found.add(Part((prefix,), contents), prefix)
+    found.add(NestPart((prefix,), contents), prefix)
     return found.tensors, found.skipped
 
 
@@ -95,7 +95,7 @@ class _Collected:
         self._names: dict[str, int] = {}
         self._seen: Seen = {} if seen is None else seen
 
-    def collect(self, parts: Sequence[Part]) -> None:
+    def collect(self, parts: Sequence[NestPart]) -> None:
         """Every part, networks under names that tell them apart."""
         networks = [(part, self._alone(part)) for part in parts if part.role is Role.WEIGHT]
         beside = [part for part in parts if part.role is not Role.WEIGHT]
@@ -145,12 +145,12 @@ class _Collected:
             self.skipped.append(Skipped(named.name, why, tensor.numel, role, named, of))
         self._take_skipped(found, prefix)
 
-    def _alone(self, part: Part) -> _Collected:
+    def _alone(self, part: NestPart) -> _Collected:
         found = _Collected(self._source, self._seen)
         found.add(part, "")
         return found
 
-    def add(self, part: Part, prefix: str) -> None:
+    def add(self, part: NestPart, prefix: str) -> None:
         """Every entry of a part; all that are no arrays and lie beside networks as one."""
         others: list[Any] = []
         for name, found in walk(part.value, prefix, self._seen):
@@ -183,21 +183,21 @@ class _Collected:
         self.skipped.append(Skipped(made.name, reason, made.numel, mark.role, made))
 
 
-Network = tuple[Part, _Collected]
+Network = tuple[NestPart, _Collected]
 
 
-def _may_be_average(part: Part) -> bool:
+def _may_be_average(part: NestPart) -> bool:
     return part.role is Role.OTHER and says_average(part.name)
 
 
-def _network(part: Part, source: str) -> _Collected:
+def _network(part: NestPart, source: str) -> _Collected:
     """A part as if it were a network."""
     found = _Collected(source)
-    found.add(Part(part.path, part.value), "")
+    found.add(NestPart(part.path, part.value), "")
     return found
 
 
-def _averages(networks: Sequence[Network]) -> dict[Part, tuple[Part, dict[str, str]]]:
+def _averages(networks: Sequence[Network]) -> dict[NestPart, tuple[NestPart, dict[str, str]]]:
     """Networks that are averages of another, with that one and the original of each tensor."""
     if any(says_judge(part.name) for part, _ in networks):
         return {}

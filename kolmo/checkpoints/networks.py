@@ -43,7 +43,7 @@ _NOTES = {"loss", "losses", "grad", "acc", "accuracy", "best", "epoch", "step", 
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Part:
+class NestPart:
     """A part of a nest.
 
     Attributes
@@ -65,13 +65,13 @@ class Part:
         return ".".join(self.path)
 
 
-def parts_of(contents: Any) -> list[Part]:
+def parts_of(contents: Any) -> list[NestPart]:
     """The parts of a nest, networks first; a nest without any is one, as it is."""
     found = list(_Search(contents).parts(contents, ()))
     return sorted(found, key=lambda part: part.role is not Role.WEIGHT)
 
 
-def network_names(networks: Sequence[Part]) -> dict[Part, str]:
+def network_names(networks: Sequence[NestPart]) -> dict[NestPart, str]:
     """What the names of each network's tensors begin with: the keys that tell it from the others.
 
     Keys that only say that a network comes, such as ``state_dict``, are left out; where there is
@@ -97,23 +97,23 @@ class _Search:
         self._known: dict[int, list[Any]] = {}
         self._holders = _holders(contents)
 
-    def parts(self, node: Any, path: tuple[str, ...]) -> Iterator[Part]:
+    def parts(self, node: Any, path: tuple[str, ...]) -> Iterator[NestPart]:
         """The parts of a container; one if it is no container of networks."""
         inner = _entries(node)
         if inner is None or is_module(node) or id(node) in self._passed:
-            yield Part(path, node)
+            yield NestPart(path, node)
             return
         self._passed.add(id(node))
         if is_optimizer(node):
-            yield Part(path, node, Role.OPTIMIZER)
+            yield NestPart(path, node, Role.OPTIMIZER)
             return
         networks = self._networks(node)
         beside = {key for key in inner if key not in networks} if networks else _beside(inner)
         if not networks:
-            yield Part(path, _without(node, inner, beside))
+            yield NestPart(path, _without(node, inner, beside))
         for key, value in inner.items():
             if key in beside:
-                yield Part((*path, str(key)), value, _role(key, value))
+                yield NestPart((*path, str(key)), value, _role(key, value))
             elif networks:
                 yield from self.parts(value, (*path, str(key)))
 

@@ -3,7 +3,8 @@
 A torch file is a zip archive of a pickle, ``data.pkl``, and one record for each storage that its
 tensors are views of. The pickle is read as data (`kolmo.checkpoints.pickles`), so that nothing in
 it runs and torch is not needed; the records are read in place. The program of a TorchScript
-archive is not read at all: its ``data.pkl`` and ``constants.pkl`` hold the tensors.
+archive is not read, but for the lists of its parameters and buffers (`torch_script`): its
+``data.pkl`` and ``constants.pkl`` hold the tensors.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage
 from kolmo.checkpoints.torch_legacy import TABLE
 from kolmo.checkpoints.torch_rebuilding import checked, storage_of
+from kolmo.checkpoints.torch_script import mark_tensors
 from kolmo.errors import InputError
 
 
@@ -44,6 +46,7 @@ def read_torch_zip(archive: Archive) -> tuple[Any, str]:
     contents = _read_record(archive, folder, "data", big)
     if f"{folder}constants.pkl" not in archive:
         return contents, "a torch file"
+    mark_tensors(contents, archive, folder)
     constants = _read_record(archive, folder, "constants", big)
     if constants:
         contents = {"": contents, "constants": constants}

@@ -97,9 +97,8 @@ def _transposed(tensors: Sequence[WeightTensor], known: dict[str, str]) -> dict[
     matrices = [t for t in tensors if len(t.shape) == 2 and t.name not in known and _is_small(t)]
     tall = [tensor for tensor in matrices if tensor.shape[0] > tensor.shape[1] > 1]
     wide = [tensor for tensor in matrices if 1 < tensor.shape[0] < tensor.shape[1]]
-    forms: set[Hashable] = {(t.shape, t.dtype.name) for t in tall} & {
-        (t.shape[::-1], t.dtype.name) for t in wide
-    }
+    forms: set[Hashable] = {_form(tensor) for tensor in tall}
+    forms &= {(tensor.shape[::-1], tensor.dtype.name) for tensor in wide}
     places = {tensor.name: number for number, tensor in enumerate(tensors)}
     found = {}
     for pair in _groups([*tall, *wide], lambda tensor: _turned_head(tensor, forms)):

@@ -14,8 +14,11 @@ from typing import Any
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
 from kolmo.checkpoints.pickled import open_pickled
+from kolmo.checkpoints.quantized import logical_tensors
+from kolmo.checkpoints.quantized.config import config_beside
 from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
 from kolmo.checkpoints.stored import file_bytes
 from kolmo.checkpoints.torch import open_module, open_torch_zip
@@ -78,10 +81,11 @@ def open_checkpoint(source: Any) -> Checkpoint:
             return _open_url(text)
         return open_path(Path(text))
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
-        return open_module(source)
+        return logical_tensors(open_module(source), None)
     if isinstance(source, Mapping):
         tensors, skipped = collect(source, "the mapping")
-        return Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        found = Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
             f"cannot open a {type(source).__name__}; give a path, a URL, an nn.Module, a state "
@@ -96,10 +100,10 @@ def open_checkpoint(source: Any) -> Checkpoint:
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
     if path.is_dir():
-        return open_file(_find_in(path))
+        path = _find_in(path)
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    return open_file(path)
+    return logical_tensors(open_file(path), config_beside(File.local(path)))
 
 
 def open_file(path: Path) -> Checkpoint:
@@ -200,7 +204,7 @@ def _open_url(url: str) -> Checkpoint:
         path = _fetch(url, folder)
         if path.name.endswith(".index.json"):
             _fetch_shards(url, path)
-        checkpoint = open_file(path)
+        checkpoint = open_path(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -19,10 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.files import read_at
+from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
-
-AXES = 64
-"""Axes at most, as in numpy."""
 
 _SPAN = 1 << 26  # bytes that one piece of a strided array may take from a file at once
 _PIECE = 1 << 21  # entries of a strided array that are placed at once
@@ -144,6 +142,16 @@ class Strided:
         begin = stored.offset + self.offset * self.dtype.itemsize
         sides = footprint(self.shape, self.strides)
         return (id(stored.fetch), begin, *sides, self.dtype.name, self.negated)
+
+    def in_parts(self) -> Strided:
+        """Of complex numbers, their real and imaginary parts along a last axis."""
+        return dataclasses.replace(
+            self,
+            dtype=PARTS[self.dtype.name],
+            shape=(*self.shape, 2),
+            strides=(*(2 * step for step in self.strides), 1),
+            offset=2 * self.offset,
+        )
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""

@@ -14,7 +14,7 @@ from typing import Any
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
-from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.inert import Coded, LeftOut
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided, file_bytes
 from kolmo.checkpoints.torch import read_torch_zip
@@ -65,7 +65,9 @@ def _listed(archive: Archive, config: str) -> dict[str, Any]:
         ) from None
 
 
-def _weight(archive: Archive, folder: str, name: str, entry: dict[str, Any]) -> Strided | LeftOut:
+def _weight(
+    archive: Archive, folder: str, name: str, entry: dict[str, Any]
+) -> Strided | Coded | LeftOut:
     meta = entry["tensor_meta"]
     size = [_integer(side) for side in meta["sizes"]]
     if entry.get("use_pickle"):

@@ -1,0 +1,107 @@
+"""Quantized checkpoints: the logical tensors that packed codes, scales and the like stand for.
+
+A quantized model stores, in place of a layer's weight, codes of a few bits and what they need to
+be numbers again. `logical_tensors` finds them by their names, dtypes and shapes, which suffice,
+and by the model's configuration where one is there; each scheme is a module of its own, and finds
+only what it understands wholly. What looks packed and is not understood is left out with the
+reason: its words are no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
+from kolmo.checkpoints.quantized import gptq, scaled
+from kolmo.checkpoints.quantized.base import Found, Latest, Settings, Unknown
+
+SCHEMES = (gptq.find, scaled.find)
+"""Each gives the `Found` and the `Unknown` among arrays that no scheme before it took."""
+
+
+def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) -> Checkpoint:
+    """The checkpoint with logical tensors in place of the arrays that quantization made of them.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        With every stored array among its tensors.
+    config : mapping, optional
+        The contents of the model's ``config.json``; not trusted.
+
+    Returns
+    -------
+    Checkpoint
+        Each logical tensor at the place of its codes, under its framework's name; scales, zero
+        points and the like are in ``skipped``. The same checkpoint if nothing is quantized.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from kolmo.checkpoints import open_checkpoint
+    >>> codes = np.uint8([[1, 2], [3, 4]]).astype(np.int8)
+    >>> stored = {"up.weight": codes, "up.weight_scale": np.float32([[0.5], [2]])}
+    >>> found = open_checkpoint(stored)
+    >>> found["up.weight"].read().tolist(), found["up.weight"].form, found.skipped[0].name
+    ([[0.5, 1.0], [6.0, 8.0]], '8-bit INT8', 'up.weight_scale')
+    """
+    settings, latest = Settings(config), Latest()
+    left = dict(checkpoint)
+    replaced: dict[str, WeightTensor] = {}
+    skipped: list[Skipped] = []
+    for find in SCHEMES:
+        for found in list(find(left, settings, latest)):
+            if isinstance(found, Unknown):
+                skipped += _unknown(found, left)
+            elif _is_free(found, left, replaced):
+                replaced[_codes_of(found)[0]] = found.tensor
+                skipped += _bookkeeping(found, left)
+    if not replaced and not skipped:
+        return checkpoint
+    tensors = _in_order(checkpoint, left, replaced)
+    return checkpoint.holding(tensors, [*checkpoint.skipped, *skipped])
+
+
+def _codes_of(found: Found) -> list[str]:
+    codes = found.tensor.codes
+    return [tensor.name for tensor in codes.stored] if codes else []
+
+
+def _is_free(
+    found: Found, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
+) -> bool:
+    """Whether nobody took its codes, and nothing else has its name."""
+    codes, name = _codes_of(found), found.tensor.name
+    is_named = name in left and name not in codes
+    names = {tensor.name for tensor in replaced.values()}
+    return all(code in left for code in codes) and not is_named and name not in names
+
+
+def _bookkeeping(found: Found, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
+    """What the logical tensor leaves aside, which is taken out of what is left."""
+    name, codes = found.tensor.name, _codes_of(found)
+    for taken in codes:
+        del left[taken]
+    for taken, what in {**found.needed, **found.beside}.items():
+        tensor = left.pop(taken, None)
+        if tensor is not None:
+            reason = f"{what} of the codes of {name!r}"
+            yield Skipped(taken, reason, tensor.numel, Role.BOOKKEEPING, tensor)
+
+
+def _unknown(found: Unknown, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
+    for name in found.names:
+        tensor = left.pop(name, None)
+        if tensor is not None:
+            yield Skipped(name, found.reason, tensor.numel, Role.OTHER, tensor)
+
+
+def _in_order(
+    checkpoint: Checkpoint, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
+) -> Iterable[WeightTensor]:
+    for name in checkpoint:
+        if name in replaced:
+            yield replaced[name]
+        elif name in left:
+            yield left[name]

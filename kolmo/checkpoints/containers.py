@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Skipped, WeightTensor, array_tensor
-from kolmo.checkpoints.inert import Coded, Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import (
     Again,
@@ -113,7 +113,7 @@ def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | S
         return array_tensor(name, array)
     if isinstance(value, Strided):
         return _strided_tensor(name, value, source)
-    if isinstance(value, Coded):
+    if isinstance(value, CodedArray):
         stored = _strided_tensor(name, value.array, source)
         return stored if isinstance(stored, Skipped) else value.tensor(stored)
     if isinstance(value, LeftOut):
@@ -255,7 +255,7 @@ def _place(value: Any) -> tuple[Any, ...] | None:
     """Where an array's memory is; equal for two that are one. None where it has none."""
     if isinstance(value, Ndarray):
         value = value.content
-    if isinstance(value, Coded):
+    if isinstance(value, CodedArray):
         value = value.array
     if isinstance(value, Strided):
         return value.place

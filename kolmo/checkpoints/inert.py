@@ -85,7 +85,7 @@ class LeftOut:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Coded:
+class CodedArray:
     """A tensor whose stored entries are codes, or several numbers in each.
 
     ``tensor`` makes it of the tensor that the array of codes is by itself.

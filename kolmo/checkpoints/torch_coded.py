@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Codes, WeightTensor
-from kolmo.checkpoints.inert import Coded
+from kolmo.checkpoints.inert import CodedArray
 from kolmo.checkpoints.narrow import bytes_of, unpack
 from kolmo.checkpoints.rebuilding import dense_strides
 from kolmo.checkpoints.stored import Storage, Strided
@@ -38,7 +38,7 @@ FLOAT4 = "float4_e2m1fn_x2"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Affine:
+class AffineScale:
     """What makes numbers of codes: scales and zero points, of the tensor or along an axis.
 
     Attributes
@@ -65,7 +65,7 @@ class Affine:
         return np.asarray(centred * scales.astype(np.float32))
 
 
-def affine_tensor(stored: WeightTensor, affine: Affine) -> WeightTensor:
+def affine_tensor(stored: WeightTensor, affine: AffineScale) -> WeightTensor:
     """The logical tensor of a quantized one, whose integers are ``stored``."""
     kind = stored.dtype
     codes = Codes(
@@ -79,7 +79,7 @@ def affine_tensor(stored: WeightTensor, affine: Affine) -> WeightTensor:
     return dataclasses.replace(stored, dtype=np.dtype(np.float32), load=load, codes=codes)
 
 
-def _dequantized(stored: WeightTensor, affine: Affine, start: int, stop: int) -> Array:
+def _dequantized(stored: WeightTensor, affine: AffineScale, start: int, stop: int) -> Array:
     values, places = stored.load(start, stop), 0
     if affine.axis is None:
         return affine.weights(values.astype(np.int64), places)
@@ -91,10 +91,10 @@ def _dequantized(stored: WeightTensor, affine: Affine, start: int, stop: int) ->
 # --- in pickles -----------------------------------------------------------------------------
 
 
-def coded_pairs(pairs: Strided, dtype: str) -> Coded:
+def coded_pairs(pairs: Strided, dtype: str) -> CodedArray:
     """A tensor of two numbers in each byte of an array; torch's shape counts the bytes."""
     shape = (*pairs.shape[:-1], 2 * pairs.shape[-1]) if pairs.shape else (2,)
-    return Coded(pairs, 2 * pairs.numel, lambda stored: narrow_view(stored, shape, dtype))
+    return CodedArray(pairs, 2 * pairs.numel, lambda stored: narrow_view(stored, shape, dtype))
 
 
 def coded_integers(
@@ -131,12 +131,12 @@ def narrow_view(stored: WeightTensor, shape: tuple[int, ...], dtype: str) -> Wei
 # --- in memory ------------------------------------------------------------------------------
 
 
-def affine_of(tensor: Any) -> Affine:
+def affine_of(tensor: Any) -> AffineScale:
     """The scales and zero points of a live quantized tensor."""
     if str(tensor.qscheme()).startswith("torch.per_tensor"):
         scale, zero = np.array([tensor.q_scale()]), np.array([tensor.q_zero_point()])
-        return Affine(lambda: scale, lambda: zero, None, 64 + 64)
+        return AffineScale(lambda: scale, lambda: zero, None, 64 + 64)
     scales = tensor.q_per_channel_scales().cpu().numpy()
     zeros = tensor.q_per_channel_zero_points().cpu().numpy()
     bits = 8 * (scales.nbytes + zeros.nbytes)
-    return Affine(lambda: scales, lambda: zeros, tensor.q_per_channel_axis(), bits)
+    return AffineScale(lambda: scales, lambda: zeros, tensor.q_per_channel_axis(), bits)

@@ -8,13 +8,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kolmo.checkpoints.inert import Coded, Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.machine import Machine, Rebuild
 from kolmo.checkpoints.rebuilding import NUMPY, PYTHON, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided
 from kolmo.checkpoints.torch_coded import (
     FLOAT4,
-    Affine,
+    AffineScale,
     affine_tensor,
     coded_integers,
     coded_pairs,
@@ -73,7 +73,7 @@ def entry_size(dtype: str) -> int:
 
 def torch_tensor_of(
     storage: Any, dtype: str, offset: Any, size: Any, stride: Any, metadata: Any = None
-) -> Strided | Coded | LeftOut:
+) -> Strided | CodedArray | LeftOut:
     """A strided tensor over a storage; LeftOut if its dtype is not supported."""
     shape = sides(size)
     if isinstance(shape, LeftOut):
@@ -146,15 +146,15 @@ def _quantized(
         reason = f"a quantized tensor ({storage.dtype}, {how}) is not supported"
         return LeftOut(reason, math.prod(shape))
     array, view = codes
-    return Coded(array, math.prod(shape), lambda stored: affine_tensor(view(stored), affine))
+    return CodedArray(array, math.prod(shape), lambda stored: affine_tensor(view(stored), affine))
 
 
-def _affine(scheme: tuple[Any, ...], shape: tuple[int, ...]) -> Affine | None:
+def _affine(scheme: tuple[Any, ...], shape: tuple[int, ...]) -> AffineScale | None:
     """The scales and zero points of a quantized tensor; None if they are of another kind."""
     how, *rest = str(scheme[0]).removeprefix("torch."), *scheme[1:]
     if how == "per_tensor_affine" and len(rest) == 2 and type(rest[1]) is int:
         scale, zero = np.array([float(rest[0])]), np.array([rest[1]])
-        return Affine(lambda: scale, lambda: zero, None, 64 + 64)
+        return AffineScale(lambda: scale, lambda: zero, None, 64 + 64)
     if not how.startswith("per_channel_affine") or len(rest) != 3:
         return None
     scales, zeros, axis = rest
@@ -166,7 +166,7 @@ def _affine(scheme: tuple[Any, ...], shape: tuple[int, ...]) -> Affine | None:
         return None
     bits = sum(8 * array.dtype.itemsize * array.numel for array in (scales, zeros))
     count = shape[axis]
-    return Affine(lambda: scales.load(0, count), lambda: zeros.load(0, count), axis, bits)
+    return AffineScale(lambda: scales.load(0, count), lambda: zeros.load(0, count), axis, bits)
 
 
 def _sparse(machine: Machine, layout: Any, data: Any) -> Any:

@@ -13,11 +13,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
-from kolmo.checkpoints.quantized import gptq, scaled
-from kolmo.checkpoints.quantized.base import Found, Latest, Settings, Unknown
+from kolmo.checkpoints.quantized import (
+    bitsandbytes,
+    gptq,
+    hqq,
+    leftovers,
+    microscaling,
+    mlx,
+    packed,
+    scaled,
+    torch_ao,
+)
+from kolmo.checkpoints.quantized.base import Latest, Logical, QuantSettings, Unknown
 
-SCHEMES = (gptq.find, scaled.find)
-"""Each gives the `Found` and the `Unknown` among arrays that no scheme before it took."""
+SCHEMES = (
+    gptq.find,
+    packed.find,
+    bitsandbytes.find,
+    mlx.find,
+    hqq.find,
+    microscaling.find,
+    scaled.find,
+    torch_ao.find,
+    leftovers.find,
+)
+"""Each gives the `Logical` and the `Unknown` among arrays that no scheme before it took; the last
+one knows none, but what packed codes look like."""
 
 
 def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) -> Checkpoint:
@@ -46,7 +67,7 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     >>> found["up.weight"].read().tolist(), found["up.weight"].form, found.skipped[0].name
     ([[0.5, 1.0], [6.0, 8.0]], '8-bit INT8', 'up.weight_scale')
     """
-    settings, latest = Settings(config), Latest()
+    settings, latest = QuantSettings(config), Latest()
     left = dict(checkpoint)
     replaced: dict[str, WeightTensor] = {}
     skipped: list[Skipped] = []
@@ -55,7 +76,7 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
             if isinstance(found, Unknown):
                 skipped += _unknown(found, left)
             elif _is_free(found, left, replaced):
-                replaced[_codes_of(found)[0]] = found.tensor
+                replaced[found.codes[0]] = found.tensor
                 skipped += _bookkeeping(found, left)
     if not replaced and not skipped:
         return checkpoint
@@ -63,30 +84,25 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     return checkpoint.holding(tensors, [*checkpoint.skipped, *skipped])
 
 
-def _codes_of(found: Found) -> list[str]:
-    codes = found.tensor.codes
-    return [tensor.name for tensor in codes.stored] if codes else []
-
-
 def _is_free(
-    found: Found, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
+    found: Logical, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
 ) -> bool:
     """Whether nobody took its codes, and nothing else has its name."""
-    codes, name = _codes_of(found), found.tensor.name
+    codes, name = found.codes, found.tensor.name
     is_named = name in left and name not in codes
     names = {tensor.name for tensor in replaced.values()}
     return all(code in left for code in codes) and not is_named and name not in names
 
 
-def _bookkeeping(found: Found, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
+def _bookkeeping(found: Logical, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
     """What the logical tensor leaves aside, which is taken out of what is left."""
-    name, codes = found.tensor.name, _codes_of(found)
+    name, codes = found.tensor.name, found.codes
     for taken in codes:
         del left[taken]
     for taken, what in {**found.needed, **found.beside}.items():
         tensor = left.pop(taken, None)
         if tensor is not None:
-            reason = f"{what} of the codes of {name!r}"
+            reason = f"{what} of the quantized {name!r}"
             yield Skipped(taken, reason, tensor.numel, Role.BOOKKEEPING, tensor)
 
 

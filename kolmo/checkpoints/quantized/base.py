@@ -24,7 +24,7 @@ SMALL = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Logical:
     """A logical tensor, and the arrays of the file that it stands for.
 
     Attributes
@@ -36,11 +36,20 @@ class Found:
     beside : dict
         The same of arrays that belong to it but that its weights do not need, such as the scale of
         a layer's inputs.
+    replaces : tuple of str
+        The arrays in whose place it comes; those of its codes where none are named.
     """
 
     tensor: WeightTensor
     needed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     beside: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The names of the arrays in whose place it comes."""
+        held = self.tensor.codes
+        return self.replaces or tuple(t.name for t in held.stored) if held else self.replaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +64,7 @@ class NotUnderstood(Exception):
     """Why arrays that look like those of a scheme are not: their shapes or dtypes differ."""
 
 
-class Settings:
+class QuantSettings:
     """What a configuration file says of quantization; it is not trusted."""
 
     def __init__(self, config: Mapping[str, Any] | None) -> None:
@@ -154,16 +163,19 @@ def stored_bits(tensors: Sequence[WeightTensor]) -> int:
 
 
 class Latest:
-    """Keeps the parts of one tensor while its pieces are read: those of the last one asked for."""
+    """Keeps the parts of a tensor while its pieces are read: those that were asked for last."""
+
+    _COUNT = 2  # parts that one tensor needs in turn
 
     def __init__(self) -> None:
-        self._kept: tuple[object, Any] = (None, None)
+        self._kept: dict[object, Any] = {}
 
     def of(self, key: object, make: Callable[[], Any]) -> Any:
-        kept, parts = self._kept
-        if kept is not key:
-            parts = make()
-            self._kept = (key, parts)
+        kept = self._kept  # other threads put another dict in its place, and do not change it
+        if key in kept:
+            return kept[key]
+        parts = make()
+        self._kept = {**dict(list(kept.items())[1 - self._COUNT :]), key: parts}
         return parts
 
 
@@ -205,6 +217,22 @@ class Rows:
         begin = start // self.width * self.width
         flat = [part.reshape(-1) for part in parts]
         return (flat[0] if len(flat) == 1 else np.concatenate(flat))[start - begin : stop - begin]
+
+    def transposed(self, latest: Latest, key: object) -> Rows:
+        """The same of the transposed matrices, one of which is kept while its pieces are read."""
+
+        def whole(number: int) -> Array:
+            codes = latest.of((key, number, "codes"), lambda: self.read(number, 0, self.count))
+            return np.asarray(codes)
+
+        def decode(number: int, codes: Array, first: int) -> Array:
+            weights = latest.of((key, number), lambda: self.decode(number, whole(number), 0))
+            return np.ascontiguousarray(weights[:, first : first + len(codes)].T)
+
+        def read(number: int, first: int, last: int) -> Array:
+            return np.ascontiguousarray(whole(number)[:, first:last].T)
+
+        return Rows(self.count, self.width, read, decode)
 
 
 def logical(

@@ -21,11 +21,11 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.quantized.base import (
     Array,
     Arrays,
-    Found,
     Latest,
+    Logical,
     NotUnderstood,
+    QuantSettings,
     Rows,
-    Settings,
     Unknown,
     checked_groups,
     demand,
@@ -44,7 +44,7 @@ _AWQ_PLACES = [0, 4, 1, 5, 2, 6, 3, 7]
 """The place in a word of each of eight outputs."""
 
 
-def find(arrays: Arrays, settings: Settings, latest: Latest) -> Iterator[Found | Unknown]:
+def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Logical | Unknown]:
     """The layers of which there is a ``qweight``."""
     for stem in stems(arrays, "qweight"):
         parts = _parts(arrays, settings, stem)
@@ -70,7 +70,7 @@ class _Parts:
         return (self.weight.name, *self.needed)
 
 
-def _parts(arrays: Arrays, settings: Settings, stem: str) -> _Parts:
+def _parts(arrays: Arrays, settings: QuantSettings, stem: str) -> _Parts:
     kinds = {"qzeros": "zero points", "scales": "scales", "g_idx": "group indices"}
     needed = present({f"{stem}{end}": what for end, what in kinds.items()}, arrays)
     zeros, scales, groups = (arrays.get(f"{stem}{end}") for end in kinds)
@@ -99,7 +99,7 @@ class _Matrix:
     groups: Array
 
 
-def _found(parts: _Parts, settings: Settings, latest: Latest) -> Found:
+def _found(parts: _Parts, settings: QuantSettings, latest: Latest) -> Logical:
     layout = _layout(parts, settings)
     outputs, inputs = layout.shape[-2:]
 
@@ -125,10 +125,10 @@ def _found(parts: _Parts, settings: Settings, latest: Latest) -> Found:
         [parts.weight],
         needed,
     )
-    return Found(tensor, parts.needed)
+    return Logical(tensor, parts.needed)
 
 
-def _layout(parts: _Parts, settings: Settings) -> _Layout:
+def _layout(parts: _Parts, settings: QuantSettings) -> _Layout:
     weight, scales = parts.weight, parts.scales
     demand(is_integer(weight, 32), f"they are {weight.dtype.name}, no words of 32 bits")
     if scales is None:
@@ -148,7 +148,7 @@ def _layout(parts: _Parts, settings: Settings) -> _Layout:
     raise NotUnderstood(f"codes of shape {weight.shape} do not go with scales of {scales.shape}")
 
 
-def _gptq(parts: _Parts, scales: WeightTensor, settings: Settings) -> _Layout:
+def _gptq(parts: _Parts, scales: WeightTensor, settings: QuantSettings) -> _Layout:
     *before, words, outputs = parts.weight.shape
     bits = _gptq_bits(parts, scales, settings)
     inputs = 32 * words // bits
@@ -176,7 +176,7 @@ def _gptq(parts: _Parts, scales: WeightTensor, settings: Settings) -> _Layout:
     return _Layout("GPTQ", bits, (*before, outputs, inputs), prepare)
 
 
-def _gptq_bits(parts: _Parts, scales: WeightTensor, settings: Settings) -> int:
+def _gptq_bits(parts: _Parts, scales: WeightTensor, settings: QuantSettings) -> int:
     """Bits of a code: the zero points tell, of which there is one for each scale."""
     words, outputs = parts.weight.shape[-2:]
     fit = list(_GPTQ_BITS)
@@ -219,7 +219,9 @@ def _in_order(words: Array) -> Array:
     return codes[..., _AWQ_PLACES].reshape(len(words), -1)
 
 
-def _gemv(parts: _Parts, scales: WeightTensor, zeros: WeightTensor, settings: Settings) -> _Layout:
+def _gemv(
+    parts: _Parts, scales: WeightTensor, zeros: WeightTensor, settings: QuantSettings
+) -> _Layout:
     *before, outputs, words = parts.weight.shape
     inputs, padded = 8 * words, scales.shape[-1]
     said = settings.number("group_size", "q_group_size")

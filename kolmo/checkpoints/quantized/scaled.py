@@ -18,11 +18,11 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.quantized.base import (
     Array,
     Arrays,
-    Found,
     Latest,
+    Logical,
     NotUnderstood,
+    QuantSettings,
     Rows,
-    Settings,
     Unknown,
     demand,
     is_integer,
@@ -50,7 +50,7 @@ _BESIDE = {
 _INT8_SCALE = np.float32(1 / 127)
 
 
-def find(arrays: Arrays, settings: Settings, latest: Latest) -> Iterator[Found | Unknown]:
+def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Logical | Unknown]:
     """Every array of such entries that has scales of its own."""
     for name, tensor in arrays.items():
         if not _may_be_scaled(tensor):
@@ -88,9 +88,9 @@ def _found(
     stem: str,
     scale: WeightTensor,
     arrays: Arrays,
-    settings: Settings,
+    settings: QuantSettings,
     latest: Latest,
-) -> Found:
+) -> Logical:
     is_int8 = scale.name.endswith("SCB")
     zero = arrays.get(f"{tensor.name}_zero_point")
     needed = [t for t in (scale, zero) if t is not None]
@@ -121,7 +121,7 @@ def _found(
         needed,
     )
     named = {t.name: "zero points" if t is zero else "scales" for t in needed}
-    return Found(made, named, present({stem + e: what for e, what in _BESIDE.items()}, arrays))
+    return Logical(made, named, present({stem + e: what for e, what in _BESIDE.items()}, arrays))
 
 
 def _scheme(tensor: WeightTensor) -> str:
@@ -144,7 +144,7 @@ def values_of(codes: Array, dtype: np.dtype[np.generic]) -> Array:
 # --- scales ---------------------------------------------------------------------------------
 
 
-def _said_blocks(settings: Settings) -> tuple[int, ...]:
+def _said_blocks(settings: QuantSettings) -> tuple[int, ...]:
     """The sides of a block as a configuration says them."""
     said = settings.values.get("weight_block_size")
     if not isinstance(said, list) or not all(type(n) is int and 0 < n < 1 << 31 for n in said):
@@ -193,7 +193,7 @@ def expander(
     columns = np.arange(shape[-1]) // blocks[-1]
 
     def expand(first: int, last: int) -> Array:
-        whole = latest.of(scale, lambda: _as_matrix(shape, scale_values(scale), blocks))
+        whole = latest.of(scale, lambda: _as_matrix(shape, scale_values(scale.read()), blocks))
         row = np.arange(first, last)
         stack = np.zeros_like(row) if len(whole) == 1 else _stack(row // inner, shape, blocks)
         found: Array = whole[stack, row % inner // side][:, columns]
@@ -219,9 +219,8 @@ def _as_matrix(shape: tuple[int, ...], scales: Array, blocks: tuple[int, ...]) -
     return scales.reshape(-1, *counts[-2:])
 
 
-def scale_values(scale: WeightTensor) -> Array:
+def scale_values(values: Array) -> Array:
     """Scales as float32; bytes are exponents, as in MX formats."""
-    values = scale.read()
-    if scale.dtype == np.uint8:
-        values = values.view(DTYPES["float8_e8m0fnu"])
+    if values.dtype == np.uint8:
+        values = np.ascontiguousarray(values).view(DTYPES["float8_e8m0fnu"])
     return values.astype(np.float32)

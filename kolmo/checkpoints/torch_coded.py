@@ -58,11 +58,12 @@ class AffineScale:
     def weights(self, codes: Array, places: Array | int) -> NDArray[np.float32]:
         """The weights of codes, each of which belongs to a slice."""
         scales, zeros = self.scales()[places], self.zeros()[places]
+        if zeros.dtype.kind == "f" or self.axis is None:
+            scales = scales.astype(np.float32)
         if zeros.dtype.kind == "f":
-            centred = codes.astype(np.float32) - zeros.astype(np.float32)
-        else:
-            centred = (codes.astype(np.int64) - zeros).astype(np.float32)
-        return np.asarray(centred * scales.astype(np.float32))
+            return np.asarray((codes.astype(np.float32) - zeros.astype(np.float32)) * scales)
+        centred = (codes.astype(np.int64) - zeros).astype(scales.dtype)
+        return (centred * scales).astype(np.float32)
 
 
 def affine_tensor(stored: WeightTensor, affine: AffineScale) -> WeightTensor:

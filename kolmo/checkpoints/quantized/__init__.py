@@ -75,7 +75,12 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
         for found in list(find(left, settings, latest)):
             if isinstance(found, Unknown):
                 skipped += _unknown(found, left)
-            elif _is_free(found, left, replaced):
+            elif not all(code in left for code in found.codes):
+                continue  # another has them
+            elif _is_taken(found, left, replaced):
+                reason = f"codes of {found.tensor.name!r}, which another array is"
+                skipped += _unknown(Unknown((*found.codes, *found.needed), reason), left)
+            else:
                 replaced[found.codes[0]] = found.tensor
                 skipped += _bookkeeping(found, left)
     if not replaced and not skipped:
@@ -84,14 +89,13 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     return checkpoint.holding(tensors, [*checkpoint.skipped, *skipped])
 
 
-def _is_free(
+def _is_taken(
     found: Logical, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
 ) -> bool:
-    """Whether nobody took its codes, and nothing else has its name."""
-    codes, name = found.codes, found.tensor.name
-    is_named = name in left and name not in codes
-    names = {tensor.name for tensor in replaced.values()}
-    return all(code in left for code in codes) and not is_named and name not in names
+    """Whether something else has its name."""
+    name = found.tensor.name
+    others = {tensor.name for tensor in replaced.values()}
+    return name in others or (name in left and name not in found.codes)
 
 
 def _bookkeeping(found: Logical, left: dict[str, WeightTensor]) -> Iterator[Skipped]:

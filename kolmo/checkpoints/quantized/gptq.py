@@ -139,7 +139,7 @@ def _layout(parts: _Parts, settings: QuantSettings) -> _Layout:
     demand(parts.zeros is None or is_integer(parts.zeros, 32), "the zero points are no words")
     is_marlin = "marlin" in settings.text("checkpoint_format") + settings.method
     demand(not is_marlin, "they are in the order of the Marlin kernel")
-    if weight.shape[-1] == scales.shape[-1]:
+    if weight.shape[-1] == scales.shape[-1] and settings.method != "awq":
         return _gptq(parts, scales, settings)
     if weight.shape[-1] * 8 == scales.shape[-1] and parts.zeros:
         return _awq(parts, scales, parts.zeros)

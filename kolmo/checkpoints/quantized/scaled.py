@@ -62,7 +62,8 @@ def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Lo
         try:
             yield _found(tensor, stem, scale, arrays, settings, latest)
         except NotUnderstood as why:
-            yield Unknown((name, scale.name), f"looks like codes with scales, but {why}")
+            beside = _beside(stem, arrays)
+            yield Unknown((name, scale.name, *beside), f"looks like codes with scales, but {why}")
 
 
 def _may_be_scaled(tensor: WeightTensor) -> bool:
@@ -121,7 +122,11 @@ def _found(
         needed,
     )
     named = {t.name: "zero points" if t is zero else "scales" for t in needed}
-    return Logical(made, named, present({stem + e: what for e, what in _BESIDE.items()}, arrays))
+    return Logical(made, named, _beside(stem, arrays))
+
+
+def _beside(stem: str, arrays: Arrays) -> dict[str, str]:
+    return present({stem + end: what for end, what in _BESIDE.items()}, arrays)
 
 
 def _scheme(tensor: WeightTensor) -> str:

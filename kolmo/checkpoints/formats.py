@@ -65,7 +65,8 @@ class FolderFormat:
     recognize : callable
         ``recognize(folder)`` says whether a folder has it, by the names of its files.
     reader : str
-        Module and function; the function takes the `Folder`.
+        Module and function; the function takes the `Folder`, and may give None as those of a
+        `Format` do.
     marks : tuple of str
         How names of its files end that no other format has, by which it is found in a folder.
     """
@@ -75,9 +76,9 @@ class FolderFormat:
     reader: str
     marks: tuple[str, ...] = ()
 
-    def open(self, folder: Folder) -> Checkpoint:
-        """The checkpoint in a folder of this format."""
-        opened: Checkpoint = _function(self.reader)(folder)
+    def open(self, folder: Folder) -> Checkpoint | None:
+        """The checkpoint in a folder of this format; None if it is not of this format after all."""
+        opened: Checkpoint | None = _function(self.reader)(folder)
         return opened
 
 
@@ -121,7 +122,30 @@ FORMATS = (
 """All formats of files, in the order in which a file is tried for them, and in which one of several
 files of the same model is chosen."""
 
-FOLDERS: tuple[FolderFormat, ...] = ()
+FOLDERS = (
+    FolderFormat(
+        "torch.distributed.checkpoint",
+        magic.has(".metadata", ".distcp"),
+        f"{_HERE}.distributed:open_distributed",
+        (".distcp",),
+    ),
+    FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
+    FolderFormat(
+        "pipelines of diffusers",
+        magic.has("model_index.json", "/"),
+        f"{_HERE}.pipelines:open_pipeline",
+    ),
+    FolderFormat(
+        "sentence-transformers",
+        magic.has("modules.json", "/"),
+        f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "the Hugging Face Hub's cache",
+        magic.is_hub_cache,
+        f"{_HERE}.pipelines:open_hub_cache",
+    ),
+)
 """All formats of folders, in the order in which a folder is tried for them."""
 
 _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")

@@ -1,11 +1,12 @@
-"""How files of each format are recognized: by their first bytes, by the members of an archive."""
+"""How formats are recognized: by first bytes, by the members of an archive, by names of files."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
-from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.folders import File, Folder
 
 ZIP = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -71,3 +72,25 @@ def _may_be_old_pickle(head: bytes, file: File) -> bool:
     if head[:1] not in [b"%c" % letter for letter in b"(]}lcdIFSVN"] or file.stored.size < 2:
         return False
     return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")
+
+
+# --- folders --------------------------------------------------------------------------------
+
+_ZERO = re.compile(r"(bf16_)?zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt")
+
+
+def has(name: str, part: str) -> Callable[[Folder], bool]:
+    """A recognizer of folders that have this file, and others with a part in their names."""
+    return lambda folder: folder.has(name) and any(part in other for other in folder.names())
+
+
+def is_zero(folder: Folder) -> bool:
+    """Whether it has the states of the optimizers of DeepSpeed's ZeRO, and of a model."""
+    names = [name for name in folder.names() if "/" not in name]
+    is_model = any(name.endswith("mp_rank_00_model_states.pt") for name in names)
+    return is_model and any(map(_ZERO.fullmatch, names))
+
+
+def is_hub_cache(folder: Folder) -> bool:
+    """Whether it is a model's folder in the cache of the Hugging Face Hub."""
+    return any(name.startswith("snapshots/") for name in folder.names())

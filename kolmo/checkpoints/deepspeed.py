@@ -23,7 +23,7 @@ from kolmo.checkpoints.containers import gather
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.inert import LeftOut, Record
 from kolmo.checkpoints.nests import total
-from kolmo.checkpoints.pickled import read_pickled
+from kolmo.checkpoints.pickled import read_torch
 from kolmo.checkpoints.pieces import Box, assembled
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Strided
@@ -86,7 +86,7 @@ def _files(folder: Folder, pattern: re.Pattern[str]) -> list[File]:
 
 
 def _read(file: File) -> Mapping[Any, Any]:
-    read = read_pickled(file.stored, depth=1)
+    read = read_torch(file.stored)
     if read is None or not isinstance(read[0], dict):
         raise InputError(f"{file.where}: not a file of DeepSpeed's; it is damaged")
     return read[0]

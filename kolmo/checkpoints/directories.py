@@ -12,7 +12,7 @@ from kolmo.checkpoints.choosing import (
     several,
     shard_count,
 )
-from kolmo.checkpoints.folders import File, Folder, SubFolder
+from kolmo.checkpoints.folders import File, Folder, PackedFolder, SubFolder
 from kolmo.checkpoints.formats import FOLDERS, HEAD, format_of, known, open_file
 from kolmo.checkpoints.magic import is_text
 from kolmo.checkpoints.naming import is_training, natural
@@ -129,9 +129,13 @@ def _open_nameless(folder: Folder) -> Checkpoint:
         )
     named = ", ".join(name[:60] for name in folder.names()[:5]) or "nothing"
     raise InputError(
-        f"{folder.where}: there is no checkpoint in this directory, which holds {named} "
+        f"{folder.where}: there is no checkpoint in this {_noun(folder)}, which holds {named} "
         f"(known: {known()})"
     )
+
+
+def _noun(folder: Folder) -> str:
+    return "archive" if isinstance(folder, PackedFolder) else "directory"
 
 
 def _is_seen(name: str) -> bool:

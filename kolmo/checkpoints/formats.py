@@ -111,12 +111,18 @@ FORMATS = (
     ),
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format(
+        "archives and compressed files",
+        magic.is_packed,
+        f"{_HERE}.packed:open_packed",
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".nemo"),
+    ),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format(
-        "pickles, joblib, NeMo",
+        "pickles, joblib",
         magic.may_be_pickle,
         f"{_HERE}.pickled:open_pickled",
-        (".pkl", ".pickle", ".joblib", ".nemo"),
+        (".pkl", ".pickle", ".joblib"),
     ),
 )
 """All formats of files, in the order in which a file is tried for them, and in which one of several

@@ -56,15 +56,20 @@ def is_text(head: bytes) -> bool:
 
 
 def may_be_pickle(head: bytes, file: File) -> bool:
-    """Whether it may be a pickle, or be packed around one; only reading it tells."""
+    """Whether it may be a pickle, or a torch file of before 2020; only reading it tells."""
     is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"
-    return is_marked or is_packed(head) or _may_be_old_pickle(head, file)
+    is_old = is_tar(head) or head.startswith(b"ZF0x")
+    return is_marked or is_old or _may_be_old_pickle(head, file)
 
 
-def is_packed(head: bytes) -> bool:
-    """Whether it is a tar archive, or compressed."""
-    is_tar = head[257:].startswith(b"ustar")
-    return is_tar or head.startswith(b"ZF0x") or compression_of(head) is not None
+def is_packed(head: bytes, file: File) -> bool:
+    """Whether it is an archive, or compressed."""
+    return head.startswith(ZIP) or is_tar(head) or compression_of(head) is not None
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether it is a tar archive."""
+    return head[257:].startswith(b"ustar")
 
 
 def _may_be_old_pickle(head: bytes, file: File) -> bool:

@@ -14,6 +14,9 @@ from typing import Any
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
+from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.gguf import open_gguf
+from kolmo.checkpoints.gguf_header import MAGIC as GGUF_MAGIC
 from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
 from kolmo.checkpoints.pickled import open_pickled
 from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
@@ -35,7 +38,6 @@ _MISTAKEN = (
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
     (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
@@ -124,6 +126,8 @@ def _recognize(path: Path, head: bytes, size: int) -> Checkpoint:
         return _open_zip(path)
     if head.startswith(NPY_MAGIC):
         return open_npy(path)
+    if head.startswith(GGUF_MAGIC):
+        return open_gguf(File.local(path))
     if looks_like_safetensors(head, size):
         return open_safetensors(path)
     if start.startswith(b"{") and b"weight_map" in _beginning(path):

@@ -1,0 +1,269 @@
+"""The header of a GGUF file: metadata, and where each tensor lies.
+
+A file begins with ``GGUF``, a version and two counts; then come the metadata (keys with numbers,
+texts or arrays), an entry for each tensor (name, sides from the fastest to the slowest, type,
+offset) and, from the next multiple of the alignment on, the tensors' bytes
+(https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Version 1 counts in 32 bits, versions
+2 and 3 in 64; a file of the other byte order tells itself by its version number.
+
+Arrays of the metadata are passed over: a vocabulary can have hundreds of thousands of texts. What
+the header claims is checked against the size of the file before it is believed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+from typing import Any
+
+from kolmo.checkpoints.stored import AXES, Stored
+from kolmo.errors import InputError
+
+MAGIC = b"GGUF"
+
+_READ = 1 << 28  # bytes of a header that are read, at most
+_STEPS = 1 << 23  # keys, texts and tensors that are walked over, at most
+_FIRST, _MOST = 1 << 14, 1 << 22  # bytes that are read at once: at first, at most
+_TEXT = 1 << 12  # bytes of a text of the metadata that is kept, at most
+_NAME = 1 << 16  # bytes of a name, at most
+
+_TEXT_TYPE, _ARRAY_TYPE = 8, 9
+_NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A tensor as the header describes it.
+
+    ``shape`` is row-major, the reverse of the order in the file; ``type`` is ggml's number of its
+    type, ``offset`` counts from the start of the tensors' bytes.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+
+    @property
+    def numel(self) -> int:
+        """Number of weights."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a header says: ``big`` is the byte order, ``start`` where the tensors' bytes begin.
+
+    Of the metadata it has the numbers and the short texts.
+    """
+
+    version: int
+    big: bool
+    metadata: dict[str, Any]
+    entries: list[Entry]
+    start: int
+
+
+def read_header(stored: Stored) -> Header:
+    """The header of a file.
+
+    Raises
+    ------
+    InputError
+        If it is no GGUF file, of an unknown version, damaged or truncated.
+    """
+    cursor = _Cursor(stored)
+    if bytes(cursor.take(4)) != MAGIC:
+        raise InputError(f"{stored.where}: not a GGUF file")
+    version, big = _version(cursor)
+    count, keys = cursor.length(), cursor.length()
+    cursor.expect(keys, cursor.width + 5, "metadata entries")
+    metadata: dict[str, Any] = {}
+    for _ in range(keys):
+        _read_pair(cursor, metadata)
+    cursor.expect(count, cursor.width + 16, "tensors")
+    entries = [_read_entry(cursor) for _ in range(count)]
+    step = _alignment(stored, metadata)
+    return Header(version, big, metadata, entries, -(-cursor.at // step) * step)
+
+
+def _version(cursor: _Cursor) -> tuple[int, bool]:
+    """The version, and whether the file is big-endian; the cursor reads that order afterwards."""
+    data = bytes(cursor.take(4))
+    little, big = int.from_bytes(data, "little"), int.from_bytes(data, "big")
+    is_big = not little & 0xFFFF
+    version = big if is_big else little
+    if not 1 <= version <= 3:
+        raise InputError(
+            f"{cursor.stored.where}: a GGUF file of version {version:,}, which is unknown "
+            f"(known: 1, 2, 3), or damaged at its start"
+        )
+    cursor.set_form(version, is_big)
+    return version, is_big
+
+
+def _read_pair(cursor: _Cursor, metadata: dict[str, Any]) -> None:
+    key, kind = cursor.text(), cursor.number("I")
+    if key in metadata:
+        raise InputError(
+            f"{cursor.stored.where}: a GGUF file whose metadata have {key[:200]!r} twice; damaged"
+        )
+    metadata[key] = _read_value(cursor, kind)
+
+
+def _read_value(cursor: _Cursor, kind: int) -> Any:
+    """A number or a short text; None of a long text and of an array, which are passed over."""
+    if kind in _NUMBERS:
+        return cursor.number(_NUMBERS[kind])
+    if kind == _TEXT_TYPE:
+        return cursor.short_text()
+    if kind == _ARRAY_TYPE:
+        return _skip_array(cursor, 0)
+    raise InputError(
+        f"{cursor.stored.where}: a GGUF file with metadata of the unknown type {kind:,}; damaged"
+    )
+
+
+def _skip_array(cursor: _Cursor, depth: int) -> None:
+    kind, count = cursor.number("I"), cursor.length()
+    if kind in _NUMBERS:
+        cursor.skip(count * struct.calcsize(f"={_NUMBERS[kind]}"))
+    elif kind == _TEXT_TYPE:
+        cursor.skip_texts(count)
+    elif kind == _ARRAY_TYPE and depth < AXES:
+        cursor.expect(count, cursor.width + 4, "arrays")
+        for _ in range(count):
+            _skip_array(cursor, depth + 1)
+    else:
+        raise InputError(
+            f"{cursor.stored.where}: a GGUF file with an array of the unknown type {kind:,}; damaged"
+        )
+
+
+def _read_entry(cursor: _Cursor) -> Entry:
+    name, axes = cursor.text(), cursor.number("I")
+    if axes > AXES:
+        raise InputError(f"{cursor.stored.where}: tensor {name[:200]!r} claims {axes:,} axes")
+    sides = [cursor.length() for _ in range(axes)]
+    if math.prod(sides) >= 1 << 63 or any(side >= 1 << 63 for side in sides):
+        raise InputError(f"{cursor.stored.where}: tensor {name[:200]!r} claims sides of {sides}")
+    return Entry(name, tuple(reversed(sides)), cursor.number("I"), cursor.number("Q"))
+
+
+def _alignment(stored: Stored, metadata: dict[str, Any]) -> int:
+    step = metadata.get("general.alignment", 32)
+    if not isinstance(step, int) or step < 1 or step & (step - 1):
+        raise InputError(
+            f"{stored.where}: a GGUF file whose alignment of {step!r} is no power of two; damaged"
+        )
+    return step
+
+
+class _Cursor:
+    """Reads forwards, a window of the file at a time."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.stored, self.at, self.width = stored, 0, 8
+        self._window, self._start, self._next = b"", 0, _FIRST
+        self._read, self._steps = 0, 0
+        self._order, self._length = "<", struct.Struct("<Q")
+
+    def set_form(self, version: int, big: bool) -> None:
+        """The byte order, and how wide lengths are."""
+        self._order = ">" if big else "<"
+        self._length = struct.Struct(self._order + ("I" if version == 1 else "Q"))
+        self.width = self._length.size
+
+    def take(self, size: int) -> bytes:
+        """The next bytes."""
+        self._hold(size)
+        begin = self.at - self._start
+        self.at += size
+        return self._window[begin : begin + size]
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes, which must be there."""
+        if size > self.stored.size - self.at:
+            raise self._short()
+        self.at += size
+
+    def number(self, code: str) -> Any:
+        """A number, by its code in `struct`."""
+        form = self._order + code
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def length(self) -> int:
+        """A length or a count."""
+        return int(self._length.unpack(self.take(self.width))[0])
+
+    def text(self) -> str:
+        """A name."""
+        self._step(1)
+        size = self.length()
+        if size > _NAME:
+            raise InputError(
+                f"{self.stored.where}: a GGUF file with a name of {size:,} bytes; damaged"
+            )
+        return self.take(size).decode("utf-8", "backslashreplace")
+
+    def short_text(self) -> str | None:
+        """A text, or None of a long one."""
+        size = self.length()
+        if size > _TEXT:
+            self.skip(size)
+            return None
+        return self.take(size).decode("utf-8", "backslashreplace")
+
+    def skip_texts(self, count: int) -> None:
+        """Pass over so many texts, of which only the lengths are looked at."""
+        self.expect(count, self.width, "texts")
+        self._step(count)
+        unpack, width = self._length.unpack_from, self.width
+        while count:
+            self._hold(width)
+            window, at = self._window, self.at - self._start
+            last = len(window) - width
+            while count and at <= last:
+                at += width + unpack(window, at)[0]
+                count -= 1
+            self.skip(self._start + at - self.at)
+
+    def expect(self, count: int, size: int, what: str) -> None:
+        """Refuse a count of things that take at least so many bytes each and cannot be there."""
+        if count * size > self.stored.size - self.at:
+            raise InputError(
+                f"{self.stored.where}: a GGUF file whose header claims {count:,} {what}, for which its "
+                f"{self.stored.size:,} bytes are too few; it is truncated or damaged"
+            )
+
+    def _hold(self, size: int) -> None:
+        """Have the next bytes in the window."""
+        end = self._start + len(self._window)
+        if self.at + size <= end:
+            return
+        left = self.stored.size - self.at
+        if size > left:
+            raise self._short()
+        self._next = min(2 * self._next, _MOST) if self.at <= end and end else _FIRST
+        wanted = min(max(size, self._next), left)
+        self._read += wanted
+        if self._read > _READ:
+            raise self._endless()
+        self._window, self._start = bytes(self.stored.read(self.at, wanted)), self.at
+
+    def _step(self, count: int) -> None:
+        self._steps += count
+        if self._steps > _STEPS:
+            raise self._endless()
+
+    def _short(self) -> InputError:
+        return InputError(
+            f"{self.stored.where}: a GGUF file of {self.stored.size:,} bytes that ends within its header; "
+            f"it is truncated or damaged"
+        )
+
+    def _endless(self) -> InputError:
+        return InputError(
+            f"{self.stored.where}: a GGUF file whose header is longer than that of any model"
+        )

@@ -5,6 +5,7 @@ The types have numbers, which files store (``enum ggml_type`` of ggml.h).
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -13,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import Codes, Skipped, WeightTensor
-from kolmo.checkpoints.ggml_blocks import BLOCKS, Block
+from kolmo.checkpoints import ggml_blocks, ggml_grids
+from kolmo.checkpoints.base import Codes, Role, Skipped, WeightTensor
+from kolmo.checkpoints.ggml_block import Block
 from kolmo.checkpoints.stored import Storage, Stored, Strided
 from kolmo.dtypes import DTYPES
 from kolmo.symbols import Alphabet
+
+BFLOAT16 = 30
 
 PLAIN: Mapping[int, np.dtype[Any]] = {
     0: DTYPES["float32"],
@@ -27,9 +31,12 @@ PLAIN: Mapping[int, np.dtype[Any]] = {
     26: DTYPES["int32"],
     27: DTYPES["int64"],
     28: DTYPES["float64"],
-    30: DTYPES["bfloat16"],
+    BFLOAT16: DTYPES["bfloat16"],
 }
 """Types that are numbers, one after the other."""
+
+BLOCKS: Mapping[int, Block] = {**ggml_blocks.BLOCKS, **ggml_grids.BLOCKS}
+"""Types that are blocks of codes."""
 
 _UNREAD = {
     4: "Q4_2, which ggml dropped in 2023",
@@ -60,19 +67,28 @@ def stored_size(number: int, shape: tuple[int, ...]) -> int | None:
     return numel // block.weights * block.fields.itemsize
 
 
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Whether plain numbers are big-endian, and whether bfloat16 and the fields of blocks are."""
+
+    numbers: bool = False
+    bytes: bool = False
+
+
 def ggml_tensor(
-    name: str, shape: tuple[int, ...], number: int, stored: Stored, big: bool
+    name: str, shape: tuple[int, ...], number: int, stored: Stored, big: Order
 ) -> WeightTensor | Skipped:
     """The tensor of a type whose bytes are all of ``stored``; Skipped if the type is not read.
 
     Quantized tensors are those of float32 weights, which blocks of codes stand for.
     """
     if number in PLAIN:
-        return _plain(name, shape, PLAIN[number], stored, big)
+        is_big = big.bytes if number == BFLOAT16 else big.numbers
+        return _plain(name, shape, PLAIN[number], stored, is_big)
     if number in BLOCKS:
-        return _quantized(name, shape, BLOCKS[number], stored, big)
+        return _quantized(name, shape, BLOCKS[number], stored, big.bytes)
     what = _UNREAD.get(number, "which is unknown")
-    return Skipped(name, f"of ggml's type {number:,}, {what}", math.prod(shape))
+    return Skipped(name, f"of ggml's type {number:,}, {what}", math.prod(shape), Role.WEIGHT)
 
 
 def _plain(
@@ -92,7 +108,7 @@ def _quantized(
     codes = Codes(
         block.name,
         Alphabet(block.size),
-        functools.partial(load, block.codes, block.container),
+        functools.partial(load, block.unpack, block.container),
         count * block.side_bits,
         (_plain(name, sides, DTYPES["uint8"], stored, False),),
     )

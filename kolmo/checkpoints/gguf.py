@@ -8,14 +8,16 @@ opens all.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 from collections.abc import Iterable
 
-from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.ggml_types import ggml_tensor, stored_size
-from kolmo.checkpoints.gguf_header import Entry, Header, read_header
+from kolmo.checkpoints.ggml_types import Order, ggml_tensor, stored_size
+from kolmo.checkpoints.gguf_header import Entry, Header, damaged, read_header
+from kolmo.checkpoints.gguf_order import bytes_are_big
 from kolmo.errors import InputError
 
 _PART = re.compile(r"(.*-)(\d{5})(-of-\d{5}\.gguf)", re.DOTALL)
@@ -33,7 +35,7 @@ def open_gguf(file: File) -> Checkpoint:
     found = [made for part, header in parts for made in _tensors(part, header)]
     tensors = [made for made in found if isinstance(made, WeightTensor)]
     if len({made.name for made in found}) < len(found):
-        raise InputError(f"{file.where}: two of its tensors have one name; it is damaged")
+        raise damaged(file.stored, "two of its parts have a tensor of one name")
     return Checkpoint(
         tensors,
         source=file.where,
@@ -53,7 +55,7 @@ def _parts(file: File) -> list[tuple[File, Header]]:
     if count == 1:
         return [(file, header)]
     if not 0 <= number < count:
-        raise InputError(f"{file.where}: it claims to be part {number} of {count}; damaged")
+        raise damaged(file.stored, f"it claims to be part {number} of parts 0 to {count - 1}")
     parts = []
     for other in range(count):
         beside = file if other == number else _part(file, number, other, count)
@@ -107,24 +109,37 @@ def _tensors(file: File, header: Header) -> Iterable[WeightTensor | Skipped]:
     """The tensors of a part, whose bytes are checked to be there and to be theirs alone."""
     ends = [_end(file, header, entry) for entry in header.entries]
     _check_apart(file, header, ends)
-    for entry, end in zip(header.entries, ends, strict=True):
-        stored = file.stored.part(header.start + entry.offset, end - entry.offset)
-        yield ggml_tensor(entry.name, entry.shape, entry.type, stored, header.big)
+    parts = [
+        file.stored.part(header.start + entry.offset, end - entry.offset)
+        for entry, end in zip(header.entries, ends, strict=True)
+    ]
+    big = Order(header.big, header.big and bytes_are_big(header.entries, parts))
+    for entry, stored in zip(header.entries, parts, strict=True):
+        made = ggml_tensor(entry.name, entry.shape, entry.type, stored, big)
+        role = _role(header, entry)
+        yield dataclasses.replace(made, role=role) if role else made
+
+
+def _role(header: Header, entry: Entry) -> Role | None:
+    """The role that the metadata tell, of what a training run or a calibration left."""
+    if header.metadata.get("general.type") == "imatrix":
+        return Role.OTHER
+    trained = any(key.startswith(("optimizer.", "training.")) for key in header.metadata)
+    return Role.OPTIMIZER if trained and entry.name.startswith("optimizer.") else None
 
 
 def _end(file: File, header: Header, entry: Entry) -> int:
     """Where a tensor's bytes end, counted from the first tensor's; of an unknown type its start."""
     size = stored_size(entry.type, entry.shape)
     if size is None:
-        raise InputError(
-            f"{file.where}: tensor {entry.name!r} of sides {list(entry.shape)} has rows that are "
-            f"no whole blocks of its type; damaged"
-        )
+        raise damaged(file.stored, f"rows of its tensor {entry.name!r} are no whole blocks")
     end = entry.offset + size
     if header.start + end > file.stored.size:
-        raise InputError(
-            f"{file.where}: tensor {entry.name!r} ends at byte {header.start + end:,}, the file "
-            f"at {file.stored.size:,}; it is truncated or damaged"
+        raise damaged(
+            file.stored,
+            f"its tensor {entry.name!r} ends at byte {header.start + end:,}, the file at byte "
+            f"{file.stored.size:,}; if the file is a piece that a tool cut off, join all pieces:  "
+            f"cat PIECES > WHOLE",
         )
     return end
 
@@ -136,4 +151,4 @@ def _check_apart(file: File, header: Header, ends: list[int]) -> None:
     filled = [span for span in spans if span[0] < span[1]]
     for (_, end, name), (begin, _, other) in itertools.pairwise(filled):
         if begin < end:
-            raise InputError(f"{file.where}: tensors {name!r} and {other!r} overlap; damaged")
+            raise damaged(file.stored, f"its tensors {name!r} and {other!r} overlap")

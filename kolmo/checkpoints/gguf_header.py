@@ -23,7 +23,8 @@ from kolmo.errors import InputError
 MAGIC = b"GGUF"
 
 _READ = 1 << 28  # bytes of a header that are read, at most
-_STEPS = 1 << 23  # keys, texts and tensors that are walked over, at most
+_TEXTS = 1 << 23  # texts of arrays that are walked over, at most
+_ITEMS = 1 << 18  # keys, arrays in arrays, and tensors, at most
 _FIRST, _MOST = 1 << 14, 1 << 22  # bytes that are read at once: at first, at most
 _TEXT = 1 << 12  # bytes of a text of the metadata that is kept, at most
 _NAME = 1 << 16  # bytes of a name, at most
@@ -78,14 +79,19 @@ def read_header(stored: Stored) -> Header:
         raise InputError(f"{stored.where}: not a GGUF file")
     version, big = _version(cursor)
     count, keys = cursor.length(), cursor.length()
-    cursor.expect(keys, cursor.width + 5, "metadata entries")
     metadata: dict[str, Any] = {}
-    for _ in range(keys):
+    for _ in cursor.items(keys, cursor.width + 5, "metadata entries"):
         _read_pair(cursor, metadata)
-    cursor.expect(count, cursor.width + 16, "tensors")
-    entries = [_read_entry(cursor) for _ in range(count)]
+    entries: dict[str, Entry] = {}
+    for _ in cursor.items(count, cursor.width + 16, "tensors"):
+        _read_entry(cursor, entries)
     step = _alignment(stored, metadata)
-    return Header(version, big, metadata, entries, -(-cursor.at // step) * step)
+    return Header(version, big, metadata, list(entries.values()), -(-cursor.at // step) * step)
+
+
+def damaged(stored: Stored, why: str) -> InputError:
+    """The error that says what is wrong with a file of this format."""
+    return InputError(f"{stored.where}: a damaged or truncated GGUF file: {why}")
 
 
 def _version(cursor: _Cursor) -> tuple[int, bool]:
@@ -96,8 +102,8 @@ def _version(cursor: _Cursor) -> tuple[int, bool]:
     version = big if is_big else little
     if not 1 <= version <= 3:
         raise InputError(
-            f"{cursor.stored.where}: a GGUF file of version {version:,}, which is unknown "
-            f"(known: 1, 2, 3), or damaged at its start"
+            f"{cursor.stored.where}: a GGUF file of version {version:,}, or damaged at its start; "
+            f"versions 1, 2 and 3 are read"
         )
     cursor.set_form(version, is_big)
     return version, is_big
@@ -106,9 +112,7 @@ def _version(cursor: _Cursor) -> tuple[int, bool]:
 def _read_pair(cursor: _Cursor, metadata: dict[str, Any]) -> None:
     key, kind = cursor.text(), cursor.number("I")
     if key in metadata:
-        raise InputError(
-            f"{cursor.stored.where}: a GGUF file whose metadata have {key[:200]!r} twice; damaged"
-        )
+        raise damaged(cursor.stored, f"its metadata have {key[:200]!r} twice")
     metadata[key] = _read_value(cursor, kind)
 
 
@@ -120,9 +124,7 @@ def _read_value(cursor: _Cursor, kind: int) -> Any:
         return cursor.short_text()
     if kind == _ARRAY_TYPE:
         return _skip_array(cursor, 0)
-    raise InputError(
-        f"{cursor.stored.where}: a GGUF file with metadata of the unknown type {kind:,}; damaged"
-    )
+    raise damaged(cursor.stored, f"its metadata have a value of the unknown type {kind:,}")
 
 
 def _skip_array(cursor: _Cursor, depth: int) -> None:
@@ -132,31 +134,29 @@ def _skip_array(cursor: _Cursor, depth: int) -> None:
     elif kind == _TEXT_TYPE:
         cursor.skip_texts(count)
     elif kind == _ARRAY_TYPE and depth < AXES:
-        cursor.expect(count, cursor.width + 4, "arrays")
-        for _ in range(count):
+        for _ in cursor.items(count, cursor.width + 4, "arrays"):
             _skip_array(cursor, depth + 1)
     else:
-        raise InputError(
-            f"{cursor.stored.where}: a GGUF file with an array of the unknown type {kind:,}; damaged"
-        )
+        raise damaged(cursor.stored, f"its metadata have an array of the unknown type {kind:,}")
 
 
-def _read_entry(cursor: _Cursor) -> Entry:
+def _read_entry(cursor: _Cursor, entries: dict[str, Entry]) -> None:
     name, axes = cursor.text(), cursor.number("I")
+    if name in entries:
+        raise damaged(cursor.stored, f"two of its tensors have the name {name[:200]!r}")
     if axes > AXES:
-        raise InputError(f"{cursor.stored.where}: tensor {name[:200]!r} claims {axes:,} axes")
+        raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims {axes:,} axes")
     sides = [cursor.length() for _ in range(axes)]
     if math.prod(sides) >= 1 << 63 or any(side >= 1 << 63 for side in sides):
-        raise InputError(f"{cursor.stored.where}: tensor {name[:200]!r} claims sides of {sides}")
-    return Entry(name, tuple(reversed(sides)), cursor.number("I"), cursor.number("Q"))
+        raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims the sides {sides}")
+    kind, offset = cursor.number("I"), cursor.number("Q")
+    entries[name] = Entry(name, tuple(reversed(sides)), kind, offset)
 
 
 def _alignment(stored: Stored, metadata: dict[str, Any]) -> int:
     step = metadata.get("general.alignment", 32)
     if not isinstance(step, int) or step < 1 or step & (step - 1):
-        raise InputError(
-            f"{stored.where}: a GGUF file whose alignment of {step!r} is no power of two; damaged"
-        )
+        raise damaged(stored, f"its alignment of {step!r} is no power of two")
     return step
 
 
@@ -166,7 +166,7 @@ class _Cursor:
     def __init__(self, stored: Stored) -> None:
         self.stored, self.at, self.width = stored, 0, 8
         self._window, self._start, self._next = b"", 0, _FIRST
-        self._read, self._steps = 0, 0
+        self._read, self._texts, self._items = 0, 0, 0
         self._order, self._length = "<", struct.Struct("<Q")
 
     def set_form(self, version: int, big: bool) -> None:
@@ -185,7 +185,7 @@ class _Cursor:
     def skip(self, size: int) -> None:
         """Pass over bytes, which must be there."""
         if size > self.stored.size - self.at:
-            raise self._short()
+            raise damaged(self.stored, "it ends within its header")
         self.at += size
 
     def number(self, code: str) -> Any:
@@ -199,12 +199,9 @@ class _Cursor:
 
     def text(self) -> str:
         """A name."""
-        self._step(1)
         size = self.length()
         if size > _NAME:
-            raise InputError(
-                f"{self.stored.where}: a GGUF file with a name of {size:,} bytes; damaged"
-            )
+            raise damaged(self.stored, f"it has a name of {size:,} bytes")
         return self.take(size).decode("utf-8", "backslashreplace")
 
     def short_text(self) -> str | None:
@@ -217,8 +214,10 @@ class _Cursor:
 
     def skip_texts(self, count: int) -> None:
         """Pass over so many texts, of which only the lengths are looked at."""
-        self.expect(count, self.width, "texts")
-        self._step(count)
+        self._expect(count, self.width, "texts")
+        self._texts += count
+        if self._texts > _TEXTS:
+            raise damaged(self.stored, "its metadata have more texts than any model's")
         unpack, width = self._length.unpack_from, self.width
         while count:
             self._hold(width)
@@ -229,13 +228,17 @@ class _Cursor:
                 count -= 1
             self.skip(self._start + at - self.at)
 
-    def expect(self, count: int, size: int, what: str) -> None:
-        """Refuse a count of things that take at least so many bytes each and cannot be there."""
+    def items(self, count: int, size: int, what: str) -> range:
+        """Numbers for so many things of at least so many bytes each, if they can be there."""
+        self._expect(count, size, what)
+        self._items += count
+        if self._items > _ITEMS:
+            raise damaged(self.stored, f"it claims {count:,} {what}, more than any model has")
+        return range(count)
+
+    def _expect(self, count: int, size: int, what: str) -> None:
         if count * size > self.stored.size - self.at:
-            raise InputError(
-                f"{self.stored.where}: a GGUF file whose header claims {count:,} {what}, for which its "
-                f"{self.stored.size:,} bytes are too few; it is truncated or damaged"
-            )
+            raise damaged(self.stored, f"it claims {count:,} {what}, more than its bytes can hold")
 
     def _hold(self, size: int) -> None:
         """Have the next bytes in the window."""
@@ -244,26 +247,10 @@ class _Cursor:
             return
         left = self.stored.size - self.at
         if size > left:
-            raise self._short()
+            raise damaged(self.stored, "it ends within its header")
         self._next = min(2 * self._next, _MOST) if self.at <= end and end else _FIRST
         wanted = min(max(size, self._next), left)
         self._read += wanted
         if self._read > _READ:
-            raise self._endless()
+            raise damaged(self.stored, "its header is longer than that of any model")
         self._window, self._start = bytes(self.stored.read(self.at, wanted)), self.at
-
-    def _step(self, count: int) -> None:
-        self._steps += count
-        if self._steps > _STEPS:
-            raise self._endless()
-
-    def _short(self) -> InputError:
-        return InputError(
-            f"{self.stored.where}: a GGUF file of {self.stored.size:,} bytes that ends within its header; "
-            f"it is truncated or damaged"
-        )
-
-    def _endless(self) -> InputError:
-        return InputError(
-            f"{self.stored.where}: a GGUF file whose header is longer than that of any model"
-        )

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-
 from pathlib import Path
 
 import pytest
@@ -75,7 +74,7 @@ def test_a_vocabulary_is_read_once(tmp_path):
     folder = Counting(tmp_path)
     assert open_gguf(File(folder, path.name)).numel == 8
     assert len(folder.reads) < 20
-    assert sum(folder.reads) <= len(words) + (1 << 14)
+    assert sum(folder.reads) < 2 * len(words)
 
 
 # --- claims -------------------------------------------------------------------------------------
@@ -168,11 +167,7 @@ ENDLESS = {
     "equal keys": headed(keys=1 << 17),
     "equal tensors": headed(tensors=1 << 17),
     "arrays": headed(WRITE.text("k"), WRITE.pack("II", 9, 9), WRITE.count(1 << 33), keys=1),
-    "long texts": headed(
-        WRITE.text("k"), WRITE.pack("II", 9, 8), WRITE.count(1 << 22),
-        *[WRITE.count(1 << 20) + bytes(9)], keys=1,
-    ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ENDLESS)

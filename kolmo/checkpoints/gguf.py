@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.ggml_types import Order, ggml_tensor, stored_size
-from kolmo.checkpoints.gguf_header import Entry, Header, damaged, read_header
+from kolmo.checkpoints.gguf_header import GGUFHeader, TensorInfo, damaged, read_header
 from kolmo.checkpoints.gguf_order import bytes_are_big
 from kolmo.errors import InputError
 
@@ -48,7 +48,7 @@ def open_gguf(file: File) -> Checkpoint:
 # --- parts ------------------------------------------------------------------------------------
 
 
-def _parts(file: File) -> list[tuple[File, Header]]:
+def _parts(file: File) -> list[tuple[File, GGUFHeader]]:
     """All parts of the model, in order; the file alone if it is whole."""
     header = read_header(file.stored)
     number, count = _place(header)
@@ -72,7 +72,7 @@ def _parts(file: File) -> list[tuple[File, Header]]:
     return parts
 
 
-def _place(header: Header) -> tuple[int, int]:
+def _place(header: GGUFHeader) -> tuple[int, int]:
     """The number of a part, from 0 on, and how many there are."""
     number, count = header.metadata.get("split.no", 0), header.metadata.get("split.count", 1)
     if not isinstance(number, int) or not isinstance(count, int):
@@ -90,22 +90,15 @@ def _part(file: File, number: int, other: int, count: int) -> File:
         )
     wanted = f"{name[1]}{other + 1:05}{name[3]}"
     found = File(file.folder, wanted)
-    if not _is_there(found):
+    if not found.exists:
         raise InputError(f"{what}, and {wanted} is not beside it; put all parts there")
     return found
-
-
-def _is_there(file: File) -> bool:
-    try:
-        return file.stored.size > 0
-    except InputError:
-        return False
 
 
 # --- tensors ----------------------------------------------------------------------------------
 
 
-def _tensors(file: File, header: Header) -> Iterable[WeightTensor | Skipped]:
+def _tensors(file: File, header: GGUFHeader) -> Iterable[WeightTensor | Skipped]:
     """The tensors of a part, whose bytes are checked to be there and to be theirs alone."""
     ends = [_end(file, header, entry) for entry in header.entries]
     _check_apart(file, header, ends)
@@ -120,7 +113,7 @@ def _tensors(file: File, header: Header) -> Iterable[WeightTensor | Skipped]:
         yield dataclasses.replace(made, role=role) if role else made
 
 
-def _role(header: Header, entry: Entry) -> Role | None:
+def _role(header: GGUFHeader, entry: TensorInfo) -> Role | None:
     """The role that the metadata tell, of what a training run or a calibration left."""
     if header.metadata.get("general.type") == "imatrix":
         return Role.OTHER
@@ -128,7 +121,7 @@ def _role(header: Header, entry: Entry) -> Role | None:
     return Role.OPTIMIZER if trained and entry.name.startswith("optimizer.") else None
 
 
-def _end(file: File, header: Header, entry: Entry) -> int:
+def _end(file: File, header: GGUFHeader, entry: TensorInfo) -> int:
     """Where a tensor's bytes end, counted from the first tensor's; of an unknown type its start."""
     size = stored_size(entry.type, entry.shape)
     if size is None:
@@ -144,7 +137,7 @@ def _end(file: File, header: Header, entry: Entry) -> int:
     return end
 
 
-def _check_apart(file: File, header: Header, ends: list[int]) -> None:
+def _check_apart(file: File, header: GGUFHeader, ends: list[int]) -> None:
     spans = sorted(
         (entry.offset, end, entry.name) for entry, end in zip(header.entries, ends, strict=True)
     )

@@ -34,7 +34,7 @@ _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class TensorInfo:
     """A tensor as the header describes it.
 
     ``shape`` is row-major, the reverse of the order in the file; ``type`` is ggml's number of its
@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Header:
+class GGUFHeader:
     """What a header says: ``big`` is the byte order, ``start`` where the tensors' bytes begin.
 
     Of the metadata it has the numbers and the short texts.
@@ -62,11 +62,11 @@ class Header:
     version: int
     big: bool
     metadata: dict[str, Any]
-    entries: list[Entry]
+    entries: list[TensorInfo]
     start: int
 
 
-def read_header(stored: Stored) -> Header:
+def read_header(stored: Stored) -> GGUFHeader:
     """The header of a file.
 
     Raises
@@ -82,11 +82,11 @@ def read_header(stored: Stored) -> Header:
     metadata: dict[str, Any] = {}
     for _ in cursor.items(keys, cursor.width + 5, "metadata entries"):
         _read_pair(cursor, metadata)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, TensorInfo] = {}
     for _ in cursor.items(count, cursor.width + 16, "tensors"):
         _read_entry(cursor, entries)
     step = _alignment(stored, metadata)
-    return Header(version, big, metadata, list(entries.values()), -(-cursor.at // step) * step)
+    return GGUFHeader(version, big, metadata, list(entries.values()), -(-cursor.at // step) * step)
 
 
 def damaged(stored: Stored, why: str) -> InputError:
@@ -140,7 +140,7 @@ def _skip_array(cursor: _Cursor, depth: int) -> None:
         raise damaged(cursor.stored, f"its metadata have an array of the unknown type {kind:,}")
 
 
-def _read_entry(cursor: _Cursor, entries: dict[str, Entry]) -> None:
+def _read_entry(cursor: _Cursor, entries: dict[str, TensorInfo]) -> None:
     name, axes = cursor.text(), cursor.number("I")
     if name in entries:
         raise damaged(cursor.stored, f"two of its tensors have the name {name[:200]!r}")
@@ -150,7 +150,7 @@ def _read_entry(cursor: _Cursor, entries: dict[str, Entry]) -> None:
     if math.prod(sides) >= 1 << 63 or any(side >= 1 << 63 for side in sides):
         raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims the sides {sides}")
     kind, offset = cursor.number("I"), cursor.number("Q")
-    entries[name] = Entry(name, tuple(reversed(sides)), kind, offset)
+    entries[name] = TensorInfo(name, tuple(reversed(sides)), kind, offset)
 
 
 def _alignment(stored: Stored, metadata: dict[str, Any]) -> int:
@@ -248,7 +248,8 @@ class _Cursor:
         left = self.stored.size - self.at
         if size > left:
             raise damaged(self.stored, "it ends within its header")
-        self._next = min(2 * self._next, _MOST) if self.at <= end and end else _FIRST
+        goes_on = self.at < end + len(self._window)  # not a leap over what nobody wants
+        self._next = min(2 * self._next, _MOST) if goes_on else _FIRST
         wanted = min(max(size, self._next), left)
         self._read += wanted
         if self._read > _READ:

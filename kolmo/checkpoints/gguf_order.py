@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.ggml_types import BFLOAT16, BLOCKS
-from kolmo.checkpoints.gguf_header import Entry
+from kolmo.checkpoints.gguf_header import TensorInfo
 from kolmo.checkpoints.stored import Stored
 
 _TENSORS, _SEEN = 8, 64  # tensors that are looked at, and blocks or numbers of each
 _Halves = tuple[NDArray[Any], int]  # numbers of 16 bits, and how many of these are mantissa
 
 
-def bytes_are_big(entries: Sequence[Entry], parts: Sequence[Stored]) -> bool:
+def bytes_are_big(entries: Sequence[TensorInfo], parts: Sequence[Stored]) -> bool:
     """Whether blocks and bfloat16 of a big-endian file are big-endian; True if none can tell."""
     pairs = [
         (entry.type, stored)

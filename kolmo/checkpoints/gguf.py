@@ -15,8 +15,9 @@ from collections.abc import Iterable
 
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.ggml_cursor import damaged
 from kolmo.checkpoints.ggml_types import Order, ggml_tensor, stored_size
-from kolmo.checkpoints.gguf_header import GGUFHeader, TensorInfo, damaged, read_header
+from kolmo.checkpoints.gguf_header import GGUFHeader, TensorInfo, read_header
 from kolmo.checkpoints.gguf_order import bytes_are_big
 from kolmo.errors import InputError
 

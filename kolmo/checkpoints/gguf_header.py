@@ -17,17 +17,11 @@ import math
 import struct
 from typing import Any
 
+from kolmo.checkpoints.ggml_cursor import Cursor, damaged
 from kolmo.checkpoints.stored import AXES, Stored
 from kolmo.errors import InputError
 
 MAGIC = b"GGUF"
-
-_READ = 1 << 28  # bytes of a header that are read, at most
-_TEXTS = 1 << 23  # texts of arrays that are walked over, at most
-_ITEMS = 1 << 18  # keys, arrays in arrays, and tensors, at most
-_FIRST, _MOST = 1 << 14, 1 << 22  # bytes that are read at once: at first, at most
-_TEXT = 1 << 12  # bytes of a text of the metadata that is kept, at most
-_NAME = 1 << 16  # bytes of a name, at most
 
 _TEXT_TYPE, _ARRAY_TYPE = 8, 9
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
@@ -74,7 +68,7 @@ def read_header(stored: Stored) -> GGUFHeader:
     InputError
         If it is no GGUF file, of an unknown version, damaged or truncated.
     """
-    cursor = _Cursor(stored)
+    cursor = Cursor(stored)
     if bytes(cursor.take(4)) != MAGIC:
         raise InputError(f"{stored.where}: not a GGUF file")
     version, big = _version(cursor)
@@ -89,12 +83,7 @@ def read_header(stored: Stored) -> GGUFHeader:
     return GGUFHeader(version, big, metadata, list(entries.values()), -(-cursor.at // step) * step)
 
 
-def damaged(stored: Stored, why: str) -> InputError:
-    """The error that says what is wrong with a file of this format."""
-    return InputError(f"{stored.where}: a damaged or truncated GGUF file: {why}")
-
-
-def _version(cursor: _Cursor) -> tuple[int, bool]:
+def _version(cursor: Cursor) -> tuple[int, bool]:
     """The version, and whether the file is big-endian; the cursor reads that order afterwards."""
     data = bytes(cursor.take(4))
     little, big = int.from_bytes(data, "little"), int.from_bytes(data, "big")
@@ -105,18 +94,18 @@ def _version(cursor: _Cursor) -> tuple[int, bool]:
             f"{cursor.stored.where}: a GGUF file of version {version:,}, or damaged at its start; "
             f"versions 1, 2 and 3 are read"
         )
-    cursor.set_form(version, is_big)
+    cursor.set_form(is_big, 4 if version == 1 else 8)
     return version, is_big
 
 
-def _read_pair(cursor: _Cursor, metadata: dict[str, Any]) -> None:
+def _read_pair(cursor: Cursor, metadata: dict[str, Any]) -> None:
     key, kind = cursor.text(), cursor.number("I")
     if key in metadata:
         raise damaged(cursor.stored, f"its metadata have {key[:200]!r} twice")
     metadata[key] = _read_value(cursor, kind)
 
 
-def _read_value(cursor: _Cursor, kind: int) -> Any:
+def _read_value(cursor: Cursor, kind: int) -> Any:
     """A number or a short text; None of a long text and of an array, which are passed over."""
     if kind in _NUMBERS:
         return cursor.number(_NUMBERS[kind])
@@ -127,7 +116,7 @@ def _read_value(cursor: _Cursor, kind: int) -> Any:
     raise damaged(cursor.stored, f"its metadata have a value of the unknown type {kind:,}")
 
 
-def _skip_array(cursor: _Cursor, depth: int) -> None:
+def _skip_array(cursor: Cursor, depth: int) -> None:
     kind, count = cursor.number("I"), cursor.length()
     if kind in _NUMBERS:
         cursor.skip(count * struct.calcsize(f"={_NUMBERS[kind]}"))
@@ -140,7 +129,7 @@ def _skip_array(cursor: _Cursor, depth: int) -> None:
         raise damaged(cursor.stored, f"its metadata have an array of the unknown type {kind:,}")
 
 
-def _read_entry(cursor: _Cursor, entries: dict[str, TensorInfo]) -> None:
+def _read_entry(cursor: Cursor, entries: dict[str, TensorInfo]) -> None:
     name, axes = cursor.text(), cursor.number("I")
     if name in entries:
         raise damaged(cursor.stored, f"two of its tensors have the name {name[:200]!r}")
@@ -158,100 +147,3 @@ def _alignment(stored: Stored, metadata: dict[str, Any]) -> int:
     if not isinstance(step, int) or step < 1 or step & (step - 1):
         raise damaged(stored, f"its alignment of {step!r} is no power of two")
     return step
-
-
-class _Cursor:
-    """Reads forwards, a window of the file at a time."""
-
-    def __init__(self, stored: Stored) -> None:
-        self.stored, self.at, self.width = stored, 0, 8
-        self._window, self._start, self._next = b"", 0, _FIRST
-        self._read, self._texts, self._items = 0, 0, 0
-        self._order, self._length = "<", struct.Struct("<Q")
-
-    def set_form(self, version: int, big: bool) -> None:
-        """The byte order, and how wide lengths are."""
-        self._order = ">" if big else "<"
-        self._length = struct.Struct(self._order + ("I" if version == 1 else "Q"))
-        self.width = self._length.size
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        self._hold(size)
-        begin = self.at - self._start
-        self.at += size
-        return self._window[begin : begin + size]
-
-    def skip(self, size: int) -> None:
-        """Pass over bytes, which must be there."""
-        if size > self.stored.size - self.at:
-            raise damaged(self.stored, "it ends within its header")
-        self.at += size
-
-    def number(self, code: str) -> Any:
-        """A number, by its code in `struct`."""
-        form = self._order + code
-        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
-
-    def length(self) -> int:
-        """A length or a count."""
-        return int(self._length.unpack(self.take(self.width))[0])
-
-    def text(self) -> str:
-        """A name."""
-        size = self.length()
-        if size > _NAME:
-            raise damaged(self.stored, f"it has a name of {size:,} bytes")
-        return self.take(size).decode("utf-8", "backslashreplace")
-
-    def short_text(self) -> str | None:
-        """A text, or None of a long one."""
-        size = self.length()
-        if size > _TEXT:
-            self.skip(size)
-            return None
-        return self.take(size).decode("utf-8", "backslashreplace")
-
-    def skip_texts(self, count: int) -> None:
-        """Pass over so many texts, of which only the lengths are looked at."""
-        self._expect(count, self.width, "texts")
-        self._texts += count
-        if self._texts > _TEXTS:
-            raise damaged(self.stored, "its metadata have more texts than any model's")
-        unpack, width = self._length.unpack_from, self.width
-        while count:
-            self._hold(width)
-            window, at = self._window, self.at - self._start
-            last = len(window) - width
-            while count and at <= last:
-                at += width + unpack(window, at)[0]
-                count -= 1
-            self.skip(self._start + at - self.at)
-
-    def items(self, count: int, size: int, what: str) -> range:
-        """Numbers for so many things of at least so many bytes each, if they can be there."""
-        self._expect(count, size, what)
-        self._items += count
-        if self._items > _ITEMS:
-            raise damaged(self.stored, f"it claims {count:,} {what}, more than any model has")
-        return range(count)
-
-    def _expect(self, count: int, size: int, what: str) -> None:
-        if count * size > self.stored.size - self.at:
-            raise damaged(self.stored, f"it claims {count:,} {what}, more than its bytes can hold")
-
-    def _hold(self, size: int) -> None:
-        """Have the next bytes in the window."""
-        end = self._start + len(self._window)
-        if self.at + size <= end:
-            return
-        left = self.stored.size - self.at
-        if size > left:
-            raise damaged(self.stored, "it ends within its header")
-        goes_on = self.at < end + len(self._window)  # not a leap over what nobody wants
-        self._next = min(2 * self._next, _MOST) if goes_on else _FIRST
-        wanted = min(max(size, self._next), left)
-        self._read += wanted
-        if self._read > _READ:
-            raise damaged(self.stored, "its header is longer than that of any model")
-        self._window, self._start = bytes(self.stored.read(self.at, wanted)), self.at

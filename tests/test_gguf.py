@@ -209,3 +209,11 @@ def test_parts_of_two_models_are_refused(tmp_path):
     (tmp_path / PARTS[2]).write_bytes(found)
     with pytest.raises(InputError, match="two of its parts have a tensor of one name"):
         kolmo.open_checkpoint(tmp_path / PARTS[0])
+
+
+def test_a_folder_of_parts_is_one_model(tmp_path):
+    for part in PARTS:
+        shutil.copy(DATA / part, tmp_path)
+    found = kolmo.open_checkpoint(tmp_path)
+    assert list(found) == [f"blk.{n}.weight" for n in range(5)]
+    assert found.skipped == []

@@ -14,7 +14,9 @@ from typing import Any
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
+from kolmo.checkpoints.onnx import is_onnx, open_onnx
 from kolmo.checkpoints.pickled import open_pickled
 from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
 from kolmo.checkpoints.stored import file_bytes
@@ -24,7 +26,7 @@ from kolmo.errors import InputError, MissingExtraError
 
 _FORMATS = (
     "safetensors, a safetensors or torch index, torch (.pt .pth .bin .ckpt .pt2 .nemo), pickles, "
-    "joblib, .npz, .npy"
+    "joblib, .npz, .npy, ONNX"
 )
 
 # What is often met where a checkpoint was expected, by its first bytes.
@@ -128,6 +130,8 @@ def _recognize(path: Path, head: bytes, size: int) -> Checkpoint:
         return open_safetensors(path)
     if start.startswith(b"{") and b"weight_map" in _beginning(path):
         return open_index(path, open_file)
+    if is_onnx(file_bytes(path)):
+        return open_onnx(File.local(path))
     if pickled := open_pickled(path):
         return pickled
     raise InputError(f"{path}: not a checkpoint, or damaged at its start (known: {_FORMATS})")

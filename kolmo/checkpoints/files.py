@@ -1,4 +1,4 @@
-"""Reading pieces of files, from any thread."""
+"""Reading pieces of files, from any thread; arrays in this machine's byte order."""
 
 from __future__ import annotations
 
@@ -9,39 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
 
 
-def file_tensor(
-    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
-) -> WeightTensor:
-    """A row-major tensor that lies in a file at an offset."""
-
-    def load(start: int, stop: int) -> NDArray[Any]:
-        wanted = (stop - start) * dtype.itemsize
-        data = read_at(path, offset + start * dtype.itemsize, wanted)
-        if len(data) != wanted:
-            raise InputError(f"{path}: the file ends within tensor {name!r}; was it changed?")
-        return native(np.frombuffer(data, dtype))
-
-    return WeightTensor(name, shape, native_dtype(dtype), load)
-
-
-def read_at(path: Path, offset: int, size: int) -> bytearray:
+def read_at(path: Path, offset: int, size: int) -> memoryview:
     """Bytes [offset, offset + size) of a file, fewer where it ends."""
     try:
         with open(path, "rb", buffering=0) as file:
             size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
-            data = bytearray(size)
-            view = memoryview(data)
+            data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
             file.seek(offset)
             done = 0
-            while done < size and (count := file.readinto(view[done:])):
+            while done < size and (count := file.readinto(data[done:])):
                 done += count
-            view.release()
-            del data[done:]
-            return data
+            return data[:done]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

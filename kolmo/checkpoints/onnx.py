@@ -9,20 +9,14 @@ from __future__ import annotations
 
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.onnx_constants import Constant, Constants
-from kolmo.checkpoints.onnx_graphs import looks_like_onnx, read_model
+from kolmo.checkpoints.onnx_constants import OnnxConstant, OnnxConstants
+from kolmo.checkpoints.onnx_graphs import read_model
 from kolmo.checkpoints.onnx_operators import role_of_use, role_of_uses
 from kolmo.checkpoints.onnx_packed import CLOSED
 from kolmo.checkpoints.onnx_quantized import quantized_tensors
-from kolmo.checkpoints.onnx_tensors import Files
+from kolmo.checkpoints.onnx_tensors import OnnxFiles
 from kolmo.checkpoints.protobuf import Message
-from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
-
-
-def is_onnx(stored: Stored) -> bool:
-    """Whether these bytes are those of an ONNX model, which has no magic number."""
-    return looks_like_onnx(Message.of(stored))
 
 
 def open_onnx(file: File) -> Checkpoint:
@@ -34,8 +28,8 @@ def open_onnx(file: File) -> Checkpoint:
         If it is damaged, its external data is missing or points outside the folder, or there is
         no tensor in it.
     """
-    files = Files(file)
-    constants = Constants(read_model(Message.of(file.stored)), files)
+    files = OnnxFiles(file)
+    constants = OnnxConstants(read_model(Message.of(file.stored)), files)
     logical = quantized_tensors(constants.calls, file.where)
     tensors, skipped = list[WeightTensor](), list[Skipped]()
     for constant in constants.all:
@@ -51,7 +45,7 @@ def open_onnx(file: File) -> Checkpoint:
     return Checkpoint(tensors, source=file.where, format="onnx", skipped=skipped, files=files.paths)
 
 
-def _tensor(constant: Constant) -> WeightTensor | Skipped:
+def _tensor(constant: OnnxConstant) -> WeightTensor | Skipped:
     """A constant as a tensor, with the role that its use tells."""
     found = constant.found
     if isinstance(found, Skipped):
@@ -63,7 +57,7 @@ def _tensor(constant: Constant) -> WeightTensor | Skipped:
     return found.tensor(_role(constant))
 
 
-def _closed(constant: Constant) -> str:
+def _closed(constant: OnnxConstant) -> str:
     """The operator that takes it as packed weights of a layout that is not understood, if any."""
     found = constant.found
     if isinstance(found, Skipped) or found.kind.is_float or found.kind.bits > 8:
@@ -72,7 +66,7 @@ def _closed(constant: Constant) -> str:
     return min(taken, default="")
 
 
-def _role(constant: Constant) -> Role | None:
+def _role(constant: OnnxConstant) -> Role | None:
     found = constant.found
     if isinstance(found, Skipped):
         return None

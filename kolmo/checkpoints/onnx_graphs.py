@@ -6,9 +6,8 @@ The fields are those of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
-from kolmo.checkpoints.protobuf import BYTES, FIXED32, VARINT, Field, Message, Pieces
+from kolmo.checkpoints.protobuf import FIXED32, Message, MessageField, Pieces
 from kolmo.errors import InputError
 
 TEXT = 1 << 10
@@ -16,7 +15,7 @@ TEXT = 1 << 10
 
 
 @dataclasses.dataclass(slots=True)
-class Attribute:
+class OnnxAttribute:
     """An attribute of a node: a number, a text, tensors, graphs, or runs of numbers."""
 
     number: float | None = None
@@ -29,7 +28,7 @@ class Attribute:
 
 
 @dataclasses.dataclass(slots=True)
-class Node:
+class OnnxNode:
     """An operator, the names that it takes and gives, and its attributes."""
 
     inputs: list[str]
@@ -37,7 +36,7 @@ class Node:
     name: str = ""
     op: str = ""
     domain: str = ""
-    attributes: dict[str, Attribute] = dataclasses.field(default_factory=dict)
+    attributes: dict[str, OnnxAttribute] = dataclasses.field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -55,10 +54,10 @@ class Node:
 
 
 @dataclasses.dataclass(slots=True)
-class Graph:
+class OnnxGraph:
     """A graph, or the body of a function."""
 
-    nodes: list[Node] = dataclasses.field(default_factory=list)
+    nodes: list[OnnxNode] = dataclasses.field(default_factory=list)
     initializers: list[Message] = dataclasses.field(default_factory=list)
     sparse: list[Message] = dataclasses.field(default_factory=list)
     inputs: list[str] = dataclasses.field(default_factory=list)
@@ -67,7 +66,7 @@ class Graph:
 
 
 @dataclasses.dataclass(slots=True)
-class Model:
+class OnnxModel:
     """The graph of a model, its functions, and the graphs that train it."""
 
     graph: Message
@@ -75,33 +74,7 @@ class Model:
     training: list[Message]
 
 
-_MODEL = {
-    1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: BYTES, 7: BYTES, 8: BYTES,
-    14: BYTES, 20: BYTES, 25: BYTES, 26: BYTES,
-}  # fmt: skip
-"""The fields of a model and their wire types."""
-
-_TOP = 1 << 12  # fields of a model that are looked at to recognize it
-
-
-def looks_like_onnx(message: Message) -> bool:
-    """Whether a message may be a model: no field but a model's, a version and a graph among them.
-
-    A file that is cut within its graph is a model too, a damaged one.
-    """
-    seen = set()
-    try:
-        for count, field in enumerate(message.fields(cut=True)):
-            strange = field.number == 1 and not 0 < field.value < 1 << 16
-            if _MODEL.get(field.number) != field.wire or strange or count > _TOP:
-                return False
-            seen.add(field.number)
-    except InputError:
-        return False
-    return {1, 7} <= seen
-
-
-def read_model(message: Message) -> Model:
+def read_model(message: Message) -> OnnxModel:
     """The parts of a model."""
     fields = list(message.fields())
     graphs = [field.message() for field in fields if field.number == 7]
@@ -115,12 +88,12 @@ def read_model(message: Message) -> Model:
     ]
     if not graphs:
         raise InputError(f"{message.where}: an ONNX model without a graph")
-    return Model(graphs[-1], functions, training)
+    return OnnxModel(graphs[-1], functions, training)
 
 
-def read_graph(message: Message) -> Graph:
+def read_graph(message: Message) -> OnnxGraph:
     """The nodes, inputs and initializers of a graph."""
-    graph = Graph()
+    graph = OnnxGraph()
     for field in message.fields():
         if field.number == 1:
             graph.nodes.append(_node(field.message()))
@@ -135,9 +108,9 @@ def read_graph(message: Message) -> Graph:
     return graph
 
 
-def read_function(message: Message) -> Graph:
+def read_function(message: Message) -> OnnxGraph:
     """The body of a function as a graph."""
-    graph = Graph()
+    graph = OnnxGraph()
     for field in message.fields():
         if field.number == 1:
             graph.name = field.text()
@@ -154,8 +127,8 @@ def _name(value: Message) -> str:
     return next((field.text() for field in value.fields() if field.number == 1), "")
 
 
-def _node(message: Message) -> Node:
-    node = Node([], [])
+def _node(message: Message) -> OnnxNode:
+    node = OnnxNode([], [])
     for field in message.fields():
         if field.number == 1:
             node.inputs.append(field.text())
@@ -173,8 +146,8 @@ def _node(message: Message) -> Node:
     return node
 
 
-def _attribute(message: Message) -> tuple[str, Attribute]:
-    name, found = "", Attribute()
+def _attribute(message: Message) -> tuple[str, OnnxAttribute]:
+    name, found = "", OnnxAttribute()
     for field in message.fields():
         if field.number == 1:
             name = field.text()
@@ -191,7 +164,7 @@ def _attribute(message: Message) -> tuple[str, Attribute]:
     return name, found
 
 
-def _numbers(found: Attribute, field: Field) -> None:
+def _numbers(found: OnnxAttribute, field: MessageField) -> None:
     if field.number == 7:
         found.floats = found.floats or Pieces()
         found.floats.add(field)
@@ -200,16 +173,8 @@ def _numbers(found: Attribute, field: Field) -> None:
         found.ints.add(field)
 
 
-def _parts(found: Attribute, field: Field) -> None:
+def _parts(found: OnnxAttribute, field: MessageField) -> None:
     kinds = {5: found.tensors, 10: found.tensors, 22: found.sparse, 23: found.sparse}
     kinds |= {6: found.graphs, 11: found.graphs}
     if field.number in kinds:
         kinds[field.number].append(field.message())
-
-
-def nested(graph: Graph) -> Iterator[tuple[Node, str, Message]]:
-    """The graphs within a graph's nodes, the node and the attribute of each."""
-    for node in graph.nodes:
-        for name, attribute in node.attributes.items():
-            for inner in attribute.graphs:
-                yield node, name, inner

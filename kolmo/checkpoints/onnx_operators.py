@@ -20,7 +20,7 @@ PASSING = frozenset(
 
 
 @dataclasses.dataclass(frozen=True)
-class Scaling:
+class OnnxScaling:
     """Where an operator takes the scale and the zero point of a quantized input.
 
     Attributes
@@ -40,17 +40,17 @@ class Scaling:
     by: tuple[int, ...] = ()
 
 
-SCALINGS: dict[str, dict[int, Scaling]] = {
-    "QLinearConv": {3: Scaling(4, 5, 0), 8: Scaling(4, -1, 0, (1,))},
-    "QLinearMatMul": {0: Scaling(1, 2, -2), 3: Scaling(4, 5, -1)},
-    "MatMulIntegerToFloat": {1: Scaling(3, 5, -1)},
-    "DynamicQuantizeMatMul": {1: Scaling(2, 3, -1)},
-    "QGemm": {3: Scaling(4, 5, -1), 6: Scaling(4, -1, 0, (1,))},
-    "QAttention": {1: Scaling(4, 7, -1)},
-    "DynamicQuantizeLSTM": {1: Scaling(8, 9, -1), 2: Scaling(10, 11, -1)},
-    "QLinearAdd": {0: Scaling(1, 2, 0), 3: Scaling(4, 5, 0)},
-    "QLinearMul": {0: Scaling(1, 2, 0), 3: Scaling(4, 5, 0)},
-    "QEmbedLayerNormalization": {i: Scaling(i + 6, i + 11, 0) for i in range(2, 7)},
+SCALINGS: dict[str, dict[int, OnnxScaling]] = {
+    "QLinearConv": {3: OnnxScaling(4, 5, 0), 8: OnnxScaling(4, -1, 0, (1,))},
+    "QLinearMatMul": {0: OnnxScaling(1, 2, -2), 3: OnnxScaling(4, 5, -1)},
+    "MatMulIntegerToFloat": {1: OnnxScaling(3, 5, -1)},
+    "DynamicQuantizeMatMul": {1: OnnxScaling(2, 3, -1)},
+    "QGemm": {3: OnnxScaling(4, 5, -1), 6: OnnxScaling(4, -1, 0, (1,))},
+    "QAttention": {1: OnnxScaling(4, 7, -1)},
+    "DynamicQuantizeLSTM": {1: OnnxScaling(8, 9, -1), 2: OnnxScaling(10, 11, -1)},
+    "QLinearAdd": {0: OnnxScaling(1, 2, 0), 3: OnnxScaling(4, 5, 0)},
+    "QLinearMul": {0: OnnxScaling(1, 2, 0), 3: OnnxScaling(4, 5, 0)},
+    "QEmbedLayerNormalization": {i: OnnxScaling(i + 6, i + 11, 0) for i in range(2, 7)},
 }
 """Operators that compute with codes, and the inputs that may be weights."""
 

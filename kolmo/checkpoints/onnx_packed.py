@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Codes, Role, WeightTensor
 from kolmo.checkpoints.bits import packed_size, patterns_of
-from kolmo.checkpoints.onnx_constants import Call
-from kolmo.checkpoints.onnx_tensors import Array
-from kolmo.checkpoints.scaled import Blocks, Load, check_count, scaled, spread
+from kolmo.checkpoints.onnx_constants import OnnxCall
+from kolmo.checkpoints.onnx_tensors import OnnxArray
+from kolmo.checkpoints.scaled import Load, ScaleBlocks, check_count, scaled, spread
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet
 
@@ -44,7 +44,7 @@ def rows_of(read: Load, bits: int, width: int, padded: int) -> Load:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Groups(Blocks):
+class _Groups(ScaleBlocks):
     """Blocks of the columns that a list of group indices tells."""
 
     read: Load = dataclasses.field(kw_only=True)
@@ -58,15 +58,17 @@ class _Groups(Blocks):
 
 
 def _packed(
-    array: Array, shape: tuple[int, ...], op: str, bits: int, load: Load, codes: Load,
-    beside: list[Array | None],
+    array: OnnxArray, shape: tuple[int, ...], op: str, bits: int, load: Load, codes: Load,
+    beside: list[OnnxArray | None],
 ) -> WeightTensor:  # fmt: skip
     side = sum(other.stored_bits for other in beside if other is not None)
     told = Codes(op, Alphabet(1 << bits), codes, side, (array.tensor(),))
     return WeightTensor(array.name, shape, np.dtype(np.float32), load, told, Role.WEIGHT)
 
 
-def _zeros(call: Call, index: int, bits: int, width: int, blocks: int, where: str) -> Load | float:
+def _zeros(
+    call: OnnxCall, index: int, bits: int, width: int, blocks: int, where: str
+) -> Load | float:
     """Zero points: numbers, codes packed in rows, or 2^(bits - 1) where there are none."""
     zeros = call.array(index)
     if zeros is None:
@@ -85,7 +87,7 @@ def _misfit(where: str, name: str) -> InputError:
     return InputError(f"{where}: the size of {name!r} is not what its operator's attributes tell")
 
 
-def _matmul_n_bits(call: Call, index: int, where: str) -> WeightTensor | None:
+def _matmul_n_bits(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     """``MatMulNBits``: weights [N, K] in blocks along K, a block padded to its full size."""
     node, array, scales = call.node, call.array(1), call.array(2)
     rows, width, bits = node.integer("N"), node.integer("K"), node.integer("bits", 4)
@@ -98,7 +100,7 @@ def _matmul_n_bits(call: Call, index: int, where: str) -> WeightTensor | None:
     per_row = -(-width // size)
     if array.numel != rows * per_row * packed_size(size, bits) or size * bits % 8:
         raise _misfit(where, array.name)
-    blocks = Blocks.runs((rows, width), 1, size)
+    blocks = ScaleBlocks.runs((rows, width), 1, size)
     check_count(where, "scales", scales.numel, blocks)
     groups = call.array(4)
     if groups is not None and groups.numel >= width:
@@ -110,7 +112,7 @@ def _matmul_n_bits(call: Call, index: int, where: str) -> WeightTensor | None:
     return _packed(array, (rows, width), node.op, bits, load, codes, beside)
 
 
-def _gather(call: Call, index: int, where: str) -> WeightTensor | None:
+def _gather(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     """``GatherBlockQuantized``: a table in blocks along an axis, packed along its last."""
     node, array, scales, zeros = call.node, call.array(0), call.array(2), call.array(3)
     if array is None or scales is None or not array.shape or array.kind.bits > 8:
@@ -136,16 +138,16 @@ def _gather(call: Call, index: int, where: str) -> WeightTensor | None:
     return _packed(array, shape, node.op, bits, load, codes, [scales, zeros])
 
 
-def _blocks(shape: tuple[int, ...], axis: int, size: int, scales: Array) -> Blocks:
+def _blocks(shape: tuple[int, ...], axis: int, size: int, scales: OnnxArray) -> ScaleBlocks:
     """Blocks along an axis; an axis on which scales have a side of 1 shares one scale."""
     sides = [1] * len(shape)
     if len(scales.shape) == len(shape):
         sides = [max(1, n) if one == 1 else 1 for n, one in zip(shape, scales.shape, strict=True)]
     sides[axis] = max(1, size)
-    return Blocks(shape, tuple(sides))
+    return ScaleBlocks(shape, tuple(sides))
 
 
-def _experts(call: Call, index: int, where: str) -> WeightTensor | None:
+def _experts(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     """``QMoE``: weights [experts, N, K], a scale a row or a block along K."""
     node, array, scales = call.node, call.array(index), call.array(index + 1)
     which = (index - 2) // 3
@@ -159,7 +161,7 @@ def _experts(call: Call, index: int, where: str) -> WeightTensor | None:
         raise _misfit(where, array.name)
     size = node.integer("block_size")
     shape = (*array.shape[:2], array.shape[2] * 8 // bits)
-    blocks = Blocks.runs(shape, 2, max(1, size or shape[2]))
+    blocks = ScaleBlocks.runs(shape, 2, max(1, size or shape[2]))
     check_count(where, "scales", scales.numel, blocks)
     width = blocks.grid[2] if size else shape[1]
     zeros = _zeros(call, 11 + which, bits, width, blocks.count, where)
@@ -182,7 +184,7 @@ BNB_TABLES = {
 """What codes of bitsandbytes stand for, in FP4 and NF4 (Dettmers et al., arXiv 2305.14314)."""
 
 
-def _bitsandbytes(call: Call, index: int, where: str) -> WeightTensor | None:
+def _bitsandbytes(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     """``MatMulBnb4``: weights [N, K] in one run of blocks, the first of two in the high bits."""
     node, array, scales = call.node, call.array(1), call.array(2)
     shape = (node.integer("N"), node.integer("K"))
@@ -192,7 +194,7 @@ def _bitsandbytes(call: Call, index: int, where: str) -> WeightTensor | None:
     numel = math.prod(shape)
     if min(*shape, size) < 1 or array.numel != packed_size(numel, 4):
         raise _misfit(where, array.name)
-    blocks = Blocks.runs((numel,), 0, size)
+    blocks = ScaleBlocks.runs((numel,), 0, size)
     check_count(where, "scales", scales.numel, blocks)
 
     def codes(start: int, stop: int) -> NDArray[Any]:
@@ -207,7 +209,7 @@ def _bitsandbytes(call: Call, index: int, where: str) -> WeightTensor | None:
     return _packed(array, shape, node.op, 4, load, codes, [scales])
 
 
-PACKED: dict[str, dict[int, Callable[[Call, int, str], WeightTensor | None]]] = {
+PACKED: dict[str, dict[int, Callable[[OnnxCall, int, str], WeightTensor | None]]] = {
     "MatMulNBits": {1: _matmul_n_bits},
     "GatherBlockQuantized": {0: _gather},
     "QMoE": {2: _experts, 5: _experts, 8: _experts},

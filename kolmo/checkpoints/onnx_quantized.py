@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Codes, Role, WeightTensor
-from kolmo.checkpoints.onnx_constants import Call, Constant
-from kolmo.checkpoints.onnx_operators import SCALINGS, Scaling
+from kolmo.checkpoints.onnx_constants import OnnxCall, OnnxConstant
+from kolmo.checkpoints.onnx_operators import SCALINGS, OnnxScaling
 from kolmo.checkpoints.onnx_packed import PACKED
-from kolmo.checkpoints.onnx_tensors import KINDS, Array
-from kolmo.checkpoints.scaled import Blocks, Load, check_count, scaled
+from kolmo.checkpoints.onnx_tensors import KINDS, OnnxArray
+from kolmo.checkpoints.scaled import Load, ScaleBlocks, check_count, scaled
 from kolmo.errors import InputError
 from kolmo.floats import is_float
 from kolmo.symbols import Alphabet
 
 
-def quantized_tensors(calls: list[Call], where: str) -> dict[Constant, WeightTensor]:
+def quantized_tensors(calls: list[OnnxCall], where: str) -> dict[OnnxConstant, WeightTensor]:
     """The logical tensors of the constants that hold codes; the first use of each decides.
 
     Raises
@@ -31,7 +31,7 @@ def quantized_tensors(calls: list[Call], where: str) -> dict[Constant, WeightTen
     InputError
         If scales or packed codes do not fit the shape that the operator tells.
     """
-    found: dict[Constant, WeightTensor] = {}
+    found: dict[OnnxConstant, WeightTensor] = {}
     for call in calls:
         for index, constant in enumerate(call.inputs):
             if constant is None or constant in found:
@@ -42,7 +42,7 @@ def quantized_tensors(calls: list[Call], where: str) -> dict[Constant, WeightTen
     return found
 
 
-def _logical(call: Call, index: int, where: str) -> WeightTensor | None:
+def _logical(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     op, array = call.node.op, call.array(index)
     if array is None:
         return None
@@ -58,7 +58,7 @@ def _logical(call: Call, index: int, where: str) -> WeightTensor | None:
     return _scaled_input(call, array, scaling, where) if scaling else None
 
 
-def _dequantized(call: Call, array: Array, where: str) -> WeightTensor | None:
+def _dequantized(call: OnnxCall, array: OnnxArray, where: str) -> WeightTensor | None:
     scales, zeros = call.array(1), call.array(2)
     if scales is None or (zeros is None and len(call.inputs) > 2 and call.node.inputs[2]):
         return None
@@ -74,17 +74,23 @@ def _dequantized(call: Call, array: Array, where: str) -> WeightTensor | None:
     return logical(array, "QDQ", load, [scales, zeros], dtype)
 
 
-def _blocks_of(call: Call, array: Array, scales: Array, where: str) -> Blocks:
+def _blocks_of(call: OnnxCall, array: OnnxArray, scales: OnnxArray, where: str) -> ScaleBlocks:
     """One block, one for each slice of the axis, or blocks along it."""
     axis, size = call.node.integer("axis", 1), call.node.integer("block_size")
     if scales.numel == 1 and len(scales.shape) < 2:
-        return Blocks.whole(array.shape)
+        return ScaleBlocks.whole(array.shape)
     if not -len(array.shape) <= axis < len(array.shape) or size < 0:
         raise InputError(f"{where} is quantized along axis {axis}, which it has not")
-    return Blocks.runs(array.shape, axis, size) if size else Blocks.channels(array.shape, axis)
+    return (
+        ScaleBlocks.runs(array.shape, axis, size)
+        if size
+        else ScaleBlocks.channels(array.shape, axis)
+    )
 
 
-def _scaled_input(call: Call, array: Array, scaling: Scaling, where: str) -> WeightTensor | None:
+def _scaled_input(
+    call: OnnxCall, array: OnnxArray, scaling: OnnxScaling, where: str
+) -> WeightTensor | None:
     scales, zeros = call.array(scaling.scale), call.array(scaling.zero)
     factors = [call.array(index) for index in scaling.by]
     if scales is None or any(factor is None or factor.numel != 1 for factor in factors):
@@ -101,14 +107,14 @@ def _scaled_input(call: Call, array: Array, scaling: Scaling, where: str) -> Wei
     return logical(array, call.node.op, load, [scales, zeros], np.dtype(np.float32))
 
 
-def _each(values: Array, blocks: Blocks) -> Load:
+def _each(values: OnnxArray, blocks: ScaleBlocks) -> Load:
     """A loader of one value a block, where there may be one for all."""
     if values.numel == 1 < blocks.count:
         return lambda start, stop: np.repeat(values.load(0, 1), stop - start)
     return values.load
 
 
-def _product(scales: Array, factors: list[Array], call: Call) -> Load:
+def _product(scales: OnnxArray, factors: list[OnnxArray], call: OnnxCall) -> Load:
     """Scales times those of the activations, which the scale of a bias is."""
     if not factors:
         return scales.load
@@ -124,32 +130,32 @@ def _product(scales: Array, factors: list[Array], call: Call) -> Load:
     return load
 
 
-def _along(array: Array, scales: Array, axis: int, where: str) -> Blocks:
+def _along(array: OnnxArray, scales: OnnxArray, axis: int, where: str) -> ScaleBlocks:
     """The blocks of as many scales as there are: one, one a slice, or one a leading slice."""
     shape = array.shape
     if scales.numel == 1:
-        return Blocks.whole(shape)
+        return ScaleBlocks.whole(shape)
     if not -len(shape) <= axis < len(shape):
         raise InputError(f"{where} is quantized along axis {axis}, which it has not")
-    choices = [Blocks.channels(shape, axis), Blocks.channels(shape, 0)]
+    choices = [ScaleBlocks.channels(shape, axis), ScaleBlocks.channels(shape, 0)]
     if len(shape) > 2:
         sides = [1, *shape[1:]]
         sides[axis] = 1
-        choices.append(Blocks(shape, tuple(max(1, side) for side in sides)))
+        choices.append(ScaleBlocks(shape, tuple(max(1, side) for side in sides)))
     fitting = [blocks for blocks in choices if blocks.count == scales.numel]
     if not fitting:
         check_count(where, "scales", scales.numel, choices[0])
     return fitting[0]
 
 
-def _integer(call: Call, index: int, array: Array, where: str) -> WeightTensor | None:
+def _integer(call: OnnxCall, index: int, array: OnnxArray, where: str) -> WeightTensor | None:
     """Codes that are multiplied as integers; a later product has their scale."""
     zeros = call.array(index + 2)
     scale = call.scale.found if call.scale else None
-    scales = scale if isinstance(scale, Array) else None
+    scales = scale if isinstance(scale, OnnxArray) else None
     axis = 0 if call.node.op == "ConvInteger" else (-2, -1)[index]
     where = f"{where}: tensor {array.name!r}"
-    whole = Blocks.whole(array.shape)
+    whole = ScaleBlocks.whole(array.shape)
     most = max((a for a in (scales, zeros) if a), key=lambda a: a.numel, default=None)
     blocks = whole if most is None else _along(array, most, axis, where)
     if any(a is not None and a.numel not in (1, blocks.count) for a in (scales, zeros)):
@@ -165,7 +171,7 @@ def _ones(start: int, stop: int) -> NDArray[Any]:
 
 
 def logical(
-    array: Array, scheme: str, load: Load, beside: list[Array | None], dtype: np.dtype[Any]
+    array: OnnxArray, scheme: str, load: Load, beside: list[OnnxArray | None], dtype: np.dtype[Any]
 ) -> WeightTensor:
     """The logical tensor of an array whose numbers are codes, one for each weight."""
     width = 8 * array.kind.dtype.itemsize

@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Skipped
-from kolmo.checkpoints.onnx_tensors import Array, Files, Proto, check_shape, read_proto, read_tensor
+from kolmo.checkpoints.onnx_tensors import (
+    OnnxArray,
+    OnnxFiles,
+    OnnxProto,
+    check_shape,
+    read_proto,
+    read_tensor,
+)
 from kolmo.checkpoints.protobuf import Message
 from kolmo.errors import InputError
 
@@ -23,7 +30,9 @@ SMALL, SPARSEST = 1 << 24, 1 << 10
 """Entries of a sparse tensor that is read whatever its share of zeros, and zeros to a value."""
 
 
-def read_sparse(message: Message, named: Callable[[str], str], files: Files) -> Array | Skipped:
+def read_sparse(
+    message: Message, named: Callable[[str], str], files: OnnxFiles
+) -> OnnxArray | Skipped:
     """A sparse tensor as the dense one that it stands for.
 
     Parameters
@@ -36,7 +45,7 @@ def read_sparse(message: Message, named: Callable[[str], str], files: Files) -> 
     InputError
         If its indices are not those of its values.
     """
-    values, indices, dims = Proto(), Proto(), list[int]()
+    values, indices, dims = OnnxProto(), OnnxProto(), list[int]()
     for field in message.fields():
         if field.number == 1:
             values = read_proto(field.message())
@@ -50,8 +59,8 @@ def read_sparse(message: Message, named: Callable[[str], str], files: Files) -> 
 
 
 def _dense(
-    name: str, dims: tuple[int, ...], values: Proto, indices: Proto, files: Files
-) -> Array | Skipped:
+    name: str, dims: tuple[int, ...], values: OnnxProto, indices: OnnxProto, files: OnnxFiles
+) -> OnnxArray | Skipped:
     found, places = read_tensor(values, name, files), read_tensor(indices, name, files)
     numel = math.prod(dims)
     if isinstance(found, Skipped) or isinstance(places, Skipped) or found.kind.parts > 1:
@@ -61,13 +70,15 @@ def _dense(
         raise InputError(f"{files.where}: sparse tensor {name!r} has indices of no use; damaged")
     if numel > max(SMALL, found.numel * SPARSEST):
         return Skipped(name, f"sparse: {found.numel:,} values among {numel:,} entries", numel)
-    return Array(name, dims, found.kind, _Scattered(found, places, dims, files.where).load)
+    return OnnxArray(name, dims, found.kind, _Scattered(found, places, dims, files.where).load)
 
 
 class _Scattered:
     """Values at their places, zeros between."""
 
-    def __init__(self, values: Array, places: Array, dims: tuple[int, ...], where: str) -> None:
+    def __init__(
+        self, values: OnnxArray, places: OnnxArray, dims: tuple[int, ...], where: str
+    ) -> None:
         self._values, self._indices, self._dims, self._where = values, places, dims, where
 
     @functools.cached_property

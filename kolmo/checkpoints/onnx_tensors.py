@@ -16,13 +16,12 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import Codes, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size, unpacked
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.protobuf import Field, Message, Pieces, Varints
+from kolmo.checkpoints.protobuf import Message, MessageField, Pieces, Varints
 from kolmo.checkpoints.stored import AXES, Stored, memory_bytes
 from kolmo.errors import InputError
-from kolmo.symbols import Alphabet
 
 Load = Callable[[int, int], NDArray[Any]]
 
@@ -34,7 +33,7 @@ MOST = 1 << 59
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class OnnxKind:
     """A dtype of the format: the dtype of its values here, its bits, and its typed field."""
 
     name: str
@@ -52,9 +51,9 @@ class Kind:
 _INTEGERS = ("int2", "uint2", "int4", "uint4")
 
 
-def _kind(name: str, dtype: Any, field: int, bits: int = 0, parts: int = 1) -> Kind:
+def _kind(name: str, dtype: Any, field: int, bits: int = 0, parts: int = 1) -> OnnxKind:
     found = np.dtype(dtype)
-    return Kind(name, found, bits or 8 * found.itemsize * parts, field, parts)
+    return OnnxKind(name, found, bits or 8 * found.itemsize * parts, field, parts)
 
 
 KINDS = {
@@ -90,7 +89,7 @@ KINDS = {
 
 
 @dataclasses.dataclass
-class Proto:
+class OnnxProto:
     """A tensor as the file writes it."""
 
     name: str = ""
@@ -103,9 +102,9 @@ class Proto:
     external: bool = False
 
 
-def read_proto(message: Message) -> Proto:
+def read_proto(message: Message) -> OnnxProto:
     """The fields of a tensor; its values stay unread."""
-    proto = Proto()
+    proto = OnnxProto()
     for field in message.fields():
         if field.number == 1:
             proto.dims += field.integers()
@@ -124,7 +123,7 @@ def read_proto(message: Message) -> Proto:
     return proto
 
 
-def _outside(proto: Proto, field: Field) -> None:
+def _outside(proto: OnnxProto, field: MessageField) -> None:
     if field.number == 13:
         texts = {inner.number: inner.text() for inner in field.message().fields()}
         proto.outside = {**(proto.outside or {}), texts.get(1, ""): texts.get(2, "")}
@@ -136,7 +135,7 @@ def _outside(proto: Proto, field: Field) -> None:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Array:
+class OnnxArray:
     """A tensor of the file whose values can be read.
 
     Attributes
@@ -152,7 +151,7 @@ class Array:
 
     name: str
     shape: tuple[int, ...]
-    kind: Kind
+    kind: OnnxKind
     patterns: Load
     place: tuple[Any, ...] | None = None
 
@@ -171,28 +170,13 @@ class Array:
         return np.asarray(self.patterns(start, stop).view(self.kind.dtype))
 
     def tensor(self, role: Role | None = None) -> WeightTensor:
-        """It as a tensor; numbers of less than 8 bits have codes of that width."""
-        if self.kind.bits >= 8:
-            return WeightTensor(
-                self.name, self.shape, self.kind.dtype, self.load, role=role, place=self.place
-            )
-        dtype = _wide(self.kind)
-        codes = Codes(self.kind.name, Alphabet(1 << self.kind.bits), self.patterns, 0)
-
-        def load(start: int, stop: int) -> NDArray[Any]:
-            return self.load(start, stop).astype(dtype)
-
-        return WeightTensor(self.name, self.shape, dtype, load, codes, role, self.place)
+        """It as a tensor."""
+        return WeightTensor(
+            self.name, self.shape, self.kind.dtype, self.load, role=role, place=self.place
+        )
 
 
-def _wide(kind: Kind) -> np.dtype[Any]:
-    """A dtype of numpy for values of less than 8 bits."""
-    if kind.is_float:
-        return np.dtype(np.float32)
-    return np.dtype(np.uint8 if kind.name.startswith("U") else np.int8)
-
-
-class Files:
+class OnnxFiles:
     """The files of external data beside a model, each looked up once."""
 
     def __init__(self, model: File) -> None:
@@ -215,7 +199,7 @@ class Files:
         return self._found[location]
 
 
-def read_tensor(proto: Proto, name: str, files: Files) -> Array | Skipped:
+def read_tensor(proto: OnnxProto, name: str, files: OnnxFiles) -> OnnxArray | Skipped:
     """The array of a tensor, unread; Skipped if it is none of numbers.
 
     Raises
@@ -235,7 +219,7 @@ def read_tensor(proto: Proto, name: str, files: Files) -> Array | Skipped:
     stored = _bytes(proto, name, files, packed_size(numel, kind.bits), where)
     if stored is not None:
         return _raw(name, shape, kind, stored)
-    return Array(name, shape, kind, _typed(proto, kind, math.prod(shape), where))
+    return OnnxArray(name, shape, kind, _typed(proto, kind, math.prod(shape), where))
 
 
 def check_shape(dims: Sequence[int], where: str) -> None:
@@ -244,17 +228,17 @@ def check_shape(dims: Sequence[int], where: str) -> None:
         raise InputError(f"{where} has a shape that is none; the file is damaged")
 
 
-def _raw(name: str, shape: tuple[int, ...], kind: Kind, stored: Stored) -> Array:
+def _raw(name: str, shape: tuple[int, ...], kind: OnnxKind, stored: Stored) -> OnnxArray:
     bits = kind.bits // kind.parts
 
     def patterns(start: int, stop: int) -> NDArray[Any]:
         return load_patterns(stored, bits, start, stop)
 
     place = (id(stored.fetch), stored.offset, shape, kind.name) if stored.size else None
-    return Array(name, shape, kind, patterns, place)
+    return OnnxArray(name, shape, kind, patterns, place)
 
 
-def _bytes(proto: Proto, name: str, files: Files, size: int, where: str) -> Stored | None:
+def _bytes(proto: OnnxProto, name: str, files: OnnxFiles, size: int, where: str) -> Stored | None:
     """The bytes of a tensor that is raw or lies outside; None if its numbers are typed."""
     if proto.external:
         return _external(proto, name, files, size, where)
@@ -265,7 +249,7 @@ def _bytes(proto: Proto, name: str, files: Files, size: int, where: str) -> Stor
     return proto.raw
 
 
-def _external(proto: Proto, name: str, files: Files, size: int, where: str) -> Stored:
+def _external(proto: OnnxProto, name: str, files: OnnxFiles, size: int, where: str) -> Stored:
     entries = proto.outside or {}
     stored = files.stored(entries.get("location", ""), name)
     offset = _whole(entries.get("offset", "0"), where)
@@ -286,7 +270,7 @@ def _whole(text: str, where: str) -> int:
     return int(text)
 
 
-def _typed(proto: Proto, kind: Kind, count: int, where: str) -> Load:
+def _typed(proto: OnnxProto, kind: OnnxKind, count: int, where: str) -> Load:
     """The loader of numbers in a typed field."""
     pieces = proto.typed.get(kind.field)
     stored = pieces.stored(where) if pieces else memory_bytes(b"", where)

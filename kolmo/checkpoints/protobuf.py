@@ -83,7 +83,7 @@ def _malformed(stored: Stored) -> InputError:
 
 
 @dataclasses.dataclass(slots=True)
-class Field:
+class MessageField:
     """A field of a message.
 
     Attributes
@@ -168,7 +168,7 @@ class Message:
         """The file, for people."""
         return self._window.stored.where
 
-    def fields(self, *, cut: bool = False) -> Iterator[Field]:
+    def fields(self, *, cut: bool = False) -> Iterator[MessageField]:
         """The fields in their order; with ``cut`` also a last one whose bytes are cut off.
 
         Raises
@@ -191,7 +191,7 @@ class Message:
             value, begin, after = self._value(tag & 7, at)
             if not tag >> 3 or (after > self._end and not cut):
                 raise _malformed(window.stored)
-            yield Field(tag >> 3, tag & 7, value, window, begin, after, self._depth)
+            yield MessageField(tag >> 3, tag & 7, value, window, begin, after, self._depth)
             at = after
 
     def _value(self, wire: int, at: int) -> tuple[int, int, int]:
@@ -236,7 +236,7 @@ class Pieces:
         self._done: list[Stored] = []
         self._single = bytearray()
 
-    def add(self, field: Field) -> None:
+    def add(self, field: MessageField) -> None:
         """Take what a field adds."""
         stored = field.stored
         if stored.size <= _SMALL:

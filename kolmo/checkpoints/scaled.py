@@ -20,7 +20,7 @@ Load = Callable[[int, int], NDArray[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Blocks:
+class ScaleBlocks:
     """The blocks that a tensor is cut into, each of which has one scale.
 
     Attributes
@@ -32,7 +32,7 @@ class Blocks:
 
     Examples
     --------
-    >>> Blocks((2, 4), (1, 2)).grid, Blocks((2, 4), (1, 2)).places(1, 7).tolist()
+    >>> ScaleBlocks((2, 4), (1, 2)).grid, ScaleBlocks((2, 4), (1, 2)).places(1, 7).tolist()
     ((2, 2), [0, 1, 1, 2, 2, 3])
     """
 
@@ -40,15 +40,15 @@ class Blocks:
     sides: tuple[int, ...]
 
     @classmethod
-    def whole(cls, shape: Sequence[int]) -> Blocks:
+    def whole(cls, shape: Sequence[int]) -> ScaleBlocks:
         """One block: a scale for the whole tensor."""
         return cls(tuple(shape), tuple(max(1, side) for side in shape))
 
     @classmethod
-    def channels(cls, shape: Sequence[int], axis: int) -> Blocks:
+    def channels(cls, shape: Sequence[int], axis: int) -> ScaleBlocks:
         """A scale for each slice of an axis.
 
-        >>> Blocks.channels((3, 4), -1).grid
+        >>> ScaleBlocks.channels((3, 4), -1).grid
         (1, 4)
         """
         sides = [max(1, side) for side in shape]
@@ -56,7 +56,7 @@ class Blocks:
         return cls(tuple(shape), tuple(sides))
 
     @classmethod
-    def runs(cls, shape: Sequence[int], axis: int, size: int) -> Blocks:
+    def runs(cls, shape: Sequence[int], axis: int, size: int) -> ScaleBlocks:
         """A scale for each run of ``size`` weights along an axis."""
         sides = [1] * len(shape)
         sides[axis] = size
@@ -85,7 +85,7 @@ class Blocks:
         return found
 
 
-def spread(values: Load, blocks: Blocks, start: int, stop: int) -> NDArray[Any]:
+def spread(values: Load, blocks: ScaleBlocks, start: int, stop: int) -> NDArray[Any]:
     """For each of the weights [start, stop) the value of its block."""
     if blocks.count == 1:
         return values(0, 1)
@@ -100,7 +100,7 @@ def scaled(
     codes: Load,
     scales: Load,
     zeros: Load | float,
-    blocks: Blocks,
+    blocks: ScaleBlocks,
     dtype: Any = np.float32,
 ) -> Load:
     """A loader of (code - zero) x scale, in 32-bit floats, as ``dtype``.
@@ -115,7 +115,7 @@ def scaled(
     Examples
     --------
     >>> codes = np.arange(8, dtype=np.uint8)
-    >>> blocks = Blocks((2, 4), (1, 4))
+    >>> blocks = ScaleBlocks((2, 4), (1, 4))
     >>> scaled(lambda a, b: codes[a:b], lambda a, b: np.float32([1, 10])[a:b], 3, blocks)(2, 6)
     array([-1.,  0., 10., 20.], dtype=float32)
     """
@@ -133,7 +133,7 @@ def scaled(
     return load
 
 
-def check_count(where: str, what: str, count: int, blocks: Blocks) -> None:
+def check_count(where: str, what: str, count: int, blocks: ScaleBlocks) -> None:
     """InputError unless there is one value for each block."""
     if count != blocks.count:
         raise InputError(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from kolmo.checkpoints import magic
+from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.errors import InputError
@@ -90,6 +90,13 @@ def _function(path: str) -> Any:
 _HERE = "kolmo.checkpoints"
 
 FORMATS = (
+    Format("torch.export (.pt2)", magic.is_torch_export, f"{_HERE}.torch_export:open_torch_export"),
+    Format("torch (.pt .pth .bin .ckpt)", magic.is_torch_zip, f"{_HERE}.torch:open_torch_zip"),
+    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
+    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
+    Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
+    Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx"),
     Format(
         "safetensors",
         magic.is_safetensors,

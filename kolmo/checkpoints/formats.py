@@ -57,6 +57,7 @@ FORMATS = (
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
     Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
     Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
+    Format("HDF5, Keras (.h5)", magic.is_hdf5, f"{_HERE}.keras:open_h5"),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
 )
@@ -75,7 +76,6 @@ _MISTAKEN = (
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
     (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -51,3 +52,17 @@ def is_npz(head: bytes, file: File) -> bool:
 def may_be_pickle(head: bytes, file: File) -> bool:
     """Whether it may be a pickle, or hold one; only reading it tells."""
     return not head.startswith(ZIP)
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def hdf5_start(stored: Stored) -> int | None:
+    """Where an HDF5 file begins: MATLAB and others put a block of their own before it."""
+    places = (at for at in (0, 512, 1024, 2048) if at + len(_HDF5) <= stored.size)
+    return next((at for at in places if bytes(stored.read(at, len(_HDF5))) == _HDF5), None)
+
+
+def is_hdf5(head: bytes, file: File) -> bool:
+    """HDF5, perhaps after a block of another program's."""
+    return hdf5_start(file.stored) is not None

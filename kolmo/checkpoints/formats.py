@@ -90,13 +90,6 @@ def _function(path: str) -> Any:
 _HERE = "kolmo.checkpoints"
 
 FORMATS = (
-    Format("torch.export (.pt2)", magic.is_torch_export, f"{_HERE}.torch_export:open_torch_export"),
-    Format("torch (.pt .pth .bin .ckpt)", magic.is_torch_zip, f"{_HERE}.torch:open_torch_zip"),
-    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
-    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
-    Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
-    Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
-    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx"),
     Format(
         "safetensors",
         magic.is_safetensors,
@@ -119,6 +112,8 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
     Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format(
         "archives and compressed files",
         magic.is_packed,
@@ -174,7 +169,6 @@ _MISTAKEN = (
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
 

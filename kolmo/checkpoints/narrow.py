@@ -8,7 +8,6 @@ in torch's ``float4_e2m1fn_x2``, and in the words of most quantized models.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.bits import patterns_of
 from kolmo.dtypes import bits_of
 
 Bytes = NDArray[np.uint8]
@@ -63,28 +63,14 @@ def narrow_tensor(
     name: str,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
-    read: Callable[[int, int], bytes | bytearray | memoryview],
+    read: Callable[[int, int], NDArray[Any]],
 ) -> WeightTensor:
-    """A tensor of a dtype narrower than a byte; ``read(offset, size)`` gives its packed bytes."""
-    bits, numel = bits_of(dtype), math.prod(shape)
+    """A tensor of a dtype narrower than a byte; ``read(first, last)`` gives its packed bytes."""
 
     def load(start: int, stop: int) -> NDArray[Any]:
-        first = start // 8 * bits  # eight numbers begin with a byte
-        last = -(-min(-(-stop // 8) * 8, numel) * bits // 8)
-        numbers = unpack(np.frombuffer(read(first, max(0, last - first)), np.uint8), bits)
-        return numbers[start % 8 : start % 8 + stop - start].view(dtype)
+        return patterns_of(read, bits_of(dtype), start, stop).view(dtype)
 
     return WeightTensor(name, shape, dtype, load)
-
-
-def bytes_of(dtype: np.dtype[Any], numel: int) -> int:
-    """Bytes of a tensor in a file, the last one of which may be in part unused.
-
-    >>> from kolmo.dtypes import DTYPES
-    >>> bytes_of(DTYPES["float4_e2m1fn"], 3), bytes_of(np.dtype(np.float32), 3)
-    (2, 12)
-    """
-    return -(-numel * bits_of(dtype) // 8)
 
 
 def of_parts(tensor: WeightTensor, part: np.dtype[Any]) -> WeightTensor:

@@ -14,7 +14,6 @@ from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
-from kolmo.checkpoints.formats import open_file
 from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.shards import named_shards
 from kolmo.checkpoints.torch import open_module

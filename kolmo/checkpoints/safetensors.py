@@ -110,7 +110,7 @@ def _tensor(stored: Stored, entry: _Entry, offset: int) -> WeightTensor | Skippe
         )
     if bits_of(dtype) < 8:
         packed = stored.part(offset, entry.end - entry.begin)
-        return narrow_tensor(entry.name, shape, dtype, packed.read)
+        return narrow_tensor(entry.name, shape, dtype, packed.array)
     return stored_tensor(stored, entry.name, shape, dtype, offset)
 
 

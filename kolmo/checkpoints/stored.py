@@ -56,6 +56,10 @@ class Stored:
             raise InputError(f"{self.where}: the file is shorter than it claims")
         return dataclasses.replace(self, offset=self.offset + offset, size=size)
 
+    def array(self, first: int, last: int) -> NDArray[np.uint8]:
+        """Bytes [first, last) as numbers."""
+        return np.frombuffer(self.read(first, last - first), np.uint8)
+
     def open(self) -> io.BufferedReader:
         """The bytes as a file, for libraries that read one."""
         return io.BufferedReader(_StoredFile(self))

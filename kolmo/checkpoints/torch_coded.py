@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Codes, WeightTensor
+from kolmo.checkpoints.bits import packed_size
 from kolmo.checkpoints.inert import CodedArray
-from kolmo.checkpoints.narrow import bytes_of, unpack
+from kolmo.checkpoints.narrow import narrow_tensor
 from kolmo.checkpoints.rebuilding import dense_strides
 from kolmo.checkpoints.stored import Storage, Strided
 from kolmo.dtypes import DTYPES, bits_of
@@ -112,21 +113,15 @@ def coded_integers(
     if storage.dtype not in NARROW or offset or strides != dense_strides(shape):
         return None
     dtype = NARROW[storage.dtype]
-    size = bytes_of(DTYPES[dtype], math.prod(shape))
+    size = packed_size(math.prod(shape), bits_of(DTYPES[dtype]))
     packed = Strided(storage, DTYPES["uint8"], (size,), (1,))
     return packed, lambda stored: narrow_view(stored, shape, dtype)
 
 
 def narrow_view(stored: WeightTensor, shape: tuple[int, ...], dtype: str) -> WeightTensor:
     """The tensor of narrow numbers whose bytes, in order, are those of ``stored``."""
-    kind = DTYPES[dtype]
-    each = 8 // bits_of(kind)
-
-    def load(start: int, stop: int) -> Array:
-        numbers = unpack(stored.load(start // each, -(-stop // each)), bits_of(kind))
-        return numbers[start % each : start % each + stop - start].view(kind)
-
-    return dataclasses.replace(stored, shape=shape, dtype=kind, load=load)
+    made = narrow_tensor(stored.name, shape, DTYPES[dtype], stored.load)
+    return dataclasses.replace(made, role=stored.role, place=stored.place)
 
 
 # --- in memory ------------------------------------------------------------------------------

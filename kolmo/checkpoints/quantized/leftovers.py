@@ -45,6 +45,10 @@ _ALONE = {
 """Ends of the names of arrays that belong to codes, and whose."""
 
 
+_CODES = (".weight", "_blocks", ".weight._data", "._packed", "_qdata")
+"""Ends of the names of codes, where they are narrow integers."""
+
+
 def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Logical | Unknown]:
     """Arrays whose names, or dtypes, say that they are packed."""
     for end, (whose, must, may) in _SCHEMES.items():
@@ -63,4 +67,4 @@ def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Lo
 
 def _looks_packed(name: str, tensor: WeightTensor) -> bool:
     narrow = is_integer(tensor, 2, 4, 8, 16, 32) and len(tensor.shape) > 1
-    return narrow and tensor.codes is None and name.endswith((".weight", "_blocks"))
+    return narrow and tensor.codes is None and name.endswith(_CODES)

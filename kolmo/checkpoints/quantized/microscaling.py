@@ -98,7 +98,11 @@ def _bytes(name: str, arrays: Arrays) -> _Parts | None:
     stem = name.removesuffix("weight_packed").removesuffix("weight")
     is_layer = stem != name
     logical_name = f"{stem}weight" if is_layer else name
-    names = [f"{stem}weight_scale"] if is_layer else [f"{name}_weight_scale", f"{name}_scale"]
+    names = (
+        [f"{stem}weight_scale", f"{stem}scale"]
+        if is_layer
+        else [f"{name}_weight_scale", f"{name}_scale"]
+    )
     scale = next((arrays[n] for n in names if n in arrays), None)
     block = _block(arrays[name], scale)
     if scale is None or not block:

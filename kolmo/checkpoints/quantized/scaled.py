@@ -94,9 +94,11 @@ def _found(
 ) -> Logical:
     is_int8 = scale.name.endswith("SCB")
     zero = arrays.get(f"{tensor.name}_zero_point")
-    needed = [t for t in (scale, zero) if t is not None]
+    over = arrays.get(f"{scale.name}_2")
+    demand(over is None or over.numel == 1, "the scale of their scales is not one")
+    needed = [t for t in (scale, zero, over) if t is not None]
     blocks = blocks_of(tensor.shape, scale.shape, _said_blocks(settings))
-    expand = expander(tensor.shape, scale, blocks, latest)
+    expand = expander(tensor.shape, scale, blocks, latest, over)
     shift = expander(tensor.shape, zero, blocks, Latest()) if zero is not None else None
     if is_int8:
         _check_order(stem, arrays)
@@ -121,7 +123,8 @@ def _found(
         [tensor],
         needed,
     )
-    named = {t.name: "zero points" if t is zero else "scales" for t in needed}
+    kinds = {id(zero): "zero points", id(over): "the scale of the scales"}
+    named = {t.name: kinds.get(id(t), "scales") for t in needed}
     return Logical(made, named, _beside(stem, arrays))
 
 
@@ -190,15 +193,25 @@ def _side(length: int, count: int, said: int | None) -> int:
 
 
 def expander(
-    shape: tuple[int, ...], scale: WeightTensor, blocks: tuple[int, ...], latest: Latest
+    shape: tuple[int, ...],
+    scale: WeightTensor,
+    blocks: tuple[int, ...],
+    latest: Latest,
+    over: WeightTensor | None = None,
 ) -> Callable[[int, int], Array]:
-    """``expand(first, last)``: the scales of rows of a tensor, one for each entry."""
+    """``expand(first, last)``: the scales of rows of a tensor, one for each entry, each times
+    that of the scales where there is one."""
+
+    def whole_scales() -> Array:
+        values = scale_values(scale.read())
+        return values if over is None else values * np.float32(over.load(0, 1)[0])
+
     inner = shape[-2] if len(shape) > 1 else 1
     side = blocks[-2] if len(shape) > 1 else 1
     columns = np.arange(shape[-1]) // blocks[-1]
 
     def expand(first: int, last: int) -> Array:
-        whole = latest.of(scale, lambda: _as_matrix(shape, scale_values(scale.read()), blocks))
+        whole = latest.of(scale, lambda: _as_matrix(shape, whole_scales(), blocks))
         row = np.arange(first, last)
         stack = np.zeros_like(row) if len(whole) == 1 else _stack(row // inner, shape, blocks)
         found: Array = whole[stack, row % inner // side][:, columns]

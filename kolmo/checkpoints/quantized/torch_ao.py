@@ -20,29 +20,39 @@ from kolmo.checkpoints.quantized.base import (
     present,
 )
 
-_PACKED = "_packed_params._packed_params."
+_PACKED = "_packed_params."
+_NAMES = {
+    "_packed_params.0": "weight",
+    "_packed_params.1": "bias",
+    "_packed_weight": "weight",  # of an embedding
+}
 _BESIDE = {"scale": "the scale of the outputs", "zero_point": "the zero point of the outputs"}
 
 
 def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Logical | Unknown]:
     """Quantized tensors of layers, and their biases."""
     for name, tensor in arrays.items():
-        stem, packed, number = name.rpartition(_PACKED)
-        if packed and (not stem or stem.endswith(".")) and number in ("0", "1"):
-            renamed = f"{stem}{'bias' if number == '1' else 'weight'}"
-            made = dataclasses.replace(tensor, name=renamed)
-            yield Logical(made, beside=_outputs(stem, arrays, made), replaces=(name,))
-        elif name.endswith("weight") and _is_quantized(tensor):
-            beside = _outputs(name.removesuffix("weight"), arrays, tensor)
-            yield Logical(tensor, beside=beside, replaces=(name,))
+        renamed = _renamed(name)
+        if renamed or (name.endswith("weight") and _is_quantized(tensor)):
+            made = dataclasses.replace(tensor, name=renamed or name)
+            yield Logical(made, beside=_outputs(made.name, arrays), replaces=(name,))
+
+
+def _renamed(name: str) -> str:
+    """The name of a packed tensor in the layer that was quantized; empty if it is no such."""
+    for end, plain in _NAMES.items():
+        stem = name.removesuffix(_PACKED + end)
+        if stem != name and (not stem or stem.endswith(".")):
+            return stem + plain
+    return ""
 
 
 def _is_quantized(tensor: WeightTensor) -> bool:
     return tensor.codes is not None and tensor.codes.scheme.startswith("torch ")
 
 
-def _outputs(stem: str, arrays: Arrays, tensor: WeightTensor) -> dict[str, str]:
-    """What the outputs of a layer are quantized with."""
+def _outputs(name: str, arrays: Arrays) -> dict[str, str]:
+    """What the outputs of the layer of a weight are quantized with."""
+    stem = name.removesuffix("weight")
     beside = present({stem + end: what for end, what in _BESIDE.items()}, arrays)
-    lone = {name: what for name, what in beside.items() if arrays[name].numel == 1}
-    return lone if _is_quantized(tensor) else {}
+    return {key: what for key, what in beside.items() if arrays[key].numel == 1}

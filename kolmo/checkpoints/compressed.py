@@ -80,8 +80,12 @@ def spooled(file: Any, where: str, packed: int) -> Stored:
                 )
             spool.write(data)
         spool.flush()
-        kept = _Kept(os.dup(spool.fileno()))
-    return Stored(kept.read, 0, size, where)
+        return kept_file(spool, size, where)
+
+
+def kept_file(file: Any, size: int, where: str) -> Stored:
+    """The bytes of an open file, which may then be closed: it goes when nothing reads from it."""
+    return Stored(_Kept(os.dup(file.fileno())).read, 0, size, where)
 
 
 class _Kept:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from kolmo.checkpoints import magic
+from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.errors import InputError
@@ -111,6 +111,9 @@ FORMATS = (
     ),
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format(
         "archives and compressed files",
         magic.is_packed,
@@ -166,8 +169,6 @@ _MISTAKEN = (
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -77,6 +78,20 @@ def _may_be_old_pickle(head: bytes, file: File) -> bool:
     if head[:1] not in [b"%c" % letter for letter in b"(]}lcdIFSVN"] or file.stored.size < 2:
         return False
     return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def hdf5_start(stored: Stored) -> int | None:
+    """Where an HDF5 file begins: MATLAB and others put a block of their own before it."""
+    places = (at for at in (0, 512, 1024, 2048) if at + len(_HDF5) <= stored.size)
+    return next((at for at in places if bytes(stored.read(at, len(_HDF5))) == _HDF5), None)
+
+
+def is_hdf5(head: bytes, file: File) -> bool:
+    """HDF5, perhaps after a block of another program's."""
+    return hdf5_start(file.stored) is not None
 
 
 # --- folders --------------------------------------------------------------------------------

@@ -54,6 +54,12 @@ def may_be_pickle(head: bytes, file: File) -> bool:
     return not head.startswith(ZIP)
 
 
+def is_keras(head: bytes, file: File) -> bool:
+    """Whether it is an archive that Keras 3 saves a model in."""
+    names = ("config.json", "model.weights.h5")
+    return head.startswith(ZIP) and all(name in file.archive for name in names)
+
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 

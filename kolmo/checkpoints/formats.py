@@ -56,9 +56,11 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
     Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
+    Format("Flax index of shards", magic.is_flax_index, f"{_HERE}.flax:open_flax_index"),
     Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
     Format("Keras (.keras)", magic.is_keras, f"{_HERE}.keras:open_keras"),
     Format("HDF5, Keras (.h5)", magic.is_hdf5, f"{_HERE}.keras:open_h5"),
+    Format("Flax (.msgpack)", magic.is_flax, f"{_HERE}.flax:open_flax"),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
 )

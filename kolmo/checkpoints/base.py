@@ -227,7 +227,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
             if reason is None:
                 kept.append(tensor)
             else:
-                left_out.append(Skipped(tensor.name, reason, tensor.numel, Role.WEIGHT, tensor))
+                left_out.append(_skipped(tensor, reason))
         if not kept and self._tensors:
             raise InputError(
                 f"{self.source}: include={list(include)} and exclude={list(exclude)} leave none "
@@ -251,6 +251,11 @@ def sha256(path: str) -> str:
     """The file's SHA-256, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
+    role = tensor.role or Role.WEIGHT
+    return Skipped(tensor.name, reason, tensor.numel, role, tensor)
 
 
 def _left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:

@@ -219,11 +219,10 @@ class Checkpoint(Mapping[str, WeightTensor]):
         InputError
             If nothing is left, or a pattern is a bare string rather than a list of them.
         """
-        if isinstance(include, str) or isinstance(exclude, str):
-            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+        check_globs(include, exclude)
         kept, left_out = [], []
         for tensor in self.values():
-            reason = _left_out(tensor.name, include, exclude)
+            reason = why_left_out(tensor.name, include, exclude)
             if reason is None:
                 kept.append(tensor)
             else:
@@ -258,7 +257,14 @@ def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
     return Skipped(tensor.name, reason, tensor.numel, role, tensor)
 
 
-def _left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+def check_globs(include: Sequence[str], exclude: Sequence[str]) -> None:
+    """InputError if a pattern is a bare string rather than a list of them."""
+    if isinstance(include, str) or isinstance(exclude, str):
+        raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+
+
+def why_left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    """Why a name is not chosen by these globs; None if it is."""
     for pattern in exclude:
         if fnmatch.fnmatchcase(name, pattern):
             return f"excluded by {pattern!r}"

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-from kolmo.checkpoints.base import Checkpoint, Role, Skipped
+from kolmo.checkpoints.base import (
+    Checkpoint,
+    Role,
+    Skipped,
+    WeightTensor,
+    check_globs,
+    why_left_out,
+)
 from kolmo.errors import InputError
 
 DEFAULT_ROLES = (Role.WEIGHT,)
@@ -74,6 +81,32 @@ def with_roles(checkpoint: Checkpoint, roles: Sequence[Role]) -> Checkpoint:
         else:
             left_out.append(skipped)
     return checkpoint.holding(kept, left_out)
+
+
+def choose_entries(
+    checkpoint: Checkpoint,
+    roles: Iterable[str | Role],
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> tuple[list[WeightTensor], list[Skipped]]:
+    """The entries of these roles and names, as the checkpoint lists them.
+
+    Raises
+    ------
+    InputError
+        If there is none, or an argument does not fit.
+    """
+    asked = get_roles(roles)
+    check_globs(include, exclude)
+
+    def wanted(name: str, role: Role) -> bool:
+        return role in asked and why_left_out(name, include, exclude) is None
+
+    tensors = [t for t in checkpoint.values() if wanted(t.name, t.role or Role.WEIGHT)]
+    skipped = [s for s in checkpoint.skipped if wanted(s.name, s.role)]
+    if not tensors and not skipped:
+        raise InputError(f"{checkpoint.source}: nothing in it is of these roles and names")
+    return tensors, skipped
 
 
 def _why(found: Checkpoint, roles: Sequence[Role]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 from kolmo import specs
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.choosing import DEFAULT_ROLES, choose, get_roles
+from kolmo.checkpoints.selecting import DEFAULT_ROLES, choose, get_roles
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
 from kolmo.execution import Progress, no_progress

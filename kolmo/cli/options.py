@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from kolmo.checkpoints.choosing import DEFAULT_ROLES
+from kolmo.checkpoints.selecting import DEFAULT_ROLES
 from kolmo.errors import InputError
 
 Quantizers = Annotated[

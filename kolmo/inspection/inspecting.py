@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kolmo.checkpoints import Checkpoint, open_checkpoint
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.choosing import choose_entries
+from kolmo.checkpoints.selecting import choose_entries
 from kolmo.inspection.arrays import Inspected
 from kolmo.inspection.data import InspectionData
 from kolmo.inspection.display import html_of, text_of

@@ -150,8 +150,17 @@ class Skipped:
     reason: str
     numel: int = 0
     role: Role = Role.OTHER
-    tensor: WeightTensor | None = None
+    tensor: WeightTensor | None = dataclasses.field(default=None, compare=False)
     copy_of: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; of the tensor they have none.
+
+        >>> Skipped("epoch", "not a tensor but int").to_dict()["role"]
+        'other'
+        """
+        fields = ("name", "reason", "numel", "copy_of")
+        return {**{field: getattr(self, field) for field in fields}, "role": str(self.role)}
 
 
 class Checkpoint(Mapping[str, WeightTensor]):

@@ -43,6 +43,14 @@ Roles = Annotated[
         "optimizer, copy or other.",
     ),
 ]
+PackedRoles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        help="Pack arrays of this role; what a model is loaded from by default: weight, "
+        "book-keeping, buffer, copy.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of the nulls' random draws.")]
 Threads = Annotated[int | None, typer.Option(help="All cores by default.")]
 Output = Annotated[

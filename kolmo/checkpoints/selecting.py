@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from kolmo.checkpoints.base import (
     Checkpoint,
@@ -67,20 +67,34 @@ def choose(
 
 def with_roles(checkpoint: Checkpoint, roles: Sequence[Role]) -> Checkpoint:
     """The arrays of these roles, whether the checkpoint lists them as tensors or as skipped."""
-    kept, left_out = [], []
+    kept: dict[str, WeightTensor] = {}
+    left_out: list[Skipped] = []
     for tensor in checkpoint.values():
         role = tensor.role or Role.WEIGHT
         if role in roles:
-            kept.append(tensor)
+            kept[tensor.name] = tensor
         else:
             reason = f"of the role {role}, which was not asked for"
             left_out.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
     for skipped in checkpoint.skipped:
         if skipped.role in roles and skipped.tensor is not None:
-            kept.append(dataclasses.replace(skipped.tensor, name=skipped.name, role=skipped.role))
+            name = free_name(skipped.name, kept)
+            kept[name] = dataclasses.replace(skipped.tensor, name=name, role=skipped.role)
         else:
             left_out.append(skipped)
-    return checkpoint.holding(kept, left_out)
+    return checkpoint.holding(kept.values(), left_out)
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """The name, with a number after it where it is taken.
+
+    >>> free_name("w", {"w", "w (2)"})
+    'w (3)'
+    """
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name} ({number})", number + 1
+    return free
 
 
 def choose_entries(

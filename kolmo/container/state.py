@@ -16,7 +16,7 @@ import numpy as np
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import CHUNK, Role, Skipped, WeightTensor
-from kolmo.checkpoints.selecting import choose, get_roles
+from kolmo.checkpoints.selecting import choose, free_name, get_roles
 from kolmo.quantize import Native, Quantizer
 from kolmo.symbols import Alphabet
 
@@ -161,13 +161,9 @@ def _is_transposed(copy: WeightTensor, original: WeightTensor) -> bool:
 
 def _told_apart(found: Sequence[Kept]) -> list[Kept]:
     """The same under names of which none is there twice."""
-    names: set[str] = set()
-    told = []
+    told: dict[str, Kept] = {}
     for kept in found:
-        name, number = kept.tensor.name, 2
-        while name in names:
-            name, number = f"{kept.tensor.name} ({number})", number + 1
-        names.add(name)
+        name = free_name(kept.tensor.name, told)
         tensor = dataclasses.replace(kept.tensor, name=name)
-        told.append(dataclasses.replace(kept, tensor=tensor))
-    return told
+        told[name] = dataclasses.replace(kept, tensor=tensor)
+    return list(told.values())

@@ -170,6 +170,14 @@ _MISTAKEN = (
         b"version https://git-lfs",
         "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
     ),
+    (
+        b"kmo",
+        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
+    ),
+    (
+        b"momos\0",
+        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
+    ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
 )

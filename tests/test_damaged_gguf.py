@@ -1,6 +1,5 @@
 """GGUF files that are damaged or hostile: one clear line, little read, nothing else."""
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,30 +9,15 @@ from pathlib import Path
 import pytest
 
 import kolmo
-from kolmo.checkpoints.folders import File, LocalFolder
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.gguf import open_gguf
 from kolmo.errors import InputError
 from tests.corpus.gguf import Writer, floats, gguf, normal
+from tests.corpus.reads import Counting
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests/data/gguf"
 SEEDS = [path.read_bytes() for path in sorted(DATA.glob("*.gguf"))]
-
-
-@dataclasses.dataclass(frozen=True)
-class Counting(LocalFolder):
-    """A folder that keeps the number of bytes of each read of its files."""
-
-    reads: list[int] = dataclasses.field(default_factory=list)
-
-    def stored(self, name):
-        stored = super().stored(name)
-
-        def fetch(offset, size):
-            self.reads.append(size)
-            return stored.fetch(offset, size)
-
-        return dataclasses.replace(stored, fetch=fetch)
 
 
 def refused(path, data, message):

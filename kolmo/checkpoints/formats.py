@@ -111,6 +111,12 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
     Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format(
+        "ggml",
+        magic.starts(b"lmgg", b"fmgg", b"tjgg", b"algg"),
+        f"{_HERE}.ggml_bins:open_ggml",
+        (".ggml",),
+    ),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format(
         "pickles, joblib, NeMo",

@@ -114,6 +114,7 @@ CLAIMS = {
         "a value of the unknown type 13",
     ),
     "twice": (headed(WRITE.pair("k", ("u8", 1)) * 2, bytes(99), keys=2), "have 'k' twice"),
+    "nothing": (gguf({}), "a GGUF file of metadata alone, without any tensor"),
     "alignment": (gguf({}, {"general.alignment": ("u32", 48)}), "48 is no power of two"),
     "alignment of text": (gguf({}, {"general.alignment": "a"}), "'a' is no power of two"),
     "part": (

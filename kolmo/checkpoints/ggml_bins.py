@@ -23,7 +23,7 @@ from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.files import plural
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.ggml_block import Block
-from kolmo.checkpoints.ggml_cursor import Cursor
+from kolmo.checkpoints.ggml_cursor import HeaderCursor
 from kolmo.checkpoints.ggml_old_blocks import FIRST, SECOND
 from kolmo.checkpoints.ggml_types import BLOCKS, ggml_tensor, stored_size
 from kolmo.checkpoints.gguf_header import TensorInfo
@@ -71,7 +71,7 @@ def open_ggml(file: File) -> Checkpoint:
     head, steps = file.head(_HEAD), 0
     closest: dict[str, TensorInfo] = {}
     for layout in _layouts(file, head):
-        cursor, found = Cursor(file.stored, head), dict[str, TensorInfo]()
+        cursor, found = HeaderCursor(file.stored, head), dict[str, TensorInfo]()
         if _fits(cursor, layout, found):
             return _opened(file, layout, found)
         closest = max(closest, found, key=len)
@@ -152,7 +152,7 @@ def _with_filters(made: _Layout, sides: list[int], stored: Stored) -> Iterator[_
         yield dataclasses.replace(made, start=at + 4, texts=texts, filters=filters)
 
 
-def _fits(cursor: Cursor, layout: _Layout, found: dict[str, TensorInfo]) -> bool:
+def _fits(cursor: HeaderCursor, layout: _Layout, found: dict[str, TensorInfo]) -> bool:
     """Whether tensors fill the rest of the file; those that there are, are put into ``found``."""
     cursor.set_form(big=False, width=4)
     try:
@@ -170,7 +170,7 @@ def _fits(cursor: Cursor, layout: _Layout, found: dict[str, TensorInfo]) -> bool
     return bool(found)
 
 
-def _read_tensor(cursor: Cursor, layout: _Layout) -> TensorInfo | None:
+def _read_tensor(cursor: HeaderCursor, layout: _Layout) -> TensorInfo | None:
     """The next tensor; None if there can be none."""
     axes, length, kind = (cursor.number("I") for _ in range(3))
     if not (1 <= axes <= _AXES and 1 <= length <= _NAME):

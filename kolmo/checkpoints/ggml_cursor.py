@@ -26,7 +26,7 @@ def damaged(stored: Stored, why: str) -> InputError:
     return InputError(f"{stored.where}: a damaged or truncated GGUF file: {why}")
 
 
-class Cursor:
+class HeaderCursor:
     """Reads forwards, a window of the file at a time.
 
     ``at`` is where it is, ``width`` of how many bytes lengths are, ``walked`` how many texts it has

@@ -82,7 +82,7 @@ CLAIMS = {
     "name beyond the end": (headed(WRITE.count(99), bytes(40)), "ends within its header"),
     "axes": (headed(WRITE.text("a"), WRITE.pack("I", 65), bytes(999)), "'a' claims 65 axes"),
     "sides": (headed(WRITE.entry("a", [HUGE, 4], 0, 0)), "'a' claims the sides"),
-    "no rows": (headed(WRITE.entry("a", [0, 1 << 63], 0, 0)), "'a' claims the sides"),
+    "no rows": (headed(WRITE.entry("a", [0, 1 << 61], 0, 0)), "'a' claims the sides"),
     "offset": (headed(WRITE.entry("a", [1], 0, 1 << 63)), "'a' ends at byte"),
     "size": (headed(WRITE.entry("a", [1 << 40], 0, 0)), "join all pieces:  cat PIECES > WHOLE"),
     "part of a block": (headed(WRITE.entry("a", [33, 32], 2, 0)), "rows of its tensor 'a' are no"),

@@ -23,6 +23,8 @@ from kolmo.errors import InputError
 
 MAGIC = b"GGUF"
 
+_WEIGHTS = 1 << 60  # weights of a tensor, at most, and of an empty one beside its empty axes
+
 _TEXT_TYPE, _ARRAY_TYPE = 8, 9
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
 
@@ -136,7 +138,7 @@ def _read_entry(cursor: HeaderCursor, entries: dict[str, TensorInfo]) -> None:
     if axes > AXES:
         raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims {axes:,} axes")
     sides = [cursor.length() for _ in range(axes)]
-    if math.prod(sides) >= 1 << 63 or any(side >= 1 << 63 for side in sides):
+    if math.prod(side or 1 for side in sides) >= _WEIGHTS:
         raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims the sides {sides}")
     kind, offset = cursor.number("I"), cursor.number("Q")
     entries[name] = TensorInfo(name, tuple(reversed(sides)), kind, offset)

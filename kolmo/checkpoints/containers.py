@@ -10,7 +10,8 @@ import numpy as np
 
 from kolmo.checkpoints.averages import averages_of, says_average, says_judge
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor, array_tensor
-from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import (
     Again,
     Marked,
@@ -25,7 +26,7 @@ from kolmo.checkpoints.nests import (
 from kolmo.checkpoints.networks import NestPart, network_names, parts_of
 from kolmo.checkpoints.stored import Stored, Strided
 from kolmo.checkpoints.torch_tensors import torch_tensor
-from kolmo.dtypes import DTYPES
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 _FREE = 1 << 22  # entries that a view may have however few numbers it shows
@@ -227,14 +228,24 @@ def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
         return torch_tensor(name, value)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
+        if array.dtype.name in PARTS:
+            return of_parts(array_tensor(name, array), PARTS[array.dtype.name])
         if not is_supported(array.dtype):
-            return Skipped(name, f"dtype {array.dtype} is not supported", array.size)
+            return Skipped(name, f"dtype {_dtype_name(array.dtype)} is not supported", array.size)
         return array_tensor(name, array)
     if isinstance(value, Strided):
         return _strided_tensor(name, value, source)
+    if isinstance(value, CodedArray):
+        stored = _strided_tensor(name, value.array, source)
+        return stored if isinstance(stored, Skipped) else value.tensor(stored)
     if isinstance(value, LeftOut):
         return Skipped(name, value.reason, value.numel)
     return Skipped(name, _no_tensor(value))
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """A dtype for people: a structured one may list thousands of fields."""
+    return f"of structures ({dtype.itemsize:,} bytes each)" if dtype.names else str(dtype)[:60]
 
 
 def _no_tensor(value: Any) -> str:
@@ -257,8 +268,14 @@ def _no_tensor(value: Any) -> str:
 
 def _strided_tensor(name: str, array: Strided, source: str) -> WeightTensor | Skipped:
     """A tensor that lies within what a file stores, and is no few numbers spread out."""
+    if array.dtype.name in PARTS:
+        return _placed_tensor(name, array.in_parts(), source)
     if not is_supported(array.dtype):
         return Skipped(name, f"dtype {array.dtype} is not supported", array.numel)
+    return _placed_tensor(name, array, source)
+
+
+def _placed_tensor(name: str, array: Strided, source: str) -> WeightTensor | Skipped:
     stored = array.storage.stored
     there = stored.size // array.dtype.itemsize if stored else 0
     if array.end > there:

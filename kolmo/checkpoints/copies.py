@@ -23,7 +23,7 @@ def copies_by_place(tensors: Iterable[WeightTensor]) -> Copies:
     originals: dict[Hashable, WeightTensor] = {}
     copies: Copies = {}
     for tensor in tensors:
-        if tensor.place is None or tensor.numel == 0:
+        if tensor.place is None or tensor.numel == 0 or tensor.codes:  # whose scales lie elsewhere
             continue
         original = originals.setdefault(tensor.place, tensor).name
         if original != tensor.name:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from kolmo.checkpoints import magic
+from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.errors import InputError
@@ -65,7 +65,8 @@ class FolderFormat:
     recognize : callable
         ``recognize(folder)`` says whether a folder has it, by the names of its files.
     reader : str
-        Module and function; the function takes the `Folder`.
+        Module and function; the function takes the `Folder`, and may give None as those of a
+        `Format` do.
     marks : tuple of str
         How names of its files end that no other format has, by which it is found in a folder.
     """
@@ -75,9 +76,9 @@ class FolderFormat:
     reader: str
     marks: tuple[str, ...] = ()
 
-    def open(self, folder: Folder) -> Checkpoint:
-        """The checkpoint in a folder of this format."""
-        opened: Checkpoint = _function(self.reader)(folder)
+    def open(self, folder: Folder) -> Checkpoint | None:
+        """The checkpoint in a folder of this format; None if it is not of this format after all."""
+        opened: Checkpoint | None = _function(self.reader)(folder)
         return opened
 
 
@@ -95,6 +96,7 @@ FORMATS = (
         f"{_HERE}.safetensors:open_safetensors",
         (".safetensors",),
     ),
+    Format("Flax index of shards", magic.is_flax_index, f"{_HERE}.flax:open_flax_index"),
     Format("index of shards", magic.is_index, f"{_HERE}.shards:open_index"),
     Format(
         "torch.export",
@@ -110,18 +112,58 @@ FORMATS = (
     ),
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format(
+        "ggml",
+        magic.starts(b"lmgg", b"fmgg", b"tjgg", b"algg"),
+        f"{_HERE}.ggml_bins:open_ggml",
+        (".ggml",),
+    ),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
+    Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
+    Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
+    Format(
+        "archives and compressed files",
+        magic.is_packed,
+        f"{_HERE}.packed:open_packed",
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".nemo"),
+    ),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format(
-        "pickles, joblib, NeMo",
+        "pickles, joblib",
         magic.may_be_pickle,
         f"{_HERE}.pickled:open_pickled",
-        (".pkl", ".pickle", ".joblib", ".nemo"),
+        (".pkl", ".pickle", ".joblib"),
     ),
 )
 """All formats of files, in the order in which a file is tried for them, and in which one of several
 files of the same model is chosen."""
 
-FOLDERS: tuple[FolderFormat, ...] = ()
+FOLDERS = (
+    FolderFormat(
+        "torch.distributed.checkpoint",
+        magic.has(".metadata", ".distcp"),
+        f"{_HERE}.distributed:open_distributed",
+        (".distcp",),
+    ),
+    FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
+    FolderFormat(
+        "pipelines of diffusers",
+        magic.has("model_index.json", "/"),
+        f"{_HERE}.pipelines:open_pipeline",
+    ),
+    FolderFormat(
+        "sentence-transformers",
+        magic.has("modules.json", "/"),
+        f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "the Hugging Face Hub's cache",
+        magic.is_hub_cache,
+        f"{_HERE}.pipelines:open_hub_cache",
+    ),
+)
 """All formats of folders, in the order in which a folder is tried for them."""
 
 _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")
@@ -134,10 +176,16 @@ _MISTAKEN = (
         b"version https://git-lfs",
         "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
     ),
+    (
+        b"kmo",
+        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
+    ),
+    (
+        b"momos\0",
+        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
+    ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
 
 _FEW = 64  # entries of one container that are listed one by one where they are no tensors
@@ -77,7 +77,9 @@ def is_array(value: Any) -> bool:
     """Whether it is an array or a tensor, in memory or in a file, supported or not."""
     if isinstance(value, Ndarray):
         return not isinstance(value.content, list)
-    return isinstance(value, (np.ndarray, np.generic, Strided, LeftOut)) or is_torch(value)
+    return isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut)) or is_torch(
+        value
+    )
 
 
 def is_torch(value: Any) -> bool:
@@ -89,9 +91,16 @@ def numel_of(array: Any) -> int:
     """Entries of an array of any sort."""
     if isinstance(array, Ndarray):
         return numel_of(array.content)
-    if isinstance(array, (Strided, LeftOut)):
+    if isinstance(array, (Strided, CodedArray, LeftOut)):
         return array.numel
     return int(array.numel()) if is_torch(array) else int(getattr(array, "size", 0))
+
+
+def total(value: Any, seen: Seen) -> int:
+    """Entries of all arrays in a nest, but for what was seen before."""
+    leaves = (leaf for _, leaf in walk(value, "", seen))
+    plain = (leaf.value if isinstance(leaf, Marked) else leaf for leaf in leaves)
+    return sum(numel_of(leaf) for leaf in plain if is_array(leaf))
 
 
 def is_module(value: Any) -> bool:

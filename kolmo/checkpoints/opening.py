@@ -14,7 +14,7 @@ from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
-from kolmo.checkpoints.formats import open_file
+from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.checkpoints.shards import named_shards
 from kolmo.checkpoints.torch import open_module
@@ -75,9 +75,10 @@ def open_source(source: Any) -> Checkpoint:
             return _open_url(text)
         return open_path(Path(text))
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
-        return open_module(source)
+        return logical_tensors(open_module(source), None)
     if isinstance(source, Mapping):
-        return make_checkpoint(source, source="arrays in memory", format="arrays")
+        found = make_checkpoint(source, source="arrays in memory", format="arrays")
+        return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
             f"cannot open a {type(source).__name__}; give a path, a URL, an nn.Module, a state "
@@ -108,7 +109,7 @@ def _open_url(url: str) -> Checkpoint:
         path = _fetch(url, folder)
         if path.name.endswith(".index.json"):
             _fetch_shards(url, path)
-        checkpoint = open_file(File.local(path))
+        checkpoint = open_path(path)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -14,7 +14,7 @@ from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Role
 from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.inert import CodedArray, LeftOut
 from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided
@@ -65,14 +65,16 @@ def _listed(archive: Archive, config: str) -> dict[str, Any]:
         ) from None
 
 
-def _marked(entry: dict[str, Any], value: Strided | LeftOut) -> Any:
+def _marked(entry: dict[str, Any], value: Strided | CodedArray | LeftOut) -> Any:
     """A tensor with its role; those of a program traced without saying so have none."""
     if "is_param" not in entry:
         return value
     return Marked(Role.WEIGHT if entry["is_param"] else Role.BUFFER, value)
 
 
-def _weight(archive: Archive, folder: str, name: str, entry: dict[str, Any]) -> Strided | LeftOut:
+def _weight(
+    archive: Archive, folder: str, name: str, entry: dict[str, Any]
+) -> Strided | CodedArray | LeftOut:
     meta = entry["tensor_meta"]
     size = [_integer(side) for side in meta["sizes"]]
     if entry.get("use_pickle"):

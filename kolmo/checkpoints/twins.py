@@ -40,7 +40,10 @@ def copies_by_content(tensors: Sequence[WeightTensor], is_far: bool = False) -> 
 
 
 def _form(tensor: WeightTensor) -> Hashable:
-    return (tensor.shape, tensor.dtype.name) if tensor.numel > 1 else None
+    """What two tensors that are stored alike have in common."""
+    codes = tensor.codes
+    coded = (codes.scheme, codes.alphabet, codes.side_bits) if codes else None
+    return (tensor.shape, tensor.dtype.name, coded) if tensor.numel > 1 else None
 
 
 def _groups(tensors: Iterable[WeightTensor], key: Key) -> Iterator[list[WeightTensor]]:
@@ -94,10 +97,10 @@ def _digest(tensor: WeightTensor) -> Hashable:
 
 def _transposed(tensors: Sequence[WeightTensor], known: dict[str, str]) -> dict[str, str]:
     """Matrices whose transpose is another one."""
-    matrices = [t for t in tensors if len(t.shape) == 2 and t.name not in known and _is_small(t)]
+    matrices = [t for t in tensors if t.name not in known and _may_be_turned(t)]
     tall = [tensor for tensor in matrices if tensor.shape[0] > tensor.shape[1] > 1]
     wide = [tensor for tensor in matrices if 1 < tensor.shape[0] < tensor.shape[1]]
-    forms: set[Hashable] = {_form(tensor) for tensor in tall}
+    forms: set[Hashable] = {(tensor.shape, tensor.dtype.name) for tensor in tall}
     forms &= {(tensor.shape[::-1], tensor.dtype.name) for tensor in wide}
     places = {tensor.name: number for number, tensor in enumerate(tensors)}
     found = {}
@@ -107,8 +110,8 @@ def _transposed(tensors: Sequence[WeightTensor], known: dict[str, str]) -> dict[
     return found
 
 
-def _is_small(tensor: WeightTensor) -> bool:
-    return _TURNED < tensor.numel <= _WHOLE
+def _may_be_turned(tensor: WeightTensor) -> bool:
+    return len(tensor.shape) == 2 and not tensor.codes and _TURNED < tensor.numel <= _WHOLE
 
 
 def _turned_head(tensor: WeightTensor, forms: set[Hashable]) -> Hashable:

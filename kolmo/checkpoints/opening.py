@@ -61,8 +61,8 @@ def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
 
 
 def survey(source: Any) -> Checkpoint:
-    """A source with its weights sorted out, also if there are none."""
-    return sort_out(open_source(source))
+    """A source with its weights sorted out, also if there are none; a checkpoint as it is."""
+    return source if isinstance(source, Checkpoint) else sort_out(open_source(source))
 
 
 def open_source(source: Any) -> Checkpoint:

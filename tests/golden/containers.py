@@ -77,7 +77,7 @@ def tensors_of(path: Path) -> dict[str, list[Any]]:
             list(tensor.shape),
             hashlib.sha256(tensor.read().tobytes()).hexdigest(),
         ]
-        for name, tensor in kolmo.open_checkpoint(path).items()
+        for name, tensor in open_source(path).items()
     }
 
 

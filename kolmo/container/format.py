@@ -42,6 +42,7 @@ DIGEST = 16
 """Bytes of the SHA-256 that are kept."""
 
 _LENGTH = 5  # most bytes of the header's length
+_AXES = 1024  # most axes of a tensor
 _DIMENSIONS = 16  # most dimensions of a part; a tensor of more is flattened
 
 
@@ -245,7 +246,7 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     each = (header.names, header.shapes, header.dtypes, header.copies, header.parameters)
     for name, shape, number, copy, parameters in zip(*each, strict=True):
-        if len(shape) > 64:
+        if len(shape) > _AXES:
             raise ValueError("a shape is of fewer axes")
         dtype = DTYPES[NUMBERED[number]]
         coder = quantizer.restore(dtype, parameters)

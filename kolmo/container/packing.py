@@ -27,7 +27,7 @@ from kolmo.container.format import (
 )
 from kolmo.container.planning import plan_units
 from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
-from kolmo.container.source import read_entries
+from kolmo.container.source import arrays_of, read_entries
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
@@ -94,7 +94,7 @@ def pack(
     """
     path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
     check_preset(preset)
-    checkpoint = open_checkpoint(source).select(include, exclude)
+    checkpoint = arrays_of(open_checkpoint(source).select(include, exclude), quantize)
     entries, digests = read_entries(checkpoint, quantize, count, progress)
     job = _Packing(checkpoint, quantize, tuple(entries), preset, count, progress)
     written: list[Certificate] = []

@@ -8,12 +8,19 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.as_stored import as_stored
 from kolmo.container.decoding import Digests
 from kolmo.container.format import (
     Entry,
 )
 from kolmo.execution import Progress, in_order
 from kolmo.quantize import Quantizer
+
+
+def arrays_of(checkpoint: Checkpoint, quantizer: Quantizer) -> Checkpoint:
+    """What a container holds of a checkpoint: under ``native`` every array of the file as it lies
+    there, codes and scales too; under any other quantizer the weights."""
+    return as_stored(checkpoint) if quantizer.name == "native" else checkpoint
 
 
 def read_entries(

@@ -20,6 +20,7 @@ from kolmo.container.format import (
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
+from kolmo.floats import is_float
 from kolmo.quantize import Quantizer
 from kolmo.symbols import Symbols
 
@@ -85,7 +86,7 @@ def _write_tensors(
         copies.setdefault(original, []).append(number)
     forms = {e.name: (d, e.shape) for e, d in zip(entries, dtypes, strict=True)}
     meta = {"kolmo": __version__, "quantizer": str(contents.quantizer)}
-    with open(path, "wb") as file:
+    with open(path, "w+b") as file:
         writer = SafetensorsWriter(file, forms, meta if symbols else None)
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
@@ -102,6 +103,6 @@ def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
 
 
 def _weight_dtype(quantizer: Quantizer, entry: Entry) -> np.dtype[Any]:
-    if quantizer.name == "native" or entry.dtype.kind in "fV":
+    if quantizer.name == "native" or is_float(entry.dtype):
         return entry.dtype
     return np.dtype(np.float32)

@@ -19,7 +19,7 @@ from kolmo.container.format import (
     Entry,
     read_contents,
 )
-from kolmo.container.source import read_entries
+from kolmo.container.source import arrays_of, read_entries
 from kolmo.errors import KolmoError
 from kolmo.execution import Progress, thread_count
 
@@ -60,7 +60,8 @@ def verify(
     certificate = certify(contents, thread_count(threads), progress, "decoding")
     if source is None:
         return certificate
-    checkpoint = open_checkpoint(source).select(include, exclude)
+    opened = open_checkpoint(source).select(include, exclude)
+    checkpoint = arrays_of(opened, contents.quantizer)
     entries, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
     _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])
     return dataclasses.replace(certificate, skipped=tuple(checkpoint.skipped))

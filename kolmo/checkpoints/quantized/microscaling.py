@@ -72,6 +72,7 @@ class _Parts:
     over: WeightTensor | None = None
     divided: bool = False
     transposed: bool = False
+    stored: WeightTensor | None = None
 
 
 def _parts(name: str, arrays: Arrays) -> _Parts | None:
@@ -87,9 +88,9 @@ def _blocks(name: str, arrays: Arrays) -> _Parts | None:
             codes, flat = arrays[name], (*scale.shape[:-1], 16 * scale.shape[-1])
             if codes.shape != (*scale.shape, 16) or len(scale.shape) < 2:
                 return None
-            codes = dataclasses.replace(codes, shape=flat)
+            rows = dataclasses.replace(codes, shape=flat)
             needed, transposed = {scale.name: "scales"}, blocks == "_blocks"
-            return _Parts(stem, codes, scale, 32, needed, {}, transposed=transposed)
+            return _Parts(stem, rows, scale, 32, needed, {}, transposed=transposed, stored=codes)
     return None
 
 
@@ -163,7 +164,7 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
         rows,
         f"MXFP{bits}" if block == 32 else "NVFP4",
         Alphabet.of_dtype(_ELEMENTS[bits]),
-        [codes],
+        [parts.stored or codes],
         [t for t in (parts.scale, parts.over) if t is not None],
     )
     return Logical(tensor, parts.needed, parts.beside)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import kolmo
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.narrow import unpack
+from kolmo.checkpoints.safetensors import open_safetensors
 from kolmo.checkpoints.writing import SafetensorsWriter
 from kolmo.dtypes import DTYPES, EXTENDED_DTYPES, bits_of
 from kolmo.errors import InputError
@@ -252,18 +254,8 @@ def test_quantized_checkpoints_are_packed_as_they_are_stored(tmp_path):
     kolmo.pack(stored, tmp_path / "w.kmo")
     kolmo.verify(tmp_path / "w.kmo", stored)
     back = kolmo.unpack(tmp_path / "w.kmo", tmp_path / "w.safetensors")
-    arrays = {
-        n: t.read()
-        for n, t in kolmo.checkpoints.as_stored.as_stored(kolmo.open_checkpoint(back)).items()
-    }
+    arrays = {name: tensor.read() for name, tensor in open_safetensors(File.local(back)).items()}
     assert arrays.keys() == stored.keys()
     assert all(np.array_equal(arrays[name], stored[name]) for name in stored)
-    part = kolmo.pack(stored, tmp_path / "a.kmo", exclude=["b.*"])
-    assert sorted(row.name for row in part.tensors) == [
-        "a.input_scale",
-        "a.weight",
-        "a.weight_scale",
-        "norm.weight",
-    ]
     kolmo.pack(stored, tmp_path / "q.kmo", quantizer="symmetric:8")
     kolmo.verify(tmp_path / "q.kmo", stored)

@@ -254,8 +254,7 @@ def logical(
         empty = np.empty(0, np.float32)
         return rows.piece(start, stop, True) if stop > start else empty
 
-    side = stored_bits(needed)
-    held = Codes(scheme, alphabet, codes, side, tuple(stored), tuple(needed))
+    held = Codes(scheme, alphabet, codes, stored_bits(needed), tuple(stored))
     return WeightTensor(name, tuple(shape), np.dtype(np.float32), weights, held)
 
 

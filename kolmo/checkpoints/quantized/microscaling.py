@@ -142,7 +142,6 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
     outputs, width = codes.shape[-2], 8 * codes.shape[-1] // bits
     demand(codes.numel, "they are none")
     demand(parts.over is None or parts.over.numel == 1, "the scale of their scales is not one")
-    over = None if parts.over is None else np.float32(parts.over.load(0, 1)[0])
 
     def read(number: int, first: int, last: int) -> Array:
         rows = rows_of(codes, number * outputs + first, number * outputs + last)
@@ -151,7 +150,8 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
     def decode(number: int, values: Array, first: int) -> Array:
         start = number * outputs + first
         scales = scale_values(rows_of(parts.scale, start, start + len(values)))
-        if over is not None:
+        if parts.over is not None:
+            over = np.float32(parts.over.load(0, 1)[0])
             scales = scales / over if parts.divided else scales * over
         return np.asarray(values_of(values, _ELEMENTS[bits]) * np.repeat(scales, block, axis=1))
 

@@ -173,6 +173,16 @@ def test_complex_arrays_of_numpy(tmp_path, dtype, order):
         assert np.array_equal(found.load(3, 17), parts.reshape(-1)[3:17])
 
 
+def test_bfloat16_of_numpy_files_is_what_has_two_bytes(tmp_path):
+    weights = np.random.default_rng(6).normal(size=(4, 5)).astype(ml_dtypes.bfloat16)
+    np.save(tmp_path / "x.npy", weights)
+    np.savez(tmp_path / "x.npz", w=weights)
+    for source in (tmp_path / "x.npy", tmp_path / "x.npz"):
+        (found,) = kolmo.open_checkpoint(source).values()
+        assert found.dtype == weights.dtype
+        assert found.read().tobytes() == weights.tobytes()
+
+
 def test_more_axes_than_an_array_can_have(tmp_path):
     shape = [1] * 68 + [4, 5]
     path = tmp_path / "x.safetensors"

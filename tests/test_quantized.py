@@ -92,6 +92,28 @@ def test_every_stored_bit_is_code_or_side_information(name):
         assert held >= tensor.numel * tensor.codes.alphabet.bits
 
 
+@pytest.mark.parametrize("meta", [False, True], ids=["beside", "in meta"])
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name.startswith("hqq")])
+def test_hqq_as_it_is_pickled(tmp_path, name, meta):
+    source = kolmo.checkpoints.safetensors.open_safetensors(
+        kolmo.checkpoints.folders.File.local(DATA / name / "model.safetensors")
+    )
+    layer = {key.removeprefix("up."): tensor.read() for key, tensor in source.items()}
+    codes, shape = (
+        torch.from_numpy(layer.pop("W_q").copy()),
+        torch.Size(layer.pop("shape").tolist()),
+    )
+    floats = {k: torch.from_numpy(layer[k].copy()) for k in ("scale", "zero")}
+    numbers = {k: int(layer[k].item()) for k in ("nbits", "axis", "group_size")}
+    rest = {**floats, **numbers, "shape": shape, "packing": "4bit_u8", "view_as_float": False}
+    contents = {"up": {"W_q": codes, **({"meta": rest} if meta else rest)}}
+    torch.save(contents, tmp_path / "qmodel.pt")
+    found = kolmo.open_checkpoint(tmp_path / "qmodel.pt")
+    values = kolmo.open_checkpoint(DATA / name / "values.safetensors")["up.weight"].read()
+    assert list(found) == ["up.weight"]
+    check(found["up.weight"], values)
+
+
 # --- by the formulas ------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
 from kolmo.checkpoints.rebuilding import dense_strides, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
-from kolmo.dtypes import PARTS
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
@@ -195,4 +195,11 @@ def _read_header(file: IO[bytes], where: str) -> Header:
         raise InputError(f"{where}: a shape of {shape} does not exist") from None
     if isinstance(found, LeftOut):
         raise InputError(f"{where}: {found.reason}")
-    return found, fortran, dtype
+    return found, fortran, _named(dtype)
+
+
+def _named(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a file, which says no more of a bfloat16 than that it has two bytes; of no
+    other dtype it says that."""
+    is_void = dtype.kind == "V" and dtype.names is None and dtype.subdtype is None
+    return DTYPES["bfloat16"] if is_void and dtype.itemsize == 2 else dtype

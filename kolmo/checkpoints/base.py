@@ -118,9 +118,8 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
-        flat = self.load(0, self.numel)
-        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
+        """The whole tensor, in its `array_shape`."""
+        return self.load(0, self.numel).reshape(array_shape(self.shape))
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
@@ -296,6 +295,19 @@ def _role(name: str) -> Role:
         return Role(name)
     except ValueError:
         raise InputError(f"there is no role {name!r}; roles are {', '.join(Role)}") from None
+
+
+def array_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an array for a tensor: of one with more than 64 axes, which numpy does not
+    have, axes of length one are left out.
+
+    >>> array_shape((2, 1, 3)), array_shape((2, *[1] * 70, 3)), array_shape((0, *[2] * 70))
+    ((2, 1, 3), (2, 3), (0,))
+    """
+    if len(shape) <= AXES:
+        return shape
+    longer = tuple(side for side in shape if side != 1)
+    return longer if len(longer) <= AXES else (math.prod(shape),)
 
 
 def sha256(path: str) -> str:

@@ -73,7 +73,10 @@ def _arrays(rows: Sequence[Row]) -> _Table:
     table = [["name", "arrays", "role", "shape", "dtype", "numbers", "size", "note"]]
     for row in rows:
         first = row.arrays[0]
-        copy = f"of {first.copy_of}" if first.copy_of and len(row.arrays) == 1 else first.reason
+        original = first.copy_of if len(row.arrays) == 1 else ""
+        told = first.reason
+        if original and original not in told:
+            told = f"of {original}; {told}" if told else f"of {original}"
         table.append(
             [
                 printable(row.name),
@@ -83,7 +86,7 @@ def _arrays(rows: Sequence[Row]) -> _Table:
                 first.form,
                 f"{row.numbers:,}",
                 byte_size(row.bits),
-                printable(shorten(copy, 60)),
+                printable(shorten(told, 60)),
             ]
         )
     filled = [any(line[n] not in ("", "1") for line in table[1:]) for n in range(8)]

@@ -19,6 +19,9 @@ from kolmo.symbols import Alphabet
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
 
+AXES = 64
+"""Axes of an array at most, as in numpy."""
+
 
 class Role(enum.StrEnum):
     """What an array in a source is to the network.
@@ -114,8 +117,9 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor."""
-        return self.load(0, self.numel).reshape(self.shape)
+        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
+        flat = self.load(0, self.numel)
+        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from kolmo.checkpoints.files import plural
 from kolmo.inspection.data import InspectionData
 from kolmo.inspection.folding import Row, fold, single_rows
 from kolmo.text import printable, shorten
@@ -53,10 +54,11 @@ def _rows(inspection: InspectionData, all_rows: bool) -> tuple[list[Row], int]:
 
 def _heading(inspection: InspectionData) -> list[str]:
     each = inspection.bits_per_weight
+    tensors = sum(array.role == "weight" for array in inspection.arrays)
     stored = "" if math.isnan(each) else f", {each:.4g} bits a weight"
     lines = [
         f"{inspection.source}: {inspection.format}, {inspection.weights:,} weights in "
-        f"{sum(array.role == 'weight' for array in inspection.arrays):,} tensors{stored}"
+        f"{plural(tensors, 'tensor')}{stored}"
     ]
     if inspection.files:
         count = f"{len(inspection.files)} files of " if len(inspection.files) > 1 else ""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.compressed import spooled
-from kolmo.checkpoints.containers import Found, collect, gather, is_supported
+from kolmo.checkpoints.containers import Found, gather, is_supported, make_checkpoint
 from kolmo.checkpoints.files import native, native_dtype
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
@@ -70,8 +70,8 @@ def _placed(
 def _open_objects(file: File, values: Stored) -> Checkpoint:
     """The arrays among the objects of an array, such as one dict of weights."""
     contents = read_objects(values, file.where)
-    tensors, skipped = collect(contents, file.where, "a numpy array of objects")
-    return Checkpoint(tensors, source=file.where, format="npy", skipped=skipped, files=file.files)
+    what = "a numpy array of objects"
+    return make_checkpoint(contents, source=file.where, format="npy", what=what, files=file.files)
 
 
 def open_npz(file: File) -> Checkpoint:

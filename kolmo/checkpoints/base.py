@@ -19,6 +19,9 @@ from kolmo.symbols import Alphabet
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
 
+AXES = 64
+"""Axes of an array at most, as in numpy."""
+
 
 class Role(enum.StrEnum):
     """What an array in a source is to the network.
@@ -114,8 +117,9 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor."""
-        return self.load(0, self.numel).reshape(self.shape)
+        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
+        flat = self.load(0, self.numel)
+        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
@@ -172,6 +176,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
+    shards : tuple of int, optional
+        Of a part of a model: how many of its shards these are, and how many it has.
     """
 
     def __init__(
@@ -183,11 +189,12 @@ class Checkpoint(Mapping[str, WeightTensor]):
         skipped: Iterable[Skipped] = (),
         files: Iterable[str] = (),
         networks: Iterable[str] = (),
+        shards: tuple[int, int] | None = None,
     ) -> None:
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
-        self.networks = tuple(networks)
+        self.networks, self.shards = tuple(networks), shards
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -244,6 +251,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
             skipped=skipped,
             files=self.files,
             networks=self.networks,
+            shards=self.shards,
         )
 
 

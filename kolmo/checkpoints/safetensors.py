@@ -1,4 +1,4 @@
-"""safetensors: single files and shards with an index.
+"""safetensors: single files.
 
 A file is an 8-byte little-endian header length, a JSON header that says where each tensor lies,
 and the tensors' bytes (https://huggingface.co/docs/safetensors). Only the header is read on
@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.files import plural
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.formats import open_file
-from kolmo.checkpoints.stored import stored_tensor
-from kolmo.dtypes import DTYPES
+from kolmo.checkpoints.narrow import narrow_tensor
+from kolmo.checkpoints.stored import Stored, stored_tensor
+from kolmo.dtypes import DTYPES, PARTS, bits_of
 from kolmo.errors import InputError
 
 HEADER_LIMIT = 100_000_000
@@ -32,6 +30,12 @@ _NAMES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
+    "F4": "float4_e2m1fn",
     "BOOL": "bool",
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
@@ -51,64 +55,6 @@ def open_safetensors(file: File) -> Checkpoint:
     )
 
 
-def open_index(index: File) -> Checkpoint:
-    """The tensors of all shards that an index names, shards in the natural order of their names.
-
-    Each shard may have any format.
-    """
-    weight_map = _read_index(index)
-    names: dict[str, list[str]] = {}
-    for name, shard in weight_map.items():
-        names.setdefault(shard, []).append(name)
-    tensors: list[WeightTensor] = []
-    skipped: list[Skipped] = []
-    files, formats = list(index.files), []
-    for shard, file in zip(sorted(names, key=_natural), shards(index), strict=True):
-        opened = open_file(file)
-        found, other = list(opened.values()), opened.skipped
-        files += opened.files
-        formats.append(opened.format)
-        present = {tensor.name for tensor in found} | {entry.name for entry in other}
-        lacking = sorted(set(names[shard]) - present)
-        if lacking:
-            raise InputError(
-                f"{index.where}: the index places {lacking[0]!r} in {shard}, which does not "
-                f"hold it ({plural(len(lacking), 'tensor')} missing there)"
-            )
-        wanted = set(names[shard])
-        tensors += [tensor for tensor in found if tensor.name in wanted]
-        skipped += [entry for entry in other if entry.name in wanted]
-        unlisted = [tensor for tensor in found if tensor.name not in wanted]
-        skipped += [Skipped(t.name, f"in {shard}, but not in the index", t.numel) for t in unlisted]
-    return Checkpoint(
-        tensors,
-        source=index.where,
-        format=formats[0],
-        skipped=skipped,
-        files=files,
-    )
-
-
-def shard_names(index: File) -> list[str]:
-    """The files that an index names, in natural order; InputError if one is outside its folder."""
-    names = sorted(set(_read_index(index).values()), key=_natural)
-    return [index.beside(name).name for name in names]
-
-
-def shards(index: File) -> list[File]:
-    """The files that an index names, in natural order; InputError if one is not in its folder."""
-    names = sorted(set(_read_index(index).values()), key=_natural)
-    found = [index.beside(name) for name in names]
-    missing = [name for name, file in zip(names, found, strict=True) if not file.exists]
-    if missing:
-        more = f" ({len(missing):,} of {len(names):,} are missing)" if len(missing) > 1 else ""
-        raise InputError(
-            f"{index.where}: the index names {missing[0]!r}, which is not in "
-            f"{index.folder.where}{more}"
-        )
-    return found
-
-
 def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
     """The tensors that a file's header describes, every claim of it checked."""
     where, size = file.where, file.stored.size
@@ -120,7 +66,7 @@ def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
         )
     if length > HEADER_LIMIT:
         raise InputError(f"{where}: a header of {length:,} bytes is over the format's limit")
-    header = _parse_json(where, bytes(file.stored.read(8, length)))
+    header = parse_json(where, bytes(file.stored.read(8, length)))
     start = 8 + length
     entries = [_Entry(where, name, entry) for name, entry in header.items() if name != _METADATA]
     entries.sort(key=lambda entry: (entry.begin, entry.end))
@@ -135,23 +81,41 @@ def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
             f"{where}: the tensors take {end:,} bytes, the file has {size - start:,} for them; "
             f"it is {kind}"
         )
-    tensors, skipped = [], []
+    tensors: list[WeightTensor] = []
+    skipped: list[Skipped] = []
     for entry in entries:
-        dtype = CODES.get(entry.dtype)
-        if dtype is None:
-            skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
-        elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:
-            raise InputError(
-                f"{where}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
-                f"which is not {entry.dtype} {entry.shape}"
-            )
+        made = _tensor(file.stored, entry, start + entry.begin)
+        if isinstance(made, Skipped):
+            skipped.append(made)
         else:
-            offset, shape = start + entry.begin, tuple(entry.shape)
-            tensors.append(stored_tensor(file.stored, entry.name, shape, dtype, offset))
+            tensors.append(made)
     return tensors, skipped
 
 
+_PARTS = {"C64": PARTS["complex64"].newbyteorder("<")}
+"""The dtype of the two parts of complex numbers, by the codes in files."""
+
+
+def _tensor(stored: Stored, entry: _Entry, offset: int) -> WeightTensor | Skipped:
+    """The tensor of an entry; of complex numbers their two parts, along a last axis."""
+    shape = (*entry.shape, 2) if entry.dtype in _PARTS else tuple(entry.shape)
+    dtype = CODES.get(entry.dtype, _PARTS.get(entry.dtype))
+    if dtype is None:
+        numel = math.prod(shape)
+        return Skipped(entry.name, f"dtype {entry.dtype[:40]} is not supported", numel)
+    if 8 * (entry.end - entry.begin) != math.prod(shape) * bits_of(dtype):
+        raise InputError(
+            f"{stored.where}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
+            f"which is not {entry.dtype} {entry.shape}"
+        )
+    if bits_of(dtype) < 8:
+        packed = stored.part(offset, entry.end - entry.begin)
+        return narrow_tensor(entry.name, shape, dtype, packed.array)
+    return stored_tensor(stored, entry.name, shape, dtype, offset)
+
+
 _METADATA = "__metadata__"
+_AXES = 1 << 10  # the format sets no limit; no tensor has as many
 
 
 class _Entry:
@@ -163,7 +127,7 @@ class _Entry:
             raise wrong
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         sound = isinstance(dtype, str) and _are_sizes(shape) and _are_sizes(offsets)
-        if not sound or len(offsets) != 2 or offsets[0] > offsets[1] or len(shape) > 64:
+        if not sound or len(offsets) != 2 or offsets[0] > offsets[1] or len(shape) > _AXES:
             raise wrong
         self.name, self.dtype, self.shape = name, dtype, shape
         self.begin, self.end = offsets
@@ -175,7 +139,8 @@ def _are_sizes(values: Any) -> bool:
     )
 
 
-def _parse_json(where: str, data: bytes) -> dict[str, Any]:
+def parse_json(where: str, data: bytes) -> dict[str, Any]:
+    """A header of JSON; InputError if it is none, or a key occurs twice in it."""
     try:
         header = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -190,25 +155,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
-
-
-def _read_index(file: File) -> dict[str, str]:
-    if file.stored.size > HEADER_LIMIT:
-        raise InputError(f"{file.where}: an index of {file.stored.size:,} bytes is none")
-    index = _parse_json(file.where, file.head(HEADER_LIMIT))
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(
-        isinstance(shard, str) for shard in weight_map.values()
-    ):
-        raise InputError(
-            f"{file.where}: an index has a 'weight_map' of tensor names to shard files"
-        )
-    if not weight_map:
-        raise InputError(f"{file.where}: the index names no tensor")
-    return weight_map
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which shard 2 comes before shard 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

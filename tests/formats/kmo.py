@@ -21,8 +21,12 @@ MAGIC = b"kmo\x01"
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "float8_e3m4", "float8_e4m3"),
+    *("float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"),
+    *("int4", "uint4", "int2", "uint2"),
 )
-WIDTHS = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2, 1, 1)
+WIDTHS = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2, *[1] * 15)
+NARROW = {21: 6, 22: 6, 23: 4, 24: 4, 25: 4, 26: 2, 27: 2}
 DICTIONARY_TEXT = (
     b".gamma.beta.alpha.conv1.conv2.downsample.bn1.bn2.running_mean.running_var"
     b"num_batches_tracked.q_proj.k_proj.v_proj.o_proj.gate_proj.up_proj.down_proj.mlp.fc1.fc2"
@@ -73,8 +77,9 @@ class File:
         """Alphabet and format of a tensor's symbols."""
         name, _, value = self.quantizer.partition(",")[0].partition(":")
         if name == "native":
-            floating = tensor.dtype >= 9
-            return 1 << 8 * WIDTHS[tensor.dtype], DTYPES[tensor.dtype] if floating else ""
+            floating = 9 <= tensor.dtype < 24
+            bits = NARROW.get(tensor.dtype, 8 * WIDTHS[tensor.dtype])
+            return 1 << bits, DTYPES[tensor.dtype] if floating else ""
         if name == "sign":
             return 2, ""
         number = int(value)
@@ -292,7 +297,7 @@ def weights_of(file: File, tensor: Tensor) -> tuple[str, np.ndarray[Any, Any]]:
     if name == "native":
         bits = np.array(tensor.symbols, f"u{WIDTHS[tensor.dtype]}")
         return dtype, bits.reshape(tensor.shape)
-    dtype = dtype if tensor.dtype >= 9 else "float32"
+    dtype = dtype if 9 <= tensor.dtype < 24 else "float32"
     values = restored(name, alphabet, tensor.symbols, tensor.values)
     return dtype, rounding.to_bits(values, dtype).reshape(tensor.shape)
 

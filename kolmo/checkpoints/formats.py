@@ -113,6 +113,7 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
     Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite"),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),

@@ -113,7 +113,13 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
     Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
-    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite"),
+    Format(
+        "ggml",
+        magic.starts(b"lmgg", b"fmgg", b"tjgg", b"algg"),
+        f"{_HERE}.ggml_bins:open_ggml",
+        (".ggml",),
+    ),
+    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite", (".tflite",)),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
@@ -170,6 +176,14 @@ _MISTAKEN = (
     (
         b"version https://git-lfs",
         "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
+    ),
+    (
+        b"kmo",
+        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
+    ),
+    (
+        b"momos\0",
+        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.protobuf import BYTES, VARINT, Message
+from kolmo.checkpoints.protobuf import BYTES, VARINT, WireMessage
 from kolmo.errors import InputError
 
 _TOP = 1 << 12  # fields that are looked at, at most
@@ -31,7 +31,7 @@ class MessageSchema:
         """Whether a file may be such a message, or the beginning of one that was cut off."""
         seen = set()
         try:
-            for count, field in enumerate(Message.of(file.stored).fields(cut=True)):
+            for count, field in enumerate(WireMessage.of(file.stored).fields(cut=True)):
                 strange = field.number == self.version and not 0 < field.value < 1 << 16
                 if self.fields.get(field.number) != field.wire or strange or count > _TOP:
                     return False

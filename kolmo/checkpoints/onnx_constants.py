@@ -31,7 +31,7 @@ from kolmo.checkpoints.onnx_tensors import (
     read_proto,
     read_tensor,
 )
-from kolmo.checkpoints.protobuf import Message, Varints
+from kolmo.checkpoints.protobuf import Varints, WireMessage
 from kolmo.checkpoints.stored import memory_bytes
 
 
@@ -121,7 +121,7 @@ class OnnxConstants:
             self._parameters[domain, name] = parameters
         return self._parameters.get((domain, name), [])
 
-    def _inner(self, message: Message, prefix: str, outer: _Scope, depth: int) -> None:
+    def _inner(self, message: WireMessage, prefix: str, outer: _Scope, depth: int) -> None:
         graph = read_graph(message)
         self._graph(graph, prefix, outer.new_child(dict.fromkeys(graph.inputs)), depth)
 

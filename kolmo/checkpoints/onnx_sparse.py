@@ -21,13 +21,13 @@ from kolmo.checkpoints.onnx_tensors import (
     read_proto,
     read_tensor,
 )
-from kolmo.checkpoints.protobuf import Message
+from kolmo.checkpoints.protobuf import WireMessage
 from kolmo.checkpoints.scattered import Scattered, too_sparse
 from kolmo.errors import InputError
 
 
 def read_sparse(
-    message: Message, named: Callable[[str], str], files: OnnxFiles
+    message: WireMessage, named: Callable[[str], str], files: OnnxFiles
 ) -> OnnxArray | Skipped:
     """A sparse tensor as the dense one that it stands for.
 

@@ -136,12 +136,12 @@ class MessageField:
         """The bytes of the value, of which there are few."""
         return self._window.read(self._begin, self._end - self._begin)
 
-    def message(self) -> Message:
+    def message(self) -> WireMessage:
         """The value as a message."""
         if self.wire != BYTES or self._depth >= DEPTH:
             raise _malformed(self._window.stored)
         self._window.take(_MESSAGE)
-        return Message(self._window, self._begin, self._end, self._depth + 1)
+        return WireMessage(self._window, self._begin, self._end, self._depth + 1)
 
     def text(self, limit: int = 1 << 16) -> str:
         """The value as text; InputError if it is longer than ``limit`` bytes."""
@@ -168,7 +168,7 @@ class MessageField:
 
 
 @dataclasses.dataclass(frozen=True)
-class Message:
+class WireMessage:
     """A message within a file: its fields, read when asked."""
 
     _window: _Window
@@ -177,7 +177,7 @@ class Message:
     _depth: int = 0
 
     @classmethod
-    def of(cls, stored: Stored) -> Message:
+    def of(cls, stored: Stored) -> WireMessage:
         """The message that all these bytes are."""
         return cls(_Window(stored), 0, stored.size)
 
@@ -197,9 +197,9 @@ class Message:
         Examples
         --------
         >>> stored = memory_bytes(bytes([8, 150, 1, 18, 2, 104, 105]), "example")
-        >>> [(field.number, field.value) for field in Message.of(stored).fields()]
+        >>> [(field.number, field.value) for field in WireMessage.of(stored).fields()]
         [(1, 150), (2, 0)]
-        >>> [field.text() for field in Message.of(stored).fields() if field.wire == BYTES]
+        >>> [field.text() for field in WireMessage.of(stored).fields() if field.wire == BYTES]
         ['hi']
         """
         at, end, window = self._begin, self._end, self._window

@@ -24,6 +24,7 @@ from kolmo.checkpoints.scaled import ScaleBlocks, scaled
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.tflite_operators import role_of_uses
 from kolmo.checkpoints.tflite_sparse import dense_tensor
+from kolmo.checkpoints.unique import unique_names
 from kolmo.dtypes import bits_of
 from kolmo.errors import InputError
 from kolmo.floats import is_float
@@ -72,7 +73,7 @@ def open_tflite(file: File) -> Checkpoint:
         found += _Subgraph(table, buffers, codes, prefix, file.where).found()
     if not found:
         raise InputError(f"{file.where}: a TensorFlow Lite model without constants: no weights")
-    named = _unique(found)
+    named = unique_names(found)
     return Checkpoint(
         [one for one in named if isinstance(one, WeightTensor)],
         source=file.where,
@@ -86,17 +87,6 @@ def _buffer(table: FlatTable, stored: Stored) -> Stored:
     """The bytes of a buffer, in the flatbuffer or behind it."""
     offset, size = table.integer(1, 8, signed=False), table.integer(2, 8, signed=False)
     return stored.part(offset, size) if offset > 1 else table.bytes(0)
-
-
-def _unique(found: list[WeightTensor | Skipped]) -> list[WeightTensor | Skipped]:
-    """The same with names that occur once."""
-    counts: dict[str, int] = {}
-    named = []
-    for one in found:
-        counts[one.name] = number = counts.get(one.name, 0) + 1
-        name = one.name if number == 1 else f"{one.name}#{number}"
-        named.append(dataclasses.replace(one, name=name))
-    return named
 
 
 class _Subgraph:

@@ -119,6 +119,9 @@ FORMATS = (
         f"{_HERE}.ggml_bins:open_ggml",
         (".ggml",),
     ),
+    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite", (".tflite",)),
+    Format("CoreML", messages.is_coreml, f"{_HERE}.coreml:open_coreml", (".mlmodel",)),
+    Format("blobs of CoreML", magic.is_mil_blobs, f"{_HERE}.coreml_blobs:open_blobs"),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
@@ -157,6 +160,11 @@ FOLDERS = (
         "sentence-transformers",
         magic.has("modules.json", "/"),
         f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "package of CoreML",
+        magic.has("Manifest.json", ".mlmodel"),
+        f"{_HERE}.coreml:open_package",
     ),
     FolderFormat(
         "the Hugging Face Hub's cache",

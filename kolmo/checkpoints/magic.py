@@ -56,6 +56,16 @@ def is_text(head: bytes) -> bool:
     return not any(byte < 9 or 13 < byte < 32 for byte in head)
 
 
+def is_tflite(head: bytes, file: File) -> bool:
+    """Whether it is a flatbuffer of TensorFlow Lite."""
+    return head[4:8] == b"TFL3"
+
+
+def is_mil_blobs(head: bytes, file: File) -> bool:
+    """Whether it is a file of blobs of CoreML: its header, and that of the first blob."""
+    return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
+
+
 def may_be_pickle(head: bytes, file: File) -> bool:
     """Whether it may be a pickle, or a torch file of before 2020; only reading it tells."""
     is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
-from kolmo.checkpoints import magic
+from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.folders import File, Folder
 from kolmo.errors import InputError
 from kolmo.registry import Registry
 
@@ -22,7 +23,7 @@ HEAD = 512
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of checkpoints.
+    """A format of checkpoints that are files.
 
     Attributes
     ----------
@@ -35,36 +36,129 @@ class Format:
         Module and function, as ``kolmo.checkpoints.numpy:open_npy``; ``open_npy(file)`` gives the
         `Checkpoint`, without its values; or None where reading shows that it is none of this
         format after all.
+    endings : tuple of str
+        How names of such files end, in small letters: by these a folder's checkpoint is chosen.
+    joins : bool
+        Whether the reader finds the other shards itself when it is given the first one.
     """
 
     name: str
     recognize: Callable[[bytes, File], bool]
     reader: str
+    endings: tuple[str, ...] = ()
+    joins: bool = False
 
     def open(self, file: File) -> Checkpoint | None:
         """The checkpoint in a file of this format; None if it is not of this format after all."""
-        module, _, function = self.reader.partition(":")
-        opened: Checkpoint | None = getattr(import_module(module), function)(file)
+        opened: Checkpoint | None = _function(self.reader)(file)
         return opened
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderFormat:
+    """A format of checkpoints that are folders of files.
+
+    Attributes
+    ----------
+    name : str
+        Unique, for messages.
+    recognize : callable
+        ``recognize(folder)`` says whether a folder has it, by the names of its files.
+    reader : str
+        Module and function; the function takes the `Folder`, and may give None as those of a
+        `Format` do.
+    marks : tuple of str
+        How names of its files end that no other format has, by which it is found in a folder.
+    """
+
+    name: str
+    recognize: Callable[[Folder], bool]
+    reader: str
+    marks: tuple[str, ...] = ()
+
+    def open(self, folder: Folder) -> Checkpoint | None:
+        """The checkpoint in a folder of this format; None if it is not of this format after all."""
+        opened: Checkpoint | None = _function(self.reader)(folder)
+        return opened
+
+
+def _function(path: str) -> Any:
+    module, _, function = path.partition(":")
+    return getattr(import_module(module), function)
 
 
 _HERE = "kolmo.checkpoints"
 
 FORMATS = (
-    Format("torch.export (.pt2)", magic.is_torch_export, f"{_HERE}.torch_export:open_torch_export"),
-    Format("torch (.pt .pth .bin .ckpt)", magic.is_torch_zip, f"{_HERE}.torch:open_torch_zip"),
-    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
-    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
-    Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
+    Format(
+        "safetensors",
+        magic.is_safetensors,
+        f"{_HERE}.safetensors:open_safetensors",
+        (".safetensors",),
+    ),
     Format("Flax index of shards", magic.is_flax_index, f"{_HERE}.flax:open_flax_index"),
-    Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
-    Format("Keras (.keras)", magic.is_keras, f"{_HERE}.keras:open_keras"),
-    Format("HDF5, Keras (.h5)", magic.is_hdf5, f"{_HERE}.keras:open_h5"),
-    Format("Flax (.msgpack)", magic.is_flax, f"{_HERE}.flax:open_flax"),
+    Format("index of shards", magic.is_index, f"{_HERE}.shards:open_index"),
+    Format(
+        "torch.export",
+        magic.is_torch_export,
+        f"{_HERE}.torch_export:open_torch_export",
+        (".pt2",),
+    ),
+    Format(
+        "torch",
+        magic.is_torch_zip,
+        f"{_HERE}.torch:open_torch_zip",
+        (".pt", ".pth", ".bin", ".ckpt", ".th", ".pth.tar", ".ptl"),
+    ),
+    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
+    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
+    Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
+    Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
+    Format(
+        "archives and compressed files",
+        magic.is_packed,
+        f"{_HERE}.packed:open_packed",
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".nemo"),
+    ),
     # The last: nothing marks the oldest pickles, but that they can be read.
-    Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
+    Format(
+        "pickles, joblib",
+        magic.may_be_pickle,
+        f"{_HERE}.pickled:open_pickled",
+        (".pkl", ".pickle", ".joblib"),
+    ),
 )
-"""All formats, in the order in which files are tried for them."""
+"""All formats of files, in the order in which a file is tried for them, and in which one of several
+files of the same model is chosen."""
+
+FOLDERS = (
+    FolderFormat(
+        "torch.distributed.checkpoint",
+        magic.has(".metadata", ".distcp"),
+        f"{_HERE}.distributed:open_distributed",
+        (".distcp",),
+    ),
+    FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
+    FolderFormat(
+        "pipelines of diffusers",
+        magic.has("model_index.json", "/"),
+        f"{_HERE}.pipelines:open_pipeline",
+    ),
+    FolderFormat(
+        "sentence-transformers",
+        magic.has("modules.json", "/"),
+        f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "the Hugging Face Hub's cache",
+        magic.is_hub_cache,
+        f"{_HERE}.pipelines:open_hub_cache",
+    ),
+)
+"""All formats of folders, in the order in which a folder is tried for them."""
 
 _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")
 for _format in FORMATS:
@@ -78,13 +172,16 @@ _MISTAKEN = (
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
 )
 
 
 def known() -> str:
-    """The names of all formats, for messages."""
-    return ", ".join(format.name for format in formats())
+    """The names of all formats, with their endings, for messages."""
+    return ", ".join([*map(_with_endings, formats()), *(folder.name for folder in FOLDERS)])
+
+
+def _with_endings(format: Format) -> str:
+    return f"{format.name} ({' '.join(format.endings)})" if len(format.endings) > 1 else format.name
 
 
 def formats() -> list[Format]:

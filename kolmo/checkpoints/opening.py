@@ -12,9 +12,10 @@ from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
-from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.formats import known, open_file
-from kolmo.checkpoints.safetensors import shard_names
+from kolmo.checkpoints.directories import open_folder, open_named
+from kolmo.checkpoints.folders import File, LocalFolder
+from kolmo.checkpoints.formats import open_file
+from kolmo.checkpoints.shards import named_shards
 from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError, MissingExtraError
 
@@ -75,41 +76,10 @@ def open_checkpoint(source: Any) -> Checkpoint:
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
     if path.is_dir():
-        return open_file(File.local(_find_in(path)))
+        return open_folder(LocalFolder(path))
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    return open_file(File.local(path))
-
-
-# --- directories ----------------------------------------------------------------------------
-
-
-def _find_in(folder: Path) -> Path:
-    """The one checkpoint of a directory: an index, else a safetensors file, else any other."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    indexes = [file for file in files if file.name.endswith(".index.json")]
-    shards = [file for file in files if file not in indexes and _is_checkpoint(file)]
-    safe = [file for file in shards if file.suffix == ".safetensors"]
-    for found in (
-        [file for file in indexes if "safetensors" in file.name] or ([] if safe else indexes),
-        safe,
-        shards,
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(file.name for file in found[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            raise InputError(f"{folder}: holds {len(found)} checkpoints; name one: {names}{more}")
-    raise InputError(f"{folder}: there is no checkpoint in this directory (known: {known()})")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    try:
-        open_file(File.local(path))
-    except (InputError, MissingExtraError):
-        return path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy")
-    return True
+    return open_named(File.local(path))
 
 
 # --- remote ---------------------------------------------------------------------------------
@@ -149,5 +119,5 @@ def _fetch(url: str, folder: Path) -> Path:
 
 def _fetch_shards(url: str, index: Path) -> None:
     base = url.rsplit("/", 1)[0]
-    for shard in shard_names(File.local(index)):
-        _fetch(f"{base}/{shard}", index.parent)
+    for shard in named_shards(File.local(index)):
+        _fetch(f"{base}/{shard.name}", index.parent)

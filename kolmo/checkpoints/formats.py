@@ -141,6 +141,13 @@ FOLDERS = (
         f"{_HERE}.distributed:open_distributed",
         (".distcp",),
     ),
+    FolderFormat(
+        "Orbax",
+        magic.is_orbax,
+        f"{_HERE}.orbax:open_orbax",
+        ("manifest.ocdbt", ".zarray", "zarr.json"),
+    ),
+    FolderFormat("Orbax, several trees", magic.is_orbax_items, f"{_HERE}.orbax:open_orbax_items"),
     FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
     FolderFormat(
         "pipelines of diffusers",

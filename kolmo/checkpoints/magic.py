@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
-from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.folders import File, Folder, SubFolder
 from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
@@ -143,3 +143,22 @@ def is_zero(folder: Folder) -> bool:
 def is_hub_cache(folder: Folder) -> bool:
     """Whether it is a model's folder in the cache of the Hugging Face Hub."""
     return any(name.startswith("snapshots/") for name in folder.names())
+
+
+def is_orbax(folder: Folder) -> bool:
+    """Whether a folder is a tree of arrays of JAX: a database, or a folder of zarr for each."""
+    return "manifest.ocdbt" in folder.names() or any(
+        name.endswith(("/.zarray", "/zarr.json")) and name.count("/") == 1
+        for name in folder.names()
+    )
+
+
+def orbax_items(folder: Folder) -> list[str]:
+    """The folders of a folder that are trees of arrays of JAX."""
+    tops = dict.fromkeys(name.partition("/")[0] for name in folder.names() if "/" in name)
+    return [top for top in tops if is_orbax(SubFolder(folder, top))]
+
+
+def is_orbax_items(folder: Folder) -> bool:
+    """Whether a folder holds several trees of arrays of JAX that were saved together."""
+    return folder.has("_CHECKPOINT_METADATA") and bool(orbax_items(folder))

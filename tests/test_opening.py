@@ -300,7 +300,9 @@ def test_a_download_that_is_not_finished(tmp_path):
 
 def test_a_part_of_a_distributed_checkpoint(tmp_path):
     save_torch(tmp_path / "__0_0.distcp", {"w": torch.ones(3)})
-    with pytest.raises(InputError, match=f"a checkpoint that is a folder; give {tmp_path}"):
+    with pytest.raises(
+        InputError, match=rf"that is a folder \(torch's distributed checkpoint\); give {tmp_path}"
+    ):
         kolmo.open_checkpoint(tmp_path / "__0_0.distcp")
 
 

@@ -30,6 +30,16 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
         "a Xet pointer, not the file itself",
         "download it by  hf download  (huggingface_hub)",
     ),
+    (
+        b"kmo",
+        "a container, which holds a model packed",
+        "unpack it:  kolmo unpack FILE.kmo -o DIR",
+    ),
+    (
+        b"momos\0",
+        "a mosaic file",
+        "expand it:  momos expand FILE.mosaic -o model.safetensors",
+    ),
     (b"outs:\n- md5", "a DVC pointer, not the file itself", "run  dvc pull  in its repository"),
     (b"<!doctype html", "an HTML page, not a checkpoint", "download the raw file"),
     (b"<html", "an HTML page, not a checkpoint", "download the raw file"),
@@ -106,8 +116,8 @@ def what_it_is(head: bytes, file: File, is_called: str, known: str) -> str:
     size = file.stored.size
     if is_called:
         return (
-            f"called as {is_called} is, but does not begin as one does ({size:,} bytes); it is "
-            f"damaged or something else: download or copy it again"
+            f"not a checkpoint: called as {is_called} is, but does not begin as one does "
+            f"({size:,} bytes); it is damaged or something else: download or copy it again"
         )
     return f"not a checkpoint of a known format ({known})"
 
@@ -152,6 +162,11 @@ def _by_text(head: bytes, file: File) -> tuple[str, str] | None:
     for ending, what in _SOURCES.items():
         if name.endswith(ending):
             return what, "give the checkpoint that belongs to it"
+    if name.endswith(".index.json"):
+        return (
+            "called as an index of shards is, but it maps no names to shards",
+            "download it again",
+        )
     if head.lstrip()[:1] in (b"{", b"["):
         return _json(head)
     return "a text, not a checkpoint", "give the checkpoint that belongs to it"

@@ -109,6 +109,16 @@ def test_the_whole_comes_before_a_variant_in_any_format(tmp_path):
     assert kolmo.open_checkpoint(tmp_path).numel == 7
 
 
+def test_a_file_that_is_only_called_as_a_checkpoint_gives_way(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match="a Git LFS pointer"):
+        kolmo.open_checkpoint(tmp_path)
+    save_torch(tmp_path / "pytorch_model.bin", {"w": torch.ones(8)})
+    found = kolmo.open_checkpoint(tmp_path)
+    assert found.numel == 8
+    assert "model.safetensors" in names(found)
+
+
 def test_an_index_comes_before_single_files(tmp_path):
     write_shards(tmp_path)
     save(tmp_path / "consolidated.safetensors", other=3)
@@ -311,6 +321,10 @@ def test_links_of_a_hubs_cache_are_followed(tmp_path):
     snapshot = hub_cache(tmp_path / "models--x--y")
     for source in (snapshot, snapshot / "model.safetensors", tmp_path / "models--x--y"):
         assert kolmo.open_checkpoint(source).numel == 5
+    elsewhere = tmp_path / "downloaded"
+    elsewhere.mkdir()
+    os.symlink(tmp_path / "models--x--y" / "blobs" / "0f3a", elsewhere / "model.safetensors")
+    assert kolmo.open_checkpoint(elsewhere).numel == 5
     save(tmp_path / "models--x--y" / "snapshots" / "def" / "model.safetensors", w=6)
     assert kolmo.open_checkpoint(tmp_path / "models--x--y").numel == 5
     (tmp_path / "models--x--y" / "refs" / "main").unlink()

@@ -24,8 +24,11 @@ class Archive:
         except InputError:
             raise
         except Exception as error:  # zipfile raises anything from BadZipFile to struct.error
+            lost = "not a zip file" in str(error)
             raise InputError(
-                f"{self.where}: a damaged or truncated zip archive ({error})"
+                f"{self.where}: a damaged or truncated zip archive"
+                f"{', whose directory at the end is missing' if lost else ''}; download or copy it "
+                f"again"
             ) from None
         self.members = {member.filename: member for member in members}
         self._refuse_prefix(members)

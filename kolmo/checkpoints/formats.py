@@ -14,6 +14,7 @@ from typing import Any
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.mistaken import what_it_is
 from kolmo.errors import InputError
 from kolmo.registry import Registry
 
@@ -145,7 +146,7 @@ files of the same model is chosen."""
 
 FOLDERS = (
     FolderFormat(
-        "torch.distributed.checkpoint",
+        "torch's distributed checkpoint",
         magic.has(".metadata", ".distcp"),
         f"{_HERE}.distributed:open_distributed",
         (".distcp",),
@@ -185,32 +186,10 @@ _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoin
 for _format in FORMATS:
     _registry.register(_format)
 
-# What is often met where a checkpoint was expected, by its first bytes.
-_MISTAKEN = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
-    ),
-    (
-        b"kmo",
-        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
-    ),
-    (
-        b"momos\0",
-        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
-    ),
-    (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-)
-
 
 def known() -> str:
-    """The names of all formats, with their endings, for messages."""
-    return ", ".join([*map(_with_endings, formats()), *(folder.name for folder in FOLDERS)])
-
-
-def _with_endings(format: Format) -> str:
-    return f"{format.name} ({' '.join(format.endings)})" if len(format.endings) > 1 else format.name
+    """The names of all formats, for messages."""
+    return ", ".join([*(format.name for format in formats()), *(folder.name for folder in FOLDERS)])
 
 
 def formats() -> list[Format]:
@@ -236,19 +215,15 @@ def open_file(file: File) -> Checkpoint:
     """
     head = file.head(HEAD)
     if not head:
-        raise InputError(f"{file.where}: the file is empty")
+        raise InputError(f"{file.where}: the file is empty; download or copy it again")
     for format in formats():
         opened = format.open(file) if format.recognize(head, file) else None
         if opened is not None:
             return opened
-    raise InputError(f"{file.where}: {_what_it_is(head)}")
+    raise InputError(f"{file.where}: {what_it_is(head, file, _called(file.name), known())}")
 
 
-def _what_it_is(head: bytes) -> str:
-    start = head.lstrip().lower()
-    for beginning, what in _MISTAKEN:
-        if start.startswith(beginning):
-            return f"this is {what}"
-    if head.startswith(magic.ZIP):
-        return "a zip archive, but neither of torch nor of numpy"
-    return f"not a checkpoint, or damaged at its start (known: {known()})"
+def _called(name: str) -> str:
+    """The format that a name claims by its ending."""
+    claimed = [f.name for f in formats() if f.endings and name.lower().endswith(f.endings)]
+    return claimed[0] if claimed else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 
@@ -53,6 +54,10 @@ def is_npz(head: bytes, file: File) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Whether it is plain text, such as that of a README or a configuration."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return not any(byte < 9 or 13 < byte < 32 for byte in head)
 
 

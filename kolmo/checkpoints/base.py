@@ -169,6 +169,9 @@ class Checkpoint(Mapping[str, WeightTensor]):
         were excluded; each with its role.
     files : tuple of str
         The local files behind it, for provenance; empty for live objects.
+    versions : mapping of str to str
+        The remote files behind it, by URL: what their servers tell of them, such as
+        ``size=1024 ETag="5f3c"``; it grows as files are opened.
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
@@ -188,6 +191,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks = tuple(networks)
+        self.versions: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -207,8 +211,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return sum(tensor.numel for tensor in self.values())
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file behind it, by path; reads them whole."""
-        return {file: sha256(file) for file in self.files}
+        """SHA-256 of each local file behind it, by path; reads them whole.
+
+        A remote file is not read for it: it has what its server tells, as in ``versions``.
+        """
+        return {**{file: sha256(file) for file in self.files}, **self.versions}
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -237,7 +244,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
 
     def holding(self, tensors: Iterable[WeightTensor], skipped: Iterable[Skipped]) -> Checkpoint:
         """The same source with other tensors in it and left out of it."""
-        return Checkpoint(
+        held = Checkpoint(
             tensors,
             source=self.source,
             format=self.format,
@@ -245,6 +252,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
             files=self.files,
             networks=self.networks,
         )
+        held.versions = self.versions
+        return held
 
 
 def sha256(path: str) -> str:

@@ -136,13 +136,7 @@ def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
     if not kept:
         why = f"; {unmatched[-1].name!r} is {unmatched[-1].reason}" if unmatched else ""
         raise InputError(f"no tensor of {tuned.source} has a partner in {base.source}{why}")
-    common = Checkpoint(
-        kept,
-        source=tuned.source,
-        format=tuned.format,
-        skipped=[*tuned.skipped, *unmatched],
-        files=tuned.files,
-    )
+    common = tuned.holding(kept, [*tuned.skipped, *unmatched])
     return common, [f"tensor {s.name!r} is {s.reason}" for s in unmatched]
 
 

@@ -1,0 +1,221 @@
+"""Sources far away are read by ranges: what is asked for is what is sent."""
+
+import concurrent.futures
+import os
+
+import fsspec
+import pytest
+
+from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.ranges import BLOCK
+from kolmo.checkpoints.remote import RemoteFolder, hub_url, open_url, public
+from kolmo.errors import InputError
+from tests.servers import serving
+
+DATA = os.urandom(3_000_000)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "model.bin").write_bytes(DATA)
+    (tmp_path / "deep" / "a b#c?.bin").write_bytes(DATA[:100])
+    (tmp_path / "empty").write_bytes(b"")
+    return tmp_path
+
+
+@pytest.fixture
+def memory():
+    fs = fsspec.filesystem("memory")
+    fs.pipe({"/kolmo/model.bin": DATA, "/kolmo/deep/x.bin": DATA[:100], "/kolmo/.git/x": b"1"})
+    yield "memory://kolmo"
+    fs.rm("/kolmo", recursive=True)
+
+
+# --- the web --------------------------------------------------------------------------------
+
+
+def test_a_header_costs_one_block_and_a_tensor_its_own_bytes(folder):
+    with serving(folder) as server:
+        stored = open_url(f"{server.url}/model.bin").stored
+        assert (stored.size, server.sent) == (len(DATA), BLOCK)
+        assert [bytes(stored.read(at, 8)) for at in (0, 8, 500)] == [
+            DATA[at : at + 8] for at in (0, 8, 500)
+        ]
+        assert server.sent == BLOCK
+        assert stored.read(1_000_000, 500_000) == DATA[1_000_000:1_500_000]
+        assert server.sent == BLOCK + 500_000
+
+
+def test_a_directory_at_the_end_costs_one_block(folder):
+    with serving(folder) as server:
+        stored = open_url(f"{server.url}/model.bin").stored
+        for back in (22, 100, 5000, 40_000):
+            assert stored.read(len(DATA) - back, 20) == DATA[len(DATA) - back :][:20]
+        assert len(server.requests) == 2
+
+
+def test_reading_from_front_to_back_takes_few_requests(folder):
+    with serving(folder) as server, open_url(f"{server.url}/model.bin").stored.open() as file:
+        assert b"".join(iter(lambda: file.read(1000), b"")) == DATA
+        assert len(server.requests) < 10
+        assert server.sent == len(DATA)
+
+
+def test_threads_read_what_lies_there(folder):
+    with serving(folder) as server:
+        stored = open_url(f"{server.url}/model.bin").stored
+        places = [(at * 29_989, 10 + 700 * at) for at in range(90)]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            read = list(pool.map(lambda place: bytes(stored.read(*place)), places))
+        assert read == [DATA[at : at + size] for at, size in places]
+
+
+def test_a_server_without_ranges_sends_the_file_once(folder):
+    with serving(folder, ranges=False) as server:
+        file = open_url(f"{server.url}/model.bin")
+        assert file.stored.read(1_000_000, 500_000) == DATA[1_000_000:1_500_000]
+        assert file.stored.read(2_999_990, 10) == DATA[-10:]
+        assert server.requests == [("/model.bin", len(DATA))]
+        assert "downloaded whole" in file.folder.versions[f"{server.url}/model.bin"]
+
+
+def test_a_long_file_of_a_server_without_ranges_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("kolmo.checkpoints.web.WHOLE_LIMIT", 1_000_000)
+    with serving(folder, ranges=False) as server:
+        with pytest.raises(InputError, match=r"ignores ranges.*3,000,000 bytes.*curl -LO http"):
+            open_url(f"{server.url}/model.bin").stored  # noqa: B018
+
+
+def test_names_are_quoted_and_queries_kept(folder):
+    with serving(folder) as server:
+        file = open_url(f"{server.url}/deep/a%20b%23c%3F.bin?token=secret")
+        assert (file.name, file.stored.size) == ("a b#c?.bin", 100)
+        assert file.where == f"{server.url}/deep/a b#c?.bin"
+        assert "secret" not in str(file.folder.versions)
+
+
+def test_files_beside_a_file_of_the_web(folder):
+    with serving(folder) as server:
+        file = open_url(f"{server.url}/model.bin")
+        assert file.folder.names() == ["model.bin"]
+        assert file.beside("deep/a b#c?.bin").stored.read(0, 100) == DATA[:100]
+        with pytest.raises(InputError, match=r"nothing\.bin: there is no such file"):
+            file.beside("nothing.bin").stored  # noqa: B018
+        with pytest.raises(InputError, match="outside its folder"):
+            file.beside("../x")
+
+
+def test_a_page_of_links_is_a_folder(folder):
+    with serving(folder) as server:
+        found = open_url(f"{server.url}/deep/")
+        assert found.names() == ["a b#c?.bin"]
+        assert found.stored("a b#c?.bin").size == 100
+
+
+def test_an_empty_file(folder):
+    with serving(folder) as server:
+        assert open_url(f"{server.url}/empty").stored.size == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, "there is no such file"),
+        (403, "access is denied"),
+        (401, "access is denied"),
+        (500, "HTTP status 500"),
+    ],
+)
+def test_refusals_are_told_plainly(folder, monkeypatch, status, message):
+    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    with serving(folder, refuse=lambda path: status) as server:
+        url = server.url.replace("//", "//me:password@")
+        with pytest.raises(InputError, match=message) as refused:
+            open_url(f"{url}/model.bin?signature=x1y2").stored  # noqa: B018
+        assert str(refused.value).startswith(f"{server.url}/model.bin: ")
+        assert not any(secret in str(refused.value) for secret in ("password", "x1y2"))
+
+
+def test_a_server_that_is_busy_is_asked_again(folder, monkeypatch):
+    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    statuses = iter([503, 429, None, None])
+    with serving(folder, refuse=lambda path: next(statuses)) as server:
+        assert open_url(f"{server.url}/model.bin").stored.size == len(DATA)
+        assert len(server.requests) == 3
+
+
+def test_a_file_that_changes_meanwhile(folder):
+    with serving(folder) as server:
+        stored = open_url(f"{server.url}/model.bin").stored
+        (folder / "model.bin").write_bytes(DATA[::-1])
+        with pytest.raises(InputError, match="changed on the server"):
+            stored.read(1_000_000, 100_000)
+
+
+def test_a_server_that_is_not_there(folder, monkeypatch):
+    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    with serving(folder) as server:
+        url = f"{server.url}/model.bin"
+    with pytest.raises(InputError, match="cannot be reached"):
+        open_url(url).stored  # noqa: B018
+
+
+# --- other file systems ---------------------------------------------------------------------
+
+
+def test_a_file_and_its_folder(memory):
+    file = open_url(f"{memory}/model.bin")
+    assert (file.name, file.where) == ("model.bin", "memory://kolmo/model.bin")
+    assert file.stored.read(1_000_000, 9) == DATA[1_000_000:1_000_009]
+    assert file.beside("deep/x.bin").stored.size == 100
+    assert file.files == []
+    assert file.folder.versions["memory://kolmo/model.bin"].startswith(f"size={len(DATA)} ")
+
+
+def test_a_folder(memory):
+    folder = open_url(f"{memory}/")
+    assert isinstance(folder, RemoteFolder)
+    assert folder.names() == ["deep/x.bin", "model.bin"]
+    with pytest.raises(InputError, match="a folder, not a file"):
+        folder.stored("deep")
+    with pytest.raises(InputError, match="nothing: there is no such file"):
+        folder.stored("nothing")
+
+
+def test_local_urls_are_local_files(folder):
+    file = open_url(f"file://{folder}/model.bin")
+    assert isinstance(file, File)
+    assert file.files == [str(folder / "model.bin")]
+    assert open_url(f"file://{folder}").names() == ["deep/a b#c?.bin", "empty", "model.bin"]
+    assert open_url(f"file://{folder}/deep/a%20b%23c%3F.bin").stored.size == 100
+    with pytest.raises(InputError, match="there is no such file"):
+        open_url(f"file://{folder}/nothing")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://kolmo-nothing/x", "memory://kolmo-nothing/x: there is no such file"),
+        ("nosuch://x/y.npz", "no file system is known for nosuch://"),
+        ("s3://bucket/model.pt?x=secret", "s3://bucket/model.pt: .* pip install s3fs"),
+        ("gs://bucket/model.pt", "pip install gcsfs"),
+    ],
+)
+def test_urls_that_cannot_be_opened(url, message):
+    with pytest.raises(InputError, match=message) as refused:
+        open_url(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_pages_of_the_hub_name_its_models():
+    page = "https://huggingface.co/org/model"
+    assert hub_url(page) == hub_url(f"{page}/") == hub_url(f"{page}/tree/main") == "hf://org/model"
+    assert hub_url(f"{page}/blob/v1/a/x.bin?a=1") == "hf://org/model@v1/a/x.bin"
+    for other in (f"{page}/resolve/main/x.bin", "https://huggingface.co/datasets/a/b", "s3://a/b"):
+        assert hub_url(other) == other
+
+
+def test_no_url_shows_a_secret():
+    assert public("https://u:p@ss@host/a@b?key=1#x") == "https://host/a@b"
+    assert public("hf://org/model@v1/x") == "hf://org/model@v1/x"

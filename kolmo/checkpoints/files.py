@@ -1,4 +1,4 @@
-"""Reading pieces of files, from any thread."""
+"""Reading pieces of files, from any thread; arrays in this machine's byte order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
-
-
-def file_tensor(
-    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int
-) -> WeightTensor:
-    """A row-major tensor that lies in a file at an offset."""
-
-    def load(start: int, stop: int) -> NDArray[Any]:
-        wanted = (stop - start) * dtype.itemsize
-        data = read_at(path, offset + start * dtype.itemsize, wanted)
-        if len(data) != wanted:
-            raise InputError(f"{path}: the file ends within tensor {name!r}; was it changed?")
-        return native(np.frombuffer(data, dtype))
-
-    return WeightTensor(name, shape, native_dtype(dtype), load)
 
 
 def read_at(path: Path, offset: int, size: int) -> bytearray:

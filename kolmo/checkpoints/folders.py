@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError
 
@@ -31,6 +32,10 @@ class Folder(Protocol):
 
     def names(self) -> list[str]:
         """All files in it and below it, sorted."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
         ...
 
     def stored(self, name: str) -> Stored:
@@ -60,9 +65,12 @@ class LocalFolder:
             found += [(under / file).as_posix() for file in files]
         return sorted(found)
 
+    def has(self, name: str) -> bool:
+        return (self.root / name).is_file()
+
     def stored(self, name: str) -> Stored:
         path = self.root / name
-        if not path.is_file():
+        if not self.has(name):
             raise InputError(f"{self.where}: there is no file {name!r} in it")
         return file_bytes(path)
 
@@ -88,6 +96,11 @@ class File:
         return self.folder.stored(self.name)
 
     @property
+    def exists(self) -> bool:
+        """Whether there is such a file in the folder."""
+        return self.folder.has(self.name)
+
+    @property
     def where(self) -> str:
         """Where it is, for people."""
         return self.stored.where
@@ -101,6 +114,11 @@ class File:
     def head(self, size: int = 512) -> bytes:
         """Its first bytes, fewer where it is shorter."""
         return bytes(self.stored.read(0, min(size, self.stored.size)))
+
+    @cached_property
+    def archive(self) -> Archive:
+        """The zip archive that it is; InputError if it is none, or damaged."""
+        return Archive(self.stored)
 
     def beside(self, name: str) -> File:
         """The file of a name that is relative to this one's; the name is not trusted.

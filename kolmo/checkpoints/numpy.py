@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import lzma
 import math
-import os
 import zipfile
 import zlib
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.compressed import spooled
 from kolmo.checkpoints.containers import Found, collect, gather, is_supported
-from kolmo.checkpoints.files import file_tensor, native, native_dtype
+from kolmo.checkpoints.files import native, native_dtype
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
 from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
-from kolmo.checkpoints.rebuilding import sides
-from kolmo.checkpoints.stored import Stored, file_bytes
+from kolmo.checkpoints.rebuilding import dense_strides, sides
+from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
 from kolmo.errors import InputError
-
-NPY_MAGIC = npy.MAGIC_PREFIX
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
@@ -33,59 +33,80 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
-def open_npy(path: Path) -> Checkpoint:
+def open_npy(file: File) -> Checkpoint:
     """One array, named after the file."""
-    with open(path, "rb") as file:
-        shape, fortran, dtype = _read_header(file, str(path))
-        offset = file.tell()
+    stored, where = file.stored, file.where
+    with stored.open() as opened:
+        shape, fortran, dtype = _read_header(opened, where)
+        values = stored.part(opened.tell(), stored.size - opened.tell())
     if dtype.kind == "O":
-        return _open_objects(path, offset)
-    claimed, there = math.prod(shape) * dtype.itemsize, os.path.getsize(path) - offset
+        return _open_objects(file, values)
+    claimed = math.prod(shape) * dtype.itemsize
     if not is_supported(dtype):
-        raise InputError(f"{path}: dtype {dtype} is not supported; weights are numbers or booleans")
-    if claimed != there:
         raise InputError(
-            f"{path}: the header claims {claimed:,} bytes of values, the file has {there:,}"
+            f"{where}: dtype {dtype} is not supported; weights are numbers or booleans"
         )
-    name = path.stem
-    if fortran and len(shape) > 1:
-        mapped = (
-            np.memmap(path, dtype, "r", offset, shape, "F") if claimed else np.empty(shape, dtype)
+    if claimed != values.size:
+        raise InputError(
+            f"{where}: the header claims {claimed:,} bytes of values, the file has {values.size:,}"
         )
-        tensor = array_tensor(name, mapped)
-    else:
-        tensor = file_tensor(path, name, shape, dtype, offset)
-    return Checkpoint([tensor], source=str(path), format="npy", files=[str(path)])
+    name = PurePosixPath(file.name).stem
+    tensor = _placed(values, name, shape, fortran, dtype)
+    return Checkpoint([tensor], source=where, format="npy", files=file.files)
 
 
-def _open_objects(path: Path, offset: int) -> Checkpoint:
+def _placed(
+    stored: Stored, name: str, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]
+) -> WeightTensor:
+    """The tensor whose bytes these are."""
+    if not fortran or len(shape) < 2:
+        return stored_tensor(stored, name, shape, dtype)
+    found = native_dtype(dtype)
+    storage = Storage(stored, big=dtype.str.startswith(">"))
+    array = Strided(storage, found, shape, dense_strides(shape, fortran=True))
+    return WeightTensor(name, shape, found, array.load)
+
+
+def _open_objects(file: File, values: Stored) -> Checkpoint:
     """The arrays among the objects of an array, such as one dict of weights."""
-    stored = file_bytes(path)
-    contents = read_objects(stored.part(offset, stored.size - offset), str(path))
-    tensors, skipped = collect(contents, str(path), "a numpy array of objects")
-    return Checkpoint(tensors, source=str(path), format="npy", skipped=skipped, files=[str(path)])
+    contents = read_objects(values, file.where)
+    tensors, skipped = collect(contents, file.where, "a numpy array of objects")
+    return Checkpoint(tensors, source=file.where, format="npy", skipped=skipped, files=file.files)
 
 
-def open_npz(path: Path, archive: zipfile.ZipFile) -> Checkpoint:
+def open_npz(file: File) -> Checkpoint:
     """The arrays of an archive, in its order."""
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
-    for info in archive.infolist():
-        found, others = _open_member(path, archive, info)
-        tensors += found
-        skipped += others
-    names = {tensor.name for tensor in tensors}
+    with _unzipped(file.stored) as archive:
+        for info in archive.infolist():
+            found, others = _open_member(file, archive, info)
+            tensors += found
+            skipped += others
+    where, names = file.where, {tensor.name for tensor in tensors}
     if len(names) != len(tensors):
-        raise InputError(f"{path}: two arrays have the same name")
+        raise InputError(f"{where}: two arrays have the same name")
     if not tensors:
         held = "; it holds " + ", ".join(f"{s.name!r} ({s.reason})" for s in skipped[:3])
-        raise InputError(f"{path}: there is no array of numbers in it{held if skipped else ''}")
-    return Checkpoint(tensors, source=str(path), format="npz", skipped=skipped, files=[str(path)])
+        raise InputError(f"{where}: there is no array of numbers in it{held if skipped else ''}")
+    return Checkpoint(tensors, source=where, format="npz", skipped=skipped, files=file.files)
 
 
-def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Found:
+@contextmanager
+def _unzipped(stored: Stored) -> Iterator[zipfile.ZipFile]:
+    """The archive; its own errors, and those in reading it, as an InputError."""
+    try:
+        with stored.open() as opened, zipfile.ZipFile(opened) as archive:
+            yield archive
+    except InputError:
+        raise
+    except (*_UNREADABLE, ValueError) as error:
+        raise InputError(f"{stored.where}: a damaged or truncated zip archive ({error})") from None
+
+
+def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Found:
     """The tensors of a member, one or, of an array of objects, any; and what is left out."""
-    name, where = info.filename.removesuffix(".npy"), f"{path}: array {info.filename!r}"
+    name, where = info.filename.removesuffix(".npy"), f"{file.where}: array {info.filename!r}"
     try:
         with archive.open(info) as member:
             shape, fortran, dtype = _read_header(member, where)
@@ -99,15 +120,18 @@ def _open_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     claimed = math.prod(shape) * dtype.itemsize
     if info.file_size - offset != claimed:
         raise InputError(f"{where} claims {claimed:,} bytes, it has {info.file_size - offset:,}")
-    if info.compress_type == zipfile.ZIP_STORED and info.file_size > os.path.getsize(path):
-        raise InputError(f"{where} claims more than the file holds")
+    if info.compress_type == zipfile.ZIP_STORED:
+        if info.file_size > file.stored.size:
+            raise InputError(f"{where} claims more than the file holds")
+        values = file.archive.record(info.filename).part(offset, claimed)
+        return [_placed(values, name, shape, fortran, dtype)], []
 
     def load(start: int, stop: int) -> NDArray[Any]:
         if fortran:  # its row-major order is all over the member
-            whole = _read_member(path, info, offset, claimed, where)
+            whole = _read_member(file.stored, info, offset, claimed, where)
             return native(np.frombuffer(whole, dtype).reshape(shape, order="F").ravel()[start:stop])
         begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
-        return native(np.frombuffer(_read_member(path, info, begin, size, where), dtype))
+        return native(np.frombuffer(_read_member(file.stored, info, begin, size, where), dtype))
 
     return [WeightTensor(name, shape, native_dtype(dtype), load)], []
 
@@ -122,10 +146,12 @@ def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> F
     return tensors, skipped
 
 
-def _read_member(path: Path, info: zipfile.ZipInfo, offset: int, size: int, where: str) -> bytes:
+def _read_member(
+    stored: Stored, info: zipfile.ZipInfo, offset: int, size: int, where: str
+) -> bytes:
     """Bytes of a member; memory grows with what is there, not with what is claimed."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(info) as member:
+        with stored.open() as file, zipfile.ZipFile(file) as archive, archive.open(info) as member:
             member.seek(offset)
             data = member.read(size)
     except _UNREADABLE as error:

@@ -6,38 +6,17 @@ import os
 import shutil
 import tempfile
 import weakref
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
-from kolmo.checkpoints.numpy import NPY_MAGIC, open_npy, open_npz
-from kolmo.checkpoints.pickled import open_pickled
-from kolmo.checkpoints.safetensors import looks_like_safetensors, open_index, open_safetensors
-from kolmo.checkpoints.stored import file_bytes
-from kolmo.checkpoints.torch import open_module, open_torch_zip
-from kolmo.checkpoints.torch_export import STATE, WEIGHTS, open_torch_export
+from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.formats import known, open_file
+from kolmo.checkpoints.safetensors import shard_names
+from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError, MissingExtraError
-
-_FORMATS = (
-    "safetensors, a safetensors or torch index, torch (.pt .pth .bin .ckpt .pt2 .nemo), pickles, "
-    "joblib, .npz, .npy"
-)
-
-# What is often met where a checkpoint was expected, by its first bytes.
-_MISTAKEN = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
-    ),
-    (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
-)
 
 
 def open_checkpoint(source: Any) -> Checkpoint:
@@ -96,67 +75,10 @@ def open_checkpoint(source: Any) -> Checkpoint:
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
     if path.is_dir():
-        return open_file(_find_in(path))
+        return open_file(File.local(_find_in(path)))
     if not path.exists():
         raise InputError(f"{path}: there is no such file")
-    return open_file(path)
-
-
-def open_file(path: Path) -> Checkpoint:
-    """Open a file by what it holds, whatever its name."""
-    try:
-        size = path.stat().st_size
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    if size == 0:
-        raise InputError(f"{path}: the file is empty")
-    return _recognize(path, head, size)
-
-
-def _recognize(path: Path, head: bytes, size: int) -> Checkpoint:
-    start = head.lstrip().lower()
-    for beginning, what in _MISTAKEN:
-        if start.startswith(beginning):
-            raise InputError(f"{path}: this is {what}")
-    if head.startswith(b"PK\x03\x04"):
-        return _open_zip(path)
-    if head.startswith(NPY_MAGIC):
-        return open_npy(path)
-    if looks_like_safetensors(head, size):
-        return open_safetensors(path)
-    if start.startswith(b"{") and b"weight_map" in _beginning(path):
-        return open_index(path, open_file)
-    if pickled := open_pickled(path):
-        return pickled
-    raise InputError(f"{path}: not a checkpoint, or damaged at its start (known: {_FORMATS})")
-
-
-def _open_zip(path: Path) -> Checkpoint:
-    archive = Archive(file_bytes(path))
-    if archive.names(WEIGHTS) or archive.names(STATE):
-        return open_torch_export(path)
-    if archive.names("data.pkl"):
-        return open_torch_zip(path)
-    if archive.members and all(name.endswith(".npy") for name in archive.members):
-        return _open_npz(path)
-    raise InputError(f"{path}: a zip archive, but neither of torch nor of numpy")
-
-
-def _open_npz(path: Path) -> Checkpoint:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return open_npz(path, archive)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: a damaged or truncated zip archive ({error})") from None
-
-
-def _beginning(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(1 << 26)
+    return open_file(File.local(path))
 
 
 # --- directories ----------------------------------------------------------------------------
@@ -179,12 +101,12 @@ def _find_in(folder: Path) -> Path:
             names = ", ".join(file.name for file in found[:5])
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise InputError(f"{folder}: holds {len(found)} checkpoints; name one: {names}{more}")
-    raise InputError(f"{folder}: there is no checkpoint in this directory (known: {_FORMATS})")
+    raise InputError(f"{folder}: there is no checkpoint in this directory (known: {known()})")
 
 
 def _is_checkpoint(path: Path) -> bool:
     try:
-        open_file(path)
+        open_file(File.local(path))
     except (InputError, MissingExtraError):
         return path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy")
     return True
@@ -200,7 +122,7 @@ def _open_url(url: str) -> Checkpoint:
         path = _fetch(url, folder)
         if path.name.endswith(".index.json"):
             _fetch_shards(url, path)
-        checkpoint = open_file(path)
+        checkpoint = open_file(File.local(path))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -226,8 +148,6 @@ def _fetch(url: str, folder: Path) -> Path:
 
 
 def _fetch_shards(url: str, index: Path) -> None:
-    from kolmo.checkpoints.safetensors import shard_names
-
     base = url.rsplit("/", 1)[0]
-    for shard in shard_names(index):
+    for shard in shard_names(File.local(index)):
         _fetch(f"{base}/{shard}", index.parent)

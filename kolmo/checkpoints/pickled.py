@@ -7,17 +7,18 @@ right after the object that describes it, between two opcodes of the pickle.
 from __future__ import annotations
 
 import tarfile
-from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.compressed import compression_of, unpacked
 from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import Dtype, LeftOut, Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.rebuilding import dense_strides, plain_dtype, sides
-from kolmo.checkpoints.stored import Storage, Stored, Strided, file_bytes
+from kolmo.checkpoints.stored import Storage, Stored, Strided
 from kolmo.checkpoints.torch import read_torch_zip
 from kolmo.checkpoints.torch_legacy import (
     LEGACY_MAGIC,
@@ -38,15 +39,15 @@ Contents = tuple[Any, str]
 """What a file holds, inert, and what sort of file it is."""
 
 
-def open_pickled(path: Path) -> Checkpoint | None:
+def open_pickled(file: File) -> Checkpoint | None:
     """The weights of a pickle, a joblib file or a tar of torch files; None for other files."""
-    read = read_pickled(file_bytes(path))
+    read = read_pickled(file.stored)
     if read is None:
         return None
     contents, what = read
-    tensors, skipped = collect(contents, str(path), what)
+    tensors, skipped = collect(contents, file.where, what)
     form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"
-    return Checkpoint(tensors, source=str(path), format=form, skipped=skipped, files=[str(path)])
+    return Checkpoint(tensors, source=file.where, format=form, skipped=skipped, files=file.files)
 
 
 def read_pickled(stored: Stored, depth: int = 0) -> Contents | None:
@@ -59,7 +60,7 @@ def read_pickled(stored: Stored, depth: int = 0) -> Contents | None:
     if head[_TAR_AT:].startswith(_TAR) and depth < 2:
         return _read_tar(stored, depth)
     if head.startswith(b"PK\x03\x04") and depth:
-        return read_torch_zip(stored)
+        return read_torch_zip(Archive(stored))
     if head.startswith(_OLD_JOBLIB):
         raise InputError(
             f"{stored.where}: a compressed joblib file of before 0.10, which is not read; load it "

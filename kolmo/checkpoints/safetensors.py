@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.files import file_tensor, plural
+from kolmo.checkpoints.files import plural
+from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.formats import open_file
+from kolmo.checkpoints.stored import stored_tensor
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 
@@ -43,42 +43,37 @@ CODES: dict[str, np.dtype[Any]] = {
 """The dtypes of files, by their codes there."""
 
 
-def looks_like_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file may start like this: a header length, then the opening brace of JSON."""
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40
-
-
-def open_safetensors(path: Path) -> Checkpoint:
+def open_safetensors(file: File) -> Checkpoint:
     """The tensors of one file, in the order of their bytes."""
-    tensors, skipped = read_header(path)
+    tensors, skipped = read_header(file)
     return Checkpoint(
-        tensors, source=str(path), format="safetensors", skipped=skipped, files=[str(path)]
+        tensors, source=file.where, format="safetensors", skipped=skipped, files=file.files
     )
 
 
-def open_index(path: Path, open_shard: Callable[[Path], Checkpoint]) -> Checkpoint:
+def open_index(index: File) -> Checkpoint:
     """The tensors of all shards that an index names, shards in the natural order of their names.
 
-    ``open_shard`` opens one shard, whichever format it has.
+    Each shard may have any format.
     """
-    weight_map = _read_index(path)
+    weight_map = _read_index(index)
     names: dict[str, list[str]] = {}
     for name, shard in weight_map.items():
         names.setdefault(shard, []).append(name)
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
-    files = [path]
-    for shard in sorted(names, key=_natural):
-        file = _inside(path, shard)
-        opened = open_shard(file)
+    files, formats = list(index.files), []
+    for shard, file in zip(sorted(names, key=_natural), shards(index), strict=True):
+        opened = open_file(file)
         found, other = list(opened.values()), opened.skipped
-        files.append(file)
+        files += opened.files
+        formats.append(opened.format)
         present = {tensor.name for tensor in found} | {entry.name for entry in other}
         lacking = sorted(set(names[shard]) - present)
         if lacking:
             raise InputError(
-                f"{path}: the index places {lacking[0]!r} in {shard}, which does not hold it "
-                f"({plural(len(lacking), 'tensor')} missing there)"
+                f"{index.where}: the index places {lacking[0]!r} in {shard}, which does not "
+                f"hold it ({plural(len(lacking), 'tensor')} missing there)"
             )
         wanted = set(names[shard])
         tensors += [tensor for tensor in found if tensor.name in wanted]
@@ -87,46 +82,57 @@ def open_index(path: Path, open_shard: Callable[[Path], Checkpoint]) -> Checkpoi
         skipped += [Skipped(t.name, f"in {shard}, but not in the index", t.numel) for t in unlisted]
     return Checkpoint(
         tensors,
-        source=str(path),
-        format="safetensors" if path.name.endswith(".safetensors.index.json") else "torch",
+        source=index.where,
+        format=formats[0],
         skipped=skipped,
-        files=[str(file) for file in files],
+        files=files,
     )
 
 
-def shard_names(index: Path) -> list[str]:
-    """The files that an index names; InputError if one lies outside its folder."""
+def shard_names(index: File) -> list[str]:
+    """The files that an index names, in natural order; InputError if one is outside its folder."""
     names = sorted(set(_read_index(index).values()), key=_natural)
-    for name in names:
-        _stays_inside(index, name)
-    return names
+    return [index.beside(name).name for name in names]
 
 
-def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
+def shards(index: File) -> list[File]:
+    """The files that an index names, in natural order; InputError if one is not in its folder."""
+    names = sorted(set(_read_index(index).values()), key=_natural)
+    found = [index.beside(name) for name in names]
+    missing = [name for name, file in zip(names, found, strict=True) if not file.exists]
+    if missing:
+        more = f" ({len(missing):,} of {len(names):,} are missing)" if len(missing) > 1 else ""
+        raise InputError(
+            f"{index.where}: the index names {missing[0]!r}, which is not in "
+            f"{index.folder.where}{more}"
+        )
+    return found
+
+
+def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
     """The tensors that a file's header describes, every claim of it checked."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > size - 8:
-            raise InputError(
-                f"{path}: the header claims {length:,} bytes, the file has {size:,}; "
-                f"it is truncated or not a safetensors file"
-            )
-        if length > HEADER_LIMIT:
-            raise InputError(f"{path}: a header of {length:,} bytes is over the format's limit")
-        header = _parse_json(path, file.read(length))
+    where, size = file.where, file.stored.size
+    length = int.from_bytes(file.head(8), "little")
+    if length > size - 8:
+        raise InputError(
+            f"{where}: the header claims {length:,} bytes, the file has {size:,}; "
+            f"it is truncated or not a safetensors file"
+        )
+    if length > HEADER_LIMIT:
+        raise InputError(f"{where}: a header of {length:,} bytes is over the format's limit")
+    header = _parse_json(where, bytes(file.stored.read(8, length)))
     start = 8 + length
-    entries = [_Entry(path, name, entry) for name, entry in header.items() if name != _METADATA]
+    entries = [_Entry(where, name, entry) for name, entry in header.items() if name != _METADATA]
     entries.sort(key=lambda entry: (entry.begin, entry.end))
     end = 0
     for entry in entries:
         if entry.begin != end:
-            raise InputError(f"{path}: tensor {entry.name!r} overlaps another or leaves a hole")
+            raise InputError(f"{where}: tensor {entry.name!r} overlaps another or leaves a hole")
         end = entry.end
     if start + end != size:
         kind = "truncated" if start + end > size else "longer than its header says"
         raise InputError(
-            f"{path}: the tensors take {end:,} bytes, the file has {size - start:,} for them; "
+            f"{where}: the tensors take {end:,} bytes, the file has {size - start:,} for them; "
             f"it is {kind}"
         )
     tensors, skipped = [], []
@@ -136,12 +142,12 @@ def read_header(path: Path) -> tuple[list[WeightTensor], list[Skipped]]:
             skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
         elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:
             raise InputError(
-                f"{path}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
+                f"{where}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
                 f"which is not {entry.dtype} {entry.shape}"
             )
         else:
-            offset = start + entry.begin
-            tensors.append(file_tensor(path, entry.name, tuple(entry.shape), dtype, offset))
+            offset, shape = start + entry.begin, tuple(entry.shape)
+            tensors.append(stored_tensor(file.stored, entry.name, shape, dtype, offset))
     return tensors, skipped
 
 
@@ -151,8 +157,8 @@ _METADATA = "__metadata__"
 class _Entry:
     """One tensor as the header describes it, checked."""
 
-    def __init__(self, path: Path, name: str, entry: Any) -> None:
-        wrong = InputError(f"{path}: the header's entry for {name!r} is not that of a tensor")
+    def __init__(self, where: str, name: str, entry: Any) -> None:
+        wrong = InputError(f"{where}: the header's entry for {name!r} is not that of a tensor")
         if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
             raise wrong
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -169,13 +175,13 @@ def _are_sizes(values: Any) -> bool:
     )
 
 
-def _parse_json(path: Path, data: bytes) -> dict[str, Any]:
+def _parse_json(where: str, data: bytes) -> dict[str, Any]:
     try:
         header = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: the header is not valid JSON ({error})") from None
+        raise InputError(f"{where}: the header is not valid JSON ({error})") from None
     if not isinstance(header, dict):
-        raise InputError(f"{path}: the header is not a JSON object")
+        raise InputError(f"{where}: the header is not a JSON object")
     return header
 
 
@@ -186,34 +192,20 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_index(path: Path) -> dict[str, str]:
-    index = _parse_json(path, path.read_bytes())
+def _read_index(file: File) -> dict[str, str]:
+    if file.stored.size > HEADER_LIMIT:
+        raise InputError(f"{file.where}: an index of {file.stored.size:,} bytes is none")
+    index = _parse_json(file.where, file.head(HEADER_LIMIT))
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not all(
         isinstance(shard, str) for shard in weight_map.values()
     ):
-        raise InputError(f"{path}: an index has a 'weight_map' of tensor names to shard files")
-    if not weight_map:
-        raise InputError(f"{path}: the index names no tensor")
-    return weight_map
-
-
-def _inside(index: Path, shard: str) -> Path:
-    """The shard's path, which must not leave the folder of the index."""
-    _stays_inside(index, shard)
-    file = index.parent / shard
-    if not file.is_file():
-        raise InputError(f"{index}: the index names {shard!r}, which is not in {index.parent}")
-    # A hub's cache links each shard to a blob in a sibling folder, so a link of the user's own
-    # is followed; the index itself is what is not trusted.
-    return file
-
-
-def _stays_inside(index: Path, shard: str) -> None:
-    if not shard or os.path.isabs(shard) or ".." in Path(shard).parts or "\0" in shard:
         raise InputError(
-            f"{index}: the index points outside its folder, to {shard!r}; not followed"
+            f"{file.where}: an index has a 'weight_map' of tensor names to shard files"
         )
+    if not weight_map:
+        raise InputError(f"{file.where}: the index names no tensor")
+    return weight_map
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.files import read_at
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.files import native, native_dtype, read_at
 from kolmo.errors import InputError
 
 AXES = 64
@@ -31,12 +32,16 @@ _PAGE = 1 << 12  # bytes: the least that is read where the entries lie far apart
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stored:
-    """A run of bytes: ``fetch(offset, size)`` reads from what holds them, from any thread."""
+    """A run of bytes: ``fetch(offset, size)`` reads from what holds them, from any thread.
+
+    ``where`` names the file, ``what`` what of it these bytes are.
+    """
 
     fetch: Callable[[int, int], bytes | bytearray | memoryview]
     offset: int
     size: int
     where: str
+    what: str = "its values"
 
     def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Exactly these bytes; InputError if they are not there."""
@@ -44,7 +49,7 @@ class Stored:
             raise InputError(f"{self.where}: the file is shorter than it claims")
         data = self.fetch(self.offset + offset, size)
         if len(data) != size:
-            raise InputError(f"{self.where}: the file ends within its values; was it changed?")
+            raise InputError(f"{self.where}: the file ends within {self.what}; was it changed?")
         return data
 
     def part(self, offset: int, size: int) -> Stored:
@@ -94,6 +99,20 @@ def memory_bytes(data: bytes, where: str) -> Stored:
     """Bytes that are in memory."""
     view = memoryview(data)
     return Stored(lambda offset, size: view[offset : offset + size], 0, len(data), where)
+
+
+def stored_tensor(
+    stored: Stored, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0
+) -> WeightTensor:
+    """A row-major tensor whose bytes begin at an offset; InputError if they are not all there."""
+    size = math.prod(shape) * dtype.itemsize
+    values = dataclasses.replace(stored.part(offset, size), what=f"tensor {name!r}")
+
+    def load(start: int, stop: int) -> NDArray[Any]:
+        data = values.read(start * dtype.itemsize, (stop - start) * dtype.itemsize)
+        return native(np.frombuffer(data, dtype))
+
+    return WeightTensor(name, shape, native_dtype(dtype), load)
 
 
 # --- arrays in them -------------------------------------------------------------------------

@@ -9,35 +9,34 @@ archive is not read at all: its ``data.pkl`` and ``constants.pkl`` hold the tens
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.pickles import load_pickle
-from kolmo.checkpoints.stored import Storage, Stored, file_bytes
+from kolmo.checkpoints.stored import Storage
 from kolmo.checkpoints.torch_legacy import TABLE
 from kolmo.checkpoints.torch_rebuilding import checked, storage_of
 from kolmo.errors import InputError
 
 
-def open_torch_zip(path: Path) -> Checkpoint:
+def open_torch_zip(file: File) -> Checkpoint:
     """The model's weights in a torch file (the zip form), or in a TorchScript archive."""
-    contents, what = read_torch_zip(file_bytes(path))
-    tensors, skipped = collect(contents, str(path), what)
-    return Checkpoint(tensors, source=str(path), format="torch", skipped=skipped, files=[str(path)])
+    contents, what = read_torch_zip(file.archive)
+    tensors, skipped = collect(contents, file.where, what)
+    return Checkpoint(tensors, source=file.where, format="torch", skipped=skipped, files=file.files)
 
 
-def read_torch_zip(stored: Stored) -> tuple[Any, str]:
+def read_torch_zip(archive: Archive) -> tuple[Any, str]:
     """The inert contents of a torch file, and what sort of file it is."""
-    archive = Archive(stored)
     records = archive.names("data.pkl")
     if len(records) != 1:
         named = ", ".join(repr(name[:60]) for name in records[:3]) or "none"
         raise InputError(
-            f"{stored.where}: a torch file has one record data.pkl, this has {len(records)}: "
+            f"{archive.where}: a torch file has one record data.pkl, this has {len(records)}: "
             f"{named}"
         )
     folder = records[0].removesuffix("data.pkl")

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
 from kolmo.checkpoints.rebuilding import sides
-from kolmo.checkpoints.stored import Storage, Strided, file_bytes
+from kolmo.checkpoints.stored import Storage, Strided
 from kolmo.checkpoints.torch import read_torch_zip
 from kolmo.checkpoints.torch_rebuilding import checked, torch_tensor_of
 from kolmo.errors import InputError
 
-WEIGHTS = "data/weights/model_weights_config.json"
-"""What lists the weights of an archive of today."""
-
-STATE = "serialized_state_dict.pt"
-"""The torch file in an archive of before torch 2.8."""
-
+_WEIGHTS = "data/weights/model_weights_config.json"  # the list of weights, today
+_STATE = "serialized_state_dict.pt"  # the torch file of weights, before torch 2.8
 _CONSTANTS = "data/constants/model_constants_config.json"
 _JSON_LIMIT = 1 << 26
 _DTYPES = {
@@ -37,16 +33,16 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def open_torch_export(path: Path) -> Checkpoint:
+def open_torch_export(file: File) -> Checkpoint:
     """The weights, and the constant tensors, of an exported program."""
-    archive = Archive(file_bytes(path))
+    archive = file.archive
     contents: dict[str, Any] = {}
-    for record in archive.names(STATE):
-        contents, _ = read_torch_zip(archive.record(record))
-    for config in (*archive.names(WEIGHTS), *archive.names(_CONSTANTS)):
+    for record in archive.names(_STATE):
+        contents, _ = read_torch_zip(Archive(archive.record(record)))
+    for config in (*archive.names(_WEIGHTS), *archive.names(_CONSTANTS)):
         contents |= _listed(archive, config)
-    tensors, skipped = collect(contents, str(path), "a torch.export archive")
-    return Checkpoint(tensors, source=str(path), format="torch", skipped=skipped, files=[str(path)])
+    tensors, skipped = collect(contents, file.where, "a torch.export archive")
+    return Checkpoint(tensors, source=file.where, format="torch", skipped=skipped, files=file.files)
 
 
 def _listed(archive: Archive, config: str) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""The table of formats: how a file of each is recognized, and which module reads it.
+
+A module of a reader is imported when a file of its format is opened, and not before. Other
+packages add formats by entry points of the group ``kolmo.checkpoints``, each a `Format`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from importlib import import_module
+
+from kolmo.checkpoints import magic
+from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.folders import File
+from kolmo.errors import InputError
+from kolmo.registry import Registry
+
+HEAD = 512
+"""Bytes at the start of a file by which it is recognized."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A format of checkpoints.
+
+    Attributes
+    ----------
+    name : str
+        Unique, for messages: ``safetensors``.
+    recognize : callable
+        ``recognize(head, file)`` says whether a file has it, by its first `HEAD` bytes, and by more
+        of the file only where these cannot tell.
+    reader : str
+        Module and function, as ``kolmo.checkpoints.numpy:open_npy``; ``open_npy(file)`` gives the
+        `Checkpoint`, without its values; or None where reading shows that it is none of this
+        format after all.
+    """
+
+    name: str
+    recognize: Callable[[bytes, File], bool]
+    reader: str
+
+    def open(self, file: File) -> Checkpoint | None:
+        """The checkpoint in a file of this format; None if it is not of this format after all."""
+        module, _, function = self.reader.partition(":")
+        opened: Checkpoint | None = getattr(import_module(module), function)(file)
+        return opened
+
+
+_HERE = "kolmo.checkpoints"
+
+FORMATS = (
+    Format("torch.export (.pt2)", magic.is_torch_export, f"{_HERE}.torch_export:open_torch_export"),
+    Format("torch (.pt .pth .bin .ckpt)", magic.is_torch_zip, f"{_HERE}.torch:open_torch_zip"),
+    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
+    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
+    Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
+    Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
+    # The last: nothing marks the oldest pickles, but that they can be read.
+    Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
+)
+"""All formats, in the order in which files are tried for them."""
+
+_registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")
+for _format in FORMATS:
+    _registry.register(_format)
+
+# What is often met where a checkpoint was expected, by its first bytes.
+_MISTAKEN = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
+    ),
+    (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
+    (b"<html", "an HTML page, not a checkpoint; download the raw file"),
+    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
+    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
+)
+
+
+def known() -> str:
+    """The names of all formats, for messages."""
+    return ", ".join(format.name for format in formats())
+
+
+def formats() -> list[Format]:
+    """All formats: ours, then those of other packages."""
+    ours = [format.name for format in FORMATS]
+    others = [name for name in _registry.names() if name not in ours]
+    return [_registry.get(name) for name in (*ours, *others)]
+
+
+def format_of(file: File) -> Format | None:
+    """The first format that a file seems to have; None if it has none that is known."""
+    head = file.head(HEAD)
+    return next((format for format in formats() if format.recognize(head, file)), None)
+
+
+def open_file(file: File) -> Checkpoint:
+    """Open a file by what it holds, whatever its name.
+
+    Raises
+    ------
+    InputError
+        If it is no checkpoint, or cannot be read.
+    """
+    head = file.head(HEAD)
+    if not head:
+        raise InputError(f"{file.where}: the file is empty")
+    for format in formats():
+        opened = format.open(file) if format.recognize(head, file) else None
+        if opened is not None:
+            return opened
+    raise InputError(f"{file.where}: {_what_it_is(head)}")
+
+
+def _what_it_is(head: bytes) -> str:
+    start = head.lstrip().lower()
+    for beginning, what in _MISTAKEN:
+        if start.startswith(beginning):
+            return f"this is {what}"
+    if head.startswith(magic.ZIP):
+        return "a zip archive, but neither of torch nor of numpy"
+    return f"not a checkpoint, or damaged at its start (known: {known()})"

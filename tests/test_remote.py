@@ -4,12 +4,17 @@ import concurrent.futures
 import os
 
 import fsspec
+import numpy as np
 import pytest
+import safetensors.numpy
+import torch
 
+import kolmo
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.ranges import BLOCK
 from kolmo.checkpoints.remote import RemoteFolder, hub_url, open_url, public
 from kolmo.errors import InputError
+from tests.checkpoints import write_shards
 from tests.servers import serving
 
 DATA = os.urandom(3_000_000)
@@ -219,3 +224,66 @@ def test_pages_of_the_hub_name_its_models():
 def test_no_url_shows_a_secret():
     assert public("https://u:p@ss@host/a@b?key=1#x") == "https://host/a@b"
     assert public("hf://org/model@v1/x") == "hf://org/model@v1/x"
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+LAYERS = {f"layers.{n}.weight": np.full((500, 500), n, np.float32) for n in range(20)}
+NORMS = {f"layers.{n}.norm": np.full(500, n, np.float32) for n in range(20)}
+
+
+def write_model(path):
+    if path.suffix == ".safetensors":
+        safetensors.numpy.save_file({**LAYERS, **NORMS}, path)
+    elif path.suffix == ".pt":
+        torch.save({k: torch.from_numpy(v) for k, v in {**LAYERS, **NORMS}.items()}, path)
+    else:
+        np.savez(path, **LAYERS, **NORMS)
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"), [("model.safetensors", 1), ("model.pt", 4), ("model.npz", 42)]
+)
+def test_a_checkpoint_costs_its_header_and_the_tensors_that_are_read(tmp_path, name, blocks):
+    write_model(tmp_path / name)
+    with serving(tmp_path) as server:
+        found = kolmo.open_checkpoint(f"{server.url}/{name}")
+        header, size = server.sent, (tmp_path / name).stat().st_size
+        assert size > 20_000_000
+        assert header < blocks * BLOCK + 8000
+        assert {k: v.shape for k, v in found.items()} == {
+            k: v.shape for k, v in {**LAYERS, **NORMS}.items()
+        }
+        assert (found["layers.7.weight"].read() == 7).all()
+        assert server.sent - header < 1_000_000 + 3 * BLOCK
+        assert found.hashes() == {
+            f"{server.url}/{name}": f'size={size} ETag="{(tmp_path / name).stat().st_mtime_ns}"'
+        }
+
+
+def test_selected_tensors_alone_are_downloaded(tmp_path):
+    write_model(tmp_path / "model.safetensors")
+    with serving(tmp_path) as server:
+        url = f"{server.url}/model.safetensors"
+        report = kolmo.analyze(url, estimators=["entropy"], include=["layers.3.weight"], nulls=[])
+        [source] = report.provenance["sources"].values()
+        assert list(source["files"]) == [url]
+        assert server.sent < 1_000_000 + 2 * BLOCK
+
+
+def test_shards_of_an_index_are_found_beside_it(tmp_path):
+    write_shards(tmp_path)
+    with serving(tmp_path) as server:
+        found = kolmo.open_checkpoint(f"{server.url}/model.safetensors.index.json")
+        assert {name: tensor.read().tolist() for name, tensor in found.items()} == {
+            "a": [32.0] * 4,
+            "b": [32.0] * 4,
+        }
+        assert len(found.hashes()) == 3
+
+
+def test_a_missing_path_names_the_hub():
+    with pytest.raises(InputError, match="Hub is  hf://org/model"):
+        kolmo.open_checkpoint("org/model")
+    with pytest.raises(InputError, match=r"no such file$"):
+        kolmo.open_checkpoint("some/where/model")

@@ -5,14 +5,18 @@ A header that is read field by field costs one request, and a tensor its own byt
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 BLOCK = 1 << 16
 """Bytes that a small read fetches, and above which a read fetches what it asks for."""
 
 _WIDEST = 1 << 22  # bytes that one block grows to where a file is read from front to back
 _KEPT = 1 << 25  # bytes of blocks that are kept
+_AT_ONCE = 16  # requests
+_GAP = 512  # bytes between two ranges that are fetched as one
 
 
 class Ranges:
@@ -37,7 +41,17 @@ class Ranges:
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, head: bytes = b"") -> None:
         self._fetch, self.size = fetch, size
         self._blocks: list[tuple[int, bytes]] = [(0, head)] if head else []
+        self._expected: tuple[list[int], list[bytes]] = ([], [])
         self._lock = threading.Lock()
+
+    def expect(self, places: list[tuple[int, int]]) -> None:
+        """Get small ranges (offset, size) that are read soon: neighbours at once, many together."""
+        wanted = _merged([place for place in places if self._kept(*place) is None])
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            pieces = list(pool.map(lambda place: self._fetch(*place), wanted))
+        begins = [begin for begin, _ in wanted]
+        with self._lock:
+            self._expected = (begins, pieces)
 
     def __call__(self, offset: int, size: int) -> bytes:
         """These bytes, of a block if they are few."""
@@ -53,7 +67,10 @@ class Ranges:
 
     def _kept(self, offset: int, size: int) -> bytes | None:
         with self._lock:
-            for begin, block in reversed(self._blocks):
+            begins, pieces = self._expected
+            at = bisect.bisect_right(begins, offset) - 1
+            expected = [(begins[at], pieces[at])] if at >= 0 else []
+            for begin, block in (*expected, *reversed(self._blocks)):
                 if begin <= offset and offset + size <= begin + len(block):
                     return block[offset - begin : offset - begin + size]
         return None
@@ -72,3 +89,15 @@ class Ranges:
             self._blocks.append((begin, data))
             while sum(len(block) for _, block in self._blocks) > _KEPT:
                 del self._blocks[0]
+
+
+def _merged(places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The ranges (offset, size) in order, neighbours as one."""
+    merged: list[tuple[int, int]] = []
+    for offset, size in sorted(places):
+        begin, width = merged[-1] if merged else (0, -_GAP - 1)
+        if offset - begin - width > _GAP:
+            merged.append((offset, size))
+        else:
+            merged[-1] = (begin, max(width, offset + size - begin))
+    return merged

@@ -68,6 +68,10 @@ def open_url(url: str) -> File | Folder:
     return File(parent, posixpath.basename(path))
 
 
+class AbsentError(InputError):
+    """There is no such file or folder."""
+
+
 class RemoteFolder:
     """A folder of a file system that fsspec knows.
 
@@ -93,6 +97,16 @@ class RemoteFolder:
             under = [path.removeprefix(self._root).lstrip("/") for path in found]
             self._names = sorted(name for name in under if not _hidden(name))
         return self._names
+
+    def has(self, name: str) -> bool:
+        """Whether it lists the file; without a listing, whether the file is there."""
+        if self._names is not None and not _is_web(self._fs):
+            return name in self._names
+        try:
+            self.stored(name)
+        except AbsentError:
+            return False
+        return True
 
     def path(self, name: str) -> str:
         """Empty: no file of it is on this machine."""
@@ -136,7 +150,8 @@ def _by_ranges(
             raise InputError(f"{where}: the server sent {len(data):,} bytes for {count:,}")
         return data
 
-    return Stored(Ranges(exact, size, head), 0, size, where)
+    ranges = Ranges(exact, size, head)
+    return Stored(ranges, 0, size, where, gather=ranges.expect)
 
 
 def _range(fs: Any, path: str, offset: int, size: int) -> bytes:
@@ -232,7 +247,7 @@ def _file_system(url: str, where: str) -> tuple[Any, str]:
     except ImportError:
         raise _lacking(where, scheme) from None
     except Exception as error:
-        raise InputError(f"{where}: {told(error)}") from None
+        raise plain(where, error) from None
     return fs, path
 
 
@@ -259,25 +274,29 @@ def plainly(where: str) -> Iterator[None]:
     except KolmoError:
         raise
     except Exception as error:  # each file system raises errors of its own
-        raise InputError(f"{where}: {told(error)}") from None
+        raise plain(where, error) from None
 
 
-def told(error: BaseException) -> str:
+def plain(where: str, error: Exception) -> InputError:
     """What an error of a file system means, in no words of its own, which may hold secrets.
 
-    >>> told(FileNotFoundError("s3://bucket/x?key=123"))
-    'there is no such file or folder'
+    >>> plain("s3://bucket/x", FileNotFoundError("s3://bucket/x?key=123"))
+    AbsentError('s3://bucket/x: there is no such file or folder')
     """
-    names = [kind.__name__ for kind in type(error).__mro__]
+    causes = (error, error.__cause__) if error.__cause__ else (error,)
+    names = [kind.__name__ for cause in causes for kind in type(cause).__mro__]
     status = _status(error)
-    if "GatedRepoError" in names:
-        return "access is gated: accept the model's terms on its page, and log in by  hf auth login"
-    if status in (401, 403) or "RepositoryNotFoundError" in names:
-        return _DENIED if status != 404 else _ABSENT
-    if status in (404, 410) or isinstance(error, FileNotFoundError):
-        return _ABSENT
-    if isinstance(error, PermissionError) or any("Credential" in name for name in names):
-        return _DENIED
+    hidden = {"GatedRepoError", "RepositoryNotFoundError"} & set(names)  # of 404 and of 401
+    if not hidden and (status in (404, 410) or isinstance(error, FileNotFoundError)):
+        return AbsentError(f"{where}: there is no such file or folder")
+    if hidden or status in (401, 403) or isinstance(error, PermissionError):
+        return InputError(f"{where}: {_DENIED}")
+    if any("Credential" in name for name in names):
+        return InputError(f"{where}: {_DENIED}")
+    return InputError(f"{where}: {_unreachable(error, names, status)}")
+
+
+def _unreachable(error: Exception, names: list[str], status: int | None) -> str:
     if status:
         return f"the server refused (HTTP status {status}); try again later"
     if any("Timeout" in name for name in names):
@@ -287,10 +306,9 @@ def told(error: BaseException) -> str:
     return f"it cannot be fetched ({names[0]}); is the URL right?"
 
 
-_ABSENT = "there is no such file or folder"
 _DENIED = (
-    "access is denied, or there is nothing there: check the URL, and that this machine has "
-    "credentials for it"
+    "access is denied, or there is nothing there: check the URL, and log in (on the Hugging Face "
+    "Hub by  hf auth login , and accept the terms of a gated model on its page)"
 )
 
 

@@ -221,7 +221,7 @@ def _shuffle_along(bits: Symbols, shape: Shape, axis: int, random: Generator) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian(Null):
+class NormalWeights(Null):
     """Normal weights with the tensor's mean and standard deviation, in its dtype.
 
     Both are fitted to the tensor, so that p-values are approximate.
@@ -291,7 +291,7 @@ class Reference(Null):
 NULLS: Registry[type[Null]] = Registry("null", "kolmo.nulls")
 """All nulls; other packages add theirs by entry points ``kolmo.nulls``."""
 
-_OWN = (Shuffled, RowShuffled, ColumnShuffled, Gaussian, Uniform, Reference)
+_OWN = (Shuffled, RowShuffled, ColumnShuffled, NormalWeights, Uniform, Reference)
 for _null in _OWN:
     NULLS.register(_null)
 

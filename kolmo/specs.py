@@ -100,22 +100,22 @@ def build(cls: type[Any], text: str, value: str | None, options: dict[str, str])
     return cls(**arguments)
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
+def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that nobody registered, with the close ones."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
-    return InputError(f"unknown {kind} {name!r}; {hint}")
+    return InputError(f"unknown {what} {name!r}; {hint}")
 
 
 def _coerce(raw: str, hint: Any, text: str, key: str) -> Any:
-    kinds = [kind for kind in (typing.get_args(hint) or (hint,)) if kind is not type(None)]
+    types = [t for t in (typing.get_args(hint) or (hint,)) if t is not type(None)]
     try:
-        if kinds[0] is bool:
+        if types[0] is bool:
             return {"true": True, "false": False}[raw.lower()]
-        return kinds[0](raw)
+        return types[0](raw)
     except (ValueError, KeyError):
-        expected = kinds[0].__name__
+        expected = types[0].__name__
         raise InputError(f"spec {text!r}: {key} must be of type {expected}, not {raw!r}") from None
 
 

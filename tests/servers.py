@@ -7,7 +7,7 @@ import threading
 import urllib.parse
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
+class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of a folder; ``server.ranges`` says whether it knows ranges."""
 
     protocol_version = "HTTP/1.1"
@@ -58,8 +58,8 @@ class Server(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder, ranges=True, refuse=None):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, folder, ranges=True, refuse=None, handler=Handler):
+        super().__init__(("127.0.0.1", 0), handler)
         self.folder, self.ranges, self.refuse = folder, ranges, refuse
         self.requests, self.lock = [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"

@@ -1,5 +1,7 @@
 """The house: rooms in a declared order, no arrow back, no circle, no file too long."""
 
+import ast
+import collections
 import subprocess
 import sys
 
@@ -133,3 +135,13 @@ def test_heavy_packages_wait_until_they_are_used(rooms, heavy):
     code = f"import sys, {rooms}; print([m for m in {heavy.split()} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_public_classes_have_names_of_their_own():
+    names = [
+        node.name
+        for path in KNOWN.values()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name, count in collections.Counter(names).items() if count > 1] == []

@@ -1,7 +1,11 @@
 """Sources far away are read by ranges: what is asked for is what is sent."""
 
 import concurrent.futures
+import json
 import os
+import re
+import subprocess
+import sys
 
 import fsspec
 import numpy as np
@@ -15,6 +19,7 @@ from kolmo.checkpoints.ranges import BLOCK
 from kolmo.checkpoints.remote import RemoteFolder, hub_url, open_url, public
 from kolmo.errors import InputError
 from tests.checkpoints import write_shards
+from tests.hub import HubHandler
 from tests.servers import serving
 
 DATA = os.urandom(3_000_000)
@@ -287,3 +292,41 @@ def test_a_missing_path_names_the_hub():
         kolmo.open_checkpoint("org/model")
     with pytest.raises(InputError, match=r"no such file$"):
         kolmo.open_checkpoint("some/where/model")
+
+
+# --- the Hugging Face Hub -------------------------------------------------------------------
+
+HUB = """
+import json, sys
+import kolmo
+from kolmo.checkpoints.remote import open_url
+
+found = kolmo.open_checkpoint("hf://org/model/deep/model.safetensors")
+first = found["layers.3.weight"].read().tolist()[0][:2]
+told = {"first": first, "hashes": found.hashes(), "names": open_url("hf://org/model").names()}
+for url in ("hf://org/nothing", "hf://org/model/nothing"):
+    try:
+        open_url(url)
+    except kolmo.InputError as error:
+        told[url] = str(error)
+print(json.dumps(told))
+"""
+
+
+def test_the_hub(tmp_path):
+    (tmp_path / "org" / "model" / "deep").mkdir(parents=True)
+    write_model(tmp_path / "org" / "model" / "deep" / "model.safetensors")
+    (tmp_path / "org" / "model" / "config.json").write_text("{}")
+    with serving(tmp_path, handler=HubHandler) as server:
+        environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home")}
+        command = [sys.executable, "-c", HUB]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert server.sent < 1_000_000 + 2 * BLOCK
+    told = json.loads(run.stdout)
+    assert told["first"] == [3, 3]
+    assert told["names"] == ["config.json", "deep/model.safetensors"]
+    [version] = told["hashes"].values()
+    assert re.fullmatch(r"size=20\d+ sha256=[0-9a-f]{64}", version)
+    assert "hf auth login" in told["hf://org/nothing"]
+    assert told["hf://org/model/nothing"].endswith("there is no such file or folder")

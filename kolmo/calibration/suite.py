@@ -176,12 +176,12 @@ def _checked(given: Sequence[str] | None, usual: Iterable[str], what: str) -> li
 
 
 def _known(
-    kind: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
+    what: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
 ) -> list[str]:
-    names = _checked(given, usual, f"the list of each {kind}")
+    names = _checked(given, usual, f"the list of each {what}")
     for name in names:
         if name not in known:
-            raise unknown(kind, name, known)
+            raise unknown(what, name, known)
     return names
 
 

@@ -12,20 +12,17 @@ from numpy.typing import NDArray
 from kolmo.errors import InputError
 
 
-def read_at(path: Path, offset: int, size: int) -> bytearray:
+def read_at(path: Path, offset: int, size: int) -> memoryview:
     """Bytes [offset, offset + size) of a file, fewer where it ends."""
     try:
         with open(path, "rb", buffering=0) as file:
             size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
-            data = bytearray(size)
-            view = memoryview(data)
+            data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
             file.seek(offset)
             done = 0
-            while done < size and (count := file.readinto(view[done:])):
+            while done < size and (count := file.readinto(data[done:])):
                 done += count
-            view.release()
-            del data[done:]
-            return data
+            return data[:done]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -80,7 +80,7 @@ RESERVED = {"repeat": 12}
 """Numbers that containers use for units that are not coded; no code ever has them."""
 
 
-class Codes(Registry[Code]):
+class CodeRegistry(Registry[Code]):
     """Codes by name and by number. Packages cannot add any: every installation reads every file."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Codes(Registry[Code]):
                 )
 
 
-CODES = Codes()
+CODES = CodeRegistry()
 
 
 def register_code(code: Code) -> Code:

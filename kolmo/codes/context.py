@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
 from kolmo.codes.base import register_code
-from kolmo.codes.kernels_context import Form, Part
+from kolmo.codes.kernels_context import Form, TableHead
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -90,12 +90,12 @@ class Session:
         self.coder = new_coder(coded, decoding)
         self.plain_state = np.zeros(3, np.int64)
 
-    def run(self, weights: Words, part: Part, coded: Any, plain: Any) -> Iterator[None]:
+    def run(self, weights: Words, head: TableHead, coded: Any, plain: Any) -> Iterator[None]:
         """Encode a table, or decode into it; yields after each span of it."""
         streams = kernels.Streams(self.coder, coded, self.plain_state, plain)
         memory = kernels.Memory(
             np.zeros(weights.size, np.int64),
-            np.zeros(part.columns, np.int64),
+            np.zeros(head.columns, np.int64),
             np.zeros(_HASHES, np.int32),
             np.zeros(_HASHES, np.int32),
             np.full(_HASHES, -1, np.int64),
@@ -106,7 +106,7 @@ class Session:
         kernels.forget_columns(self.model.table)
         for first in range(0, weights.size, _SPAN):
             last = min(first + _SPAN, weights.size)
-            kernels.code_span(weights, first, last, self.form, part, self.model, streams, memory)
+            kernels.code_span(weights, first, last, self.form, head, self.model, streams, memory)
             yield
 
 
@@ -141,10 +141,10 @@ class Encoder:
         if not symbols.size:
             return
         weights = symbols.reshape(-1).astype(np.int64)
-        part = _describe(weights, symbols.shape, self.form)
-        self._write(self._pieces.heads, 0, _head(part, self.form))
+        head = _describe(weights, symbols.shape, self.form)
+        self._write(self._pieces.heads, 0, _head_bytes(head, self.form))
         session = self._session
-        for _ in session.run(weights, part, self._coded, self._plain):
+        for _ in session.run(weights, head, self._coded, self._plain):
             self._write(self._pieces.coded, 1, _take(self._coded, session.coder, PLACE))
             self._write(self._pieces.plain, 2, _take(self._plain, session.plain_state, WRITTEN))
 
@@ -195,17 +195,17 @@ class ContextCode:
 
     def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
         form, reader = form_of(alphabet), Reader(data)
-        parts = [
-            _read_part(reader, shape, form, alphabet) if math.prod(shape) else None
+        heads = [
+            _read_head(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
         ]
         coded = _writable(reader.take(reader.number()))
         plain = _writable(reader.rest())
         session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
         decoded = []
-        for part, shape in zip(parts, shapes, strict=True):
+        for head, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
-            for _ in session.run(weights, part, coded, plain) if part else ():
+            for _ in session.run(weights, head, coded, plain) if head else ():
                 if session.coder[PLACE] > coded.size + 4:
                     raise InputError("the code ends before its symbols do")
             decoded.append(_symbols(weights, alphabet).reshape(shape))
@@ -222,7 +222,7 @@ def _columns(shape: Shape) -> int:
     return min(COLUMNS, max(1, math.prod(shape[1:] if len(shape) > 1 else shape)))
 
 
-def _describe(weights: Words, shape: Shape, form: Form) -> Part:
+def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
         top, centre, grid = int(magnitudes.max()) >> form.mantissa_bits, 0, _grid(magnitudes, form)
@@ -230,7 +230,7 @@ def _describe(weights: Words, shape: Shape, form: Form) -> Part:
         centre = _commonest(weights)
         magnitudes = np.abs(weights - centre)
         top, grid = int(magnitudes.max()).bit_length(), 0
-    return _part(shape, top, int(magnitudes.min() == 0), centre, grid)
+    return _table_head(shape, top, int(magnitudes.min() == 0), centre, grid)
 
 
 def _grid(magnitudes: Words, form: Form) -> int:
@@ -245,9 +245,9 @@ def _grid(magnitudes: Words, form: Form) -> int:
     return int((np.maximum(exponents, 1) + lowest).min()) if positive.size else 0
 
 
-def _part(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> Part:
+def _table_head(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> TableHead:
     taps = math.prod(shape[2:]) if len(shape) > 2 else 1
-    return Part(_columns(shape), min(taps, _columns(shape)), top, zeros, centre, grid)
+    return TableHead(_columns(shape), min(taps, _columns(shape)), top, zeros, centre, grid)
 
 
 def _commonest(weights: Words) -> int:
@@ -257,19 +257,19 @@ def _commonest(weights: Words) -> int:
     return int(np.bincount(weights).argmax())
 
 
-def _head(part: Part, form: Form) -> bytes:
-    reference = part.grid if form.exponent_bits else part.centre
-    return number_bytes(2 * part.top + part.zeros) + number_bytes(reference)
+def _head_bytes(head: TableHead, form: Form) -> bytes:
+    reference = head.grid if form.exponent_bits else head.centre
+    return number_bytes(2 * head.top + head.zeros) + number_bytes(reference)
 
 
-def _read_part(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> Part:
+def _read_head(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> TableHead:
     top, zeros = divmod(reader.number(), 2)
     reference = reader.number()
     largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
     if top > largest or reference >= alphabet.size:
         raise InputError("the code's head is damaged")
     centre, grid = (0, reference) if form.exponent_bits else (reference, 0)
-    return _part(shape, top, zeros, centre, grid)
+    return _table_head(shape, top, zeros, centre, grid)
 
 
 def _symbols(weights: Words, alphabet: Alphabet) -> Symbols:

@@ -110,7 +110,7 @@ class Form(NamedTuple):
     order: int  # number of weights that are hashed to find a match
 
 
-class Part(NamedTuple):
+class TableHead(NamedTuple):
     """A table's head, which is sent before its weights."""
 
     columns: int  # weights of a slice of the first dimension: what feeds one output
@@ -210,7 +210,7 @@ def code_span(
     first: int,
     last: int,
     form: Form,
-    part: Part,
+    head: TableHead,
     model: Model,
     streams: Streams,
     memory: Memory,
@@ -224,7 +224,7 @@ def code_span(
         decoding, those before ``first`` are known, and first..last are written.
     first, last : int
         A table may be coded in spans, one after the other; the bits do not depend on them.
-    form, part : how the weights are split, and the table's head
+    form, head : how the weights are split, and the table's head
     model : the state learned from all tables so far; changed
     streams : the bytes, and whether they are written or read; changed
     memory : the state of this table; changed
@@ -242,25 +242,25 @@ def code_span(
     places, recent = memory.places, memory.recent
     decoding = streams.coder[DECODING] == 1
     for place in range(first, last):
-        row = place // part.columns
-        column = place - row * part.columns
-        seen = _look(place, row, column, part, registers, depths, columns)
+        row = place // head.columns
+        column = place - row * head.columns
+        seen = _look(place, row, column, head, registers, depths, columns)
         # A match: the weights just before this place occurred before, so that the weight that
         # followed there is the guess here. Matches cover shared and copied rows, motifs, filters
         # and their mirror images. Each decision learns how reliable a match of this length is.
         run = _step_match(registers)
-        guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, part.centre)
+        guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, head.centre)
         live = run  # the match's length, 0 once its guess was wrong for a part of this weight
         sign, exponent, mantissa = 0, 0, 0
         if not decoding:
-            sign, exponent, mantissa = _split(weights[place], form, part.centre)
+            sign, exponent, mantissa = _split(weights[place], form, head.centre)
         _set_places(places, column, seen)
 
         # Is it zero? Zeros are more than the smallest numbers: pruning, ReLU's dead units and
         # rounding make them, by row, by column and in clusters, as contexts 1 to 5 see. In a table
         # without zeros there is no such decision.
         is_zero = 0
-        if part.zeros:
+        if head.zeros:
             is_zero = int(exponent == 0 and mantissa == 0)
             foreseen = int(guess[1] == 0 and guess[2] == 0)
             places[0] = _run_place(live, foreseen)
@@ -273,20 +273,20 @@ def code_span(
             # octaves below the largest. Weights deeper than STEPS are rare, and their exponent is
             # sent plainly. Integers other than zero have one bit or more.
             least = 0 if form.exponent_bits else 1
-            aim, down = part.top - exponent, 0
-            while down < STEPS and down < part.top - least:
-                foreseen = int(down == part.top - guess[1])
+            aim, down = head.top - exponent, 0
+            while down < STEPS and down < head.top - least:
+                foreseen = int(down == head.top - guess[1])
                 places[0] = _run_place(live, foreseen)
                 y = _decide(int(down == aim), down, 0, INPUTS, live, model, streams, memory)
                 live = live if y == foreseen else 0
                 if y:
                     break
                 down += 1
-            exponent = part.top - down
+            exponent = head.top - down
             if down == STEPS:
                 width = form.exponent_bits if form.exponent_bits else ESCAPE
                 exponent = code_plain(
-                    part.top - aim, width, streams.plain_state, streams.plain, decoding
+                    head.top - aim, width, streams.plain_state, streams.plain, decoding
                 )
             live = live if exponent == guess[1] else 0
 
@@ -311,7 +311,7 @@ def code_span(
                 live = live if y == foreseen else 0
                 node = 2 * node + y
             lead = node - (1 << modelled)
-            depth = _depth(exponent, lead, modelled, part.top)
+            depth = _depth(exponent, lead, modelled, head.top)
 
             # The tail: that of the match, or the last one after the same leading bits in this
             # column, or plainly, without the zeros that a narrower format leaves. No density
@@ -361,7 +361,7 @@ def code_span(
                 # Bits below the grid are always zero: weights that were drawn uniformly and never
                 # trained are multiples of one power of two (data/random.safetensors: 7.7 % of its
                 # code).
-                low = max(low, min(rest, part.grid - max(exponent, 1)))
+                low = max(low, min(rest, head.grid - max(exponent, 1)))
                 tail = code_plain(
                     tail >> low, rest - low, streams.plain_state, streams.plain, decoding
                 )
@@ -376,11 +376,11 @@ def code_span(
         # The sign comes last: how well neighbours' signs predict it depends on the magnitude. A
         # float's zero has a sign too.
         if is_zero == 0 or form.exponent_bits:
-            _set_sign_places(places, weights, place, row, column, down, seen, form, part)
+            _set_sign_places(places, weights, place, row, column, down, seen, form, head)
             places[0] = _run_place(live, guess[0])
             sign = _decide(sign, _SIGN, 0, INPUTS, live, model, streams, memory)
         if decoding:
-            weights[place] = _join(sign, exponent, mantissa, form, part.centre)
+            weights[place] = _join(sign, exponent, mantissa, form, head.centre)
 
         depths[place] = depth
         columns[column] += depth
@@ -395,7 +395,7 @@ def code_span(
         # Searches take most of the time where nothing repeats: each takes one off a budget, and
         # matches add to it; when it is used up, only every 16th place is searched.
         if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
-            _find(weights, place + 1, form, part.centre, registers, memory.ahead, memory.behind)
+            _find(weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind)
 
 
 # --- contexts -------------------------------------------------------------------------------
@@ -403,7 +403,13 @@ def code_span(
 
 @compiled(inline="always")
 def _look(
-    place: int, row: int, column: int, part: Part, registers: Array, depths: Array, columns: Array
+    place: int,
+    row: int,
+    column: int,
+    head: TableHead,
+    registers: Array,
+    depths: Array,
+    columns: Array,
 ) -> _Seen:
     """The depth that row and column predict, and the depths of neighbours.
 
@@ -427,9 +433,9 @@ def _look(
         min(max(by_row + by_column - mean, 0), (_DEPTHS << 8) - 1),
         min(max(by_row >> 9, 0), 63),
         min(max(by_column >> 9, 0), 63),
-        depths[place - part.taps] if column >= part.taps else 64,
+        depths[place - head.taps] if column >= head.taps else 64,
         depths[place - 1] if column > 0 else 64,
-        depths[place - part.columns] if row > 0 else 64,
+        depths[place - head.columns] if row > 0 else 64,
     )
 
 
@@ -462,7 +468,7 @@ def _set_sign_places(
     down: int,
     seen: _Seen,
     form: Form,
-    part: Part,
+    head: TableHead,
 ) -> None:
     """Set the places of the predictions of the sign: neighbours' signs and depths, own octave.
 
@@ -470,12 +476,12 @@ def _set_sign_places(
     are large, so that every context includes the weight's own octave (``near``), known by now.
     """
     near, west, beside, north = min(down, 7), 2, 2, 2
-    if column >= part.taps:
-        west = _sign(weights[place - part.taps], form, part.centre)
+    if column >= head.taps:
+        west = _sign(weights[place - head.taps], form, head.centre)
     if column > 0:
-        beside = _sign(weights[place - 1], form, part.centre)
+        beside = _sign(weights[place - 1], form, head.centre)
     if row > 0:
-        north = _sign(weights[place - part.columns], form, part.centre)
+        north = _sign(weights[place - head.columns], form, head.centre)
     # All three neighbours' signs, 2 where there is none: do they agree?
     places[1] = _DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * _NODES
     # Each neighbour's sign and depth: a large one predicts more than a small one.

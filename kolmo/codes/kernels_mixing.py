@@ -53,7 +53,7 @@ class Tables(NamedTuple):
     rates: Array
 
 
-class Model(NamedTuple):
+class MixingModel(NamedTuple):
     """The state learned across tables: probabilities, the counts behind them, mixing weights.
 
     All but the weights have shape (contexts, 2): a probability and how many decisions it has seen.
@@ -78,23 +78,23 @@ class Known(NamedTuple):
     total: Array  # the number of symbols other than 0, and of all symbols
 
 
-class State(NamedTuple):
+class MixingState(NamedTuple):
     """All that coding changes; ``inputs`` is a buffer for the predictions of a decision."""
 
     tables: Tables
-    model: Model
+    model: MixingModel
     coder: Array
     stream: Array
     inputs: Array
 
 
-def new_state(tables: Tables, alphabet: int, stream: Array, decoding: bool) -> State:
+def new_state(tables: Tables, alphabet: int, stream: Array, decoding: bool) -> MixingState:
     """The state before the first decision, to write to the stream or to read from it."""
     coder = new_coder(stream, decoding)
-    return State(tables, _new_model(alphabet), coder, stream, np.zeros(INPUTS, np.int64))
+    return MixingState(tables, _new_model(alphabet), coder, stream, np.zeros(INPUTS, np.int64))
 
 
-def _new_model(alphabet: int) -> Model:
+def _new_model(alphabet: int) -> MixingModel:
     """A model that has seen nothing."""
 
     def fresh(*shape: int) -> Array:
@@ -102,7 +102,7 @@ def _new_model(alphabet: int) -> Model:
         table[..., 0] = _HALF
         return table
 
-    return Model(
+    return MixingModel(
         near=fresh(16),
         crossed=fresh(256),
         fed=fresh(256),
@@ -116,7 +116,13 @@ def _new_model(alphabet: int) -> Model:
 
 @compiled
 def code_span(
-    symbols: Array, first: int, last: int, columns: int, alphabet: int, known: Known, state: State
+    symbols: Array,
+    first: int,
+    last: int,
+    columns: int,
+    alphabet: int,
+    known: Known,
+    state: MixingState,
 ) -> bool:
     """Encode the symbols first..last of a table, or decode them; False if one is out of range.
 
@@ -152,7 +158,7 @@ def code_span(
 
 
 @compiled
-def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: State) -> int:
+def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: MixingState) -> int:
     """Code whether a symbol is other than 0; returns it.
 
     ``near`` is the pattern of neighbours, 0 to 15. Three inputs are shares so far, in the whole
@@ -191,7 +197,7 @@ def _code_zero(y: int, row: int, column: int, near: int, known: Known, state: St
 
 
 @compiled
-def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> int:
+def _code_rank(symbol: int, top: int, west: int, north: int, state: MixingState) -> int:
     """Code a symbol that is not 0: the number of its digits in unary, then the digits.
 
     ``top`` is the most digits that can follow the leading one, ``west`` and ``north`` are the
@@ -216,7 +222,7 @@ def _code_rank(symbol: int, top: int, west: int, north: int, state: State) -> in
 
 
 @compiled
-def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
+def _code_node(y: int, node: int, west: int, north: int, state: MixingState) -> int:
     """Code one decision of a symbol, in the contexts of the symbols to the left and above.
 
     Weights of one sign or magnitude, and so their motifs, cluster along rows and columns. Decisions
@@ -239,7 +245,7 @@ def _code_node(y: int, node: int, west: int, north: int, state: State) -> int:
 
 
 @compiled
-def _code_mixed(y: int, count: int, weights: Array, state: State) -> int:
+def _code_mixed(y: int, count: int, weights: Array, state: MixingState) -> int:
     """Code a decision at the mixture of its first ``count`` predictions; returns it.
 
     The logits are added up, each with its weight; the weights are learned by the gradient of the

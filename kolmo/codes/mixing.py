@@ -112,7 +112,7 @@ def _checked(table: NDArray[Any], alphabet: int) -> Table:
 
 
 def _run(
-    symbols: Sequence[Table], shapes: Sequence[Shape], alphabet: int, state: kernels.State
+    symbols: Sequence[Table], shapes: Sequence[Shape], alphabet: int, state: kernels.MixingState
 ) -> Iterator[None]:
     """Encode the tables span by span, or decode into them; yields after each span."""
     if alphabet == 1:

@@ -41,7 +41,7 @@ LIMIT = 1 << 29
 
 @register
 @dataclasses.dataclass(frozen=True)
-class Mosaic(Estimator):
+class MosaicBlocks(Estimator):
     """The two-part block-dictionary code; a bound.
 
     ``block=N`` fixes the block size: one bit then says whether blocks are used at all. Else the

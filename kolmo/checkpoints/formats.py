@@ -13,6 +13,8 @@ from importlib import import_module
 from kolmo.checkpoints import magic
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.strangers import stranger
+from kolmo.checkpoints.words import is_words
 from kolmo.errors import InputError
 from kolmo.registry import Registry
 
@@ -57,6 +59,8 @@ FORMATS = (
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
     Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
     Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
+    Format("fastText", magic.starts(b"\xba\x16\x4f\x2f"), f"{_HERE}.fasttext:open_fasttext"),
+    Format("word vectors", is_words, f"{_HERE}.words:open_words"),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
 )
@@ -112,14 +116,16 @@ def open_file(file: File) -> Checkpoint:
         opened = format.open(file) if format.recognize(head, file) else None
         if opened is not None:
             return opened
-    raise InputError(f"{file.where}: {_what_it_is(head)}")
+    raise InputError(f"{file.where}: {_what_it_is(head, file.name)}")
 
 
-def _what_it_is(head: bytes) -> str:
+def _what_it_is(head: bytes, name: str) -> str:
     start = head.lstrip().lower()
     for beginning, what in _MISTAKEN:
         if start.startswith(beginning):
             return f"this is {what}"
+    if kind := stranger(head, name):
+        return f"this is {kind.what}, which is not read; {kind.advice}"
     if head.startswith(magic.ZIP):
         return "a zip archive, but neither of torch nor of numpy"
     return f"not a checkpoint, or damaged at its start (known: {known()})"

@@ -287,6 +287,14 @@ def test_shards_of_an_index_are_found_beside_it(tmp_path):
         assert len(found.hashes()) == 3
 
 
+def test_a_remote_folder_is_searched_for_its_checkpoint(tmp_path, memory):
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/kolmo/model.safetensors", safetensors.numpy.save({"a": np.ones(3)}))
+    found = kolmo.open_checkpoint(memory)
+    assert (list(found), found.source) == (["a"], memory)
+    assert list(found.hashes()) == [f"{memory}/model.safetensors"]
+
+
 def test_a_missing_path_names_the_hub():
     with pytest.raises(InputError, match="Hub is  hf://org/model"):
         kolmo.open_checkpoint("org/model")
@@ -301,7 +309,7 @@ import json, sys
 import kolmo
 from kolmo.checkpoints.remote import open_url
 
-found = kolmo.open_checkpoint("hf://org/model/deep/model.safetensors")
+found = kolmo.open_checkpoint("hf://org/model")
 first = found["layers.3.weight"].read().tolist()[0][:2]
 told = {"first": first, "hashes": found.hashes(), "names": open_url("hf://org/model").names()}
 for url in ("hf://org/nothing", "hf://org/model/nothing"):

@@ -175,6 +175,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
+    shards : tuple of int, optional
+        Of a part of a model: how many of its shards these are, and how many it has.
     """
 
     def __init__(
@@ -186,11 +188,12 @@ class Checkpoint(Mapping[str, WeightTensor]):
         skipped: Iterable[Skipped] = (),
         files: Iterable[str] = (),
         networks: Iterable[str] = (),
+        shards: tuple[int, int] | None = None,
     ) -> None:
         self._tensors = {tensor.name: tensor for tensor in tensors}
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
-        self.networks = tuple(networks)
+        self.networks, self.shards = tuple(networks), shards
         self.versions: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> WeightTensor:
@@ -251,6 +254,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
             skipped=skipped,
             files=self.files,
             networks=self.networks,
+            shards=self.shards,
         )
         held.versions = self.versions
         return held

@@ -47,35 +47,97 @@ class Folder(Protocol):
         ...
 
 
+MOST = 100_000
+"""Files that a folder may have, with all below it."""
+
+
 @dataclasses.dataclass(frozen=True)
 class LocalFolder:
-    """A directory of this machine."""
+    """A directory of this machine.
+
+    Attributes
+    ----------
+    root : Path
+    named : str
+        The file that the user named, which may be a link to anywhere. Any other file must lie in
+        the folder, or where the cache of the Hugging Face Hub keeps what its folders link to.
+    """
 
     root: Path
+    named: str = ""
 
     @property
     def where(self) -> str:
         return str(self.root)
 
     def names(self) -> list[str]:
-        found = []
+        return list(self._names)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        found: list[str] = []
         for folder, inner, files in os.walk(self.root):
             inner[:] = [name for name in inner if not name.startswith(".")]
             under = Path(folder).relative_to(self.root)
             found += [(under / file).as_posix() for file in files]
+            if len(found) > MOST:
+                raise InputError(
+                    f"{self.where}: holds more than {MOST:,} files; name the one that you mean"
+                )
         return sorted(found)
 
     def has(self, name: str) -> bool:
-        return (self.root / name).is_file()
+        return os.path.isfile(self.root / name)
 
     def stored(self, name: str) -> Stored:
-        path = self.root / name
         if not self.has(name):
-            raise InputError(f"{self.where}: there is no file {name!r} in it")
+            raise InputError(f"{self.where}: there is no file {name[:200]!r} in it")
+        path = self.root / name
+        if name != self.named and not self._is_inside(path):
+            raise InputError(
+                f"{path}: this is a link out of its folder, to {os.path.realpath(path)}, which is "
+                f"not followed; copy that file here, or name it"
+            )
         return file_bytes(path)
 
     def path(self, name: str) -> str:
         return str(self.root / name)
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a file lies in the folder, or among the blobs of the cache that it is part of."""
+        real, root = Path(os.path.realpath(path)), Path(os.path.realpath(self.root))
+        caches = [parent.parent for parent in (root, *root.parents) if parent.name == "snapshots"]
+        blobs = [cache / "blobs" for cache in caches if not (cache / "blobs").is_symlink()]
+        return any(real.is_relative_to(place) for place in (root, *blobs))
+
+
+@dataclasses.dataclass(frozen=True)
+class SubFolder:
+    """A folder within another one."""
+
+    above: Folder
+    name: str
+
+    @property
+    def where(self) -> str:
+        return f"{self.above.where.rstrip('/')}/{self.name}"
+
+    def names(self) -> list[str]:
+        return list(self._names)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        start = f"{self.name}/"
+        return [name[len(start) :] for name in self.above.names() if name.startswith(start)]
+
+    def has(self, name: str) -> bool:
+        return self.above.has(f"{self.name}/{name}")
+
+    def stored(self, name: str) -> Stored:
+        return self.above.stored(f"{self.name}/{name}")
+
+    def path(self, name: str) -> str:
+        return self.above.path(f"{self.name}/{name}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +150,7 @@ class File:
     @classmethod
     def local(cls, path: Path) -> File:
         """The file of this path, and its folder."""
-        return cls(LocalFolder(path.parent), path.name)
+        return cls(LocalFolder(path.parent, path.name), path.name)
 
     @cached_property
     def stored(self) -> Stored:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from kolmo.checkpoints import magic
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.strangers import stranger
 from kolmo.checkpoints.words import is_words
 from kolmo.errors import InputError
@@ -24,7 +25,7 @@ HEAD = 512
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A format of checkpoints.
+    """A format of checkpoints that are files.
 
     Attributes
     ----------
@@ -37,34 +38,100 @@ class Format:
         Module and function, as ``kolmo.checkpoints.numpy:open_npy``; ``open_npy(file)`` gives the
         `Checkpoint`, without its values; or None where reading shows that it is none of this
         format after all.
+    endings : tuple of str
+        How names of such files end, in small letters: by these a folder's checkpoint is chosen.
+    joins : bool
+        Whether the reader finds the other shards itself when it is given the first one.
     """
 
     name: str
     recognize: Callable[[bytes, File], bool]
     reader: str
+    endings: tuple[str, ...] = ()
+    joins: bool = False
 
     def open(self, file: File) -> Checkpoint | None:
         """The checkpoint in a file of this format; None if it is not of this format after all."""
-        module, _, function = self.reader.partition(":")
-        opened: Checkpoint | None = getattr(import_module(module), function)(file)
+        opened: Checkpoint | None = _function(self.reader)(file)
         return opened
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderFormat:
+    """A format of checkpoints that are folders of files.
+
+    Attributes
+    ----------
+    name : str
+        Unique, for messages.
+    recognize : callable
+        ``recognize(folder)`` says whether a folder has it, by the names of its files.
+    reader : str
+        Module and function; the function takes the `Folder`.
+    marks : tuple of str
+        How names of its files end that no other format has, by which it is found in a folder.
+    """
+
+    name: str
+    recognize: Callable[[Folder], bool]
+    reader: str
+    marks: tuple[str, ...] = ()
+
+    def open(self, folder: Folder) -> Checkpoint:
+        """The checkpoint in a folder of this format."""
+        opened: Checkpoint = _function(self.reader)(folder)
+        return opened
+
+
+def _function(path: str) -> Any:
+    module, _, function = path.partition(":")
+    return getattr(import_module(module), function)
 
 
 _HERE = "kolmo.checkpoints"
 
 FORMATS = (
-    Format("torch.export (.pt2)", magic.is_torch_export, f"{_HERE}.torch_export:open_torch_export"),
-    Format("torch (.pt .pth .bin .ckpt)", magic.is_torch_zip, f"{_HERE}.torch:open_torch_zip"),
-    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz"),
-    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy"),
-    Format("safetensors", magic.is_safetensors, f"{_HERE}.safetensors:open_safetensors"),
-    Format("index of shards", magic.is_index, f"{_HERE}.safetensors:open_index"),
-    Format("fastText", magic.starts(b"\xba\x16\x4f\x2f"), f"{_HERE}.fasttext:open_fasttext"),
-    Format("word vectors", is_words, f"{_HERE}.words:open_words"),
+    Format(
+        "safetensors",
+        magic.is_safetensors,
+        f"{_HERE}.safetensors:open_safetensors",
+        (".safetensors",),
+    ),
+    Format("index of shards", magic.is_index, f"{_HERE}.shards:open_index"),
+    Format(
+        "torch.export",
+        magic.is_torch_export,
+        f"{_HERE}.torch_export:open_torch_export",
+        (".pt2",),
+    ),
+    Format(
+        "torch",
+        magic.is_torch_zip,
+        f"{_HERE}.torch:open_torch_zip",
+        (".pt", ".pth", ".bin", ".ckpt", ".th", ".pth.tar", ".ptl"),
+    ),
+    Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
+    Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format(
+        "fastText",
+        magic.starts(b"\xba\x16\x4f\x2f"),
+        f"{_HERE}.fasttext:open_fasttext",
+        (".ftz",),
+    ),
+    Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
     # The last: nothing marks the oldest pickles, but that they can be read.
-    Format("pickle, joblib, NeMo", magic.may_be_pickle, f"{_HERE}.pickled:open_pickled"),
+    Format(
+        "pickles, joblib, NeMo",
+        magic.may_be_pickle,
+        f"{_HERE}.pickled:open_pickled",
+        (".pkl", ".pickle", ".joblib", ".nemo"),
+    ),
 )
-"""All formats, in the order in which files are tried for them."""
+"""All formats of files, in the order in which a file is tried for them, and in which one of several
+files of the same model is chosen."""
+
+FOLDERS: tuple[FolderFormat, ...] = ()
+"""All formats of folders, in the order in which a folder is tried for them."""
 
 _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")
 for _format in FORMATS:
@@ -84,8 +151,12 @@ _MISTAKEN = (
 
 
 def known() -> str:
-    """The names of all formats, for messages."""
-    return ", ".join(format.name for format in formats())
+    """The names of all formats, with their endings, for messages."""
+    return ", ".join([*map(_with_endings, formats()), *(folder.name for folder in FOLDERS)])
+
+
+def _with_endings(format: Format) -> str:
+    return f"{format.name} ({' '.join(format.endings)})" if len(format.endings) > 1 else format.name
 
 
 def formats() -> list[Format]:

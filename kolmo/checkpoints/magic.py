@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kolmo.checkpoints.compressed import compression_of
 from kolmo.checkpoints.folders import File
 
 ZIP = b"PK\x03\x04"
@@ -48,6 +49,25 @@ def is_npz(head: bytes, file: File) -> bool:
     return bool(members) and all(name.endswith(".npy") for name in members)
 
 
+def is_text(head: bytes) -> bool:
+    """Whether it is plain text, such as that of a README or a configuration."""
+    return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
 def may_be_pickle(head: bytes, file: File) -> bool:
-    """Whether it may be a pickle, or hold one; only reading it tells."""
-    return not head.startswith(ZIP)
+    """Whether it may be a pickle, or be packed around one; only reading it tells."""
+    is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"
+    return is_marked or is_packed(head) or _may_be_old_pickle(head, file)
+
+
+def is_packed(head: bytes) -> bool:
+    """Whether it is a tar archive, or compressed."""
+    is_tar = head[257:].startswith(b"ustar")
+    return is_tar or head.startswith(b"ZF0x") or compression_of(head) is not None
+
+
+def _may_be_old_pickle(head: bytes, file: File) -> bool:
+    """Whether it begins and ends as a pickle of protocol 0 or 1 does, which has no mark."""
+    if head[:1] not in [b"%c" % letter for letter in b"(]}lcdIFSVN"] or file.stored.size < 2:
+        return False
+    return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")

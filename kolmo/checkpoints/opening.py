@@ -10,11 +10,11 @@ from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
-from kolmo.checkpoints.folders import File, Folder, LocalFolder
-from kolmo.checkpoints.formats import known, open_file
+from kolmo.checkpoints.directories import open_folder, open_named
+from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.remote import RemoteFolder, open_url, public
 from kolmo.checkpoints.torch import open_module
-from kolmo.errors import InputError, MissingExtraError
+from kolmo.errors import InputError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
@@ -75,43 +75,12 @@ def open_checkpoint(source: Any) -> Checkpoint:
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
     if path.is_dir():
-        return open_file(File.local(_find_in(path)))
+        return open_folder(LocalFolder(path))
     if not path.exists():
         hub = _HUB_ID.fullmatch(str(path))
         hint = f"; a model of the Hugging Face Hub is  hf://{path}" if hub else ""
         raise InputError(f"{path}: there is no such file{hint}")
-    return open_file(File.local(path))
-
-
-# --- directories ----------------------------------------------------------------------------
-
-
-def _find_in(folder: Path) -> Path:
-    """The one checkpoint of a directory: an index, else a safetensors file, else any other."""
-    files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    indexes = [file for file in files if file.name.endswith(".index.json")]
-    shards = [file for file in files if file not in indexes and _is_checkpoint(file)]
-    safe = [file for file in shards if file.suffix == ".safetensors"]
-    for found in (
-        [file for file in indexes if "safetensors" in file.name] or ([] if safe else indexes),
-        safe,
-        shards,
-    ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(file.name for file in found[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-            raise InputError(f"{folder}: holds {len(found)} checkpoints; name one: {names}{more}")
-    raise InputError(f"{folder}: there is no checkpoint in this directory (known: {known()})")
-
-
-def _is_checkpoint(path: Path) -> bool:
-    try:
-        open_file(File.local(path))
-    except (InputError, MissingExtraError):
-        return path.suffix in (".safetensors", ".pt", ".pth", ".bin", ".npz", ".npy")
-    return True
+    return open_named(File.local(path))
 
 
 # --- remote ---------------------------------------------------------------------------------
@@ -121,14 +90,7 @@ def _open_url(url: str) -> Checkpoint:
     """Open what a URL names, by ranges; its servers' words stand for hashes of its files."""
     found = open_url(url)
     folder = found.folder if isinstance(found, File) else found
-    checkpoint = open_file(found) if isinstance(found, File) else _open_folder(found)
+    checkpoint = open_named(found) if isinstance(found, File) else open_folder(found)
     checkpoint.source = public(url)
     checkpoint.versions = folder.versions if isinstance(folder, RemoteFolder) else {}
     return checkpoint
-
-
-def _open_folder(folder: Folder) -> Checkpoint:
-    if isinstance(folder, LocalFolder):
-        return open_path(folder.root)
-    named = ", ".join(folder.names()[:8]) or "nothing"
-    raise InputError(f"{folder.where}: this is a folder, which holds {named}; name a file of it")

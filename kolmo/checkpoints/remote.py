@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.folders import File, Folder, LocalFolder
+from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.web import WebFile
@@ -94,6 +94,10 @@ class RemoteFolder:
         if self._names is None:
             with plainly(self.where):
                 found = self._fs.find(self._root)
+            if len(found) > MOST:
+                raise InputError(
+                    f"{self.where}: holds more than {MOST:,} files; name the one that you mean"
+                )
             under = [path.removeprefix(self._root).lstrip("/") for path in found]
             self._names = sorted(name for name in under if not _hidden(name))
         return self._names

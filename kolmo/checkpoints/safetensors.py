@@ -1,4 +1,4 @@
-"""safetensors: single files and shards with an index.
+"""safetensors: single files.
 
 A file is an 8-byte little-endian header length, a JSON header that says where each tensor lies,
 and the tensors' bytes (https://huggingface.co/docs/safetensors). Only the header is read on
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.files import plural
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.formats import open_file
 from kolmo.checkpoints.stored import stored_tensor
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
@@ -51,64 +48,6 @@ def open_safetensors(file: File) -> Checkpoint:
     )
 
 
-def open_index(index: File) -> Checkpoint:
-    """The tensors of all shards that an index names, shards in the natural order of their names.
-
-    Each shard may have any format.
-    """
-    weight_map = _read_index(index)
-    names: dict[str, list[str]] = {}
-    for name, shard in weight_map.items():
-        names.setdefault(shard, []).append(name)
-    tensors: list[WeightTensor] = []
-    skipped: list[Skipped] = []
-    files, formats = list(index.files), []
-    for shard, file in zip(sorted(names, key=_natural), shards(index), strict=True):
-        opened = open_file(file)
-        found, other = list(opened.values()), opened.skipped
-        files += opened.files
-        formats.append(opened.format)
-        present = {tensor.name for tensor in found} | {entry.name for entry in other}
-        lacking = sorted(set(names[shard]) - present)
-        if lacking:
-            raise InputError(
-                f"{index.where}: the index places {lacking[0]!r} in {shard}, which does not "
-                f"hold it ({plural(len(lacking), 'tensor')} missing there)"
-            )
-        wanted = set(names[shard])
-        tensors += [tensor for tensor in found if tensor.name in wanted]
-        skipped += [entry for entry in other if entry.name in wanted]
-        unlisted = [tensor for tensor in found if tensor.name not in wanted]
-        skipped += [Skipped(t.name, f"in {shard}, but not in the index", t.numel) for t in unlisted]
-    return Checkpoint(
-        tensors,
-        source=index.where,
-        format=formats[0],
-        skipped=skipped,
-        files=files,
-    )
-
-
-def shard_names(index: File) -> list[str]:
-    """The files that an index names, in natural order; InputError if one is outside its folder."""
-    names = sorted(set(_read_index(index).values()), key=_natural)
-    return [index.beside(name).name for name in names]
-
-
-def shards(index: File) -> list[File]:
-    """The files that an index names, in natural order; InputError if one is not in its folder."""
-    names = sorted(set(_read_index(index).values()), key=_natural)
-    found = [index.beside(name) for name in names]
-    missing = [name for name, file in zip(names, found, strict=True) if not file.exists]
-    if missing:
-        more = f" ({len(missing):,} of {len(names):,} are missing)" if len(missing) > 1 else ""
-        raise InputError(
-            f"{index.where}: the index names {missing[0]!r}, which is not in "
-            f"{index.folder.where}{more}"
-        )
-    return found
-
-
 def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
     """The tensors that a file's header describes, every claim of it checked."""
     where, size = file.where, file.stored.size
@@ -120,7 +59,7 @@ def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
         )
     if length > HEADER_LIMIT:
         raise InputError(f"{where}: a header of {length:,} bytes is over the format's limit")
-    header = _parse_json(where, bytes(file.stored.read(8, length)))
+    header = parse_json(where, bytes(file.stored.read(8, length)))
     start = 8 + length
     entries = [_Entry(where, name, entry) for name, entry in header.items() if name != _METADATA]
     entries.sort(key=lambda entry: (entry.begin, entry.end))
@@ -175,7 +114,8 @@ def _are_sizes(values: Any) -> bool:
     )
 
 
-def _parse_json(where: str, data: bytes) -> dict[str, Any]:
+def parse_json(where: str, data: bytes) -> dict[str, Any]:
+    """A header of JSON; InputError if it is none, or a key occurs twice in it."""
     try:
         header = json.loads(data, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -190,25 +130,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
     return found
-
-
-def _read_index(file: File) -> dict[str, str]:
-    if file.stored.size > HEADER_LIMIT:
-        raise InputError(f"{file.where}: an index of {file.stored.size:,} bytes is none")
-    index = _parse_json(file.where, file.head(HEADER_LIMIT))
-    weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not all(
-        isinstance(shard, str) for shard in weight_map.values()
-    ):
-        raise InputError(
-            f"{file.where}: an index has a 'weight_map' of tensor names to shard files"
-        )
-    if not weight_map:
-        raise InputError(f"{file.where}: the index names no tensor")
-    return weight_map
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which shard 2 comes before shard 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]

@@ -13,6 +13,7 @@ from typing import Any
 
 from kolmo.checkpoints import magic
 from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.strangers import stranger
 from kolmo.checkpoints.words import is_words
@@ -118,6 +119,13 @@ FORMATS = (
         f"{_HERE}.fasttext:open_fasttext",
         (".ftz",),
     ),
+    Format(
+        "MXNet",
+        magic.starts(b"\x12\x01" + bytes(14)),
+        f"{_HERE}.mxnet:open_mxnet",
+        (".params", ".nd"),
+    ),
+    Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format(

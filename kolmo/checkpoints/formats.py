@@ -125,6 +125,7 @@ FORMATS = (
         f"{_HERE}.mxnet:open_mxnet",
         (".params", ".nd"),
     ),
+    Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
     Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
     # The last: nothing marks the oldest pickles, but that they can be read.
@@ -138,7 +139,9 @@ FORMATS = (
 """All formats of files, in the order in which a file is tried for them, and in which one of several
 files of the same model is chosen."""
 
-FOLDERS: tuple[FolderFormat, ...] = ()
+FOLDERS: tuple[FolderFormat, ...] = (
+    FolderFormat("spaCy", magic.is_spacy, f"{_HERE}.thinc:open_pipeline", ("config.cfg",)),
+)
 """All formats of folders, in the order in which a folder is tried for them."""
 
 _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoints")

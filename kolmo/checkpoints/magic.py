@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
-from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.folders import File, Folder
 
 ZIP = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -71,3 +71,9 @@ def _may_be_old_pickle(head: bytes, file: File) -> bool:
     if head[:1] not in [b"%c" % letter for letter in b"(]}lcdIFSVN"] or file.stored.size < 2:
         return False
     return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")
+
+
+def is_spacy(folder: Folder) -> bool:
+    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
+    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
+    return folder.has("meta.json") and folder.has("config.cfg") and any(models)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 
 from kolmo.checkpoints.base import Role, Skipped
-from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.folders import File, Folder, depth_of
 from kolmo.checkpoints.formats import FORMATS, format_of
 from kolmo.checkpoints.naming import Name, is_training, natural, parsed, sibling
 from kolmo.checkpoints.shards import named_shards
@@ -111,10 +111,9 @@ def several(folder: Folder, names: Sequence[str], count: int) -> InputError:
     """The error for a folder of several checkpoints."""
     named = ", ".join(sorted(names, key=natural)[:5])
     more = f" and {count - 5} more" if count > 5 else ""
-    example = f"{folder.where.rstrip('/')}/{sorted(names, key=natural)[0]}"
-    return InputError(
-        f"{folder.where}: holds {count} checkpoints; name one: {named}{more} (such as {example})"
-    )
+    example = f"such as {folder.where.rstrip('/')}/{sorted(names, key=natural)[0]}"
+    how = "after unpacking it" if depth_of(folder) else example
+    return InputError(f"{folder.where}: holds {count} checkpoints; name one: {named}{more} ({how})")
 
 
 def _left_out(one: Candidate, chosen: Candidate) -> Skipped:

@@ -11,6 +11,8 @@ import weakref
 import zlib
 from typing import Any
 
+from zstandard import ZstdDecompressor, ZstdError
+
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -26,8 +28,10 @@ _STARTS = {
     "xz": b"\xfd7zXZ\x00",
     "lzma": b"\x5d\x00\x00",
     "lz4": b"\x04\x22\x4d\x18",
+    "zstandard": b"\x28\xb5\x2f\xfd",
 }
 _CHUNK = 1 << 20
+_WINDOW = 1 << 27  # bytes that a zstandard file may ask to look back
 
 
 def compression_of(head: bytes) -> str | None:
@@ -55,7 +59,7 @@ def unpacked(stored: Stored, form: str) -> Stored:
     try:
         with stored.open() as file, _opened(file, form) as packed:
             return spooled(packed, stored.where, stored.size)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ZstdError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -76,8 +80,12 @@ def spooled(file: Any, where: str, packed: int) -> Stored:
                 )
             spool.write(data)
         spool.flush()
-        kept = _Kept(os.dup(spool.fileno()))
-    return Stored(kept.read, 0, size, where)
+        return kept_file(spool, size, where)
+
+
+def kept_file(file: Any, size: int, where: str) -> Stored:
+    """The bytes of an open file, which may then be closed: it goes when nothing reads from it."""
+    return Stored(_Kept(os.dup(file.fileno())).read, 0, size, where)
 
 
 class _Kept:
@@ -101,6 +109,9 @@ def _opened(file: Any, form: str) -> Any:
         return gzip.GzipFile(fileobj=file)
     if form == "bzip2":
         return bz2.BZ2File(file)
+    if form == "zstandard":
+        reader = ZstdDecompressor(max_window_size=_WINDOW)
+        return reader.stream_reader(file, read_across_frames=True, closefd=False)
     return lzma.LZMAFile(file) if form in ("xz", "lzma") else _Zlib(file)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped
 from kolmo.checkpoints.choosing import (
     Candidate,
@@ -14,7 +12,7 @@ from kolmo.checkpoints.choosing import (
     several,
     shard_count,
 )
-from kolmo.checkpoints.folders import File, Folder, SubFolder
+from kolmo.checkpoints.folders import File, Folder, PackedFolder, SubFolder
 from kolmo.checkpoints.formats import FOLDERS, HEAD, format_of, known, open_file
 from kolmo.checkpoints.magic import is_text
 from kolmo.checkpoints.naming import is_training, natural
@@ -24,6 +22,7 @@ from kolmo.errors import InputError
 
 _DEEP = 32  # folders within folders
 
+# What only folders of other formats than those of files hold, by how names end.
 _MARKS = tuple(mark for format in FOLDERS for mark in format.marks)
 
 
@@ -37,11 +36,12 @@ def open_folder(folder: Folder) -> Checkpoint:
     """
     for _ in range(_DEEP):
         for format in FOLDERS:
-            if format.recognize(folder):
-                return format.open(folder)
-        if found := candidates(folder):
-            return _open_chosen(folder, found)
-        below = checkpoint_folders(folder)
+            opened = format.open(folder) if format.recognize(folder) else None
+            if opened is not None:
+                return opened
+        if candidates(folder):
+            return open_plain(folder)
+        below = _latest(folder, checkpoint_folders(folder))
         if len(below) != 1:
             break
         folder = below[0]
@@ -73,12 +73,24 @@ def checkpoint_folders(folder: Folder) -> list[SubFolder]:
     ]
 
 
+def _latest(folder: Folder, below: list[SubFolder]) -> list[SubFolder]:
+    """Of several steps of a training, the one that a program named in a file as the latest."""
+    for name in ("latest", "latest_checkpointed_iteration.txt"):
+        file = File(folder, name)
+        if file.exists:
+            named = file.head(256).decode("utf-8", "replace").strip()
+            wanted = {named, f"iter_{named:0>7}"}
+            return [inner for inner in below if inner.name in wanted] or below
+    return below
+
+
 def _may_be(name: str) -> bool:
     return is_candidate(name) or name.endswith(_MARKS)
 
 
-def _open_chosen(folder: Folder, found: Sequence[Candidate]) -> Checkpoint:
-    chosen, others = choose(folder, found)
+def open_plain(folder: Folder) -> Checkpoint:
+    """The checkpoint that is chosen among the files that lie in a folder itself."""
+    chosen, others = choose(folder, candidates(folder))
     opened = _open(folder, chosen)
     beside = [*others, *_training(folder), *_below(folder, chosen)]
     return opened.holding(opened.values(), [*opened.skipped, *beside])
@@ -117,9 +129,13 @@ def _open_nameless(folder: Folder) -> Checkpoint:
         )
     named = ", ".join(name[:60] for name in folder.names()[:5]) or "nothing"
     raise InputError(
-        f"{folder.where}: there is no checkpoint in this directory, which holds {named} "
+        f"{folder.where}: there is no checkpoint in this {_noun(folder)}, which holds {named} "
         f"(known: {known()})"
     )
+
+
+def _noun(folder: Folder) -> str:
+    return "archive" if isinstance(folder, PackedFolder) else "directory"
 
 
 def _is_seen(name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -138,6 +139,45 @@ class SubFolder:
 
     def path(self, name: str) -> str:
         return self.above.path(f"{self.name}/{name}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedFolder:
+    """The files in an archive, each of which is found, or unpacked, when it is asked for first.
+
+    ``depth`` counts the archives that it lies in, itself included.
+    """
+
+    where: str
+    members: Mapping[str, Callable[[], Stored]]
+    depth: int
+
+    def names(self) -> list[str]:
+        return sorted(self.members)
+
+    def has(self, name: str) -> bool:
+        return name in self.members
+
+    def stored(self, name: str) -> Stored:
+        if name not in self.members:
+            raise InputError(f"{self.where}: there is no {name[:200]!r} in the archive")
+        if name not in self._found:
+            self._found[name] = self.members[name]()
+        return self._found[name]
+
+    @cached_property
+    def _found(self) -> dict[str, Stored]:
+        return {}
+
+    def path(self, name: str) -> str:
+        return ""
+
+
+def depth_of(folder: Folder) -> int:
+    """How many archives a folder lies in, one within the other."""
+    if isinstance(folder, SubFolder):
+        return depth_of(folder.above)
+    return folder.depth if isinstance(folder, PackedFolder) else 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from kolmo.checkpoints import magic
+from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
@@ -68,7 +68,8 @@ class FolderFormat:
     recognize : callable
         ``recognize(folder)`` says whether a folder has it, by the names of its files.
     reader : str
-        Module and function; the function takes the `Folder`.
+        Module and function; the function takes the `Folder`, and may give None as those of a
+        `Format` do.
     marks : tuple of str
         How names of its files end that no other format has, by which it is found in a folder.
     """
@@ -78,9 +79,9 @@ class FolderFormat:
     reader: str
     marks: tuple[str, ...] = ()
 
-    def open(self, folder: Folder) -> Checkpoint:
-        """The checkpoint in a folder of this format."""
-        opened: Checkpoint = _function(self.reader)(folder)
+    def open(self, folder: Folder) -> Checkpoint | None:
+        """The checkpoint in a folder of this format; None if it is not of this format after all."""
+        opened: Checkpoint | None = _function(self.reader)(folder)
         return opened
 
 
@@ -113,6 +114,9 @@ FORMATS = (
     ),
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
+    Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format(
         "fastText",
         magic.starts(b"\xba\x16\x4f\x2f"),
@@ -128,19 +132,47 @@ FORMATS = (
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
     Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
+    Format(
+        "archives and compressed files",
+        magic.is_packed,
+        f"{_HERE}.packed:open_packed",
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".nemo"),
+    ),
     # The last: nothing marks the oldest pickles, but that they can be read.
     Format(
-        "pickles, joblib, NeMo",
+        "pickles, joblib",
         magic.may_be_pickle,
         f"{_HERE}.pickled:open_pickled",
-        (".pkl", ".pickle", ".joblib", ".nemo"),
+        (".pkl", ".pickle", ".joblib"),
     ),
 )
 """All formats of files, in the order in which a file is tried for them, and in which one of several
 files of the same model is chosen."""
 
-FOLDERS: tuple[FolderFormat, ...] = (
+FOLDERS = (
     FolderFormat("spaCy", magic.is_spacy, f"{_HERE}.thinc:open_pipeline", ("config.cfg",)),
+    FolderFormat(
+        "torch.distributed.checkpoint",
+        magic.has(".metadata", ".distcp"),
+        f"{_HERE}.distributed:open_distributed",
+        (".distcp",),
+    ),
+    FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
+    FolderFormat(
+        "pipelines of diffusers",
+        magic.has("model_index.json", "/"),
+        f"{_HERE}.pipelines:open_pipeline",
+    ),
+    FolderFormat(
+        "sentence-transformers",
+        magic.has("modules.json", "/"),
+        f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "the Hugging Face Hub's cache",
+        magic.is_hub_cache,
+        f"{_HERE}.pipelines:open_hub_cache",
+    ),
 )
 """All formats of folders, in the order in which a folder is tried for them."""
 
@@ -156,8 +188,6 @@ _MISTAKEN = (
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"gguf", "a GGUF file, which is not supported; convert it to safetensors"),
-    (b"\x89hdf", "an HDF5 file, which is not supported; convert it to safetensors or .npz"),
 )
 
 

@@ -84,12 +84,12 @@ class LeftOut:
 
 
 class Key:
-    """A key of a mapping that stands for something without a value to compare."""
+    """A key of a mapping that stands for something without a value to compare, which it keeps."""
 
-    __slots__ = ("text",)
+    __slots__ = ("text", "value")
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, value: Any = None) -> None:
+        self.text, self.value = text, value
 
     def __str__(self) -> str:
         return self.text
@@ -109,7 +109,8 @@ def key_of(value: Any) -> Any:
         return key_of(value.item())
     if isinstance(value, tuple) and len(value) < 17 and all(_is_small(v) for v in value):
         return value
-    return Key(str(value)[:200] if isinstance(value, (Global, Record)) else type(value).__name__)
+    is_named = isinstance(value, (Global, Record))
+    return Key(str(value)[:200] if is_named else type(value).__name__, value)
 
 
 def _is_small(value: Any) -> bool:

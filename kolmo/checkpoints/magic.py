@@ -1,11 +1,13 @@
-"""How files of each format are recognized: by their first bytes, by the members of an archive."""
+"""How formats are recognized: by first bytes, by the members of an archive, by names of files."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -55,15 +57,20 @@ def is_text(head: bytes) -> bool:
 
 
 def may_be_pickle(head: bytes, file: File) -> bool:
-    """Whether it may be a pickle, or be packed around one; only reading it tells."""
+    """Whether it may be a pickle, or a torch file of before 2020; only reading it tells."""
     is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"
-    return is_marked or is_packed(head) or _may_be_old_pickle(head, file)
+    is_old = is_tar(head) or head.startswith(b"ZF0x")
+    return is_marked or is_old or _may_be_old_pickle(head, file)
 
 
-def is_packed(head: bytes) -> bool:
-    """Whether it is a tar archive, or compressed."""
-    is_tar = head[257:].startswith(b"ustar")
-    return is_tar or head.startswith(b"ZF0x") or compression_of(head) is not None
+def is_packed(head: bytes, file: File) -> bool:
+    """Whether it is an archive, or compressed."""
+    return head.startswith(ZIP) or is_tar(head) or compression_of(head) is not None
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether it is a tar archive."""
+    return head[257:].startswith(b"ustar")
 
 
 def _may_be_old_pickle(head: bytes, file: File) -> bool:
@@ -71,6 +78,42 @@ def _may_be_old_pickle(head: bytes, file: File) -> bool:
     if head[:1] not in [b"%c" % letter for letter in b"(]}lcdIFSVN"] or file.stored.size < 2:
         return False
     return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")
+
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def hdf5_start(stored: Stored) -> int | None:
+    """Where an HDF5 file begins: MATLAB and others put a block of their own before it."""
+    places = (at for at in (0, 512, 1024, 2048) if at + len(_HDF5) <= stored.size)
+    return next((at for at in places if bytes(stored.read(at, len(_HDF5))) == _HDF5), None)
+
+
+def is_hdf5(head: bytes, file: File) -> bool:
+    """HDF5, perhaps after a block of another program's."""
+    return hdf5_start(file.stored) is not None
+
+
+# --- folders --------------------------------------------------------------------------------
+
+_ZERO = re.compile(r"(bf16_)?zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt")
+
+
+def has(name: str, part: str) -> Callable[[Folder], bool]:
+    """A recognizer of folders that have this file, and others with a part in their names."""
+    return lambda folder: folder.has(name) and any(part in other for other in folder.names())
+
+
+def is_zero(folder: Folder) -> bool:
+    """Whether it has the states of the optimizers of DeepSpeed's ZeRO, and of a model."""
+    names = [name for name in folder.names() if "/" not in name]
+    is_model = any(name.endswith("mp_rank_00_model_states.pt") for name in names)
+    return is_model and any(map(_ZERO.fullmatch, names))
+
+
+def is_hub_cache(folder: Folder) -> bool:
+    """Whether it is a model's folder in the cache of the Hugging Face Hub."""
+    return any(name.startswith("snapshots/") for name in folder.names())
 
 
 def is_spacy(folder: Folder) -> bool:

@@ -1,0 +1,138 @@
+"""Tensors of ggml's types: plain numbers, and blocks of codes with their scales.
+
+The types have numbers, which files store (``enum ggml_type`` of ggml.h).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.checkpoints import ggml_blocks, ggml_grids
+from kolmo.checkpoints.base import Codes, Role, Skipped, WeightTensor
+from kolmo.checkpoints.ggml_block import Block
+from kolmo.checkpoints.stored import Storage, Stored, Strided
+from kolmo.dtypes import DTYPES
+from kolmo.symbols import Alphabet
+
+BFLOAT16 = 30
+
+PLAIN: Mapping[int, np.dtype[Any]] = {
+    0: DTYPES["float32"],
+    1: DTYPES["float16"],
+    24: DTYPES["int8"],
+    25: DTYPES["int16"],
+    26: DTYPES["int32"],
+    27: DTYPES["int64"],
+    28: DTYPES["float64"],
+    BFLOAT16: DTYPES["bfloat16"],
+}
+"""Types that are numbers, one after the other."""
+
+BLOCKS: Mapping[int, Block] = {**ggml_blocks.BLOCKS, **ggml_grids.BLOCKS}
+"""Types that are blocks of codes."""
+
+_UNREAD = {
+    4: "Q4_2, which ggml dropped in 2023",
+    5: "Q4_3, which ggml dropped in 2023",
+    9: "Q8_1, which is for activations and had two layouts",
+    **dict.fromkeys((31, 32, 33), "a Q4_0 repacked for one processor, which ggml dropped in 2024"),
+    **dict.fromkeys((36, 37, 38), "an IQ4_NL repacked for one processor, which ggml dropped"),
+}
+
+_PIECE = 1 << 17  # weights that are decoded at once: few enough for the caches
+
+
+def stored_size(number: int, shape: tuple[int, ...]) -> int | None:
+    """Bytes that a tensor of a type takes, 0 of an unknown type; None if its rows cannot be cut
+    into blocks.
+
+    >>> [stored_size(0, (5,)), stored_size(2, (3, 64)), stored_size(2, (64, 3))]
+    [20, 108, None]
+    """
+    numel = math.prod(shape)
+    if number in PLAIN:
+        return numel * PLAIN[number].itemsize
+    block = BLOCKS.get(number)
+    if block is None:
+        return 0
+    if not shape or shape[-1] % block.weights:
+        return None
+    return numel // block.weights * block.fields.itemsize
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Whether plain numbers are big-endian, and whether bfloat16 and the fields of blocks are."""
+
+    numbers: bool = False
+    bytes: bool = False
+
+
+def ggml_tensor(
+    name: str, shape: tuple[int, ...], number: int, stored: Stored, big: Order
+) -> WeightTensor | Skipped:
+    """The tensor of a type whose bytes are all of ``stored``; Skipped if the type is not read.
+
+    Quantized tensors are those of float32 weights, which blocks of codes stand for.
+    """
+    if number in PLAIN:
+        is_big = big.bytes if number == BFLOAT16 else big.numbers
+        return _plain(name, shape, PLAIN[number], stored, is_big)
+    if number in BLOCKS:
+        return _quantized(name, shape, BLOCKS[number], stored, big.bytes)
+    what = _UNREAD.get(number, "which is unknown")
+    return Skipped(name, f"of ggml's type {number:,}, {what}", math.prod(shape), Role.WEIGHT)
+
+
+def _plain(
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], stored: Stored, big: bool
+) -> WeightTensor:
+    strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    array = Strided(Storage(stored, big=big), dtype, shape, strides)
+    return WeightTensor(name, shape, dtype, array.load, place=array.place)
+
+
+def _quantized(
+    name: str, shape: tuple[int, ...], block: Block, stored: Stored, big: bool
+) -> WeightTensor:
+    load = functools.partial(_load, stored, block.ordered(big), block)
+    count = math.prod(shape) // block.weights
+    sides = (count, block.fields.itemsize)
+    codes = Codes(
+        block.name,
+        Alphabet(block.size),
+        functools.partial(load, block.unpack, block.container),
+        count * block.side_bits,
+        (_plain(name, sides, DTYPES["uint8"], stored, False),),
+    )
+    return WeightTensor(
+        name, shape, DTYPES["float32"], functools.partial(load, block.values, np.float32), codes
+    )
+
+
+def _load(
+    stored: Stored,
+    fields: np.dtype[Any],
+    block: Block,
+    decode: Callable[[NDArray[Any]], NDArray[Any]],
+    dtype: Any,
+    start: int,
+    stop: int,
+) -> NDArray[Any]:
+    """What ``decode`` makes of the blocks that hold the weights [start, stop)."""
+    n, size = block.weights, fields.itemsize
+    first, last = start // n, -(-stop // n)
+    found = np.empty(((last - first), n), dtype)
+    step = max(1, _PIECE // n)
+    data = stored.read(first * size, (last - first) * size)
+    blocks = np.frombuffer(data, fields)
+    for at in range(0, len(blocks), step):
+        found[at : at + step] = decode(blocks[at : at + step])
+    return found.reshape(-1)[start - first * n : stop - first * n]

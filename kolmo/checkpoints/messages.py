@@ -1,0 +1,56 @@
+"""Which format a protocol buffer has: none has a magic number, so its top fields tell.
+
+A message is of a format if it has no field but those of the format's outermost message, of their
+wire types, and the fields that each file of it has. Nothing within them is read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.protobuf import BYTES, VARINT, Message
+from kolmo.errors import InputError
+
+_TOP = 1 << 12  # fields that are looked at, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class MessageSchema:
+    """The fields of an outermost message: numbers and wire types, and which there must be.
+
+    ``version`` is the number of a field that holds a small positive number.
+    """
+
+    fields: Mapping[int, int]
+    needed: frozenset[int]
+    version: int = 0
+
+    def fits(self, head: bytes, file: File) -> bool:
+        """Whether a file may be such a message, or the beginning of one that was cut off."""
+        seen = set()
+        try:
+            for count, field in enumerate(Message.of(file.stored).fields(cut=True)):
+                strange = field.number == self.version and not 0 < field.value < 1 << 16
+                if self.fields.get(field.number) != field.wire or strange or count > _TOP:
+                    return False
+                seen.add(field.number)
+        except InputError:
+            return False
+        return self.needed <= seen
+
+
+_ONNX = MessageSchema(
+    {
+        **dict.fromkeys((1, 5), VARINT),
+        **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), BYTES),
+    },
+    frozenset((1, 7)),
+    version=1,
+)
+
+
+def is_onnx(head: bytes, file: File) -> bool:
+    """Whether it is a model of ONNX: a version and a graph among its fields."""
+    return _ONNX.fits(head, file)

@@ -1,0 +1,61 @@
+"""Files that other programs wrote (``tests/data``), and what those read from them."""
+
+import hashlib
+import json
+import lzma
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from kolmo.checkpoints.base import Role
+
+DATA = Path(__file__).parent / "data"
+
+
+def unpacked(name, folder):
+    """The path of a file of ``tests/data``, unpacked into a folder."""
+    path = folder / Path(name).name
+    path.write_bytes(lzma.decompress((DATA / f"{name}.xz").read_bytes()))
+    return path
+
+
+def truth(form):
+    """What the scripts note of their files."""
+    return json.loads((DATA / form / "truth.json").read_text())
+
+
+def noted(tensor):
+    """Shape, dtype and a hash of the values, as the scripts note them."""
+    array = tensor.read()
+    data = array.astype(array.dtype.newbyteorder("<")).tobytes()
+    return [list(array.shape), array.dtype.name, hashlib.sha256(data).hexdigest()[:16]]
+
+
+def contents(checkpoint, *roles):
+    """All tensors of a checkpoint that have one of these roles (None: not told), noted."""
+    return {t.name: noted(t) for t in checkpoint.values() if t.role in (roles or (None, *Role))}
+
+
+def same_in_pieces(checkpoint, seed=0):
+    """Whether all pieces of all tensors are what the whole tensors say."""
+    random = np.random.default_rng(seed)
+    for tensor in checkpoint.values():
+        whole = tensor.read().reshape(-1).tobytes()
+        item = tensor.dtype.itemsize
+        for _ in range(5):
+            start, stop = sorted(int(at) for at in random.integers(0, tensor.numel + 1, 2))
+            if tensor.load(start, stop).tobytes() != whole[start * item : stop * item]:
+                return False
+    return True
+
+
+def fuzzed(folder, count):
+    """The numbers of inputs, made from a folder's files, that were refused and read; in a process
+    of its own, of bounded memory."""
+    command = [sys.executable, "-m", "tests.corpus.fuzzing", str(folder), "0", str(count)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=DATA.parent.parent)
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused, read = map(int, done.stdout.split())
+    return refused, read

@@ -12,7 +12,7 @@ _WINDOW = 1 << 16  # bytes of the first window; each that follows is twice as wi
 _WIDEST = 1 << 23
 
 
-class Cursor:
+class FieldCursor:
     """Fields one after the other, each checked against the end of the file.
 
     Attributes
@@ -23,7 +23,8 @@ class Cursor:
     Examples
     --------
     >>> from kolmo.checkpoints.stored import memory_bytes
-    >>> cursor = Cursor(memory_bytes(bytes([1, 0, 0, 0]) + b"word here", "a file"), "word vectors")
+    >>> data = bytes([1, 0, 0, 0]) + b"word here"
+    >>> cursor = FieldCursor(memory_bytes(data, "a file"), "word vectors")
     >>> cursor.unpack("<i"), cursor.until(b" "), cursor.at
     ((1,), b'word', 9)
     """

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.checkpoints.cursor import Cursor
+from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.stored import Stored, stored_tensor
 from kolmo.errors import InputError
@@ -38,7 +38,7 @@ def open_fasttext(file: File) -> Checkpoint:
     InputError
         If the file is damaged, or of a version that is not known.
     """
-    cursor = Cursor(file.stored, "a fastText model", len(MAGIC))
+    cursor = FieldCursor(file.stored, "a fastText model", len(MAGIC))
     (version,) = cursor.unpack("<i")
     if version not in (11, 12):
         raise InputError(f"{file.where}: a fastText model of version {version}; 11 and 12 are read")
@@ -47,7 +47,7 @@ def open_fasttext(file: File) -> Checkpoint:
     return Checkpoint(tensors, source=file.where, format="fastText", files=file.files)
 
 
-def _after_dictionary(cursor: Cursor) -> list[WeightTensor]:
+def _after_dictionary(cursor: FieldCursor) -> list[WeightTensor]:
     """The matrices that follow the dictionary, each plain or quantized."""
     _pass_dictionary(cursor)
     (is_input,) = cursor.unpack("<?")
@@ -71,7 +71,7 @@ class _Settings:
     is_supervised: bool
 
     @classmethod
-    def read(cls, cursor: Cursor) -> _Settings:
+    def read(cls, cursor: FieldCursor) -> _Settings:
         """The settings; the cursor is then at the entries of the dictionary."""
         width, _, _, _, _, _, _, model, buckets, _, _, _ = cursor.unpack("<12i")
         cursor.unpack("<d")
@@ -94,7 +94,7 @@ def _from_the_end(stored: Stored, begin: int, settings: _Settings) -> list[Weigh
         at = stored.size - rows * settings.width * 4 - inputs - 2 * 17
         if at < begin or settings.pruned >= 0:
             continue
-        cursor = Cursor(stored, "a fastText model", at)
+        cursor = FieldCursor(stored, "a fastText model", at)
         first, shape = cursor.unpack("<?2q")[0], (settings.words + buckets, settings.width)
         cursor.at = at + 1
         if first or cursor.unpack("<2q") != shape:
@@ -106,12 +106,12 @@ def _from_the_end(stored: Stored, begin: int, settings: _Settings) -> list[Weigh
     return None
 
 
-def _past(cursor: Cursor, size: int) -> Cursor:
+def _past(cursor: FieldCursor, size: int) -> FieldCursor:
     cursor.skip(size)
     return cursor
 
 
-def _pass_dictionary(cursor: Cursor) -> None:
+def _pass_dictionary(cursor: FieldCursor) -> None:
     size, _, _, _, pruned = cursor.unpack("<3i2q")
     for _ in range(size):
         cursor.until(b"\0")
@@ -119,7 +119,7 @@ def _pass_dictionary(cursor: Cursor) -> None:
     cursor.skip(8 * max(pruned, 0))
 
 
-def _dense(cursor: Cursor, name: str) -> WeightTensor:
+def _dense(cursor: FieldCursor, name: str) -> WeightTensor:
     rows, columns = cursor.unpack("<2q")
     if rows < 0 or columns < 0 or rows * columns * 4 > cursor.left:
         raise cursor.damaged(f"its {name} matrix claims {rows:,} × {columns:,} numbers")
@@ -142,7 +142,7 @@ class _Quantizer:
     centroids: NDArray[np.float32]
 
     @classmethod
-    def read(cls, cursor: Cursor) -> _Quantizer:
+    def read(cls, cursor: FieldCursor) -> _Quantizer:
         """A quantizer and its centroids."""
         columns, parts, width, last = cursor.unpack("<4i")
         sound = 0 < last <= width and parts > 0 and (parts - 1) * width + last == columns
@@ -162,7 +162,7 @@ class _Quantizer:
         return rows
 
 
-def _quantized(cursor: Cursor, name: str) -> WeightTensor:
+def _quantized(cursor: FieldCursor, name: str) -> WeightTensor:
     has_norms, rows, columns, size = cursor.unpack("<?2qi")
     if min(rows, columns, size) < 0:
         raise cursor.damaged(f"its {name} matrix claims {rows:,} × {columns:,} numbers")

@@ -13,6 +13,7 @@ from typing import Any
 
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.caffe import is_caffe
 from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.strangers import stranger
@@ -129,6 +130,7 @@ FORMATS = (
         f"{_HERE}.mxnet:open_mxnet",
         (".params", ".nd"),
     ),
+    Format("Caffe", is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
     Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),

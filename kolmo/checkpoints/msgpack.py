@@ -9,7 +9,7 @@ import dataclasses
 import struct
 from typing import Any
 
-from kolmo.checkpoints.cursor import Cursor
+from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.stored import Stored
 
 _SHORT = 256  # bytes of a byte string that is read at once
@@ -48,7 +48,7 @@ def read_msgpack(stored: Stored, what: str) -> Any:
     >>> read_msgpack(memory_bytes(bytes.fromhex("81a16192c3ff"), "a file"), "a model")
     {'a': [True, -1]}
     """
-    reader = _Reader(Cursor(stored, what))
+    reader = _Reader(FieldCursor(stored, what))
     try:
         value = reader.value(0)
     except (struct.error, UnicodeDecodeError, TypeError):
@@ -59,7 +59,7 @@ def read_msgpack(stored: Stored, what: str) -> Any:
 
 
 class _Reader:
-    def __init__(self, cursor: Cursor) -> None:
+    def __init__(self, cursor: FieldCursor) -> None:
         self.cursor, self._values = cursor, 0
 
     def value(self, depth: int) -> Any:

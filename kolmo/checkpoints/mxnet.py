@@ -15,7 +15,7 @@ import struct
 import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Role, WeightTensor
-from kolmo.checkpoints.cursor import Cursor
+from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.stored import AXES, stored_tensor
 from kolmo.dtypes import DTYPES
@@ -37,7 +37,7 @@ def open_mxnet(file: File) -> Checkpoint:
     InputError
         If the file is damaged, or holds a sparse array.
     """
-    cursor = Cursor(file.stored, "an MXNet file", len(MAGIC))
+    cursor = FieldCursor(file.stored, "an MXNet file", len(MAGIC))
     (count,) = cursor.unpack("<Q")
     if count > cursor.left // 8:
         raise cursor.damaged(f"it claims {count:,} arrays")
@@ -53,7 +53,7 @@ def open_mxnet(file: File) -> Checkpoint:
     return Checkpoint(tensors, source=file.where, format="MXNet", files=file.files)
 
 
-def _array(cursor: Cursor, name: str) -> WeightTensor | None:
+def _array(cursor: FieldCursor, name: str) -> WeightTensor | None:
     """The next array; None for one that was never filled."""
     (version,) = cursor.unpack("<I")
     if version in (_V2, _V3) and cursor.unpack("<i") != (0,):
@@ -76,7 +76,7 @@ def _array(cursor: Cursor, name: str) -> WeightTensor | None:
     return tensor
 
 
-def _shape(cursor: Cursor, version: int) -> tuple[int, ...] | None:
+def _shape(cursor: FieldCursor, version: int) -> tuple[int, ...] | None:
     """The sides of an array; None where it was never filled, so that nothing follows."""
     is_old = version not in (_V1, _V2, _V3)
     (axes,) = (version,) if is_old else cursor.unpack("<i")
@@ -90,7 +90,7 @@ def _shape(cursor: Cursor, version: int) -> tuple[int, ...] | None:
     return shape
 
 
-def _names(cursor: Cursor, count: int) -> list[str]:
+def _names(cursor: FieldCursor, count: int) -> list[str]:
     (named,) = cursor.unpack("<Q")
     if named not in (0, count):
         raise cursor.damaged(f"{named:,} names for {count:,} arrays")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.checkpoints.cursor import Cursor
+from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
@@ -143,7 +143,7 @@ class _BinaryRows(_Rows):
     what = "word vectors (word2vec)"
 
     def _found(self) -> NDArray[np.int64]:
-        cursor = Cursor(self.stored, "word vectors", self.begin)
+        cursor = FieldCursor(self.stored, "word vectors", self.begin)
         places = array("q")  # which grows with what is there, not with what is claimed
         for _ in range(len(self)):
             cursor.until(b" ")

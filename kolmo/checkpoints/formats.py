@@ -144,7 +144,7 @@ FORMATS = (
     Format(
         "pickles, joblib",
         magic.may_be_pickle,
-        f"{_HERE}.pickled:open_pickled",
+        f"{_HERE}.objects:open_pickled",
         (".pkl", ".pickle", ".joblib"),
     ),
 )

@@ -36,8 +36,8 @@ def open_pickled(file: File) -> Checkpoint | None:
         return open_model(file, contents)
     if is_trees(contents):
         raise InputError(
-            f"{file.where}: {what} of decision trees ({contents.name[:200]}), which have no weights "
-            f"of a network; give a neural network"
+            f"{file.where}: {what} of decision trees ({contents.name[:200]}), which have no "
+            f"weights of a network; give a neural network"
         )
     tensors, skipped = collect(contents, file.where, what)
     form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"

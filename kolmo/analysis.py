@@ -56,6 +56,10 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
         Each tensor alone, all of them through one accumulator for each dtype, or both of these.
     include, exclude : list of globs
         Names of the tensors to measure; all by default.
+    roles : list of str
+        Roles of the arrays to measure, ``weight`` alone by default: the others are listed in the
+        coverage (`kolmo.inspect` shows them). ``book-keeping``, ``buffer``, ``optimizer``,
+        ``copy`` and ``other`` are the rest.
     seed : int
         Seed of the nulls' random draws.
     threads : int, optional
@@ -72,7 +76,7 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     Raises
     ------
     InputError
-        If the source cannot be read or an option does not fit.
+        If the source cannot be read, holds no number of these roles, or an option does not fit.
     Interrupted
         On Ctrl-C; its ``report`` holds the results so far.
 

@@ -14,19 +14,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.dtypes import DTYPES, bits_of
+
 Weights = NDArray[Any]
 Unsigned = NDArray[Any]
 Floats = NDArray[np.float64]
 
 
 def is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether weights of this dtype are floating-point numbers; ml_dtypes report kind V."""
-    return dtype.kind in "fV"
+    """Whether weights of this dtype are floating-point numbers; ml_dtypes report kind V.
+
+    >>> is_float(DTYPES["bfloat16"]), is_float(DTYPES["int4"])
+    (True, False)
+    """
+    return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
 
 
 def bit_patterns(weights: Weights) -> Unsigned:
-    """The stored bits, as unsigned integers of the same width and shape."""
-    return np.ascontiguousarray(weights).view(f"u{weights.dtype.itemsize}").reshape(weights.shape)
+    """The stored bits, as unsigned integers of the same width and shape.
+
+    >>> bit_patterns(np.array([-1, 7], DTYPES["int4"])).tolist()  # a byte each, of which 4 bits
+    [15, 7]
+    """
+    whole = np.ascontiguousarray(weights).view(f"u{weights.dtype.itemsize}").reshape(weights.shape)
+    bits = bits_of(weights.dtype)
+    return whole & whole.dtype.type((1 << bits) - 1) if bits < 8 else whole
 
 
 def ordered(weights: Weights) -> Unsigned:
@@ -37,23 +49,42 @@ def ordered(weights: Weights) -> Unsigned:
     [-1065353217, -1, 0, 1]
     """
     bits = bit_patterns(weights)
-    return order_patterns(bits) if is_float(weights.dtype) else bits
+    return order_patterns(bits, weights.dtype.name) if is_float(weights.dtype) else bits
 
 
-def order_patterns(patterns: Unsigned) -> Unsigned:
-    """Bit patterns of floats as unsigned integers in the order of the values.
+def order_patterns(patterns: Unsigned, format: str) -> Unsigned:
+    """Bit patterns of floats of a format as unsigned integers in the order of the values.
 
-    >>> order_patterns(np.uint8([0x80, 0x00])).tolist()  # -0 and 0 of any format of 8 bits
+    The one NaN of the formats without negative zero, which has the pattern of a sign alone, comes
+    below zero.
+
+    >>> order_patterns(np.uint8([0x80, 0x00]), "float8_e5m2").tolist()  # -0 and 0
     [127, 128]
+    >>> order_patterns(np.uint8([0b1001, 0b0001]), "float4_e2m1fn").tolist()  # -0.5 and 0.5
+    [6, 9]
     """
-    top = patterns.dtype.type(1 << (8 * patterns.itemsize - 1))
-    return np.where(patterns & top, ~patterns, patterns | top)
+    if format in _UNSIGNED:
+        return patterns
+    top, all_bits = _masks(patterns, format)
+    return np.asarray(np.where(patterns & top, ~patterns & all_bits, patterns | top))
 
 
-def disorder_patterns(integers: Unsigned) -> Unsigned:
+def disorder_patterns(integers: Unsigned, format: str) -> Unsigned:
     """Undo `order_patterns`."""
-    top = integers.dtype.type(1 << (8 * integers.itemsize - 1))
-    return np.where(integers & top, integers ^ top, ~integers)
+    if format in _UNSIGNED:
+        return integers
+    top, all_bits = _masks(integers, format)
+    return np.asarray(np.where(integers & top, integers ^ top, ~integers) & all_bits)
+
+
+_UNSIGNED = ("float8_e8m0fnu",)
+"""Formats of powers of two alone, whose patterns are in the order of the values."""
+
+
+def _masks(patterns: Unsigned, format: str) -> tuple[Any, Any]:
+    """The sign's bit, and all bits of a format."""
+    bits, one = bits_of(DTYPES[format]), patterns.dtype.type
+    return one(1 << (bits - 1)), one((1 << bits) - 1)
 
 
 def unordered(integers: Unsigned, dtype: np.dtype[Any]) -> Weights:
@@ -63,7 +94,7 @@ def unordered(integers: Unsigned, dtype: np.dtype[Any]) -> Weights:
     array([-0. ,  3.5], dtype=float16)
     """
     if is_float(dtype):
-        integers = disorder_patterns(integers)
+        integers = disorder_patterns(integers, dtype.name)
     return np.ascontiguousarray(integers).view(dtype).reshape(integers.shape)
 
 
@@ -85,9 +116,10 @@ def exponents(weights: Weights) -> NDArray[np.int64]:
     ([127, 127, 128], [0, 3, 3])
     """
     if is_float(weights.dtype):
-        magnitude = ordered(np.abs(weights))
-        width, digits = 8 * weights.dtype.itemsize, mantissa_bits(weights.dtype)
-        return ((magnitude >> digits).astype(np.int64)) & ((1 << (width - 1 - digits)) - 1)
+        signed = weights.dtype.name not in _UNSIGNED
+        digits = mantissa_bits(weights.dtype)
+        width = bits_of(weights.dtype) - digits - signed
+        return (bit_patterns(weights) >> digits).astype(np.int64) & ((1 << width) - 1)
     if weights.dtype.kind == "b":
         return weights.astype(np.int64)
     return np.frexp(np.abs(weights.astype(np.float64)))[1].astype(np.int64)

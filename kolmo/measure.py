@@ -308,7 +308,8 @@ class Run:
 def _hold(tensor: WeightTensor) -> WeightTensor:
     if tensor.numel * tensor.dtype.itemsize > HELD:
         return tensor
-    return dataclasses.replace(array_tensor(tensor.name, tensor.read()), codes=tensor.codes)
+    held = array_tensor(tensor.name, tensor.load(0, tensor.numel))
+    return dataclasses.replace(tensor, load=held.load)
 
 
 def _forms(checkpoint: Checkpoint) -> dict[str, list[WeightTensor]]:

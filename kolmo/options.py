@@ -9,6 +9,8 @@ from typing import Any, Literal, TypedDict, TypeVar
 
 from kolmo import specs
 from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.selecting import DEFAULT_ROLES, choose, get_roles
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
 from kolmo.execution import Progress, no_progress
@@ -32,6 +34,7 @@ class Options(TypedDict, total=False):
     scope: Scope
     include: Sequence[str]
     exclude: Sequence[str]
+    roles: Sequence[str | Role]
     seed: int
     threads: int | None
     progress: Progress | None
@@ -48,6 +51,7 @@ class Settings:
     scope: Scope = "both"
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    roles: Sequence[str | Role] = DEFAULT_ROLES
     seed: int = 0
     threads: int | None = None
     progress: Progress | None = None
@@ -65,6 +69,7 @@ class Settings:
         for name in ("quantizers", "estimators", "nulls"):
             if isinstance(getattr(self, name), str):
                 raise InputError(f"{name} are a list of specs, such as ['kt'], and no text")
+        get_roles(self.roles)
         if self.scope not in SCOPES:
             raise specs.unknown("scope", self.scope, SCOPES)
         for name, least in (("draws", 1), ("seed", 0), ("threads", 1)):
@@ -78,8 +83,8 @@ class Settings:
         return self.progress or no_progress
 
     def open(self, source: Any) -> Checkpoint:
-        """The tensors of a source that are to be measured."""
-        return open_checkpoint(source).select(self.include, self.exclude)
+        """The tensors of a source that are to be measured; InputError if there are none."""
+        return choose(open_checkpoint(source), self.roles, self.include, self.exclude)
 
 
 def takes_options(function: _Function) -> _Function:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.floats import is_float
 
@@ -62,7 +63,7 @@ class Alphabet:
         >>> Alphabet.of_dtype(np.dtype(np.float16)), Alphabet.of_dtype(np.dtype(bool))
         (Alphabet(size=65536, format='float16'), Alphabet(size=256, format=''))
         """
-        return cls(1 << 8 * dtype.itemsize, dtype.name if is_float(dtype) else "")
+        return cls(1 << bits_of(dtype), dtype.name if is_float(dtype) else "")
 
     @property
     def bits(self) -> int:

@@ -354,3 +354,12 @@ def _read_until(word, terminal):
             more = b""
         shown += more
     return shown.decode(errors="replace")  # a read may end within a character
+
+
+def test_files_of_our_own_name_the_command_that_opens_them(model, tmp_path):
+    packed = tmp_path / "m.kmo"
+    assert run("pack", model, "-o", packed, "--preset", "fast").returncode == 0
+    mosaic = Path("data/momos.mosaic").resolve()
+    for command in (["analyze"], ["inspect"], ["pack", "-o", tmp_path / "x.kmo"]):
+        refused(run(command[0], packed, *command[1:]), "kolmo unpack FILE.kmo -o DIR")
+        refused(run(command[0], mosaic, *command[1:]), "momos expand FILE.mosaic -o")

@@ -99,12 +99,12 @@ def test_broken_safetensors(tmp_path, data, message):
 
 
 def test_an_unknown_safetensors_dtype_is_skipped(tmp_path):
-    header = {"a": ENTRY, "b": {"dtype": "F4", "shape": [4], "data_offsets": [8, 10]}}
+    header = {"a": ENTRY, "b": {"dtype": "F5", "shape": [4], "data_offsets": [8, 10]}}
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors_bytes(header, bytes(10)))
     found = kolmo.open_checkpoint(path)
     assert list(found) == ["a"]
-    assert found.skipped[0].reason == "dtype F4 is not supported"
+    assert found.skipped[0].reason == "dtype F5 is not supported"
 
 
 @pytest.mark.parametrize(

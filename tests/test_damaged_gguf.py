@@ -1,6 +1,5 @@
 """GGUF files that are damaged or hostile: one clear line, little read, nothing else."""
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -10,30 +9,15 @@ from pathlib import Path
 import pytest
 
 import kolmo
-from kolmo.checkpoints.folders import File, LocalFolder
+from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.gguf import open_gguf
 from kolmo.errors import InputError
 from tests.corpus.gguf import Writer, floats, gguf, normal
+from tests.corpus.reads import Counting
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests/data/gguf"
 SEEDS = [path.read_bytes() for path in sorted(DATA.glob("*.gguf"))]
-
-
-@dataclasses.dataclass(frozen=True)
-class Counting(LocalFolder):
-    """A folder that keeps the number of bytes of each read of its files."""
-
-    reads: list[int] = dataclasses.field(default_factory=list)
-
-    def stored(self, name):
-        stored = super().stored(name)
-
-        def fetch(offset, size):
-            self.reads.append(size)
-            return stored.fetch(offset, size)
-
-        return dataclasses.replace(stored, fetch=fetch)
 
 
 def refused(path, data, message):
@@ -98,7 +82,7 @@ CLAIMS = {
     "name beyond the end": (headed(WRITE.count(99), bytes(40)), "ends within its header"),
     "axes": (headed(WRITE.text("a"), WRITE.pack("I", 65), bytes(999)), "'a' claims 65 axes"),
     "sides": (headed(WRITE.entry("a", [HUGE, 4], 0, 0)), "'a' claims the sides"),
-    "no rows": (headed(WRITE.entry("a", [0, 1 << 63], 0, 0)), "'a' claims the sides"),
+    "no rows": (headed(WRITE.entry("a", [0, 1 << 61], 0, 0)), "'a' claims the sides"),
     "offset": (headed(WRITE.entry("a", [1], 0, 1 << 63)), "'a' ends at byte"),
     "size": (headed(WRITE.entry("a", [1 << 40], 0, 0)), "join all pieces:  cat PIECES > WHOLE"),
     "part of a block": (headed(WRITE.entry("a", [33, 32], 2, 0)), "rows of its tensor 'a' are no"),
@@ -130,6 +114,7 @@ CLAIMS = {
         "a value of the unknown type 13",
     ),
     "twice": (headed(WRITE.pair("k", ("u8", 1)) * 2, bytes(99), keys=2), "have 'k' twice"),
+    "nothing": (gguf({}), "a GGUF file of metadata alone, without any tensor"),
     "alignment": (gguf({}, {"general.alignment": ("u32", 48)}), "48 is no power of two"),
     "alignment of text": (gguf({}, {"general.alignment": "a"}), "'a' is no power of two"),
     "part": (

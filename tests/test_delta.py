@@ -10,8 +10,10 @@ import pytest
 
 import kolmo
 from kolmo.analysis import Interrupted
+from kolmo.checkpoints.base import Checkpoint, Codes, WeightTensor, array_tensor
 from kolmo.difference.run import shuffled_difference
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.symbols import Alphabet
 from tests.checkpoints import tensors
 from tests.test_cli import refused, run
 
@@ -329,3 +331,43 @@ def test_alone_is_what_analyze_says_of_the_tuned_weights(dtype):
     (expected,) = report.table[report.table.scope == "tensor"].bits
     codes = 8  # three with the estimator, and five without
     assert 0 <= rows.bits["alone"] - expected <= math.log2(codes)
+
+
+def quantized(values, **more):
+    """A tensor of the weights 0 to 15 in codes of 4 bits, beside one that is not quantized."""
+    codes = values.astype(np.uint8).reshape(-1)
+    weights = codes.astype(np.float32)
+    packed = Codes("GPTQ", Alphabet(16), lambda a, b: codes[a:b], 640)
+    tensor = WeightTensor(
+        "w", values.shape, np.dtype(np.float32), lambda a, b: weights[a:b], packed
+    )
+    plain = array_tensor("b", np.arange(9, dtype=np.float32))
+    return Checkpoint([tensor, plain], source="q", format="safetensors")
+
+
+def test_quantized_tensors_are_compared_by_the_weights_that_codes_stand_for():
+    before = np.random.default_rng(0).integers(0, 16, (40, 32))
+    after = before.copy()
+    after[5] = 15 - after[5]
+    table = kolmo.delta(quantized(before), quantized(after)).table
+    row = table[(table.tensor == "w") & (table.estimator == "delta")].iloc[0]
+    assert row.note == "of the float32 weights that codes stand for"
+    assert json.loads(row.details)["dequantized"] == {"tuned": "4-bit GPTQ", "base": "4-bit GPTQ"}
+    assert (row["dtype"], row.raw_bits, row.side_bits) == ("float32", 40 * 32 * 32, 0)
+    plain = kolmo.delta({"w": before.astype("f4")}, {"w": after.astype("f4")}, scope="tensor").table
+    assert row.bits == plain[plain.estimator == "delta"].bits.item()
+    whole = table[(table.scope == "model") & (table.estimator == "delta")].iloc[0]
+    assert whole.note == "of the float32 weights that codes stand for"
+    rest = table[(table.tensor == "b") & (table.estimator == "delta")].iloc[0]
+    assert (rest.note, "dequantized" in json.loads(rest.details)) == ("", False)
+
+
+def test_a_quantized_model_has_a_plain_base():
+    before = np.random.default_rng(0).integers(0, 16, (40, 32))
+    report = kolmo.delta(
+        {"w": before.astype("f4"), "b": np.arange(9, dtype="f4")}, quantized(before)
+    )
+    row = report.table[(report.table.tensor == "w") & (report.table.estimator == "delta")].iloc[0]
+    assert row.bits < 20
+    assert json.loads(row.details)["dequantized"] == {"tuned": "4-bit GPTQ"}
+    assert "[of the float32 weights that codes stand for]" in report.summary()

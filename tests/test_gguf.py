@@ -1,6 +1,8 @@
 """GGUF: versions, byte orders, parts, types, and files that are damaged or hostile."""
 
+import gzip
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -217,3 +219,17 @@ def test_a_folder_of_parts_is_one_model(tmp_path):
     found = kolmo.open_checkpoint(tmp_path)
     assert list(found) == [f"blk.{n}.weight" for n in range(5)]
     assert found.skipped == []
+
+
+def test_parts_in_an_archive(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for part in PARTS:
+            archive.write(DATA / part, f"model/{part}")
+    found = kolmo.open_checkpoint(tmp_path / "x.zip")
+    assert equal_bits(found["blk.4.weight"].read(), VALUES["split.gguf/blk.4.weight"])
+
+
+def test_a_compressed_file(tmp_path):
+    (tmp_path / "x.gguf.gz").write_bytes(gzip.compress((DATA / "every-type.gguf").read_bytes()))
+    found = kolmo.open_checkpoint(tmp_path / "x.gguf.gz")
+    assert equal_bits(found["Q4_K"].read(), VALUES["every-type.gguf/Q4_K"])

@@ -23,7 +23,7 @@ KOLMO = (
     ("contracts", "testing"),
     ("measure", "nulls outcomes measure"),
     ("report", "report"),
-    ("analysis", "estimating options analysis"),
+    ("analysis", "estimating options analysis inspection"),
     ("comparisons", "series difference"),
     ("container", "container"),
     ("calibration", "calibration"),

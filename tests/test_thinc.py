@@ -10,8 +10,6 @@ import pytest
 import torch
 
 import kolmo
-from kolmo.checkpoints.msgpack import Extension, read_msgpack
-from kolmo.checkpoints.stored import Stored, memory_bytes
 from kolmo.errors import InputError
 from tests.mutations import refused
 
@@ -97,62 +95,3 @@ def test_a_model_without_parameters(tmp_path):
 
 def test_mutations_open_or_are_refused(tmp_path):
     assert 500 < refused(tmp_path / "model", (DATA / "model").read_bytes(), 2000) < 2000
-
-
-# --- msgpack --------------------------------------------------------------------------------
-
-
-def read(data):
-    return read_msgpack(memory_bytes(data, "a file"), "a model")
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        -5,
-        1 << 40,
-        0.5,
-        "word",
-        b"bytes",
-        [1, [2, "x"]],
-        {"a": {"b": [None, False]}},
-    ],
-)
-def test_values(value):
-    assert read(packed(value)) == value
-
-
-def test_short_forms():
-    """Examples of the specification's table of formats."""
-    examples = {"7f": 127, "e0": -32, "a3616263": "abc", "92c2c3": [False, True], "cd0100": 256,
-                "d1ff00": -256, "ca3fc00000": 1.5, "dc000101": [1], "de00010102": {1: 2},
-                "d90161": "a", "c40161": b"a", "cf00000000000000ff": 255}  # fmt: skip
-    assert {text: read(bytes.fromhex(text)) for text in examples} == examples
-
-
-def test_long_bytes_stay_where_they_are():
-    stored = read(packed(bytes(1000)))
-    assert isinstance(stored, Stored)
-    assert (stored.offset, stored.size) == (5, 1000)
-    extension = read(b"\xc7\x03\x2aabc")
-    assert isinstance(extension, Extension)
-    assert (extension.code, bytes(extension.stored.read(0, 3))) == (42, b"abc")
-
-
-@pytest.mark.parametrize(
-    ("data", "why"),
-    [
-        (b"", "ends too early"),
-        (b"\xc1", "no value begins"),
-        (b"\xdd\xff\xff\xff\xff", "claims 4,294,967,295"),
-        (b"\x91" * 100 + b"\x01", "deeper"),
-        (b"\xa1\xff", "no msgpack"),
-        (b"\x81\x90\x01", "no msgpack"),
-        (b"\x01\x02", "1 bytes follow"),
-    ],
-)
-def test_what_is_no_msgpack(data, why):
-    with pytest.raises(InputError, match=why):
-        read(data)

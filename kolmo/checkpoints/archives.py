@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 
+from kolmo.checkpoints.compressed import spooled
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -74,6 +75,32 @@ class Archive:
                 [(m.header_offset, size) for m, size in zip(members, sizes, strict=True)]
             )
             self._are_expected = True
+
+    def unpacked(self, name: str) -> Stored:
+        """The bytes of a member, in a temporary file where it is packed.
+
+        Raises
+        ------
+        InputError
+            If it is missing, damaged, or holds far more than its size.
+        """
+        member = self.members.get(name)
+        if member is None or member.compress_type == zipfile.ZIP_STORED or member.flag_bits & 1:
+            return self.record(name)
+        try:
+            with (
+                self.stored.open() as file,
+                zipfile.ZipFile(file) as archive,
+                archive.open(member) as packed,
+            ):
+                return spooled(packed, f"{self.where}: {name!r}", member.compress_size)
+        except InputError:
+            raise
+        except Exception as error:  # whatever a decompressor raises
+            raise InputError(
+                f"{self.where}: record {name!r} cannot be unpacked ({type(error).__name__}); it is "
+                f"damaged"
+            ) from None
 
     def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
         """A file of several archives, of which the directory at its end lists only the last."""

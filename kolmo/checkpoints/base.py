@@ -19,6 +19,9 @@ from kolmo.symbols import Alphabet
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
 
+AXES = 64
+"""Axes of an array at most, as in numpy."""
+
 
 class Role(enum.StrEnum):
     """What an array in a source is to the network.
@@ -114,8 +117,9 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor."""
-        return self.load(0, self.numel).reshape(self.shape)
+        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
+        flat = self.load(0, self.numel)
+        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
@@ -150,8 +154,17 @@ class Skipped:
     reason: str
     numel: int = 0
     role: Role = Role.OTHER
-    tensor: WeightTensor | None = None
+    tensor: WeightTensor | None = dataclasses.field(default=None, compare=False)
     copy_of: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; of the tensor they have none.
+
+        >>> Skipped("epoch", "not a tensor but int").to_dict()["role"]
+        'other'
+        """
+        fields = ("name", "reason", "numel", "copy_of")
+        return {**{field: getattr(self, field) for field in fields}, "role": str(self.role)}
 
 
 class Checkpoint(Mapping[str, WeightTensor]):
@@ -229,15 +242,14 @@ class Checkpoint(Mapping[str, WeightTensor]):
         InputError
             If nothing is left, or a pattern is a bare string rather than a list of them.
         """
-        if isinstance(include, str) or isinstance(exclude, str):
-            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+        check_globs(include, exclude)
         kept, left_out = [], []
         for tensor in self.values():
-            reason = _left_out(tensor.name, include, exclude)
+            reason = why_left_out(tensor.name, include, exclude)
             if reason is None:
                 kept.append(tensor)
             else:
-                left_out.append(Skipped(tensor.name, reason, tensor.numel, Role.WEIGHT, tensor))
+                left_out.append(_skipped(tensor, reason))
         if not kept and self._tensors:
             raise InputError(
                 f"{self.source}: include={list(include)} and exclude={list(exclude)} leave none "
@@ -266,7 +278,19 @@ def sha256(path: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
+    role = tensor.role or Role.WEIGHT
+    return Skipped(tensor.name, reason, tensor.numel, role, tensor)
+
+
+def check_globs(include: Sequence[str], exclude: Sequence[str]) -> None:
+    """InputError if a pattern is a bare string rather than a list of them."""
+    if isinstance(include, str) or isinstance(exclude, str):
+        raise InputError("include and exclude are lists of globs, such as ['*.weight']")
+
+
+def why_left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
+    """Why a name is not chosen by these globs; None if it is."""
     for pattern in exclude:
         if fnmatch.fnmatchcase(name, pattern):
             return f"excluded by {pattern!r}"

@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 
-from kolmo.checkpoints.base import Checkpoint, Role, WeightTensor
+from kolmo.checkpoints.base import AXES, Checkpoint, Role, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.messages import MessageSchema
 from kolmo.checkpoints.protobuf import BYTES, VARINT, Message, Pieces
-from kolmo.checkpoints.stored import AXES, stored_tensor
+from kolmo.checkpoints.stored import stored_tensor
 from kolmo.errors import InputError
 
 _LAYER, _OLD_LAYER = 100, 2

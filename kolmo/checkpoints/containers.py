@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Skipped, WeightTensor, array_tensor
-from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import (
     Again,
     Marked,
@@ -27,7 +28,7 @@ from kolmo.checkpoints.nests import (
 )
 from kolmo.checkpoints.stored import Stored, Strided, footprint
 from kolmo.checkpoints.torch_tensors import torch_tensor
-from kolmo.dtypes import DTYPES
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 # Where training programs keep the weights; the first one present is the model.
@@ -105,16 +106,26 @@ def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | S
         return torch_tensor(name, value)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
+        if array.dtype.name in PARTS:
+            return of_parts(array_tensor(name, array), PARTS[array.dtype.name])
         if not is_supported(array.dtype):
-            return Skipped(name, f"dtype {array.dtype} is not supported", array.size)
+            return Skipped(name, f"dtype {_dtype_name(array.dtype)} is not supported", array.size)
         return array_tensor(name, array)
     if isinstance(value, Strided):
         return _strided_tensor(name, value, source)
+    if isinstance(value, CodedArray):
+        stored = _strided_tensor(name, value.array, source)
+        return stored if isinstance(stored, Skipped) else value.tensor(stored)
     if isinstance(value, LeftOut):
         return Skipped(name, value.reason, value.numel)
     if isinstance(value, Marked):
         return Skipped(name, value.reason, total(value.value, counted))
     return Skipped(name, _no_tensor(value))
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    """A dtype for people: a structured one may list thousands of fields."""
+    return f"of structures ({dtype.itemsize:,} bytes each)" if dtype.names else str(dtype)[:60]
 
 
 def _no_tensor(value: Any) -> str:
@@ -137,8 +148,14 @@ def _no_tensor(value: Any) -> str:
 
 def _strided_tensor(name: str, array: Strided, source: str) -> WeightTensor | Skipped:
     """A tensor that lies within what a file stores, and is no few numbers spread out."""
+    if array.dtype.name in PARTS:
+        return _placed_tensor(name, array.in_parts(), source)
     if not is_supported(array.dtype):
         return Skipped(name, f"dtype {array.dtype} is not supported", array.numel)
+    return _placed_tensor(name, array, source)
+
+
+def _placed_tensor(name: str, array: Strided, source: str) -> WeightTensor | Skipped:
     stored = array.storage.stored
     there = stored.size // array.dtype.itemsize if stored else 0
     if array.end > there:
@@ -238,6 +255,8 @@ def _place(value: Any) -> tuple[Any, ...] | None:
     """Where an array's memory is; equal for two that are one. None where it has none."""
     if isinstance(value, Ndarray):
         value = value.content
+    if isinstance(value, CodedArray):
+        value = value.array
     if isinstance(value, Strided):
         return value.place
     if is_torch(value):

@@ -226,8 +226,8 @@ def _others(
     frozen = model.get("frozen_param_shapes")
     frozen = frozen if isinstance(frozen, dict) else {}
     found, skipped = gather(module if isinstance(module, (dict, Record)) else {}, "", file.where)
-    tensors = []
-    shared = _shared(model.get("shared_params"))
+    shared, tensors = _shared(model.get("shared_params")), []
+    skipped = [_alias(e, shared[e.name]) if e.name in shared else e for e in skipped]
     for tensor in found:
         if tensor.name in shared:
             skipped.append(_alias(tensor, shared[tensor.name]))
@@ -255,7 +255,6 @@ def _shared(value: Any) -> dict[str, str]:
     return {str(alias): str(name) for alias, name in pairs}
 
 
-def _alias(tensor: WeightTensor, name: str) -> Skipped:
-    return Skipped(
-        tensor.name, f"tied to {name!r}, counted once", tensor.numel, Role.COPY, copy_of=name
-    )
+def _alias(entry: WeightTensor | Skipped, name: str) -> Skipped:
+    reason = f"tied to {name!r}, counted once"
+    return Skipped(entry.name, reason, entry.numel, Role.COPY, copy_of=name)

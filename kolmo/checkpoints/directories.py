@@ -16,6 +16,8 @@ from kolmo.checkpoints.folders import File, Folder, PackedFolder, SubFolder
 from kolmo.checkpoints.formats import FOLDERS, HEAD, format_of, known, open_file
 from kolmo.checkpoints.magic import is_text
 from kolmo.checkpoints.naming import is_training, natural
+from kolmo.checkpoints.quantized import logical_tensors
+from kolmo.checkpoints.quantized.config import config_beside
 from kolmo.checkpoints.shards import open_shards
 from kolmo.checkpoints.slices import open_slices
 from kolmo.errors import InputError
@@ -38,7 +40,7 @@ def open_folder(folder: Folder) -> Checkpoint:
         for format in FOLDERS:
             opened = format.open(folder) if format.recognize(folder) else None
             if opened is not None:
-                return opened
+                return _logical(opened, folder)
         if candidates(folder):
             return open_plain(folder)
         below = _latest(folder, checkpoint_folders(folder))
@@ -52,7 +54,7 @@ def open_folder(folder: Folder) -> Checkpoint:
 
 def open_named(file: File) -> Checkpoint:
     """The checkpoint of a file that the user named; of a shard, what it is a shard of is said."""
-    opened, total = open_file(file), shard_count(file)
+    opened, total = _logical(open_file(file), file.folder, file.name), shard_count(file)
     if total == 1:
         return opened
     reason = f"of the model's {total:,} shards only {file.name} was named"
@@ -60,6 +62,12 @@ def open_named(file: File) -> Checkpoint:
     part = opened.holding(opened.values(), skipped)
     part.shards = (1, total)
     return part
+
+
+def _logical(opened: Checkpoint, folder: Folder, name: str = "model") -> Checkpoint:
+    """A model with logical tensors in place of quantized ones; the configuration beside its files
+    may say how they were quantized."""
+    return logical_tensors(opened, config_beside(File(folder, name)))
 
 
 def checkpoint_folders(folder: Folder) -> list[SubFolder]:
@@ -91,7 +99,7 @@ def _may_be(name: str) -> bool:
 def open_plain(folder: Folder) -> Checkpoint:
     """The checkpoint that is chosen among the files that lie in a folder itself."""
     chosen, others = choose(folder, candidates(folder))
-    opened = _open(folder, chosen)
+    opened = _logical(_open(folder, chosen), folder, chosen.files[0])
     beside = [*others, *_training(folder), *_below(folder, chosen)]
     return opened.holding(opened.values(), [*opened.skipped, *beside])
 
@@ -117,7 +125,7 @@ def _open_nameless(folder: Folder) -> Checkpoint:
     files = [File(folder, name) for name in folder.names() if "/" not in name and _is_seen(name)]
     found = [file for file in files if file.exists and _has_format(file)]
     if len(found) == 1:
-        return open_file(found[0])
+        return _logical(open_file(found[0]), folder)
     if found:
         raise several(folder, [file.name for file in found], len(found))
     training = _training(folder)

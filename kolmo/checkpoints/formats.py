@@ -100,6 +100,7 @@ FORMATS = (
         f"{_HERE}.safetensors:open_safetensors",
         (".safetensors",),
     ),
+    Format("Flax index of shards", magic.is_flax_index, f"{_HERE}.flax:open_flax_index"),
     Format("index of shards", magic.is_index, f"{_HERE}.shards:open_index"),
     Format(
         "torch.export",
@@ -116,7 +117,15 @@ FORMATS = (
     Format(".npz", magic.is_npz, f"{_HERE}.numpy:open_npz", (".npz",)),
     Format(".npy", magic.starts(b"\x93NUMPY"), f"{_HERE}.numpy:open_npy", (".npy",)),
     Format("GGUF", magic.starts(b"GGUF"), f"{_HERE}.gguf:open_gguf", (".gguf",), joins=True),
+    Format(
+        "ggml",
+        magic.starts(b"lmgg", b"fmgg", b"tjgg", b"algg"),
+        f"{_HERE}.ggml_bins:open_ggml",
+        (".ggml",),
+    ),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
+    Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
+    Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format(
         "fastText",
@@ -187,6 +196,14 @@ _MISTAKEN = (
     (
         b"version https://git-lfs",
         "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
+    ),
+    (
+        b"kmo",
+        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
+    ),
+    (
+        b"momos\0",
+        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
     ),
     (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
     (b"<html", "an HTML page, not a checkpoint; download the raw file"),

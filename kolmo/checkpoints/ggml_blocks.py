@@ -35,27 +35,33 @@ from kolmo.checkpoints.ggml_block import (
 # --- Q4_0 to Q8_0: 32 weights -------------------------------------------------------------------
 
 
-def _packed(width: int, group: int) -> Callable[[Blocks], Codes]:
+def packed(width: int, group: int) -> Callable[[Blocks], Codes]:
+    """Codes of so many bits, spread over groups of so many bytes."""
     return lambda blocks: split(blocks["qs"], width, group)
 
 
-def _with_fifth_bit(blocks: Blocks) -> Codes:
+def with_fifth_bit(blocks: Blocks) -> Codes:
+    """Codes of 5 bits, the highest of which are stored together."""
     return split(blocks["qs"], 4, 16) | bits(blocks["qh"]) << np.uint8(4)
 
 
-def _bytes(blocks: Blocks) -> Codes:
+def whole(blocks: Blocks) -> Codes:
+    """Codes that are bytes."""
     return np.ascontiguousarray(blocks["qs"])
 
 
-def _around(zero: int) -> Callable[[Blocks, Codes], Floats]:
+def around(zero: int) -> Callable[[Blocks, Codes], Floats]:
+    """Weights that are steps from the code of zero, times the scale."""
     return lambda blocks, codes: scaled(number(blocks), levels(codes, zero))
 
 
-def _from_least(blocks: Blocks, codes: Codes) -> Floats:
+def from_least(blocks: Blocks, codes: Codes) -> Floats:
+    """Weights that are steps up from the least weight."""
     return scaled(number(blocks), levels(codes, 0)) + number(blocks, "m")
 
 
-def _signed(blocks: Blocks, codes: Codes) -> Floats:
+def signed(blocks: Blocks, codes: Codes) -> Floats:
+    """Weights that are signed bytes times the scale."""
     return scaled(number(blocks), codes.view(np.int8).astype(np.float32))
 
 
@@ -186,23 +192,23 @@ def _k_fields(**codes: Any) -> np.dtype[Any]:
 _Q4_0 = fields(d="f2", qs=16)
 
 BLOCKS: Mapping[int, Block] = {
-    2: Block("Q4_0", 32, 16, _Q4_0, _packed(4, 16), _around(8)),
-    3: Block("Q4_1", 32, 16, fields(d="f2", m="f2", qs=16), _packed(4, 16), _from_least),
-    6: Block("Q5_0", 32, 32, fields(d="f2", qh="u4", qs=16), _with_fifth_bit, _around(16)),
-    7: Block("Q5_1", 32, 32, fields(d="f2", m="f2", qh="u4", qs=16), _with_fifth_bit, _from_least),
-    8: Block("Q8_0", 32, 256, fields(d="f2", qs=32), _bytes, _signed),
-    10: Block("Q2_K", 256, 4, fields(scales=16, qs=64, d="f2", dmin="f2"), _packed(2, 32), _q2_k),
+    2: Block("Q4_0", 32, 16, _Q4_0, packed(4, 16), around(8)),
+    3: Block("Q4_1", 32, 16, fields(d="f2", m="f2", qs=16), packed(4, 16), from_least),
+    6: Block("Q5_0", 32, 32, fields(d="f2", qh="u4", qs=16), with_fifth_bit, around(16)),
+    7: Block("Q5_1", 32, 32, fields(d="f2", m="f2", qh="u4", qs=16), with_fifth_bit, from_least),
+    8: Block("Q8_0", 32, 256, fields(d="f2", qs=32), whole, signed),
+    10: Block("Q2_K", 256, 4, fields(scales=16, qs=64, d="f2", dmin="f2"), packed(2, 32), _q2_k),
     11: Block("Q3_K", 256, 8, fields(qh=32, qs=64, scales=12, d="f2"), _q3_k_codes, _q3_k),
-    12: Block("Q4_K", 256, 16, _k_fields(qs=128), _packed(4, 32), _q4_k),
+    12: Block("Q4_K", 256, 16, _k_fields(qs=128), packed(4, 32), _q4_k),
     13: Block("Q5_K", 256, 32, _k_fields(qh=32, qs=128), _q5_k_codes, _q4_k),
     14: Block("Q6_K", 256, 64, fields(qs=128, qh=64, scales=16, d="f2"), _q6_k_codes, _q6_k),
-    15: Block("Q8_K", 256, 256, fields(d="f4", qs=256, sums=32), _bytes, _signed),
-    20: Block("IQ4_NL", 32, 16, _Q4_0, _packed(4, 16), _iq4_nl),
-    23: Block("IQ4_XS", 256, 16, fields(d="f2", high="u2", low=4, qs=128), _packed(4, 16), _iq4_xs),
-    34: Block("TQ1_0", 256, 3, fields(qs=48, qh=4, d="f2"), _tq1_0_codes, _around(1), 416),
-    35: Block("TQ2_0", 256, 4, fields(qs=64, d="f2"), _packed(2, 32), _around(1)),
-    39: Block("MXFP4", 32, 16, fields(e="u1", qs=16), _packed(4, 16), _mxfp4),
-    40: Block("NVFP4", 64, 16, fields(d=4, qs=32), _packed(4, 8), _nvfp4),
+    15: Block("Q8_K", 256, 256, fields(d="f4", qs=256, sums=32), whole, signed),
+    20: Block("IQ4_NL", 32, 16, _Q4_0, packed(4, 16), _iq4_nl),
+    23: Block("IQ4_XS", 256, 16, fields(d="f2", high="u2", low=4, qs=128), packed(4, 16), _iq4_xs),
+    34: Block("TQ1_0", 256, 3, fields(qs=48, qh=4, d="f2"), _tq1_0_codes, around(1), 416),
+    35: Block("TQ2_0", 256, 4, fields(qs=64, d="f2"), packed(2, 32), around(1)),
+    39: Block("MXFP4", 32, 16, fields(e="u1", qs=16), packed(4, 16), _mxfp4),
+    40: Block("NVFP4", 64, 16, fields(d=4, qs=32), packed(4, 8), _nvfp4),
     41: Block(
         "Q1_0", 128, 2, fields(d="f2", qs=16), lambda blocks: bits(blocks["qs"]), _sign_alone
     ),

@@ -26,13 +26,18 @@ def damaged(stored: Stored, why: str) -> InputError:
     return InputError(f"{stored.where}: a damaged or truncated GGUF file: {why}")
 
 
-class Cursor:
-    """Reads forwards, a window of the file at a time."""
+class HeaderCursor:
+    """Reads forwards, a window of the file at a time.
+
+    ``at`` is where it is, ``width`` of how many bytes lengths are, ``walked`` how many texts it has
+    passed over one by one; ``head`` are the first bytes of the file, if they are known.
+    """
 
     def __init__(self, stored: Stored, head: bytes = b"") -> None:
         self.stored, self.at, self.width = stored, 0, 8
         self._window, self._start, self._next = head, 0, _FIRST
         self._read, self._texts, self._items = 0, 0, 0
+        self.walked = 0
         self._order, self._length = "<", struct.Struct("<Q")
 
     def set_form(self, big: bool, width: int) -> None:
@@ -87,13 +92,14 @@ class Cursor:
         while count:
             self._hold(width)
             window, at = self._window, self.at - self._start
-            last = len(window) - width
+            last, left = len(window) - width, count
             while count and at <= last:
                 size = unpack(window, at)[0]
                 if size > longest:
                     raise damaged(self.stored, f"it has a text of {size:,} bytes")
                 at += width + size + after
                 count -= 1
+            self.walked += left - count
             self.skip(self._start + at - self.at)
 
     def items(self, count: int, size: int, what: str) -> range:

@@ -6,7 +6,6 @@ The types have numbers, which files store (``enum ggml_type`` of ggml.h).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -49,7 +48,9 @@ _UNREAD = {
 _PIECE = 1 << 17  # weights that are decoded at once: few enough for the caches
 
 
-def stored_size(number: int, shape: tuple[int, ...]) -> int | None:
+def stored_size(
+    number: int, shape: tuple[int, ...], blocks: Mapping[int, Block] = BLOCKS
+) -> int | None:
     """Bytes that a tensor of a type takes, 0 of an unknown type; None if its rows cannot be cut
     into blocks.
 
@@ -59,7 +60,7 @@ def stored_size(number: int, shape: tuple[int, ...]) -> int | None:
     numel = math.prod(shape)
     if number in PLAIN:
         return numel * PLAIN[number].itemsize
-    block = BLOCKS.get(number)
+    block = blocks.get(number)
     if block is None:
         return 0
     if not shape or shape[-1] % block.weights:
@@ -75,64 +76,78 @@ class Order:
     bytes: bool = False
 
 
+LITTLE = Order()
+
+
 def ggml_tensor(
-    name: str, shape: tuple[int, ...], number: int, stored: Stored, big: Order
+    name: str,
+    shape: tuple[int, ...],
+    number: int,
+    stored: Stored,
+    big: Order = LITTLE,
+    blocks: Mapping[int, Block] = BLOCKS,
 ) -> WeightTensor | Skipped:
     """The tensor of a type whose bytes are all of ``stored``; Skipped if the type is not read.
 
-    Quantized tensors are those of float32 weights, which blocks of codes stand for.
+    Quantized tensors are those of float32 weights, which blocks of codes stand for; ``blocks`` has
+    the formats of blocks by the numbers of their types.
     """
     if number in PLAIN:
         is_big = big.bytes if number == BFLOAT16 else big.numbers
         return _plain(name, shape, PLAIN[number], stored, is_big)
-    if number in BLOCKS:
-        return _quantized(name, shape, BLOCKS[number], stored, big.bytes)
+    if number in blocks:
+        return _quantized(name, shape, _Row(blocks[number], stored, big.bytes))
     what = _UNREAD.get(number, "which is unknown")
     return Skipped(name, f"of ggml's type {number:,}, {what}", math.prod(shape), Role.WEIGHT)
 
 
 def _plain(
-    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], stored: Stored, big: bool
+    name: str, shape: tuple[int, ...], dtype: np.dtype[Any], stored: Stored, big: bool = False
 ) -> WeightTensor:
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     array = Strided(Storage(stored, big=big), dtype, shape, strides)
     return WeightTensor(name, shape, dtype, array.load, place=array.place)
 
 
-def _quantized(
-    name: str, shape: tuple[int, ...], block: Block, stored: Stored, big: bool
-) -> WeightTensor:
-    load = functools.partial(_load, stored, block.ordered(big), block)
-    count = math.prod(shape) // block.weights
-    sides = (count, block.fields.itemsize)
+def _quantized(name: str, shape: tuple[int, ...], row: _Row) -> WeightTensor:
+    block, count = row.block, math.prod(shape) // row.block.weights
+    stored = _plain(name, (count, block.fields.itemsize), DTYPES["uint8"], row.stored)
     codes = Codes(
-        block.name,
-        Alphabet(block.size),
-        functools.partial(load, block.unpack, block.container),
-        count * block.side_bits,
-        (_plain(name, sides, DTYPES["uint8"], stored, False),),
+        block.name, Alphabet(block.size), row.codes, count * block.side_bits, stored=(stored,)
     )
-    return WeightTensor(
-        name, shape, DTYPES["float32"], functools.partial(load, block.values, np.float32), codes
-    )
+    return WeightTensor(name, shape, DTYPES["float32"], row.weights, codes)
 
 
-def _load(
-    stored: Stored,
-    fields: np.dtype[Any],
-    block: Block,
-    decode: Callable[[NDArray[Any]], NDArray[Any]],
-    dtype: Any,
-    start: int,
-    stop: int,
-) -> NDArray[Any]:
-    """What ``decode`` makes of the blocks that hold the weights [start, stop)."""
-    n, size = block.weights, fields.itemsize
-    first, last = start // n, -(-stop // n)
-    found = np.empty(((last - first), n), dtype)
-    step = max(1, _PIECE // n)
-    data = stored.read(first * size, (last - first) * size)
-    blocks = np.frombuffer(data, fields)
-    for at in range(0, len(blocks), step):
-        found[at : at + step] = decode(blocks[at : at + step])
-    return found.reshape(-1)[start - first * n : stop - first * n]
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Row:
+    """Blocks, one after the other."""
+
+    block: Block
+    stored: Stored
+    big: bool
+
+    def weights(self, start: int, stop: int) -> NDArray[Any]:
+        """The weights [start, stop)."""
+        return self._decoded(self.block.values, np.dtype(np.float32), start, stop)
+
+    def codes(self, start: int, stop: int) -> NDArray[Any]:
+        """Their codes."""
+        return self._decoded(self.block.unpack, self.block.container, start, stop)
+
+    def _decoded(
+        self,
+        decode: Callable[[NDArray[Any]], NDArray[Any]],
+        dtype: np.dtype[Any],
+        start: int,
+        stop: int,
+    ) -> NDArray[Any]:
+        """What is made of whole blocks, a piece that fits the caches after the other."""
+        n, fields = self.block.weights, self.block.ordered(self.big)
+        first, last = start // n, -(-stop // n)
+        data = self.stored.read(first * fields.itemsize, (last - first) * fields.itemsize)
+        blocks = np.frombuffer(data, fields)
+        found = np.empty((len(blocks), n), dtype)
+        step = _PIECE // n
+        for at in range(0, len(blocks), step):
+            found[at : at + step] = decode(blocks[at : at + step])
+        return found.reshape(-1)[start - first * n : stop - first * n]

@@ -30,10 +30,13 @@ def open_gguf(file: File) -> Checkpoint:
     Raises
     ------
     InputError
-        If it is damaged or truncated, or a part whose other parts are not beside it.
+        If it is damaged or truncated, holds no tensor, or is a part whose other parts are not
+        beside it.
     """
     parts = _parts(file)
     found = [made for part, header in parts for made in _tensors(part, header)]
+    if not found:
+        raise InputError(f"{file.where}: a GGUF file of metadata alone, without any tensor")
     tensors = [made for made in found if isinstance(made, WeightTensor)]
     if len({made.name for made in found}) < len(found):
         raise damaged(file.stored, "two of its parts have a tensor of one name")

@@ -17,11 +17,14 @@ import math
 import struct
 from typing import Any
 
-from kolmo.checkpoints.ggml_cursor import Cursor, damaged
-from kolmo.checkpoints.stored import AXES, Stored
+from kolmo.checkpoints.base import AXES
+from kolmo.checkpoints.ggml_cursor import HeaderCursor, damaged
+from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
 MAGIC = b"GGUF"
+
+_WEIGHTS = 1 << 60  # weights of a tensor, at most, and of an empty one beside its empty axes
 
 _TEXT_TYPE, _ARRAY_TYPE = 8, 9
 _NUMBERS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
@@ -68,7 +71,7 @@ def read_header(stored: Stored) -> GGUFHeader:
     InputError
         If it is no GGUF file, of an unknown version, damaged or truncated.
     """
-    cursor = Cursor(stored)
+    cursor = HeaderCursor(stored)
     if bytes(cursor.take(4)) != MAGIC:
         raise InputError(f"{stored.where}: not a GGUF file")
     version, big = _version(cursor)
@@ -83,7 +86,7 @@ def read_header(stored: Stored) -> GGUFHeader:
     return GGUFHeader(version, big, metadata, list(entries.values()), -(-cursor.at // step) * step)
 
 
-def _version(cursor: Cursor) -> tuple[int, bool]:
+def _version(cursor: HeaderCursor) -> tuple[int, bool]:
     """The version, and whether the file is big-endian; the cursor reads that order afterwards."""
     data = bytes(cursor.take(4))
     little, big = int.from_bytes(data, "little"), int.from_bytes(data, "big")
@@ -98,14 +101,14 @@ def _version(cursor: Cursor) -> tuple[int, bool]:
     return version, is_big
 
 
-def _read_pair(cursor: Cursor, metadata: dict[str, Any]) -> None:
+def _read_pair(cursor: HeaderCursor, metadata: dict[str, Any]) -> None:
     key, kind = cursor.text(), cursor.number("I")
     if key in metadata:
         raise damaged(cursor.stored, f"its metadata have {key[:200]!r} twice")
     metadata[key] = _read_value(cursor, kind)
 
 
-def _read_value(cursor: Cursor, kind: int) -> Any:
+def _read_value(cursor: HeaderCursor, kind: int) -> Any:
     """A number or a short text; None of a long text and of an array, which are passed over."""
     if kind in _NUMBERS:
         return cursor.number(_NUMBERS[kind])
@@ -116,7 +119,7 @@ def _read_value(cursor: Cursor, kind: int) -> Any:
     raise damaged(cursor.stored, f"its metadata have a value of the unknown type {kind:,}")
 
 
-def _skip_array(cursor: Cursor, depth: int) -> None:
+def _skip_array(cursor: HeaderCursor, depth: int) -> None:
     kind, count = cursor.number("I"), cursor.length()
     if kind in _NUMBERS:
         cursor.skip(count * struct.calcsize(f"={_NUMBERS[kind]}"))
@@ -129,14 +132,14 @@ def _skip_array(cursor: Cursor, depth: int) -> None:
         raise damaged(cursor.stored, f"its metadata have an array of the unknown type {kind:,}")
 
 
-def _read_entry(cursor: Cursor, entries: dict[str, TensorInfo]) -> None:
+def _read_entry(cursor: HeaderCursor, entries: dict[str, TensorInfo]) -> None:
     name, axes = cursor.text(), cursor.number("I")
     if name in entries:
         raise damaged(cursor.stored, f"two of its tensors have the name {name[:200]!r}")
     if axes > AXES:
         raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims {axes:,} axes")
     sides = [cursor.length() for _ in range(axes)]
-    if math.prod(sides) >= 1 << 63 or any(side >= 1 << 63 for side in sides):
+    if math.prod(side or 1 for side in sides) >= _WEIGHTS:
         raise damaged(cursor.stored, f"its tensor {name[:200]!r} claims the sides {sides}")
     kind, offset = cursor.number("I"), cursor.number("Q")
     entries[name] = TensorInfo(name, tuple(reversed(sides)), kind, offset)

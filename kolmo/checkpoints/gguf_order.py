@@ -5,7 +5,7 @@ converter of byte orders swaps them. But the writer of gguf-py takes blocks and 
 so that those that a little-endian machine made are little-endian in its big-endian files. Which it
 is, the numbers tell: in their own order the scales of blocks, and weights, are near each other; in
 the other one, the lowest bits of mantissas are read as exponents, which scatters them over all
-magnitudes.
+magnitudes. Where they are all equal, and nothing tells, they are read as gguf-py reads them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Halves = tuple[NDArray[Any], int]  # numbers of 16 bits, and how many of these 
 
 
 def bytes_are_big(entries: Sequence[TensorInfo], parts: Sequence[Stored]) -> bool:
-    """Whether blocks and bfloat16 of a big-endian file are big-endian; True if none can tell."""
+    """Whether blocks and bfloat16 of a big-endian file are big-endian; False if none can tell."""
     pairs = [
         (entry.type, stored)
         for entry, stored in zip(entries, parts, strict=True)
@@ -36,7 +36,7 @@ def bytes_are_big(entries: Sequence[TensorInfo], parts: Sequence[Stored]) -> boo
         sum(_scatter(bits.view(f"{order}u2"), mantissa) for bits, mantissa in halves)
         for order in "><"
     )
-    return as_big <= as_little
+    return as_big < as_little
 
 
 def _halves(number: int, stored: Stored) -> Iterable[_Halves]:

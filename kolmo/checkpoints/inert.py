@@ -8,6 +8,7 @@ but not supported is `LeftOut`, with its size and the reason.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,18 @@ class LeftOut:
 
     reason: str
     numel: int = 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CodedArray:
+    """A tensor whose stored entries are codes, or several numbers in each.
+
+    ``tensor`` makes it of the tensor that the array of codes is by itself.
+    """
+
+    array: Any
+    numel: int
+    tensor: Callable[[Any], Any]
 
 
 class Key:

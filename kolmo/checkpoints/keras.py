@@ -9,40 +9,23 @@ variables, ``encoder/dense/kernel``. HDF5 files of others keep their own names, 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.hdf5 import Hdf5, Hdf5Dataset
+from kolmo.checkpoints.keras_layers import KerasLayer, layers_of, variable_names
+from kolmo.checkpoints.keras_quantized import logical
+from kolmo.errors import InputError
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 """Groups that are no layer and have no part in names."""
 
-_KERNEL = ("kernel", "bias")
-_SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
-_RECURRENT = ("kernel", "recurrent_kernel", "bias")
-_STATISTICS = ("moving_mean", "moving_variance")
-
-_VARIABLES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("dense", "einsum_dense"), _KERNEL),
-    **dict.fromkeys(("query_dense", "key_dense", "value_dense", "output_dense"), _KERNEL),
-    **dict.fromkeys((f"conv{n}d" for n in (1, 2, 3)), _KERNEL),
-    **dict.fromkeys((f"conv{n}d_transpose" for n in (1, 2, 3)), _KERNEL),
-    **dict.fromkeys((f"depthwise_conv{n}d" for n in (1, 2)), _KERNEL),
-    **dict.fromkeys(("separable_conv1d", "separable_conv2d"), _SEPARABLE),
-    **dict.fromkeys(("lstm_cell", "gru_cell", "simple_rnn_cell"), _RECURRENT),
-    "batch_normalization": ("gamma", "beta", *_STATISTICS),
-    "layer_normalization": ("gamma", "beta"),
-    "group_normalization": ("gamma", "beta"),
-    "rms_normalization": ("scale",),
-    "embedding": ("embeddings",),
-    "reversible_embedding": ("embeddings", "reverse_embeddings"),
-    "p_re_lu": ("alpha",),
-    "normalization": ("mean", "variance", "count"),
-}
-"""The variables of layers in the order of their numbers, by the class's name in snake case."""
+_DESCRIPTION = 1 << 26  # bytes of a model's description at most
 
 _BUFFERS = ("seed_generator", "metrics", "_metrics", "_loss_tracker")
 """Groups of random states and of what is logged in training."""
@@ -59,22 +42,42 @@ def open_h5(file: File) -> Checkpoint:
     return read_h5(Hdf5(file.stored), file)
 
 
-def read_h5(hdf5: Hdf5, file: File) -> Checkpoint:
-    """The tensors of an open HDF5 file that is, or lies in, ``file``."""
+def open_keras(file: File) -> Checkpoint:
+    """A ``.keras`` archive: the HDF5 file in it, and the description of its layers.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    description = file.archive.unpacked("config.json")
+    if description.size > _DESCRIPTION:
+        raise InputError(f"{file.where}: its config.json is over {_DESCRIPTION:,} bytes")
+    layers = layers_of(bytes(description.read(0, description.size)))
+    return read_h5(Hdf5(file.archive.unpacked("model.weights.h5")), file, layers)
+
+
+def read_h5(hdf5: Hdf5, file: File, layers: Mapping[str, KerasLayer] | None = None) -> Checkpoint:
+    """The tensors of an HDF5 file that is, or lies in, ``file``."""
     found = hdf5.datasets
+    own = hdf5.attributes()
+    layers = layers or layers_of(str(own.get("model_config", "")))
     form = "keras"
     if any(_is_numbered(dataset) for dataset in found):
-        named = [_renamed(d, *_numbered(hdf5, d, _counts(found))) for d in found]
-    elif "layer_names" in (hdf5.attributes() | hdf5.attributes("model_weights")):
+        numbered = _Numbered(hdf5, found, layers)
+        named = [_renamed(d, *numbered.name(d)) for d in found]
+    elif "layer_names" in (own | hdf5.attributes("model_weights")):
         named = [_renamed(d, *_legacy(d)) for d in found]
     else:
         named, form = [d.content for d in found], "hdf5"
     named = _told_apart(found, named)
+    guesses = _guesses(found, named)
+    entries = logical(named, layers) if form == "keras" else named
     return Checkpoint(
-        [one for one in named if isinstance(one, WeightTensor)],
+        [one for one in entries if isinstance(one, WeightTensor)],
         source=file.where,
         format=form,
-        skipped=[one for one in named if isinstance(one, Skipped)] + _guesses(found, named),
+        skipped=[one for one in entries if isinstance(one, Skipped)] + guesses,
         files=file.files,
     )
 
@@ -112,39 +115,45 @@ def _is_numbered(dataset: Hdf5Dataset) -> bool:
     return dataset.path[-2:-1] == ("vars",) and dataset.path[-1].isdecimal()
 
 
-def _counts(found: Iterable[Hdf5Dataset]) -> Counter[tuple[str, ...]]:
-    """The number of variables of each layer."""
-    return Counter(dataset.path[:-1] for dataset in found)
+class _Numbered:
+    """The names of variables that have numbers, by the layers around them."""
+
+    def __init__(
+        self, hdf5: Hdf5, found: Iterable[Hdf5Dataset], layers: Mapping[str, KerasLayer]
+    ) -> None:
+        self._hdf5, self._layers = hdf5, layers
+        self._dtypes: dict[tuple[str, ...], dict[str, np.dtype[Any] | None]] = {}
+        for dataset in found:
+            content = dataset.content
+            dtype = content.dtype if isinstance(content, WeightTensor) else None
+            self._dtypes.setdefault(dataset.path[:-1], {})[dataset.path[-1]] = dtype
+
+    def name(self, dataset: Hdf5Dataset) -> tuple[str, Role | None]:
+        """A variable's name and role."""
+        *groups, last = [part for part in dataset.path if part != "vars"]
+        if groups[:1] == ["optimizer"]:
+            return "/".join((*groups, last)), Role.OPTIMIZER
+        names = [self._layer(tuple(groups[: at + 1])) for at in range(len(groups))]
+        called = (*groups[-1:], *names[-1:])
+        dtypes = self._dtypes[dataset.path[:-1]]
+        layer = self._layers.get(names[-1], KerasLayer()) if names else KerasLayer()
+        numbered = [dtypes[number] for number in sorted(dtypes, key=_order)]
+        known = variable_names(layer, called, numbered)
+        is_known = last.isdecimal() and len(last) < 4 and int(last) < len(known)
+        variable = known[int(last)] if is_known else last
+        role = Role.BUFFER if set(groups) & set(_BUFFERS) else None
+        return "/".join(part for part in (*names, variable) if part), role
+
+    def _layer(self, path: tuple[str, ...]) -> str:
+        """What a layer is called; empty of a group that only holds layers."""
+        own = self._hdf5.attributes(*path, "vars").get("name")
+        if isinstance(own, str) and own:
+            return own
+        return "" if path[-1] in _CONTAINERS else path[-1]
 
 
-def _numbered(
-    hdf5: Hdf5, dataset: Hdf5Dataset, counts: Counter[tuple[str, ...]]
-) -> tuple[str, Role | None]:
-    """A variable's name, by the names of the layers around it, and its role."""
-    *layers, last = [part for part in dataset.path if part != "vars"]
-    if layers[:1] == ["optimizer"]:
-        return "/".join((*layers, last)), Role.OPTIMIZER
-    names = [_layer_name(hdf5, layers[: at + 1]) for at in range(len(layers))]
-    variable = _variable(layers[-1:], names[-1:], last, counts[dataset.path[:-1]])
-    role = Role.BUFFER if set(layers) & set(_BUFFERS) else None
-    return "/".join(part for part in (*names, variable) if part), role
-
-
-def _layer_name(hdf5: Hdf5, path: Sequence[str]) -> str:
-    """What a layer is called; empty of a group that only holds layers."""
-    own = hdf5.attributes(*path, "vars").get("name")
-    if isinstance(own, str) and own:
-        return own
-    return "" if path[-1] in _CONTAINERS else path[-1]
-
-
-def _variable(group: Sequence[str], called: Sequence[str], number: str, count: int) -> str:
-    """What a layer calls its variable of a number; the number where its class is unknown."""
-    names = (re.sub(r"_\d+$", "", name) for name in (*group, *called))
-    known = next((_VARIABLES[name] for name in names if name in _VARIABLES), ())
-    if known[-2:] == _STATISTICS and count < len(known):  # of gamma and beta, one or none is there
-        known = ("0", "1")[: count - 2] + _STATISTICS
-    return known[int(number)] if number.isdecimal() and int(number) < len(known) else number
+def _order(number: str) -> tuple[int, str]:
+    return len(number), number
 
 
 # --- Keras 1 and 2, and whole models of Keras 3 -------------------------------------------------

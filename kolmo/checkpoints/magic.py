@@ -80,6 +80,25 @@ def _may_be_old_pickle(head: bytes, file: File) -> bool:
     return bytes(file.stored.read(file.stored.size - 1, 1)) in (b".", b"\n")
 
 
+def is_keras(head: bytes, file: File) -> bool:
+    """Whether it is an archive that Keras 3 saves a model in."""
+    names = ("config.json", "model.weights.h5")
+    return head.startswith(ZIP) and all(name in file.archive for name in names)
+
+
+def is_flax(head: bytes, file: File) -> bool:
+    """Whether it may be a nest of Flax: msgpack that begins by a map and the text of its key."""
+    if len(head) < 4 or not (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
+        return False
+    key = head[{0xDE: 3, 0xDF: 5}.get(head[0], 1) :][:1]
+    return bool(key) and (0xA0 <= key[0] <= 0xBF or key[0] in (0xD9, 0xDA))
+
+
+def is_flax_index(head: bytes, file: File) -> bool:
+    """Whether it is JSON that maps names to shards of msgpack."""
+    return is_index(head, file) and b'.msgpack"' in file.head(_INDEX)
+
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 

@@ -1,128 +1,122 @@
-"""msgpack (https://github.com/msgpack/msgpack/blob/master/spec.md), read as data, without copies.
-
-Long byte strings are not read: they are `Stored`, which tells where they lie.
-"""
+"""msgpack (https://github.com/msgpack/msgpack): maps and lists; long bytes stay in the file."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 from typing import Any
 
-from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.stored import Stored
 
-_SHORT = 256  # bytes of a byte string that is read at once
-_DEEP = 64  # containers within containers
-_MOST = 1 << 24  # values of a file, of which each takes some memory
+_ITEMS = 1 << 22  # of all maps and lists
+_DEPTH = 256
+_KEPT = 1 << 16  # bytes that are read at once; longer ones stay in the file
 
-_NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q", 0xD0: ">b",
-            0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}  # fmt: skip
-_BYTES = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I"}
-_TEXTS = {0xD9: ">B", 0xDA: ">H", 0xDB: ">I"}
-_LISTS = {0xDC: ">H", 0xDD: ">I"}
-_MAPS = {0xDE: ">H", 0xDF: ">I"}
-_EXTENSIONS = {0xC7: ">B", 0xC8: ">H", 0xC9: ">I"}
+_NUMBERS = {0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q",
+            0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q"}  # fmt: skip
 _CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
+_LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4,
+            0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
+class MsgpackError(ValueError):
+    """The bytes are not sound msgpack."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Extension:
-    """A value of a type of the application's own."""
+    """A value of a kind that a program defines, by its number; its bytes are not read."""
 
     code: int
     stored: Stored
 
 
-def read_msgpack(stored: Stored, what: str) -> Any:
-    """The one value that the bytes hold; ``what`` says what they are, for errors.
+def unpack(stored: Stored, begin: int = 0) -> Any:
+    """The value in these bytes: dicts, lists, numbers, text, bytes (a `Stored` if they are many)
+    and `Extension`.
 
     Raises
     ------
-    InputError
-        If they are no msgpack, or nested deeper than any model.
-
-    Examples
-    --------
-    >>> from kolmo.checkpoints.stored import memory_bytes
-    >>> read_msgpack(memory_bytes(bytes.fromhex("81a16192c3ff"), "a file"), "a model")
-    {'a': [True, -1]}
+    MsgpackError
+        If they are damaged, or hold more than a model's description would.
     """
-    reader = _Reader(FieldCursor(stored, what))
-    try:
-        value = reader.value(0)
-    except (struct.error, UnicodeDecodeError, TypeError):
-        raise reader.cursor.damaged("no msgpack") from None
-    if reader.cursor.left:
-        raise reader.cursor.damaged(f"{reader.cursor.left:,} bytes follow")
-    return value
+    return _Unpacker(stored, begin).value(0)
 
 
-class _Reader:
-    def __init__(self, cursor: FieldCursor) -> None:
-        self.cursor, self._values = cursor, 0
+class _Unpacker:
+    def __init__(self, stored: Stored, begin: int) -> None:
+        self._stored, self._at, self._left = stored, begin, _ITEMS
+        self._file: io.BufferedReader = stored.open()
 
     def value(self, depth: int) -> Any:
         """The next value."""
-        self._values += 1
-        if depth > _DEEP or self._values > _MOST:
-            raise self.cursor.damaged("more values, or deeper, than those of any model")
-        code = self.cursor.take(1)[0]
-        if code < 0x80 or code >= 0xE0:
-            return code if code < 0x80 else code - 0x100
-        if code < 0x90:
-            return self._map(code & 0xF, depth)
-        if code < 0xA0:
-            return self._list(code & 0xF, depth)
-        if code < 0xC0:
-            return self.cursor.take(code & 0x1F).decode()
-        return self._marked(code, depth)
+        first = self._take(1)[0]
+        if first < 0x80 or first >= 0xE0:
+            return first if first < 0x80 else first - 0x100
+        if first in _CONSTANTS:
+            return _CONSTANTS[first]
+        if first in _NUMBERS:
+            form = _NUMBERS[first]
+            return struct.unpack(form, self._take(struct.calcsize(form)))[0]
+        if 0xD4 <= first <= 0xD8:
+            return self._extension(1 << first - 0xD4)
+        size = self._size(first)
+        if first < 0x90 or first in (0xDE, 0xDF):
+            return self._map(size, depth)
+        if first < 0xA0 or first in (0xDC, 0xDD):
+            return [self.value(depth + 1) for _ in self._counted(size, depth)]
+        if first < 0xC0 or first in (0xD9, 0xDA, 0xDB):
+            return self._text(size)
+        return self._extension(size) if first >= 0xC7 else self._bytes(size)
 
-    def _marked(self, code: int, depth: int) -> Any:
-        if code in _CONSTANTS:
-            return _CONSTANTS[code]
-        if code in _NUMBERS:
-            return self._number(_NUMBERS[code])
-        if code in _BYTES:
-            return self._bytes(self._number(_BYTES[code]))
-        if code in _TEXTS:
-            return self.cursor.take(self._number(_TEXTS[code])).decode()
-        if code in _LISTS:
-            return self._list(self._number(_LISTS[code]), depth)
-        if code in _MAPS:
-            return self._map(self._number(_MAPS[code]), depth)
-        if 0xD4 <= code <= 0xD8:
-            return self._extension(1 << (code - 0xD4))
-        if code in _EXTENSIONS:
-            return self._extension(self._number(_EXTENSIONS[code]))
-        raise self.cursor.damaged(f"no value begins by the byte {code}")
+    def _size(self, first: int) -> int:
+        if first < 0xC0:
+            return first & (0x1F if first >= 0xA0 else 0x0F)
+        if first not in _LENGTHS:
+            raise MsgpackError("not msgpack")
+        return int.from_bytes(self._take(_LENGTHS[first]), "big")
 
-    def _number(self, form: str) -> Any:
-        return self.cursor.unpack(form)[0]
+    def _map(self, size: int, depth: int) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for _ in self._counted(size, depth):
+            key = self.value(depth + 1)
+            if isinstance(key, bytes):
+                key = key.decode("utf-8", "replace")
+            if not isinstance(key, (str, int, float, type(None))) or key in found:
+                raise MsgpackError("a map whose keys are no names")
+            found[key] = self.value(depth + 1)
+        return found
 
-    def _list(self, count: int, depth: int) -> list[Any]:
-        self._check(count)
-        return [self.value(depth + 1) for _ in range(count)]
+    def _counted(self, size: int, depth: int) -> range:
+        self._left -= size
+        if depth > _DEPTH or self._left < 0 or size > self._stored.size - self._at:
+            raise MsgpackError("more than such a file can hold")
+        return range(size)
 
-    def _map(self, count: int, depth: int) -> dict[Any, Any]:
-        self._check(2 * count)
-        pairs = ((self.value(depth + 1), self.value(depth + 1)) for _ in range(count))
-        return {key.decode() if isinstance(key, bytes) else key: value for key, value in pairs}
-
-    def _check(self, count: int) -> None:
-        if count > self.cursor.left:
-            raise self.cursor.damaged(f"a container claims {count:,} values")
+    def _text(self, size: int) -> str:
+        if size > _KEPT:
+            raise MsgpackError("a very long text")
+        return self._take(size).decode("utf-8", "replace")
 
     def _bytes(self, size: int) -> bytes | Stored:
-        if size <= _SHORT:
-            return self.cursor.take(size)
-        return self._stored(size)
+        return self._take(size) if size <= _KEPT else self._skip(size)
 
     def _extension(self, size: int) -> Extension:
-        (code,) = self.cursor.unpack(">b")
-        return Extension(code, self._stored(size))
+        code = self._take(1)[0]
+        return Extension(code, self._skip(size))
 
-    def _stored(self, size: int) -> Stored:
-        begin = self.cursor.at
-        self.cursor.skip(size)
-        return self.cursor.stored.part(begin, size)
+    def _skip(self, size: int) -> Stored:
+        if size > self._stored.size - self._at:
+            raise MsgpackError("it ends early")
+        part = self._stored.part(self._at, size)
+        self._at += size
+        self._file.seek(self._at)
+        return part
+
+    def _take(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) != size:
+            raise MsgpackError("it ends early")
+        self._at += size
+        return data

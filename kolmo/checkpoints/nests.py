@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
 
 _FEW = 64  # entries of one container that are listed one by one where they are no tensors
@@ -71,7 +71,9 @@ def is_array(value: Any) -> bool:
     """Whether it is an array or a tensor, in memory or in a file, supported or not."""
     if isinstance(value, Ndarray):
         return not isinstance(value.content, list)
-    return isinstance(value, (np.ndarray, np.generic, Strided, LeftOut)) or is_torch(value)
+    return isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut)) or is_torch(
+        value
+    )
 
 
 def is_torch(value: Any) -> bool:
@@ -83,7 +85,7 @@ def numel_of(array: Any) -> int:
     """Entries of an array of any sort."""
     if isinstance(array, Ndarray):
         return numel_of(array.content)
-    if isinstance(array, (Strided, LeftOut)):
+    if isinstance(array, (Strided, CodedArray, LeftOut)):
         return array.numel
     return int(array.numel()) if is_torch(array) else int(getattr(array, "size", 0))
 

@@ -16,11 +16,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import AXES, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size, unpacked
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.protobuf import Message, MessageField, Pieces, Varints
-from kolmo.checkpoints.stored import AXES, Stored, memory_bytes
+from kolmo.checkpoints.stored import Stored, memory_bytes
 from kolmo.errors import InputError
 
 Load = Callable[[int, int], NDArray[Any]]

@@ -12,6 +12,7 @@ from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.containers import collect, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
+from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.remote import RemoteFolder, open_url, public
 from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError
@@ -57,10 +58,11 @@ def open_checkpoint(source: Any) -> Checkpoint:
             return _open_url(text)
         return open_path(Path(text))
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
-        return open_module(source)
+        return logical_tensors(open_module(source), None)
     if isinstance(source, Mapping):
         tensors, skipped = collect(source, "the mapping")
-        return Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        found = Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
             f"cannot open a {type(source).__name__}; give a path, a URL, an nn.Module, a state "

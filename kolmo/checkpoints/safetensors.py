@@ -15,8 +15,9 @@ import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.stored import stored_tensor
-from kolmo.dtypes import DTYPES
+from kolmo.checkpoints.narrow import narrow_tensor
+from kolmo.checkpoints.stored import Stored, stored_tensor
+from kolmo.dtypes import DTYPES, PARTS, bits_of
 from kolmo.errors import InputError
 
 HEADER_LIMIT = 100_000_000
@@ -29,6 +30,12 @@ _NAMES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F6_E2M3": "float6_e2m3fn",
+    "F6_E3M2": "float6_e3m2fn",
+    "F4": "float4_e2m1fn",
     "BOOL": "bool",
     **{f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)},
     **{f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)},
@@ -74,23 +81,41 @@ def read_header(file: File) -> tuple[list[WeightTensor], list[Skipped]]:
             f"{where}: the tensors take {end:,} bytes, the file has {size - start:,} for them; "
             f"it is {kind}"
         )
-    tensors, skipped = [], []
+    tensors: list[WeightTensor] = []
+    skipped: list[Skipped] = []
     for entry in entries:
-        dtype = CODES.get(entry.dtype)
-        if dtype is None:
-            skipped.append(Skipped(entry.name, f"dtype {entry.dtype} is not supported"))
-        elif entry.end - entry.begin != math.prod(entry.shape) * dtype.itemsize:
-            raise InputError(
-                f"{where}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
-                f"which is not {entry.dtype} {entry.shape}"
-            )
+        made = _tensor(file.stored, entry, start + entry.begin)
+        if isinstance(made, Skipped):
+            skipped.append(made)
         else:
-            offset, shape = start + entry.begin, tuple(entry.shape)
-            tensors.append(stored_tensor(file.stored, entry.name, shape, dtype, offset))
+            tensors.append(made)
     return tensors, skipped
 
 
+_PARTS = {"C64": PARTS["complex64"].newbyteorder("<")}
+"""The dtype of the two parts of complex numbers, by the codes in files."""
+
+
+def _tensor(stored: Stored, entry: _Entry, offset: int) -> WeightTensor | Skipped:
+    """The tensor of an entry; of complex numbers their two parts, along a last axis."""
+    shape = (*entry.shape, 2) if entry.dtype in _PARTS else tuple(entry.shape)
+    dtype = CODES.get(entry.dtype, _PARTS.get(entry.dtype))
+    if dtype is None:
+        numel = math.prod(shape)
+        return Skipped(entry.name, f"dtype {entry.dtype[:40]} is not supported", numel)
+    if 8 * (entry.end - entry.begin) != math.prod(shape) * bits_of(dtype):
+        raise InputError(
+            f"{stored.where}: tensor {entry.name!r} has {entry.end - entry.begin:,} bytes, "
+            f"which is not {entry.dtype} {entry.shape}"
+        )
+    if bits_of(dtype) < 8:
+        packed = stored.part(offset, entry.end - entry.begin)
+        return narrow_tensor(entry.name, shape, dtype, packed.array)
+    return stored_tensor(stored, entry.name, shape, dtype, offset)
+
+
 _METADATA = "__metadata__"
+_AXES = 1 << 10  # the format sets no limit; no tensor has as many
 
 
 class _Entry:
@@ -102,7 +127,7 @@ class _Entry:
             raise wrong
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         sound = isinstance(dtype, str) and _are_sizes(shape) and _are_sizes(offsets)
-        if not sound or len(offsets) != 2 or offsets[0] > offsets[1] or len(shape) > 64:
+        if not sound or len(offsets) != 2 or offsets[0] > offsets[1] or len(shape) > _AXES:
             raise wrong
         self.name, self.dtype, self.shape = name, dtype, shape
         self.begin, self.end = offsets

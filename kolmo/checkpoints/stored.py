@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.files import native, native_dtype, read_at
+from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
-
-AXES = 64
-"""Axes at most, as in numpy."""
 
 _SPAN = 1 << 26  # bytes that one piece of a strided array may take from a file at once
 _PIECE = 1 << 21  # entries of a strided array that are placed at once
@@ -65,6 +63,10 @@ class Stored:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise InputError(f"{self.where}: the file is shorter than it claims")
         return dataclasses.replace(self, offset=self.offset + offset, size=size)
+
+    def array(self, first: int, last: int) -> NDArray[np.uint8]:
+        """Bytes [first, last) as numbers."""
+        return np.frombuffer(self.read(first, last - first), np.uint8)
 
     def open(self) -> io.BufferedReader:
         """The bytes as a file, for libraries that read one."""
@@ -171,6 +173,16 @@ class Strided:
         begin = stored.offset + self.offset * self.dtype.itemsize
         sides = footprint(self.shape, self.strides)
         return (id(stored.fetch), begin, *sides, self.dtype.name, self.negated)
+
+    def in_parts(self) -> Strided:
+        """Of complex numbers, their real and imaginary parts along a last axis."""
+        return dataclasses.replace(
+            self,
+            dtype=PARTS[self.dtype.name],
+            shape=(*self.shape, 2),
+            strides=(*(2 * step for step in self.strides), 1),
+            offset=2 * self.offset,
+        )
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import AXES, Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.containers import Found, gather
 from kolmo.checkpoints.folders import File, Folder
-from kolmo.checkpoints.msgpack import read_msgpack
+from kolmo.checkpoints.msgpack import MsgpackError, unpack
 from kolmo.checkpoints.numpy import open_npy
-from kolmo.checkpoints.stored import AXES, Stored, memory_bytes, stored_tensor
+from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.checkpoints.torch import read_torch_zip
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
@@ -94,7 +94,7 @@ def _models(folder: Folder) -> list[str]:
 def _model(stored: Stored) -> Found:
     if not stored.size:
         return [], []
-    model = read_msgpack(stored, _WHAT)
+    model = _unpacked(stored)
     nodes, params, shims = (_list(model, key) for key in ("nodes", "params", "shims"))
     if not len(nodes) == len(params) == len(shims) or not nodes:
         raise _wrong(stored, "its nodes have not each their parameters")
@@ -108,6 +108,13 @@ def _model(stored: Stored) -> Found:
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise _wrong(stored, "two parameters have one name")
     return tensors, skipped
+
+
+def _unpacked(stored: Stored) -> Any:
+    try:
+        return unpack(stored)
+    except MsgpackError as error:
+        raise _wrong(stored, str(error)) from None
 
 
 def _arrays(stored: Stored, name: str, params: dict[Any, Any]) -> Found:
@@ -149,7 +156,7 @@ def _shims(stored: Stored, name: str, shims: Any) -> Found:
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
     for shim in shims if isinstance(shims, list) else []:
-        for state in _states(shim):
+        for state in _states(shim, stored.where):
             if bytes(state.read(0, min(4, state.size))) != _ZIP:
                 skipped.append(Skipped(f"{name}.shim", "the state of a model that is not of torch"))
                 continue
@@ -160,13 +167,14 @@ def _shims(stored: Stored, name: str, shims: Any) -> Found:
     return tensors, skipped
 
 
-def _states(shim: Any) -> Iterator[Stored]:
+def _states(shim: Any, where: str) -> Iterator[Stored]:
     """The bytes of models that a shim keeps, in a map with their settings."""
-    if not isinstance(shim, Stored):
+    held = memory_bytes(shim, where) if isinstance(shim, bytes) else shim
+    if not isinstance(held, Stored):
         return
-    for value in _map(read_msgpack(shim, _WHAT)).values():
-        if isinstance(value, Stored):
-            yield value
+    for value in _map(_unpacked(held)).values():
+        if isinstance(value, (bytes, Stored)):
+            yield memory_bytes(value, where) if isinstance(value, bytes) else value
 
 
 def _list(model: Any, key: str) -> list[Any]:
@@ -179,4 +187,4 @@ def _map(value: Any) -> dict[Any, Any]:
 
 
 def _wrong(stored: Stored, why: str) -> InputError:
-    return InputError(f"{stored.where}: {_WHAT} that is damaged ({why})")
+    return InputError(f"{stored.where}: {_WHAT} that is damaged or truncated ({why})")

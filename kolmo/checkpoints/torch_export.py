@@ -14,7 +14,7 @@ from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.containers import collect
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.inert import CodedArray, LeftOut
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided
 from kolmo.checkpoints.torch import read_torch_zip
@@ -61,7 +61,9 @@ def _listed(archive: Archive, config: str) -> dict[str, Any]:
         ) from None
 
 
-def _weight(archive: Archive, folder: str, name: str, entry: dict[str, Any]) -> Strided | LeftOut:
+def _weight(
+    archive: Archive, folder: str, name: str, entry: dict[str, Any]
+) -> Strided | CodedArray | LeftOut:
     meta = entry["tensor_meta"]
     size = [_integer(side) for side in meta["sizes"]]
     if entry.get("use_pickle"):

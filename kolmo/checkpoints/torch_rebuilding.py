@@ -8,18 +8,23 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kolmo.checkpoints.inert import Global, LeftOut, Ndarray, Record
+from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.machine import Machine, Rebuild
 from kolmo.checkpoints.rebuilding import NUMPY, PYTHON, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided
-from kolmo.dtypes import DTYPES
+from kolmo.checkpoints.torch_coded import (
+    FLOAT4,
+    AffineScale,
+    affine_tensor,
+    coded_integers,
+    coded_pairs,
+)
+from kolmo.dtypes import DTYPES, bits_of
 from kolmo.errors import InputError
-
-_UNSUPPORTED = "float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu"
 
 TORCH_DTYPES: dict[str, np.dtype[Any]] = {
     **DTYPES,
-    **{name: np.dtype(getattr(ml_dtypes, name)) for name in _UNSUPPORTED.split()},
+    "complex32": np.dtype(ml_dtypes.complex32),
     "complex64": np.dtype(np.complex64),
     "complex128": np.dtype(np.complex128),
 }
@@ -28,7 +33,7 @@ TORCH_DTYPES: dict[str, np.dtype[Any]] = {
 _ALIASES = {"half": "float16", "float": "float32", "double": "float64", "short": "int16",
             "int": "int32", "long": "int64"}  # fmt: skip
 
-_SIZES = {"complex32": 4, "qint32": 4, "bits16": 2}
+_SIZES = {"qint32": 4, "bits16": 2}
 """Bytes of an entry of the dtypes that numpy lacks, where it is not one."""
 
 _STORAGES = {
@@ -68,7 +73,7 @@ def entry_size(dtype: str) -> int:
 
 def torch_tensor_of(
     storage: Any, dtype: str, offset: Any, size: Any, stride: Any, metadata: Any = None
-) -> Strided | LeftOut:
+) -> Strided | CodedArray | LeftOut:
     """A strided tensor over a storage; LeftOut if its dtype is not supported."""
     shape = sides(size)
     if isinstance(shape, LeftOut):
@@ -79,7 +84,10 @@ def torch_tensor_of(
     if any(type(step) is not int or not 0 <= step < 1 << 62 for step in (*stride, offset)):
         raise TypeError("no strides")
     flags = metadata if isinstance(metadata, dict) else {}
-    if dtype not in TORCH_DTYPES:
+    if dtype == FLOAT4:
+        pairs = Strided(storage, TORCH_DTYPES["uint8"], shape, stride, offset)
+        return coded_pairs(pairs, "float4_e2m1fn")
+    if dtype not in TORCH_DTYPES or bits_of(TORCH_DTYPES[dtype]) < 8:
         return LeftOut(f"dtype {dtype} is not supported", math.prod(shape))
     if flags.get("conj"):
         return LeftOut("a conjugate view is not supported", math.prod(shape))
@@ -123,15 +131,42 @@ def dtype_name(dtype: Any) -> str:
 
 
 def _quantized(
-    machine: Machine, storage: Any, _offset: Any, size: Any, _stride: Any, scheme: Any, *_: Any
+    machine: Machine, storage: Any, offset: Any, size: Any, stride: Any, scheme: Any, *_: Any
 ) -> Any:
+    """A quantized tensor: its codes, which wait for their scales until they are read."""
     shape = sides(size)
     if isinstance(shape, LeftOut):
         return shape
-    how = str(scheme[0]).removeprefix("torch.") if isinstance(scheme, tuple) and scheme else "?"
-    return LeftOut(
-        f"a quantized tensor ({storage.dtype}, {how[:40]}) is not supported", math.prod(shape)
-    )
+    if not isinstance(storage, Storage) or not isinstance(scheme, tuple) or not scheme:
+        raise TypeError("no quantized tensor")
+    affine = _affine(scheme, shape)
+    codes = coded_integers(storage, shape, tuple(stride), offset) if affine else None
+    if affine is None or codes is None:
+        how = str(scheme[0]).removeprefix("torch.")[:40]
+        reason = f"a quantized tensor ({storage.dtype}, {how}) is not supported"
+        return LeftOut(reason, math.prod(shape))
+    array, view = codes
+    return CodedArray(array, math.prod(shape), lambda stored: affine_tensor(view(stored), affine))
+
+
+def _affine(scheme: tuple[Any, ...], shape: tuple[int, ...]) -> AffineScale | None:
+    """The scales and zero points of a quantized tensor; None if they are of another kind."""
+    how, *rest = str(scheme[0]).removeprefix("torch."), *scheme[1:]
+    if how == "per_tensor_affine" and len(rest) == 2 and type(rest[1]) is int:
+        scale, zero = np.array([float(rest[0])]), np.array([rest[1]])
+        return AffineScale(lambda: scale, lambda: zero, None, 64 + 64)
+    if not how.startswith("per_channel_affine") or len(rest) != 3:
+        return None
+    scales, zeros, axis = rest
+    if not isinstance(scales, Strided) or not isinstance(zeros, Strided):
+        return None
+    if type(axis) is not int or not 0 <= axis < len(shape):
+        return None
+    if not scales.numel == zeros.numel == shape[axis]:
+        return None
+    bits = sum(8 * array.dtype.itemsize * array.numel for array in (scales, zeros))
+    count = shape[axis]
+    return AffineScale(lambda: scales.load(0, count), lambda: zeros.load(0, count), axis, bits)
 
 
 def _sparse(machine: Machine, layout: Any, data: Any) -> Any:

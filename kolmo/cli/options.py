@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from kolmo.checkpoints.selecting import DEFAULT_ROLES
 from kolmo.errors import InputError
 
 Quantizers = Annotated[
@@ -34,6 +35,22 @@ Include = Annotated[
     list[str] | None, typer.Option(help="Only tensors whose name matches this glob.")
 ]
 Exclude = Annotated[list[str] | None, typer.Option(help="No tensor whose name matches this glob.")]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        help="Measure arrays of this role (weight by default): weight, book-keeping, buffer, "
+        "optimizer, copy or other.",
+    ),
+]
+PackedRoles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        help="Pack arrays of this role; what a model is loaded from by default: weight, "
+        "book-keeping, buffer, copy.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Of the nulls' random draws.")]
 Threads = Annotated[int | None, typer.Option(help="All cores by default.")]
 Output = Annotated[
@@ -60,6 +77,7 @@ class Measuring:
     scope: ScopeOption = "both"
     include: Include = None
     exclude: Exclude = None
+    role: Roles = None
     seed: Seed = 0
     threads: Threads = None
     output: Output = None
@@ -78,6 +96,7 @@ class Measuring:
             "scope": self.scope,
             "include": self.include or (),
             "exclude": self.exclude or (),
+            "roles": self.role or DEFAULT_ROLES,
             "seed": self.seed,
             "threads": self.threads,
         }

@@ -9,8 +9,9 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Exclude, Include, Json, Threads
+from kolmo.cli.options import Exclude, Include, Json, PackedRoles, Threads
 from kolmo.console import progress_bar
+from kolmo.container.state import STATE_ROLES
 
 
 @app.command()
@@ -21,6 +22,7 @@ def pack(
         str, typer.Option("--quantizer", "-q", help="native keeps every bit; symmetric:B, ...")
     ] = "native",
     preset: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    role: PackedRoles = None,
     include: Include = None,
     exclude: Exclude = None,
     threads: Threads = None,
@@ -33,6 +35,7 @@ def pack(
             output,
             quantizer=quantizer,
             preset=preset,
+            roles=role or STATE_ROLES,
             include=include or (),
             exclude=exclude or (),
             threads=threads,

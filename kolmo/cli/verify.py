@@ -8,15 +8,17 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app
-from kolmo.cli.options import Container, Exclude, Include, Json, MaxBytes, Threads
+from kolmo.cli.options import Container, Exclude, Include, Json, MaxBytes, PackedRoles, Threads
 from kolmo.cli.pack import show_certificate
 from kolmo.console import progress_bar
+from kolmo.container.state import STATE_ROLES
 
 
 @app.command()
 def verify(
     container: Container,
     source: Annotated[str | None, typer.Argument(help="What it was made of.")] = None,
+    role: PackedRoles = None,
     include: Include = None,
     exclude: Exclude = None,
     threads: Threads = None,
@@ -28,6 +30,7 @@ def verify(
         certificate = kolmo.verify(
             container,
             source,
+            roles=role or STATE_ROLES,
             include=include or (),
             exclude=exclude or (),
             threads=threads,

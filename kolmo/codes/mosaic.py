@@ -280,7 +280,7 @@ def _dictionary(blocks: Symbols, alphabet: Alphabet) -> tuple[Symbols, Indices]:
 
 def _ordered(symbols: Symbols, alphabet: Alphabet) -> Symbols:
     """Bit patterns of floats as integers in the order of their values; other symbols unchanged."""
-    return order_patterns(symbols) if alphabet.format else symbols
+    return order_patterns(symbols, alphabet.format) if alphabet.format else symbols
 
 
 def _differences(symbols: Symbols, alphabet: Alphabet) -> Symbols:
@@ -298,7 +298,7 @@ def _undo_differences(steps: Symbols, alphabet: Alphabet) -> Symbols:
     if alphabet.size < 1 << 64:
         total %= np.uint64(alphabet.size)
     symbols = total.astype(alphabet.container)
-    return disorder_patterns(symbols) if alphabet.format else symbols
+    return disorder_patterns(symbols, alphabet.format) if alphabet.format else symbols
 
 
 # --- bytes ----------------------------------------------------------------------------------

@@ -24,12 +24,18 @@ class TensorRow:
     ----------
     name, shape, dtype : str, tuple of int, str
     numel : int
+        Numbers in it.
     code : str
         The codes of its units, or ``copy of NAME``, or ``empty``.
     units : tuple of int
         The units that hold it; other tensors may share them.
     sha256 : str
         SHA-256 of its symbols' little-endian bytes; under ``native`` those of the weights.
+    role : str
+        ``weight``, ``buffer`` and so on; of containers of version 1 always ``weight``.
+    weights : int
+        Weights that it stands for: its numbers, or those that packed codes stand for; 0 of
+        another role.
     """
 
     name: str
@@ -39,6 +45,8 @@ class TensorRow:
     code: str
     units: tuple[int, ...]
     sha256: str
+    role: str
+    weights: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +68,10 @@ class Certificate:
     bits : int
         8 × the size of the whole file.
     numel : int
-        Number of weights that it describes.
+        Number of weights that it describes; those of packed codes are the logical ones, and
+        buffers, book-keeping and copies are none.
     raw_bits : int
-        numel × stored bits a weight, added up over the tensors.
+        Numbers × stored bits of each, added up over all tensors.
     quantizer : str
     sha256 : str
         SHA-256 of the tensors' SHA-256 in order; the file was checked against it.
@@ -90,13 +99,22 @@ class Certificate:
         return self.bits / self.numel if self.numel else math.nan
 
     @property
+    def roles(self) -> dict[str, int]:
+        """Numbers that are not weights, by role."""
+        found: dict[str, int] = {}
+        for row in self.tensors:
+            if row.role != "weight":
+                found[row.role] = found.get(row.role, 0) + row.numel
+        return found
+
+    @property
     def compression_ratio(self) -> float:
         """``raw_bits / bits``."""
         return self.raw_bits / self.bits
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row for each tensor: its name, shape, dtype, numel, code, units, sha256."""
+        """One row for each tensor, columns as the attributes of its `TensorRow`."""
         import pandas as pd
 
         columns = [field.name for field in dataclasses.fields(TensorRow)]
@@ -105,14 +123,17 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values, ``bits_per_weight`` and ``kind`` among them."""
-        fields = {**dataclasses.asdict(self), "path": str(self.path)}
+        plain = dataclasses.replace(self, path=Path(), skipped=())
+        skipped = [entry.to_dict() for entry in self.skipped]
+        fields = {**dataclasses.asdict(plain), "path": str(self.path), "skipped": skipped}
         each = self.bits_per_weight if self.numel else None
-        return {"kind": "bound", "bits_per_weight": each, **fields}
+        return {"kind": "bound", "bits_per_weight": each, "roles": self.roles, **fields}
 
     def __str__(self) -> str:
         lines = [
-            f"{self.path}: {self.numel:,} weights in {len(self.tensors):,} tensors, "
-            f"{self.quantizer}",
+            f"{self.path}: {self.numel:,} weights in {sum(r.weights > 0 for r in self.tensors):,} "
+            f"tensors, {self.quantizer}",
+            *_role_lines(self),
             f"{self.bits:,} bits, {self.bits_per_weight:.4f} bits a weight, "
             f"{self.compression_ratio:.4g} times under raw",
             *_code_lines(self),
@@ -121,6 +142,11 @@ class Certificate:
             f"bound: this file is the description; the decoder is kolmo {self.decoder}",
         ]
         return "\n".join(printable(line) for line in lines)
+
+
+def _role_lines(certificate: Certificate) -> list[str]:
+    counts = [f"{numel:,} {role}" for role, numel in certificate.roles.items()]
+    return [f"besides: {', '.join(counts)}"] if counts else []
 
 
 def _code_lines(certificate: Certificate) -> list[str]:

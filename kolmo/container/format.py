@@ -22,18 +22,27 @@ from typing import Any
 
 import numpy as np
 
+from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.files import read_at
 from kolmo.codes.numbers import Reader, number_bytes
-from kolmo.container.header import NUMBERED, Header, decode_header, encode_header
+from kolmo.container.header import NUMBERED, ROLES, Header, decode_header, encode_header
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
 from kolmo.files import expansion_limit
-from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer
+from kolmo.quantize import Native, Quantizer, SymbolCoder, get_quantizer
 from kolmo.symbols import Alphabet, Shape
 
-MAGIC = b"kmo\x01"
+VERSION = 2
+"""The version of the format that is written; `VERSIONS` are read."""
+
+VERSIONS = (1, 2)
+
+MAGIC = b"kmo" + bytes([VERSION])
 CRC = 4
 """Bytes of a checksum."""
+
+NATIVE = Native()
+"""The quantizer of what is kept as it is, whatever the container's."""
 
 UNIT_LIMIT = 1 << 25
 """Most symbols of a unit, which bounds the memory of a decoder."""
@@ -47,13 +56,19 @@ _DIMENSIONS = 16  # most dimensions of a part; a tensor of more is flattened
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One tensor: its name, shape and dtype, and the coder that gives its symbols a meaning."""
+    """One tensor: its name, shape and dtype, and the coder that gives its symbols a meaning.
+
+    ``packed_weights`` is the number of weights that it stands for, where they are not its
+    symbols: of packed codes those of the logical tensor.
+    """
 
     name: str
     shape: Shape
     dtype: np.dtype[Any]
     coder: SymbolCoder
     copy_of: int | None = None
+    role: Role = Role.WEIGHT
+    packed_weights: int | None = None
 
     @property
     def numel(self) -> int:
@@ -63,6 +78,13 @@ class Entry:
     def alphabet(self) -> Alphabet:
         """The alphabet of its symbols."""
         return self.coder.alphabet
+
+    @property
+    def weights(self) -> int:
+        """Number of weights that it stands for; 0 unless its role is weight."""
+        if self.role is not Role.WEIGHT:
+            return 0
+        return self.numel if self.packed_weights is None else self.packed_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,15 +169,17 @@ def encode_end(
         [entry.shape for entry in entries],
         [NUMBERED.index(entry.dtype.name) for entry in entries],
         [0 if entry.copy_of is None else entry.copy_of + 1 for entry in entries],
+        [ROLES.index(entry.role) for entry in entries],
+        [0 if entry.packed_weights is None else entry.packed_weights + 1 for entry in entries],
         [entry.coder.parameters() for entry in entries],
         [(unit.code, unit.size, _runs(unit, entries)) for unit in units],
     )
     return with_foot(encode_header(header), digest[:DIGEST])
 
 
-def with_foot(header: bytes, digest: bytes) -> bytes:
+def with_foot(header: bytes, digest: bytes, magic: bytes = MAGIC) -> bytes:
     """A header's bytes and the foot: digest, checksum, length of the header."""
-    crc = zlib.crc32(MAGIC + header + digest).to_bytes(CRC, "little")
+    crc = zlib.crc32(magic + header + digest).to_bytes(CRC, "little")
     return header + digest + crc + number_bytes(len(header))[::-1]
 
 
@@ -191,9 +215,10 @@ def read_contents(path: Path, max_bytes: int | None = None) -> Contents:
     if start < len(MAGIC):
         raise InputError(f"{path}: the file is cut off")
     end = bytes(read_at(path, start, size - start))
-    if with_foot(end[:length], end[length : length + DIGEST]) != end:
+    data, digest = end[:length], end[length : length + DIGEST]
+    if with_foot(data, digest, head) != end:
         raise InputError(f"{path}: its header's checksum is wrong: the file is damaged or cut off")
-    contents = _checked_contents(path, end[:length], end[length : length + DIGEST], size)
+    contents = _checked_contents(path, data, digest, size, head[-1])
     if start != len(MAGIC) + sum(unit.size + CRC for unit in contents.units):
         raise InputError(f"{path}: the units that it claims do not fill the file")
     _check_expansion(contents, max_bytes)
@@ -212,9 +237,10 @@ def _read_ends(path: Path) -> tuple[int, bytes, bytes]:
 def _check_magic(path: Path, head: bytes) -> None:
     if head[:-1] != MAGIC[:-1]:
         raise InputError(f"{path}: not a kolmo container (kolmo pack writes them)")
-    if head != MAGIC:
+    if head[-1] not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
         raise InputError(
-            f"{path}: a container of another version, or damaged; this program reads {MAGIC[-1]}"
+            f"{path}: a container of another version, or damaged; this program reads {known}"
         )
 
 
@@ -227,9 +253,9 @@ def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
         raise InputError(f"{path}: the file is cut off") from None
 
 
-def _checked_contents(path: Path, data: bytes, digest: bytes, size: int) -> Contents:
+def _checked_contents(path: Path, data: bytes, digest: bytes, size: int, version: int) -> Contents:
     try:
-        header = decode_header(data)
+        header = decode_header(data, version)
         quantizer = get_quantizer(header.quantizer)
         entries = _read_entries(header, quantizer)
         units = tuple(_read_unit(*unit, entries) for unit in header.units)
@@ -244,14 +270,28 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
         raise ValueError("no name is there twice")
     entries: list[Entry] = []
     each = (header.names, header.shapes, header.dtypes, header.copies, header.parameters)
-    for name, shape, number, copy, parameters in zip(*each, strict=True):
+    for name, shape, number, copy, parameters, role, weights in zip(
+        *each, header.roles, header.weights, strict=True
+    ):
         if len(shape) > 64:
             raise ValueError("a shape is of fewer axes")
-        dtype = DTYPES[NUMBERED[number]]
-        coder = quantizer.restore(dtype, parameters)
-        entries.append(Entry(name, shape, dtype, coder, copy - 1 if copy else None))
+        if weights and role:
+            raise ValueError("only weights stand for weights")
+        dtype, original = DTYPES[NUMBERED[number]], copy - 1 if copy else None
+        own = quantizer if is_quantized(ROLES[role], original, entries) else NATIVE
+        coder = own.restore(dtype, parameters)
+        packed = weights - 1 if weights else None
+        entries.append(Entry(name, shape, dtype, coder, original, ROLES[role], packed))
         _check_copy(entries)
     return tuple(entries)
+
+
+def is_quantized(role: Role, copy_of: int | None, entries: Sequence[Entry]) -> bool:
+    """Whether the container's quantizer applies: to weights and their copies; all else is kept as
+    it is."""
+    if copy_of is not None and copy_of < len(entries) and role is Role.COPY:
+        return is_quantized(entries[copy_of].role, None, entries)
+    return role in (Role.WEIGHT, Role.COPY)
 
 
 def _check_copy(entries: Sequence[Entry]) -> None:
@@ -261,7 +301,8 @@ def _check_copy(entries: Sequence[Entry]) -> None:
     if copy.copy_of is None:
         return
     first = entries[copy.copy_of]
-    if first.copy_of is not None or (copy.numel, copy.dtype) != (first.numel, first.dtype):
+    alike = (copy.numel, copy.dtype, copy.alphabet) == (first.numel, first.dtype, first.alphabet)
+    if first.copy_of is not None or not alike:
         raise ValueError("a copy is like its original")
 
 

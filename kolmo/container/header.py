@@ -15,6 +15,7 @@ from itertools import islice
 
 import numpy as np
 
+from kolmo.checkpoints.base import Role
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.numbers import Reader, number_bytes
@@ -24,8 +25,21 @@ from kolmo.symbols import Alphabet, Shape
 NUMBERED = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "float8_e3m4", "float8_e4m3"),
+    *("float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"),
+    *("int4", "uint4", "int2", "uint2"),
 )
 """Names of dtypes. A dtype's number in files is its place here: a contract."""
+
+ROLES = (
+    Role.WEIGHT,
+    Role.BOOKKEEPING,
+    Role.BUFFER,
+    Role.OPTIMIZER,
+    Role.COPY,
+    Role.OTHER,
+)
+"""A role's number in files is its place here: a contract."""
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
 _RATIO = 256  # a larger one may have this many times its deflated size
@@ -46,6 +60,11 @@ class Header:
         Places in `NUMBERED`.
     copies : sequence of int
         For each tensor 0, or 1 + the number of the tensor that it is a copy of.
+    roles : sequence of int
+        Places in `ROLES`.
+    weights : sequence of int
+        For each tensor 0, or 1 + the number of weights that it stands for: of a tensor of the role
+        weight, where they are not as many as its symbols.
     parameters : sequence of sequences of float
     units : sequence of (code, size, runs)
         A run is (first, how many), or (tensor, 0, start, stop).
@@ -56,6 +75,8 @@ class Header:
     shapes: Sequence[Shape]
     dtypes: Sequence[int]
     copies: Sequence[int]
+    roles: Sequence[int]
+    weights: Sequence[int]
     parameters: Sequence[Sequence[float]]
     units: Sequence[tuple[int, int, Sequence[tuple[int, ...]]]]
 
@@ -63,33 +84,41 @@ class Header:
 def encode_header(header: Header) -> bytes:
     """The header's bytes.
 
-    >>> header = Header("symmetric:8", ["w"], [(2, 3)], [10], [0], [[0.5]], [(0, 6, [(0, 1)])])
+    >>> units = [(0, 6, [(0, 1)])]
+    >>> header = Header("symmetric:8", ["w"], [(2, 3)], [10], [0], [0], [0], [[0.5]], units)
     >>> len(encode_header(header)), decode_header(encode_header(header)) == header
-    (28, True)
+    (30, True)
     """
     body = _text(header.quantizer) + number_bytes(len(header.names))
     body += b"".join(map(_text, header.names)) + b"".join(map(_list, header.shapes))
     counts = [len(parameters) for parameters in header.parameters]
-    body += b"".join(map(_shorten, (header.dtypes, counts, header.copies)))
+    lists = (header.dtypes, counts, header.copies, header.roles, header.weights)
+    body += b"".join(map(_shorten, lists))
     body += number_bytes(len(header.units)) + b"".join(_unit(*unit) for unit in header.units)
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
     packed = deflate.compress(body) + deflate.flush()
     return number_bytes(len(packed)) + packed + _encode_parameters(header.parameters)
 
 
-def decode_header(data: bytes) -> Header:
-    """Undo `encode_header`; InputError or zlib.error if the bytes are no header, or too many."""
+def decode_header(data: bytes, version: int = 2) -> Header:
+    """Undo `encode_header`; InputError or zlib.error if the bytes are no header, or too many.
+
+    In version 1 every tensor is a weight.
+    """
     outer = Reader(data)
     reader = Reader(_inflate(outer.take(outer.number())))
     quantizer = _read_text(reader)
     names = [_read_text(reader) for _ in range(reader.number())]
     shapes = [tuple(_read_list(reader)) for _ in names]
     dtypes, counts, copies = (_lengthen(reader, len(names)) for _ in range(3))
+    none = [0] * len(names)
+    roles, weights = (none if version == 1 else _lengthen(reader, len(names)) for _ in range(2))
     units = [_read_unit(reader) for _ in range(reader.number())]
     if reader.rest():
         raise InputError("the header says more than it should")
     parameters = _decode_parameters(outer.rest(), counts)
-    return Header(quantizer, names, shapes, dtypes, copies, parameters, units)
+    lists = (dtypes, copies, roles, weights)
+    return Header(quantizer, names, shapes, *lists, parameters, units)
 
 
 def _inflate(packed: bytes) -> bytes:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import WeightTensor, open_checkpoint
+from kolmo.checkpoints.base import Role
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.certificate import Certificate
@@ -28,6 +29,7 @@ from kolmo.container.format import (
 from kolmo.container.planning import plan_units
 from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
 from kolmo.container.source import read_entries
+from kolmo.container.state import STATE_ROLES, state_of
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
@@ -46,6 +48,7 @@ def pack(
     *,
     quantizer: str | Quantizer = "native",
     preset: str = "best",
+    roles: Sequence[str | Role] = STATE_ROLES,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int | None = None,
@@ -59,11 +62,14 @@ def pack(
     path : path
         The container, such as ``model.kmo``; written whole or not at all.
     quantizer : spec or object
-        ``native`` keeps every bit of every weight; any other keeps the symbols and the quantizer's
-        parameters.
+        ``native`` keeps every bit of every array as it is stored, packed codes as codes; any other
+        keeps the symbols of the weights and the quantizer's parameters, and buffers as they are.
     preset : {"best", "fast"}
+    roles : list of str
+        Roles of the arrays to pack; by default those that the model is loaded from: weights,
+        book-keeping, buffers, and copies that have the values of their originals.
     include, exclude : list of globs
-        Names of the tensors to pack; all by default.
+        Names of the arrays to pack; all by default.
     threads : int, optional
         All cores by default. The file does not depend on it.
     progress : callable, optional
@@ -94,9 +100,11 @@ def pack(
     """
     path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
     check_preset(preset)
-    checkpoint = open_checkpoint(source).select(include, exclude)
-    entries, digests = read_entries(checkpoint, quantize, count, progress)
-    job = _Packing(checkpoint, quantize, tuple(entries), preset, count, progress)
+    checkpoint = open_checkpoint(source)
+    state, left_out = state_of(checkpoint, quantize, roles, include, exclude)
+    entries, digests = read_entries(state, quantize, count, progress)
+    tensors = {kept.tensor.name: kept.tensor for kept in state}
+    job = _Packing(tensors, quantize, tuple(entries), preset, count, progress)
     written: list[Certificate] = []
 
     def write(temporary: Path) -> None:
@@ -109,12 +117,12 @@ def pack(
             raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
 
     write_atomically(path, write)
-    return dataclasses.replace(written[0], path=path, skipped=tuple(checkpoint.skipped))
+    return dataclasses.replace(written[0], path=path, skipped=tuple(left_out))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Packing:
-    checkpoint: Checkpoint
+    tensors: Mapping[str, WeightTensor]
     quantizer: Quantizer
     entries: tuple[Entry, ...]
     preset: str
@@ -173,5 +181,5 @@ class _Packing:
 
     def _read(self, part: Part) -> Symbols:
         entry = self.entries[part.tensor]
-        weights = self.checkpoint[entry.name].load(part.start, part.stop)
+        weights = self.tensors[entry.name].load(part.start, part.stop)
         return entry.coder.encode(weights).reshape(part.shape)

@@ -15,12 +15,12 @@ from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import (
     Contents,
     Entry,
+    is_quantized,
     read_contents,
 )
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
-from kolmo.quantize import Quantizer
 from kolmo.symbols import Symbols
 
 
@@ -63,8 +63,7 @@ def unpack(
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     dtypes = [
-        e.alphabet.container if symbols else _weight_dtype(contents.quantizer, e)
-        for e in contents.entries
+        e.alphabet.container if symbols else _weight_dtype(contents, e) for e in contents.entries
     ]
     write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))
     return out
@@ -101,7 +100,9 @@ def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 
 
-def _weight_dtype(quantizer: Quantizer, entry: Entry) -> np.dtype[Any]:
-    if quantizer.name == "native" or entry.dtype.kind in "fV":
+def _weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
+    """The dtype of the source, unless the quantizer has made floats of its integers."""
+    kept = not is_quantized(entry.role, entry.copy_of, contents.entries)
+    if contents.quantizer.name == "native" or kept or entry.dtype.kind in "fV":
         return entry.dtype
     return np.dtype(np.float32)

@@ -10,6 +10,7 @@ from typing import Any
 
 from kolmo import __version__
 from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.base import Role
 from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest
@@ -20,6 +21,7 @@ from kolmo.container.format import (
     read_contents,
 )
 from kolmo.container.source import read_entries
+from kolmo.container.state import STATE_ROLES, state_of
 from kolmo.errors import KolmoError
 from kolmo.execution import Progress, thread_count
 
@@ -28,6 +30,7 @@ def verify(
     path: str | os.PathLike[str],
     source: Any = None,
     *,
+    roles: Sequence[str | Role] = STATE_ROLES,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int | None = None,
@@ -41,9 +44,9 @@ def verify(
     path : path
         A container.
     source : see `pack`, optional
-        Must hold the same tensors with the same symbols; other tensors only if ``include`` or
-        ``exclude`` leaves them out.
-    include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
+        Must hold the same tensors with the same symbols; other tensors only if ``roles``,
+        ``include`` or ``exclude`` leaves them out.
+    roles, include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
 
     Returns
     -------
@@ -60,10 +63,11 @@ def verify(
     certificate = certify(contents, thread_count(threads), progress, "decoding")
     if source is None:
         return certificate
-    checkpoint = open_checkpoint(source).select(include, exclude)
-    entries, digests = read_entries(checkpoint, contents.quantizer, thread_count(threads), progress)
+    checkpoint, quantizer = open_checkpoint(source), contents.quantizer
+    state, left_out = state_of(checkpoint, quantizer, roles, include, exclude)
+    entries, digests = read_entries(state, quantizer, thread_count(threads), progress)
     _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])
-    return dataclasses.replace(certificate, skipped=tuple(checkpoint.skipped))
+    return dataclasses.replace(certificate, skipped=tuple(left_out))
 
 
 def certify(contents: Contents, threads: int, progress: Progress | None, label: str) -> Certificate:
@@ -84,7 +88,7 @@ def certify(contents: Contents, threads: int, progress: Progress | None, label: 
     return Certificate(
         contents.path,
         8 * contents.file_bytes,
-        sum(entry.numel for entry in entries),
+        sum(entry.weights for entry in entries),
         sum(entry.numel * entry.alphabet.bits for entry in entries),
         str(contents.quantizer),
         whole_digest(tensor_digests).hex(),
@@ -100,7 +104,17 @@ def _row(contents: Contents, number: int, units: tuple[int, ...], digest: str) -
     code = "+".join(names) or "empty"
     if entry.copy_of is not None:
         code = f"copy of {contents.entries[entry.copy_of].name}"
-    return TensorRow(entry.name, entry.shape, entry.dtype.name, entry.numel, code, units, digest)
+    return TensorRow(
+        entry.name,
+        entry.shape,
+        entry.dtype.name,
+        entry.numel,
+        code,
+        units,
+        digest,
+        str(entry.role),
+        entry.weights,
+    )
 
 
 def _check_same(

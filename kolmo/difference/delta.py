@@ -15,8 +15,9 @@ from typing import Any, Unpack
 
 from kolmo.analysis import Interrupted, make_plan
 from kolmo.checkpoints import Checkpoint
-from kolmo.checkpoints.base import Skipped, WeightTensor
+from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.difference.run import Alone, Delta, DeltaRun
+from kolmo.difference.weights import as_weights
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator, get_estimator
 from kolmo.execution import Lanes
@@ -48,7 +49,9 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
     ----------
     base, tuned : path, directory, URL, nn.Module, state dict or mapping of arrays
         Tensors are matched by name; those that lack a partner of their shape and dtype are named in
-        the coverage and in ``provenance["problems"]``; the others are measured.
+        the coverage and in ``provenance["problems"]``; the others are measured. Of quantized
+        tensors the weights that their codes stand for are compared; ``note`` and ``details`` say
+        so.
     quantizers : list of specs or objects, optional
         Native by default. Another one is fitted to the tuned tensor and applied to both.
     estimators : list of specs or objects, optional
@@ -85,7 +88,7 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
     """
     settings = Settings.of(options)
     plan, coders = _plan(settings)
-    given, wanted = settings.open(base), settings.open(tuned)
+    given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
     common, problems = _match(given, wanted)
     complete = True
     run = DeltaRun(given, common, plan, coders)
@@ -124,13 +127,16 @@ def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
     """The tensors that have a partner, and the problems of the others."""
     left_out = {skipped.name for skipped in tuned.skipped}  # such as tied tensors
     unmatched = [
-        Skipped(n, "only in the base") for n in base if n not in tuned and n not in left_out
+        Skipped(n, "only in the base", role=base[n].role or Role.WEIGHT)
+        for n in base
+        if n not in tuned and n not in left_out
     ]
     kept = []
     for tensor in tuned.values():
         reason = _mismatch(base, tensor)
         if reason:
-            unmatched.append(Skipped(tensor.name, reason, tensor.numel))
+            role = tensor.role or Role.WEIGHT
+            unmatched.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
         else:
             kept.append(tensor)
     if not kept:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import array_tensor
 from kolmo.difference.codes import Choice, DifferenceCode, native_choice, symbol_choice
+from kolmo.difference.weights import quantized_form
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
@@ -148,9 +149,17 @@ class DeltaRun:
         if code is None:
             return Missing(task.choice.reason)
         raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
-        details = {"code": code.name, **code.details}
-        length = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details)
+        forms = self._quantized(task.name)
+        details = {"code": code.name, **code.details, **({"dequantized": forms} if forms else {})}
+        note = f"of the {tensor.dtype.name} weights that codes stand for" if forms else ""
+        length = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details, note=note)
         return length.with_side(task.side_bits)
+
+    def _quantized(self, name: str) -> dict[str, str]:
+        """Of what form the codes of a tensor are, in the tuned checkpoint and in the base."""
+        both = {"tuned": self._tuned[name], "base": self._base[name]}
+        forms = {which: quantized_form(tensor) for which, tensor in both.items()}
+        return {which: form for which, form in forms.items() if form}
 
 
 def _choice(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotExpressibleError
 from kolmo.floats import is_float
 from kolmo.registry import Registry
@@ -168,7 +169,7 @@ def parameter_width(parameters: Sequence[float], dtype: np.dtype[Any]) -> int:
     wide = np.array(parameters, np.float64)
     with np.errstate(all="ignore"):
         exact = np.array_equal(wide.astype(dtype).astype(np.float64), wide)
-    return 8 * dtype.itemsize if exact else 64
+    return bits_of(dtype) if exact else 64
 
 
 def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:

@@ -23,7 +23,8 @@ class ReportData:
     table : pandas.DataFrame
         One row for each measurement (and null), columns as in `kolmo.report.table.COLUMNS`.
     coverage : pandas.DataFrame
-        Every tensor and other entry of the sources: whether it was measured, and if not, why.
+        Every tensor and other entry of the sources: its role, whether it was measured, and if
+        not, why.
     provenance : dict
         Versions, settings, sources with their files' SHA-256, problems; whether the run finished.
     kind : {"measurement", "trajectory", "delta"}
@@ -40,6 +41,12 @@ class ReportData:
     def complete(self) -> bool:
         """Whether the run finished."""
         return bool(self.provenance.get("complete", True))
+
+    @property
+    def sources(self) -> Mapping[str, Any]:
+        """The facts of each checkpoint's source, by the checkpoint's name."""
+        facts = self.provenance.get("sources")
+        return facts if isinstance(facts, Mapping) else {}
 
     @property
     def series(self) -> Mapping[str, Any]:

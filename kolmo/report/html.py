@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kolmo.errors import InputError
+from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import png_bytes
 from kolmo.report.figures.plots import figures
-from kolmo.report.table import coverage_line, model_rows, remarks
+from kolmo.report.table import model_rows, remarks
 from kolmo.report.words import summarize
 from kolmo.text import printable
 
@@ -75,7 +76,7 @@ def page(report: ReportData) -> str:
         *(section(title, _drawn(figure)) for title, figure in figures(report).items()),
         section("Whole models", html_table(whole)) if len(whole) else "",
         section("Tensors", html_table(tensors)) if len(tensors) else "",
-        section("Coverage", _coverage(report.coverage)),
+        section("Coverage", _coverage(report)),
         section("Provenance", _provenance(report.provenance)),
     ]
     return document(f"kolmo: {names}", "How complex are these weights, in bits?", sections)
@@ -134,13 +135,15 @@ def _cell(column: str, value: Any) -> str:
     return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
 
 
-def _coverage(coverage: pd.DataFrame) -> str:
+def _coverage(report: ReportData) -> str:
+    coverage = report.coverage
     missed = coverage[(~coverage["measured"].astype(bool)) | (coverage["reason"] != "")]
     items = "".join(
-        f"<li><b>{escape(str(row.tensor))}</b>: {escape(str(row.reason))}</li>"
+        f"<li><b>{escape(str(row.tensor))}</b> ({escape(str(row.role))}): "
+        f"{escape(str(row.reason))}</li>"
         for row in missed.itertuples()
     )
-    return f"<p>{escape(coverage_line(coverage))}</p><ul>{items}</ul>"
+    return f"<p>{escape(coverage_line(coverage, report.sources))}</p><ul>{items}</ul>"
 
 
 def _provenance(provenance: dict[str, Any]) -> str:

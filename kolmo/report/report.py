@@ -12,12 +12,12 @@ import pandas as pd
 from kolmo.files import check_output, write_text
 from kolmo.report.agreement import agreement
 from kolmo.report.attribution import attribution, bitplanes
+from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.figures.plots import Plots
 from kolmo.report.html import fragment, page
 from kolmo.report.saving import read_report, save_report, to_json
 from kolmo.report.significance import significance
-from kolmo.report.table import coverage_line
 from kolmo.report.words import summarize
 
 
@@ -33,7 +33,8 @@ class Report(ReportData):
         ``kind`` is bound or estimate; ``sampled`` the share of the weights that was measured;
         a missing value has its reason in ``note``; ``details`` is JSON.
     coverage : pandas.DataFrame
-        Every tensor and other entry of the sources: whether it was measured, and if not, why.
+        Every tensor and other entry of the sources: its role, whether it was measured, and if
+        not, why.
     provenance : dict
         Versions, settings, sources with their files' SHA-256, problems; whether the run finished.
     """
@@ -124,8 +125,8 @@ class Report(ReportData):
         return agreement(self.table, over)
 
     def coverage_line(self) -> str:
-        """How many of the weights were measured, and which tensors were not, with the reason."""
-        return coverage_line(self.coverage)
+        """How many of the weights were measured, which were not and why, and what else there is."""
+        return coverage_line(self.coverage, self.sources)
 
     def to_json(self) -> str:
         """The whole report as one JSON document."""

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.base import Role
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
@@ -168,7 +169,7 @@ def _coverage(
     checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], complete: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
-    rows: list[tuple[str, str, int, bool, str]] = []
+    rows: list[tuple[str, str, str, int, bool, str]] = []
     for name, checkpoint in checkpoints.items():
         run = runs.get(name)
         for tensor in checkpoint.values():
@@ -176,9 +177,11 @@ def _coverage(
             reason = run.reasons.get(tensor.name, "") if run else ""
             if not measured and not reason:
                 reason = "no estimator took it" if complete else "the run stopped before it"
-            rows.append((name, tensor.name, tensor.numel, measured, reason))
+            role = str(tensor.role or Role.WEIGHT)
+            rows.append((name, tensor.name, role, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
-            rows.append((name, skipped.name, skipped.numel, False, skipped.reason))
+            role = str(skipped.role)
+            rows.append((name, skipped.name, role, skipped.numel, False, skipped.reason))
     return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
 
 
@@ -200,6 +203,7 @@ def _provenance(
             name: {
                 "source": checkpoint.source,
                 "format": checkpoint.format,
+                "networks": list(checkpoint.networks),
                 "files": checkpoint.hashes(),
             }
             for name, checkpoint in checkpoints.items()

@@ -33,10 +33,10 @@ _TEXT = [
     *("kind", "null", "p_missing", "note", "details"),
 ]
 
-COVERAGE = ["checkpoint", "tensor", "numel", "measured", "reason"]
-"""Columns of the coverage."""
+COVERAGE = ["checkpoint", "tensor", "role", "numel", "measured", "reason"]
+"""Columns of the coverage; ``role`` is one of `kolmo.checkpoints.base.Role`."""
 
-_NAMED = ("checkpoint", "tensor", "reason")
+_NAMED = ("checkpoint", "tensor", "role", "reason")
 _FLAGS = ("saturated",)
 _TRUTH = {"true": True, "1.0": True, "1": True, "false": False, "0.0": False, "0": False}
 _MAY_MISS = ("tensor", "layout", "kind", "null")  # text that is missing, rather than empty
@@ -84,6 +84,8 @@ def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:
     if not coverage["measured"].isin([True, False]).all():
         raise ValueError("the coverage says neither true nor false for a tensor")
     coverage = coverage.astype({"numel": "int64", "measured": bool})
+    before = coverage["measured"].map({True: "weight", False: "other"})  # reports without roles
+    coverage["role"] = coverage["role"].where(~coverage["role"].map(_is_absent), before)
     for column in _NAMED:
         coverage[column] = _text(coverage[column])
     return coverage
@@ -143,27 +145,7 @@ def null_names(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(rows["null"][rows["null_bits"].notna()]))
 
 
-def coverage_line(coverage: pd.DataFrame) -> str:
-    """``1,000 of 1,010 weights measured; skipped: b (excluded by 'b', 10 weights)``."""
-    whole, done = int(coverage["numel"].sum()), coverage["measured"].astype(bool)
-    measured = int(coverage.loc[done, "numel"].sum())
-    line = f"{measured:,} of {whole:,} weights measured"
-    missed = coverage[~done]
-    if missed.empty:
-        return line
-    shown = [
-        f"{r.tensor} ({r.reason}; {_weights(int(str(r.numel)))})"
-        for r in missed.head(5).itertuples()
-    ]
-    more = f" and {len(missed) - 5} more" if len(missed) > 5 else ""
-    return f"{line}; {len(missed)} skipped: {', '.join(shown)}{more}"
-
-
 def model_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of whole models; if there are none, those of the tensors."""
     rows = table[table["scope"] == "model"]
     return rows if len(rows) else table[table["scope"] == "tensor"]
-
-
-def _weights(count: int) -> str:
-    return f"{count:,} weight" + ("" if count == 1 else "s")

@@ -43,7 +43,18 @@ def cases(folder: Path, megabytes: int) -> Iterator[tuple[str, Path, Read]]:
     yield "torch (before 1.6)", *torch_case(folder, arrays, legacy=True)
     yield "npz", *npz_case(folder, arrays)
     if find_spec("gguf"):
-        for kind in ("F16", "Q8_0", "Q4_0", "Q4_K"):
+        for kind in (
+            "F16",
+            "Q8_0",
+            "Q4_0",
+            "Q5_1",
+            "Q3_K",
+            "Q4_K",
+            "Q6_K",
+            "IQ4_XS",
+            "IQ2_XS",
+            "MXFP4",
+        ):
             yield f"gguf {kind}", *gguf_case(folder, arrays, kind)
 
 

@@ -183,7 +183,15 @@ def torch_odd():
         "meta": torch.empty(6, 4, device="meta"),
         "nested": torch.nested.nested_tensor([torch.ones(3, 4), torch.ones(3, 4)]),
     }
-    return saved(contents), {"w": normal(6, 4)}
+    parts = np.stack([normal(6, 4)] * 2, axis=-1)
+    arrays = {
+        "w": normal(6, 4),
+        "complex": parts,
+        "half_complex": parts.astype(np.float16),
+        "f4": np.zeros(48, ml_dtypes.float4_e2m1fn),
+        "quantized": contents["quantized"].dequantize().numpy(),
+    }
+    return saved(contents), arrays
 
 
 def network():

@@ -17,12 +17,17 @@ from tests.formats.context import context
 from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 
-MAGIC = b"kmo\x01"
+MAGICS = (b"kmo\x01", b"kmo\x02")
+ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"),
+    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e4m3b11fnuz", "float8_e3m4", "float8_e4m3"),
+    *("float8_e8m0fnu", "float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn"),
+    *("int4", "uint4", "int2", "uint2"),
 )
-WIDTHS = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2, 1, 1)
+WIDTHS = (1, 1, 2, 4, 8, 1, 2, 4, 8, 2, 4, 8, 2, *[1] * 15)
+NARROW = {21: 6, 22: 6, 23: 4, 24: 4, 25: 4, 26: 2, 27: 2}
 DICTIONARY_TEXT = (
     b".gamma.beta.alpha.conv1.conv2.downsample.bn1.bn2.running_mean.running_var"
     b"num_batches_tracked.q_proj.k_proj.v_proj.o_proj.gate_proj.up_proj.down_proj.mlp.fc1.fc2"
@@ -39,6 +44,9 @@ class Tensor:
     dtype: int
     parameters: int
     copy: int
+    role: int = 0
+    weights: int = 0
+    kept: bool = False
     values: list[float] = dataclasses.field(default_factory=list)
     symbols: list[int] = dataclasses.field(default_factory=list)
 
@@ -72,9 +80,10 @@ class File:
     def sort(self, tensor: Tensor) -> tuple[int, str]:
         """Alphabet and format of a tensor's symbols."""
         name, _, value = self.quantizer.partition(",")[0].partition(":")
-        if name == "native":
-            floating = tensor.dtype >= 9
-            return 1 << 8 * WIDTHS[tensor.dtype], DTYPES[tensor.dtype] if floating else ""
+        if name == "native" or tensor.kept:
+            floating = 9 <= tensor.dtype < 24
+            bits = NARROW.get(tensor.dtype, 8 * WIDTHS[tensor.dtype])
+            return 1 << bits, DTYPES[tensor.dtype] if floating else ""
         if name == "sign":
             return 2, ""
         number = int(value)
@@ -87,15 +96,15 @@ class File:
 
 def read_file(data: bytes) -> File:
     """The tensors with their symbols."""
-    demand(data[:4] == MAGIC, "another magic")
+    demand(data[:4] in MAGICS, "another magic")
     foot = Reader(data[: -1 - min(5, len(data) - 4) : -1])
     length = foot.varint()
     end = len(data) - foot.place
     begin = end - 4 - 16 - length
     demand(begin >= 4, "a header that begins too early")
     header, digest = data[begin : begin + length], data[begin + length : end - 4]
-    checksum(MAGIC + header + digest, data[end - 4 : end])
-    file = read_header(header)
+    checksum(data[:4] + header + digest, data[end - 4 : end])
+    file = read_header(header, data[3])
     check_rules(file)
     take_units(file, data[4:begin])
     decode_units(file)
@@ -149,7 +158,7 @@ def dictionary() -> bytes:
     return found + b"".join(numbers(len(text)) + text.encode() for text in texts)
 
 
-def read_header(data: bytes) -> File:
+def read_header(data: bytes, version: int) -> File:
     outer = Reader(data)
     deflated = outer.take(outer.varint())
     inflate = zlib.decompressobj(-15, zdict=dictionary())
@@ -158,12 +167,22 @@ def read_header(data: bytes) -> File:
     quantizer = reader.text()
     names = [reader.text() for _ in range(reader.varint())]
     shapes = [tuple(reader.list()) for _ in names]
-    lists = [stretched(reader.list(), len(names)) for _ in range(3)]
+    count = 3 if version == 1 else 5
+    lists = [stretched(reader.list(), len(names)) for _ in range(count)]
     tensors = [Tensor(*fields) for fields in zip(names, shapes, *lists, strict=True)]
+    for tensor in tensors:
+        tensor.kept = is_kept(tensor, tensors)
     units = [read_unit(reader, tensors) for _ in range(reader.varint())]
     demand(not reader.rest(), "bytes after the last field")
     read_parameters(outer.rest(), tensors)
     return File(quantizer, tensors, units)
+
+
+def is_kept(tensor: Tensor, tensors: list[Tensor]) -> bool:
+    """Whether it is native whatever the quantizer."""
+    if ROLES[tensor.role] == "copy" and tensor.copy:
+        return is_kept(dataclasses.replace(tensors[tensor.copy - 1], copy=0), tensors)
+    return ROLES[tensor.role] not in ("weight", "copy")
 
 
 def stretched(found: list[int], count: int) -> list[int]:
@@ -220,6 +239,7 @@ def check_rules(file: File) -> None:
             demand(reached[part.tensor] == part.start < part.stop, "parts with a gap")
             reached[part.tensor] = part.stop
     for number, tensor in enumerate(file.tensors):
+        demand(not tensor.weights or not tensor.role, "weights of what is no weight")
         demand(reached[number] == (0 if tensor.copy else tensor.numel), "a part is missing")
         demand(len(tensor.shape) <= 64 and tensor.copy <= number, "a shape or a copy")
 
@@ -289,10 +309,10 @@ def read_weights(data: bytes) -> dict[str, tuple[str, np.ndarray[Any, Any]]]:
 def weights_of(file: File, tensor: Tensor) -> tuple[str, np.ndarray[Any, Any]]:
     alphabet, _ = file.sort(tensor)
     name, dtype = file.quantizer.partition(":")[0], DTYPES[tensor.dtype]
-    if name == "native":
+    if name == "native" or tensor.kept:
         bits = np.array(tensor.symbols, f"u{WIDTHS[tensor.dtype]}")
         return dtype, bits.reshape(tensor.shape)
-    dtype = dtype if tensor.dtype >= 9 else "float32"
+    dtype = dtype if 9 <= tensor.dtype < 24 else "float32"
     values = restored(name, alphabet, tensor.symbols, tensor.values)
     return dtype, rounding.to_bits(values, dtype).reshape(tensor.shape)
 

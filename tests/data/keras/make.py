@@ -11,6 +11,7 @@ import sys
 os.environ["KERAS_BACKEND"] = "jax"
 import keras
 import numpy as np
+from keras.src.quantizers.quantizers import dequantize_with_sz_map
 
 HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -68,6 +69,42 @@ def write(model, name):
     pack(path)
 
 
+def quantized(mode):
+    """Layers that Keras can quantize, with odd sides: two codes do not fill each byte."""
+    einsum = layers.EinsumDense("abc,cd->abd", output_shape=(None, 3), bias_axes="d")
+    model = keras.Sequential(
+        [keras.Input((4,), dtype="int32"), layers.Embedding(10, 7), layers.Dense(5), einsum]
+    )
+    config = keras.quantizers.Int4QuantizationConfig(block_size=None)
+    model.quantize(mode.split("-")[0], config=config if mode == "int4-channel" else None)
+    return model
+
+
+def logical(model):
+    """The weights that the codes of quantized layers stand for, by Keras's own functions."""
+    found = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            path = variable.path.removeprefix(f"{model.name}/")
+            if variable.name in ("bias", "kernel", "embeddings"):
+                found[path] = noted(meant(layer, variable))
+    return found
+
+
+def meant(layer, variable):
+    """Codes as weights."""
+    if keras.backend.standardize_dtype(variable.dtype) != "int8":
+        return variable.numpy()
+    codes, scale = getattr(layer, variable.name), getattr(layer, f"{variable.name}_scale")
+    rows = variable.name == "embeddings"
+    if hasattr(layer, "g_idx"):
+        zero = getattr(layer, f"{variable.name}_zero")
+        axis = -1 if rows else 0
+        return np.asarray(dequantize_with_sz_map(codes, scale, zero, layer.g_idx, axis))
+    codes, scale = np.asarray(codes).astype(np.float32), scale.numpy()
+    return codes / (scale[:, None] if rows else scale.reshape(-1))
+
+
 truth = {}
 keras.utils.set_random_seed(0)
 model = trained(small(), "adam")
@@ -80,4 +117,13 @@ keras.config.set_dtype_policy("bfloat16")
 model = small()
 for ending in (".keras", ".h5", ".weights.h5"):
     write(model, f"bfloat16{ending}")
+keras.config.set_dtype_policy("float32")
+for mode in ("int8", "int4", "int4-channel", "float8"):
+    model = quantized(mode)
+    for ending in (".keras", ".h5", ".weights.h5"):
+        name = f"{mode}{ending}"
+        if name == "int4-channel.weights.h5":  # without a description, the width is unknown
+            continue
+        write(model, name)
+        truth[name] = {"variables": logical(model), "count": 10 * 7 + 7 * 5 + 5 + 5 * 3 + 3}
 write_truth(HERE, truth)

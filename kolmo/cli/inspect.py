@@ -1,0 +1,39 @@
+"""kolmo inspect: what is in a source, without measuring."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+import kolmo
+from kolmo.checkpoints.base import Role
+from kolmo.cli.app import app, print_json
+from kolmo.cli.options import AllRows, Exclude, Include, Json
+
+_WIDTH = 160  # columns where there is no terminal
+
+
+@app.command()
+def inspect(
+    source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option(help="List arrays of this role alone: weight, book-keeping, buffer, ..."),
+    ] = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    all_rows: AllRows = False,
+    json: Json = False,
+) -> None:
+    """List what is in a source, from its header: names, shapes, dtypes, roles, sizes."""
+    found = kolmo.inspect(
+        source, roles=role or tuple(Role), include=include or (), exclude=exclude or ()
+    )
+    if json:
+        print_json(found.to_dict())
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH
+    print(found.text(width, all_rows))

@@ -1,0 +1,169 @@
+"""The state of a model: what a container keeps of a checkpoint, so that the model can be loaded.
+
+::
+
+    checkpoint ─► weights, as they are stored: packed codes where there are codes
+                  book-keeping and buffers, as they are stored
+                  copies, under their own names, if they have the values of their originals
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.base import CHUNK, Role, Skipped, WeightTensor
+from kolmo.checkpoints.selecting import choose, free_name, get_roles
+from kolmo.quantize import Native, Quantizer
+from kolmo.symbols import Alphabet
+
+STATE_ROLES = (Role.WEIGHT, Role.BOOKKEEPING, Role.BUFFER, Role.COPY)
+"""Roles of all that a model is loaded from."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Kept:
+    """A tensor that goes into a container.
+
+    Attributes
+    ----------
+    tensor : WeightTensor
+        Without codes: its values are what is kept.
+    role : Role
+    packed_weights : int, optional
+        The weights that it stands for, if it holds their packed codes.
+    is_quantized : bool
+        Whether the container's quantizer applies to it; else it is kept as it is.
+    """
+
+    tensor: WeightTensor
+    role: Role
+    packed_weights: int | None = None
+    is_quantized: bool = True
+
+
+def state_of(
+    checkpoint: Checkpoint,
+    quantizer: Quantizer,
+    roles: Iterable[str | Role] = STATE_ROLES,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> tuple[list[Kept], list[Skipped]]:
+    """What a container keeps of a checkpoint, copies last; and what is left out of it.
+
+    Raises
+    ------
+    InputError
+        If an option does not fit, or nothing is left.
+    """
+    asked = get_roles(roles)
+    if Role.WEIGHT in asked:
+        choose(checkpoint)  # which refuses a source without weights
+    chosen = choose(checkpoint, asked, include, exclude)
+    as_stored = isinstance(quantizer, Native)
+    found: list[Kept] = []
+    left_out = list(chosen.skipped)
+    for tensor in chosen.values():
+        role = tensor.role or Role.WEIGHT
+        if role is Role.BOOKKEEPING and not as_stored:
+            reason = f"not needed: {quantizer} quantizes the weights that codes stand for"
+            left_out.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
+        else:
+            found += _kept(tensor, role, as_stored and _has_side(tensor, checkpoint))
+    copies = {s.name: s.copy_of for s in checkpoint.skipped if s.role is Role.COPY}
+    kept, others = _with_copies(found, copies)
+    return _told_apart(kept), [*left_out, *others]
+
+
+def _kept(tensor: WeightTensor, role: Role, packed: bool) -> Iterator[Kept]:
+    """A tensor as it is stored: its packed codes, if it has any, or the values themselves."""
+    is_quantized = role in (Role.WEIGHT, Role.COPY)
+    if tensor.codes is None or not packed:
+        plain = dataclasses.replace(tensor, codes=None)
+        yield Kept(plain, role, None, is_quantized)
+        return
+    for number, codes in enumerate(tensor.codes.stored):
+        weights = 0 if number else tensor.numel
+        yield Kept(codes, role, weights if role is Role.WEIGHT else None, is_quantized)
+
+
+def _has_side(tensor: WeightTensor, checkpoint: Checkpoint) -> bool:
+    """Whether all that a quantized tensor's codes need is in arrays: in those of the codes
+    themselves, or in book-keeping. Some formats keep a scale in no array."""
+    codes = tensor.codes
+    if codes is None or not codes.stored:
+        return False
+    own = sum(_bits(part) for part in codes.stored)
+    beside = any(s.role is Role.BOOKKEEPING and s.tensor for s in checkpoint.skipped)
+    return beside or own >= tensor.numel * codes.alphabet.bits + codes.side_bits
+
+
+def _bits(tensor: WeightTensor) -> int:
+    return tensor.numel * Alphabet.of_dtype(tensor.dtype).bits
+
+
+# --- copies -----------------------------------------------------------------------------------
+
+
+def _with_copies(
+    found: Sequence[Kept], copies: Mapping[str, str]
+) -> tuple[list[Kept], list[Skipped]]:
+    """All tensors, copies last; and copies of other values, such as averages, which are no part
+    of the state."""
+    own = [kept for kept in found if kept.role is not Role.COPY]
+    by_name = {kept.tensor.name: kept for kept in own}
+    others: list[Skipped] = []
+    for kept in found:
+        tensor = kept.tensor
+        if kept.role is not Role.COPY:
+            continue
+        original = by_name.get(copies.get(tensor.name, ""))
+        if original is None or not _shows_the_same(tensor, original.tensor):
+            reason = "has values of its own, and is no part of the model's state"
+            others.append(Skipped(tensor.name, reason, tensor.numel, Role.COPY, tensor))
+        else:
+            own.append(dataclasses.replace(kept, is_quantized=original.is_quantized))
+    return own, others
+
+
+def _shows_the_same(copy: WeightTensor, original: WeightTensor) -> bool:
+    """Whether a copy has the values of its original, in their order or transposed, or is a view
+    of a part of them."""
+    if copy.dtype != original.dtype:
+        return False
+    if _is_view(copy, original):
+        return True
+    if copy.numel != original.numel:
+        return False
+    return _is_equal(copy, original) or _is_transposed(copy, original)
+
+
+def _is_view(copy: WeightTensor, original: WeightTensor) -> bool:
+    return copy.place is not None and copy.place == original.place
+
+
+def _is_equal(copy: WeightTensor, original: WeightTensor) -> bool:
+    """Whether all bits are the same; reads on until they differ."""
+    ranges = ((at, min(at + CHUNK, copy.numel)) for at in range(0, copy.numel, CHUNK))
+    return all(copy.load(*r).tobytes() == original.load(*r).tobytes() for r in ranges)
+
+
+def _is_transposed(copy: WeightTensor, original: WeightTensor) -> bool:
+    if len(copy.shape) != 2 or copy.shape != original.shape[::-1]:
+        return False
+    if copy.load(0, 1).tobytes() != original.load(0, 1).tobytes():
+        return False
+    return np.ascontiguousarray(original.read().T).tobytes() == copy.read().tobytes()
+
+
+def _told_apart(found: Sequence[Kept]) -> list[Kept]:
+    """The same under names of which none is there twice."""
+    told: dict[str, Kept] = {}
+    for kept in found:
+        name = free_name(kept.tensor.name, told)
+        tensor = dataclasses.replace(kept.tensor, name=name)
+        told[name] = dataclasses.replace(kept, tensor=tensor)
+    return list(told.values())

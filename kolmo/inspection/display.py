@@ -1,0 +1,140 @@
+"""An inspection as text and as HTML: a heading, a table of arrays, a table of totals by role."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from kolmo.inspection.data import InspectionData
+from kolmo.inspection.folding import Row, fold, single_rows
+from kolmo.text import printable, shorten
+
+_FEW = 60  # rows that are shown as they are; more are folded, and cut if that does not help
+_NAME = 16  # columns that a name has at least
+
+_Table = list[list[str]]
+"""Cells by row; the first row is the heading."""
+
+_NUMERIC = frozenset(("arrays", "numbers", "size", "bits/number"))
+
+
+def text_of(inspection: InspectionData, width: int, all_rows: bool) -> str:
+    """The whole as text of at most ``width`` columns, where names can be cut that much."""
+    rows, more = _rows(inspection, all_rows)
+    parts = [
+        "\n".join(_heading(inspection)),
+        _aligned(_arrays(rows), None if all_rows else width),
+        *([f"and {more:,} rows more: --all prints them"] if more else []),
+        _aligned(_totals(inspection), None),
+    ]
+    return "\n\n".join(parts)
+
+
+def html_of(inspection: InspectionData) -> str:
+    """The whole as HTML, every text escaped."""
+    rows, more = _rows(inspection, False)
+    heading = "<br>".join(escape(line) for line in _heading(inspection))
+    rest = f"<p>and {more:,} rows more: <code>.table</code> has them all</p>" if more else ""
+    return f"<p>{heading}</p>{_html(_arrays(rows))}{rest}{_html(_totals(inspection))}"
+
+
+# --- what is shown ----------------------------------------------------------------------------
+
+
+def _rows(inspection: InspectionData, all_rows: bool) -> tuple[list[Row], int]:
+    """The rows to show, and how many are not."""
+    arrays = inspection.arrays
+    if all_rows or len(arrays) <= _FEW:
+        return single_rows(arrays), 0
+    folded = fold(arrays)
+    return folded[:_FEW], max(0, len(folded) - _FEW)
+
+
+def _heading(inspection: InspectionData) -> list[str]:
+    each = inspection.bits_per_weight
+    stored = "" if math.isnan(each) else f", {each:.4g} bits a weight"
+    lines = [
+        f"{inspection.source}: {inspection.format}, {inspection.weights:,} weights in "
+        f"{sum(array.role == 'weight' for array in inspection.arrays):,} tensors{stored}"
+    ]
+    if inspection.files:
+        count = f"{len(inspection.files)} files of " if len(inspection.files) > 1 else ""
+        lines[0] += f", {count}{byte_size(8 * sum(inspection.files.values()))}"
+    if inspection.networks:
+        lines.append(f"{len(inspection.networks)} networks: {', '.join(inspection.networks)}")
+    if inspection.schemes:
+        lines.append(f"quantized: {', '.join(inspection.schemes)}")
+    return [printable(line) for line in lines]
+
+
+def _arrays(rows: Sequence[Row]) -> _Table:
+    """The table of arrays, without the columns in which nothing stands."""
+    table = [["name", "arrays", "role", "shape", "dtype", "numbers", "size", "note"]]
+    for row in rows:
+        first = row.arrays[0]
+        copy = f"of {first.copy_of}" if first.copy_of and len(row.arrays) == 1 else first.reason
+        table.append(
+            [
+                printable(row.name),
+                f"{len(row.arrays):,}",
+                str(first.role),
+                "" if first.shape is None else f"[{', '.join(map(str, first.shape))}]",
+                first.form,
+                f"{row.numbers:,}",
+                byte_size(row.bits),
+                printable(shorten(copy, 60)),
+            ]
+        )
+    filled = [any(line[n] not in ("", "1") for line in table[1:]) for n in range(8)]
+    kept = [n for n in range(8) if filled[n] or table[0][n] not in ("arrays", "note")]
+    return [[line[n] for n in kept] for line in table]
+
+
+def _totals(inspection: InspectionData) -> _Table:
+    table = [["role", "arrays", "numbers", "size"]]
+    for role, total in inspection.roles.items():
+        numbers = f"{total.numbers:,}"
+        table.append([str(role), f"{total.arrays:,}", numbers, byte_size(total.bits)])
+    return table
+
+
+def byte_size(bits: int) -> str:
+    """Bits as bytes, in the unit that suits them; empty of none.
+
+    >>> byte_size(8 * 999), byte_size(8 * 14_440), byte_size(8 * 10**11), byte_size(12)
+    ('999 B', '14.4 kB', '100 GB', '2 B')
+    """
+    value, units = -(-bits // 8), iter(("B", "kB", "MB", "GB", "TB", "PB"))
+    unit, size = next(units), float(value)
+    while size >= 999.5 and unit != "PB":
+        unit, size = next(units), size / 1000
+    return f"{size:.3g} {unit}" if value else ""
+
+
+# --- how it is shown --------------------------------------------------------------------------
+
+
+def _aligned(table: _Table, width: int | None) -> str:
+    """Columns side by side; the first is cut in the middle to keep within ``width``."""
+    widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
+    if width is not None:
+        widths[0] = max(_NAME, min(widths[0], width - sum(widths[1:]) - 2 * len(widths[1:])))
+    lines = []
+    for line in table:
+        cells = [
+            cell.rjust(w) if table[0][n] in _NUMERIC else shorten(cell, w).ljust(w)
+            for n, (cell, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _html(table: _Table) -> str:
+    styles = [f' style="text-align: {"right" if h in _NUMERIC else "left"}"' for h in table[0]]
+    rows = [
+        "".join(f"<{tag}{s}>{escape(cell)}</{tag}>" for s, cell in zip(styles, line, strict=True))
+        for tag, line in (("th" if n == 0 else "td", line) for n, line in enumerate(table))
+    ]
+    body = "".join(f"<tr>{row}</tr>" for row in rows[1:])
+    return f"<table><thead><tr>{rows[0]}</tr></thead><tbody>{body}</tbody></table>"

@@ -123,3 +123,10 @@ class Archive:
             if member.header_offset < end:
                 raise InputError(f"{self.where}: records of the archive share bytes; it is damaged")
             end = member.header_offset + _LOCAL.size + member.compress_size
+
+
+class ProgramArchive(Archive):
+    """An archive that a program carries behind its code, as llamafiles do."""
+
+    def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
+        """Nothing: the program comes first."""

@@ -139,6 +139,7 @@ FORMATS = (
         f"{_HERE}.mxnet:open_mxnet",
         (".params", ".nd"),
     ),
+    Format("llamafile", magic.starts(b"MZqFpD"), f"{_HERE}.packed:open_llamafile", (".llamafile",)),
     Format("Caffe", is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
     Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),

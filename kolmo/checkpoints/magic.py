@@ -71,6 +71,12 @@ def is_mil_blobs(head: bytes, file: File) -> bool:
     return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
 
 
+def is_openvino(head: bytes, file: File) -> bool:
+    """Whether it is XML whose outermost element is a net."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
+
+
 def may_be_pickle(head: bytes, file: File) -> bool:
     """Whether it may be a pickle, or a torch file of before 2020; only reading it tells."""
     is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"

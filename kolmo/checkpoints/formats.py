@@ -120,10 +120,13 @@ FORMATS = (
         f"{_HERE}.ggml_bins:open_ggml",
         (".ggml",),
     ),
+    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite", (".tflite",)),
+    Format("CoreML", messages.is_coreml, f"{_HERE}.coreml:open_coreml", (".mlmodel",)),
+    Format("blobs of CoreML", magic.is_mil_blobs, f"{_HERE}.coreml_blobs:open_blobs"),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
-    Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
+    Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format(
         "archives and compressed files",
         magic.is_packed,
@@ -148,6 +151,13 @@ FOLDERS = (
         f"{_HERE}.distributed:open_distributed",
         (".distcp",),
     ),
+    FolderFormat(
+        "Orbax",
+        magic.is_orbax,
+        f"{_HERE}.orbax:open_orbax",
+        ("manifest.ocdbt", ".zarray", "zarr.json"),
+    ),
+    FolderFormat("Orbax, several trees", magic.is_orbax_items, f"{_HERE}.orbax:open_orbax_items"),
     FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
     FolderFormat(
         "pipelines of diffusers",
@@ -158,6 +168,11 @@ FOLDERS = (
         "sentence-transformers",
         magic.has("modules.json", "/"),
         f"{_HERE}.pipelines:open_sentence_transformer",
+    ),
+    FolderFormat(
+        "package of CoreML",
+        magic.has("Manifest.json", ".mlmodel"),
+        f"{_HERE}.coreml:open_package",
     ),
     FolderFormat(
         "the Hugging Face Hub's cache",

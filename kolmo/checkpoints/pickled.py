@@ -10,7 +10,7 @@ from typing import Any
 
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import Dtype, LeftOut, Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
@@ -43,9 +43,8 @@ def open_pickled(file: File) -> Checkpoint | None:
     if read is None:
         return None
     contents, what = read
-    tensors, skipped = collect(contents, file.where, what)
     form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"
-    return Checkpoint(tensors, source=file.where, format=form, skipped=skipped, files=file.files)
+    return make_checkpoint(contents, source=file.where, format=form, what=what, files=file.files)
 
 
 def read_torch(stored: Stored) -> Contents | None:

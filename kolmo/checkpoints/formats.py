@@ -13,8 +13,6 @@ from typing import Any
 
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.caffe import is_caffe
-from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.mistaken import what_it_is
 from kolmo.checkpoints.words import is_words
@@ -144,9 +142,10 @@ FORMATS = (
         (".params", ".nd"),
     ),
     Format("llamafile", magic.starts(b"MZqFpD"), f"{_HERE}.packed:open_llamafile", (".llamafile",)),
-    Format("Caffe", is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("Caffe", messages.is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("MATLAB", magic.is_matlab, f"{_HERE}.matlab:open_matlab", (".mat",)),
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
-    Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
+    Format("Darknet", magic.is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
     Format(
         "archives and compressed files",

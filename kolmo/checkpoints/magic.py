@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import struct
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
@@ -132,6 +133,20 @@ def hdf5_start(stored: Stored) -> int | None:
 def is_hdf5(head: bytes, file: File) -> bool:
     """HDF5, perhaps after a block of another program's."""
     return hdf5_start(file.stored) is not None
+
+
+def is_matlab(head: bytes, file: File) -> bool:
+    """Whether it is one, by the text, the version and the order of bytes in its header."""
+    orders = {b"\x00\x01IM", b"\x01\x00MI"}
+    return head.startswith(b"MATLAB") and head[124:128] in orders
+
+
+def is_darknet(head: bytes, file: File) -> bool:
+    """Whether the name and the version say so: the numbers that follow cannot."""
+    if not file.name.endswith(".weights") or len(head) < 16:
+        return False
+    major, minor, revision = struct.unpack("<3i", head[:12])
+    return major == 0 and minor in (1, 2, 3) and 0 <= revision <= 5
 
 
 # --- folders --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 
 import kolmo
+from kolmo.checkpoints.opening import open_source
 from momos import Mosaic
 from tests.golden.libraries import libraries
 from tests.golden.measured import FOLDER, SOURCES
@@ -74,7 +75,7 @@ def tensors_of(path: Path) -> dict[str, list[Any]]:
             list(tensor.shape),
             hashlib.sha256(tensor.read().tobytes()).hexdigest(),
         ]
-        for name, tensor in kolmo.open_checkpoint(path).items()
+        for name, tensor in open_source(path).items()
     }
 
 

@@ -118,9 +118,8 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
-        flat = self.load(0, self.numel)
-        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
+        """The whole tensor, in its `array_shape`."""
+        return self.load(0, self.numel).reshape(array_shape(self.shape))
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
@@ -183,6 +182,9 @@ class Checkpoint(Mapping[str, WeightTensor]):
         were excluded; each with its role.
     files : tuple of str
         The local files behind it, for provenance; empty for live objects.
+    versions : mapping of str to str
+        The remote files behind it, by URL: what their servers tell of them, such as
+        ``size=1024 ETag="5f3c"``; it grows as files are opened.
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
@@ -206,6 +208,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks, self.shards = tuple(networks), shards
         self._origin: Checkpoint | None = None  # kept, for temporary files go when it goes
+        self.versions: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -225,8 +228,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return sum(tensor.numel for tensor in self.values())
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file behind it, by path; reads them whole."""
-        return {file: sha256(file) for file in self.files}
+        """SHA-256 of each local file behind it, by path; reads them whole.
+
+        A remote file is not read for it: it has what its server tells, as in ``versions``.
+        """
+        return {**{file: sha256(file) for file in self.files}, **self.versions}
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -288,6 +294,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
             shards=self.shards,
         )
         made._origin = self
+        made.versions = self.versions
         return made
 
 
@@ -296,6 +303,19 @@ def _role(name: str) -> Role:
         return Role(name)
     except ValueError:
         raise InputError(f"there is no role {name!r}; roles are {', '.join(Role)}") from None
+
+
+def array_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an array for a tensor: of one with more than 64 axes, which numpy does not
+    have, axes of length one are left out.
+
+    >>> array_shape((2, 1, 3)), array_shape((2, *[1] * 70, 3)), array_shape((0, *[2] * 70))
+    ((2, 1, 3), (2, 3), (0,))
+    """
+    if len(shape) <= AXES:
+        return shape
+    longer = tuple(side for side in shape if side != 1)
+    return longer if len(longer) <= AXES else (math.prod(shape),)
 
 
 def sha256(path: str) -> str:

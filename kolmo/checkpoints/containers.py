@@ -231,7 +231,7 @@ def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
         if array.dtype.name in PARTS:
             return of_parts(array_tensor(name, array), PARTS[array.dtype.name])
         if not is_supported(array.dtype):
-            return Skipped(name, f"dtype {_dtype_name(array.dtype)} is not supported", array.size)
+            return Skipped(name, f"dtype {dtype_name(array.dtype)} is not supported", array.size)
         return array_tensor(name, array)
     if isinstance(value, Strided):
         return _strided_tensor(name, value, source)
@@ -243,7 +243,7 @@ def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
     return Skipped(name, _no_tensor(value))
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
+def dtype_name(dtype: np.dtype[Any]) -> str:
     """A dtype for people: a structured one may list thousands of fields."""
     return f"of structures ({dtype.itemsize:,} bytes each)" if dtype.names else str(dtype)[:60]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import struct
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
-from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.folders import File, Folder, SubFolder
 from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
@@ -53,7 +55,27 @@ def is_npz(head: bytes, file: File) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Whether it is plain text, such as that of a README or a configuration."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def is_tflite(head: bytes, file: File) -> bool:
+    """Whether it is a flatbuffer of TensorFlow Lite."""
+    return head[4:8] == b"TFL3"
+
+
+def is_mil_blobs(head: bytes, file: File) -> bool:
+    """Whether it is a file of blobs of CoreML: its header, and that of the first blob."""
+    return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
+
+
+def is_openvino(head: bytes, file: File) -> bool:
+    """Whether it is XML whose outermost element is a net."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
 
 
 def may_be_pickle(head: bytes, file: File) -> bool:
@@ -113,6 +135,20 @@ def is_hdf5(head: bytes, file: File) -> bool:
     return hdf5_start(file.stored) is not None
 
 
+def is_matlab(head: bytes, file: File) -> bool:
+    """Whether it is one, by the text, the version and the order of bytes in its header."""
+    orders = {b"\x00\x01IM", b"\x01\x00MI"}
+    return head.startswith(b"MATLAB") and head[124:128] in orders
+
+
+def is_darknet(head: bytes, file: File) -> bool:
+    """Whether the name and the version say so: the numbers that follow cannot."""
+    if not file.name.endswith(".weights") or len(head) < 16:
+        return False
+    major, minor, revision = struct.unpack("<3i", head[:12])
+    return major == 0 and minor in (1, 2, 3) and 0 <= revision <= 5
+
+
 # --- folders --------------------------------------------------------------------------------
 
 _ZERO = re.compile(r"(bf16_)?zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt")
@@ -133,3 +169,28 @@ def is_zero(folder: Folder) -> bool:
 def is_hub_cache(folder: Folder) -> bool:
     """Whether it is a model's folder in the cache of the Hugging Face Hub."""
     return any(name.startswith("snapshots/") for name in folder.names())
+
+
+def is_orbax(folder: Folder) -> bool:
+    """Whether a folder is a tree of arrays of JAX: a database, or a folder of zarr for each."""
+    return "manifest.ocdbt" in folder.names() or any(
+        name.endswith(("/.zarray", "/zarr.json")) and name.count("/") == 1
+        for name in folder.names()
+    )
+
+
+def orbax_items(folder: Folder) -> list[str]:
+    """The folders of a folder that are trees of arrays of JAX."""
+    tops = dict.fromkeys(name.partition("/")[0] for name in folder.names() if "/" in name)
+    return [top for top in tops if is_orbax(SubFolder(folder, top))]
+
+
+def is_orbax_items(folder: Folder) -> bool:
+    """Whether a folder holds several trees of arrays of JAX that were saved together."""
+    return folder.has("_CHECKPOINT_METADATA") and bool(orbax_items(folder))
+
+
+def is_spacy(folder: Folder) -> bool:
+    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
+    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
+    return folder.has("meta.json") and folder.has("config.cfg") and any(models)

@@ -370,10 +370,6 @@ MESSAGES = {
         ),
         "record 'a/data/0' is missing; it is damaged",
     ),
-    "objects in joblib that numpy cannot hold": (
-        dumped({"dates": np.array(["2024-01-01"], "M8[D]"), "w": np.ones(3)}),
-        "load it with joblib and save its arrays by numpy.savez",
-    ),
 }
 
 

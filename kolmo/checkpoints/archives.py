@@ -11,6 +11,7 @@ from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
 _LOCAL = struct.Struct("<4s5H3L2H")  # a member's own header, before its name
+_EXPECTED = 1 << 14  # records whose headers are expected at once
 
 
 class Archive:
@@ -33,6 +34,7 @@ class Archive:
         self.members = {member.filename: member for member in members}
         self._refuse_prefix(members)
         self._refuse_twins(members)
+        self._are_expected = False
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
@@ -73,6 +75,7 @@ class Archive:
         name = member.filename
         if member.flag_bits & 1:
             raise InputError(f"{self.where}: record {name!r} is encrypted")
+        self._expect_headers()
         header = _LOCAL.unpack(self.stored.read(member.header_offset, _LOCAL.size))
         begin = member.header_offset + _LOCAL.size
         encoding = "utf-8" if header[2] & 0x800 else "cp437"
@@ -83,6 +86,16 @@ class Archive:
                 f"it is damaged, or made to be read in two ways"
             )
         return self.stored.part(begin + header[9] + header[10], member.compress_size)
+
+    def _expect_headers(self) -> None:
+        """Where one record is read the others are too, of which each has a header of its own."""
+        if not self._are_expected:
+            members = list(self.members.values())[:_EXPECTED]
+            sizes = [_LOCAL.size + len(member.orig_filename.encode()) for member in members]
+            self.stored.expect(
+                [(m.header_offset, size) for m, size in zip(members, sizes, strict=True)]
+            )
+            self._are_expected = True
 
     def unpacked(self, name: str) -> Stored:
         """The bytes of a member, in a temporary file where it is packed.
@@ -131,3 +144,10 @@ class Archive:
             if member.header_offset < end:
                 raise InputError(f"{self.where}: records of the archive share bytes; it is damaged")
             end = member.header_offset + _LOCAL.size + member.compress_size
+
+
+class ProgramArchive(Archive):
+    """An archive that a program carries behind its code, as llamafiles do."""
+
+    def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
+        """Nothing: the program comes first."""

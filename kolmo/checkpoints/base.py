@@ -182,6 +182,9 @@ class Checkpoint(Mapping[str, WeightTensor]):
         were excluded; each with its role.
     files : tuple of str
         The local files behind it, for provenance; empty for live objects.
+    versions : mapping of str to str
+        The remote files behind it, by URL: what their servers tell of them, such as
+        ``size=1024 ETag="5f3c"``; it grows as files are opened.
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
@@ -205,6 +208,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks, self.shards = tuple(networks), shards
         self._origin: Checkpoint | None = None  # kept, for temporary files go when it goes
+        self.versions: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -224,8 +228,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return sum(tensor.numel for tensor in self.values())
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file behind it, by path; reads them whole."""
-        return {file: sha256(file) for file in self.files}
+        """SHA-256 of each local file behind it, by path; reads them whole.
+
+        A remote file is not read for it: it has what its server tells, as in ``versions``.
+        """
+        return {**{file: sha256(file) for file in self.files}, **self.versions}
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -287,6 +294,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
             shards=self.shards,
         )
         made._origin = self
+        made.versions = self.versions
         return made
 
 

@@ -13,8 +13,11 @@ from typing import Any
 
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.caffe import is_caffe
+from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.mistaken import what_it_is
+from kolmo.checkpoints.words import is_words
 from kolmo.errors import InputError
 from kolmo.registry import Registry
 
@@ -128,6 +131,23 @@ FORMATS = (
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format(
+        "fastText",
+        magic.starts(b"\xba\x16\x4f\x2f"),
+        f"{_HERE}.fasttext:open_fasttext",
+        (".ftz",),
+    ),
+    Format(
+        "MXNet",
+        magic.starts(b"\x12\x01" + bytes(14)),
+        f"{_HERE}.mxnet:open_mxnet",
+        (".params", ".nd"),
+    ),
+    Format("llamafile", magic.starts(b"MZqFpD"), f"{_HERE}.packed:open_llamafile", (".llamafile",)),
+    Format("Caffe", is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
+    Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
+    Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
+    Format(
         "archives and compressed files",
         magic.is_packed,
         f"{_HERE}.packed:open_packed",
@@ -137,7 +157,7 @@ FORMATS = (
     Format(
         "pickles, joblib",
         magic.may_be_pickle,
-        f"{_HERE}.pickled:open_pickled",
+        f"{_HERE}.objects:open_pickled",
         (".pkl", ".pickle", ".joblib"),
     ),
 )
@@ -145,6 +165,7 @@ FORMATS = (
 files of the same model is chosen."""
 
 FOLDERS = (
+    FolderFormat("spaCy", magic.is_spacy, f"{_HERE}.thinc:open_pipeline", ("config.cfg",)),
     FolderFormat(
         "torch's distributed checkpoint",
         magic.has(".metadata", ".distcp"),

@@ -167,3 +167,9 @@ def orbax_items(folder: Folder) -> list[str]:
 def is_orbax_items(folder: Folder) -> bool:
     """Whether a folder holds several trees of arrays of JAX that were saved together."""
     return folder.has("_CHECKPOINT_METADATA") and bool(orbax_items(folder))
+
+
+def is_spacy(folder: Folder) -> bool:
+    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
+    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
+    return folder.has("meta.json") and folder.has("config.cfg") and any(models)

@@ -6,6 +6,7 @@ import re
 
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.magic import is_text
+from kolmo.checkpoints.strangers import stranger
 
 _FETCH = "download the file itself"
 _UNPACK = "unpack it, and give the checkpoint in it"
@@ -110,7 +111,11 @@ def what_it_is(head: bytes, file: File, is_called: str, known: str) -> str:
 
     ``is_called`` is the format that its name claims, empty if none; ``known`` lists the formats.
     """
-    found = _unfinished(head, file) or _by_start(head) or _by_text(head, file)
+    found = _unfinished(head, file)
+    kind = None if found else stranger(head, file.name)
+    if kind:
+        return f"this is {kind.what}, which is not read; {kind.advice}"
+    found = found or _by_start(head) or _by_text(head, file)
     if found:
         return f"this is {found[0]}; {found[1]}"
     size = file.stored.size

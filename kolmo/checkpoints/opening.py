@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +13,12 @@ from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.quantized import logical_tensors
+from kolmo.checkpoints.remote import RemoteFolder, open_url, public
 from kolmo.checkpoints.roles import require_weights, sort_out
-from kolmo.checkpoints.shards import named_shards
 from kolmo.checkpoints.torch import open_module
-from kolmo.errors import InputError, MissingExtraError
+from kolmo.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
 def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
@@ -95,7 +95,9 @@ def open_path(path: Path) -> Checkpoint:
     if path.is_dir():
         return open_folder(LocalFolder(path))
     if not path.exists():
-        raise InputError(f"{path}: there is no such file")
+        hub = _HUB_ID.fullmatch(str(path))
+        hint = f"; a model of the Hugging Face Hub is  hf://{path}" if hub else ""
+        raise InputError(f"{path}: there is no such file{hint}")
     return open_named(File.local(path))
 
 
@@ -103,38 +105,10 @@ def open_path(path: Path) -> Checkpoint:
 
 
 def _open_url(url: str) -> Checkpoint:
-    """Download to a temporary directory, which goes when the checkpoint goes, and open."""
-    folder = Path(tempfile.mkdtemp(prefix="kolmo-"))
-    try:
-        path = _fetch(url, folder)
-        if path.name.endswith(".index.json"):
-            _fetch_shards(url, path)
-        checkpoint = open_path(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    checkpoint.source = url
-    weakref.finalize(checkpoint, shutil.rmtree, folder, ignore_errors=True)
+    """Open what a URL names, by ranges; its servers' words stand for hashes of its files."""
+    found = open_url(url)
+    folder = found.folder if isinstance(found, File) else found
+    checkpoint = open_named(found) if isinstance(found, File) else open_folder(found)
+    checkpoint.source = public(url)
+    checkpoint.versions = folder.versions if isinstance(folder, RemoteFolder) else {}
     return checkpoint
-
-
-def _fetch(url: str, folder: Path) -> Path:
-    try:
-        import fsspec
-    except ImportError:
-        raise MissingExtraError(f"opening {url}", "fsspec", "remote") from None
-    path = folder / (url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "checkpoint")
-    try:
-        with fsspec.open(url, "rb") as remote, open(path, "wb") as local:
-            shutil.copyfileobj(remote, local, 1 << 20)
-    except ImportError as error:
-        raise InputError(f"{url}: fsspec needs another package for it ({error})") from None
-    except Exception as error:  # each file system raises errors of its own
-        raise InputError(f"{url}: cannot be fetched ({type(error).__name__}: {error})") from None
-    return path
-
-
-def _fetch_shards(url: str, index: Path) -> None:
-    base = url.rsplit("/", 1)[0]
-    for shard in named_shards(File.local(index)):
-        _fetch(f"{base}/{shard.name}", index.parent)

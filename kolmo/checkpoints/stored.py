@@ -33,7 +33,8 @@ _PAGE = 1 << 12  # bytes: the least that is read where the entries lie far apart
 class Stored:
     """A run of bytes: ``fetch(offset, size)`` reads from what holds them, from any thread.
 
-    ``where`` names the file, ``what`` what of it these bytes are.
+    ``where`` names the file, ``what`` what of it these bytes are. ``gather`` is told of ranges
+    that are read soon, so that a far file gets them at once.
     """
 
     fetch: Callable[[int, int], bytes | bytearray | memoryview]
@@ -41,6 +42,13 @@ class Stored:
     size: int
     where: str
     what: str = "its values"
+    gather: Callable[[list[tuple[int, int]]], None] | None = None
+
+    def expect(self, places: list[tuple[int, int]]) -> None:
+        """The places (offset, size) that are read soon; nothing is fetched from near files."""
+        if self.gather:
+            ends = [(offset, min(offset + size, self.size)) for offset, size in places]
+            self.gather([(self.offset + begin, end - begin) for begin, end in ends if end > begin])
 
     def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Exactly these bytes; InputError if they are not there."""

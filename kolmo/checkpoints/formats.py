@@ -190,6 +190,7 @@ FOLDERS = (
         magic.has("modules.json", "/"),
         f"{_HERE}.pipelines:open_sentence_transformer",
     ),
+    FolderFormat("folder of OpenVINO", magic.has_ir, f"{_HERE}.openvino:open_folder"),
     FolderFormat(
         "package of CoreML",
         magic.has("Manifest.json", ".mlmodel"),

@@ -159,6 +159,13 @@ def has(name: str, part: str) -> Callable[[Folder], bool]:
     return lambda folder: folder.has(name) and any(part in other for other in folder.names())
 
 
+def has_ir(folder: Folder) -> bool:
+    """Whether it has a graph of OpenVINO and its weights, and no other model that was first."""
+    names = set(folder.names())
+    pairs = any(name.removesuffix(".xml") + ".bin" in names for name in names if ".xml" in name)
+    return pairs and not any(name.endswith(".safetensors") for name in names)
+
+
 def is_zero(folder: Folder) -> bool:
     """Whether it has the states of the optimizers of DeepSpeed's ZeRO, and of a model."""
     names = [name for name in folder.names() if "/" not in name]

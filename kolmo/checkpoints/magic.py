@@ -201,3 +201,27 @@ def is_spacy(folder: Folder) -> bool:
     """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
     models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
     return folder.has("meta.json") and folder.has("config.cfg") and any(models)
+
+
+_TABLE = bytes.fromhex("57fb808b247547db")  # how a sorted table ends
+_DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_OTHERS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
+
+
+def is_tensorflow_index(head: bytes, file: File) -> bool:
+    """Whether it is the index of a checkpoint of TensorFlow."""
+    size = file.stored.size
+    return size >= 48 and bytes(file.stored.read(size - len(_TABLE), len(_TABLE))) == _TABLE
+
+
+def is_tensorflow_data(head: bytes, file: File) -> bool:
+    """Whether it is, by its name, a data file of a checkpoint of TensorFlow."""
+    said = _DATA.fullmatch(file.name)
+    return said is not None and file.folder.has(f"{said[1]}.index")
+
+
+def is_tensorflow_folder(folder: Folder) -> bool:
+    """Whether a folder holds checkpoints of TensorFlow, and none of another program."""
+    names = [name for name in folder.names() if "/" not in name]
+    has_data = any(_DATA.fullmatch(name) for name in names)
+    return has_data and not any(name.endswith(_OTHERS) for name in names)

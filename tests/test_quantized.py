@@ -678,9 +678,11 @@ def damaged(rng, data):
     """Bytes with a few of them changed; most often in the header, where sizes are."""
     changed = bytearray(data)
     for _ in range(rng.integers(0, 4)):
+        most = 700 if rng.random() < 0.8 else len(changed)
+        at = int(rng.integers(0, max(1, min(len(changed), most))))
         kind = rng.integers(0, 5)
         if kind == 0:
-            changed[at] ^= 1 << int(rng.integers(0, 8))
+            changed[at : at + 1] = b"%c" % rng.integers(0, 256)
         elif kind == 1:
             changed[at : at + 1] = b"%d" % rng.integers(0, 10)
         elif kind == 2:

@@ -314,6 +314,10 @@ def test_mlx_without_configuration_goes_by_the_widths_of_other_arrays():
     known = opened({**stored, "norm.weight": np.ones(128, np.float32)})
     check(known["a.weight"], values)
     assert opened(stored)["a.weight"].shape == (6, 256)  # MLX's own: groups of 64
+    wider = {"b.weight": stored["a.weight"][:, :24].copy(), "b.scales": scales[:, :3].copy(),
+             "b.biases": -scales[:, :3]}  # fmt: skip
+    both = opened({**stored, **wider, "norm.weight": np.ones(128, np.float32)})
+    assert both["b.weight"].shape == (6, 96)  # as its neighbours
     config = {"quantization": {"bits": 4, "group_size": 64, "a": {"bits": 8, "group_size": 32}}}
     check(logical_tensors(raw(stored), config)["a.weight"], values)
 

@@ -130,16 +130,15 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
     while left:
         path, value = left.pop()
         value, mark = (value.value, value) if isinstance(value, Marked) else (value, None)
-        inner = _children(value)
-        if inner is None:
+        if id(value) in seen:
+            text, first = str(path), seen[id(value)][0]
+            letters += len(text) + path.depth + first.depth
+            yield text, Again(str(first)[:200])
+        elif (inner := _children(value)) is None:
             text = str(path)
             letters += len(text) + path.depth
             if not is_module(value):  # one without weights, such as an activation
                 yield text, dataclasses.replace(mark, value=value) if mark else value
-        elif id(value) in seen:
-            text, first = str(path), seen[id(value)][0]
-            letters += len(text) + path.depth + first.depth
-            yield text, Again(str(first)[:200])
         else:
             seen[id(value)] = (path, value)
             mark = Marked(Role.OPTIMIZER, None) if is_optimizer(value) else mark
@@ -153,8 +152,8 @@ def is_optimizer(value: Any) -> bool:
     """Whether it is an optimizer, or its state dict, whatever it is called."""
     if isinstance(value, Record) and _OPTIMIZERS.search(value.name):
         return True
-    inner = mapping_of(value)
-    return inner is not None and "param_groups" in inner and "state" in inner
+    held = value.state if isinstance(value, Record) else value
+    return isinstance(held, Mapping) and "param_groups" in held and "state" in held
 
 
 def _marked(value: Any, mark: Marked | None) -> Any:

@@ -43,7 +43,9 @@ class Packed:
 
     def weights(self) -> Any:
         """The checkpoint, for any function that takes one."""
-        return SOURCES[self.source] if self.source in SOURCES else SYNTHETIC[self.source]()
+        if self.source in SOURCES:
+            return SOURCES[self.source]
+        return open_source(SYNTHETIC[self.source]())  # every array, integers and copies too
 
     def pack(self, path: Path) -> kolmo.Certificate:
         return kolmo.pack(

@@ -74,3 +74,18 @@ def is_coreml(head: bytes, file: File) -> bool:
     """
     fits = _COREML.fits(head, file)
     return fits and any(field.number > 2 for field in WireMessage.of(file.stored).fields(cut=True))
+
+
+_PADDLE = MessageSchema({1: BYTES, 4: BYTES, 5: BYTES}, frozenset((1,)))
+
+
+def is_paddle_graph(head: bytes, file: File) -> bool:
+    """Whether it is a program of Paddle: blocks, of which the first has the number 0."""
+    if not _PADDLE.fits(head, file):
+        return False
+    try:
+        block = next(WireMessage.of(file.stored).fields(cut=True)).message()
+        first = [(field.number, field.wire) for field, _ in zip(block.fields(), "ab", strict=False)]
+    except InputError:
+        return False
+    return first == [(1, VARINT), (2, VARINT)]

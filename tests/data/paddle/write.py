@@ -5,7 +5,6 @@ python write.py        # needs paddlepaddle, numpy
 
 import os
 import pathlib
-import pickle
 
 import numpy as np
 import paddle
@@ -24,6 +23,10 @@ def network():
 def main():
     made = network()
     made.eval()
+    spec = [paddle.static.InputSpec([1, 2, 4, 4], "float32")]
+    if os.environ.get("FLAGS_enable_pir_api") == "0":  # noqa: SIM112, Paddle's own name
+        paddle.jit.save(made, str(HERE / "program"), input_spec=spec)
+        return
     truth = {key: value.numpy() for key, value in made.state_dict().items()}
     paddle.save(made.state_dict(), str(HERE / "state.pdparams"))
     paddle.save({"model": made.state_dict(), "epoch": 3}, str(HERE / "nested.pdparams"))
@@ -33,7 +36,6 @@ def main():
     paddle.save(adam.state_dict(), str(HERE / "state.pdopt"))
     made.set_state_dict({key: paddle.to_tensor(value) for key, value in truth.items()})
     names = {key: value.name for key, value in made.state_dict().items()}
-    spec = [paddle.static.InputSpec([1, 2, 4, 4], "float32")]
     paddle.jit.save(made, str(HERE / "json"), input_spec=spec)
     np.savez_compressed(
         HERE / "truth.npz",
@@ -44,6 +46,3 @@ def main():
 
 if __name__ == "__main__":
     main()
-    if "FLAGS_enable_pir_api" not in os.environ:
-        print("and again with FLAGS_enable_pir_api=0 for program.pdmodel")
-    del pickle

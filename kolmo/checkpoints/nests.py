@@ -178,7 +178,9 @@ def _may_hold(value: Any) -> bool:
 def _children(value: Any) -> list[tuple[str, Any]] | None:
     """What a container holds, by key; None for what is none."""
     if isinstance(value, Mapping):
-        return [(str(key), _unnamed(child)) for key, child in value.items()]
+        is_coded = "nbits" in value and ("W_q" in value or "scale" in value)
+        named = _with_settings(value) if is_coded else value.items()
+        return [(str(key), _unnamed(child)) for key, child in named]
     if isinstance(value, (list, tuple)):
         return [(str(number), child) for number, child in enumerate(value)]
     if isinstance(value, Ndarray) and isinstance(value.content, list):
@@ -191,6 +193,14 @@ def _unnamed(value: Any) -> Any:
     """The array of a pair of a name and an array, which Paddle makes of a tensor in a mapping."""
     is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
     return value[1] if is_pair and is_array(value[1]) else value
+
+
+def _with_settings(layer: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """A quantized layer of HQQ, whose settings are numbers: as arrays, as safetensors has them."""
+    for key, value in layer.items():
+        numbers = value if isinstance(value, (tuple, list)) else [value]
+        is_small = all(type(n) in (int, bool) and -1 << 62 < n < 1 << 62 for n in numbers)
+        yield key, np.array(value) if is_small and 0 < len(numbers) < 64 else value
 
 
 # --- records --------------------------------------------------------------------------------

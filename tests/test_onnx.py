@@ -15,7 +15,7 @@ from kolmo.checkpoints.onnx import open_onnx
 from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError, KolmoError
 from tests.corpus.fuzzing import damaged
-from tests.wire import external, field, initializer, model, tensor, varint
+from tests.wire import external, field, initializer, model, tensor_bytes, varint
 
 DATA = Path(__file__).parent / "data" / "onnx"
 MODELS = sorted(str(path.relative_to(DATA)) for path in DATA.rglob("*.onnx"))
@@ -196,11 +196,11 @@ REFUSED = {
     "which is not beside it": external("w", [2], location="none.data"),
     "is no number": external("w", [2], location="m.onnx", offset="-4"),
     "takes 8 bytes, and has 4 in": external("w", [2], location="m.onnx", length=4),
-    "takes 8 bytes, and has 4": tensor("w", [2], 1, field(9, b"1234")),
-    "saved without its weights": tensor("w", [2], 1),
-    "a shape that is none": tensor("w", [-1], 1, field(9, b"")),
-    "that is none; the file is damaged": tensor("w", [2**31, 2**31, 0], 1, field(9, b"")),
-    "takes 3 numbers, and has 2": tensor("w", [3], 7, field(7, b"\1\2")),
+    "takes 8 bytes, and has 4": tensor_bytes("w", [2], 1, field(9, b"1234")),
+    "saved without its weights": tensor_bytes("w", [2], 1),
+    "a shape that is none": tensor_bytes("w", [-1], 1, field(9, b"")),
+    "that is none; the file is damaged": tensor_bytes("w", [2**31, 2**31, 0], 1, field(9, b"")),
+    "takes 3 numbers, and has 2": tensor_bytes("w", [3], 7, field(7, b"\1\2")),
 }
 
 
@@ -259,7 +259,7 @@ def counted(stored):
 def test_opening_100_gigabytes_reads_kilobytes(tmp_path):
     """A raw tensor of 40 GB in the model, another of 60 GB beside it; both files have holes."""
     inside, outside = 10 * 2**30, 15 * 2**30
-    head = tensor("inside", [inside], 1) + varint(9 << 3 | 2) + varint(4 * inside)
+    head = tensor_bytes("inside", [inside], 1) + varint(9 << 3 | 2) + varint(4 * inside)
     other = field(5, external("outside", [outside], location="m.data", offset=4096))
     graph_size = (
         len(head) + 4 * inside + len(varint(5 << 3 | 2)) + len(varint(len(head) + 4 * inside))

@@ -18,13 +18,13 @@ def field(number, value):
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def tensor(name, dims, dtype, *fields):
+def tensor_bytes(name, dims, dtype, *fields):
     return b"".join([*(field(1, side) for side in dims), field(2, dtype), field(8, name), *fields])
 
 
 def external(name, dims, **entries):
     pairs = [field(13, field(1, key) + field(2, str(value))) for key, value in entries.items()]
-    return tensor(name, dims, 1, field(14, 1), *pairs)
+    return tensor_bytes(name, dims, 1, field(14, 1), *pairs)
 
 
 def model(*fields):
@@ -32,4 +32,4 @@ def model(*fields):
 
 
 def initializer(*fields):
-    return field(5, tensor(*fields))
+    return field(5, tensor_bytes(*fields))

@@ -179,13 +179,19 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         is_coded = "nbits" in value and ("W_q" in value or "scale" in value)
         named = _with_settings(value) if is_coded else value.items()
-        return [(str(key), child) for key, child in named]
+        return [(str(key), _unnamed(child)) for key, child in named]
     if isinstance(value, (list, tuple)):
         return [(str(number), child) for number, child in enumerate(value)]
     if isinstance(value, Ndarray) and isinstance(value.content, list):
         items = value.content
         return [("", items[0])] if len(items) == 1 else _children(items)
     return (_contents(value) or None) if isinstance(value, Record) else None
+
+
+def _unnamed(value: Any) -> Any:
+    """The array of a pair of a name and an array, which Paddle makes of a tensor in a mapping."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+    return value[1] if is_pair and is_array(value[1]) else value
 
 
 def _with_settings(layer: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.dtypes import EXTENDED_DTYPES
 from kolmo.errors import InputError
 from kolmo.files import write_atomically
@@ -37,7 +37,7 @@ def to_arrays(tensors: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """Torch tensors or arrays by name → arrays that own their memory."""
     if not tensors:
         return {}
-    return {name: tensor.read().copy() for name, tensor in open_checkpoint(tensors).items()}
+    return {name: tensor.read().copy() for name, tensor in open_source(tensors).items()}
 
 
 def plain_name(name: str) -> str:

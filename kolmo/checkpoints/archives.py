@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 
 from kolmo.checkpoints.compressed import spooled
 from kolmo.checkpoints.stored import Stored
@@ -24,8 +25,11 @@ class Archive:
         except InputError:
             raise
         except Exception as error:  # zipfile raises anything from BadZipFile to struct.error
+            lost = "not a zip file" in str(error)
             raise InputError(
-                f"{self.where}: a damaged or truncated zip archive ({error})"
+                f"{self.where}: a damaged or truncated zip archive"
+                f"{', whose directory at the end is missing' if lost else ''}; download or copy it "
+                f"again"
             ) from None
         self.members = {member.filename: member for member in members}
         self._refuse_prefix(members)
@@ -52,6 +56,23 @@ class Archive:
                 f"{self.where}: record {name!r} is compressed, which torch never does; unpack the "
                 f"archive and pack it again without compression (zip -0)"
             )
+        return self._bytes_of(member)
+
+    def small(self, name: str, limit: int) -> bytes:
+        """The first bytes of a member, packed or not, at most ``limit``."""
+        member = self.members[name]
+        if member.compress_type == zipfile.ZIP_STORED:
+            return bytes(self.record(name).read(0, min(member.file_size, limit)))
+        packed = self._bytes_of(member)
+        try:
+            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+            return unpacker.decompress(bytes(packed.read(0, min(packed.size, limit))), limit or 1)
+        except zlib.error:
+            raise InputError(f"{self.where}: record {name!r} is damaged") from None
+
+    def _bytes_of(self, member: zipfile.ZipInfo) -> Stored:
+        """The bytes of a member as they are stored, unread."""
+        name = member.filename
         if member.flag_bits & 1:
             raise InputError(f"{self.where}: record {name!r} is encrypted")
         self._expect_headers()
@@ -64,7 +85,7 @@ class Archive:
                 f"{self.where}: the archive's directory and record {name!r} contradict each other; "
                 f"it is damaged, or made to be read in two ways"
             )
-        return self.stored.part(begin + header[9] + header[10], member.file_size)
+        return self.stored.part(begin + header[9] + header[10], member.compress_size)
 
     def _expect_headers(self) -> None:
         """Where one record is read the others are too, of which each has a header of its own."""

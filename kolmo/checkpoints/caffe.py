@@ -14,7 +14,7 @@ import numpy as np
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, WeightTensor
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.protobuf import BYTES, VARINT, Message, Pieces
+from kolmo.checkpoints.protobuf import BYTES, VARINT, Pieces, WireMessage
 from kolmo.checkpoints.stored import stored_tensor
 from kolmo.errors import InputError
 
@@ -44,7 +44,7 @@ def open_caffe(file: File) -> Checkpoint:
     """
     tensors: list[WeightTensor] = []
     layers: dict[str, int] = {}
-    for field in Message.of(file.stored).fields():
+    for field in WireMessage.of(file.stored).fields():
         if field.number in _FIELDS and field.wire == BYTES:
             tensors += _layer(field.message(), _FIELDS[field.number], layers)
     if not tensors:
@@ -52,7 +52,7 @@ def open_caffe(file: File) -> Checkpoint:
     return Checkpoint(tensors, source=file.where, format="Caffe", files=file.files)
 
 
-def _layer(layer: Message, numbers: _Numbers, layers: dict[str, int]) -> list[WeightTensor]:
+def _layer(layer: WireMessage, numbers: _Numbers, layers: dict[str, int]) -> list[WeightTensor]:
     """The blobs of a layer; layers of one name are told apart by a number."""
     name, kind, blobs = "layer", "", []
     for field in layer.fields():
@@ -71,7 +71,7 @@ def _layer(layer: Message, numbers: _Numbers, layers: dict[str, int]) -> list[We
     return [dataclasses.replace(tensor, role=role) for tensor in made]
 
 
-def _blob(blob: Message, name: str) -> WeightTensor:
+def _blob(blob: WireMessage, name: str) -> WeightTensor:
     values = {_FLOATS: Pieces(), _DOUBLES: Pieces()}
     old: dict[int, int] = {}
     shape: list[int] | None = None

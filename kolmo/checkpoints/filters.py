@@ -6,10 +6,13 @@ No filter gives more bytes than the chunk holds, whatever the packed bytes claim
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 import numpy as np
 import zstandard
+
+_PIECE = 1 << 20
 
 Undo = Callable[[bytes, int, int], bytes]
 """``undo(data, size, item)``: the bytes before the filter, at most ``size`` of them (a chunk's),
@@ -31,10 +34,17 @@ def unzstd(data: bytes, size: int, item: int = 1) -> bytes:
     state = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     try:
         with state.stream_reader(data, read_across_frames=True) as reader:
-            found = reader.read(size + 1)
+            found = b"".join(_pieces(reader, size + 1))
     except zstandard.ZstdError as error:
         raise ValueError(f"not sound zstd ({error})") from None
     return _whole(found, size, True)
+
+
+def _pieces(reader: BinaryIO, most: int) -> Iterator[bytes]:
+    """What a reader gives, up to so many bytes: memory grows with what is there."""
+    while most and (piece := reader.read(min(most, _PIECE))):
+        most -= len(piece)
+        yield piece
 
 
 def unlzf(data: bytes, size: int, item: int = 1) -> bytes:

@@ -41,8 +41,7 @@ def open_flax(file: File) -> Checkpoint | None:
         If a file that is called ``.msgpack`` is damaged.
     """
     try:
-        contents = unpack(file.stored)
-        entries = list(_entries(contents, (), file.where)) if isinstance(contents, dict) else []
+        entries = flax_entries(file)
     except MsgpackError as error:
         if not file.name.endswith(".msgpack"):
             return None
@@ -57,6 +56,12 @@ def open_flax(file: File) -> Checkpoint | None:
         skipped=[entry for entry in entries if isinstance(entry, Skipped)],
         files=file.files,
     )
+
+
+def flax_entries(file: File) -> list[Entry]:
+    """The arrays of a nest and what is no array in it; MsgpackError if it is damaged."""
+    contents = unpack(file.stored)
+    return list(_entries(contents, (), file.where)) if isinstance(contents, dict) else []
 
 
 def open_flax_index(file: File) -> Checkpoint:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import struct
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
-from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.folders import File, Folder, SubFolder
 from kolmo.checkpoints.stored import Stored
 
 ZIP = b"PK\x03\x04"
@@ -54,7 +55,21 @@ def is_npz(head: bytes, file: File) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Whether it is plain text, such as that of a README or a configuration."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def is_tflite(head: bytes, file: File) -> bool:
+    """Whether it is a flatbuffer of TensorFlow Lite."""
+    return head[4:8] == b"TFL3"
+
+
+def is_mil_blobs(head: bytes, file: File) -> bool:
+    """Whether it is a file of blobs of CoreML: its header, and that of the first blob."""
+    return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
 
 
 def may_be_pickle(head: bytes, file: File) -> bool:
@@ -148,6 +163,25 @@ def is_zero(folder: Folder) -> bool:
 def is_hub_cache(folder: Folder) -> bool:
     """Whether it is a model's folder in the cache of the Hugging Face Hub."""
     return any(name.startswith("snapshots/") for name in folder.names())
+
+
+def is_orbax(folder: Folder) -> bool:
+    """Whether a folder is a tree of arrays of JAX: a database, or a folder of zarr for each."""
+    return "manifest.ocdbt" in folder.names() or any(
+        name.endswith(("/.zarray", "/zarr.json")) and name.count("/") == 1
+        for name in folder.names()
+    )
+
+
+def orbax_items(folder: Folder) -> list[str]:
+    """The folders of a folder that are trees of arrays of JAX."""
+    tops = dict.fromkeys(name.partition("/")[0] for name in folder.names() if "/" in name)
+    return [top for top in tops if is_orbax(SubFolder(folder, top))]
+
+
+def is_orbax_items(folder: Folder) -> bool:
+    """Whether a folder holds several trees of arrays of JAX that were saved together."""
+    return folder.has("_CHECKPOINT_METADATA") and bool(orbax_items(folder))
 
 
 def is_spacy(folder: Folder) -> bool:

@@ -17,14 +17,22 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.compressed import spooled
-from kolmo.checkpoints.containers import Found, collect, gather, is_supported
+from kolmo.checkpoints.containers import (
+    Found,
+    dtype_name,
+    gather,
+    is_supported,
+    make_checkpoint,
+)
 from kolmo.checkpoints.files import native, native_dtype
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
 from kolmo.checkpoints.rebuilding import dense_strides, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
+from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
@@ -42,9 +50,9 @@ def open_npy(file: File) -> Checkpoint:
     if dtype.kind == "O":
         return _open_objects(file, values)
     claimed = math.prod(shape) * dtype.itemsize
-    if not is_supported(dtype):
+    if not _is_read(dtype):
         raise InputError(
-            f"{where}: dtype {dtype} is not supported; weights are numbers or booleans"
+            f"{where}: dtype {dtype_name(dtype)} is not supported; weights are numbers or booleans"
         )
     if claimed != values.size:
         raise InputError(
@@ -60,18 +68,29 @@ def _placed(
 ) -> WeightTensor:
     """The tensor whose bytes these are."""
     if not fortran or len(shape) < 2:
-        return stored_tensor(stored, name, shape, dtype)
+        return _in_parts(stored_tensor(stored, name, shape, dtype))
     found = native_dtype(dtype)
     storage = Storage(stored, big=dtype.str.startswith(">"))
     array = Strided(storage, found, shape, dense_strides(shape, fortran=True))
-    return WeightTensor(name, shape, found, array.load)
+    array = array.in_parts() if found.name in PARTS else array
+    return WeightTensor(name, array.shape, array.dtype, array.load)
+
+
+def _in_parts(tensor: WeightTensor) -> WeightTensor:
+    """Complex numbers as their parts, any others as they are."""
+    part = PARTS.get(tensor.dtype.name)
+    return of_parts(tensor, part) if part is not None else tensor
+
+
+def _is_read(dtype: np.dtype[Any]) -> bool:
+    return is_supported(dtype) or dtype.name in PARTS
 
 
 def _open_objects(file: File, values: Stored) -> Checkpoint:
     """The arrays among the objects of an array, such as one dict of weights."""
     contents = read_objects(values, file.where)
-    tensors, skipped = collect(contents, file.where, "a numpy array of objects")
-    return Checkpoint(tensors, source=file.where, format="npy", skipped=skipped, files=file.files)
+    what = "a numpy array of objects"
+    return make_checkpoint(contents, source=file.where, format="npy", what=what, files=file.files)
 
 
 def open_npz(file: File) -> Checkpoint:
@@ -115,8 +134,9 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
                 return _objects(spooled(member, where, info.compress_size), name, where, shape)
     except _UNREADABLE as error:
         raise InputError(f"{where} cannot be read ({error})") from None
-    if not is_supported(dtype):
-        return [], [Skipped(name, f"dtype {dtype} is not supported", math.prod(shape))]
+    if not _is_read(dtype):
+        reason = f"dtype {dtype_name(dtype)} is not supported"
+        return [], [Skipped(name, reason, math.prod(shape))]
     claimed = math.prod(shape) * dtype.itemsize
     if info.file_size - offset != claimed:
         raise InputError(f"{where} claims {claimed:,} bytes, it has {info.file_size - offset:,}")
@@ -133,7 +153,7 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
         return native(np.frombuffer(_read_member(file.stored, info, begin, size, where), dtype))
 
-    return [WeightTensor(name, shape, native_dtype(dtype), load)], []
+    return [_in_parts(WeightTensor(name, shape, native_dtype(dtype), load))], []
 
 
 def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> Found:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.gensim import is_gensim, open_model
 from kolmo.checkpoints.inert import Record
@@ -39,9 +39,8 @@ def open_pickled(file: File) -> Checkpoint | None:
             f"{file.where}: {what} of decision trees ({contents.name[:200]}), which have no "
             f"weights of a network; give a neural network"
         )
-    tensors, skipped = collect(contents, file.where, what)
     form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"
-    return Checkpoint(tensors, source=file.where, format=form, skipped=skipped, files=file.files)
+    return make_checkpoint(contents, source=file.where, format=form, what=what, files=file.files)
 
 
 def is_trees(contents: Any) -> bool:

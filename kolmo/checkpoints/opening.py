@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Skipped
-from kolmo.checkpoints.containers import collect, make_tensor
+from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.remote import RemoteFolder, open_url, public
+from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
-def open_checkpoint(source: Any) -> Checkpoint:
+def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
     """Open weights without reading them.
 
     Parameters
@@ -30,16 +31,20 @@ def open_checkpoint(source: Any) -> Checkpoint:
         scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a
         directory that holds one of these, a URL (any that fsspec knows), a live module, a state
         dict, or a mapping of names to arrays.
+    roles : list of str, optional
+        What to open besides weights: ``buffer``, ``optimizer``, ``copy``, ``book-keeping`` or
+        ``other``.
 
     Returns
     -------
     Checkpoint
-        A mapping of names to `WeightTensor`; ``skipped`` lists what is no weight, and why.
+        A mapping of names to `WeightTensor`; ``skipped`` lists what is no weight, with its role,
+        and why.
 
     Raises
     ------
     InputError
-        If it cannot be read, is not what it claims to be, or holds no tensor.
+        If it cannot be read, is not what it claims to be, or holds nothing to measure.
     MissingExtraError
         If a format needs a package that is not installed.
 
@@ -51,6 +56,18 @@ def open_checkpoint(source: Any) -> Checkpoint:
     ((2, 3), dtype('float32'), 6)
     """
     if isinstance(source, Checkpoint):
+        return source.with_roles(roles)
+    return require_weights(survey(source).with_roles(roles))
+
+
+def survey(source: Any) -> Checkpoint:
+    """A source with its weights sorted out, also if there are none."""
+    return sort_out(open_source(source))
+
+
+def open_source(source: Any) -> Checkpoint:
+    """All arrays of a source that `open_checkpoint` knows, whatever they are to a network."""
+    if isinstance(source, Checkpoint):
         return source
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
@@ -60,8 +77,7 @@ def open_checkpoint(source: Any) -> Checkpoint:
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
         return logical_tensors(open_module(source), None)
     if isinstance(source, Mapping):
-        tensors, skipped = collect(source, "the mapping")
-        found = Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        found = make_checkpoint(source, source="arrays in memory", format="arrays")
         return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
@@ -71,7 +87,7 @@ def open_checkpoint(source: Any) -> Checkpoint:
     single = make_tensor("array", source)
     if isinstance(single, Skipped):
         raise InputError(f"cannot measure this array: {single.reason}")
-    return open_checkpoint({"array": source})
+    return open_source({"array": source})
 
 
 def open_path(path: Path) -> Checkpoint:

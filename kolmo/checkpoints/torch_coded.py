@@ -75,7 +75,6 @@ def affine_tensor(stored: WeightTensor, affine: AffineScale) -> WeightTensor:
         Alphabet.of_dtype(kind),
         lambda start, stop: bit_patterns(stored.load(start, stop)),
         affine.side_bits,
-        (stored,),
     )
     load = functools.partial(_dequantized, stored, affine)
     return dataclasses.replace(stored, dtype=np.dtype(np.float32), load=load, codes=codes)

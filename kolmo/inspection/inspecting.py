@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.selecting import choose_entries
 from kolmo.inspection.arrays import Inspected
 from kolmo.inspection.data import InspectionData
@@ -90,7 +91,7 @@ def inspect(
     >>> found.weights, found.bits_per_weight, [array.form for array in found.arrays]
     (8, 20.0, ['float16', 'float32'])
     """
-    checkpoint = open_checkpoint(source)
+    checkpoint = survey(source)
     tensors, skipped = choose_entries(checkpoint, roles, include, exclude)
     arrays = [*map(Inspected.of_tensor, tensors), *map(Inspected.of_skipped, skipped)]
     return Inspection(

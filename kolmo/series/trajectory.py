@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Unpack
 
 from kolmo.analysis import Interrupted, compare
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.opening import survey
 from kolmo.errors import KolmoError
 from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
@@ -61,7 +62,7 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     ['step 0', 'step 1', 'step 2']
     """
     series = find_series(sources)
-    opened = {step: open_checkpoint(source) for step, source in series.sources.items()}
+    opened = {step: survey(source) for step, source in series.sources.items()}
     facts = _provenance(series, metrics)
     names = {step: f"{facts['unit']} {step}" for step in opened}
     facts["steps"] = {name: step for step, name in names.items()}

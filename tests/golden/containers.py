@@ -17,7 +17,7 @@ from tests.golden.libraries import libraries
 from tests.golden.measured import FOLDER, SOURCES
 from tests.golden.sources import SYNTHETIC, integers, smooth, tiles
 
-VERSION = 1
+VERSION = 2
 """Of the container's format."""
 
 MOSAIC_VERSION = 2

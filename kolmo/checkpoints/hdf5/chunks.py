@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from kolmo.checkpoints.hdf5.heaps import new_tree, old_tree
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 SINGLE, IMPLICIT, FIXED_ARRAY, EXTENSIBLE_ARRAY, TREE = 1, 2, 3, 4, 5
 """Indexes of layouts of version 4; version 3 has a B-tree of version 1, `OLD_TREE`."""
@@ -72,7 +72,7 @@ def _coordinates(at: int, grid: list[int]) -> tuple[int, ...]:
 def _of_old_tree(source: Hdf5Source, layout: Chunked) -> Iterator[tuple[tuple[int, ...], Place]]:
     rank = len(layout.sides)
     for key, address in old_tree(source, layout.address, 1, 8 + 8 * (rank + 1)):
-        cursor = Cursor(key, source.where)
+        cursor = Hdf5Cursor(key, source.where)
         size, mask = cursor.number(4), cursor.number(4)
         yield tuple(cursor.number(8) // side for side in layout.sides), (address, size, mask)
 
@@ -82,7 +82,7 @@ def _of_new_tree(
 ) -> Iterator[tuple[tuple[int, ...], Place]]:
     rank = len(layout.sides)
     for record in new_tree(source, layout.address):
-        cursor = Cursor(record, source.where)
+        cursor = Hdf5Cursor(record, source.where)
         address, size, mask = cursor.number(source.offset), layout.size, 0
         if packed:
             size = cursor.number(len(record) - source.offset - 4 - 8 * rank)
@@ -105,11 +105,11 @@ def _of_fixed_array(source: Hdf5Source, layout: Chunked, packed: bool) -> Iterat
     while left > 0:
         cursor = source.cursor(begin, min(left, per) * entry)
         while cursor.at < len(cursor.data):
-            yield _entry(Cursor(cursor.take(entry), source.where), source, layout, packed)
+            yield _entry(Hdf5Cursor(cursor.take(entry), source.where), source, layout, packed)
         begin, left = begin + per * entry + 4, left - per
 
 
-def _entry(cursor: Cursor, source: Hdf5Source, layout: Chunked, packed: bool) -> Place:
+def _entry(cursor: Hdf5Cursor, source: Hdf5Source, layout: Chunked, packed: bool) -> Place:
     address = cursor.number(source.offset)
     if not packed:
         return address, layout.size, 0

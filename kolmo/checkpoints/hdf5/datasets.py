@@ -19,7 +19,7 @@ from kolmo.checkpoints.grids import Grid, Recent
 from kolmo.checkpoints.hdf5 import headers
 from kolmo.checkpoints.hdf5.chunks import Chunked, Place, places
 from kolmo.checkpoints.hdf5.groups import Link, attributes, links
-from kolmo.checkpoints.hdf5.headers import Message, first, messages
+from kolmo.checkpoints.hdf5.headers import Hdf5Message, first, messages
 from kolmo.checkpoints.hdf5.layouts import UNDO, Placement, fill_of, filters_of, placement_of
 from kolmo.checkpoints.hdf5.source import Hdf5Source, damaged
 from kolmo.checkpoints.hdf5.types import OPAQUE, Datatype, dataspace, datatype
@@ -66,7 +66,7 @@ class Hdf5:
     def __init__(self, stored: Stored) -> None:
         self.source, self.where = Hdf5Source(stored), stored.where
         self._recent = Recent()
-        self._groups: dict[tuple[str, ...], list[Message]] = {}
+        self._groups: dict[tuple[str, ...], list[Hdf5Message]] = {}
 
     @cached_property
     def datasets(self) -> list[Hdf5Dataset]:
@@ -97,7 +97,7 @@ class Hdf5:
                 raise damaged(self.where)
             left += [((*path, link.name), link) for link in reversed(inner)]
 
-    def _dataset(self, path: tuple[str, ...], found: list[Message]) -> Hdf5Dataset:
+    def _dataset(self, path: tuple[str, ...], found: list[Hdf5Message]) -> Hdf5Dataset:
         name = ".".join(path)
         space, kind = first(found, headers.DATASPACE), first(found, headers.DATATYPE)
         layout = first(found, headers.LAYOUT)
@@ -118,7 +118,7 @@ class Hdf5:
         made = self._tensor(name, shape, dtype, found, layout)
         return Hdf5Dataset(path, made, guess)
 
-    def _dtype(self, of: Datatype, found: list[Message]) -> tuple[np.dtype[Any] | None, str]:
+    def _dtype(self, of: Datatype, found: list[Hdf5Message]) -> tuple[np.dtype[Any] | None, str]:
         if of.kind != OPAQUE:
             return of.dtype, ""
         noted = _NOTED.get(str(attributes(self.source, found).get("dtype", "")))
@@ -133,8 +133,8 @@ class Hdf5:
         name: str,
         shape: tuple[int, ...],
         dtype: np.dtype[Any],
-        found: list[Message],
-        layout: Message,
+        found: list[Hdf5Message],
+        layout: Hdf5Message,
     ) -> WeightTensor | Skipped:
         numel = math.prod(shape)
         laid = placement_of(self.source, layout, len(shape))

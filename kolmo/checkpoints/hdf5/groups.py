@@ -13,12 +13,12 @@ from kolmo.checkpoints.hdf5.headers import (
     LINK,
     LINK_INFO,
     SYMBOLS,
-    Message,
+    Hdf5Message,
     first,
     resolved,
 )
 from kolmo.checkpoints.hdf5.heaps import FractalHeap, local_heap, new_tree, old_tree
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 from kolmo.checkpoints.hdf5.types import attribute
 
 _SOFT, _EXTERNAL = 1, 64
@@ -34,7 +34,7 @@ class Link:
     is_external: bool = False
 
 
-def links(source: Hdf5Source, found: list[Message]) -> list[Link]:
+def links(source: Hdf5Source, found: list[Hdf5Message]) -> list[Link]:
     """All names of a group, 2 before 10; none of what is no group."""
     by_name: list[Link] = []
     made = [
@@ -43,11 +43,13 @@ def links(source: Hdf5Source, found: list[Message]) -> list[Link]:
     if symbols := first(found, SYMBOLS):
         by_name += _old_links(source, symbols.cursor(source.where))
     if info := first(found, LINK_INFO):
-        by_name += [_link(source, Cursor(data, source.where)) for data in _dense(source, info, 8)]
+        by_name += [
+            _link(source, Hdf5Cursor(data, source.where)) for data in _dense(source, info, 8)
+        ]
     return made + sorted(by_name, key=_natural)
 
 
-def attributes(source: Hdf5Source, found: list[Message]) -> dict[str, Any]:
+def attributes(source: Hdf5Source, found: list[Hdf5Message]) -> dict[str, Any]:
     """The attributes of an object, by their names."""
     kept = [resolved(source, message).data for message in found if message.kind == ATTRIBUTE]
     if info := first(found, ATTRIBUTES):
@@ -55,7 +57,7 @@ def attributes(source: Hdf5Source, found: list[Message]) -> dict[str, Any]:
     return dict(attribute(source, data) for data in kept)
 
 
-def _dense(source: Hdf5Source, info: Message, index: int) -> Iterator[bytes]:
+def _dense(source: Hdf5Source, info: Hdf5Message, index: int) -> Iterator[bytes]:
     """Links or attributes that are many: kept in a heap, and listed in a tree by their names."""
     cursor = info.cursor(source.where)
     cursor.take(1)
@@ -70,7 +72,7 @@ def _dense(source: Hdf5Source, info: Message, index: int) -> Iterator[bytes]:
         yield objects.get(record[4:] if is_link else record[:8])
 
 
-def _link(source: Hdf5Source, cursor: Cursor) -> Link:
+def _link(source: Hdf5Source, cursor: Hdf5Cursor) -> Link:
     if cursor.number(1) != 1:
         raise damaged(source.where)
     flags = cursor.number(1)
@@ -89,7 +91,7 @@ def _natural(link: Link) -> str:
     return re.sub(r"\d+", lambda digits: digits[0].zfill(20), link.name)
 
 
-def _old_links(source: Hdf5Source, symbols: Cursor) -> list[Link]:
+def _old_links(source: Hdf5Source, symbols: Hdf5Cursor) -> list[Link]:
     tree, heap = symbols.number(source.offset), symbols.number(source.offset)
     names = local_heap(source, heap)
     found = []
@@ -100,11 +102,11 @@ def _old_links(source: Hdf5Source, symbols: Cursor) -> list[Link]:
         size = 2 * source.offset + 24
         cursor = source.cursor(node + 8, head.number(2) * size)
         while cursor.at < len(cursor.data):
-            found.append(_old_link(source, names, Cursor(cursor.take(size), source.where)))
+            found.append(_old_link(source, names, Hdf5Cursor(cursor.take(size), source.where)))
     return found
 
 
-def _old_link(source: Hdf5Source, names: Cursor, entry: Cursor) -> Link:
+def _old_link(source: Hdf5Source, names: Hdf5Cursor, entry: Hdf5Cursor) -> Link:
     names.at, address = entry.number(source.offset), entry.number(source.offset)
     name, kind = names.text(), entry.number(4)
     if kind != 2:

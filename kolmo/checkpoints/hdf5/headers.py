@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 DATASPACE, LINK_INFO, DATATYPE, FILL_OLD, FILL, LINK, EXTERNAL, LAYOUT = 1, 2, 3, 4, 5, 6, 7, 8
 FILTERS, ATTRIBUTE, CONTINUATION, SYMBOLS, ATTRIBUTES = 11, 12, 16, 17, 21
@@ -15,24 +15,24 @@ _BLOCKS = 1 << 10  # of one header at most
 
 
 @dataclasses.dataclass(frozen=True)
-class Message:
+class Hdf5Message:
     """One message: its kind, and its bytes."""
 
     kind: int
     shared: bool
     data: bytes
 
-    def cursor(self, where: str) -> Cursor:
+    def cursor(self, where: str) -> Hdf5Cursor:
         """A cursor over it."""
-        return Cursor(self.data, where)
+        return Hdf5Cursor(self.data, where)
 
 
-def messages(source: Hdf5Source, address: int) -> list[Message]:
+def messages(source: Hdf5Source, address: int) -> list[Hdf5Message]:
     """All messages of an object, from all blocks of its header."""
     head = source.window(address, 16)
     modern = head.data[:4] == b"OHDR"
     begin, size, ordered = _modern(source, address) if modern else _old(source, address)
-    found: list[Message] = []
+    found: list[Hdf5Message] = []
     blocks, done = [(begin, size)], set[int]()
     while blocks:
         begin, size = blocks.pop(0)
@@ -47,12 +47,12 @@ def messages(source: Hdf5Source, address: int) -> list[Message]:
     return found
 
 
-def first(found: list[Message], kind: int) -> Message | None:
+def first(found: list[Hdf5Message], kind: int) -> Hdf5Message | None:
     """The first message of a kind."""
     return next((message for message in found if message.kind == kind), None)
 
 
-def resolved(source: Hdf5Source, message: Message) -> Message:
+def resolved(source: Hdf5Source, message: Hdf5Message) -> Hdf5Message:
     """The message itself, where this one says in which object's header it is kept."""
     if not message.shared:
         return message
@@ -86,18 +86,18 @@ def _modern(source: Hdf5Source, address: int) -> tuple[int, int, bool]:
     return address + cursor.at, size, bool(flags & 4)
 
 
-def _block(cursor: Cursor, modern: bool, ordered: bool) -> list[Message]:
+def _block(cursor: Hdf5Cursor, modern: bool, ordered: bool) -> list[Hdf5Message]:
     found = []
     least = (6 if ordered else 4) if modern else 8
     while len(cursor.data) - cursor.at >= least:
         kind = cursor.number(1 if modern else 2)
         size, flags = cursor.number(2), cursor.number(1)
         cursor.take((2 if ordered else 0) if modern else 3)
-        found.append(Message(kind, bool(flags & _SHARED), cursor.take(size)))
+        found.append(Hdf5Message(kind, bool(flags & _SHARED), cursor.take(size)))
     return found
 
 
-def _continuation(source: Hdf5Source, message: Message, modern: bool) -> tuple[int, int]:
+def _continuation(source: Hdf5Source, message: Hdf5Message, modern: bool) -> tuple[int, int]:
     cursor = message.cursor(source.where)
     begin, size = cursor.number(source.offset), cursor.number(source.length)
     if not modern:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 _DEPTH = 64
 
 
-def local_heap(source: Hdf5Source, address: int) -> Cursor:
+def local_heap(source: Hdf5Source, address: int) -> Hdf5Cursor:
     """The names of an old group, one after the other."""
     cursor = source.cursor(address, 8 + 2 * source.length + source.offset)
     cursor.expect(b"HEAP")
@@ -107,7 +107,9 @@ def new_tree(source: Hdf5Source, address: int) -> Iterator[bytes]:
             left += _children(tree, cursor, count, level)
 
 
-def _children(tree: _Tree, cursor: Cursor, count: int, level: int) -> list[tuple[int, int, int]]:
+def _children(
+    tree: _Tree, cursor: Hdf5Cursor, count: int, level: int
+) -> list[tuple[int, int, int]]:
     leaf, _ = tree.most(0)
     _, below = tree.most(level - 1)
     found = []
@@ -145,7 +147,7 @@ class FractalHeap:
 
     def get(self, key: bytes) -> bytes:
         """The object of an id."""
-        cursor = Cursor(key, self.source.where)
+        cursor = Hdf5Cursor(key, self.source.where)
         kind = cursor.number(1) >> 4 & 3
         if kind == 2:  # a tiny one lies in the id itself
             return cursor.take((key[0] & 15) + 1)

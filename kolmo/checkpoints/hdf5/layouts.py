@@ -10,8 +10,8 @@ import numpy as np
 from kolmo.checkpoints.filters import Undo, inflate, uncheck, unlzf, unshuffle, unzstd
 from kolmo.checkpoints.hdf5 import headers
 from kolmo.checkpoints.hdf5.chunks import EXTENSIBLE_ARRAY, OLD_TREE, SINGLE, TREE, Chunked
-from kolmo.checkpoints.hdf5.headers import Message, first
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.headers import Hdf5Message, first
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 # By their numbers in files (https://github.com/HDFGroup/hdf5_plugins, registered filters).
 UNDO: dict[int, Undo] = {1: inflate, 2: unshuffle, 3: uncheck, 32000: unlzf, 32015: unzstd}
@@ -32,7 +32,7 @@ class Placement:
     refusal: str = ""
 
 
-def placement_of(source: Hdf5Source, message: Message, rank: int) -> Placement:
+def placement_of(source: Hdf5Source, message: Hdf5Message, rank: int) -> Placement:
     """Where the numbers of a dataset of so many axes lie."""
     cursor = message.cursor(source.where)
     version = cursor.number(1)
@@ -54,7 +54,7 @@ def placement_of(source: Hdf5Source, message: Message, rank: int) -> Placement:
     return Placement(chunked=chunked, refusal="" if is_known else _UNKNOWN_INDEX)
 
 
-def _first_layout(source: Hdf5Source, cursor: Cursor) -> Placement:
+def _first_layout(source: Hdf5Source, cursor: Hdf5Cursor) -> Placement:
     """Versions 1 and 2, of before 2004."""
     rank, kind = cursor.number(1), cursor.number(1)
     cursor.take(5)
@@ -70,13 +70,13 @@ def _first_layout(source: Hdf5Source, cursor: Cursor) -> Placement:
     return Placement(chunked=Chunked(tuple(sides[:-1]), sides[-1], OLD_TREE, address))
 
 
-def _old_chunks(source: Hdf5Source, cursor: Cursor) -> Chunked:
+def _old_chunks(source: Hdf5Source, cursor: Hdf5Cursor) -> Chunked:
     rank, address = cursor.number(1), cursor.number(source.offset)
     *sides, item = [cursor.number(4) for _ in range(max(1, rank))]
     return Chunked(tuple(sides), item, OLD_TREE, address)
 
 
-def _new_chunks(source: Hdf5Source, cursor: Cursor) -> Chunked:
+def _new_chunks(source: Hdf5Source, cursor: Hdf5Cursor) -> Chunked:
     flags, rank, width = cursor.number(1), cursor.number(1), cursor.number(1)
     *sides, item = [cursor.number(width) for _ in range(max(1, rank))]
     index = cursor.number(1)
@@ -87,7 +87,7 @@ def _new_chunks(source: Hdf5Source, cursor: Cursor) -> Chunked:
     return Chunked(tuple(sides), item, index, cursor.number(source.offset), single)
 
 
-def filters_of(source: Hdf5Source, found: list[Message]) -> tuple[list[int], str]:
+def filters_of(source: Hdf5Source, found: list[Hdf5Message]) -> tuple[list[int], str]:
     """The filters' numbers, in the order of packing, and why they cannot be undone."""
     message = first(found, headers.FILTERS)
     if message is None:
@@ -108,7 +108,7 @@ def filters_of(source: Hdf5Source, found: list[Message]) -> tuple[list[int], str
     return numbers, f"packed by HDF5's filter {odd[0]}, which is not undone" if odd else ""
 
 
-def fill_of(source: Hdf5Source, found: list[Message], dtype: np.dtype[Any]) -> Any:
+def fill_of(source: Hdf5Source, found: list[Hdf5Message], dtype: np.dtype[Any]) -> Any:
     """What numbers are that were never written."""
     message = first(found, headers.FILL)
     if message is None:

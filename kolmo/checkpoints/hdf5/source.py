@@ -14,7 +14,7 @@ _TIMES = 4  # the file's size, that all descriptions may take together, and
 _LEAST = 1 << 22  # bytes in any case
 
 
-class Cursor:
+class Hdf5Cursor:
     """Little-endian numbers and bytes, one after the other; InputError past the end."""
 
     def __init__(self, data: bytes, where: str) -> None:
@@ -62,7 +62,7 @@ class Hdf5Source:
         self._page = functools.lru_cache(_PAGES)(self._fetch)
         self._left = _TIMES * stored.size + _LEAST
         self.start = self._find_start()
-        cursor = Cursor(self._read(self.start, min(128, stored.size - self.start)), self.where)
+        cursor = Hdf5Cursor(self._read(self.start, min(128, stored.size - self.start)), self.where)
         cursor.take(8)
         self.version = cursor.number(1)
         if self.version > 3:
@@ -78,11 +78,11 @@ class Hdf5Source:
             raise damaged(self.where)
         return self._read(self.base + address, size)
 
-    def cursor(self, address: int, size: int) -> Cursor:
+    def cursor(self, address: int, size: int) -> Hdf5Cursor:
         """A cursor over these bytes."""
-        return Cursor(self.read(address, size), self.where)
+        return Hdf5Cursor(self.read(address, size), self.where)
 
-    def window(self, address: int, size: int) -> Cursor:
+    def window(self, address: int, size: int) -> Hdf5Cursor:
         """A cursor over at most so many bytes, fewer where the file ends."""
         there = self.stored.size - self.base - address
         return self.cursor(address, max(0, min(size, there)))
@@ -101,7 +101,7 @@ class Hdf5Source:
             raise damaged(self.where)
         return start
 
-    def _superblock(self, cursor: Cursor) -> int:
+    def _superblock(self, cursor: Hdf5Cursor) -> int:
         """The address of the root group's description; sets the sizes of numbers."""
         if self.version < 2:
             cursor.take(4)

@@ -10,9 +10,9 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.hdf5.headers import Message, resolved
+from kolmo.checkpoints.hdf5.headers import Hdf5Message, resolved
 from kolmo.checkpoints.hdf5.heaps import global_object
-from kolmo.checkpoints.hdf5.source import Cursor, Hdf5Source, damaged
+from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 FIXED, FLOAT, STRING, BITS, OPAQUE, COMPOUND, REFERENCE, ENUM, VARIABLE = 0, 1, 3, 4, 5, 6, 7, 8, 9
 """Classes of datatypes."""
@@ -48,12 +48,12 @@ class Datatype:
     is_text: bool = False
 
 
-def datatype(source: Hdf5Source, message: Message) -> Datatype:
+def datatype(source: Hdf5Source, message: Hdf5Message) -> Datatype:
     """The datatype that a message describes."""
     return _datatype(resolved(source, message).cursor(source.where), 0)
 
 
-def _datatype(cursor: Cursor, depth: int) -> Datatype:
+def _datatype(cursor: Hdf5Cursor, depth: int) -> Datatype:
     if depth > _NESTED:
         raise damaged(cursor.where)
     first, bits, size = cursor.number(1), cursor.number(3), cursor.number(4)
@@ -87,13 +87,13 @@ def _datatype(cursor: Cursor, depth: int) -> Datatype:
     return Datatype(kind, size, None, names.get(kind, f"datatype {kind}"), is_text=kind == STRING)
 
 
-def _integer(cursor: Cursor, bits: int, size: int, order: str) -> np.dtype[Any] | None:
+def _integer(cursor: Hdf5Cursor, bits: int, size: int, order: str) -> np.dtype[Any] | None:
     if (cursor.number(2), cursor.number(2)) != (0, 8 * size) or size not in (1, 2, 4, 8):
         return None
     return np.dtype(f"{order}{'i' if bits & 8 else 'u'}{size}")
 
 
-def _float(cursor: Cursor, bits: int, size: int, order: str) -> np.dtype[Any] | None:
+def _float(cursor: Hdf5Cursor, bits: int, size: int, order: str) -> np.dtype[Any] | None:
     offset, precision = cursor.number(2), cursor.number(2)
     at, exponent, begin, mantissa = (cursor.number(1) for _ in range(4))
     form = _FLOATS.get((size, at, exponent, mantissa, cursor.number(4)))
@@ -104,7 +104,7 @@ def _float(cursor: Cursor, bits: int, size: int, order: str) -> np.dtype[Any] | 
     return dtype.newbyteorder(">" if order == ">" else "<")
 
 
-def _enum(cursor: Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
+def _enum(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
     base = _datatype(cursor, depth + 1)
     names = []
     for _ in range(count):
@@ -117,7 +117,7 @@ def _enum(cursor: Cursor, version: int, count: int, size: int, depth: int) -> Da
     return Datatype(ENUM, size, np.dtype(bool) if is_bool else base.dtype, "names", base)
 
 
-def _compound(cursor: Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
+def _compound(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
     """A table's row; a complex number where its fields are r and i."""
     names, parts = [], []
     for _ in range(min(count, _FIELDS)):
@@ -144,7 +144,7 @@ def _bytes_of(most: int) -> int:
     return (max(1, most).bit_length() - 1) // 8 + 1
 
 
-def dataspace(source: Hdf5Source, message: Message) -> tuple[int, ...] | None:
+def dataspace(source: Hdf5Source, message: Hdf5Message) -> tuple[int, ...] | None:
     """The shape that a message describes; None of a dataset without any."""
     cursor = resolved(source, message).cursor(source.where)
     version, rank, _ = cursor.number(1), cursor.number(1), cursor.number(1)
@@ -159,7 +159,7 @@ def dataspace(source: Hdf5Source, message: Message) -> tuple[int, ...] | None:
 
 def attribute(source: Hdf5Source, data: bytes) -> tuple[str, Any]:
     """An attribute's name and value: text, a number, an array, a list of texts, or None."""
-    cursor = Cursor(data, source.where)
+    cursor = Hdf5Cursor(data, source.where)
     version, flags = cursor.number(1), cursor.number(1)
     sizes = [cursor.number(2) for _ in range(3)]
     if version == 3:
@@ -170,8 +170,8 @@ def attribute(source: Hdf5Source, data: bytes) -> tuple[str, Any]:
         if version == 1:
             cursor.align()
     name = parts[0].split(b"\0")[0].decode("utf-8", "replace")
-    kind = datatype(source, Message(3, bool(flags & 1), parts[1]))
-    shape = dataspace(source, Message(1, bool(flags & 2), parts[2]))
+    kind = datatype(source, Hdf5Message(3, bool(flags & 1), parts[1]))
+    shape = dataspace(source, Hdf5Message(1, bool(flags & 2), parts[2]))
     return name, None if shape is None else _value(source, kind, shape, cursor.rest())
 
 
@@ -191,7 +191,7 @@ def _value(source: Hdf5Source, kind: Datatype, shape: tuple[int, ...], data: byt
 
 def _text(source: Hdf5Source, kind: Datatype, cell: bytes) -> str:
     if kind.kind == VARIABLE:
-        cursor = Cursor(cell, source.where)
+        cursor = Hdf5Cursor(cell, source.where)
         size, at, index = cursor.number(4), cursor.number(source.offset), cursor.number(4)
         cell = global_object(source, at, index)[:size] if size else b""
     return cell.split(b"\0")[0].decode("utf-8", "replace")

@@ -133,8 +133,9 @@ def _beside(stem: str, arrays: Arrays) -> dict[str, str]:
 
 
 def _scheme(tensor: WeightTensor) -> str:
-    name = tensor.dtype.name
-    return f"FP{bits_of(tensor.dtype)}" if is_float(tensor.dtype) else name.upper()
+    """Of one scheme are tensors of one dtype: ``FP8 E4M3FN``, ``INT8``."""
+    kind, _, rest = tensor.dtype.name.partition("_")
+    return f"FP{bits_of(tensor.dtype)} {rest.upper()}" if rest else kind.upper()
 
 
 def _check_order(stem: str, arrays: Arrays) -> None:

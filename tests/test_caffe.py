@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.mutations import refused
 
@@ -60,7 +60,7 @@ NET = (
 
 def opened(tmp_path, data, name="net.caffemodel"):
     (tmp_path / name).write_bytes(data)
-    return kolmo.open_checkpoint(tmp_path / name)
+    return open_source(tmp_path / name)
 
 
 def test_layers_have_their_blobs(tmp_path):

@@ -72,6 +72,12 @@ def is_mil_blobs(head: bytes, file: File) -> bool:
     return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
 
 
+def is_openvino(head: bytes, file: File) -> bool:
+    """Whether it is XML whose outermost element is a net."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
+
+
 def may_be_pickle(head: bytes, file: File) -> bool:
     """Whether it may be a pickle, or a torch file of before 2020; only reading it tells."""
     is_marked = head[:1] == b"\x80" and head[1:2] < b"\x06"
@@ -153,6 +159,13 @@ def has(name: str, part: str) -> Callable[[Folder], bool]:
     return lambda folder: folder.has(name) and any(part in other for other in folder.names())
 
 
+def has_ir(folder: Folder) -> bool:
+    """Whether it has a graph of OpenVINO and its weights, and no other model that was first."""
+    names = set(folder.names())
+    pairs = any(name.removesuffix(".xml") + ".bin" in names for name in names if ".xml" in name)
+    return pairs and not any(name.endswith(".safetensors") for name in names)
+
+
 def is_zero(folder: Folder) -> bool:
     """Whether it has the states of the optimizers of DeepSpeed's ZeRO, and of a model."""
     names = [name for name in folder.names() if "/" not in name]
@@ -188,3 +201,27 @@ def is_spacy(folder: Folder) -> bool:
     """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
     models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
     return folder.has("meta.json") and folder.has("config.cfg") and any(models)
+
+
+_TABLE = bytes.fromhex("57fb808b247547db")  # how a sorted table ends
+_DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_OTHERS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
+
+
+def is_tensorflow_index(head: bytes, file: File) -> bool:
+    """Whether it is the index of a checkpoint of TensorFlow."""
+    size = file.stored.size
+    return size >= 48 and bytes(file.stored.read(size - len(_TABLE), len(_TABLE))) == _TABLE
+
+
+def is_tensorflow_data(head: bytes, file: File) -> bool:
+    """Whether it is, by its name, a data file of a checkpoint of TensorFlow."""
+    said = _DATA.fullmatch(file.name)
+    return said is not None and file.folder.has(f"{said[1]}.index")
+
+
+def is_tensorflow_folder(folder: Folder) -> bool:
+    """Whether a folder holds checkpoints of TensorFlow, and none of another program."""
+    names = [name for name in folder.names() if "/" not in name]
+    has_data = any(_DATA.fullmatch(name) for name in names)
+    return has_data and not any(name.endswith(_OTHERS) for name in names)

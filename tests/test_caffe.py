@@ -76,6 +76,12 @@ def test_layers_have_their_blobs(tmp_path):
     assert buffers == ["bn.0", "bn.1", "bn.2"]
 
 
+def test_layers_of_one_name_are_told_apart(tmp_path):
+    names = ["a", "a (2)", "a", "a"]
+    found = opened(tmp_path, b"".join(layer(name, "Scale", blob(B)) for name in names))
+    assert list(found) == ["a.0", "a (2).0", "a (3).0", "a (4).0"]
+
+
 def test_a_file_of_before_2015(tmp_path):
     old = field(4, "ip1") + field(5, 14) + field(6, blob(W, old=True))
     found = opened(tmp_path, field(1, "net") + field(2, old))

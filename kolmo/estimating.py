@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.estimators.base import CodeLength, Estimator, get_estimator
 from kolmo.estimators.fused import fused_estimate
 from kolmo.quantize import Quantizer, get_quantizer, side_bits
@@ -41,7 +41,7 @@ def estimate(
     >>> kolmo.estimate(np.zeros(8000, np.float32), "gzip:9").kind
     'bound'
     """
-    tensor = open_checkpoint({"array": np.asarray(array)})["array"]
+    tensor = open_source({"array": np.asarray(array)})["array"]
     quantize, measure = get_quantizer(quantizer), get_estimator(estimator)
     fast = fused_estimate(np.asarray(array), quantize, measure)
     if fast is not None:

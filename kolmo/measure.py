@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Protocol
 
-from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_tensor
+from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape, array_tensor
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lanes, Progress
@@ -279,7 +279,7 @@ class Run:
         return cells
 
     def _cell(self, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
-        shapes = [tensor.shape for tensor in tensors]
+        shapes = [array_shape(tensor.shape) for tensor in tensors]
         alphabet = measurement.quantizer.alphabet_of(tensors[0])
         return Cell(self._lanes, self._work, measurement.estimator, shapes, alphabet)
 

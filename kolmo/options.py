@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict, TypeVar
 
 from kolmo import specs
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.selecting import DEFAULT_ROLES, choose, get_roles
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
@@ -84,7 +85,7 @@ class Settings:
 
     def open(self, source: Any) -> Checkpoint:
         """The tensors of a source that are to be measured; InputError if there are none."""
-        return choose(open_checkpoint(source), self.roles, self.include, self.exclude)
+        return choose(survey(source), self.roles, self.include, self.exclude)
 
 
 def takes_options(function: _Function) -> _Function:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Skipped
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from momos.config import Policy
 from momos.tensors import plain_name, require_one_dtype
@@ -33,7 +33,7 @@ def select_parameters(
     for globs in (include, exclude):
         if isinstance(globs, str):
             raise InputError("include and exclude are lists of globs, such as ['*.weight']")
-    selected = open_checkpoint(trainable).select(include, exclude)
+    selected = open_source(trainable).select(include, exclude)
     norms = norm_parameters(model)
     kept = {n: trainable[n] for n in selected if _takes_part(n, trainable[n], policy, norms)}
     dtypes = {name: selected[name].dtype for name in kept}

@@ -7,7 +7,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-import kolmo
+from kolmo.checkpoints.opening import open_source
 
 RANDOM = np.random.default_rng(3)
 ARRAYS = {
@@ -38,7 +38,7 @@ def raw(tensor):
 
 
 def contents(source):
-    return {name: raw(tensor) for name, tensor in kolmo.open_checkpoint(source).items()}
+    return {name: raw(tensor) for name, tensor in open_source(source).items()}
 
 
 def expected():

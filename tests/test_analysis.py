@@ -12,6 +12,7 @@ import pytest
 import kolmo
 from kolmo import measure
 from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
+from kolmo.checkpoints.opening import open_source
 from kolmo.codes.libraries import Zlib
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names
@@ -26,6 +27,7 @@ MODEL = {
     "steps": np.array(17, np.int64),
     "empty": np.zeros((0, 4), np.float32),
 }
+SOURCE = open_source(MODEL)  # all arrays, integers among them
 
 
 def rows(report, **wanted):
@@ -36,7 +38,7 @@ def rows(report, **wanted):
 
 
 def test_the_table_has_the_columns_and_a_row_for_each_measurement():
-    report = kolmo.analyze(MODEL, quantizers=["native", "sign"], estimators=["gzip:9", "kt"])
+    report = kolmo.analyze(SOURCE, quantizers=["native", "sign"], estimators=["gzip:9", "kt"])
     assert list(report.table.columns) == COLUMNS
     assert len(report.table) == (len(MODEL) + 1) * 2 * 2
     assert report.table.duplicated(["scope", "tensor", "quantizer", "estimator"]).sum() == 0
@@ -44,7 +46,7 @@ def test_the_table_has_the_columns_and_a_row_for_each_measurement():
 
 def test_tensor_scope_is_what_estimate_says():
     report = kolmo.analyze(
-        MODEL, quantizers=["symmetric:4"], estimators=["zstd:3@packed"], scope="tensor"
+        SOURCE, quantizers=["symmetric:4"], estimators=["zstd:3@packed"], scope="tensor"
     )
     for name, weights in MODEL.items():
         code = kolmo.estimate(weights, "zstd:3@packed", "symmetric:4")
@@ -56,7 +58,7 @@ def test_tensor_scope_is_what_estimate_says():
 
 
 def test_model_scope_runs_every_dtype_through_one_accumulator():
-    report = kolmo.analyze(MODEL, quantizers=["native"], estimators=["gzip:9"], scope="model")
+    report = kolmo.analyze(SOURCE, quantizers=["native"], estimators=["gzip:9"], scope="model")
     kinds = {}
     for weights in MODEL.values():
         kinds[weights.dtype] = kinds.get(weights.dtype, b"") + weights.tobytes()
@@ -72,7 +74,7 @@ def test_model_scope_runs_every_dtype_through_one_accumulator():
 def test_threads_and_chunks_do_not_matter(monkeypatch):
     def measured(threads):
         nulls = ["shuffled", "row-shuffled", "column-shuffled", "gaussian", "uniform"]
-        report = kolmo.analyze(MODEL, nulls=nulls, draws=2, threads=threads)
+        report = kolmo.analyze(SOURCE, nulls=nulls, draws=2, threads=threads)
         return report.table.drop(columns="seconds")
 
     one = measured(1)
@@ -165,7 +167,7 @@ def test_row_and_column_shuffles_measure_what_lies_beyond_rows_and_columns():
 
 
 def test_without_nulls_their_columns_are_missing():
-    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"])
+    report = kolmo.analyze(SOURCE, quantizers=["sign"], estimators=["kt"])
     assert (
         report.table[["null", "null_draws", "null_bits", "null_sd", "z", "p"]].isna().all(axis=None)
     )
@@ -174,7 +176,7 @@ def test_without_nulls_their_columns_are_missing():
 def test_reference_null_names_what_it_lacks(tmp_path):
     np.savez(tmp_path / "init.npz", **{"dense.weight": MODEL["dense.weight"]})
     report = kolmo.analyze(
-        MODEL,
+        SOURCE,
         quantizers=["sign"],
         estimators=["kt"],
         nulls=[f"reference:{tmp_path / 'init.npz'}"],
@@ -204,7 +206,7 @@ def test_nan_is_a_marked_missing_value_and_a_problem():
 
 
 def test_coverage_lists_every_tensor():
-    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"], exclude=["dense.*"])
+    report = kolmo.analyze(SOURCE, quantizers=["sign"], estimators=["kt"], exclude=["dense.*"])
     covered = report.coverage.set_index("tensor")
     assert set(covered.index) == set(MODEL)
     assert covered.measured.to_dict() == {name: not name.startswith("dense.") for name in MODEL}
@@ -226,7 +228,7 @@ def test_what_no_estimator_takes_is_not_counted_as_measured():
 
 
 def test_defaults_apply_to_everything():
-    report = kolmo.analyze(MODEL)
+    report = kolmo.analyze(SOURCE)
     pairs = {(q, str(kolmo.get_estimator(e))) for q, es in DEFAULT_MEASUREMENTS.items() for e in es}
     assert len(report.table) == len(pairs) * (len(MODEL) + 1)
     missing = report.table[report.table.bits.isna()]
@@ -239,7 +241,7 @@ def test_defaults_apply_to_everything():
 
 
 def test_provenance_is_json_and_complete():
-    report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"])
+    report = kolmo.analyze(SOURCE, quantizers=["sign"], estimators=["kt"])
     assert json.loads(json.dumps(report.provenance)) == report.provenance
     assert report.provenance["complete"] is True
     assert report.provenance["versions"]["numpy"] == np.__version__
@@ -247,7 +249,7 @@ def test_provenance_is_json_and_complete():
 
 
 def test_compare_puts_all_in_one_table():
-    report = kolmo.compare({"a": MODEL, "b": MODEL}, quantizers=["sign"], estimators=["kt"])
+    report = kolmo.compare({"a": SOURCE, "b": SOURCE}, quantizers=["sign"], estimators=["kt"])
     first, second = rows(report, checkpoint="a"), rows(report, checkpoint="b")
     assert first.bits.tolist() == second.bits.tolist()
 
@@ -263,7 +265,7 @@ def test_an_interrupt_keeps_what_is_done():
 
     options = {"quantizers": ["sign"], "estimators": ["kt"], "nulls": ["shuffled"], "threads": 1}
     with pytest.raises(Interrupted) as caught:
-        kolmo.analyze(MODEL, **options, draws=draws, progress=stop)
+        kolmo.analyze(SOURCE, **options, draws=draws, progress=stop)
     report = caught.value.report
     assert "dense.weight" in set(report.table.tensor)
     assert report.provenance["complete"] is False
@@ -291,7 +293,7 @@ def test_a_file_that_fails_halfway_keeps_what_is_done(tmp_path):
 def test_progress_reaches_its_total():
     calls = []
     kolmo.compare(
-        {"a": MODEL, "b": MODEL},
+        {"a": SOURCE, "b": SOURCE},
         quantizers=["sign"],
         estimators=["kt"],
         progress=lambda done, total, label: calls.append((done, total)),
@@ -317,7 +319,7 @@ def test_progress_reaches_its_total():
 )
 def test_wrong_options_are_explained(options, message):
     with pytest.raises(InputError, match=message):
-        kolmo.analyze(MODEL, **options)
+        kolmo.analyze(SOURCE, **options)
 
 
 def test_a_bug_in_an_estimator_is_a_failure_not_a_number(monkeypatch):
@@ -326,7 +328,7 @@ def test_a_bug_in_an_estimator_is_a_failure_not_a_number(monkeypatch):
 
     monkeypatch.setattr(Zlib, "stream", broken)
     with pytest.raises((KolmoError, ZeroDivisionError), match="oops"):
-        kolmo.analyze(MODEL, quantizers=["sign"], estimators=["gzip"])
+        kolmo.analyze(SOURCE, quantizers=["sign"], estimators=["gzip"])
 
 
 def test_importing_kolmo_is_light():

@@ -18,6 +18,7 @@ import torch
 import kolmo
 from kolmo.checkpoints import Checkpoint, array_tensor
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.checkpoints import (
     ARRAYS,
@@ -34,7 +35,7 @@ from tests.checkpoints import (
 
 
 def test_a_mapping_of_arrays_is_the_arrays():
-    found = kolmo.open_checkpoint(ARRAYS)
+    found = open_source(ARRAYS)
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
         assert found[name].read().tobytes() == array.tobytes()
@@ -58,7 +59,7 @@ def test_torch_files(tmp_path, legacy, suffix):
     saved = {n: t for n, t in tensors().items() if not (legacy and "float8" in n)}
     path = save_torch(tmp_path / f"x.{suffix}", saved, legacy)
     assert contents(path) == contents(saved)
-    assert list(kolmo.open_checkpoint(path)) == list(saved)
+    assert list(open_source(path)) == list(saved)
 
 
 def test_safetensors_files(tmp_path):
@@ -96,7 +97,8 @@ def test_byte_and_memory_order(tmp_path, dtype, order):
 def test_modules_and_strides():
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
     found = kolmo.open_checkpoint(module)
-    assert list(found) == list(module.state_dict())
+    assert list(found) == [name for name, _ in module.named_parameters()]
+    assert list(open_source(module)) == list(module.state_dict())
     assert (found["0.weight"].read() == module[0].weight.detach().numpy()).all()
     strided = torch.arange(12.0).reshape(3, 4).T
     assert kolmo.open_checkpoint({"t": strided})["t"].read().tolist() == strided.tolist()
@@ -142,12 +144,10 @@ def test_urls(tmp_path):
     found = kolmo.open_checkpoint(f"file://{path}")
     assert found["a"].read().tolist() == [1, 1, 1]
     assert found.source == f"file://{path}"
+    assert found.files == (str(path),)
     index = write_shards(tmp_path)
     assert list(kolmo.open_checkpoint(f"file://{index}")) == ["a", "b"]
-    folder = Path(found.files[0]).parent
-    del found
-    assert not folder.exists()
-    with pytest.raises(InputError, match="cannot be fetched"):
+    with pytest.raises(InputError, match="there is no such file"):
         kolmo.open_checkpoint(f"file://{tmp_path}/nothing")
     with pytest.raises(InputError, match="nosuch"):
         kolmo.open_checkpoint("nosuch://x/y.npz")
@@ -166,8 +166,8 @@ def test_training_checkpoints_are_looked_through(tmp_path, key):
     found = kolmo.open_checkpoint(path)
     assert list(found) == ["w"]
     skipped = {entry.name: entry for entry in found.skipped}
-    assert skipped["optimizer"].numel == 6
-    assert "training state" in skipped["optimizer"].reason
+    assert skipped["optimizer.state.0.exp_avg"].numel == 6
+    assert skipped["optimizer.state.0.exp_avg"].role == "optimizer"
     assert "epoch" in skipped
 
 
@@ -190,7 +190,7 @@ def test_tied_tensors_count_once():
     assert kolmo.open_checkpoint(module).numel == 16
     array = np.ones((4, 3))
     views = {"a": array, "b": array, "c": array.T, "d": array.reshape(6, 2), "e": array[:2]}
-    assert list(kolmo.open_checkpoint(views)) == ["a", "e"]
+    assert list(kolmo.open_checkpoint(views)) == ["a"]
 
 
 def test_tied_tensors_in_a_file(tmp_path):
@@ -218,7 +218,7 @@ def test_what_is_no_weight_is_skipped_with_its_reason():
 
 
 def test_selection():
-    found = kolmo.open_checkpoint(ARRAYS).select(["float*", "one"], ["*64"])
+    found = open_source(ARRAYS).select(["float*", "one"], ["*64"])
     assert list(found) == ["float32", "float16", "one"]
     reasons = {entry.name: entry.reason for entry in found.skipped}
     assert reasons["float64"] == "excluded by '*64'"

@@ -363,3 +363,54 @@ def test_files_of_our_own_name_the_command_that_opens_them(model, tmp_path):
     for command in (["analyze"], ["inspect"], ["pack", "-o", tmp_path / "x.kmo"]):
         refused(run(command[0], packed, *command[1:]), "kolmo unpack FILE.kmo -o DIR")
         refused(run(command[0], mosaic, *command[1:]), "momos expand FILE.mosaic -o")
+
+
+# --- nothing to measure -----------------------------------------------------------------------
+
+
+def unmeasured(tmp_path):
+    """Files of no number, of buffers alone, and of weights that nothing expresses."""
+    np.savez(tmp_path / "empty.npz", w=np.zeros((0, 3), "f4"))
+    np.savez(tmp_path / "nan.npz", w=np.float32([np.nan]))
+    np.savez(tmp_path / "one.npz", w=np.float32([1.0]))
+    return [tmp_path / f"{name}.npz" for name in ("empty", "nan", "one")]
+
+
+def test_nothing_to_measure_is_an_error_and_no_empty_table(tmp_path):
+    empty, nan, one = unmeasured(tmp_path)
+    for command in (["analyze"], ["trajectory", one], ["delta", one], ["pack", "-o", "x.kmo"]):
+        refused(run(command[0], *command[1:], empty, cwd=tmp_path), "measure")
+    refused(run("compare", f"a={empty}", f"b={one}"), "nothing to measure")
+    refused(run("analyze", nan, "-q", "sign", "-e", "kt"), "nan: nothing was measured: tensor 'w'")
+    refused(run("analyze", nan, "-q", "sign", "-e", "kt", "--json"), "nothing was measured")
+    refused(run("analyze", one, "-q", "symmetric:4", "-e", "bdm"), "one: nothing was measured: ")
+    assert not list(tmp_path.glob("*.kmo"))
+
+
+def test_one_checkpoint_without_figures_is_an_error_and_the_others_are_shown(tmp_path):
+    _, nan, one = unmeasured(tmp_path)
+    result = run("compare", f"a={nan}", f"b={one}", "-q", "sign", "-e", "kt")
+    assert result.returncode == 2
+    assert "b" in result.stdout
+    assert "a: " in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_error_that_is_printed_is_never_exit_code_0(tmp_path):
+    (tmp_path / "text.pt").write_text("this is no checkpoint")
+    saved, options = tmp_path / "r.json", ["-q", "sign", "-e", "kt"]
+    np.savez(tmp_path / "one.npz", w=np.float32([1.0]))
+    assert run("analyze", tmp_path / "one.npz", *options, "-o", saved).returncode == 0
+    for arguments in (
+        ["analyze", "text.pt"], ["inspect", "text.pt"], ["compare", "a=text.pt"],
+        ["compare", "text.pt"], ["delta", "text.pt", "one.npz"], ["trajectory", "text.pt"],
+        ["pack", "text.pt", "-o", "x.kmo"], ["unpack", "text.pt", "-o", "out"],
+        ["verify", "text.pt"], ["plot", "text.pt"], ["plot", "r.json", "--format", "gif"],
+        ["calibrate", "-e", "none"], ["estimators", "--none"], ["none"],
+        ["analyze", "one.npz", "--role", "copy"], ["analyze", "one.npz", "--include", "none"],
+        ["inspect", "one.npz", "--include", "none"], ["analyze", "one.npz", "-o", "x.doc"],
+    ):  # fmt: skip
+        result = run(*arguments, cwd=tmp_path)
+        assert result.returncode == 2, arguments
+        assert result.stderr.startswith("kolmo: error: "), arguments
+        assert len(result.stderr.splitlines()) == 1, arguments

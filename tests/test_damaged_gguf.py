@@ -121,6 +121,10 @@ CLAIMS = {
         gguf({}, {"split.no": ("u16", 3), "split.count": ("u16", 3)}),
         "claims to be part 3 of parts 0 to 2",
     ),
+    "part of text": (
+        gguf({}, {"split.no": "a"}),
+        "its number as a part, or their count, is no",
+    ),
     "one name": (
         headed(*[WRITE.entry("a", [2], 0, 32 * n) for n in (0, 1)], bytes(99), tensors=2),
         "two of its tensors have the name 'a'",

@@ -11,6 +11,7 @@ import pytest
 import kolmo
 from kolmo.analysis import Interrupted
 from kolmo.checkpoints.base import Checkpoint, Codes, WeightTensor, array_tensor
+from kolmo.checkpoints.opening import open_source
 from kolmo.difference.run import shuffled_difference
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.symbols import Alphabet
@@ -121,14 +122,17 @@ def test_quantized_symbols_are_those_of_the_tuned_weights_grid():
 
 def test_every_dtype_has_a_difference():
     """Scalars, empty tensors, NaN payloads, infinities, integers, booleans, small floats."""
-    report = kolmo.delta(tensors(), tensors(), estimators=["kt"], nulls=["shuffled"], draws=2)
+    source = open_source(tensors())
+    report = kolmo.delta(source, source, estimators=["kt"], nulls=["shuffled"], draws=2)
     assert report.provenance["problems"] == []
     table = report.table[report.table.estimator == "delta"]
     assert (table.bits <= 16 + 2 * 15).sum() >= len(table) - 1
     assert (table.null_bits == table.bits).all()  # nothing at random places is nothing
-    arrays = {name: t.read() for name, t in kolmo.open_checkpoint(tensors()).items()}
+    arrays = {name: t.read() for name, t in source.items()}
     turned = {name: a.reshape(-1)[::-1].reshape(a.shape) for name, a in arrays.items()}
-    report = kolmo.delta(arrays, turned, estimators=["kt"], nulls=["shuffled"], draws=2)
+    report = kolmo.delta(
+        source, open_source(turned), estimators=["kt"], nulls=["shuffled"], draws=2
+    )
     assert report.table.bits.notna().all()
     assert report.coverage.measured.all()
 
@@ -171,9 +175,10 @@ def test_structure_is_told_from_its_null():
 
 
 def pair():
-    base = {"a": BASE, "b": BASE[:9], "c": BASE[:3], "gone": BASE[:2], "half": BASE[:4]}
-    tuned = {"a": noisy(BASE, 1e-4), "b": BASE[:9], "c": BASE[:2], "new": BASE[:5]}
-    return base, {**tuned, "half": BASE[:4].astype(np.float16)}
+    b, c, gone, half, new = (BASE[:rows].copy() for rows in (9, 3, 2, 4, 5))
+    base = {"a": BASE, "b": b, "c": c, "gone": gone, "half": half}
+    tuned = {"a": noisy(BASE, 1e-4), "b": b, "c": c[:2], "new": new}
+    return base, {**tuned, "half": half.astype(np.float16)}
 
 
 def test_tensors_without_a_partner_are_named_and_the_rest_measured():

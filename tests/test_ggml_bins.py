@@ -150,6 +150,14 @@ def test_messages(tmp_path):
             opened(tmp_path / "x.bin", data)
 
 
+def test_pieces_of_a_model_are_refused(tmp_path):
+    for name in ("ggml-model-f16.bin", "ggml-model-f16.bin.1"):
+        (tmp_path / name).write_bytes(FILES["ggml"])
+    for name in ("ggml-model-f16.bin", "ggml-model-f16.bin.1"):
+        with pytest.raises(InputError, match="one of several, which have a piece of each tensor"):
+            kolmo.open_checkpoint(tmp_path / name)
+
+
 def test_a_file_of_100_gb_is_opened_in_kilobytes(tmp_path):
     path = tmp_path / "x.bin"
     big = {"big": ((1 << 17, 1 << 20), 0, b"")}

@@ -196,6 +196,16 @@ def test_a_part_alone_is_refused(tmp_path):
         kolmo.open_checkpoint(tmp_path / "model.gguf")
 
 
+def test_parts_that_only_their_names_tell(tmp_path):
+    for number in (1, 2):
+        tensors = {f"w{number}": floats(normal(4, seed=number))}
+        (tmp_path / f"x-0000{number}-of-00002.gguf").write_bytes(gguf(tensors))
+    assert list(kolmo.open_checkpoint(tmp_path / "x-00002-of-00002.gguf")) == ["w1", "w2"]
+    (tmp_path / "x-00001-of-00002.gguf").unlink()
+    with pytest.raises(InputError, match=r"part 2 of 2 of a model, and x-00001-of-00002\.gguf"):
+        kolmo.open_checkpoint(tmp_path / "x-00002-of-00002.gguf")
+
+
 def test_parts_of_two_models_are_refused(tmp_path):
     for part in PARTS:
         shutil.copy(DATA / part, tmp_path)
@@ -205,7 +215,7 @@ def test_parts_of_two_models_are_refused(tmp_path):
     place = {"split.no": ("u16", 2), "split.count": ("u16", 3)}
     one = gguf({"a": floats(normal(4)), "b": floats(normal(4))}, place)
     (tmp_path / PARTS[2]).write_bytes(one)
-    with pytest.raises(InputError, match="its parts have 6 tensors"):
+    with pytest.raises(InputError, match="have 6 tensors, and should have 5"):
         kolmo.open_checkpoint(tmp_path / PARTS[0])
     found = gguf({"blk.0.weight": floats(normal(4))}, place)
     (tmp_path / PARTS[2]).write_bytes(found)

@@ -82,7 +82,7 @@ def test_the_text_says_what_the_table_says(checkpoint):
         "1.02",
         "kB",
     ]
-    assert lines["tied"][-2:] == ["of", "fc.bias"]
+    assert lines["tied"][-4:] == ["of", "fc.bias;", "the", "same"]
     assert lines["optimizer"] == ["optimizer", "1", "32", "128", "B"]
 
 

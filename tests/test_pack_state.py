@@ -1,5 +1,6 @@
 """pack keeps all that a model is loaded from; unpack gives it back under every name."""
 
+import dataclasses
 import json
 
 import ml_dtypes
@@ -171,8 +172,21 @@ def test_another_quantizer_takes_the_weights_that_codes_stand_for(tmp_path):
 
 def test_codes_whose_scales_are_in_no_array_are_packed_as_weights(tmp_path):
     source, codes, _ = packed_model(beside=False)
-    kolmo.pack(source, tmp_path / "m.kmo")
+    certificate = kolmo.pack(source, tmp_path / "m.kmo")
     assert np.array_equal(unpacked(tmp_path / "m.kmo")["fc.weight"], codes.astype(np.float32))
+    assert [entry.name for entry in certificate.skipped] == ["fc.weight"]
+    assert "its codes need numbers that are in no array" in str(certificate)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_book_keeping_may_be_listed_among_the_tensors(tmp_path, listed):
+    source, *_ = packed_model()
+    scales = source.skipped[0].tensor
+    if listed:
+        own = dataclasses.replace(scales, name="fc.scales", role=Role.BOOKKEEPING)
+        source = source.holding([*source.values(), own], [])
+    kolmo.pack(source, tmp_path / "m.kmo")
+    assert sorted(unpacked(tmp_path / "m.kmo")) == ["fc.bias", "fc.qweight", "fc.scales"]
 
 
 # --- real modules -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import kolmo
 from kolmo.checkpoints import machine, stored
 from kolmo.checkpoints.inert import Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
+from kolmo.checkpoints.opening import open_source
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.rebuilding import PYTHON
 from kolmo.checkpoints.stored import Storage, Strided, memory_bytes
@@ -48,7 +49,7 @@ def digest(name, array):
 @pytest.mark.parametrize("name", CASES)
 def test_every_form_gives_its_arrays(tmp_path, name):
     path, arrays = write(name, tmp_path)
-    found = kolmo.open_checkpoint(path)
+    found = open_source(path)
     names = list(found)
     if name == "torch_script_frozen":  # a frozen program has its weights as constants
         names = [f"?{key.removeprefix('constants.')}" for key in names]
@@ -112,7 +113,8 @@ def test_one_odd_tensor_leaves_out_itself_alone(tmp_path):
 
 def test_a_pickled_module_is_its_state_dict(tmp_path):
     path, arrays = write("torch_module", tmp_path)
-    assert list(kolmo.open_checkpoint(path)) == list(arrays)
+    assert list(open_source(path)) == list(arrays)
+    assert list(kolmo.open_checkpoint(path)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     left = skipped(path)
     assert left["scratch"] == ("a buffer that the module does not save (it is not persistent)", 7)
     assert left["note"] == ("an attribute of a module, neither a parameter nor a buffer", 2)
@@ -126,7 +128,7 @@ def test_a_fitted_model_is_its_coefficients(tmp_path):
         "intercepts_.0",
         "intercepts_.1",
     ]
-    assert skipped(path)["_label_binarizer"] == ("beside the fitted model's weights", 3)
+    assert skipped(path)["_label_binarizer.classes_"] == ("beside the fitted model's weights", 3)
 
 
 def test_one_storage_under_many_names_counts_once(tmp_path):
@@ -134,8 +136,9 @@ def test_one_storage_under_many_names_counts_once(tmp_path):
     contents = {"a": w, "b": w, "transposed": w.t(), "flat": w.reshape(-1), "half": w[:3]}
     path = tmp_path / "x.pt"
     torch.save(contents, path)
-    assert list(kolmo.open_checkpoint(path)) == ["a", "half"]
+    assert list(kolmo.open_checkpoint(path)) == ["a"]
     assert skipped(path)["transposed"] == ("tied to 'a', counted once", 24)
+    assert skipped(path)["half"] == ("a view into 'a', counted there", 12)
 
 
 def test_names_that_fall_together_are_told_apart(tmp_path):
@@ -367,10 +370,6 @@ MESSAGES = {
         ),
         "record 'a/data/0' is missing; it is damaged",
     ),
-    "objects in joblib that numpy cannot hold": (
-        dumped({"dates": np.array(["2024-01-01"], "M8[D]"), "w": np.ones(3)}),
-        "load it with joblib and save its arrays by numpy.savez",
-    ),
 }
 
 
@@ -410,7 +409,7 @@ EXPECTED = {
     "torch-expanded-to-2-30.pt": "'w': an expanded view of 4 numbers",
     "torch-expanded-to-2-35.pt": "'w': an expanded view of 4 numbers",
     "torch-good.pt": 4,
-    "torch-name-collision.pt": 10,
+    "torch-name-collision.pt": 4,  # four views of one storage, of which one holds the others
     "torch-neg-bit.pt": 4,
     "torch-script-decoy.pt": 4,
     "torch-selfref.pt": 4,

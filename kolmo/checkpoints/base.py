@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.places import Place, footprint
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet
 
@@ -117,9 +118,8 @@ class WeightTensor:
         return f"{codes.alphabet.bits}-bit {codes.scheme}" if codes else self.dtype.name
 
     def read(self) -> NDArray[Any]:
-        """The whole tensor; flat if it has more axes than numpy's arrays, which have 64."""
-        flat = self.load(0, self.numel)
-        return flat.reshape(self.shape) if len(self.shape) <= AXES else flat
+        """The whole tensor, in its `array_shape`."""
+        return self.load(0, self.numel).reshape(array_shape(self.shape))
 
     def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
@@ -182,6 +182,9 @@ class Checkpoint(Mapping[str, WeightTensor]):
         were excluded; each with its role.
     files : tuple of str
         The local files behind it, for provenance; empty for live objects.
+    versions : mapping of str to str
+        The remote files behind it, by URL: what their servers tell of them, such as
+        ``size=1024 ETag="5f3c"``; it grows as files are opened.
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
@@ -204,6 +207,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks, self.shards = tuple(networks), shards
+        self._origin: Checkpoint | None = None  # kept, for temporary files go when it goes
+        self.versions: Mapping[str, str] = {}
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -223,8 +228,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return sum(tensor.numel for tensor in self.values())
 
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of each file behind it, by path; reads them whole."""
-        return {file: sha256(file) for file in self.files}
+        """SHA-256 of each local file behind it, by path; reads them whole.
+
+        A remote file is not read for it: it has what its server tells, as in ``versions``.
+        """
+        return {**{file: sha256(file) for file in self.files}, **self.versions}
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -250,9 +258,33 @@ class Checkpoint(Mapping[str, WeightTensor]):
             )
         return self.holding(kept, [*self.skipped, *left_out])
 
+    def with_roles(self, roles: Sequence[str] = ()) -> Checkpoint:
+        """What is here, and all that was left out for one of these roles, such as ``buffer``.
+
+        Raises
+        ------
+        InputError
+            If there is no such role, or ``roles`` is a bare string rather than a list of them.
+
+        Examples
+        --------
+        >>> import kolmo, numpy as np
+        >>> source = {"norm.weight": np.ones(4), "norm.running_mean": np.zeros(4)}
+        >>> list(kolmo.open_checkpoint(source).with_roles(["buffer"]))
+        ['norm.weight', 'norm.running_mean']
+        """
+        if isinstance(roles, str):
+            raise InputError("roles are a list, such as ['buffer']")
+        wanted = {_role(role) for role in roles} - {Role.WEIGHT}
+        back = [s for s in self.skipped if s.tensor is not None and s.role in wanted]
+        if not back:
+            return self
+        left = [s for s in self.skipped if s.tensor is None or s.role not in wanted]
+        return self.holding([*self.values(), *(s.tensor for s in back if s.tensor)], left)
+
     def holding(self, tensors: Iterable[WeightTensor], skipped: Iterable[Skipped]) -> Checkpoint:
         """The same source with other tensors in it and left out of it."""
-        return Checkpoint(
+        made = Checkpoint(
             tensors,
             source=self.source,
             format=self.format,
@@ -261,6 +293,29 @@ class Checkpoint(Mapping[str, WeightTensor]):
             networks=self.networks,
             shards=self.shards,
         )
+        made._origin = self
+        made.versions = self.versions
+        return made
+
+
+def _role(name: str) -> Role:
+    try:
+        return Role(name)
+    except ValueError:
+        raise InputError(f"there is no role {name!r}; roles are {', '.join(Role)}") from None
+
+
+def array_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an array for a tensor: of one with more than 64 axes, which numpy does not
+    have, axes of length one are left out.
+
+    >>> array_shape((2, 1, 3)), array_shape((2, *[1] * 70, 3)), array_shape((0, *[2] * 70))
+    ((2, 1, 3), (2, 3), (0,))
+    """
+    if len(shape) <= AXES:
+        return shape
+    longer = tuple(side for side in shape if side != 1)
+    return longer if len(longer) <= AXES else (math.prod(shape),)
 
 
 def sha256(path: str) -> str:
@@ -300,4 +355,14 @@ def array_tensor(name: str, array: NDArray[Any]) -> WeightTensor:
             piece = array.flat[start:stop]
         return np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("="))
 
-    return WeightTensor(name, array.shape, array.dtype.newbyteorder("="), load)
+    dtype = array.dtype.newbyteorder("=")
+    return WeightTensor(name, array.shape, dtype, load, place=_place(array))
+
+
+def _place(array: NDArray[Any]) -> Place | None:
+    """Where in this machine's memory the values are; None of an array without any."""
+    if array.size == 0:
+        return None
+    begin, sides = array.__array_interface__["data"][0], footprint(array.shape, array.strides)
+    name = array.dtype.name if array.dtype.isnative else array.dtype.str
+    return Place("memory", begin, sides, name, array.dtype.itemsize)

@@ -95,16 +95,29 @@ def choose(folder: Folder, found: Sequence[Candidate]) -> tuple[Candidate, list[
     InputError
         If several models are there and none comes before the others.
     """
-    best: dict[str, Candidate] = {}
+    models: dict[str, list[Candidate]] = {}
     for one in sorted(found, key=lambda one: one.order):
-        best.setdefault(one.name.model, one)
+        models.setdefault(one.name.model, []).append(one)
+    best = {model: _sound(folder, ordered) for model, ordered in models.items()}
     first = min(one.tier for one in best.values())
-    models = [one for one in best.values() if one.tier == first]
-    if len(models) > 1:
-        raise several(folder, [one.files[0] for one in models], len(models))
-    chosen = models[0]
+    firsts = [one for one in best.values() if one.tier == first]
+    if len(firsts) > 1:
+        raise several(folder, [one.files[0] for one in firsts], len(firsts))
+    chosen = firsts[0]
     others = [one for one in found if one is not chosen]
     return chosen, [_left_out(one, chosen) for one in others]
+
+
+def _sound(folder: Folder, ordered: Sequence[Candidate]) -> Candidate:
+    """The first candidate for a model that begins as a checkpoint does, if there are several."""
+    if len(ordered) == 1:
+        return ordered[0]
+    return next((one for one in ordered if _begins_well(folder, one)), ordered[0])
+
+
+def _begins_well(folder: Folder, one: Candidate) -> bool:
+    file = File(folder, one.files[0])
+    return one.grouping is Grouping.INDEX or (file.exists and format_of(file) is not None)
 
 
 def several(folder: Folder, names: Sequence[str], count: int) -> InputError:

@@ -32,6 +32,7 @@ _STARTS = {
 }
 _CHUNK = 1 << 20
 _WINDOW = 1 << 27  # bytes that a zstandard file may ask to look back
+_FEED = 1 << 10  # packed bytes of zstandard at a time, of which 4 may become 131,072
 
 
 def compression_of(head: bytes) -> str | None:
@@ -63,7 +64,7 @@ def unpacked(stored: Stored, form: str) -> Stored:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{stored.where}: a {form} file that is damaged or truncated ({error})"
+            f"{stored.where}: a {form} file that is damaged or truncated; download or copy it again"
         ) from None
 
 
@@ -110,8 +111,7 @@ def _opened(file: Any, form: str) -> Any:
     if form == "bzip2":
         return bz2.BZ2File(file)
     if form == "zstandard":
-        reader = ZstdDecompressor(max_window_size=_WINDOW)
-        return reader.stream_reader(file, read_across_frames=True, closefd=False)
+        return _Zstandard(file)
     return lzma.LZMAFile(file) if form in ("xz", "lzma") else _Zlib(file)
 
 
@@ -137,3 +137,33 @@ class _Zlib:
             if not packed:
                 raise EOFError("it ends early")
         return b""
+
+
+class _Zstandard:
+    """Frames of zstandard in a row; the library's own reader would take a cut one as whole."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._left = file, b""
+        self._state = self._begin()
+
+    def __enter__(self) -> _Zstandard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, _: int) -> bytes:
+        """Some bytes; none at the end."""
+        while packed := self._left or self._file.read(_FEED):
+            if self._state.eof:
+                self._state = self._begin()
+            data: bytes = self._state.decompress(packed)
+            self._left = self._state.unused_data
+            if data:
+                return data
+        if not self._state.eof:
+            raise EOFError("it ends early")
+        return b""
+
+    def _begin(self) -> Any:
+        return ZstdDecompressor(max_window_size=_WINDOW).decompressobj()

@@ -3,103 +3,225 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.averages import averages_of, says_average, says_judge
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor, array_tensor
 from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import (
     Again,
     Marked,
     Others,
-    Path,
     Seen,
     TooDeepError,
     is_array,
-    is_module,
     is_torch,
     mapping_of,
-    numel_of,
-    total,
     walk,
 )
-from kolmo.checkpoints.stored import Stored, Strided, footprint
+from kolmo.checkpoints.networks import NestPart, network_names, parts_of
+from kolmo.checkpoints.stored import Stored, Strided
 from kolmo.checkpoints.torch_tensors import torch_tensor
 from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
-# Where training programs keep the weights; the first one present is the model.
-_MODEL_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "params")
-
-# What they keep beside them: never weights of the model, whatever tensors it holds.
-_OTHER_KEYS = ("optim", "sched", "scaler", "rng", "amp", "loss", "callback", "loop", "grad")
-
 _FREE = 1 << 22  # entries that a view may have however few numbers it shows
 _EXPANSION = 1 << 10  # and times the numbers that it shows, beyond that
+
+_REASONS = {
+    Role.OPTIMIZER: "the state of an optimizer",
+    Role.OTHER: "beside the model's weights",
+}
 
 Found = tuple[list[WeightTensor], list[Skipped]]
 
 
-def collect(contents: Any, source: str, what: str = "") -> Found:
-    """The model's tensors in a container, and every other entry with the reason why not.
+def make_checkpoint(
+    contents: Any, *, source: str, format: str, what: str = "", files: Iterable[str] = ()
+) -> Checkpoint:
+    """The tensors of the networks in a container, and every other entry with its role.
 
-    Looks through ``{"state_dict": ...}`` and its like. A mapping that holds tensors is a state
-    dict; mappings within it add their key to the names, as in ``encoder.weight``. Two tensors of
-    one name are told apart by a number. ``what`` says what sort of file it is.
+    A mapping that holds tensors is a state dict; mappings within it add their key to the names, as
+    in ``encoder.weight``. Keys that only say that a model comes, such as ``state_dict``, do not.
+    Two tensors of one name are told apart by a number. ``what`` says what sort of file it is.
 
     Raises
     ------
     InputError
         If there is no tensor anywhere, or one that is damaged.
     """
-    skipped: list[Skipped] = []
-    counted: Seen = {}
+    found = _Collected(source)
     try:
-        weights, prefix = _look_through(contents, skipped, counted)
-        tensors, others = gather(weights, prefix, source, counted)
+        parts = parts_of(contents)
+        found.collect(parts)
     except TooDeepError as error:
         raise InputError(f"{source}: {error}") from None
-    skipped += others
-    if not tensors:
-        raise InputError(_without_tensors(contents, source, what, skipped))
-    return tensors, skipped
+    if not found.tensors and not any(entry.tensor for entry in found.skipped):
+        raise InputError(_without_tensors(contents, source, what, found.skipped))
+    return Checkpoint(
+        found.tensors,
+        source=source,
+        format=format,
+        skipped=found.skipped,
+        files=files,
+        networks=found.networks,
+    )
 
 
-def gather(contents: Any, prefix: str, source: str, counted: Seen | None = None) -> Found:
-    """Every tensor in a container, and every other entry with the reason why not.
+def collect(contents: Any, source: str, what: str = "") -> Found:
+    """The tensors of the networks in a container, and the rest, as in `make_checkpoint`."""
+    made = make_checkpoint(contents, source=source, format="", what=what)
+    return list(made.values()), made.skipped
 
-    ``counted`` holds what was counted among other entries already.
-    """
-    counted = {} if counted is None else counted
-    tensors: list[WeightTensor] = []
-    skipped: list[Skipped] = []
-    names: dict[str, int] = {}
-    seen: dict[tuple[Any, ...], str] = {}
-    for name, value in walk(contents, prefix):
-        made = _made(name or "tensor", value, source, counted)
+
+def gather(contents: Any, prefix: str, source: str) -> Found:
+    """Every tensor in a container, and every other entry with the reason why not."""
+    found = _Collected(source)
+    found.add(NestPart((prefix,), contents), prefix)
+    return found.tensors, found.skipped
+
+
+class _Collected:
+    """Tensors and what is none, of all parts of a nest."""
+
+    def __init__(self, source: str, seen: Seen | None = None) -> None:
+        self.tensors: list[WeightTensor] = []
+        self.skipped: list[Skipped] = []
+        self.networks: tuple[str, ...] = ()
+        self._source = source
+        self._names: dict[str, int] = {}
+        self._seen: Seen = {} if seen is None else seen
+
+    def collect(self, parts: Sequence[NestPart]) -> None:
+        """Every part, networks under names that tell them apart."""
+        networks = [(part, self._alone(part)) for part in parts if part.role is Role.WEIGHT]
+        beside = [part for part in parts if part.role is not Role.WEIGHT]
+        perhaps = [(part, _network(part, self._source)) for part in beside if _may_be_average(part)]
+        averages = _averages([*networks, *perhaps])
+        kept = [network for network in networks if network[0] not in averages]
+        names = network_names([part for part, _ in kept])
+        if len(kept) > 1:
+            self.networks = tuple(names.values())
+        for part, found in kept:
+            self._take(found, names[part])
+        for part, found in (*networks, *perhaps):
+            if part in averages:
+                original, copies = averages[part]
+                self._leave_out(found, part.name, names[original], copies)
+        for part in beside:
+            if part not in averages:
+                self.add(part, part.name)
+
+    def _take(self, found: _Collected, prefix: str) -> None:
+        """A network, under names that begin with its own."""
+        for tensor in found.tensors:
+            named = dataclasses.replace(tensor, name=_joined(prefix, tensor.name))
+            self.tensors.append(_told_apart(named, self._names))
+        self._take_skipped(found, prefix)
+
+    def _take_skipped(self, found: _Collected, prefix: str) -> None:
+        for entry in found.skipped:
+            tensor, name = entry.tensor, _joined(prefix, entry.name)
+            if tensor is not None:
+                tensor = _told_apart(dataclasses.replace(tensor, name=name), self._names)
+                name = tensor.name
+            self.skipped.append(dataclasses.replace(entry, name=name, tensor=tensor))
+
+    def _leave_out(
+        self, found: _Collected, prefix: str, original: str, copies: Mapping[str, str]
+    ) -> None:
+        """Averaged weights, which are copies of a network's."""
+        for tensor in found.tensors:
+            name = _joined(prefix, tensor.name)
+            named = _told_apart(dataclasses.replace(tensor, name=name), self._names)
+            if tensor.name in copies:
+                of = _joined(original, copies[tensor.name])
+                why, role = f"the average of {of!r}", Role.COPY
+            else:
+                of, why, role = "", "beside averaged weights", Role.BUFFER
+            self.skipped.append(Skipped(named.name, why, tensor.numel, role, named, of))
+        self._take_skipped(found, prefix)
+
+    def _alone(self, part: NestPart) -> _Collected:
+        found = _Collected(self._source, self._seen)
+        found.add(part, "")
+        return found
+
+    def add(self, part: NestPart, prefix: str) -> None:
+        """Every entry of a part; all that are no arrays and lie beside networks as one."""
+        others: list[Any] = []
+        for name, found in walk(part.value, prefix, self._seen):
+            mark = found if isinstance(found, Marked) else Marked(part.role, found)
+            if part.role is not Role.WEIGHT and mark.role is Role.WEIGHT:
+                mark = dataclasses.replace(mark, role=part.role)
+            if is_array(mark.value):
+                self._add(name or "tensor", mark, is_told=mark is found)
+            elif mark.role is Role.WEIGHT:
+                self.skipped.append(Skipped(name, _no_tensor(mark.value)))
+            else:
+                others.append(mark.value)
+        if others:
+            reason = _no_tensor(others[0] if len(others) == 1 else Others(len(others)))
+            role = Role.OPTIMIZER if part.role is Role.OPTIMIZER else Role.OTHER
+            self.skipped.append(Skipped(prefix or "other entries", reason, role=role))
+
+    def _add(self, name: str, mark: Marked, is_told: bool) -> None:
+        """An array; ``is_told`` says that the object that holds it tells its role."""
+        made = _made(name, mark.value, self._source)
         if isinstance(made, Skipped):
-            skipped.append(made)
-            continue
-        place = _place(value)
-        if place is not None and place in seen:
-            skipped.append(Skipped(name, f"tied to {seen[place]!r}, counted once", made.numel))
-            continue
-        made = _told_apart(made, names)
-        if place is not None:
-            seen[place] = made.name
-        tensors.append(made)
-    return tensors, skipped
+            self.skipped.append(dataclasses.replace(made, role=mark.role))
+            return
+        made = _told_apart(made, self._names)
+        if mark.role is Role.WEIGHT or (mark.role is Role.BUFFER and not mark.reason):
+            told = mark.role if is_told else None
+            self.tensors.append(dataclasses.replace(made, role=told))
+            return
+        reason = mark.reason or _REASONS[mark.role]
+        self.skipped.append(Skipped(made.name, reason, made.numel, mark.role, made))
+
+
+Network = tuple[NestPart, _Collected]
+
+
+def _may_be_average(part: NestPart) -> bool:
+    return part.role is Role.OTHER and says_average(part.name)
+
+
+def _network(part: NestPart, source: str) -> _Collected:
+    """A part as if it were a network."""
+    found = _Collected(source)
+    found.add(NestPart(part.path, part.value), "")
+    return found
+
+
+def _averages(networks: Sequence[Network]) -> dict[NestPart, tuple[NestPart, dict[str, str]]]:
+    """Networks that are averages of another, with that one and the original of each tensor."""
+    if any(says_judge(part.name) for part, _ in networks):
+        return {}
+    others = [network for network in networks if not says_average(network[0].name)]
+    copies = {}
+    for part, found in networks:
+        for original, of in others if says_average(part.name) else ():
+            if pairs := averages_of(found.tensors, of.tensors):
+                copies[part] = original, pairs
+                break
+    return copies
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix and name else prefix or name
 
 
 def make_tensor(name: str, value: Any) -> WeightTensor | Skipped:
     """A lazy tensor over an array, a torch tensor or a number; Skipped with the reason if not."""
-    return _made(name, value, "the array", {})
+    return _made(name, value, "the array")
 
 
-def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | Skipped:
+def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
     if isinstance(value, Ndarray):
         value = value.content
     if is_torch(value):
@@ -109,7 +231,7 @@ def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | S
         if array.dtype.name in PARTS:
             return of_parts(array_tensor(name, array), PARTS[array.dtype.name])
         if not is_supported(array.dtype):
-            return Skipped(name, f"dtype {_dtype_name(array.dtype)} is not supported", array.size)
+            return Skipped(name, f"dtype {dtype_name(array.dtype)} is not supported", array.size)
         return array_tensor(name, array)
     if isinstance(value, Strided):
         return _strided_tensor(name, value, source)
@@ -118,14 +240,16 @@ def _made(name: str, value: Any, source: str, counted: Seen) -> WeightTensor | S
         return stored if isinstance(stored, Skipped) else value.tensor(stored)
     if isinstance(value, LeftOut):
         return Skipped(name, value.reason, value.numel)
-    if isinstance(value, Marked):
-        return Skipped(name, value.reason, total(value.value, counted))
     return Skipped(name, _no_tensor(value))
 
 
-def _dtype_name(dtype: np.dtype[Any]) -> str:
+def dtype_name(dtype: np.dtype[Any]) -> str:
     """A dtype for people: a structured one may list thousands of fields."""
-    return f"of structures ({dtype.itemsize:,} bytes each)" if dtype.names else str(dtype)[:60]
+    if dtype.names:
+        return f"of structures ({dtype.itemsize:,} bytes each)"
+    if dtype.kind == "V" and dtype.name.startswith("void"):
+        return f"{dtype.str} (as files of numpy name any dtype that numpy lacks)"
+    return str(dtype)[:60]
 
 
 def _no_tensor(value: Any) -> str:
@@ -166,7 +290,7 @@ def _placed_tensor(name: str, array: Strided, source: str) -> WeightTensor | Ski
     shown = min(array.numel, array.end - array.offset)
     if array.numel > max(_FREE, _EXPANSION * shown):
         return Skipped(name, f"an expanded view of {shown:,} numbers", array.numel)
-    return WeightTensor(name, array.shape, array.dtype, array.load)
+    return WeightTensor(name, array.shape, array.dtype, array.load, place=array.place)
 
 
 def _told_apart(tensor: WeightTensor, names: dict[str, int]) -> WeightTensor:
@@ -204,72 +328,3 @@ def _kind(value: Any) -> str:
 def is_supported(dtype: np.dtype[Any]) -> bool:
     """Whether weights may have this dtype: floats of 8 to 64 bits, integers, booleans."""
     return dtype.newbyteorder("=") in DTYPES.values()
-
-
-def _look_through(contents: Any, skipped: list[Skipped], counted: Seen) -> tuple[Any, str]:
-    """The innermost mapping that is the model's, and what to put before its names."""
-    passed: set[int] = set()
-    while id(contents) not in passed and not is_module(contents):
-        passed.add(id(contents))
-        maps = mapping_of(contents)
-        if maps is None:
-            break
-        key = next((k for k in _MODEL_KEYS if is_module(maps.get(k))), None)
-        if key is None and any(_is_weight(name, value) for name, value in maps.items()):
-            break
-        key = key or next((k for k in _MODEL_KEYS if mapping_of(maps.get(k)) is not None), None)
-        if key is None:
-            return _without_others(contents, maps, skipped, counted), ""
-        inner = maps[key]
-        counted[id(inner)] = (Path(None, ""), inner)
-        skipped += [_beside(str(k), value, counted) for k, value in maps.items() if k != key]
-        contents = inner
-    return contents, ""
-
-
-def _is_weight(key: Any, value: Any) -> bool:
-    """Whether an array makes the mapping around it a state dict: a lone number noted by a
-    training program, such as its loss, does not."""
-    if not is_array(value) or isinstance(value, np.generic):
-        return False
-    return not (_is_other(key) and numel_of(value) == 1)
-
-
-def _is_other(key: Any) -> bool:
-    return any(word in str(key).lower() for word in _OTHER_KEYS)
-
-
-def _without_others(
-    contents: Any, maps: Mapping[Any, Any], skipped: list[Skipped], counted: Seen
-) -> Any:
-    others = {key for key in maps if _is_other(key)}
-    skipped += [_beside(str(key), maps[key], counted) for key in maps if key in others]
-    return {k: v for k, v in maps.items() if k not in others} if others else contents
-
-
-def _beside(key: str, value: Any, counted: Seen) -> Skipped:
-    return Skipped(key, "beside the model's weights (training state)", total(value, counted))
-
-
-def _place(value: Any) -> tuple[Any, ...] | None:
-    """Where an array's memory is; equal for two that are one. None where it has none."""
-    if isinstance(value, Ndarray):
-        value = value.content
-    if isinstance(value, CodedArray):
-        value = value.array
-    if isinstance(value, Strided):
-        return value.place
-    if is_torch(value):
-        if (
-            value.numel() == 0
-            or value.device.type == "meta"
-            or str(value.layout) != "torch.strided"
-        ):
-            return None
-        where = (value.untyped_storage().data_ptr(), value.storage_offset())
-        return (*where, *footprint(value.shape, value.stride()), str(value.dtype))
-    array = np.asarray(value)
-    if array.size == 0 or isinstance(value, np.generic):
-        return None
-    begin = array.__array_interface__["data"][0]
-    return (begin, *footprint(array.shape, array.strides), array.dtype.str)

@@ -15,6 +15,7 @@ from kolmo.checkpoints.choosing import (
 from kolmo.checkpoints.folders import File, Folder, PackedFolder, SubFolder
 from kolmo.checkpoints.formats import FOLDERS, HEAD, format_of, known, open_file
 from kolmo.checkpoints.magic import is_text
+from kolmo.checkpoints.mistaken import unfinished_download, zip_kind
 from kolmo.checkpoints.naming import is_training, natural
 from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.quantized.config import config_beside
@@ -54,14 +55,18 @@ def open_folder(folder: Folder) -> Checkpoint:
 
 def open_named(file: File) -> Checkpoint:
     """The checkpoint of a file that the user named; of a shard, what it is a shard of is said."""
+    part_of = next((format.name for format in FOLDERS if file.name.endswith(format.marks)), "")
+    if part_of:
+        raise InputError(
+            f"{file.where}: a part of a checkpoint that is a folder ({part_of}); give "
+            f"{file.folder.where}"
+        )
+    if reason := unfinished_download(file):
+        raise InputError(f"{file.where}: {reason}")
     opened, total = _logical(open_file(file), file.folder, file.name), shard_count(file)
-    if total == 1:
-        return opened
-    reason = f"of the model's {total:,} shards only {file.name} was named"
-    skipped = [*opened.skipped, Skipped("the other shards", reason)]
-    part = opened.holding(opened.values(), skipped)
-    part.shards = (1, total)
-    return part
+    if total > 1:
+        opened.shards = (1, total)
+    return opened
 
 
 def _logical(opened: Checkpoint, folder: Folder, name: str = "model") -> Checkpoint:
@@ -136,6 +141,8 @@ def _open_nameless(folder: Folder) -> Checkpoint:
             f"its files if you want that measured"
         )
     named = ", ".join(name[:60] for name in folder.names()[:5]) or "nothing"
+    if isinstance(folder, PackedFolder) and (kind := zip_kind(folder.names())):
+        raise InputError(f"{folder.where}: this is {kind}; give a checkpoint")
     raise InputError(
         f"{folder.where}: there is no checkpoint in this {_noun(folder)}, which holds {named} "
         f"(known: {known()})"

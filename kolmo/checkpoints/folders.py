@@ -61,7 +61,8 @@ class LocalFolder:
     root : Path
     named : str
         The file that the user named, which may be a link to anywhere. Any other file must lie in
-        the folder, or where the cache of the Hugging Face Hub keeps what its folders link to.
+        the folder, or be one of the blobs (``models--x--y/blobs``) that folders in the cache of the
+        Hugging Face Hub, and folders downloaded by it, link to.
     """
 
     root: Path
@@ -105,11 +106,11 @@ class LocalFolder:
         return str(self.root / name)
 
     def _is_inside(self, path: Path) -> bool:
-        """Whether a file lies in the folder, or among the blobs of the cache that it is part of."""
-        real, root = Path(os.path.realpath(path)), Path(os.path.realpath(self.root))
-        caches = [parent.parent for parent in (root, *root.parents) if parent.name == "snapshots"]
-        blobs = [cache / "blobs" for cache in caches if not (cache / "blobs").is_symlink()]
-        return any(real.is_relative_to(place) for place in (root, *blobs))
+        """Whether a file lies in the folder, or is a blob in the cache of a hub."""
+        real = Path(os.path.realpath(path))
+        blobs = real.parent
+        is_blob = blobs.name == "blobs" and blobs.parent.name.startswith("models--")
+        return is_blob or real.is_relative_to(os.path.realpath(self.root))
 
 
 @dataclasses.dataclass(frozen=True)

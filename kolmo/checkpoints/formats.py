@@ -14,6 +14,8 @@ from typing import Any
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.mistaken import what_it_is
+from kolmo.checkpoints.words import is_words
 from kolmo.errors import InputError
 from kolmo.registry import Registry
 
@@ -119,6 +121,10 @@ FORMATS = (
         f"{_HERE}.ggml_bins:open_ggml",
         (".ggml",),
     ),
+    Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite", (".tflite",)),
+    Format("CoreML", messages.is_coreml, f"{_HERE}.coreml:open_coreml", (".mlmodel",)),
+    Format("blobs of CoreML", magic.is_mil_blobs, f"{_HERE}.coreml_blobs:open_blobs"),
+    Format("OpenVINO", magic.is_openvino, f"{_HERE}.openvino:open_openvino"),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
@@ -135,6 +141,24 @@ FORMATS = (
         f"{_HERE}.tensorflow:open_data",
     ),
     Format(
+        "fastText",
+        magic.starts(b"\xba\x16\x4f\x2f"),
+        f"{_HERE}.fasttext:open_fasttext",
+        (".ftz",),
+    ),
+    Format(
+        "MXNet",
+        magic.starts(b"\x12\x01" + bytes(14)),
+        f"{_HERE}.mxnet:open_mxnet",
+        (".params", ".nd"),
+    ),
+    Format("llamafile", magic.starts(b"MZqFpD"), f"{_HERE}.packed:open_llamafile", (".llamafile",)),
+    Format("Caffe", messages.is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("MATLAB", magic.is_matlab, f"{_HERE}.matlab:open_matlab", (".mat",)),
+    Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
+    Format("Darknet", magic.is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
+    Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
+    Format(
         "archives and compressed files",
         magic.is_packed,
         f"{_HERE}.packed:open_packed",
@@ -144,7 +168,7 @@ FORMATS = (
     Format(
         "pickles, joblib",
         magic.may_be_pickle,
-        f"{_HERE}.pickled:open_pickled",
+        f"{_HERE}.objects:open_pickled",
         (".pkl", ".pickle", ".joblib"),
     ),
 )
@@ -152,8 +176,9 @@ FORMATS = (
 files of the same model is chosen."""
 
 FOLDERS = (
+    FolderFormat("spaCy", magic.is_spacy, f"{_HERE}.thinc:open_pipeline", ("config.cfg",)),
     FolderFormat(
-        "torch.distributed.checkpoint",
+        "torch's distributed checkpoint",
         magic.has(".metadata", ".distcp"),
         f"{_HERE}.distributed:open_distributed",
         (".distcp",),
@@ -188,6 +213,11 @@ FOLDERS = (
         f"{_HERE}.pipelines:open_sentence_transformer",
     ),
     FolderFormat(
+        "package of CoreML",
+        magic.has("Manifest.json", ".mlmodel"),
+        f"{_HERE}.coreml:open_package",
+    ),
+    FolderFormat(
         "the Hugging Face Hub's cache",
         magic.is_hub_cache,
         f"{_HERE}.pipelines:open_hub_cache",
@@ -199,32 +229,10 @@ _registry: Registry[Format] = Registry("format of checkpoints", "kolmo.checkpoin
 for _format in FORMATS:
     _registry.register(_format)
 
-# What is often met where a checkpoint was expected, by its first bytes.
-_MISTAKEN = (
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file itself; run  git lfs pull  in its repository",
-    ),
-    (
-        b"kmo",
-        "a container, which holds a model packed; unpack it:  kolmo unpack FILE.kmo -o DIR",
-    ),
-    (
-        b"momos\0",
-        "a mosaic file; expand it:  momos expand FILE.mosaic -o model.safetensors",
-    ),
-    (b"<!doctype html", "an HTML page, not a checkpoint; download the raw file"),
-    (b"<html", "an HTML page, not a checkpoint; download the raw file"),
-)
-
 
 def known() -> str:
-    """The names of all formats, with their endings, for messages."""
-    return ", ".join([*map(_with_endings, formats()), *(folder.name for folder in FOLDERS)])
-
-
-def _with_endings(format: Format) -> str:
-    return f"{format.name} ({' '.join(format.endings)})" if len(format.endings) > 1 else format.name
+    """The names of all formats, for messages."""
+    return ", ".join([*(format.name for format in formats()), *(folder.name for folder in FOLDERS)])
 
 
 def formats() -> list[Format]:
@@ -250,19 +258,15 @@ def open_file(file: File) -> Checkpoint:
     """
     head = file.head(HEAD)
     if not head:
-        raise InputError(f"{file.where}: the file is empty")
+        raise InputError(f"{file.where}: the file is empty; download or copy it again")
     for format in formats():
         opened = format.open(file) if format.recognize(head, file) else None
         if opened is not None:
             return opened
-    raise InputError(f"{file.where}: {_what_it_is(head)}")
+    raise InputError(f"{file.where}: {what_it_is(head, file, _called(file.name), known())}")
 
 
-def _what_it_is(head: bytes) -> str:
-    start = head.lstrip().lower()
-    for beginning, what in _MISTAKEN:
-        if start.startswith(beginning):
-            return f"this is {what}"
-    if head.startswith(magic.ZIP):
-        return "a zip archive, but neither of torch nor of numpy"
-    return f"not a checkpoint, or damaged at its start (known: {known()})"
+def _called(name: str) -> str:
+    """The format that a name claims by its ending."""
+    claimed = [f.name for f in formats() if f.endings and name.lower().endswith(f.endings)]
+    return claimed[0] if claimed else ""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -66,8 +67,10 @@ def open_ggml(file: File) -> Checkpoint:
     Raises
     ------
     InputError
-        If nothing fits: the file is of another program, damaged or truncated.
+        If nothing fits: the file is of another program, damaged or truncated; or if it is one of
+        several.
     """
+    _refuse_part(file)
     head, steps = file.head(_HEAD), 0
     closest: dict[str, TensorInfo] = {}
     for layout in _layouts(file, head):
@@ -79,6 +82,15 @@ def open_ggml(file: File) -> Checkpoint:
         if steps > _STEPS:
             break
     raise _unfit(file, closest)
+
+
+def _refuse_part(file: File) -> None:
+    """Refuse a piece: llama.cpp cut tensors of large models, a piece a file, until March 2023."""
+    if re.search(r"\.bin\.\d+$", file.name) or File(file.folder, f"{file.name}.1").exists:
+        raise InputError(
+            f"{file.where}: a ggml file that is one of several, which have a piece of each tensor; "
+            f"convert the model to GGUF with the program that reads it"
+        )
 
 
 def _opened(file: File, layout: _Layout, found: Mapping[str, TensorInfo]) -> Checkpoint:

@@ -21,7 +21,7 @@ from kolmo.checkpoints.gguf_header import GGUFHeader, TensorInfo, read_header
 from kolmo.checkpoints.gguf_order import bytes_are_big
 from kolmo.errors import InputError
 
-_PART = re.compile(r"(.*-)(\d{5})(-of-\d{5}\.gguf)", re.DOTALL)
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.DOTALL)
 
 
 def open_gguf(file: File) -> Checkpoint:
@@ -55,7 +55,7 @@ def open_gguf(file: File) -> Checkpoint:
 def _parts(file: File) -> list[tuple[File, GGUFHeader]]:
     """All parts of the model, in order; the file alone if it is whole."""
     header = read_header(file.stored)
-    number, count = _place(header)
+    number, count = _place(file, header)
     if count == 1:
         return [(file, header)]
     if not 0 <= number < count:
@@ -64,23 +64,21 @@ def _parts(file: File) -> list[tuple[File, GGUFHeader]]:
     for other in range(count):
         beside = file if other == number else _part(file, number, other, count)
         read = header if other == number else read_header(beside.stored)
-        if _place(read) != (other, count):
+        if _place(beside, read) != (other, count):
             raise InputError(f"{beside.where}: not part {other + 1} of {count} as its name says")
         parts.append((beside, read))
-    total = header.metadata.get("split.tensors.count")
-    found = sum(len(read.entries) for _, read in parts)
-    if total is not None and total != found:
-        raise InputError(
-            f"{file.where}: its parts have {found:,} tensors, of {total:,} that it claims"
-        )
+    _check_total(file, [read for _, read in parts])
     return parts
 
 
-def _place(header: GGUFHeader) -> tuple[int, int]:
-    """The number of a part, from 0 on, and how many there are."""
-    number, count = header.metadata.get("split.no", 0), header.metadata.get("split.count", 1)
+def _place(file: File, header: GGUFHeader) -> tuple[int, int]:
+    """The number of a part, from 0 on, and how many there are, by the metadata or by the name."""
+    number, count = header.metadata.get("split.no", 0), header.metadata.get("split.count", 0)
     if not isinstance(number, int) or not isinstance(count, int):
-        return 0, 1
+        raise damaged(file.stored, "its number as a part, or their count, is no integer")
+    name = _PART.fullmatch(file.name)
+    if not count and name:
+        return int(name[2]) - 1, int(name[3])
     return number, max(1, count)
 
 
@@ -92,11 +90,20 @@ def _part(file: File, number: int, other: int, count: int) -> File:
             f"{what}, but not called NAME-{number + 1:05}-of-{count:05}.gguf, so that the others "
             f"are not found; give the parts their names back"
         )
-    wanted = f"{name[1]}{other + 1:05}{name[3]}"
-    found = File(file.folder, wanted)
+    found = File(file.folder, f"{name[1]}-{other + 1:05}-of-{count:05}.gguf")
     if not found.exists:
-        raise InputError(f"{what}, and {wanted} is not beside it; put all parts there")
+        raise InputError(f"{what}, and {found.name} is not beside it; put all parts there")
     return found
+
+
+def _check_total(file: File, headers: list[GGUFHeader]) -> None:
+    found = sum(len(header.entries) for header in headers)
+    claimed = headers[0].metadata.get("split.tensors.count", found)
+    if claimed != found:
+        raise InputError(
+            f"{file.where}: the parts of this model have {found:,} tensors, and should have "
+            f"{claimed!r}; they are not all of one model"
+        )
 
 
 # --- tensors ----------------------------------------------------------------------------------

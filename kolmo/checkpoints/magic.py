@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import re
+import struct
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
@@ -44,16 +46,33 @@ def is_torch_export(head: bytes, file: File) -> bool:
 
 
 def is_npz(head: bytes, file: File) -> bool:
-    """Whether it is a zip archive of arrays."""
-    if not head.startswith(ZIP):
-        return False
-    members = file.archive.members
-    return bool(members) and all(name.endswith(".npy") for name in members)
+    """Whether it is a zip archive of arrays; other files may lie beside them."""
+    return head.startswith(ZIP) and any(name.endswith(".npy") for name in file.archive.members)
 
 
 def is_text(head: bytes) -> bool:
     """Whether it is plain text, such as that of a README or a configuration."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
     return not any(byte < 9 or 13 < byte < 32 for byte in head)
+
+
+def is_tflite(head: bytes, file: File) -> bool:
+    """Whether it is a flatbuffer of TensorFlow Lite."""
+    return head[4:8] == b"TFL3"
+
+
+def is_mil_blobs(head: bytes, file: File) -> bool:
+    """Whether it is a file of blobs of CoreML: its header, and that of the first blob."""
+    return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
+
+
+def is_openvino(head: bytes, file: File) -> bool:
+    """Whether it is XML whose outermost element is a net."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    return start.startswith((b"<?xml", b"<net")) and b"<net" in head
 
 
 def may_be_pickle(head: bytes, file: File) -> bool:
@@ -111,6 +130,20 @@ def hdf5_start(stored: Stored) -> int | None:
 def is_hdf5(head: bytes, file: File) -> bool:
     """HDF5, perhaps after a block of another program's."""
     return hdf5_start(file.stored) is not None
+
+
+def is_matlab(head: bytes, file: File) -> bool:
+    """Whether it is one, by the text, the version and the order of bytes in its header."""
+    orders = {b"\x00\x01IM", b"\x01\x00MI"}
+    return head.startswith(b"MATLAB") and head[124:128] in orders
+
+
+def is_darknet(head: bytes, file: File) -> bool:
+    """Whether the name and the version say so: the numbers that follow cannot."""
+    if not file.name.endswith(".weights") or len(head) < 16:
+        return False
+    major, minor, revision = struct.unpack("<3i", head[:12])
+    return major == 0 and minor in (1, 2, 3) and 0 <= revision <= 5
 
 
 # --- folders --------------------------------------------------------------------------------
@@ -176,3 +209,9 @@ def is_tensorflow_folder(folder: Folder) -> bool:
     names = [name for name in folder.names() if "/" not in name]
     has_data = any(_DATA.fullmatch(name) for name in names)
     return has_data and not any(name.endswith(_OTHERS) for name in names)
+
+
+def is_spacy(folder: Folder) -> bool:
+    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
+    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
+    return folder.has("meta.json") and folder.has("config.cfg") and any(models)

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.protobuf import BYTES, VARINT, Message
+from kolmo.checkpoints.protobuf import BYTES, VARINT, WireMessage
 from kolmo.errors import InputError
 
 _TOP = 1 << 12  # fields that are looked at, at most
@@ -31,7 +31,7 @@ class MessageSchema:
         """Whether a file may be such a message, or the beginning of one that was cut off."""
         seen = set()
         try:
-            for count, field in enumerate(Message.of(file.stored).fields(cut=True)):
+            for count, field in enumerate(WireMessage.of(file.stored).fields(cut=True)):
                 strange = field.number == self.version and not 0 < field.value < 1 << 16
                 if self.fields.get(field.number) != field.wire or strange or count > _TOP:
                     return False
@@ -54,3 +54,35 @@ _ONNX = MessageSchema(
 def is_onnx(head: bytes, file: File) -> bool:
     """Whether it is a model of ONNX: a version and a graph among its fields."""
     return _ONNX.fits(head, file)
+
+
+_COREML_KINDS = (
+    *(200, 201, 202, 300, 301, 302, 303, 304, 400, 401, 402, 403, 404, 500, 501, 502, 555, 556),
+    *(560, 600, 601, 602, 603, 604, 606, 607, 609, 610, 900, *range(2000, 2007), 3000),
+)
+_COREML = MessageSchema(
+    {1: VARINT, 2: BYTES, 10: VARINT, **dict.fromkeys(_COREML_KINDS, BYTES)},
+    frozenset((1, 2)),
+    version=1,
+)
+
+
+def is_coreml(head: bytes, file: File) -> bool:
+    """Whether it is a model of CoreML: a version, a description, and a model of some kind.
+
+    A version and a description alone are a SavedModel too.
+    """
+    fits = _COREML.fits(head, file)
+    return fits and any(field.number > 2 for field in WireMessage.of(file.stored).fields(cut=True))
+
+
+_CAFFE = {**dict.fromkeys((1, 2, 3, 6, 8, 100), BYTES), **dict.fromkeys((4, 5, 7), VARINT)}
+_CAFFE_NEW = MessageSchema(_CAFFE, frozenset((100,)))
+_CAFFE_OLD = MessageSchema(_CAFFE, frozenset((2,)))
+
+
+def is_caffe(head: bytes, file: File) -> bool:
+    """Whether it has layers; that of an old file its name must say too."""
+    return _CAFFE_NEW.fits(head, file) or (
+        file.name.endswith(".caffemodel") and _CAFFE_OLD.fits(head, file)
+    )

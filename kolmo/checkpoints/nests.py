@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
 
@@ -17,6 +19,9 @@ _NAMES = 1 << 26  # characters of all names
 # What scikit-learn's fitted models keep their learned numbers in.
 _LEARNED = ("coefs_", "intercepts_", "coef_", "intercept_", "dual_coef_", "support_vectors_",
             "components_", "cluster_centers_")  # fmt: skip
+
+
+_OPTIMIZERS = re.compile(r"optimizers?\.|(^|\.)_?optim\.|^optax\.")  # where their classes lie
 
 
 class TooDeepError(ValueError):
@@ -39,10 +44,11 @@ class Others:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Marked:
-    """A part of an object that is not among its weights, and why."""
+    """A part of an object whose role the object itself tells, and why it is left out, if it is."""
 
-    reason: str
+    role: Role
     value: Any
+    reason: str = ""
 
 
 Seen = dict[int, tuple["Path", Any]]
@@ -92,14 +98,9 @@ def numel_of(array: Any) -> int:
 
 def total(value: Any, seen: Seen) -> int:
     """Entries of all arrays in a nest, but for what was seen before."""
-    count, left = 0, [value]
-    while left:
-        for _, leaf in walk(left.pop(), "", seen):
-            if isinstance(leaf, Marked):
-                left.append(leaf.value)
-            elif is_array(leaf):
-                count += numel_of(leaf)
-    return count
+    leaves = (leaf for _, leaf in walk(value, "", seen))
+    plain = (leaf.value if isinstance(leaf, Marked) else leaf for leaf in leaves)
+    return sum(numel_of(leaf) for leaf in plain if is_array(leaf))
 
 
 def is_module(value: Any) -> bool:
@@ -128,21 +129,37 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
     left, letters = [(Path(None, name), value)], 0
     while left:
         path, value = left.pop()
+        value, mark = (value.value, value) if isinstance(value, Marked) else (value, None)
         inner = _children(value)
         if inner is None:
             text = str(path)
             letters += len(text) + path.depth
             if not is_module(value):  # one without weights, such as an activation
-                yield text, value
+                yield text, dataclasses.replace(mark, value=value) if mark else value
         elif id(value) in seen:
             text, first = str(path), seen[id(value)][0]
             letters += len(text) + path.depth + first.depth
             yield text, Again(str(first)[:200])
         else:
             seen[id(value)] = (path, value)
-            left += [(Path(path, key), child) for key, child in reversed(_gathered(inner))]
+            mark = Marked(Role.OPTIMIZER, None) if is_optimizer(value) else mark
+            children = reversed(_gathered(inner))
+            left += [(Path(path, key), _marked(child, mark)) for key, child in children]
         if letters > _NAMES:
             raise TooDeepError("its contents are nested deeper than those of any checkpoint")
+
+
+def is_optimizer(value: Any) -> bool:
+    """Whether it is an optimizer, or its state dict, whatever it is called."""
+    if isinstance(value, Record) and _OPTIMIZERS.search(value.name):
+        return True
+    inner = mapping_of(value)
+    return inner is not None and "param_groups" in inner and "state" in inner
+
+
+def _marked(value: Any, mark: Marked | None) -> Any:
+    """A part of what is marked, marked alike."""
+    return value if mark is None else dataclasses.replace(mark, value=value)
 
 
 def _gathered(inner: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
@@ -161,13 +178,23 @@ def _may_hold(value: Any) -> bool:
 def _children(value: Any) -> list[tuple[str, Any]] | None:
     """What a container holds, by key; None for what is none."""
     if isinstance(value, Mapping):
-        return [(str(key), child) for key, child in value.items()]
+        is_coded = "nbits" in value and ("W_q" in value or "scale" in value)
+        named = _with_settings(value) if is_coded else value.items()
+        return [(str(key), child) for key, child in named]
     if isinstance(value, (list, tuple)):
         return [(str(number), child) for number, child in enumerate(value)]
     if isinstance(value, Ndarray) and isinstance(value.content, list):
         items = value.content
         return [("", items[0])] if len(items) == 1 else _children(items)
     return (_contents(value) or None) if isinstance(value, Record) else None
+
+
+def _with_settings(layer: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """A quantized layer of HQQ, whose settings are numbers: as arrays, as safetensors has them."""
+    for key, value in layer.items():
+        numbers = value if isinstance(value, (tuple, list)) else [value]
+        is_small = all(type(n) in (int, bool) and -1 << 62 < n < 1 << 62 for n in numbers)
+        yield key, np.array(value) if is_small and 0 < len(numbers) < 64 else value
 
 
 # --- records --------------------------------------------------------------------------------
@@ -200,20 +227,30 @@ def _has_parameters(state: Any) -> bool:
 
 def _module(state: dict[Any, Any]) -> list[tuple[str, Any]]:
     """The names of a module's state dict, and its buffers that a state dict leaves out."""
-    buffers, modules = state.get("_buffers"), state["_modules"]
-    temporary = state.get("_non_persistent_buffers_set")
+    parts: list[tuple[str, Any]] = [
+        (str(name), Marked(Role.WEIGHT, value)) for name, value in state["_parameters"].items()
+    ]
+    buffers, temporary = state.get("_buffers"), state.get("_non_persistent_buffers_set")
     temporary = temporary if isinstance(temporary, (set, frozenset)) else set()
-    parts = [(str(name), value) for name, value in state["_parameters"].items()]
+    reason = "a buffer that the module does not save (it is not persistent)"
     for name, value in buffers.items() if isinstance(buffers, dict) else ():
-        is_saved = name not in temporary or value is None
-        reason = "a buffer that the module does not save (it is not persistent)"
-        parts.append((str(name), value if is_saved else Marked(reason, value)))
-    parts += [(str(name), value) for name, value in modules.items()]
+        parts.append((str(name), Marked(Role.BUFFER, value, reason if name in temporary else "")))
+    parts += [(str(name), value) for name, value in state["_modules"].items()]
     reason = "an attribute of a module, neither a parameter nor a buffer"
-    parts += [(str(n), Marked(reason, value)) for n, value in state.items() if is_array(value)]
-    return [part for part in parts if part[1] is not None]
+    parts += [
+        (str(name), Marked(Role.OTHER, value, reason))
+        for name, value in state.items()
+        if is_array(value)
+    ]
+    return [part for part in parts if not _is_none(part[1])]
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or (isinstance(value, Marked) and value.value is None)
 
 
 def _if_learned(name: str, value: Any) -> Any:
     is_kept = name in _LEARNED or _is_plain(value)
-    return value if is_kept else Marked("beside the fitted model's weights", value)
+    if is_kept:
+        return value
+    return Marked(Role.OTHER, value, "beside the fitted model's weights")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import math
+import shutil
+import tempfile
+import threading
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -16,19 +21,31 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import spooled
-from kolmo.checkpoints.containers import Found, collect, gather, is_supported
-from kolmo.checkpoints.files import native, native_dtype
+from kolmo.checkpoints.compressed import LEAST, kept_file, spooled
+from kolmo.checkpoints.containers import (
+    Found,
+    dtype_name,
+    gather,
+    is_supported,
+    make_checkpoint,
+)
+from kolmo.checkpoints.files import native_dtype
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
 from kolmo.checkpoints.rebuilding import dense_strides, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
+
+_EXPANSION = 1032  # times its size that a member may hold: the most that deflate packs
+_KEPT = 4  # members that stay unpacked
+_HEADER = 1 << 20  # bytes of a header at most; numpy refuses far shorter ones
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
@@ -42,9 +59,9 @@ def open_npy(file: File) -> Checkpoint:
     if dtype.kind == "O":
         return _open_objects(file, values)
     claimed = math.prod(shape) * dtype.itemsize
-    if not is_supported(dtype):
+    if not _is_read(dtype):
         raise InputError(
-            f"{where}: dtype {dtype} is not supported; weights are numbers or booleans"
+            f"{where}: dtype {dtype_name(dtype)} is not supported; weights are numbers or booleans"
         )
     if claimed != values.size:
         raise InputError(
@@ -52,7 +69,8 @@ def open_npy(file: File) -> Checkpoint:
         )
     name = PurePosixPath(file.name).stem
     tensor = _placed(values, name, shape, fortran, dtype)
-    return Checkpoint([tensor], source=where, format="npy", files=file.files)
+    remarks = _guess(name, dtype)
+    return Checkpoint([tensor], source=where, format="npy", skipped=remarks, files=file.files)
 
 
 def _placed(
@@ -60,27 +78,42 @@ def _placed(
 ) -> WeightTensor:
     """The tensor whose bytes these are."""
     if not fortran or len(shape) < 2:
-        return stored_tensor(stored, name, shape, dtype)
+        return _in_parts(stored_tensor(stored, name, shape, dtype))
     found = native_dtype(dtype)
     storage = Storage(stored, big=dtype.str.startswith(">"))
     array = Strided(storage, found, shape, dense_strides(shape, fortran=True))
-    return WeightTensor(name, shape, found, array.load)
+    array = array.in_parts() if found.name in PARTS else array
+    return WeightTensor(name, array.shape, array.dtype, array.load)
+
+
+def _in_parts(tensor: WeightTensor) -> WeightTensor:
+    """Complex numbers as their parts, any others as they are."""
+    part = PARTS.get(tensor.dtype.name)
+    return of_parts(tensor, part) if part is not None else tensor
+
+
+def _is_read(dtype: np.dtype[Any]) -> bool:
+    return is_supported(dtype) or dtype.name in PARTS
 
 
 def _open_objects(file: File, values: Stored) -> Checkpoint:
     """The arrays among the objects of an array, such as one dict of weights."""
     contents = read_objects(values, file.where)
-    tensors, skipped = collect(contents, file.where, "a numpy array of objects")
-    return Checkpoint(tensors, source=file.where, format="npy", skipped=skipped, files=file.files)
+    what = "a numpy array of objects"
+    return make_checkpoint(contents, source=file.where, format="npy", what=what, files=file.files)
 
 
 def open_npz(file: File) -> Checkpoint:
     """The arrays of an archive, in its order."""
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
+    unpacked = _Unpacked(file.stored)
     with _unzipped(file.stored) as archive:
         for info in archive.infolist():
-            found, others = _open_member(file, archive, info)
+            if not info.filename.endswith(".npy"):
+                skipped.append(Skipped(info.filename, "no array but another file of the archive"))
+                continue
+            found, others = _open_member(file, archive, info, unpacked)
             tensors += found
             skipped += others
     where, names = file.where, {tensor.name for tensor in tensors}
@@ -104,7 +137,9 @@ def _unzipped(stored: Stored) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{stored.where}: a damaged or truncated zip archive ({error})") from None
 
 
-def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Found:
+def _open_member(
+    file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: _Unpacked
+) -> Found:
     """The tensors of a member, one or, of an array of objects, any; and what is left out."""
     name, where = info.filename.removesuffix(".npy"), f"{file.where}: array {info.filename!r}"
     try:
@@ -115,8 +150,9 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
                 return _objects(spooled(member, where, info.compress_size), name, where, shape)
     except _UNREADABLE as error:
         raise InputError(f"{where} cannot be read ({error})") from None
-    if not is_supported(dtype):
-        return [], [Skipped(name, f"dtype {dtype} is not supported", math.prod(shape))]
+    if not _is_read(dtype):
+        reason = f"dtype {dtype_name(dtype)} is not supported"
+        return [], [Skipped(name, reason, math.prod(shape))]
     claimed = math.prod(shape) * dtype.itemsize
     if info.file_size - offset != claimed:
         raise InputError(f"{where} claims {claimed:,} bytes, it has {info.file_size - offset:,}")
@@ -124,16 +160,24 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         if info.file_size > file.stored.size:
             raise InputError(f"{where} claims more than the file holds")
         values = file.archive.record(info.filename).part(offset, claimed)
-        return [_placed(values, name, shape, fortran, dtype)], []
+        return [_placed(values, name, shape, fortran, dtype)], _guess(name, dtype)
+
+    if info.file_size > _EXPANSION * info.compress_size + LEAST:
+        return [], [Skipped(name, "claims far more than its bytes can hold", math.prod(shape))]
 
     def load(start: int, stop: int) -> NDArray[Any]:
-        if fortran:  # its row-major order is all over the member
-            whole = _read_member(file.stored, info, offset, claimed, where)
-            return native(np.frombuffer(whole, dtype).reshape(shape, order="F").ravel()[start:stop])
-        begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
-        return native(np.frombuffer(_read_member(file.stored, info, begin, size, where), dtype))
+        values = unpacked.member(info, where).part(offset, claimed)
+        return _placed(values, name, shape, fortran, dtype).load(start, stop)
 
-    return [WeightTensor(name, shape, native_dtype(dtype), load)], []
+    like = _placed(_nothing(claimed, where), name, shape, fortran, dtype)
+    return [WeightTensor(name, like.shape, like.dtype, load)], _guess(name, dtype)
+
+
+def _guess(name: str, dtype: np.dtype[Any]) -> list[Skipped]:
+    """A remark on a bfloat16, of which numpy stores the bytes and not the dtype."""
+    is_guessed = dtype.name == "bfloat16"
+    reason = "2 bytes a number without a dtype, read as bfloat16"
+    return [Skipped(name, reason)] if is_guessed else []
 
 
 def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> Found:
@@ -146,26 +190,51 @@ def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> F
     return tensors, skipped
 
 
-def _read_member(
-    stored: Stored, info: zipfile.ZipInfo, offset: int, size: int, where: str
-) -> bytes:
-    """Bytes of a member; memory grows with what is there, not with what is claimed."""
-    try:
-        with stored.open() as file, zipfile.ZipFile(file) as archive, archive.open(info) as member:
-            member.seek(offset)
-            data = member.read(size)
-    except _UNREADABLE as error:
-        raise InputError(f"{where} cannot be read ({error})") from None
-    if len(data) != size:
-        raise InputError(f"{where} is truncated")
-    return data
+class _Unpacked:
+    """The members of an archive that were unpacked last, in temporary files.
+
+    Each is unpacked once, however many pieces of it are read.
+    """
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored, self._lock = stored, threading.Lock()
+        self._archive: zipfile.ZipFile | None = None
+        self._kept: OrderedDict[str, Stored] = OrderedDict()
+
+    def member(self, info: zipfile.ZipInfo, where: str) -> Stored:
+        """The bytes of a member."""
+        with self._lock:
+            if info.filename not in self._kept:
+                self._kept[info.filename] = self._unpack(info, where)
+            self._kept.move_to_end(info.filename)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[info.filename]
+
+    def _unpack(self, info: zipfile.ZipInfo, where: str) -> Stored:
+        """Disk is taken for what is there, not for what is claimed."""
+        try:
+            if self._archive is None:
+                self._archive = zipfile.ZipFile(self._stored.open())
+            with self._archive.open(info) as member, tempfile.TemporaryFile() as spool:
+                shutil.copyfileobj(member, spool, 1 << 20)
+                size = spool.tell()
+                spool.flush()
+                if size != info.file_size:
+                    raise InputError(f"{where} is truncated")
+                return kept_file(spool, size, where)
+        except _UNREADABLE as error:
+            raise InputError(f"{where} cannot be read ({error})") from None
+
+
+def _nothing(size: int, where: str) -> Stored:
+    """Bytes that are never read, for the form of a tensor."""
+    return Stored(lambda offset, size: b"", 0, size, where)
 
 
 def _read_header(file: IO[bytes], where: str) -> Header:
     try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = _parsed_header(file)
     except Exception as error:  # numpy parses it as Python and lets any of its errors through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where}: not a sound .npy header ({reason[:200]})") from None
@@ -175,4 +244,21 @@ def _read_header(file: IO[bytes], where: str) -> Header:
         raise InputError(f"{where}: a shape of {shape} does not exist") from None
     if isinstance(found, LeftOut):
         raise InputError(f"{where}: {found.reason}")
-    return found, fortran, dtype
+    return found, fortran, _named(dtype)
+
+
+def _parsed_header(file: IO[bytes]) -> Header:
+    """The header as numpy parses it, and float8_e5m2, which numpy writes and does not parse."""
+    version = npy.read_magic(file)
+    size = file.read(2 if version == (1, 0) else 4)
+    text = file.read(min(int.from_bytes(size, "little"), _HEADER))
+    known = text.replace(b"'<f1'", b"'<V1'")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(io.BytesIO(size + known))
+    return shape, fortran, dtype if known == text else DTYPES["float8_e5m2"]
+
+
+def _named(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a file, which says of a bfloat16, and of nothing else, that it has two bytes."""
+    is_void = dtype.kind == "V" and dtype.names is None and dtype.subdtype is None
+    return DTYPES["bfloat16"] if is_void and dtype.itemsize == 2 else dtype

@@ -15,7 +15,7 @@ from kolmo.checkpoints.onnx_operators import role_of_use, role_of_uses
 from kolmo.checkpoints.onnx_packed import CLOSED
 from kolmo.checkpoints.onnx_quantized import quantized_tensors
 from kolmo.checkpoints.onnx_tensors import OnnxFiles
-from kolmo.checkpoints.protobuf import Message
+from kolmo.checkpoints.protobuf import WireMessage
 from kolmo.errors import InputError
 
 
@@ -29,7 +29,7 @@ def open_onnx(file: File) -> Checkpoint:
         no tensor in it.
     """
     files = OnnxFiles(file)
-    constants = OnnxConstants(read_model(Message.of(file.stored)), files)
+    constants = OnnxConstants(read_model(WireMessage.of(file.stored)), files)
     logical = quantized_tensors(constants.calls, file.where)
     tensors, skipped = list[WeightTensor](), list[Skipped]()
     for constant in constants.all:

@@ -20,7 +20,7 @@ from kolmo.checkpoints.onnx_graphs import (
     read_function,
     read_graph,
 )
-from kolmo.checkpoints.onnx_operators import PASSING
+from kolmo.checkpoints.onnx_operators import CODED, PASSING
 from kolmo.checkpoints.onnx_sparse import read_sparse
 from kolmo.checkpoints.onnx_tensors import (
     FLOATS,
@@ -31,7 +31,7 @@ from kolmo.checkpoints.onnx_tensors import (
     read_proto,
     read_tensor,
 )
-from kolmo.checkpoints.protobuf import Message, Varints
+from kolmo.checkpoints.protobuf import Varints, WireMessage
 from kolmo.checkpoints.stored import memory_bytes
 
 
@@ -93,14 +93,14 @@ _NEAR = 8  # nodes that are looked at for the scale of a product, at most
 
 
 class OnnxConstants:
-    """All constants of a model, in the order of the file, and the calls that take any."""
+    """All constants of a model, in the order of the file, and the calls that may take codes."""
 
     def __init__(self, model: OnnxModel, files: OnnxFiles) -> None:
         self.all: list[OnnxConstant] = []
         self.calls: list[OnnxCall] = []
         self._files = files
         self._role: Role | None = None
-        self._names: set[str] = set()
+        self._names: dict[str, int] = {}
         functions = [read_function(message) for message in model.functions]
         self._bodies = {(body.domain, body.name): body for body in functions}
         self._parameters: dict[tuple[str, str], list[OnnxConstant]] = {}
@@ -121,7 +121,7 @@ class OnnxConstants:
             self._parameters[domain, name] = parameters
         return self._parameters.get((domain, name), [])
 
-    def _inner(self, message: Message, prefix: str, outer: _Scope, depth: int) -> None:
+    def _inner(self, message: WireMessage, prefix: str, outer: _Scope, depth: int) -> None:
         graph = read_graph(message)
         self._graph(graph, prefix, outer.new_child(dict.fromkeys(graph.inputs)), depth)
 
@@ -139,11 +139,11 @@ class OnnxConstants:
         _find_scales(graph.nodes, self.calls[first:], scope)
 
     def _unique(self, name: str) -> str:
-        found, number = name, 1
+        found = name
         while found in self._names:
-            number += 1
-            found = f"{name}#{number}"
-        self._names.add(found)
+            self._names[name] += 1
+            found = f"{name}#{self._names[name]}"
+        self._names[found] = 1
         return found
 
     def _add(
@@ -178,7 +178,9 @@ class OnnxConstants:
         if passes and known[0]:
             itself = known[0].itself and node.op == "Identity"
             scope[node.outputs[0]] = _Known(known[0].constant, itself)
-        self.calls.append(OnnxCall(node, [k.constant if k and k.itself else None for k in known]))
+        if node.op in CODED:
+            arrays = [found.constant if found and found.itself else None for found in known]
+            self.calls.append(OnnxCall(node, arrays))
 
     def _constant(
         self, node: OnnxNode, name: str, attribute: OnnxAttribute, prefix: str, scope: _Scope

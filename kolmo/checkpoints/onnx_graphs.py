@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kolmo.checkpoints.protobuf import FIXED32, Message, MessageField, Pieces
+from kolmo.checkpoints.protobuf import FIXED32, MessageField, Pieces, WireMessage
 from kolmo.errors import InputError
 
 TEXT = 1 << 10
@@ -22,9 +22,9 @@ class OnnxAttribute:
     text: str = ""
     floats: Pieces | None = None
     ints: Pieces | None = None
-    tensors: list[Message] = dataclasses.field(default_factory=list)
-    sparse: list[Message] = dataclasses.field(default_factory=list)
-    graphs: list[Message] = dataclasses.field(default_factory=list)
+    tensors: list[WireMessage] = dataclasses.field(default_factory=list)
+    sparse: list[WireMessage] = dataclasses.field(default_factory=list)
+    graphs: list[WireMessage] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(slots=True)
@@ -58,8 +58,8 @@ class OnnxGraph:
     """A graph, or the body of a function."""
 
     nodes: list[OnnxNode] = dataclasses.field(default_factory=list)
-    initializers: list[Message] = dataclasses.field(default_factory=list)
-    sparse: list[Message] = dataclasses.field(default_factory=list)
+    initializers: list[WireMessage] = dataclasses.field(default_factory=list)
+    sparse: list[WireMessage] = dataclasses.field(default_factory=list)
     inputs: list[str] = dataclasses.field(default_factory=list)
     name: str = ""
     domain: str = ""
@@ -69,12 +69,12 @@ class OnnxGraph:
 class OnnxModel:
     """The graph of a model, its functions, and the graphs that train it."""
 
-    graph: Message
-    functions: list[Message]
-    training: list[Message]
+    graph: WireMessage
+    functions: list[WireMessage]
+    training: list[WireMessage]
 
 
-def read_model(message: Message) -> OnnxModel:
+def read_model(message: WireMessage) -> OnnxModel:
     """The parts of a model."""
     fields = list(message.fields())
     graphs = [field.message() for field in fields if field.number == 7]
@@ -91,7 +91,7 @@ def read_model(message: Message) -> OnnxModel:
     return OnnxModel(graphs[-1], functions, training)
 
 
-def read_graph(message: Message) -> OnnxGraph:
+def read_graph(message: WireMessage) -> OnnxGraph:
     """The nodes, inputs and initializers of a graph."""
     graph = OnnxGraph()
     for field in message.fields():
@@ -108,7 +108,7 @@ def read_graph(message: Message) -> OnnxGraph:
     return graph
 
 
-def read_function(message: Message) -> OnnxGraph:
+def read_function(message: WireMessage) -> OnnxGraph:
     """The body of a function as a graph."""
     graph = OnnxGraph()
     for field in message.fields():
@@ -123,11 +123,11 @@ def read_function(message: Message) -> OnnxGraph:
     return graph
 
 
-def _name(value: Message) -> str:
+def _name(value: WireMessage) -> str:
     return next((field.text() for field in value.fields() if field.number == 1), "")
 
 
-def _node(message: Message) -> OnnxNode:
+def _node(message: WireMessage) -> OnnxNode:
     node = OnnxNode([], [])
     for field in message.fields():
         if field.number == 1:
@@ -146,7 +146,7 @@ def _node(message: Message) -> OnnxNode:
     return node
 
 
-def _attribute(message: Message) -> tuple[str, OnnxAttribute]:
+def _attribute(message: WireMessage) -> tuple[str, OnnxAttribute]:
     name, found = "", OnnxAttribute()
     for field in message.fields():
         if field.number == 1:

@@ -54,6 +54,12 @@ SCALINGS: dict[str, dict[int, OnnxScaling]] = {
 }
 """Operators that compute with codes, and the inputs that may be weights."""
 
+PACKED = frozenset(("MatMulNBits", "GatherBlockQuantized", "QMoE", "MatMulBnb4"))
+"""Operators that take codes packed into bytes, in a layout that is understood here."""
+
+CODED = frozenset((*SCALINGS, *PACKED, "DequantizeLinear", "MatMulInteger", "ConvInteger"))
+"""All operators that take codes."""
+
 _STATISTICS = {
     "BatchNormalization": (3, 4),
     "RotaryEmbedding": (1, 2, 3),

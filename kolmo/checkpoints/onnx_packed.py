@@ -209,7 +209,7 @@ def _bitsandbytes(call: OnnxCall, index: int, where: str) -> WeightTensor | None
     return _packed(array, shape, node.op, 4, load, codes, [scales])
 
 
-PACKED: dict[str, dict[int, Callable[[OnnxCall, int, str], WeightTensor | None]]] = {
+UNPACKERS: dict[str, dict[int, Callable[[OnnxCall, int, str], WeightTensor | None]]] = {
     "MatMulNBits": {1: _matmul_n_bits},
     "GatherBlockQuantized": {0: _gather},
     "QMoE": {2: _experts, 5: _experts, 8: _experts},

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.base import Codes, Role, WeightTensor
 from kolmo.checkpoints.onnx_constants import OnnxCall, OnnxConstant
 from kolmo.checkpoints.onnx_operators import SCALINGS, OnnxScaling
-from kolmo.checkpoints.onnx_packed import PACKED
+from kolmo.checkpoints.onnx_packed import UNPACKERS
 from kolmo.checkpoints.onnx_tensors import KINDS, OnnxArray
 from kolmo.checkpoints.scaled import Load, ScaleBlocks, check_count, scaled
 from kolmo.errors import InputError
@@ -46,8 +46,8 @@ def _logical(call: OnnxCall, index: int, where: str) -> WeightTensor | None:
     op, array = call.node.op, call.array(index)
     if array is None:
         return None
-    if index in PACKED.get(op, {}):
-        return PACKED[op][index](call, index, where)
+    if index in UNPACKERS.get(op, {}):
+        return UNPACKERS[op][index](call, index, where)
     if array.kind.is_float and array.kind.bits > 8:
         return None
     if op == "DequantizeLinear" and index == 0:

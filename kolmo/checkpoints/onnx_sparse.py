@@ -6,10 +6,8 @@ The indices ascend; each is the place in the flattened tensor, or the coordinate
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,15 +21,13 @@ from kolmo.checkpoints.onnx_tensors import (
     read_proto,
     read_tensor,
 )
-from kolmo.checkpoints.protobuf import Message
+from kolmo.checkpoints.protobuf import WireMessage
+from kolmo.checkpoints.scattered import Scattered, too_sparse
 from kolmo.errors import InputError
-
-SMALL, SPARSEST = 1 << 24, 1 << 10
-"""Entries of a sparse tensor that is read whatever its share of zeros, and zeros to a value."""
 
 
 def read_sparse(
-    message: Message, named: Callable[[str], str], files: OnnxFiles
+    message: WireMessage, named: Callable[[str], str], files: OnnxFiles
 ) -> OnnxArray | Skipped:
     """A sparse tensor as the dense one that it stands for.
 
@@ -68,37 +64,21 @@ def _dense(
     axes = len(dims) if len(places.shape) == 2 else 1
     if places.kind.name != "INT64" or places.numel != found.numel * axes:
         raise InputError(f"{files.where}: sparse tensor {name!r} has indices of no use; damaged")
-    if numel > max(SMALL, found.numel * SPARSEST):
+    if too_sparse(found.numel, numel):
         return Skipped(name, f"sparse: {found.numel:,} values among {numel:,} entries", numel)
-    return OnnxArray(name, dims, found.kind, _Scattered(found, places, dims, files.where).load)
+    scattered = Scattered(found.patterns, lambda: _linear(places, dims, files.where))
+    return OnnxArray(name, dims, found.kind, scattered.load)
 
 
-class _Scattered:
-    """Values at their places, zeros between."""
-
-    def __init__(
-        self, values: OnnxArray, places: OnnxArray, dims: tuple[int, ...], where: str
-    ) -> None:
-        self._values, self._indices, self._dims, self._where = values, places, dims, where
-
-    @functools.cached_property
-    def _places(self) -> NDArray[np.int64]:
-        found = self._indices.load(0, self._indices.numel)
-        if len(self._indices.shape) == 2:
-            strides = [math.prod(self._dims[axis + 1 :]) for axis in range(len(self._dims))]
-            found = found.reshape(-1, len(self._dims)) @ np.array(strides, np.int64)
-        steps, numel = np.diff(found), math.prod(self._dims)
-        if found.size and (found[0] < 0 or found[-1] >= numel or (steps <= 0).any()):
-            raise InputError(
-                f"{self._where}: the indices of sparse tensor {self._values.name!r} do not ascend "
-                f"within it; the file is damaged"
-            )
-        return np.asarray(found, np.int64)
-
-    def load(self, start: int, stop: int) -> NDArray[Any]:
-        """Bit patterns [start, stop)."""
-        first, last = (int(i) for i in np.searchsorted(self._places, [start, stop]))
-        values = self._values.patterns(first, last)
-        dense = np.zeros(stop - start, values.dtype)
-        dense[self._places[first:last] - start] = values
-        return dense
+def _linear(places: OnnxArray, dims: tuple[int, ...], where: str) -> NDArray[np.int64]:
+    """Places in the flat array, which ascend."""
+    found = places.load(0, places.numel)
+    if len(places.shape) == 2:
+        strides = [math.prod(dims[axis + 1 :]) for axis in range(len(dims))]
+        found = found.reshape(-1, len(dims)) @ np.array(strides, np.int64)
+    if found.size and (found[0] < 0 or found[-1] >= math.prod(dims) or (np.diff(found) <= 0).any()):
+        raise InputError(
+            f"{where}: the indices of sparse tensor {places.name!r} do not ascend within it; the "
+            f"file is damaged"
+        )
+    return np.asarray(found, np.int64)

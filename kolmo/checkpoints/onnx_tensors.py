@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.base import AXES, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size, unpacked
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.protobuf import Message, MessageField, Pieces, Varints
+from kolmo.checkpoints.protobuf import MessageField, Pieces, Varints, WireMessage
 from kolmo.checkpoints.stored import Stored, memory_bytes
 from kolmo.errors import InputError
 
@@ -102,7 +102,7 @@ class OnnxProto:
     external: bool = False
 
 
-def read_proto(message: Message) -> OnnxProto:
+def read_proto(message: WireMessage) -> OnnxProto:
     """The fields of a tensor; its values stay unread."""
     proto = OnnxProto()
     for field in message.fields():

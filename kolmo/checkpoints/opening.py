@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Skipped
-from kolmo.checkpoints.containers import collect, make_tensor
+from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.quantized import logical_tensors
-from kolmo.checkpoints.shards import named_shards
+from kolmo.checkpoints.remote import RemoteFolder, open_url, public
+from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.checkpoints.torch import open_module
-from kolmo.errors import InputError, MissingExtraError
+from kolmo.errors import InputError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
-def open_checkpoint(source: Any) -> Checkpoint:
+def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
     """Open weights without reading them.
 
     Parameters
@@ -30,16 +31,20 @@ def open_checkpoint(source: Any) -> Checkpoint:
         scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a
         directory that holds one of these, a URL (any that fsspec knows), a live module, a state
         dict, or a mapping of names to arrays.
+    roles : list of str, optional
+        What to open besides weights: ``buffer``, ``optimizer``, ``copy``, ``book-keeping`` or
+        ``other``.
 
     Returns
     -------
     Checkpoint
-        A mapping of names to `WeightTensor`; ``skipped`` lists what is no weight, and why.
+        A mapping of names to `WeightTensor`; ``skipped`` lists what is no weight, with its role,
+        and why.
 
     Raises
     ------
     InputError
-        If it cannot be read, is not what it claims to be, or holds no tensor.
+        If it cannot be read, is not what it claims to be, or holds nothing to measure.
     MissingExtraError
         If a format needs a package that is not installed.
 
@@ -51,6 +56,18 @@ def open_checkpoint(source: Any) -> Checkpoint:
     ((2, 3), dtype('float32'), 6)
     """
     if isinstance(source, Checkpoint):
+        return source.with_roles(roles)
+    return require_weights(survey(source).with_roles(roles))
+
+
+def survey(source: Any) -> Checkpoint:
+    """A source with its weights sorted out, also if there are none; a checkpoint as it is."""
+    return source if isinstance(source, Checkpoint) else sort_out(open_source(source))
+
+
+def open_source(source: Any) -> Checkpoint:
+    """All arrays of a source that `open_checkpoint` knows, whatever they are to a network."""
+    if isinstance(source, Checkpoint):
         return source
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
@@ -60,8 +77,7 @@ def open_checkpoint(source: Any) -> Checkpoint:
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
         return logical_tensors(open_module(source), None)
     if isinstance(source, Mapping):
-        tensors, skipped = collect(source, "the mapping")
-        found = Checkpoint(tensors, source="arrays in memory", format="arrays", skipped=skipped)
+        found = make_checkpoint(source, source="arrays in memory", format="arrays")
         return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
@@ -71,7 +87,7 @@ def open_checkpoint(source: Any) -> Checkpoint:
     single = make_tensor("array", source)
     if isinstance(single, Skipped):
         raise InputError(f"cannot measure this array: {single.reason}")
-    return open_checkpoint({"array": source})
+    return open_source({"array": source})
 
 
 def open_path(path: Path) -> Checkpoint:
@@ -82,7 +98,9 @@ def open_path(path: Path) -> Checkpoint:
     if not path.exists() and index.is_file():  # TensorFlow calls its checkpoints by their prefix
         return open_named(File.local(index))
     if not path.exists():
-        raise InputError(f"{path}: there is no such file")
+        hub = _HUB_ID.fullmatch(str(path))
+        hint = f"; a model of the Hugging Face Hub is  hf://{path}" if hub else ""
+        raise InputError(f"{path}: there is no such file{hint}")
     return open_named(File.local(path))
 
 
@@ -90,38 +108,10 @@ def open_path(path: Path) -> Checkpoint:
 
 
 def _open_url(url: str) -> Checkpoint:
-    """Download to a temporary directory, which goes when the checkpoint goes, and open."""
-    folder = Path(tempfile.mkdtemp(prefix="kolmo-"))
-    try:
-        path = _fetch(url, folder)
-        if path.name.endswith(".index.json"):
-            _fetch_shards(url, path)
-        checkpoint = open_path(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    checkpoint.source = url
-    weakref.finalize(checkpoint, shutil.rmtree, folder, ignore_errors=True)
+    """Open what a URL names, by ranges; its servers' words stand for hashes of its files."""
+    found = open_url(url)
+    folder = found.folder if isinstance(found, File) else found
+    checkpoint = open_named(found) if isinstance(found, File) else open_folder(found)
+    checkpoint.source = public(url)
+    checkpoint.versions = folder.versions if isinstance(folder, RemoteFolder) else {}
     return checkpoint
-
-
-def _fetch(url: str, folder: Path) -> Path:
-    try:
-        import fsspec
-    except ImportError:
-        raise MissingExtraError(f"opening {url}", "fsspec", "remote") from None
-    path = folder / (url.split("?")[0].rstrip("/").rsplit("/", 1)[-1] or "checkpoint")
-    try:
-        with fsspec.open(url, "rb") as remote, open(path, "wb") as local:
-            shutil.copyfileobj(remote, local, 1 << 20)
-    except ImportError as error:
-        raise InputError(f"{url}: fsspec needs another package for it ({error})") from None
-    except Exception as error:  # each file system raises errors of its own
-        raise InputError(f"{url}: cannot be fetched ({type(error).__name__}: {error})") from None
-    return path
-
-
-def _fetch_shards(url: str, index: Path) -> None:
-    base = url.rsplit("/", 1)[0]
-    for shard in named_shards(File.local(index)):
-        _fetch(f"{base}/{shard.name}", index.parent)

@@ -12,7 +12,7 @@ import re
 import zipfile
 from collections.abc import Callable
 
-from kolmo.checkpoints.archives import Archive
+from kolmo.checkpoints.archives import Archive, ProgramArchive
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.compressed import compression_of, spooled, unpacked
 from kolmo.checkpoints.directories import open_folder
@@ -47,6 +47,21 @@ def open_packed(file: File) -> Checkpoint | None:
             return None
         return _within(file, {n: functools.partial(_same, s) for n, s in members.items()})
     return _open_compressed(file, head)
+
+
+def open_llamafile(file: File) -> Checkpoint:
+    """The model that a llamafile, a program for every system, carries in its zip archive.
+
+    Raises
+    ------
+    InputError
+        If it carries none, or several.
+    """
+    archive = ProgramArchive(file.stored)
+    names = [name for name in archive.members if name.endswith(".gguf")]
+    if not names:
+        raise InputError(f"{file.where}: a llamafile without a model; name the .gguf file")
+    return _within(file, {name: functools.partial(archive.record, name) for name in names})
 
 
 def _within(file: File, members: dict[str, Callable[[], Stored]]) -> Checkpoint:

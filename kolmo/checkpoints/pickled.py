@@ -6,12 +6,11 @@ right after the object that describes it, between two opcodes of the pickle.
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
-from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import Dtype, LeftOut, Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.magic import ZIP, is_tar
@@ -35,17 +34,6 @@ _NESTED = 8  # pickles within pickles
 
 Contents = tuple[Any, str]
 """What a file holds, inert, and what sort of file it is."""
-
-
-def open_pickled(file: File) -> Checkpoint | None:
-    """The weights of a pickle, a joblib file or an old torch file; None for other files."""
-    read = read_pickled(file.stored)
-    if read is None:
-        return None
-    contents, what = read
-    tensors, skipped = collect(contents, file.where, what)
-    form = "torch" if "torch" in what else "joblib" if "joblib" in what else "pickle"
-    return Checkpoint(tensors, source=file.where, format=form, skipped=skipped, files=file.files)
 
 
 def read_torch(stored: Stored) -> Contents | None:
@@ -128,7 +116,8 @@ def _wrapped(machine: Machine, record: Record) -> Any:
         if machine.depth >= _NESTED:
             raise PickleError("pickles within pickles, too deep")
         return load_pickle(_machine(reader, machine.depth + 1))
-    if isinstance(shape, LeftOut) or isinstance(found, str):
+    width = _width(state["dtype"]) if isinstance(found, str) else found[0].itemsize
+    if isinstance(shape, LeftOut) or not width:
         raise InputError(
             f"{reader.stored.where}: a joblib file that holds an array which is not supported "
             f"({shape.reason if isinstance(shape, LeftOut) else found}), beyond which it cannot be "
@@ -136,6 +125,9 @@ def _wrapped(machine: Machine, record: Record) -> Any:
         )
     if state.get("numpy_array_alignment_bytes") is not None:
         reader.skip(reader.number(1))
+    if isinstance(found, str):
+        reader.skip(math.prod(shape) * width)
+        return LeftOut(f"{found} is not supported", math.prod(shape))
     dtype, big = found
     array = Strided(
         Storage(None, "", big), dtype, shape, dense_strides(shape, state.get("order") == "F")
@@ -144,3 +136,9 @@ def _wrapped(machine: Machine, record: Record) -> Any:
     reader.skip(size)
     array.storage.stored = reader.stored.part(begin, size)
     return array
+
+
+def _width(dtype: Dtype) -> int:
+    """Bytes of an entry of a dtype that is not supported; 0 where that is not known."""
+    matched = re.fullmatch(r"[<>=|]?([VSUMmcf])([0-9]{1,9})", dtype.code)
+    return int(matched[2]) * (4 if matched[1] == "U" else 1) if matched else 0

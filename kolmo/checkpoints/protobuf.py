@@ -29,6 +29,8 @@ FIELDS = 1 << 22
 DEPTH = 100
 """Messages within messages, at most, as in the format's own libraries."""
 
+_HEADER = 20  # bytes of a field that come before those it claims, at most
+_FIXED = {FIXED64: 8, FIXED32: 4}
 _MESSAGE = 4  # fields that a message counts for, since what is made of it takes memory
 _SMALL = 1 << 10  # bytes of a piece that are copied at once
 _NEAR = 1 << 10  # bytes fetched at once after a jump; doubled as long as they are read in order
@@ -54,11 +56,8 @@ class _Window:
 
     def read(self, at: int, size: int) -> bytes | bytearray | memoryview:
         """These bytes, of which there are few; InputError if they are not there."""
-        begin = at - self._begin
-        if not 0 <= begin <= begin + size <= len(self._data):
-            self._fetch(at, size)
-            begin = 0
-        return self._data[begin : begin + size]
+        data, begin = self.around(at, size)
+        return data[begin : begin + size]
 
     def _fetch(self, at: int, size: int) -> None:
         in_order = self._begin <= at <= self._begin + len(self._data)
@@ -67,14 +66,23 @@ class _Window:
         self._data = self.stored.read(at, max(size, min(self._step, rest)))
         self._begin = at
 
-    def varint(self, at: int, end: int) -> tuple[int, int]:
-        """The varint at a place, and the place behind it."""
-        data = self.read(at, min(10, end - at))
-        value = 0
-        for index, byte in enumerate(data):
-            value |= (byte & 0x7F) << 7 * index
+    def around(self, at: int, size: int) -> tuple[bytes | bytearray | memoryview, int]:
+        """Bytes that hold those at a place, and where among them these begin."""
+        begin = at - self._begin
+        if not 0 <= begin <= begin + size <= len(self._data):
+            self._fetch(at, size)
+            begin = 0
+        return self._data, begin
+
+    def varint_in(self, data: bytes | bytearray | memoryview, place: int) -> tuple[int, int]:
+        """The varint at a place among bytes, and the place behind it."""
+        value = shift = 0
+        for at in range(place, min(place + 10, len(data))):
+            byte = data[at]
             if byte < 0x80:
-                return value & 0xFFFFFFFFFFFFFFFF, at + index + 1
+                return (value | byte << shift) & 0xFFFFFFFFFFFFFFFF, at + 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
         raise _malformed(self.stored)
 
 
@@ -119,21 +127,29 @@ class MessageField:
         """The bytes of the value, unread; of a varint, those that encode it."""
         return self._window.stored.part(self._begin, self._end - self._begin)
 
-    def message(self) -> Message:
+    @property
+    def size(self) -> int:
+        """Bytes of the value."""
+        return self._end - self._begin
+
+    def read(self) -> bytes | bytearray | memoryview:
+        """The bytes of the value, of which there are few."""
+        return self._window.read(self._begin, self._end - self._begin)
+
+    def message(self) -> WireMessage:
         """The value as a message."""
         if self.wire != BYTES or self._depth >= DEPTH:
             raise _malformed(self._window.stored)
         self._window.take(_MESSAGE)
-        return Message(self._window, self._begin, self._end, self._depth + 1)
+        return WireMessage(self._window, self._begin, self._end, self._depth + 1)
 
     def text(self, limit: int = 1 << 16) -> str:
         """The value as text; InputError if it is longer than ``limit`` bytes."""
-        size = self._end - self._begin
         if self.wire != BYTES:
             raise _malformed(self._window.stored)
-        if size > limit:
-            raise InputError(f"{self._window.stored.where}: a name of {size:,} bytes in it")
-        return bytes(self._window.read(self._begin, size)).decode("utf-8", "replace")
+        if self.size > limit:
+            raise InputError(f"{self._window.stored.where}: a name of {self.size:,} bytes in it")
+        return bytes(self.read()).decode("utf-8", "replace")
 
     def integers(self) -> list[int]:
         """A repeated integer field: one value, or many that are packed; signed."""
@@ -143,14 +159,16 @@ class MessageField:
             raise _malformed(self._window.stored)
         found, at = [], self._begin
         while at < self._end:
-            value, at = self._window.varint(at, self._end)
+            data, place = self._window.around(at, min(10, self._end - at))
             self._window.take(1)
+            value, after = self._window.varint_in(data, place)
+            at += after - place
             found.append(value - (1 << 64) if value >> 63 else value)
         return found
 
 
 @dataclasses.dataclass(frozen=True)
-class Message:
+class WireMessage:
     """A message within a file: its fields, read when asked."""
 
     _window: _Window
@@ -159,7 +177,7 @@ class Message:
     _depth: int = 0
 
     @classmethod
-    def of(cls, stored: Stored) -> Message:
+    def of(cls, stored: Stored) -> WireMessage:
         """The message that all these bytes are."""
         return cls(_Window(stored), 0, stored.size)
 
@@ -179,33 +197,34 @@ class Message:
         Examples
         --------
         >>> stored = memory_bytes(bytes([8, 150, 1, 18, 2, 104, 105]), "example")
-        >>> [(field.number, field.value) for field in Message.of(stored).fields()]
+        >>> [(field.number, field.value) for field in WireMessage.of(stored).fields()]
         [(1, 150), (2, 0)]
-        >>> [field.text() for field in Message.of(stored).fields() if field.wire == BYTES]
+        >>> [field.text() for field in WireMessage.of(stored).fields() if field.wire == BYTES]
         ['hi']
         """
-        at, window = self._begin, self._window
-        while at < self._end:
-            tag, at = window.varint(at, self._end)
+        at, end, window = self._begin, self._end, self._window
+        while at < end:
+            data, place = window.around(at, min(_HEADER, end - at))
             window.take(1)
-            value, begin, after = self._value(tag & 7, at)
-            if not tag >> 3 or (after > self._end and not cut):
+            tag, begin = window.varint_in(data, place)
+            wire, value = tag & 7, 0
+            if wire == VARINT:
+                value, after = window.varint_in(data, begin)
+            elif wire == BYTES:
+                size, begin = window.varint_in(data, begin)
+                after = begin + size
+            elif wire in _FIXED:
+                after = begin + _FIXED[wire]
+                value = int.from_bytes(data[begin:after], "little")
+            else:
                 raise _malformed(window.stored)
-            yield MessageField(tag >> 3, tag & 7, value, window, begin, after, self._depth)
-            at = after
-
-    def _value(self, wire: int, at: int) -> tuple[int, int, int]:
-        """The value that begins at a place, where its bytes begin, and where they end."""
-        window, size = self._window, {FIXED64: 8, FIXED32: 4}.get(wire)
-        if wire == VARINT:
-            value, after = window.varint(at, self._end)
-            return value, at, after
-        if wire == BYTES:
-            length, begin = window.varint(at, self._end)
-            return 0, begin, begin + length
-        if size is None or at + size > self._end:
-            raise _malformed(window.stored)
-        return int.from_bytes(window.read(at, size), "little"), at, at + size
+            shift = at - place
+            if not tag >> 3 or (after + shift > end and not (cut and wire == BYTES)):
+                raise _malformed(window.stored)
+            yield MessageField(
+                tag >> 3, wire, value, window, begin + shift, after + shift, self._depth
+            )
+            at = after + shift
 
 
 # --- numbers of repeated fields -------------------------------------------------------------
@@ -238,12 +257,11 @@ class Pieces:
 
     def add(self, field: MessageField) -> None:
         """Take what a field adds."""
-        stored = field.stored
-        if stored.size <= _SMALL:
-            self._single += stored.read(0, stored.size)
+        if field.size <= _SMALL:
+            self._single += field.read()
         else:
-            self._close(stored.where)
-            self._done.append(stored)
+            self._close(field.stored.where)
+            self._done.append(field.stored)
 
     def _close(self, where: str) -> None:
         if self._single:

@@ -102,8 +102,10 @@ def scaled(
     zeros: Load | float,
     blocks: ScaleBlocks,
     dtype: Any = np.float32,
+    *,
+    exact: bool = False,
 ) -> Load:
-    """A loader of (code - zero) x scale, in 32-bit floats, as ``dtype``.
+    """A loader of (code - zero) x scale as ``dtype``, computed in 32-bit floats; or in 64-bit ones.
 
     Parameters
     ----------
@@ -120,14 +122,16 @@ def scaled(
     array([-1.,  0., 10., 20.], dtype=float32)
     """
 
+    wide = np.float64 if exact else np.float32
+
     def load(start: int, stop: int) -> NDArray[Any]:
-        found = codes(start, stop).astype(np.float32)
+        found: NDArray[Any] = codes(start, stop).astype(wide)
         if callable(zeros):
-            found -= spread(zeros, blocks, start, stop).astype(np.float32)
+            found = found - spread(zeros, blocks, start, stop).astype(wide)
         elif zeros:
-            found -= np.float32(zeros)
+            found = found - wide(zeros)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            found *= spread(scales, blocks, start, stop).astype(np.float32)
+            found = found * spread(scales, blocks, start, stop).astype(wide)
             return found.astype(dtype, copy=False)
 
     return load

@@ -119,7 +119,9 @@ def choose_entries(
     tensors = [t for t in checkpoint.values() if wanted(t.name, t.role or Role.WEIGHT)]
     skipped = [s for s in checkpoint.skipped if wanted(s.name, s.role)]
     if not tensors and not skipped:
-        raise InputError(f"{checkpoint.source}: nothing in it is of these roles and names")
+        some = "nothing in it is of these roles and names"
+        there = len(checkpoint) or checkpoint.skipped
+        raise InputError(f"{checkpoint.source}: {some if there else 'there is no array in it'}")
     return tensors, skipped
 
 

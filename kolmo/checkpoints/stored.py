@@ -11,7 +11,7 @@ import functools
 import io
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.files import native, native_dtype, read_at
+from kolmo.checkpoints.places import Place, footprint, merged
 from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
 
@@ -32,7 +33,8 @@ _PAGE = 1 << 12  # bytes: the least that is read where the entries lie far apart
 class Stored:
     """A run of bytes: ``fetch(offset, size)`` reads from what holds them, from any thread.
 
-    ``where`` names the file, ``what`` what of it these bytes are.
+    ``where`` names the file, ``what`` what of it these bytes are. ``gather`` is told of ranges
+    that are read soon, so that a far file gets them at once.
     """
 
     fetch: Callable[[int, int], bytes | bytearray | memoryview]
@@ -40,6 +42,13 @@ class Stored:
     size: int
     where: str
     what: str = "its values"
+    gather: Callable[[list[tuple[int, int]]], None] | None = None
+
+    def expect(self, places: list[tuple[int, int]]) -> None:
+        """The places (offset, size) that are read soon; nothing is fetched from near files."""
+        if self.gather:
+            ends = [(offset, min(offset + size, self.size)) for offset, size in places]
+            self.gather([(self.offset + begin, end - begin) for begin, end in ends if end > begin])
 
     def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Exactly these bytes; InputError if they are not there."""
@@ -157,14 +166,14 @@ class Strided:
         return self.offset + sum((n - 1) * s for n, s in steps) + 1 if self.numel else 0
 
     @property
-    def place(self) -> tuple[Any, ...] | None:
-        """Equal for two arrays of the same numbers in the same bytes, transposed ones too."""
-        stored = self.storage.stored
+    def place(self) -> Place | None:
+        """Where its values lie; None where it has none."""
+        stored, size = self.storage.stored, self.dtype.itemsize
         if stored is None or not self.numel:
             return None
-        begin = stored.offset + self.offset * self.dtype.itemsize
-        sides = footprint(self.shape, self.strides)
-        return (id(stored.fetch), begin, *sides, self.dtype.name, self.negated)
+        begin = stored.offset + self.offset * size
+        sides = footprint(self.shape, [stride * size for stride in self.strides])
+        return Place(id(stored.fetch), begin, sides, self.dtype.name, size, self.negated)
 
     def in_parts(self) -> Strided:
         """Of complex numbers, their real and imaginary parts along a last axis."""
@@ -178,7 +187,7 @@ class Strided:
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""
-        dims, size = _merged(self.shape, self.strides), self.dtype.itemsize
+        dims, size = merged(self.shape, self.strides), self.dtype.itemsize
         stored = self.storage.stored
         assert stored is not None
         if dims in ([], [(self.numel, 1)]):
@@ -190,29 +199,6 @@ class Strided:
             parts = [_gathered(stored, self, dims, at, min(at + _PIECE, stop)) for at in pieces]
             values = np.concatenate(parts) if parts else np.empty(0, self.dtype)
         return np.asarray(-values) if self.negated else values
-
-
-def footprint(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Equal for views of one memory that show the same numbers, transposed and reshaped ones too.
-
-    >>> footprint((4, 3), (3, 1)) == footprint((3, 4), (1, 3)) == footprint((12,), (1,))
-    True
-    """
-    sides = sorted(zip(strides, shape, strict=True), reverse=True)
-    return _merged([int(n) for _, n in sides], [int(s) for s, _ in sides])
-
-
-def _merged(shape: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
-    """The fewest (side, stride) that give the same order of entries."""
-    dims: list[tuple[int, int]] = []
-    for side, stride in zip(shape, strides, strict=True):
-        if side == 1:
-            continue
-        if dims and dims[-1][1] == stride * side:
-            dims[-1] = (dims[-1][0] * side, stride)
-        else:
-            dims.append((side, stride))
-    return dims
 
 
 def _decoded(data: bytes | bytearray | memoryview, array: Strided) -> NDArray[Any]:

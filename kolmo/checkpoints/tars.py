@@ -32,5 +32,8 @@ def tar_members(stored: Stored) -> dict[str, Stored]:
     except InputError:
         raise
     except (tarfile.TarError, ValueError, LookupError, OSError, EOFError, ArithmeticError) as error:
-        raise InputError(f"{stored.where}: a damaged or truncated tar archive ({error})") from None
+        raise InputError(
+            f"{stored.where}: a damaged or truncated tar archive ({type(error).__name__}); "
+            f"download or copy it again"
+        ) from None
     return found

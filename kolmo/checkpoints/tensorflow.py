@@ -18,7 +18,7 @@ import numpy as np
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.pieces import Box, assembled
-from kolmo.checkpoints.protobuf import BYTES, Message, MessageField
+from kolmo.checkpoints.protobuf import BYTES, MessageField, WireMessage
 from kolmo.checkpoints.sstables import TableCursor, damaged, read_table
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.dtypes import DTYPES
@@ -203,7 +203,7 @@ class _Bundle:
         numbers: dict[int, int] = {}
         shape: tuple[int, ...] = ()
         slices = []
-        for field in Message.of(memory_bytes(data, self.where)).fields():
+        for field in WireMessage.of(memory_bytes(data, self.where)).fields():
             if field.number == 2 and field.wire == BYTES:
                 shape = tuple(_numbers_of(dim).get(1, 0) for dim in _inner(field, 2))
             elif field.number == 7 and field.wire == BYTES:
@@ -227,7 +227,7 @@ class _Bundle:
         values = self._values(graph)
         length, begin = _varint(values)
         found: dict[str, str] = {}
-        for node in Message.of(values.part(begin + 4, length)).fields():
+        for node in WireMessage.of(values.part(begin + 4, length)).fields():
             for attribute in _inner(node, 2) if node.number == 1 else ():
                 texts = {f.number: f.text() for f in attribute.message().fields()
                          if f.number in (2, 3) and f.wire == BYTES}  # fmt: skip
@@ -245,7 +245,7 @@ def _numbers_of(field: MessageField) -> dict[int, int]:
 
 
 def _numbers(stored: Stored) -> dict[int, int]:
-    return {f.number: f.signed for f in Message.of(stored).fields() if f.wire != BYTES}
+    return {f.number: f.signed for f in WireMessage.of(stored).fields() if f.wire != BYTES}
 
 
 def _varint(values: Stored) -> tuple[int, int]:

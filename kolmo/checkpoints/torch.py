@@ -3,7 +3,8 @@
 A torch file is a zip archive of a pickle, ``data.pkl``, and one record for each storage that its
 tensors are views of. The pickle is read as data (`kolmo.checkpoints.pickles`), so that nothing in
 it runs and torch is not needed; the records are read in place. The program of a TorchScript
-archive is not read at all: its ``data.pkl`` and ``constants.pkl`` hold the tensors.
+archive is not read, but for the lists of its parameters and buffers (`torch_script`): its
+``data.pkl`` and ``constants.pkl`` hold the tensors.
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from collections.abc import Callable
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.base import Checkpoint, Role
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
+from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage
 from kolmo.checkpoints.torch_legacy import TABLE
 from kolmo.checkpoints.torch_rebuilding import checked, storage_of
+from kolmo.checkpoints.torch_script import mark_tensors
 from kolmo.errors import InputError
 
 
 def open_torch_zip(file: File) -> Checkpoint:
     """The model's weights in a torch file (the zip form), or in a TorchScript archive."""
     contents, what = read_torch_zip(file.archive)
-    tensors, skipped = collect(contents, file.where, what)
-    return Checkpoint(tensors, source=file.where, format="torch", skipped=skipped, files=file.files)
+    return make_checkpoint(contents, source=file.where, format="torch", what=what, files=file.files)
 
 
 def read_torch_zip(archive: Archive) -> tuple[Any, str]:
@@ -44,6 +46,7 @@ def read_torch_zip(archive: Archive) -> tuple[Any, str]:
     contents = _read_record(archive, folder, "data", big)
     if f"{folder}constants.pkl" not in archive:
         return contents, "a torch file"
+    mark_tensors(contents, archive, folder)
     constants = _read_record(archive, folder, "constants", big)
     if constants:
         contents = {"": contents, "constants": constants}
@@ -91,5 +94,9 @@ def _storages(archive: Archive, folder: str, big: bool) -> Callable[[Any], Stora
 
 def open_module(module: Any) -> Checkpoint:
     """The parameters and persistent buffers of a live ``nn.Module``, without a copy of them."""
-    tensors, skipped = collect(dict(module.state_dict()), type(module).__name__)
-    return Checkpoint(tensors, source=type(module).__name__, format="module", skipped=skipped)
+    name, parameters = type(module).__name__, {id(p) for p in module.parameters()}
+    contents = {
+        key: Marked(Role.WEIGHT if id(tensor) in parameters else Role.BUFFER, tensor)
+        for key, tensor in module.state_dict(keep_vars=True).items()
+    }
+    return make_checkpoint(contents, source=name, format="module")

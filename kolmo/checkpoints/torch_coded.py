@@ -71,11 +71,10 @@ def affine_tensor(stored: WeightTensor, affine: AffineScale) -> WeightTensor:
     """The logical tensor of a quantized one, whose integers are ``stored``."""
     kind = stored.dtype
     codes = Codes(
-        f"torch {kind.name}",
+        f"torch q{kind.name}",
         Alphabet.of_dtype(kind),
         lambda start, stop: bit_patterns(stored.load(start, stop)),
         affine.side_bits,
-        (stored,),
     )
     load = functools.partial(_dequantized, stored, affine)
     return dataclasses.replace(stored, dtype=np.dtype(np.float32), load=load, codes=codes)

@@ -11,10 +11,11 @@ import math
 from typing import Any
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.containers import collect
+from kolmo.checkpoints.base import Checkpoint, Role
+from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import CodedArray, LeftOut
+from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided
 from kolmo.checkpoints.torch import read_torch_zip
@@ -41,8 +42,8 @@ def open_torch_export(file: File) -> Checkpoint:
         contents, _ = read_torch_zip(Archive(archive.record(record)))
     for config in (*archive.names(_WEIGHTS), *archive.names(_CONSTANTS)):
         contents |= _listed(archive, config)
-    tensors, skipped = collect(contents, file.where, "a torch.export archive")
-    return Checkpoint(tensors, source=file.where, format="torch", skipped=skipped, files=file.files)
+    what = "a torch.export archive"
+    return make_checkpoint(contents, source=file.where, format="torch", what=what, files=file.files)
 
 
 def _listed(archive: Archive, config: str) -> dict[str, Any]:
@@ -52,13 +53,23 @@ def _listed(archive: Archive, config: str) -> dict[str, Any]:
         raise InputError(f"{archive.where}: record {config!r} is too long for what it is")
     try:
         entries = json.loads(bytes(record.read(0, record.size)))["config"]
-        return {name: _weight(archive, folder, name, entry) for name, entry in entries.items()}
+        return {
+            name: _marked(entry, _weight(archive, folder, name, entry))
+            for name, entry in entries.items()
+        }
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{archive.where}: record {config!r} is no list of weights ({type(error).__name__})"
         ) from None
+
+
+def _marked(entry: dict[str, Any], value: Strided | CodedArray | LeftOut) -> Any:
+    """A tensor with its role; those of a program traced without saying so have none."""
+    if "is_param" not in entry:
+        return value
+    return Marked(Role.WEIGHT if entry["is_param"] else Role.BUFFER, value)
 
 
 def _weight(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Skipped, WeightTensor
+from kolmo.checkpoints.places import Place, footprint
 from kolmo.checkpoints.torch_coded import (
     FLOAT4,
     NARROW,
@@ -53,7 +54,18 @@ def _plain_tensor(name: str, tensor: Any, dtype: np.dtype[Any]) -> WeightTensor:
             return np.asarray(piece.numpy().view(dtype))
         return np.asarray(piece.numpy())
 
-    return WeightTensor(name, tuple(tensor.shape), dtype, load)
+    return WeightTensor(name, tuple(tensor.shape), dtype, load, place=_place(tensor))
+
+
+def _place(tensor: Any) -> Place | None:
+    """Where in this machine's memory the values are; None of a tensor without any."""
+    if tensor.numel() == 0:
+        return None
+    size, device = int(tensor.element_size()), tensor.device
+    memory = "memory" if device.type == "cpu" else str(device)
+    begin = tensor.untyped_storage().data_ptr() + tensor.storage_offset() * size
+    sides = footprint(tensor.shape, [stride * size for stride in tensor.stride()])
+    return Place(memory, begin, sides, str(tensor.dtype).removeprefix("torch."), size)
 
 
 def _quantized_tensor(name: str, tensor: Any, dtype: str) -> WeightTensor | Skipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -10,12 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.safetensors import CODES
+from kolmo.dtypes import bits_of
+from kolmo.errors import InputError
+from kolmo.floats import bit_patterns
 
 _CODES = {dtype.newbyteorder("="): code for code, dtype in CODES.items()}
 
 
 class SafetensorsWriter:
-    """Writes tensors whose dtypes and shapes are told first, pieces in any order.
+    """Writes tensors whose dtypes and shapes are told first, pieces in any order, to a file that
+    can be read too.
+
+    Raises
+    ------
+    InputError
+        If the format has no such dtype, or no place for such a number of narrow numbers.
 
     >>> import io
     >>> file = io.BytesIO()
@@ -34,10 +44,10 @@ class SafetensorsWriter:
         header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
         self._file, self._offsets, end = file, dict[str, int](), 0
         for name, (dtype, shape) in tensors.items():
-            size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+            size = _size(name, dtype, shape)
             self._offsets[name] = end
             place = {"shape": list(shape), "data_offsets": [end, end + size]}
-            header[name] = {"dtype": _CODES[dtype.newbyteorder("=")], **place}
+            header[name] = {"dtype": _code(name, dtype), **place}
             end += size
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
@@ -47,7 +57,44 @@ class SafetensorsWriter:
 
     def write(self, name: str, first: int, weights: NDArray[Any]) -> None:
         """Put weights where the tensor's weights from ``first`` on go."""
-        little = weights.reshape(-1).astype(weights.dtype.newbyteorder("<"), copy=False)
-        place = self._start + self._offsets[name] + first * weights.dtype.itemsize
-        self._file.seek(place)
+        flat, bits = weights.reshape(-1), bits_of(weights.dtype)
+        place = self._start + self._offsets[name]
+        if bits < 8:
+            self._write_narrow(place, first, bit_patterns(flat), bits)
+            return
+        little = flat.astype(weights.dtype.newbyteorder("<"), copy=False)
+        self._file.seek(place + first * weights.dtype.itemsize)
         self._file.write(little.tobytes())
+
+    def _write_narrow(self, place: int, first: int, numbers: NDArray[Any], bits: int) -> None:
+        """Put numbers that may begin and end within bytes, whose other bits stay."""
+        begin, skipped = divmod(first * bits, 8)
+        spread = np.unpackbits(numbers[:, None], axis=1, bitorder="little")[:, :bits].reshape(-1)
+        data = np.packbits(np.pad(spread, (skipped, 0)), bitorder="little")
+        self._file.seek(place + begin)
+        there = np.frombuffer(self._file.read(data.size), np.uint8)
+        data[: there.size] |= there
+        self._file.seek(place + begin)
+        self._file.write(data.tobytes())
+
+
+def _size(name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor."""
+    size, rest = divmod(math.prod(shape) * bits_of(dtype), 8)
+    if rest:
+        raise InputError(
+            f"tensor {name!r}: {math.prod(shape):,} numbers of {bits_of(dtype)} bits do not fill "
+            f"bytes, as safetensors needs it"
+        )
+    return size
+
+
+def _code(name: str, dtype: np.dtype[Any]) -> str:
+    """The format's name of a dtype."""
+    code = _CODES.get(dtype.newbyteorder("="))
+    if code is None:
+        raise InputError(
+            f"tensor {name!r}: safetensors has no dtype {dtype.name}; its symbols can be written "
+            f"(--symbols)"
+        )
+    return code

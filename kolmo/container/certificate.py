@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kolmo.checkpoints.base import Skipped
+from kolmo.checkpoints.files import plural
 from kolmo.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -130,9 +131,9 @@ class Certificate:
         return {"kind": "bound", "bits_per_weight": each, "roles": self.roles, **fields}
 
     def __str__(self) -> str:
+        tensors = sum(row.weights > 0 for row in self.tensors)
         lines = [
-            f"{self.path}: {self.numel:,} weights in {sum(r.weights > 0 for r in self.tensors):,} "
-            f"tensors, {self.quantizer}",
+            f"{self.path}: {self.numel:,} weights in {plural(tensors, 'tensor')}, {self.quantizer}",
             *_role_lines(self),
             f"{self.bits:,} bits, {self.bits_per_weight:.4f} bits a weight, "
             f"{self.compression_ratio:.4g} times under raw",
@@ -156,7 +157,7 @@ def _code_lines(certificate: Certificate) -> list[str]:
         total = totals.setdefault(unit.code, [0, 0])
         total[0] += unit.numel
         total[1] += unit.bits
-    lines = [f"{'code':12}{'weights':>16}{'bits':>18}{'bits/weight':>13}"]
+    lines = [f"{'code':12}{'numbers':>16}{'bits':>18}{'bits/number':>13}"]
     for code, (numel, bits) in sorted(totals.items(), key=lambda item: -item[1][1]):
         lines.append(f"{code:12}{numel:16,}{bits:18,}{bits / numel:13.4f}")
     rest = certificate.bits - sum(bits for _, bits in totals.values())

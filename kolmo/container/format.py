@@ -51,6 +51,7 @@ DIGEST = 16
 """Bytes of the SHA-256 that are kept."""
 
 _LENGTH = 5  # most bytes of the header's length
+_AXES = 1024  # most axes of a tensor
 _DIMENSIONS = 16  # most dimensions of a part; a tensor of more is flattened
 
 
@@ -273,7 +274,7 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
     for name, shape, number, copy, parameters, role, weights in zip(
         *each, header.roles, header.weights, strict=True
     ):
-        if len(shape) > 64:
+        if len(shape) > _AXES:
             raise ValueError("a shape is of fewer axes")
         if weights and role:
             raise ValueError("only weights stand for weights")

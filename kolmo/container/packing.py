@@ -9,8 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints import WeightTensor, open_checkpoint
+from kolmo.checkpoints import WeightTensor
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import survey
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.certificate import Certificate
@@ -100,7 +101,7 @@ def pack(
     """
     path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
     check_preset(preset)
-    checkpoint = open_checkpoint(source)
+    checkpoint = survey(source)
     state, left_out = state_of(checkpoint, quantize, roles, include, exclude)
     entries, digests = read_entries(state, quantize, count, progress)
     tensors = {kept.tensor.name: kept.tensor for kept in state}

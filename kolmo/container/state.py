@@ -62,20 +62,38 @@ def state_of(
     asked = get_roles(roles)
     if Role.WEIGHT in asked:
         choose(checkpoint)  # which refuses a source without weights
-    chosen = choose(checkpoint, asked, include, exclude)
-    as_stored = isinstance(quantizer, Native)
+    besides = _besides(checkpoint) if Role.OTHER not in asked else set()
+    chosen = choose(checkpoint, _with_unknown(asked), include, exclude)
+    as_stored, beside = isinstance(quantizer, Native), _book_keeping(checkpoint)
     found: list[Kept] = []
     left_out = list(chosen.skipped)
     for tensor in chosen.values():
         role = tensor.role or Role.WEIGHT
-        if role is Role.BOOKKEEPING and not as_stored:
+        if tensor.name in besides:
+            left_out.append(
+                Skipped(tensor.name, "no part of the model", tensor.numel, role, tensor)
+            )
+        elif role is Role.BOOKKEEPING and not as_stored:
             reason = f"not needed: {quantizer} quantizes the weights that codes stand for"
             left_out.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
         else:
-            found += _kept(tensor, role, as_stored and _has_side(tensor, checkpoint))
+            is_whole = _is_whole(tensor, beside)
+            found += _kept(tensor, role, as_stored and is_whole)
+            left_out += _lost_codes(tensor, role) if as_stored and not is_whole else []
     copies = {s.name: s.copy_of for s in checkpoint.skipped if s.role is Role.COPY}
     kept, others = _with_copies(found, copies)
     return _told_apart(kept), [*left_out, *others]
+
+
+def _with_unknown(roles: Sequence[Role]) -> Sequence[Role]:
+    """With a whole state go arrays that nobody understands: the model may not lack them."""
+    return [*roles, Role.OTHER] if set(STATE_ROLES) <= set(roles) else roles
+
+
+def _besides(checkpoint: Checkpoint) -> set[str]:
+    """Arrays of which the source itself says that they lie beside the model."""
+    others = (s for s in checkpoint.skipped if s.role is Role.OTHER and s.tensor)
+    return {s.name for s in others if s.tensor and s.tensor.role is not None}
 
 
 def _kept(tensor: WeightTensor, role: Role, packed: bool) -> Iterator[Kept]:
@@ -90,15 +108,28 @@ def _kept(tensor: WeightTensor, role: Role, packed: bool) -> Iterator[Kept]:
         yield Kept(codes, role, weights if role is Role.WEIGHT else None, is_quantized)
 
 
-def _has_side(tensor: WeightTensor, checkpoint: Checkpoint) -> bool:
+def _lost_codes(tensor: WeightTensor, role: Role) -> list[Skipped]:
+    if tensor.codes is None:
+        return []
+    reason = "its codes need numbers that are in no array: the weights they stand for are packed"
+    return [Skipped(tensor.name, reason, 0, role)]
+
+
+def _is_whole(tensor: WeightTensor, beside: int) -> bool:
     """Whether all that a quantized tensor's codes need is in arrays: in those of the codes
-    themselves, or in book-keeping. Some formats keep a scale in no array."""
+    themselves, or among ``beside`` bits of book-keeping. Some formats keep a scale in no array."""
     codes = tensor.codes
     if codes is None or not codes.stored:
         return False
     own = sum(_bits(part) for part in codes.stored)
-    beside = any(s.role is Role.BOOKKEEPING and s.tensor for s in checkpoint.skipped)
-    return beside or own >= tensor.numel * codes.alphabet.bits + codes.side_bits
+    return codes.side_bits <= beside or own >= tensor.numel * codes.alphabet.bits + codes.side_bits
+
+
+def _book_keeping(checkpoint: Checkpoint) -> int:
+    """Bits of all arrays of book-keeping."""
+    listed = [tensor for tensor in checkpoint.values() if tensor.role is Role.BOOKKEEPING]
+    aside = [s.tensor for s in checkpoint.skipped if s.tensor and s.role is Role.BOOKKEEPING]
+    return sum(map(_bits, [*listed, *aside]))
 
 
 def _bits(tensor: WeightTensor) -> int:

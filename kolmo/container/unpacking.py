@@ -21,6 +21,7 @@ from kolmo.container.format import (
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
+from kolmo.floats import is_float
 from kolmo.symbols import Symbols
 
 
@@ -84,7 +85,7 @@ def _write_tensors(
         copies.setdefault(original, []).append(number)
     forms = {e.name: (d, e.shape) for e, d in zip(entries, dtypes, strict=True)}
     meta = {"kolmo": __version__, "quantizer": str(contents.quantizer)}
-    with open(path, "wb") as file:
+    with open(path, "w+b") as file:
         writer = SafetensorsWriter(file, forms, meta if symbols else None)
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
@@ -103,6 +104,6 @@ def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
 def _weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
     """The dtype of the source, unless the quantizer has made floats of its integers."""
     kept = not is_quantized(entry.role, entry.copy_of, contents.entries)
-    if contents.quantizer.name == "native" or kept or entry.dtype.kind in "fV":
+    if contents.quantizer.name == "native" or kept or is_float(entry.dtype):
         return entry.dtype
     return np.dtype(np.float32)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from kolmo import __version__
-from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import survey
 from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest
@@ -63,7 +63,7 @@ def verify(
     certificate = certify(contents, thread_count(threads), progress, "decoding")
     if source is None:
         return certificate
-    checkpoint, quantizer = open_checkpoint(source), contents.quantizer
+    checkpoint, quantizer = survey(source), contents.quantizer
     state, left_out = state_of(checkpoint, quantizer, roles, include, exclude)
     entries, digests = read_entries(state, quantizer, thread_count(threads), progress)
     _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from kolmo.checkpoints.files import plural
 from kolmo.inspection.data import InspectionData
 from kolmo.inspection.folding import Row, fold, single_rows
 from kolmo.text import printable, shorten
@@ -53,16 +54,19 @@ def _rows(inspection: InspectionData, all_rows: bool) -> tuple[list[Row], int]:
 
 def _heading(inspection: InspectionData) -> list[str]:
     each = inspection.bits_per_weight
+    tensors = sum(array.role == "weight" for array in inspection.arrays)
     stored = "" if math.isnan(each) else f", {each:.4g} bits a weight"
     lines = [
         f"{inspection.source}: {inspection.format}, {inspection.weights:,} weights in "
-        f"{sum(array.role == 'weight' for array in inspection.arrays):,} tensors{stored}"
+        f"{plural(tensors, 'tensor')}{stored}"
     ]
     if inspection.files:
         count = f"{len(inspection.files)} files of " if len(inspection.files) > 1 else ""
         lines[0] += f", {count}{byte_size(8 * sum(inspection.files.values()))}"
     if inspection.networks:
         lines.append(f"{len(inspection.networks)} networks: {', '.join(inspection.networks)}")
+    if inspection.shards:
+        lines.append("{} of {} shards of the model".format(*inspection.shards))
     if inspection.schemes:
         lines.append(f"quantized: {', '.join(inspection.schemes)}")
     return [printable(line) for line in lines]
@@ -73,7 +77,10 @@ def _arrays(rows: Sequence[Row]) -> _Table:
     table = [["name", "arrays", "role", "shape", "dtype", "numbers", "size", "note"]]
     for row in rows:
         first = row.arrays[0]
-        copy = f"of {first.copy_of}" if first.copy_of and len(row.arrays) == 1 else first.reason
+        original = first.copy_of if len(row.arrays) == 1 else ""
+        told = first.reason
+        if original and original not in told:
+            told = f"of {original}; {told}" if told else f"of {original}"
         table.append(
             [
                 printable(row.name),
@@ -83,7 +90,7 @@ def _arrays(rows: Sequence[Row]) -> _Table:
                 first.form,
                 f"{row.numbers:,}",
                 byte_size(row.bits),
-                printable(shorten(copy, 60)),
+                printable(shorten(told, 60)),
             ]
         )
     filled = [any(line[n] not in ("", "1") for line in table[1:]) for n in range(8)]

@@ -7,8 +7,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kolmo.checkpoints import Checkpoint, open_checkpoint
+from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.selecting import choose_entries
 from kolmo.inspection.arrays import Inspected
 from kolmo.inspection.data import InspectionData
@@ -31,6 +32,8 @@ class Inspection(InspectionData):
         bits, side_bits, scheme, copy_of and reason.
     networks : tuple of str
         Where it holds several.
+    shards : tuple of int, optional
+        Of a part of a model: how many of its shards these are, and how many it has.
     files : dict
         Sizes in bytes of the local files behind it, by path.
     """
@@ -90,7 +93,7 @@ def inspect(
     >>> found.weights, found.bits_per_weight, [array.form for array in found.arrays]
     (8, 20.0, ['float16', 'float32'])
     """
-    checkpoint = open_checkpoint(source)
+    checkpoint = survey(source)
     tensors, skipped = choose_entries(checkpoint, roles, include, exclude)
     arrays = [*map(Inspected.of_tensor, tensors), *map(Inspected.of_skipped, skipped)]
     return Inspection(
@@ -99,6 +102,7 @@ def inspect(
         tuple(arrays),
         checkpoint.networks,
         _sizes(checkpoint),
+        checkpoint.shards,
     )
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from kolmo.symbols import container
 from momos.config import LearnedMosaic
@@ -90,7 +90,7 @@ class Fitting(nn.Module):
             arrays,
             tuple(tensors),
             {slot.name: scale.cpu().numpy().copy() for slot, scale in self._scales() if scaled},
-            open_checkpoint({"latent": self.slots[0].latent.detach()})["latent"].dtype,
+            open_source({"latent": self.slots[0].latent.detach()})["latent"].dtype,
         )
 
     def loaded(self) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from kolmo.checkpoints import open_checkpoint
+from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.opening import open_source
 from kolmo.floats import is_float
 from momos.mosaic.blocks import Array
 from momos.tensors import plain_name, require_one_dtype
@@ -21,7 +22,7 @@ def read_source(
     if isinstance(source, torch.nn.Module):
         trainable = {plain_name(n) for n, p in source.named_parameters() if p.requires_grad}
         source = {plain_name(name): tensor for name, tensor in source.state_dict().items()}
-    checkpoint = open_checkpoint(source)
+    checkpoint = _without_ties(open_source(source))
     selected = checkpoint.select(include, exclude)
     cut = tuple(
         name
@@ -30,3 +31,10 @@ def read_source(
     )
     require_one_dtype(checkpoint.source, {name: checkpoint[name].dtype for name in cut})
     return {name: tensor.read().copy() for name, tensor in checkpoint.items()}, cut
+
+
+def _without_ties(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with each tensor once, however many names it has."""
+    first = {tensor.place or name: name for name, tensor in reversed(list(checkpoint.items()))}
+    kept = [tensor for name, tensor in checkpoint.items() if first[tensor.place or name] == name]
+    return checkpoint.holding(kept, checkpoint.skipped)

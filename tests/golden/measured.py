@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import kolmo
+from kolmo.checkpoints.opening import open_source
 from kolmo.layout import LAYOUTS
 from tests.golden.sources import dtypes, large, special
 
@@ -107,7 +108,7 @@ def measure_dtypes() -> list[Row]:
     specs = [SPECS[name][0] for name in SPECS if name not in COMPRESSORS]
     options: dict[str, Any] = {"quantizers": ("native", "symmetric:8"), "estimators": specs}
     reports = [
-        kolmo.analyze(dtypes(), name="dtypes", **options),
+        kolmo.analyze(open_source(dtypes()), name="dtypes", **options),
         kolmo.analyze(special(), name="special", scope="tensor", **options),
     ]
     return [_row(row) for report in reports for row in _records(report)]

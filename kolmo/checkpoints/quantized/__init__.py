@@ -9,7 +9,7 @@ reason: its words are no weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
@@ -47,7 +47,8 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     Parameters
     ----------
     checkpoint : Checkpoint
-        With every stored array among its tensors.
+        With every stored array among its tensors; those whose role the format tells stay as they
+        are.
     config : mapping, optional
         The contents of the model's ``config.json``; not trusted.
 
@@ -68,8 +69,10 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     ([[0.5, 1.0], [6.0, 8.0]], '8-bit INT8', 'up.weight_scale')
     """
     settings, latest = QuantSettings(config), Latest()
-    left = dict(checkpoint)
+    left = {name: tensor for name, tensor in checkpoint.items() if tensor.role is None}
+    known = checkpoint.keys() - left.keys()
     replaced: dict[str, WeightTensor] = {}
+    taken: set[str] = set()
     skipped: list[Skipped] = []
     for find in SCHEMES:
         for found in list(find(left, settings, latest)):
@@ -77,25 +80,28 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
                 skipped += _unknown(found, left)
             elif not all(code in left for code in found.codes):
                 continue  # another has them
-            elif _is_taken(found, left, replaced):
+            elif _is_taken(found, left, taken):
                 reason = f"codes of {found.tensor.name!r}, which another array is"
                 skipped += _unknown(Unknown((*found.codes, *found.needed), reason), left)
             else:
                 replaced[found.codes[0]] = found.tensor
+                taken.add(found.tensor.name)
                 skipped += _bookkeeping(found, left)
     if not replaced and not skipped:
         return checkpoint
-    tensors = _in_order(checkpoint, left, replaced)
+    skipped += leftovers.calibration(left)
+    tensors = [
+        replaced.get(name, tensor)
+        for name, tensor in checkpoint.items()
+        if name in replaced or name in left or name in known
+    ]
     return checkpoint.holding(tensors, [*checkpoint.skipped, *skipped])
 
 
-def _is_taken(
-    found: Logical, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
-) -> bool:
+def _is_taken(found: Logical, left: Mapping[str, WeightTensor], taken: Set[str]) -> bool:
     """Whether something else has its name."""
     name = found.tensor.name
-    others = {tensor.name for tensor in replaced.values()}
-    return name in others or (name in left and name not in found.codes)
+    return name in taken or (name in left and name not in found.codes)
 
 
 def _bookkeeping(found: Logical, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
@@ -115,13 +121,3 @@ def _unknown(found: Unknown, left: dict[str, WeightTensor]) -> Iterator[Skipped]
         tensor = left.pop(name, None)
         if tensor is not None:
             yield Skipped(name, found.reason, tensor.numel, Role.OTHER, tensor)
-
-
-def _in_order(
-    checkpoint: Checkpoint, left: Mapping[str, WeightTensor], replaced: Mapping[str, WeightTensor]
-) -> Iterable[WeightTensor]:
-    for name in checkpoint:
-        if name in replaced:
-            yield replaced[name]
-        elif name in left:
-            yield left[name]

@@ -72,6 +72,7 @@ class _Parts:
     over: WeightTensor | None = None
     divided: bool = False
     transposed: bool = False
+    stored: WeightTensor | None = None
 
 
 def _parts(name: str, arrays: Arrays) -> _Parts | None:
@@ -87,9 +88,9 @@ def _blocks(name: str, arrays: Arrays) -> _Parts | None:
             codes, flat = arrays[name], (*scale.shape[:-1], 16 * scale.shape[-1])
             if codes.shape != (*scale.shape, 16) or len(scale.shape) < 2:
                 return None
-            codes = dataclasses.replace(codes, shape=flat)
+            rows = dataclasses.replace(codes, shape=flat)
             needed, transposed = {scale.name: "scales"}, blocks == "_blocks"
-            return _Parts(stem, codes, scale, 32, needed, {}, transposed=transposed)
+            return _Parts(stem, rows, scale, 32, needed, {}, transposed=transposed, stored=codes)
     return None
 
 
@@ -141,7 +142,6 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
     outputs, width = codes.shape[-2], 8 * codes.shape[-1] // bits
     demand(codes.numel, "they are none")
     demand(parts.over is None or parts.over.numel == 1, "the scale of their scales is not one")
-    over = None if parts.over is None else np.float32(parts.over.load(0, 1)[0])
 
     def read(number: int, first: int, last: int) -> Array:
         rows = rows_of(codes, number * outputs + first, number * outputs + last)
@@ -150,7 +150,8 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
     def decode(number: int, values: Array, first: int) -> Array:
         start = number * outputs + first
         scales = scale_values(rows_of(parts.scale, start, start + len(values)))
-        if over is not None:
+        if parts.over is not None:
+            over = np.float32(parts.over.load(0, 1)[0])
             scales = scales / over if parts.divided else scales * over
         return np.asarray(values_of(values, _ELEMENTS[bits]) * np.repeat(scales, block, axis=1))
 
@@ -163,7 +164,7 @@ def _found(parts: _Parts, latest: Latest) -> Logical:
         rows,
         f"MXFP{bits}" if block == 32 else "NVFP4",
         Alphabet.of_dtype(_ELEMENTS[bits]),
-        [codes],
+        [parts.stored or codes],
         [t for t in (parts.scale, parts.over) if t is not None],
     )
     return Logical(tensor, parts.needed, parts.beside)

@@ -155,9 +155,11 @@ def _factors(scale: WeightTensor, words: WeightTensor) -> WeightTensor:
     outputs = words.shape[:-1]
     demand(scale.numel, "there are no scales beside them")
     if scale.numel == 1:
-        one = scale.load(0, 1)
         return WeightTensor(
-            scale.name, (*outputs, 1), scale.dtype, lambda a, b: np.repeat(one, b - a)
+            scale.name,
+            (*outputs, 1),
+            scale.dtype,
+            lambda first, last: np.repeat(scale.load(0, 1), last - first),
         )
     shape = scale.shape if len(scale.shape) == len(words.shape) else (*scale.shape, 1)
     demand(shape[:-1] == outputs, f"scales of {scale.shape} do not go with them")

@@ -130,17 +130,6 @@ FORMATS = (
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format(
-        "TensorFlow's checkpoints",
-        magic.is_tensorflow_index,
-        f"{_HERE}.tensorflow:open_index",
-        (".index",),
-    ),
-    Format(
-        "data of TensorFlow's checkpoints",
-        magic.is_tensorflow_data,
-        f"{_HERE}.tensorflow:open_data",
-    ),
-    Format(
         "fastText",
         magic.starts(b"\xba\x16\x4f\x2f"),
         f"{_HERE}.fasttext:open_fasttext",
@@ -158,6 +147,17 @@ FORMATS = (
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
     Format("Darknet", magic.is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
+    Format(
+        "TensorFlow's checkpoints",
+        magic.is_tensorflow_index,
+        f"{_HERE}.tensorflow:open_index",
+        (".index",),
+    ),
+    Format(
+        "data of TensorFlow's checkpoints",
+        magic.is_tensorflow_data,
+        f"{_HERE}.tensorflow:open_data",
+    ),
     Format(
         "archives and compressed files",
         magic.is_packed,
@@ -212,6 +212,7 @@ FOLDERS = (
         magic.has("modules.json", "/"),
         f"{_HERE}.pipelines:open_sentence_transformer",
     ),
+    FolderFormat("folder of OpenVINO", magic.has_ir, f"{_HERE}.openvino:open_folder"),
     FolderFormat(
         "package of CoreML",
         magic.has("Manifest.json", ".mlmodel"),

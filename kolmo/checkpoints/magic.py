@@ -156,6 +156,13 @@ def has(name: str, part: str) -> Callable[[Folder], bool]:
     return lambda folder: folder.has(name) and any(part in other for other in folder.names())
 
 
+def has_ir(folder: Folder) -> bool:
+    """Whether it has a graph of OpenVINO and its weights, and no other model that was first."""
+    names = set(folder.names())
+    pairs = any(name.removesuffix(".xml") + ".bin" in names for name in names if ".xml" in name)
+    return pairs and not any(name.endswith(".safetensors") for name in names)
+
+
 def is_zero(folder: Folder) -> bool:
     """Whether it has the states of the optimizers of DeepSpeed's ZeRO, and of a model."""
     names = [name for name in folder.names() if "/" not in name]
@@ -187,6 +194,12 @@ def is_orbax_items(folder: Folder) -> bool:
     return folder.has("_CHECKPOINT_METADATA") and bool(orbax_items(folder))
 
 
+def is_spacy(folder: Folder) -> bool:
+    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
+    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
+    return folder.has("meta.json") and folder.has("config.cfg") and any(models)
+
+
 _TABLE = bytes.fromhex("57fb808b247547db")  # how a sorted table ends
 _DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _OTHERS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
@@ -209,9 +222,3 @@ def is_tensorflow_folder(folder: Folder) -> bool:
     names = [name for name in folder.names() if "/" not in name]
     has_data = any(_DATA.fullmatch(name) for name in names)
     return has_data and not any(name.endswith(_OTHERS) for name in names)
-
-
-def is_spacy(folder: Folder) -> bool:
-    """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
-    models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
-    return folder.has("meta.json") and folder.has("config.cfg") and any(models)

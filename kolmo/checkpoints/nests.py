@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.foreign import is_foreign
 from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
 
@@ -77,9 +79,8 @@ def is_array(value: Any) -> bool:
     """Whether it is an array or a tensor, in memory or in a file, supported or not."""
     if isinstance(value, Ndarray):
         return not isinstance(value.content, list)
-    return isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut)) or is_torch(
-        value
-    )
+    known = isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut))
+    return known or is_torch(value) or is_foreign(value)
 
 
 def is_torch(value: Any) -> bool:
@@ -93,6 +94,8 @@ def numel_of(array: Any) -> int:
         return numel_of(array.content)
     if isinstance(array, (Strided, CodedArray, LeftOut)):
         return array.numel
+    if is_foreign(array):
+        return math.prod(int(side) for side in array.shape)
     return int(array.numel()) if is_torch(array) else int(getattr(array, "size", 0))
 
 

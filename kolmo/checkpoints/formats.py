@@ -204,7 +204,7 @@ FOLDERS = (
         ("saved_model.pb",),
     ),
     FolderFormat(
-        "TensorFlow's checkpoints",
+        "folders of TensorFlow's checkpoints",
         magic.is_tensorflow_folder,
         f"{_HERE}.tensorflow:open_checkpoints",
     ),

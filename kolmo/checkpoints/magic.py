@@ -46,11 +46,8 @@ def is_torch_export(head: bytes, file: File) -> bool:
 
 
 def is_npz(head: bytes, file: File) -> bool:
-    """Whether it is a zip archive of arrays."""
-    if not head.startswith(ZIP):
-        return False
-    members = file.archive.members
-    return bool(members) and all(name.endswith(".npy") for name in members)
+    """Whether it is a zip archive of arrays; other files may lie beside them."""
+    return head.startswith(ZIP) and any(name.endswith(".npy") for name in file.archive.members)
 
 
 def is_text(head: bytes) -> bool:

@@ -138,7 +138,7 @@ def test_an_index_without_its_shards_leaves_the_whole_file(tmp_path):
 
 def test_a_broken_index_is_told_if_nothing_else_is_there(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text("{not json")
-    with pytest.raises(InputError, match="as an index of shards is, but it maps no names to"):
+    with pytest.raises(InputError, match="by its name, which maps no names to shards"):
         kolmo.open_checkpoint(tmp_path)
     save(tmp_path / "model.safetensors", w=6)
     assert kolmo.open_checkpoint(tmp_path).numel == 6

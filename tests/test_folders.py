@@ -270,7 +270,12 @@ def test_a_pipeline_is_all_its_networks(tmp_path, listed):
 
 
 def test_what_a_pipeline_lacks_or_has_beside_it(tmp_path):
-    index = {"unet": ["diffusers", "X"], "vae": ["diffusers", "X"], "prior": ["diffusers", "X"]}
+    index = {
+        "unet": ["diffusers", "X"],
+        "vae": ["diffusers", "X"],
+        "prior": ["diffusers", "X"],
+        "lost": ["diffusers", "X"],
+    }
     pipeline(tmp_path, index)
     save(tmp_path / "sd-v1.safetensors", w=99)
     (tmp_path / "prior").mkdir()
@@ -280,6 +285,7 @@ def test_what_a_pipeline_lacks_or_has_beside_it(tmp_path):
     assert names(found) == {
         "text_encoder/": "a folder that is no part of the pipeline",
         "prior/": "a part of the pipeline whose weights are not there",
+        "lost/": "a part of the pipeline whose weights are not there",
         "sd-v1.safetensors": "beside the pipeline",
     }
 
@@ -357,6 +363,13 @@ def test_a_cache_whose_blobs_are_a_link_is_not_trusted(tmp_path):
     os.symlink("../../blobs/0f3a", snapshot / "model.safetensors")
     with pytest.raises(InputError, match="a link out of its folder"):
         kolmo.open_checkpoint(snapshot)
+
+
+def test_devices_and_pipes_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    for source in (tmp_path, tmp_path / "model.safetensors", "/dev/zero"):
+        with pytest.raises(InputError, match="this is a device, a pipe or a folder, not a file"):
+            kolmo.open_checkpoint(source)
 
 
 def test_links_within_a_folder_are_followed(tmp_path):

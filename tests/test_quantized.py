@@ -92,6 +92,28 @@ def test_every_stored_bit_is_code_or_side_information(name):
         assert held >= tensor.numel * tensor.codes.alphabet.bits
 
 
+@pytest.mark.parametrize("meta", [False, True], ids=["beside", "in meta"])
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name.startswith("hqq")])
+def test_hqq_as_it_is_pickled(tmp_path, name, meta):
+    source = kolmo.checkpoints.safetensors.open_safetensors(
+        kolmo.checkpoints.folders.File.local(DATA / name / "model.safetensors")
+    )
+    layer = {key.removeprefix("up."): tensor.read() for key, tensor in source.items()}
+    codes, shape = (
+        torch.from_numpy(layer.pop("W_q").copy()),
+        torch.Size(layer.pop("shape").tolist()),
+    )
+    floats = {k: torch.from_numpy(layer[k].copy()) for k in ("scale", "zero")}
+    numbers = {k: int(layer[k].item()) for k in ("nbits", "axis", "group_size")}
+    rest = {**floats, **numbers, "shape": shape, "packing": "4bit_u8", "view_as_float": False}
+    contents = {"up": {"W_q": codes, **({"meta": rest} if meta else rest)}}
+    torch.save(contents, tmp_path / "qmodel.pt")
+    found = kolmo.open_checkpoint(tmp_path / "qmodel.pt")
+    values = kolmo.open_checkpoint(DATA / name / "values.safetensors")["up.weight"].read()
+    assert list(found) == ["up.weight"]
+    check(found["up.weight"], values)
+
+
 # --- by the formulas ------------------------------------------------------------------------
 
 
@@ -380,6 +402,91 @@ def test_other_quantizers_work_on_the_weights():
     assert np.array_equal(coder.encode(tensor.read()), plain.encode(values))
 
 
+# --- whole models ---------------------------------------------------------------------------
+
+
+def test_codes_and_scales_may_lie_in_different_shards(tmp_path):
+    stored, codes, zeros, scales = gptq(4, 32)
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    shards = {name: names[name != "a.qweight"] for name in stored}
+    for file in names:
+        write(tmp_path / file, {n: a for n, a in stored.items() if shards[n] == file})
+    index = tmp_path / "model.safetensors.index.json"
+    values = dequantized(codes, zeros, scales, np.arange(96) // 32)
+    check(kolmo.open_checkpoint(tmp_path)["a.weight"], values)
+    index.write_text(json.dumps({"weight_map": shards}))
+    for source in (tmp_path, index):
+        check(kolmo.open_checkpoint(source)["a.weight"], values)
+
+
+def test_scales_of_activations_and_caches_are_no_weights():
+    scale = np.float32(0.5)
+    stored = {
+        "a.weight": np.ones((4, 8), np.int8),
+        "a.weight_scale": np.ones((4, 1), np.float32),
+        "attn.k_scale": scale,
+        "attn.v_scale": scale.copy(),
+        "head.weight": np.ones((4, 4), np.float32),
+        "head.input_scale": scale.copy(),
+    }
+    found = logical_tensors(raw(stored), None)
+    assert list(found) == ["a.weight", "head.weight"]
+    assert roles(found) == dict.fromkeys(
+        stored.keys() - {"a.weight", "head.weight"}, "book-keeping"
+    )
+    plain = {name: array for name, array in stored.items() if not name.startswith("a.")}
+    assert list(logical_tensors(raw(plain), None)) == list(plain)
+
+
+@pytest.mark.parametrize("stack", [(), (3,)], ids=["layer", "experts"])
+def test_stacks_of_experts(stack):
+    rng = random(13)
+    codes, scales = rng.integers(0, 16, (*stack, 8, 64)), rng.uniform(0.01, 0.1, (*stack, 8, 2))
+    scales = scales.astype(np.float16)
+    wide = np.repeat(scales.astype(np.float32), 32, -1)
+    packed = opened({"a.weight_packed": words(codes, 4), "a.weight_scale": scales,
+                     "a.weight_shape": np.array([*stack, 8, 64])})  # fmt: skip
+    check(packed["a.weight"], (codes - 8).astype(np.float32) * wide)
+    config = {"quantization": {"bits": 4, "group_size": 32}}
+    stored = {"a.weight": words(codes, 4).view(np.uint32), "a.scales": scales,
+              "a.biases": scales.copy()}  # fmt: skip
+    check(logical_tensors(raw(stored), config)["a.weight"], codes.astype(np.float32) * wide + wide)
+    order = [0, 2, 4, 6, 1, 3, 5, 7]
+    shuffled = codes.reshape(*stack, 8, 8, 8)[..., order].reshape(codes.shape)
+    zeros = np.zeros((*stack, 2, 64), int)
+    factors = rng.uniform(0.01, 0.1, (*stack, 2, 64)).astype(np.float16)
+    awq = opened(
+        {"a.qweight": words(shuffled, 4), "a.qzeros": words(zeros, 4), "a.scales": factors}
+    )
+    values = codes * np.repeat(factors.astype(np.float32), 4, -2)
+    check(awq["a.weight"], np.ascontiguousarray(np.swapaxes(values, -1, -2).astype(np.float32)))
+
+
+def test_opening_reads_no_codes_and_no_scales():
+    def refuse(start, stop):
+        raise AssertionError("values were read")
+
+    shapes = {
+        "a.qweight": (1 << 20, 1 << 16),
+        "a.qzeros": (1 << 16, 1 << 13),
+        "a.scales": (1 << 16, 1 << 16),
+        "b.weight": (1 << 16, 1 << 20),
+        "b.weight_scale_inv": (1 << 9, 1 << 13),
+    }
+    kinds = {"a.scales": np.float16, "b.weight": ml_dtypes.float8_e4m3fn,
+             "b.weight_scale_inv": np.float32}  # fmt: skip
+    tensors = [
+        kolmo.checkpoints.WeightTensor(n, shape, np.dtype(kinds.get(n, np.int32)), refuse)
+        for n, shape in shapes.items()
+    ]
+    source = kolmo.checkpoints.Checkpoint(tensors, source="memory", format="arrays")
+    found = logical_tensors(source, None)
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        "a.weight": (1 << 16, 1 << 23),
+        "b.weight": (1 << 16, 1 << 20),
+    }
+
+
 # --- what is not understood -----------------------------------------------------------------
 
 W = np.zeros((8, 16), np.int32)
@@ -412,6 +519,10 @@ UNKNOWN = {
         {"a.weight": np.zeros((8, 32), np.int8), "a.SCB": np.ones(8, np.float32),
          "a.weight_format": np.array(2, np.uint8)},
         "in the tiles of a kernel",
+    ),
+    "bytes of BitNet": (
+        {"a.weight": np.zeros((8, 32), np.uint8), "a.weight_scale": np.ones(1, np.float32)},
+        "each of which may hold several codes",
     ),
     "zero points alone": ({"a.qzeros": W}, "belongs to codes of GPTQ or AWQ"),
 }  # fmt: skip

@@ -178,13 +178,23 @@ def _may_hold(value: Any) -> bool:
 def _children(value: Any) -> list[tuple[str, Any]] | None:
     """What a container holds, by key; None for what is none."""
     if isinstance(value, Mapping):
-        return [(str(key), child) for key, child in value.items()]
+        is_coded = "nbits" in value and ("W_q" in value or "scale" in value)
+        named = _with_settings(value) if is_coded else value.items()
+        return [(str(key), child) for key, child in named]
     if isinstance(value, (list, tuple)):
         return [(str(number), child) for number, child in enumerate(value)]
     if isinstance(value, Ndarray) and isinstance(value.content, list):
         items = value.content
         return [("", items[0])] if len(items) == 1 else _children(items)
     return (_contents(value) or None) if isinstance(value, Record) else None
+
+
+def _with_settings(layer: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+    """A quantized layer of HQQ, whose settings are numbers: as arrays, as safetensors has them."""
+    for key, value in layer.items():
+        numbers = value if isinstance(value, (tuple, list)) else [value]
+        is_small = all(type(n) in (int, bool) and -1 << 62 < n < 1 << 62 for n in numbers)
+        yield key, np.array(value) if is_small and 0 < len(numbers) < 64 else value
 
 
 # --- records --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import math
 import zipfile
@@ -32,11 +33,13 @@ from kolmo.checkpoints.nests import TooDeepError
 from kolmo.checkpoints.pickled import read_objects
 from kolmo.checkpoints.rebuilding import dense_strides, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
-from kolmo.dtypes import PARTS
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
+
+_HEADER = 1 << 20  # bytes of a header at most; numpy refuses far shorter ones
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
@@ -183,9 +186,7 @@ def _read_member(
 
 def _read_header(file: IO[bytes], where: str) -> Header:
     try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = _parsed_header(file)
     except Exception as error:  # numpy parses it as Python and lets any of its errors through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where}: not a sound .npy header ({reason[:200]})") from None
@@ -195,4 +196,21 @@ def _read_header(file: IO[bytes], where: str) -> Header:
         raise InputError(f"{where}: a shape of {shape} does not exist") from None
     if isinstance(found, LeftOut):
         raise InputError(f"{where}: {found.reason}")
-    return found, fortran, dtype
+    return found, fortran, _named(dtype)
+
+
+def _parsed_header(file: IO[bytes]) -> Header:
+    """The header as numpy parses it, and float8_e5m2, which numpy writes and does not parse."""
+    version = npy.read_magic(file)
+    size = file.read(2 if version == (1, 0) else 4)
+    text = file.read(min(int.from_bytes(size, "little"), _HEADER))
+    known = text.replace(b"'<f1'", b"'<V1'")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(io.BytesIO(size + known))
+    return shape, fortran, dtype if known == text else DTYPES["float8_e5m2"]
+
+
+def _named(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a file, which says of a bfloat16, and of nothing else, that it has two bytes."""
+    is_void = dtype.kind == "V" and dtype.names is None and dtype.subdtype is None
+    return DTYPES["bfloat16"] if is_void and dtype.itemsize == 2 else dtype

@@ -89,6 +89,7 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
                 skipped += _bookkeeping(found, left)
     if not replaced and not skipped:
         return checkpoint
+    skipped += leftovers.calibration(left)
     tensors = [
         replaced.get(name, tensor)
         for name, tensor in checkpoint.items()

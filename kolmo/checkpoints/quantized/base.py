@@ -23,6 +23,10 @@ SMALL = 1 << 16
 """Bytes of an array, at most, that may be read on opening: settings, shapes, states."""
 
 
+WIDEST = 1 << 28
+"""Codes of a row, at most: a row is read as a whole."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Logical:
     """A logical tensor, and the arrays of the file that it stands for.
@@ -245,6 +249,7 @@ def logical(
     needed: Sequence[WeightTensor],
 ) -> WeightTensor:
     """The logical tensor of codes that are read by rows; its weights are float32."""
+    demand(rows.width <= WIDEST, f"rows of {rows.width:,} codes are too long")
 
     def codes(start: int, stop: int) -> Array:
         empty = np.empty(0, alphabet.container)

@@ -183,7 +183,7 @@ def _gptq_bits(parts: _Parts, scales: WeightTensor, settings: QuantSettings) -> 
     if parts.zeros is not None:
         demand(parts.zeros.shape[:-1] == scales.shape[:-1], "there are other zero points")
         fit = [b for b in fit if -(-outputs * b // 32) == parts.zeros.shape[-1]]
-    elif parts.groups is not None:
+    if parts.groups is not None:
         fit = [b for b in fit if -(-parts.groups.shape[-1] * b // 32) == words]
     said = settings.number("bits", "w_bit", "wbits")
     demand(said in fit or len(fit) == 1, "nothing says of how many bits they are")

@@ -4,8 +4,8 @@ The weight is cut into groups of ``group_size``, along the rows (axis 1: a matri
 row) or along the columns (axis 0: one a column). The rows of this matrix are cut into as many equal
 runs as codes fit a byte (8, 4, 2 or 1 bits) or a word of 32 bits (3 bits, ten of them), and the
 codes at one place of all runs lie together, the first run's in the highest bits. The weight is
-(code − zero) · scale. Sizes are in arrays beside it (``shape``, ``axis``, ``nbits``) where the file
-is safetensors.
+(code − zero) · scale. Sizes are beside it (``shape``, ``axis``, ``nbits``), in older files within
+``meta``.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ _KINDS = {
     "meta.scale": "scales",
     "meta.zero": "zero points",
 }
+_TOLD = ("nbits", "axis", "shape")
 _SETTINGS = (
     *("nbits", "group_size", "shape", "axis", "packing", "unpack_view_dtype", "view_as_float"),
     *("quant_scale", "quant_zero", "compute_dtype", "offload_meta", "encoded_state_dict"),
@@ -52,7 +53,8 @@ def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Lo
     """The layers of which there is a ``W_q``."""
     for stem in stems(arrays, "W_q"):
         needed = present({stem + end: what for end, what in _KINDS.items()}, arrays)
-        beside = present({stem + end: "a setting" for end in _SETTINGS}, arrays)
+        told = [stem + meta + end for meta in ("", "meta.") for end in _SETTINGS]
+        beside = present(dict.fromkeys(told, "a setting"), arrays)
         try:
             yield _found(stem, arrays, needed, beside, latest)
         except NotUnderstood as why:
@@ -69,8 +71,9 @@ def _found(
         _one_of(arrays, f"{stem}zero", f"{stem}meta.zero"),
     )
     demand(zero.numel in (1, scale.numel), "there are other zero points")
-    said = {key: _number(arrays.get(stem + key)) for key in ("nbits", "axis")}
-    groups = _groups(packed, scale, _shape(arrays.get(f"{stem}shape")), said)
+    told = {key: arrays.get(stem + key) or arrays.get(f"{stem}meta.{key}") for key in _TOLD}
+    said = {key: _number(stored) for key, stored in told.items()}
+    groups = _groups(packed, scale, _shape(told["shape"]), said)
     shape = groups.shape
     width = shape[-1]
 

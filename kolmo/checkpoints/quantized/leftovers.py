@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.quantized.base import (
     Arrays,
     Latest,
@@ -45,6 +45,14 @@ _ALONE = {
 """Ends of the names of arrays that belong to codes, and whose."""
 
 
+_CALIBRATION = (
+    *("input_scale", "input_global_scale", "input_zero_point", "output_scale", "activation_scale"),
+    *("k_scale", "v_scale", "q_scale", "kv_scale", "prob_scale", "k_zero_point", "v_zero_point"),
+    *("k_global_scale", "v_global_scale", "input_quantizer._amax", "weight_quantizer._amax"),
+    *("output_quantizer._amax", "scaled_fp8"),
+)
+"""Ends of the names of what belongs to activations and caches, beside quantized weights."""
+
 _CODES = (".weight", "_blocks", ".weight._data", "._packed", "_qdata")
 """Ends of the names of codes, where they are narrow integers."""
 
@@ -63,6 +71,15 @@ def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Lo
     for name, tensor in arrays.items():
         if _looks_packed(name, tensor):
             yield Unknown((name,), f"{tensor.dtype.name} codes that no scales or tables go with")
+
+
+def calibration(left: dict[str, WeightTensor]) -> list[Skipped]:
+    """What quantized models keep for their inputs and caches, which is taken out of what is left:
+    scales of layers whose weights are not quantized, too."""
+    names = [stem + end for end in _CALIBRATION for stem in stems(left, end)]
+    reason = "calibration of a quantized model's activations"
+    taken = [left.pop(name) for name in dict.fromkeys(names)]
+    return [Skipped(t.name, reason, t.numel, Role.BOOKKEEPING, t) for t in taken]
 
 
 def _looks_packed(name: str, tensor: WeightTensor) -> bool:

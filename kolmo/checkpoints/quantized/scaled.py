@@ -94,6 +94,8 @@ def _found(
 ) -> Logical:
     is_int8 = scale.name.endswith("SCB")
     zero = arrays.get(f"{tensor.name}_zero_point")
+    is_byte = tensor.dtype == np.uint8 and zero is None
+    demand(not is_byte, "they are bytes, each of which may hold several codes")
     over = arrays.get(f"{scale.name}_2")
     demand(over is None or over.numel == 1, "the scale of their scales is not one")
     needed = [t for t in (scale, zero, over) if t is not None]
@@ -209,12 +211,12 @@ def expander(
 
     inner = shape[-2] if len(shape) > 1 else 1
     side = blocks[-2] if len(shape) > 1 else 1
-    columns = np.arange(shape[-1]) // blocks[-1]
 
     def expand(first: int, last: int) -> Array:
         whole = latest.of(scale, lambda: _as_matrix(shape, whole_scales(), blocks))
         row = np.arange(first, last)
         stack = np.zeros_like(row) if len(whole) == 1 else _stack(row // inner, shape, blocks)
+        columns = np.arange(shape[-1]) // blocks[-1]
         found: Array = whole[stack, row % inner // side][:, columns]
         return found
 

@@ -249,6 +249,16 @@ def test_steps_of_a_training(tmp_path):
         kolmo.open_checkpoint(tmp_path)
 
 
+def test_ranks_of_megatron(tmp_path):
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("5000")
+    for step in (10, 5000):
+        save(tmp_path / f"iter_{step:07}" / "mp_rank_00" / "model_optim_rng.pt", w=step)
+    assert kolmo.open_checkpoint(tmp_path).numel == 5000
+    save(tmp_path / "iter_0005000" / "mp_rank_01" / "model_optim_rng.pt", w=5)
+    with pytest.raises(InputError, match="cut over 2 ranks of tensor parallelism"):
+        kolmo.open_checkpoint(tmp_path)
+
+
 def pipeline(folder, index):
     for number, part in enumerate(("unet", "vae", "text_encoder")):
         save(folder / part / "diffusion_pytorch_model.safetensors", w=number + 1)

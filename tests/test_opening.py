@@ -184,6 +184,11 @@ def test_a_compressed_file_of_several_streams_is_read_whole(tmp_path, form):
     assert_weights(path)
 
 
+def test_a_member_without_a_name(tmp_path):
+    path = zipped(tmp_path / "x.zip", {"": b"x", "model.safetensors": PLAIN})
+    assert_weights(path)
+
+
 def test_an_encrypted_archive(tmp_path):
     path = zipped(tmp_path / "x.zip", {"m.safetensors": PLAIN})
     data = bytearray(path.read_bytes())

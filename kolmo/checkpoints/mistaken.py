@@ -53,7 +53,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"access to model", "the error that a server sent in place of the file", _FETCH),
     (b"repository not found", "the error that a server sent in place of the file", _FETCH),
     (b"arrow1", "an Arrow table", _DATA),
-    (b"matlab 5.0 mat-file", "a MATLAB file", "save its arrays by scipy.io.loadmat, numpy.savez"),
     (b"mz", "a program or library for Windows", "give the weights that it loads"),
     (b"\xca\xfe\xba\xbe", "a program for Java or macOS", "give the weights that it loads"),
     (b"pk\x05\x06", "an empty zip archive", "pack it again, or give another file"),

@@ -13,6 +13,7 @@ Told = tuple[str, str] | None
 
 _BESIDE = "give the checkpoint that belongs to it"
 _FETCH = "download the file itself"
+_UNPACK = "unpack it, and give the checkpoint in it"
 _ENGINE = "a TensorRT engine, a program for one sort of GPU"
 _MADE_OF = "give the ONNX or torch model that it was made of"
 _DATA = "data, not a model; give the model that was made of it"
@@ -52,7 +53,21 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"invalid username or password", "the error that a server sent in place of the file", _FETCH),
     (b"access to model", "the error that a server sent in place of the file", _FETCH),
     (b"repository not found", "the error that a server sent in place of the file", _FETCH),
+    (b"%pdf-", "a PDF document", "give the model that it is about"),
+    (b"\x89png", "a PNG picture", "give a checkpoint"),
+    (b"\xff\xd8\xff", "a JPEG picture", "give a checkpoint"),
+    (b"gif8", "a GIF picture", "give a checkpoint"),
+    (b"riff", "a sound, a film or a picture (RIFF)", "give a checkpoint"),
+    (b"par1", "a Parquet table", _DATA),
     (b"arrow1", "an Arrow table", _DATA),
+    (b"sqlite format 3", "an SQLite database", _DATA),
+    (b"\x7felf", "a program or library for Linux (ELF)", "give the weights that it loads"),
+    (b"\xcf\xfa\xed\xfe", "a program or library for macOS", "give the weights that it loads"),
+    (b"ftrt", _ENGINE, _MADE_OF),
+    (b"ptrt", _ENGINE, _MADE_OF),
+    (b"7767517", "the graph of an ncnn model", "give the model that it was made of"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"rar!", "a RAR archive", _UNPACK),
     (b"mz", "a program or library for Windows", "give the weights that it loads"),
     (b"\xca\xfe\xba\xbe", "a program for Java or macOS", "give the weights that it loads"),
     (b"pk\x05\x06", "an empty zip archive", "pack it again, or give another file"),
@@ -61,6 +76,13 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"age-encryption.org", "an encrypted file (age)", "decrypt it first"),
     (b"-----begin pgp", "an encrypted file (PGP)", "decrypt it first"),
 )
+
+# By what stands at byte 4, as flatbuffers have it.
+_FOURTH = {
+    b"ET12": ("an ExecuTorch program", "give the torch model that it was made of"),
+    b"ORTM": ("a model in the format of ONNX Runtime (ORT)", "give the .onnx file"),
+    b"ftyp": ("a film or a sound (MP4)", "give a checkpoint"),
+}
 
 # By the first name in an archive in which no checkpoint is.
 _ZIPS = (
@@ -135,7 +157,7 @@ def _by_start(head: bytes) -> Told:
             return what, help
     if is_text(head) and b".git/annex/objects/" in head:
         return "a git-annex pointer, not the file itself", "run  git annex get  in its repository"
-    return None
+    return _FOURTH.get(head[4:8])
 
 
 def _json(head: bytes, name: str) -> Told:

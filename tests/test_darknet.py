@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.mutations import mutated, refused
 
@@ -68,7 +68,7 @@ def write(tmp_path, count=COUNT, cfg=CFG, head=HEAD):
 
 
 def test_layers_as_the_cfg_tells_them(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path))
+    found = open_source(write(tmp_path))
     assert found.format == "Darknet"
     assert {name: tensor.shape for name, tensor in found.items()} == SIZES
     values = np.concatenate([tensor.read().ravel() for tensor in found.values()])
@@ -83,13 +83,13 @@ def test_a_published_network_has_its_published_size(tmp_path):
     path = write(tmp_path, 0, TINY)
     with open(path, "r+b") as file:
         file.truncate(35_434_956)
-    found = kolmo.open_checkpoint(path)
+    found = open_source(path)
     assert found.numel == (35_434_956 - 20) // 4
     assert found["22.convolutional.weights"].shape == (255, 256, 1, 1)
 
 
 def test_the_first_layers_alone(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path, 4 * 4 + 4 * 27))
+    found = open_source(write(tmp_path, 4 * 4 + 4 * 27))
     assert list(found) == list(SIZES)[:5]
 
 
@@ -97,16 +97,16 @@ def test_the_first_layers_alone(tmp_path):
     "cfg", ["", "[net]\n[lstm]\noutput=3\n", CFG.replace("filters=6", "filters=8")]
 )
 def test_without_a_cfg_that_fits_there_is_one_tensor(tmp_path, cfg):
-    found = kolmo.open_checkpoint(write(tmp_path, cfg=cfg))
+    found = open_source(write(tmp_path, cfg=cfg))
     assert {name: tensor.shape for name, tensor in found.items()} == {"weights": (COUNT,)}
     assert "net.cfg does not fit" in found.skipped[0].reason
     (tmp_path / "net.cfg").unlink()
-    found = kolmo.open_checkpoint(tmp_path / "net.weights")
+    found = open_source(tmp_path / "net.weights")
     assert "there is no .cfg beside it" in found.skipped[0].reason
 
 
 def test_a_file_of_an_old_version(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path, head=struct.pack("<4i", 0, 1, 0, 7)))
+    found = open_source(write(tmp_path, head=struct.pack("<4i", 0, 1, 0, 7)))
     assert found.numel == COUNT
 
 
@@ -114,7 +114,7 @@ def test_a_truncated_file(tmp_path):
     path = write(tmp_path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match="damaged or truncated"):
-        kolmo.open_checkpoint(path)
+        open_source(path)
 
 
 def test_mutations_open_or_are_refused(tmp_path):
@@ -124,4 +124,4 @@ def test_mutations_open_or_are_refused(tmp_path):
     for seed in range(500):
         path = write(tmp_path)
         (tmp_path / "net.cfg").write_bytes(mutated(data, random.Random(seed)))
-        assert kolmo.open_checkpoint(path).numel == COUNT
+        assert open_source(path).numel == COUNT

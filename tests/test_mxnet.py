@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.mutations import refused
 
@@ -43,7 +43,7 @@ def file_of(arrays, names):
 
 def opened(tmp_path, data):
     (tmp_path / "net-0000.params").write_bytes(data)
-    return kolmo.open_checkpoint(tmp_path / "net-0000.params")
+    return open_source(tmp_path / "net-0000.params")
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3])

@@ -69,6 +69,12 @@ def is_mil_blobs(head: bytes, file: File) -> bool:
     return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
 
 
+def is_paddle_parameters(head: bytes, file: File) -> bool:
+    """Whether it begins with a parameter of Paddle: versions of 0, no levels, a description."""
+    size = int.from_bytes(head[16:20], "little")
+    return not any(head[:16]) and 2 <= size <= 999 and head[20:21] == b"\x08" and len(head) > 22
+
+
 def is_openvino(head: bytes, file: File) -> bool:
     """Whether it is XML whose outermost element is a net."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")

@@ -33,6 +33,7 @@ _FLOATS: dict[tuple[int, ...], Any] = {
 }
 
 
+_COMPLEX = (["r", "i"], ["real", "imag"])  # fields of a complex number, by h5py and by MATLAB
 _OTHERS = {STRING: "text", BITS: "fields of bits", REFERENCE: "references", 10: "arrays"}
 
 
@@ -118,7 +119,7 @@ def _enum(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -
 
 
 def _compound(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
-    """A table's row; a complex number where its fields are r and i."""
+    """A table's row, or a complex number."""
     names, parts = [], []
     for _ in range(min(count, _FIELDS)):
         begin = cursor.at

@@ -135,10 +135,7 @@ def _compound(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: in
             break
     what = f"a table with fields {', '.join(repr(name[:40]) for name in names[:4])}"
     first = parts[0].dtype if parts else None
-    is_complex = names in (["r", "i"], ["real", "imag"]) and first in (
-        np.dtype("<f4"),
-        np.dtype("<f8"),
-    )
+    is_complex = names in _COMPLEX and first in (np.dtype("<f4"), np.dtype("<f8"))
     if is_complex and parts[1].dtype == first and size == 2 * parts[0].size:
         return Datatype(COMPOUND, size, np.dtype(f"<c{size}"), what)
     return Datatype(COMPOUND, size, None, what)

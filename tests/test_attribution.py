@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import kolmo
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -132,7 +133,8 @@ def test_planes_are_those_of_the_estimator(report):
 
 
 def test_planes_of_mixed_dtypes_are_told_apart():
-    mixed = {"w": MODEL["noise"], "h": MODEL["noise"].astype("f2"), "i": np.arange(7, dtype="i8")}
+    half, integers = MODEL["noise"].astype("f2"), np.arange(7, dtype="i8")
+    mixed = open_source({"w": MODEL["noise"], "h": half, "i": integers})
     report = kolmo.analyze(mixed, quantizers=["native"], estimators=["planes"], scope="model",
                            nulls=["shuffled"], draws=2)  # fmt: skip
     planes = report.bitplanes()

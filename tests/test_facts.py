@@ -9,6 +9,7 @@ import pytest
 
 import kolmo
 from kolmo.checkpoints import array_tensor
+from kolmo.checkpoints.opening import open_source
 from kolmo.codes.lengths import integer_bits, subset_bits
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer, side_bits
@@ -83,7 +84,7 @@ def test_an_estimate_shows_side_bits_and_does_not_add_them():
 
 def test_side_bits_of_a_model_are_those_of_its_tensors():
     table = kolmo.analyze(
-        {"a": NORMAL, "b": NORMAL[:3]}, quantizers=["symmetric:8"], estimators=["kt"]
+        {"a": NORMAL, "b": NORMAL[:3].copy()}, quantizers=["symmetric:8"], estimators=["kt"]
     ).table
     assert table.set_index("scope")["side_bits"].to_dict() == {"tensor": 33.0, "model": 66.0}
     ratio = table["raw_bits"] / table["bits"]
@@ -113,7 +114,9 @@ def test_nulls_hold_side_bits_too(null):
 
 # --- partial sums -----------------------------------------------------------------------------
 
-MIXED = {"w": NORMAL, "ids": np.arange(8, dtype=np.int8)}  # `gaussian` takes the second only
+MIXED = open_source(
+    {"w": NORMAL, "ids": np.arange(8, dtype=np.int8)}
+)  # `gaussian` takes the second only
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ _PUBLIC = {
     "Null": "kolmo.nulls",
     "Quantizer": "kolmo.quantize",
     "Report": "kolmo.report.report",
+    "Role": "kolmo.checkpoints.base",
     "WeightTensor": "kolmo.checkpoints",
     "analyze": "kolmo.analysis",
     "calibrate": "kolmo.calibration",

@@ -18,7 +18,7 @@ import numpy as np
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.hdf5 import Hdf5, Hdf5Dataset
-from kolmo.checkpoints.keras_layers import KerasLayer, layers_of, variable_names
+from kolmo.checkpoints.keras_layers import STATISTICS, KerasLayer, layers_of, variable_names
 from kolmo.checkpoints.keras_quantized import logical
 from kolmo.errors import InputError
 
@@ -94,6 +94,8 @@ def _renamed(dataset: Hdf5Dataset, name: str, role: Role | None) -> WeightTensor
     content = dataset.content
     if isinstance(content, Skipped):
         return dataclasses.replace(content, name=name)
+    if role is None and name.rpartition("/")[2] in STATISTICS:
+        role = Role.WEIGHT  # Keras counts moving statistics among a model's parameters
     return dataclasses.replace(content, name=name, role=role)
 
 

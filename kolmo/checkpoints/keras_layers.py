@@ -16,7 +16,8 @@ import numpy as np
 _KERNEL = ("kernel", "bias")
 _SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
 _RECURRENT = ("kernel", "recurrent_kernel", "bias")
-_STATISTICS = ("moving_mean", "moving_variance")
+STATISTICS = ("moving_mean", "moving_variance")
+"""What layers of normalization keep of their inputs, by their last names."""
 
 _VARIABLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("dense", "einsum_dense"), _KERNEL),
@@ -26,7 +27,7 @@ _VARIABLES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys((f"depthwise_conv{n}d" for n in (1, 2)), _KERNEL),
     **dict.fromkeys(("separable_conv1d", "separable_conv2d"), _SEPARABLE),
     **dict.fromkeys(("lstm_cell", "gru_cell", "simple_rnn_cell"), _RECURRENT),
-    "batch_normalization": ("gamma", "beta", *_STATISTICS),
+    "batch_normalization": ("gamma", "beta", *STATISTICS),
     "layer_normalization": ("gamma", "beta"),
     "group_normalization": ("gamma", "beta"),
     "rms_normalization": ("scale",),
@@ -91,7 +92,7 @@ def variable_names(
     """
     kinds = [layer.kind, *(re.sub(r"_\d+$", "", name) for name in called)]
     known = next((_VARIABLES[kind] for kind in kinds if kind in _VARIABLES), ())
-    if known[-2:] == _STATISTICS:
+    if known[-2:] == STATISTICS:
         return _normalization(layer, len(dtypes))
     if known == _KERNEL:
         return _with_quantized(list(dtypes))
@@ -106,7 +107,7 @@ def _normalization(layer: KerasLayer, count: int) -> Sequence[str]:
               if layer.config.get(flag, True)]  # fmt: skip
     if len(affine) + 2 != count:
         affine = ["gamma", "beta"] if count >= 4 else ["0", "1"][: max(0, count - 2)]
-    return (*affine, *_STATISTICS)
+    return (*affine, *STATISTICS)
 
 
 def _with_quantized(dtypes: list[np.dtype[Any] | None]) -> Sequence[str]:

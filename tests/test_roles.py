@@ -582,3 +582,13 @@ def test_a_copied_module_is_a_copy(tmp_path):
     assert kolmo.open_checkpoint(saved(model, tmp_path / "x.pt")).numel == 180
     found = kolmo.open_checkpoint(saved(model.state_dict(), tmp_path / "x.pt"))
     assert {entry.name: entry.copy_of for entry in found.skipped} == {"b.weight": "a.weight"}
+
+
+def test_a_head_beside_a_backbone_is_a_network_too(tmp_path):
+    backbone = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 5))
+    head = {"weight": torch.randn(2, 5), "bias": torch.randn(2)}
+    whole = {"model": {"backbone": {f"net.{k}": v for k, v in backbone.state_dict().items()}}}
+    whole["model"]["head"] = head
+    torch.save(whole | {"epoch": 3}, tmp_path / "m.pt")
+    found = kolmo.open_checkpoint(tmp_path / "m.pt")
+    assert found.numel == sum(p.numel() for p in backbone.parameters()) + 12

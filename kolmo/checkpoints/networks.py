@@ -39,6 +39,7 @@ _TRAINING = {
     "amp", "callbacks", "loops",
 }  # fmt: skip
 _OPTIMIZER = {"optim", "optimizer", "optimizers", "opt"}
+_PARAMETERS = ("weight", "kernel")
 _NOTES = {"loss", "losses", "grad", "acc", "accuracy", "best", "epoch", "step", "steps", "lr"}
 
 
@@ -141,6 +142,8 @@ class _Search:
                 perhaps.append(key)
         is_tree = not sure and all(map(self._is_part_of_tree, inner.values()))
         chosen = {*sure, *(() if is_tree and len(perhaps) < len(inner) else perhaps)}
+        if sure:  # a single layer, such as a head, has no dots in its names
+            chosen |= {key for key, value in inner.items() if _is_layer(key, value)}
         return [key for key in inner if key in chosen]
 
     def _is_state_dict(self, value: Any) -> bool:
@@ -159,6 +162,13 @@ class _Search:
         if is_array(value):
             return not isinstance(value, np.generic) and numel_of(value) != 1
         return isinstance(value, Mapping) and self._holds_weights(value)
+
+
+def _is_layer(key: Any, value: Any) -> bool:
+    """Whether it holds the parameters of a single layer, by their names."""
+    inner = _entries(value) or {}
+    is_trained = not _is_training(key, value) and not is_optimizer(value)
+    return is_trained and any(name in _PARAMETERS and is_array(inner[name]) for name in inner)
 
 
 def _entries(node: Any) -> Mapping[Any, Any] | None:

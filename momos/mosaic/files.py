@@ -34,7 +34,7 @@ from momos.mosaic.parts import Parts
 VERSION = 2
 
 _MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
-_HEADER = 1 << 28  # bytes of an inflated header at most
+_HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
 
 
 Made = TypeVar("Made", bound=Parts)

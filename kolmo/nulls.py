@@ -23,7 +23,9 @@ a copy of it, in memory.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
 import re
 import zlib
 from collections.abc import Iterator
@@ -33,7 +35,6 @@ import numpy as np
 from numpy.random import Generator
 
 from kolmo import specs
-from kolmo.checkpoints import open_checkpoint
 from kolmo.checkpoints.base import (
     CHUNK,
     Checkpoint,
@@ -41,6 +42,8 @@ from kolmo.checkpoints.base import (
     array_shape,
     array_tensor,
 )
+from kolmo.checkpoints.opening import open_source
+from kolmo.checkpoints.tensor_names import normalized
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.quantize import Quantizer, side_bits
 from kolmo.registry import Registry
@@ -277,14 +280,13 @@ class Reference(Null):
         path = spec.partition(":")[2]
         if not path:
             raise InputError("null 'reference' needs a checkpoint: reference:PATH")
-        return cls(path, open_checkpoint(path))
+        return cls(path, open_source(path))
 
     def __str__(self) -> str:
         return f"reference:{self.source}"
 
     def _draw(self, tensor: WeightTensor, seed: tuple[int, ...]) -> Source:
-        assert self.checkpoint is not None
-        other = self.checkpoint.get(tensor.name)
+        other = self._partner(tensor.name)
         if other is None:
             raise NotApplicableError(f"{self.source} has no tensor {tensor.name!r}")
         if (other.shape, other.form) != (tensor.shape, tensor.form):
@@ -292,6 +294,19 @@ class Reference(Null):
                 f"{self.source} holds {tensor.name!r} as {other.form} {list(other.shape)}"
             )
         return Weights(other)
+
+    def _partner(self, name: str) -> WeightTensor | None:
+        """The tensor of this name, or the one that has it without what wrappers put before it."""
+        assert self.checkpoint is not None
+        own = name if name in self.checkpoint else self._plain.get(normalized(name), "")
+        return self.checkpoint.get(own)
+
+    @functools.cached_property
+    def _plain(self) -> dict[str, str]:
+        """The tensors' names by the normalized ones, where no two have one."""
+        names = list(self.checkpoint or ())
+        counts = collections.Counter(map(normalized, names))
+        return {normalized(name): name for name in names if counts[normalized(name)] == 1}
 
 
 NULLS: Registry[type[Null]] = Registry("null", "kolmo.nulls")

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.opening import open_source
-from kolmo.dtypes import EXTENDED_DTYPES
+from kolmo.dtypes import EXTENDED_DTYPES, bits_of
 from kolmo.errors import InputError
 from kolmo.files import write_atomically
 
@@ -25,11 +25,19 @@ LEARNER = "momos_learner"
 
 
 def to_torch(array: NDArray[Any]) -> torch.Tensor:
-    """A torch tensor with the array's bits, in memory of its own."""
+    """A torch tensor with the array's bits, in memory of its own.
+
+    Raises
+    ------
+    InputError
+        If torch has no such dtype.
+    """
     array = np.array(array, order="C", copy=True)
     if array.dtype in EXTENDED_DTYPES.values():
-        bits = torch.from_numpy(array.view(f"i{array.dtype.itemsize}"))
-        return bits.view(getattr(torch, array.dtype.name))
+        kind = getattr(torch, array.dtype.name, None)
+        if kind is None or bits_of(array.dtype) < 8:
+            raise InputError(f"torch has no tensors of dtype {array.dtype.name}")
+        return torch.from_numpy(array.view(f"i{array.dtype.itemsize}")).view(kind)
     return torch.from_numpy(array)
 
 

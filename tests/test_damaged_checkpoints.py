@@ -186,7 +186,10 @@ def npy_bytes(header, data=b""):
         (npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (10**15,)}), "claims"),
         (npy_bytes({"descr": "<f4", "fortran_order": False, "shape": (-1,)}), "does not exist"),
         (npy_bytes({"descr": "|O", "fortran_order": False, "shape": (1,)}, b"x" * 8), "object"),
-        (npy_bytes({"descr": "<c8", "fortran_order": False, "shape": (1,)}, b"x" * 8), "complex64"),
+        (
+            npy_bytes({"descr": "<M8[D]", "fortran_order": False, "shape": (1,)}, b"x" * 8),
+            "datetime",
+        ),
         (npy_bytes("__import__('os')"), "npy header"),
     ],
 )

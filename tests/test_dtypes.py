@@ -173,14 +173,23 @@ def test_complex_arrays_of_numpy(tmp_path, dtype, order):
         assert np.array_equal(found.load(3, 17), parts.reshape(-1)[3:17])
 
 
-def test_bfloat16_of_numpy_files_is_what_has_two_bytes(tmp_path):
-    weights = np.random.default_rng(6).normal(size=(4, 5)).astype(ml_dtypes.bfloat16)
+@pytest.mark.parametrize("name", ["bfloat16", "float8_e5m2"])
+def test_dtypes_that_files_of_numpy_tell(tmp_path, name):
+    weights = np.random.default_rng(6).normal(size=(4, 5)).astype(name)
     np.save(tmp_path / "x.npy", weights)
     np.savez(tmp_path / "x.npz", w=weights)
     for source in (tmp_path / "x.npy", tmp_path / "x.npz"):
         (found,) = kolmo.open_checkpoint(source).values()
         assert found.dtype == weights.dtype
         assert found.read().tobytes() == weights.tobytes()
+
+
+def test_dtypes_that_files_of_numpy_do_not_tell(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(3, ml_dtypes.float8_e4m3fn), b=np.ones(2))
+    found = kolmo.open_checkpoint(tmp_path / "x.npz")
+    assert list(found) == ["b"]
+    assert [(entry.name, entry.numel) for entry in found.skipped] == [("a", 3)]
+    assert "as files of numpy name any dtype that numpy lacks" in found.skipped[0].reason
 
 
 def test_more_axes_than_an_array_can_have(tmp_path):

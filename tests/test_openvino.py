@@ -56,6 +56,15 @@ def test_the_graph_tells_what_constants_are():
     assert roles["shape"] == roles["scalar"] == "other"
 
 
+def test_a_folder_of_a_graph_and_its_tokenizer_is_the_model(tmp_path):
+    for suffix in (".xml", ".bin"):
+        shutil.copy(DATA / f"network{suffix}", tmp_path / f"openvino_model{suffix}")
+        shutil.copy(DATA / f"dtypes{suffix}", tmp_path / f"openvino_tokenizer{suffix}")
+    found = kolmo.open_checkpoint(tmp_path)
+    assert found.format == "openvino"
+    assert "fc.weight" in found
+
+
 def test_codes_have_their_width_and_side_bits():
     found = everything(DATA / "compressed.xml")
     forms = {key: t.form for key, t in found.items() if t.role is Role.WEIGHT}

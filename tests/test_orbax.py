@@ -102,6 +102,6 @@ def test_a_description_that_claims_too_much(tmp_path):
 
 def test_damaged_folders_are_read_or_refused(trees):
     names = [*LAYOUTS, "manager/10", "aggregate"]
-    refused, read = fuzzed_folders(trees, names, 900)
-    assert refused + read == 900
+    refused, read = fuzzed_folders(trees, names, 300)
+    assert refused + read == 300
     assert min(refused, read) > 0

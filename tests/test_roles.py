@@ -13,6 +13,7 @@ from torch import nn
 import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.opening import open_source, survey
+from kolmo.checkpoints.roles import sort_out
 from kolmo.errors import InputError
 
 
@@ -561,7 +562,7 @@ def test_opening_reads_little(tmp_path):
         return dataclasses.replace(tensor, load=load)
 
     whole = open_source(source)
-    opened = survey(whole.holding([counted(tensor) for tensor in whole.values()], []))
+    opened = sort_out(whole.holding([counted(tensor) for tensor in whole.values()], []))
     assert opened.numel == whole.numel
     assert sum(read) < 200_000
 

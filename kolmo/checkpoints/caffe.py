@@ -14,15 +14,11 @@ import numpy as np
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, WeightTensor
 from kolmo.checkpoints.folders import File
-from kolmo.checkpoints.messages import MessageSchema
 from kolmo.checkpoints.protobuf import BYTES, VARINT, Pieces, WireMessage
 from kolmo.checkpoints.stored import stored_tensor
 from kolmo.errors import InputError
 
 _LAYER, _OLD_LAYER = 100, 2
-_TOP = {**dict.fromkeys((1, 2, 3, 6, 8, 100), BYTES), **dict.fromkeys((4, 5, 7), VARINT)}
-_NEW = MessageSchema(_TOP, frozenset((_LAYER,)))
-_OLD = MessageSchema(_TOP, frozenset((_OLD_LAYER,)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +32,6 @@ class _Numbers:
 
 _FIELDS = {_LAYER: _Numbers(1, 2, 7), _OLD_LAYER: _Numbers(4, 0, 6)}
 _SIDES, _FLOATS, _SHAPE, _DOUBLES = (1, 2, 3, 4), 5, 7, 8
-
-
-def is_caffe(head: bytes, file: File) -> bool:
-    """Whether it has layers; that of an old file its name must say too."""
-    return _NEW.fits(head, file) or (file.name.endswith(".caffemodel") and _OLD.fits(head, file))
 
 
 def open_caffe(file: File) -> Checkpoint:

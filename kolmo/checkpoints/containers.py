@@ -245,7 +245,11 @@ def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
 
 def dtype_name(dtype: np.dtype[Any]) -> str:
     """A dtype for people: a structured one may list thousands of fields."""
-    return f"of structures ({dtype.itemsize:,} bytes each)" if dtype.names else str(dtype)[:60]
+    if dtype.names:
+        return f"of structures ({dtype.itemsize:,} bytes each)"
+    if dtype.kind == "V" and dtype.name.startswith("void"):
+        return f"{dtype.str} (as files of numpy name any dtype that numpy lacks)"
+    return str(dtype)[:60]
 
 
 def _no_tensor(value: Any) -> str:

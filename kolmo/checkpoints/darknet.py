@@ -30,14 +30,6 @@ _SAME = ("shortcut", "dropout", "yolo", "gaussian_yolo", "region",
 Sizes = list[tuple[str, tuple[int, ...]]]
 
 
-def is_darknet(head: bytes, file: File) -> bool:
-    """Whether the name and the version say so: the numbers that follow cannot."""
-    if not file.name.endswith(".weights") or len(head) < 16:
-        return False
-    major, minor, revision = struct.unpack("<3i", head[:12])
-    return major == 0 and minor in (1, 2, 3) and 0 <= revision <= 5
-
-
 def open_darknet(file: File) -> Checkpoint:
     """The layers of a network, or all its numbers as one tensor where no ``.cfg`` tells them.
 

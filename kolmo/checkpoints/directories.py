@@ -64,13 +64,9 @@ def open_named(file: File) -> Checkpoint:
     if reason := unfinished_download(file):
         raise InputError(f"{file.where}: {reason}")
     opened, total = _logical(open_file(file), file.folder, file.name), shard_count(file)
-    if total == 1:
-        return opened
-    reason = f"of the model's {total:,} shards only {file.name} was named"
-    skipped = [*opened.skipped, Skipped("the other shards", reason)]
-    part = opened.holding(opened.values(), skipped)
-    part.shards = (1, total)
-    return part
+    if total > 1:
+        opened.shards = (1, total)
+    return opened
 
 
 def _logical(opened: Checkpoint, folder: Folder, name: str = "model") -> Checkpoint:

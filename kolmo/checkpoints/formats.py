@@ -13,8 +13,6 @@ from typing import Any
 
 from kolmo.checkpoints import magic, messages
 from kolmo.checkpoints.base import Checkpoint
-from kolmo.checkpoints.caffe import is_caffe
-from kolmo.checkpoints.darknet import is_darknet
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.mistaken import what_it_is
 from kolmo.checkpoints.words import is_words
@@ -144,10 +142,22 @@ FORMATS = (
         (".params", ".nd"),
     ),
     Format("llamafile", magic.starts(b"MZqFpD"), f"{_HERE}.packed:open_llamafile", (".llamafile",)),
-    Format("Caffe", is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("Caffe", messages.is_caffe, f"{_HERE}.caffe:open_caffe", (".caffemodel",)),
+    Format("MATLAB", magic.is_matlab, f"{_HERE}.matlab:open_matlab", (".mat",)),
     Format("thinc", magic.starts(b"\x84\xa5nodes"), f"{_HERE}.thinc:open_thinc"),
-    Format("Darknet", is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
+    Format("Darknet", magic.is_darknet, f"{_HERE}.darknet:open_darknet", (".weights",)),
     Format("word vectors", is_words, f"{_HERE}.words:open_words", (".vec",)),
+    Format(
+        "TensorFlow's checkpoints",
+        magic.is_tensorflow_index,
+        f"{_HERE}.tensorflow:open_index",
+        (".index",),
+    ),
+    Format(
+        "data of TensorFlow's checkpoints",
+        magic.is_tensorflow_data,
+        f"{_HERE}.tensorflow:open_data",
+    ),
     Format(
         "archives and compressed files",
         magic.is_packed,
@@ -180,6 +190,17 @@ FOLDERS = (
         ("manifest.ocdbt", ".zarray", "zarr.json"),
     ),
     FolderFormat("Orbax, several trees", magic.is_orbax_items, f"{_HERE}.orbax:open_orbax_items"),
+    FolderFormat(
+        "SavedModel",
+        magic.has("saved_model.pb", "saved_model"),
+        f"{_HERE}.tensorflow:open_saved_model",
+        ("saved_model.pb",),
+    ),
+    FolderFormat(
+        "TensorFlow's checkpoints",
+        magic.is_tensorflow_folder,
+        f"{_HERE}.tensorflow:open_checkpoints",
+    ),
     FolderFormat("DeepSpeed ZeRO", magic.is_zero, f"{_HERE}.deepspeed:open_zero"),
     FolderFormat(
         "pipelines of diffusers",
@@ -191,6 +212,7 @@ FOLDERS = (
         magic.has("modules.json", "/"),
         f"{_HERE}.pipelines:open_sentence_transformer",
     ),
+    FolderFormat("folder of OpenVINO", magic.has_ir, f"{_HERE}.openvino:open_folder"),
     FolderFormat(
         "package of CoreML",
         magic.has("Manifest.json", ".mlmodel"),

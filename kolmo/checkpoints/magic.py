@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import struct
 from collections.abc import Callable
 
 from kolmo.checkpoints.compressed import compression_of
@@ -134,6 +135,20 @@ def is_hdf5(head: bytes, file: File) -> bool:
     return hdf5_start(file.stored) is not None
 
 
+def is_matlab(head: bytes, file: File) -> bool:
+    """Whether it is one, by the text, the version and the order of bytes in its header."""
+    orders = {b"\x00\x01IM", b"\x01\x00MI"}
+    return head.startswith(b"MATLAB") and head[124:128] in orders
+
+
+def is_darknet(head: bytes, file: File) -> bool:
+    """Whether the name and the version say so: the numbers that follow cannot."""
+    if not file.name.endswith(".weights") or len(head) < 16:
+        return False
+    major, minor, revision = struct.unpack("<3i", head[:12])
+    return major == 0 and minor in (1, 2, 3) and 0 <= revision <= 5
+
+
 # --- folders --------------------------------------------------------------------------------
 
 _ZERO = re.compile(r"(bf16_)?zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt")
@@ -142,6 +157,13 @@ _ZERO = re.compile(r"(bf16_)?zero_pp_rank_[0-9]+_mp_rank_[0-9]+_optim_states\.pt
 def has(name: str, part: str) -> Callable[[Folder], bool]:
     """A recognizer of folders that have this file, and others with a part in their names."""
     return lambda folder: folder.has(name) and any(part in other for other in folder.names())
+
+
+def has_ir(folder: Folder) -> bool:
+    """Whether it has a graph of OpenVINO and its weights, and no other model that was first."""
+    names = set(folder.names())
+    pairs = any(name.removesuffix(".xml") + ".bin" in names for name in names if ".xml" in name)
+    return pairs and not any(name.endswith(".safetensors") for name in names)
 
 
 def is_zero(folder: Folder) -> bool:
@@ -179,3 +201,27 @@ def is_spacy(folder: Folder) -> bool:
     """Whether a folder is a pipeline of spaCy: its settings, and the model of a component."""
     models = (name for name in folder.names() if name.count("/") == 1 and name.endswith("/model"))
     return folder.has("meta.json") and folder.has("config.cfg") and any(models)
+
+
+_TABLE = bytes.fromhex("57fb808b247547db")  # how a sorted table ends
+_DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_OTHERS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
+
+
+def is_tensorflow_index(head: bytes, file: File) -> bool:
+    """Whether it is the index of a checkpoint of TensorFlow."""
+    size = file.stored.size
+    return size >= 48 and bytes(file.stored.read(size - len(_TABLE), len(_TABLE))) == _TABLE
+
+
+def is_tensorflow_data(head: bytes, file: File) -> bool:
+    """Whether it is, by its name, a data file of a checkpoint of TensorFlow."""
+    said = _DATA.fullmatch(file.name)
+    return said is not None and file.folder.has(f"{said[1]}.index")
+
+
+def is_tensorflow_folder(folder: Folder) -> bool:
+    """Whether a folder holds checkpoints of TensorFlow, and none of another program."""
+    names = [name for name in folder.names() if "/" not in name]
+    has_data = any(_DATA.fullmatch(name) for name in names)
+    return has_data and not any(name.endswith(_OTHERS) for name in names)

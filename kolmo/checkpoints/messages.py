@@ -74,3 +74,15 @@ def is_coreml(head: bytes, file: File) -> bool:
     """
     fits = _COREML.fits(head, file)
     return fits and any(field.number > 2 for field in WireMessage.of(file.stored).fields(cut=True))
+
+
+_CAFFE = {**dict.fromkeys((1, 2, 3, 6, 8, 100), BYTES), **dict.fromkeys((4, 5, 7), VARINT)}
+_CAFFE_NEW = MessageSchema(_CAFFE, frozenset((100,)))
+_CAFFE_OLD = MessageSchema(_CAFFE, frozenset((2,)))
+
+
+def is_caffe(head: bytes, file: File) -> bool:
+    """Whether it has layers; that of an old file its name must say too."""
+    return _CAFFE_NEW.fits(head, file) or (
+        file.name.endswith(".caffemodel") and _CAFFE_OLD.fits(head, file)
+    )

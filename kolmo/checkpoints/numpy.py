@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import functools
 import lzma
 import math
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import spooled
+from kolmo.checkpoints.compressed import check_expansion, spooled
 from kolmo.checkpoints.containers import (
     Found,
     dtype_name,
@@ -37,6 +40,8 @@ from kolmo.errors import InputError
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
+
+_HEADER = 1 << 20  # bytes of a header at most; numpy refuses far shorter ones
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
@@ -98,6 +103,7 @@ def open_npz(file: File) -> Checkpoint:
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
     with _unzipped(file.stored) as archive:
+        _check_expansion(file, archive)
         for info in archive.infolist():
             found, others = _open_member(file, archive, info)
             tensors += found
@@ -109,6 +115,12 @@ def open_npz(file: File) -> Checkpoint:
         held = "; it holds " + ", ".join(f"{s.name!r} ({s.reason})" for s in skipped[:3])
         raise InputError(f"{where}: there is no array of numbers in it{held if skipped else ''}")
     return Checkpoint(tensors, source=where, format="npz", skipped=skipped, files=file.files)
+
+
+def _check_expansion(file: File, archive: zipfile.ZipFile) -> None:
+    """InputError if the compressed members claim far more than the file has."""
+    packed = [info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+    check_expansion(file.where, file.stored.size, sum(info.file_size for info in packed))
 
 
 @contextmanager
@@ -146,12 +158,13 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         values = file.archive.record(info.filename).part(offset, claimed)
         return [_placed(values, name, shape, fortran, dtype)], []
 
+    member = _Member(file.stored, info, where)
+    if fortran and len(shape) > 1:  # its row-major order is all over the member
+        return [_placed(member.kept(offset, claimed), name, shape, fortran, dtype)], []
+
     def load(start: int, stop: int) -> NDArray[Any]:
-        if fortran:  # its row-major order is all over the member
-            whole = _read_member(file.stored, info, offset, claimed, where)
-            return native(np.frombuffer(whole, dtype).reshape(shape, order="F").ravel()[start:stop])
         begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
-        return native(np.frombuffer(_read_member(file.stored, info, begin, size, where), dtype))
+        return native(np.frombuffer(member.read(begin, size), dtype))
 
     return [_in_parts(WeightTensor(name, shape, native_dtype(dtype), load))], []
 
@@ -166,26 +179,55 @@ def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> F
     return tensors, skipped
 
 
-def _read_member(
-    stored: Stored, info: zipfile.ZipInfo, offset: int, size: int, where: str
-) -> bytes:
-    """Bytes of a member; memory grows with what is there, not with what is claimed."""
-    try:
-        with stored.open() as file, zipfile.ZipFile(file) as archive, archive.open(info) as member:
-            member.seek(offset)
-            data = member.read(size)
-    except _UNREADABLE as error:
-        raise InputError(f"{where} cannot be read ({error})") from None
-    if len(data) != size:
-        raise InputError(f"{where} is truncated")
-    return data
+class _Member:
+    """The bytes of a compressed member, which come in order: what lies further on is read on to,
+    what lies before from its beginning."""
+
+    def __init__(self, stored: Stored, info: zipfile.ZipInfo, where: str) -> None:
+        self._stored, self._info, self._where = stored, info, where
+        self._opened: IO[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes; memory grows with what is there, not with what is claimed."""
+        with self._lock:
+            try:
+                member = self._open(offset)
+                member.seek(offset)
+                data = member.read(size)
+            except _UNREADABLE as error:
+                self._opened = None
+                raise InputError(f"{self._where} cannot be read ({error})") from None
+        if len(data) != size:
+            raise InputError(f"{self._where} is truncated")
+        return data
+
+    def _open(self, offset: int) -> IO[bytes]:
+        if self._opened is None or self._opened.tell() > offset:
+            self._opened = zipfile.ZipFile(self._stored.open()).open(self._info)
+        return self._opened
+
+    def kept(self, offset: int, size: int) -> Stored:
+        """These bytes for reading in any order, from a temporary file that is made when needed."""
+
+        @functools.cache
+        def whole() -> Stored:
+            with self._lock, zipfile.ZipFile(self._stored.open()) as archive:
+                with archive.open(self._info) as member:
+                    return spooled(member, self._where, self._stored.size)
+
+        def fetch(start: int, count: int) -> bytes | bytearray | memoryview:
+            try:
+                return whole().read(start, count)
+            except _UNREADABLE as error:
+                raise InputError(f"{self._where} cannot be read ({error})") from None
+
+        return Stored(fetch, offset, size, self._where)
 
 
 def _read_header(file: IO[bytes], where: str) -> Header:
     try:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        shape, fortran, dtype = _parsed_header(file)
     except Exception as error:  # numpy parses it as Python and lets any of its errors through
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{where}: not a sound .npy header ({reason[:200]})") from None
@@ -198,8 +240,18 @@ def _read_header(file: IO[bytes], where: str) -> Header:
     return found, fortran, _named(dtype)
 
 
+def _parsed_header(file: IO[bytes]) -> Header:
+    """The header as numpy parses it, and float8_e5m2, which numpy writes and does not parse."""
+    version = npy.read_magic(file)
+    size = file.read(2 if version == (1, 0) else 4)
+    text = file.read(min(int.from_bytes(size, "little"), _HEADER))
+    known = text.replace(b"'<f1'", b"'<V1'")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(io.BytesIO(size + known))
+    return shape, fortran, dtype if known == text else DTYPES["float8_e5m2"]
+
+
 def _named(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype of a file, which says no more of a bfloat16 than that it has two bytes; of no
-    other dtype it says that."""
+    """The dtype of a file, which says of a bfloat16, and of nothing else, that it has two bytes."""
     is_void = dtype.kind == "V" and dtype.names is None and dtype.subdtype is None
     return DTYPES["bfloat16"] if is_void and dtype.itemsize == 2 else dtype

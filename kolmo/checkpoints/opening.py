@@ -61,8 +61,8 @@ def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
 
 
 def survey(source: Any) -> Checkpoint:
-    """A source with its weights sorted out, also if there are none."""
-    return sort_out(open_source(source))
+    """A source with its weights sorted out, also if there are none; a checkpoint as it is."""
+    return source if isinstance(source, Checkpoint) else sort_out(open_source(source))
 
 
 def open_source(source: Any) -> Checkpoint:
@@ -94,6 +94,9 @@ def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
     if path.is_dir():
         return open_folder(LocalFolder(path))
+    index = path.with_name(f"{path.name}.index") if path.name else path
+    if not path.exists() and index.is_file():  # TensorFlow calls its checkpoints by their prefix
+        return open_named(File.local(index))
     if not path.exists():
         hub = _HUB_ID.fullmatch(str(path))
         hint = f"; a model of the Hugging Face Hub is  hf://{path}" if hub else ""

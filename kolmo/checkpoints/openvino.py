@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size
-from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.magic import is_openvino
 from kolmo.checkpoints.openvino_graph import IrGraph, IrLayer, read_graph
 from kolmo.checkpoints.raw import raw_tensor
 from kolmo.checkpoints.scaled import Load, ScaleBlocks, scaled
@@ -87,6 +88,14 @@ def open_openvino(file: File) -> Checkpoint:
         skipped=[one for one in found if isinstance(one, Skipped)],
         files=[*file.files, *beside.files],
     )
+
+
+def open_folder(folder: Folder) -> Checkpoint | None:
+    """The one graph of a folder that is no tokenizer; None if there is not one."""
+    names = [name for name in folder.names() if "/" not in name and name.endswith(".xml")]
+    files = [File(folder, name) for name in names if "tokenizer" not in name]
+    graphs = [file for file in files if is_openvino(file.head(), file)]
+    return open_openvino(graphs[0]) if len(graphs) == 1 else None
 
 
 @dataclasses.dataclass(frozen=True)

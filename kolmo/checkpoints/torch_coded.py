@@ -71,7 +71,7 @@ def affine_tensor(stored: WeightTensor, affine: AffineScale) -> WeightTensor:
     """The logical tensor of a quantized one, whose integers are ``stored``."""
     kind = stored.dtype
     codes = Codes(
-        f"torch {kind.name}",
+        f"torch q{kind.name}",
         Alphabet.of_dtype(kind),
         lambda start, stop: bit_patterns(stored.load(start, stop)),
         affine.side_bits,

@@ -62,13 +62,18 @@ def state_of(
     asked = get_roles(roles)
     if Role.WEIGHT in asked:
         choose(checkpoint)  # which refuses a source without weights
-    chosen = choose(checkpoint, asked, include, exclude)
+    besides = _besides(checkpoint) if Role.OTHER not in asked else set()
+    chosen = choose(checkpoint, _with_unknown(asked), include, exclude)
     as_stored, beside = isinstance(quantizer, Native), _book_keeping(checkpoint)
     found: list[Kept] = []
     left_out = list(chosen.skipped)
     for tensor in chosen.values():
         role = tensor.role or Role.WEIGHT
-        if role is Role.BOOKKEEPING and not as_stored:
+        if tensor.name in besides:
+            left_out.append(
+                Skipped(tensor.name, "no part of the model", tensor.numel, role, tensor)
+            )
+        elif role is Role.BOOKKEEPING and not as_stored:
             reason = f"not needed: {quantizer} quantizes the weights that codes stand for"
             left_out.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
         else:
@@ -78,6 +83,17 @@ def state_of(
     copies = {s.name: s.copy_of for s in checkpoint.skipped if s.role is Role.COPY}
     kept, others = _with_copies(found, copies)
     return _told_apart(kept), [*left_out, *others]
+
+
+def _with_unknown(roles: Sequence[Role]) -> Sequence[Role]:
+    """With a whole state go arrays that nobody understands: the model may not lack them."""
+    return [*roles, Role.OTHER] if set(STATE_ROLES) <= set(roles) else roles
+
+
+def _besides(checkpoint: Checkpoint) -> set[str]:
+    """Arrays of which the source itself says that they lie beside the model."""
+    others = (s for s in checkpoint.skipped if s.role is Role.OTHER and s.tensor)
+    return {s.name for s in others if s.tensor and s.tensor.role is not None}
 
 
 def _kept(tensor: WeightTensor, role: Role, packed: bool) -> Iterator[Kept]:

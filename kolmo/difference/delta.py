@@ -16,6 +16,7 @@ from typing import Any, Unpack
 from kolmo.analysis import Interrupted, make_plan
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role, Skipped, WeightTensor
+from kolmo.checkpoints.tensor_names import normalized, partners
 from kolmo.difference.run import Alone, Delta, DeltaRun
 from kolmo.difference.weights import as_weights
 from kolmo.errors import InputError
@@ -89,9 +90,9 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
     settings = Settings.of(options)
     plan, coders = _plan(settings)
     given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
-    common, problems = _match(given, wanted)
+    partners_of, common, problems = _match(given, wanted)
     complete = True
-    run = DeltaRun(given, common, plan, coders)
+    run = DeltaRun(partners_of, common, plan, coders)
     try:
         with Lanes(settings.threads) as lanes:
             run.go(lanes, settings.report_progress)
@@ -123,39 +124,47 @@ def _plan(settings: Settings) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
     return plan, coders
 
 
-def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, list[str]]:
-    """The tensors that have a partner, and the problems of the others."""
-    left_out = {skipped.name for skipped in tuned.skipped}  # such as tied tensors
-    unmatched = [
-        Skipped(n, "only in the base", role=base[n].role or Role.WEIGHT)
-        for n in base
-        if n not in tuned and n not in left_out
-    ]
-    kept = []
+def _match(base: Checkpoint, tuned: Checkpoint) -> tuple[Checkpoint, Checkpoint, list[str]]:
+    """The tensors that have a partner, the partners under the same names, and the problems of the
+    others."""
+    pairs = partners(tuned, base)
+    unmatched = _only_in_base(base, tuned, set(pairs.values()))
+    kept, others = [], []
     for tensor in tuned.values():
-        reason = _mismatch(base, tensor)
-        if reason:
+        partner = base.get(pairs.get(tensor.name, ""))
+        reason = _mismatch(base, tensor, partner)
+        if reason or partner is None:
             role = tensor.role or Role.WEIGHT
             unmatched.append(Skipped(tensor.name, reason, tensor.numel, role, tensor))
         else:
             kept.append(tensor)
+            others.append(dataclasses.replace(partner, name=tensor.name))
     if not kept:
         why = f"; {unmatched[-1].name!r} is {unmatched[-1].reason}" if unmatched else ""
         raise InputError(f"no tensor of {tuned.source} has a partner in {base.source}{why}")
     common = tuned.holding(kept, [*tuned.skipped, *unmatched])
-    return common, [f"tensor {s.name!r} is {s.reason}" for s in unmatched]
+    problems = [f"tensor {s.name!r} is {s.reason}" for s in unmatched]
+    return base.holding(others, base.skipped), common, problems
 
 
-def _mismatch(base: Checkpoint, tuned: WeightTensor) -> str:
+def _only_in_base(base: Checkpoint, tuned: Checkpoint, paired: set[str]) -> list[Skipped]:
+    left_out = partners([s.name for s in tuned.skipped], base)  # such as tied tensors
+    gone = set(base) - paired - set(left_out.values())
+    return [
+        Skipped(name, "only in the base", role=tensor.role or Role.WEIGHT)
+        for name, tensor in base.items()
+        if name in gone
+    ]
+
+
+def _mismatch(base: Checkpoint, tuned: WeightTensor, partner: WeightTensor | None) -> str:
     """The reason that a tensor has no partner; empty if it has one."""
-    other = base.get(tuned.name)
-    if other is None:
-        why = next((s.reason for s in base.skipped if s.name == tuned.name), "")
+    if partner is None:
+        why = {normalized(s.name): s.reason for s in base.skipped}.get(normalized(tuned.name))
         return f"left out of the base ({why})" if why else "not in the base"
-    if (other.shape, other.dtype) != (tuned.shape, tuned.dtype):
-        return (
-            f"{tuned.dtype} {list(tuned.shape)}, but {other.dtype} {list(other.shape)} in the base"
-        )
+    if (partner.shape, partner.dtype) != (tuned.shape, tuned.dtype):
+        was = f"{partner.dtype} {list(partner.shape)}"
+        return f"{tuned.dtype} {list(tuned.shape)}, but {was} in the base"
     return ""
 
 

@@ -35,6 +35,8 @@ class InspectionData:
     arrays : tuple of Inspected
     networks : tuple of str
         Where it holds several.
+    shards : tuple of int, optional
+        Of a part of a model: how many of its shards these are, and how many it has.
     files : dict
         Sizes in bytes of the local files behind it, by path.
     """
@@ -44,6 +46,7 @@ class InspectionData:
     arrays: tuple[Inspected, ...]
     networks: tuple[str, ...] = ()
     files: dict[str, int] = dataclasses.field(default_factory=dict)
+    shards: tuple[int, int] | None = None
 
     @property
     def weights(self) -> int:
@@ -83,6 +86,7 @@ class InspectionData:
             "bits_per_weight": self.bits_per_weight if known else None,
             "schemes": self.schemes,
             "networks": list(self.networks),
+            "shards": self.shards and list(self.shards),
             "files": self.files,
             "roles": {str(role): dataclasses.asdict(t) for role, t in self.roles.items()},
             "arrays": [array.to_dict() for array in self.arrays],

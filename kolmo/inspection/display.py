@@ -65,6 +65,8 @@ def _heading(inspection: InspectionData) -> list[str]:
         lines[0] += f", {count}{byte_size(8 * sum(inspection.files.values()))}"
     if inspection.networks:
         lines.append(f"{len(inspection.networks)} networks: {', '.join(inspection.networks)}")
+    if inspection.shards:
+        lines.append("{} of {} shards of the model".format(*inspection.shards))
     if inspection.schemes:
         lines.append(f"quantized: {', '.join(inspection.schemes)}")
     return [printable(line) for line in lines]

@@ -32,6 +32,8 @@ class Inspection(InspectionData):
         bits, side_bits, scheme, copy_of and reason.
     networks : tuple of str
         Where it holds several.
+    shards : tuple of int, optional
+        Of a part of a model: how many of its shards these are, and how many it has.
     files : dict
         Sizes in bytes of the local files behind it, by path.
     """
@@ -100,6 +102,7 @@ def inspect(
         tuple(arrays),
         checkpoint.networks,
         _sizes(checkpoint),
+        checkpoint.shards,
     )
 
 

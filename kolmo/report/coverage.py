@@ -23,7 +23,8 @@ def coverage_line(coverage: pd.DataFrame, sources: Mapping[str, Any]) -> str:
     ----------
     coverage : pandas.DataFrame
     sources : mapping
-        By checkpoint the facts of its source: its ``networks``, where there are several.
+        By checkpoint the facts of its source: its ``networks``, where there are several; how many
+        of its ``shards`` were named, of how many, where it is a part of a model.
     """
     done = coverage["measured"].astype(bool)
     missed = coverage[~done]
@@ -34,6 +35,7 @@ def coverage_line(coverage: pd.DataFrame, sources: Mapping[str, Any]) -> str:
         *_skipped(missed[wanted & (missed["role"] == _WEIGHT)]),
         *_left_out(missed[~wanted | (missed["role"] != _WEIGHT)]),
         *(_networks(name, facts, len(sources)) for name, facts in sources.items()),
+        *(_shards(name, facts, len(sources)) for name, facts in sources.items()),
     ]
     return "; ".join(part for part in parts if part)
 
@@ -85,6 +87,14 @@ def _networks(name: str, facts: Mapping[str, Any], sources: int) -> str:
         return ""
     where = f"{name}: " if sources > 1 else ""
     return printable(f"{where}{len(networks)} networks: {', '.join(networks)}")
+
+
+def _shards(name: str, facts: Mapping[str, Any], sources: int) -> str:
+    if not facts.get("shards"):
+        return ""
+    here, whole = facts["shards"]
+    where = f"{name}: " if sources > 1 else ""
+    return printable(f"{where}{here:,} of {whole:,} shards of the model")
 
 
 def _weights(count: int) -> str:

@@ -204,6 +204,7 @@ def _provenance(
                 "source": checkpoint.source,
                 "format": checkpoint.format,
                 "networks": list(checkpoint.networks),
+                "shards": list(checkpoint.shards or ()),
                 "files": checkpoint.hashes(),
             }
             for name, checkpoint in checkpoints.items()

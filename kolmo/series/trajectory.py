@@ -14,7 +14,9 @@ from typing import Any, Unpack
 
 from kolmo.analysis import Interrupted, compare
 from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.opening import survey
+from kolmo.checkpoints.tensor_names import partners
 from kolmo.errors import KolmoError
 from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
@@ -105,17 +107,28 @@ def _with_series(report: Report, series: dict[str, Any], problems: list[str]) ->
 
 def _differences(checkpoints: Mapping[str, Checkpoint]) -> Iterator[str]:
     """A line for each tensor that a checkpoint lacks, or whose shape or dtype changes, once."""
+    aligned = _aligned(checkpoints)
     first: dict[str, tuple[str, str]] = {}
-    for name, checkpoint in checkpoints.items():
-        for tensor in checkpoint.values():
-            form = f"{tensor.dtype} {list(tensor.shape)}"
-            first.setdefault(tensor.name, (name, form))
+    for name, tensors in aligned.items():
+        for tensor_name, tensor in tensors.items():
+            first.setdefault(tensor_name, (name, f"{tensor.dtype} {list(tensor.shape)}"))
     for tensor_name, (at, form) in first.items():
-        for name, checkpoint in checkpoints.items():
-            other = checkpoint.get(tensor_name)
+        for name, tensors in aligned.items():
+            other = tensors.get(tensor_name)
             if other is None:
                 yield f"{name}: has no tensor {tensor_name!r}, which {at} has"
                 break
             if (found := f"{other.dtype} {list(other.shape)}") != form:
                 yield f"{name}: tensor {tensor_name!r} is {found}, at {at} it is {form}"
                 break
+
+
+def _aligned(checkpoints: Mapping[str, Checkpoint]) -> dict[str, dict[str, WeightTensor]]:
+    """The tensors of each checkpoint under the names that their partners had first."""
+    known: dict[str, None] = {}
+    aligned = {}
+    for name, checkpoint in checkpoints.items():
+        pairs = partners(checkpoint, known)
+        aligned[name] = {pairs.get(own, own): tensor for own, tensor in checkpoint.items()}
+        known |= dict.fromkeys(aligned[name])
+    return aligned

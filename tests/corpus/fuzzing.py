@@ -67,12 +67,13 @@ def run(name, first, count, seconds=SECONDS, keep=None):
         warnings.simplefilter("ignore")  # numpy and zipfile warn about some of what they refuse
         sources = cases(name, Path(folder))
         others = [data for case in sources for file in case.files if (data := file.read_bytes())]
-        for seed in range(first, first + count):
-            case = sources[seed % len(sources)]
-            with damage(case, others, np.random.default_rng(seed)):
-                tried(case.path, seed, outcome, seconds)
-                if keep and seed in outcome.faults:
-                    _copy(case, Path(keep) / f"{name} {seed}".replace("/", "-"))
+        with limited_memory():
+            for seed in range(first, first + count):
+                case = sources[seed % len(sources)]
+                with damage(case, others, np.random.default_rng(seed)):
+                    tried(case.path, seed, outcome, seconds)
+                    if keep and seed in outcome.faults:
+                        _copy(case, Path(keep) / f"{name} {seed}".replace("/", "-"))
     return outcome
 
 
@@ -125,7 +126,7 @@ def limited_time(seconds):
 
 
 def limit_memory(size=MEMORY):
-    """Let this process take no more than so many bytes beyond what it has, until `unlimited`."""
+    """Let this process take no more than so many bytes beyond what it has."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + size
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -159,14 +160,13 @@ def main():
     given = parser.parse_args()
     print(f"{'format':32}{'inputs':>10}{'refused':>10}{'read':>10}{'faults':>10}")
     faults = 0
-    with limited_memory():
-        for name in given.formats or FORMATS:
-            found = run(name, given.first, given.count, keep=given.keep)
-            numbers = (given.count, found.refused, found.read, len(found.faults))
-            print(f"{name:32}" + "".join(f"{number:10,}" for number in numbers), flush=True)
-            for seed, text in found.faults.items():
-                print(f"{name}, seed {seed}:\n{text}", file=sys.stderr, flush=True)
-            faults += len(found.faults)
+    for name in given.formats or FORMATS:
+        found = run(name, given.first, given.count, keep=given.keep)
+        numbers = (given.count, found.refused, found.read, len(found.faults))
+        print(f"{name:32}" + "".join(f"{number:10,}" for number in numbers), flush=True)
+        for seed, text in found.faults.items():
+            print(f"{name}, seed {seed}:\n{text}", file=sys.stderr, flush=True)
+        faults += len(found.faults)
     return faults > 0
 
 

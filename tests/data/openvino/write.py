@@ -1,4 +1,4 @@
-"""Writes the files of this folder with OpenVINO, and what its plugin computes of compressed weights.
+"""Writes the files of this folder with OpenVINO, and what its plugin makes of compressed weights.
 
 python write.py        # needs openvino, numpy
 """

@@ -1,0 +1,122 @@
+"""Sorted tables of keys and values, as LevelDB and TensorFlow write them
+(https://github.com/google/leveldb/blob/main/doc/table_format.md).
+
+A footer says where the index lies, the index where the blocks are; a block holds keys of which each
+begins as the one before it does. Checksums are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kolmo.checkpoints.stored import Stored
+from kolmo.errors import InputError
+
+FOOTER = bytes.fromhex("57fb808b247547db")
+"""How a table ends."""
+
+_FOOTER = 48  # bytes
+_MOST = 1 << 26  # bytes of a block, unpacked
+_EXPANSION = 8  # times its size that all blocks of a table may be, or
+_LEAST = 1 << 24  # bytes in any case
+
+
+def read_table(stored: Stored) -> dict[bytes, bytes]:
+    """All keys and values.
+
+    Raises
+    ------
+    InputError
+        If the table is damaged, or claims more than it can hold.
+    """
+    if stored.size < _FOOTER or stored.read(stored.size - 8, 8) != FOOTER:
+        raise damaged(stored.where)
+    footer = TableCursor(bytes(stored.read(stored.size - _FOOTER, _FOOTER)), stored.where)
+    footer.varints(2)
+    left = [_EXPANSION * stored.size + _LEAST]
+    found: dict[bytes, bytes] = {}
+    for _, handle in _block(stored, footer, left):
+        found.update(_block(stored, TableCursor(handle, stored.where), left))
+    return found
+
+
+def damaged(where: str) -> InputError:
+    """The error of a table that contradicts itself."""
+    return InputError(f"{where}: a damaged or truncated table (of LevelDB or TensorFlow)")
+
+
+class TableCursor:
+    """Numbers and bytes, one after the other."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data, self.at, self.where = data, 0, where
+
+    def take(self, size: int) -> bytes:
+        """The next bytes."""
+        if self.at + size > len(self.data):
+            raise damaged(self.where)
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def varint(self) -> int:
+        """The next number, of seven bits a byte."""
+        found = 0
+        for shift in range(0, 70, 7):
+            byte = self.take(1)[0]
+            found |= (byte & 127) << shift
+            if byte < 128:
+                return found
+        raise damaged(self.where)
+
+    def varints(self, count: int) -> list[int]:
+        """So many numbers."""
+        return [self.varint() for _ in range(count)]
+
+
+def _block(stored: Stored, handle: TableCursor, left: list[int]) -> Iterator[tuple[bytes, bytes]]:
+    offset, size = handle.varints(2)
+    data, kind = stored.part(offset, size), stored.part(offset + size, 1).read(0, 1)
+    if size > _MOST or kind[0] > 1:
+        raise damaged(stored.where)
+    raw = bytes(data.read(0, size))
+    raw = unsnappy(raw, stored.where) if kind[0] else raw
+    left[0] -= len(raw)
+    if left[0] < 0 or len(raw) < 4:
+        raise damaged(stored.where)
+    end = len(raw) - 4 - 4 * int.from_bytes(raw[-4:], "little")
+    cursor, key = TableCursor(raw[: max(0, end)], stored.where), b""
+    while cursor.at < len(cursor.data):
+        shared, own, length = cursor.varints(3)
+        if shared > len(key):
+            raise damaged(stored.where)
+        key = key[:shared] + cursor.take(own)
+        left[0] -= len(key)
+        if left[0] < 0:
+            raise damaged(stored.where)
+        yield key, cursor.take(length)
+
+
+def unsnappy(data: bytes, where: str) -> bytes:
+    """What Snappy packed: runs of literals, and copies of what came before."""
+    cursor, found = TableCursor(data, where), bytearray()
+    size = cursor.varint()
+    while cursor.at < len(data) and len(found) < min(size, _MOST):
+        tag = cursor.take(1)[0]
+        if tag & 3 == 0:
+            length = tag >> 2
+            if length >= 60:
+                length = int.from_bytes(cursor.take(length - 59), "little")
+            found += cursor.take(length + 1)
+            continue
+        if tag & 3 == 1:
+            length, back = (tag >> 2 & 7) + 4, tag >> 5 << 8 | cursor.take(1)[0]
+        else:
+            length = (tag >> 2) + 1
+            back = int.from_bytes(cursor.take(2 if tag & 3 == 2 else 4), "little")
+        if not 0 < back <= len(found):
+            raise damaged(where)
+        piece = bytes(found[-back:][:length])
+        found += (piece * -(-length // len(piece)))[:length]
+    if len(found) != size:
+        raise damaged(where)
+    return bytes(found)

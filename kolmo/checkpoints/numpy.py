@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import functools
+import io
 import lzma
 import math
 import threading
@@ -204,7 +204,8 @@ class _Member:
 
     def _open(self, offset: int) -> IO[bytes]:
         if self._opened is None or self._opened.tell() > offset:
-            self._opened = zipfile.ZipFile(self._stored.open()).open(self._info)
+            archive = zipfile.ZipFile(self._stored.open())
+            self._opened = archive.open(self._info)
         return self._opened
 
     def kept(self, offset: int, size: int) -> Stored:
@@ -212,9 +213,12 @@ class _Member:
 
         @functools.cache
         def whole() -> Stored:
-            with self._lock, zipfile.ZipFile(self._stored.open()) as archive:
-                with archive.open(self._info) as member:
-                    return spooled(member, self._where, self._stored.size)
+            with (
+                self._lock,
+                zipfile.ZipFile(self._stored.open()) as archive,
+                archive.open(self._info) as member,
+            ):
+                return spooled(member, self._where, self._stored.size)
 
         def fetch(start: int, count: int) -> bytes | bytearray | memoryview:
             try:

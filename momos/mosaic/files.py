@@ -186,7 +186,8 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
     """The header; None unless every value is of the right type and in range."""
     try:
         inflate = zlib.decompressobj()
-        header = json.loads(inflate.decompress(packed, _HEADER))
+        text = inflate.decompress(packed, _HEADER)
+        header = json.loads(text) if inflate.eof else {}
         (k, motif_dtype), tensors = header["motifs"], header["tensors"]
         sound = (
             _is_count(header["block_size"], least=1)

@@ -20,7 +20,19 @@ OPCODES = (
     b"().0]}ablsudtRQqhj\x80\x81\x85\x86\x87\x8c\x8a\x8b\x8d\x8e\x90\x93\x94\x95\x96\x97NXBCGIKMc"
 )
 NUMBERS = (0, 1, 7, 255, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**62, 2**63, 2**64 - 1)
-NAMES = ("../x", "/etc/passwd", "..\\x", "x" * 300, "", ".", "\x1b[31m", "a\nb", "CON", "²", "x/" * 99)
+NAMES = (
+    "../x",
+    "/etc/passwd",
+    "..\\x",
+    "x" * 300,
+    "",
+    ".",
+    "\x1b[31m",
+    "a\nb",
+    "CON",
+    "²",
+    "x/" * 99,
+)
 TOKEN = re.compile(rb'-?\d[\d.eE+-]*|"[^"]*"|[A-Za-z_]\w*|[^\w\s]')
 WORDS = (
     b"-1", b"0", b"1e400", b"1.5", b"4611686018427387904", b"18446744073709551616", b"9" * 5000,
@@ -272,7 +284,16 @@ def mutated(data, others, random):
     if knower:
         try:
             return knower(data, others, random)
-        except (ValueError, IndexError, OSError, EOFError, zlib.error, tarfile.TarError, lzma.LZMAError, zipfile.BadZipFile):
+        except (
+            ValueError,
+            IndexError,
+            OSError,
+            EOFError,
+            zlib.error,
+            tarfile.TarError,
+            lzma.LZMAError,
+            zipfile.BadZipFile,
+        ):
             pass  # some file of the kind that is packed in no way that Python knows
     if random.random() < 0.4:
         return with_numbers(data, random)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Outcome:
     refused: int = 0
     read: int = 0
     faults: dict[int, str] = dataclasses.field(default_factory=dict)
+    seconds: float = 0.0  # of the processor's time
 
 
 class TooLongError(BaseException):
@@ -48,9 +50,6 @@ class TooLongError(BaseException):
 
 def read(path):
     """Open a file or folder and read its weights, chunk by chunk."""
-    if path.suffix == ".kmo":
-        kolmo.verify(path, threads=1)
-        return
     found = kolmo.open_checkpoint(path)
     left = MOST
     for tensor in found.values():
@@ -62,7 +61,7 @@ def read(path):
 
 def run(name, first, count, seconds=SECONDS, keep=None):
     """The outcome of a format's inputs, of ``count`` seeds from ``first`` on."""
-    outcome = Outcome()
+    outcome, began = Outcome(), time.process_time()
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy and zipfile warn about some of what they refuse
         sources = cases(name, Path(folder))
@@ -74,6 +73,7 @@ def run(name, first, count, seconds=SECONDS, keep=None):
                     tried(case.path, seed, outcome, seconds)
                     if keep and seed in outcome.faults:
                         _copy(case, Path(keep) / f"{name} {seed}".replace("/", "-"))
+    outcome.seconds = time.process_time() - began
     return outcome
 
 
@@ -158,12 +158,13 @@ def main():
     parser.add_argument("--count", type=int, default=1000, help="inputs of each format")
     parser.add_argument("--keep", help="a folder for inputs that show a fault")
     given = parser.parse_args()
-    print(f"{'format':32}{'inputs':>10}{'refused':>10}{'read':>10}{'faults':>10}")
+    print(f"{'format':32}{'inputs':>10}{'refused':>10}{'read':>10}{'faults':>10}{'seconds':>10}")
     faults = 0
     for name in given.formats or FORMATS:
         found = run(name, given.first, given.count, keep=given.keep)
         numbers = (given.count, found.refused, found.read, len(found.faults))
-        print(f"{name:32}" + "".join(f"{number:10,}" for number in numbers), flush=True)
+        columns = "".join(f"{number:10,}" for number in numbers)
+        print(f"{name:32}{columns}{found.seconds:10.1f}", flush=True)
         for seed, text in found.faults.items():
             print(f"{name}, seed {seed}:\n{text}", file=sys.stderr, flush=True)
         faults += len(found.faults)

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import scipy.io
 
 INPUTS = Path(__file__).parent / "inputs"
 HOSTILE = Path(__file__).parent / "hostile"
@@ -109,17 +110,12 @@ def _tars(folder):
     return paths
 
 
-def _kmo(folder):
-    import kolmo
-
-    rng, paths = np.random.default_rng(0), []
-    source = {"a": rng.normal(size=(4, 30)).astype("f4"), "b": np.arange(12, dtype=np.int16)}
-    for quantizer in ("native", "symmetric:8", "codebook:4"):
-        name = quantizer.replace(":", "-") + ".kmo"
-        kolmo.pack({"a": source["a"]} if quantizer != "native" else source, folder / name,
-                   quantizer=quantizer, threads=1)  # fmt: skip
-        paths.append(folder / name)
-    return paths
+def _matlab(folder):
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(size=(3, 4)), "cells": {"a": np.arange(6), "b": [np.ones(3), "x"]}}
+    for packed in (False, True):
+        scipy.io.savemat(folder / f"packed-{packed}.mat", arrays, do_compression=packed)
+    return sorted(folder.iterdir())
 
 
 FORMATS: dict[str, Callable[[Path], list[Path]]] = {
@@ -137,8 +133,14 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
     ),
     "TorchScript, torch.export": _inputs("torch-script.pt", "*.pt2"),
     "torch's distributed checkpoint": _both(_inputs("dcp"), _data("distributed/step-7")),
-    "DeepSpeed": _inputs("deepspeed-*"),
-    "pickle, joblib": _inputs("*.pkl", "*.joblib"),
+    "DeepSpeed, slices": _both(
+        _inputs("deepspeed-*"),
+        _written("test_folders_distributed", lambda m, folder: m.write_all(folder)),
+    ),
+    "pickle, joblib": _both(
+        _inputs("*.pkl", "*.joblib"),
+        _written("test_pickles", lambda m, folder: [m.write(name, folder) for name in m.CASES]),
+    ),
     "NeMo, archives": _both(_inputs("*.nemo", "*.zip", "*.gz"), _tars),
     "diffusers": _inputs("diffusers-*"),
     "GGUF": _both(
@@ -172,17 +174,25 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
     "Flax": _both(_inputs("*.msgpack"), _data("flax/*.msgpack.xz")),
     "Orbax": _both(
         _inputs("orbax"),
-        _folders("orbax/trees.tar.xz", *(f"trees/{name}" for name in (
-            "ocdbt", "zarr", "zarr3", "zarr3-folders", "manager/10", "aggregate"))),
-    ),  # fmt: skip
+        _folders(
+            "orbax/trees.tar.xz",
+            *(
+                f"trees/{name}"
+                for name in ("ocdbt", "zarr", "zarr3", "zarr3-folders", "manager/10", "aggregate")
+            ),
+        ),
+    ),
     "MXNet": _written(
         "test_mxnet",
         lambda m, folder: [
-            _file(folder / str(v), "net-0000.params",
-                  m.file_of([m.written(a, v) for a in m.ARRAYS.values()], m.ARRAYS))
+            _file(
+                folder / str(v),
+                "net-0000.params",
+                m.file_of([m.written(a, v) for a in m.ARRAYS.values()], m.ARRAYS),
+            )
             for v in range(4)
         ],
-    ),  # fmt: skip
+    ),
     "Caffe": _written("test_caffe", lambda m, folder: [_file(folder, "n.caffemodel", m.NET)]),
     "Darknet": _written("test_darknet", lambda m, folder: [m.write(folder)]),
     "thinc, spaCy": _data("thinc/model", "thinc/pipeline"),
@@ -190,7 +200,11 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
         _data("words/*.bin", "words/*.ftz", "words/*.vec", "words/*.txt", "words/*.kv"),
         _data("words/word2vec.model", beside="word2vec.model.*.npy"),
     ),
-    "kmo": _kmo,
+    "TensorFlow": _folders(
+        "tensorflow/files.tar.xz",
+        *(f"files/{name}" for name in ("steps", "one", "saved", "exported", "keras/model.index")),
+    ),
+    "MATLAB": _matlab,
 }
 """What writes the files of each format into an empty folder, and gives the paths to open."""
 

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 
@@ -59,7 +59,7 @@ NET = (
 
 def opened(tmp_path, data, name="net.caffemodel"):
     (tmp_path / name).write_bytes(data)
-    return kolmo.open_checkpoint(tmp_path / name)
+    return open_source(tmp_path / name)
 
 
 def test_layers_have_their_blobs(tmp_path):
@@ -73,6 +73,12 @@ def test_layers_have_their_blobs(tmp_path):
         assert found[name].read().tobytes() == array.tobytes()
     buffers = [name for name, tensor in found.items() if tensor.role is Role.BUFFER]
     assert buffers == ["bn.0", "bn.1", "bn.2"]
+
+
+def test_layers_of_one_name_are_told_apart(tmp_path):
+    names = ["a", "a (2)", "a", "a"]
+    found = opened(tmp_path, b"".join(layer(name, "Scale", blob(B)) for name in names))
+    assert list(found) == ["a.0", "a (2).0", "a (3).0", "a (4).0"]
 
 
 def test_a_file_of_before_2015(tmp_path):

@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.corpus.damage import damaged
 
@@ -67,7 +67,7 @@ def write(tmp_path, count=COUNT, cfg=CFG, head=HEAD):
 
 
 def test_layers_as_the_cfg_tells_them(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path))
+    found = open_source(write(tmp_path))
     assert found.format == "Darknet"
     assert {name: tensor.shape for name, tensor in found.items()} == SIZES
     values = np.concatenate([tensor.read().ravel() for tensor in found.values()])
@@ -82,13 +82,13 @@ def test_a_published_network_has_its_published_size(tmp_path):
     path = write(tmp_path, 0, TINY)
     with open(path, "r+b") as file:
         file.truncate(35_434_956)
-    found = kolmo.open_checkpoint(path)
+    found = open_source(path)
     assert found.numel == (35_434_956 - 20) // 4
     assert found["22.convolutional.weights"].shape == (255, 256, 1, 1)
 
 
 def test_the_first_layers_alone(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path, 4 * 4 + 4 * 27))
+    found = open_source(write(tmp_path, 4 * 4 + 4 * 27))
     assert list(found) == list(SIZES)[:5]
 
 
@@ -96,16 +96,16 @@ def test_the_first_layers_alone(tmp_path):
     "cfg", ["", "[net]\n[lstm]\noutput=3\n", CFG.replace("filters=6", "filters=8")]
 )
 def test_without_a_cfg_that_fits_there_is_one_tensor(tmp_path, cfg):
-    found = kolmo.open_checkpoint(write(tmp_path, cfg=cfg))
+    found = open_source(write(tmp_path, cfg=cfg))
     assert {name: tensor.shape for name, tensor in found.items()} == {"weights": (COUNT,)}
     assert "net.cfg does not fit" in found.skipped[0].reason
     (tmp_path / "net.cfg").unlink()
-    found = kolmo.open_checkpoint(tmp_path / "net.weights")
+    found = open_source(tmp_path / "net.weights")
     assert "there is no .cfg beside it" in found.skipped[0].reason
 
 
 def test_a_file_of_an_old_version(tmp_path):
-    found = kolmo.open_checkpoint(write(tmp_path, head=struct.pack("<4i", 0, 1, 0, 7)))
+    found = open_source(write(tmp_path, head=struct.pack("<4i", 0, 1, 0, 7)))
     assert found.numel == COUNT
 
 
@@ -113,7 +113,7 @@ def test_a_truncated_file(tmp_path):
     path = write(tmp_path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(InputError, match="damaged or truncated"):
-        kolmo.open_checkpoint(path)
+        open_source(path)
 
 
 def test_a_damaged_description_changes_no_weights(tmp_path):
@@ -122,4 +122,4 @@ def test_a_damaged_description_changes_no_weights(tmp_path):
         path = write(tmp_path)
         made = damaged(data, [data], np.random.default_rng(seed))
         (tmp_path / "net.cfg").write_bytes(made)
-        assert kolmo.open_checkpoint(path).numel == COUNT
+        assert open_source(path).numel == COUNT

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "words"
@@ -19,7 +19,7 @@ def of_training(found):
 
 
 def test_vectors_within_the_pickle():
-    found = kolmo.open_checkpoint(DATA / "vectors.kv")
+    found = open_source(DATA / "vectors.kv")
     assert (found.format, found["vectors"].role) == ("gensim", None)
     assert found["vectors"].read().tobytes() == VECTORS.tobytes()
     assert of_training(found) == {"vectors_lockf", "expandos.count", "expandos.sample_int"}
@@ -27,7 +27,7 @@ def test_vectors_within_the_pickle():
 
 def test_arrays_beside_the_pickle():
     found, truth = (
-        kolmo.open_checkpoint(DATA / "word2vec.model"),
+        open_source(DATA / "word2vec.model"),
         np.load(DATA / "word2vec.model.npz"),
     )
     weights = [name for name in found if name not in of_training(found)]
@@ -42,4 +42,4 @@ def test_half_a_model_is_refused(tmp_path):
         shutil.copy(path, tmp_path)
     (tmp_path / "word2vec.model.wv.vectors.npy").unlink()
     with pytest.raises(InputError, match=r"'wv.vectors' lies beside it .* copy that file to it"):
-        kolmo.open_checkpoint(tmp_path / "word2vec.model")
+        open_source(tmp_path / "word2vec.model")

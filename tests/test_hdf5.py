@@ -5,20 +5,19 @@ import zlib
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.filters import inflate, unlzf
 from kolmo.checkpoints.grids import Grid, Recent, boxes
 from kolmo.checkpoints.hdf5 import Hdf5
 from kolmo.checkpoints.stored import file_bytes
 from kolmo.errors import InputError
-from tests.written import contents, same_in_pieces, truth, unpacked
+from tests.written import contents, opened, same_in_pieces, truth, unpacked
 
 VERSIONS = ["earliest", "v110", "latest"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_datasets_are_those_of_h5py(version, tmp_path):
-    found = kolmo.open_checkpoint(unpacked(f"hdf5/{version}.h5", tmp_path))
+    found = opened(unpacked(f"hdf5/{version}.h5", tmp_path))
     wanted = truth("hdf5")["versions"]
     read = contents(found)
     guessed = read.pop("unsaid")
@@ -30,7 +29,7 @@ def test_all_datasets_are_those_of_h5py(version, tmp_path):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_not_read_is_listed_and_links_are_not_followed(version, tmp_path):
-    found = kolmo.open_checkpoint(unpacked(f"hdf5/{version}.h5", tmp_path))
+    found = opened(unpacked(f"hdf5/{version}.h5", tmp_path))
     assert {(s.name, s.reason, s.numel) for s in found.skipped} == {
         ("group.loop", "the same object as 'group'", 0),
         ("outside", "a link to another file, 'other.h5'; not followed", 0),
@@ -62,7 +61,7 @@ def test_attributes(version, tmp_path):
 
 
 def test_a_block_before_the_file(tmp_path):
-    found = kolmo.open_checkpoint(unpacked("hdf5/after-512-bytes.h5", tmp_path))
+    found = opened(unpacked("hdf5/after-512-bytes.h5", tmp_path))
     assert contents(found) == truth("hdf5")["after-512-bytes.h5"]
 
 
@@ -70,7 +69,7 @@ def test_a_truncated_file_is_said_to_be_so(tmp_path):
     path = unpacked("hdf5/earliest.h5", tmp_path)
     path.write_bytes(path.read_bytes()[:3000])
     with pytest.raises(InputError, match="a damaged or truncated HDF5 file; fetch it again"):
-        kolmo.open_checkpoint(path)
+        opened(path)
 
 
 def test_a_chunk_that_holds_more_than_it_may_is_refused():

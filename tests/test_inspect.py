@@ -57,7 +57,7 @@ def test_every_entry_is_there_with_its_facts(checkpoint):
     assert rows.bits.to_dict()["fc.scales"] == 640
     assert rows.copy_of.to_dict()["tied"] == "fc.bias"
     assert rows.loc["odd", "shape"] is None
-    assert found.weights == 2048 + 32 + 50
+    assert (found.weights, found.unreadable) == (2048 + 32, 50)
     assert found.bits_per_weight == (8192 + 640 + 1024) / (2048 + 32)
     assert found.schemes == ["GPTQ"]
     assert {str(role): total.numbers for role, total in found.roles.items()} == {
@@ -68,7 +68,8 @@ def test_every_entry_is_there_with_its_facts(checkpoint):
 def test_the_text_says_what_the_table_says(checkpoint):
     text = str(kolmo.inspect(checkpoint))
     assert text.startswith(
-        "model.pt: torch, 2,130 weights in 3 tensors, 4.738 bits a weight\n"
+        "model.pt: torch, 2,080 weights in 2 tensors, 4.738 bits a weight, 50 weights more that "
+        "cannot be read\n"
         "2 networks: unet, vae\nquantized: GPTQ\n\nname "
     )
     lines = {line.split()[0]: line.split() for line in text.splitlines() if line}
@@ -192,8 +193,8 @@ def test_errors_are_one_line(tmp_path):
 def test_the_json_document_is_as_it_is_documented(checkpoint):
     document = json.loads(json.dumps(kolmo.inspect(checkpoint).to_dict(), allow_nan=False))
     assert list(document) == [
-        "schema", "source", "format", "weights", "bits_per_weight", "schemes", "networks", "files",
-        "roles", "arrays",
+        "schema", "source", "format", "weights", "unreadable", "bits_per_weight", "schemes",
+        "networks", "shards", "files", "roles", "arrays",
     ]  # fmt: skip
     assert document["schema"] == 1
     assert document["roles"]["book-keeping"] == {"arrays": 1, "numbers": 40, "bits": 640}

@@ -6,11 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.keras_layers import layers_of
 from kolmo.errors import InputError
-from tests.written import contents, same_in_pieces, truth, unpacked
+from tests.written import contents, opened, same_in_pieces, truth, unpacked
 
 FILES = list(truth("keras"))
 
@@ -23,7 +22,7 @@ UNKNOWN = {
 @pytest.mark.parametrize("name", FILES)
 def test_variables_are_those_of_keras(name, tmp_path):
     wanted = truth("keras")[name]
-    found = kolmo.open_checkpoint(unpacked(f"keras/{name}", tmp_path))
+    found = opened(unpacked(f"keras/{name}", tmp_path))
     read = contents(found, None)
     read = {UNKNOWN.get(name, {}).get(key, key): value for key, value in read.items()}
     assert read == wanted["variables"]
@@ -35,7 +34,7 @@ def test_variables_are_those_of_keras(name, tmp_path):
 @pytest.mark.parametrize(("name", "bits"), [("int8", 8), ("int4", 4), ("int4-channel", 4)])
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 def test_codes_of_quantized_layers(name, bits, ending, tmp_path):
-    found = kolmo.open_checkpoint(unpacked(f"keras/{name}{ending}", tmp_path))
+    found = opened(unpacked(f"keras/{name}{ending}", tmp_path))
     quantized = [t for t in found.values() if t.codes]
     assert sorted(t.shape for t in quantized) == [(5, 3), (7, 5), (10, 7)]
     for tensor in quantized:
@@ -54,7 +53,7 @@ def test_codes_of_quantized_layers(name, bits, ending, tmp_path):
 
 
 def test_float8_training_keeps_float_weights_and_its_histories_are_no_weights(tmp_path):
-    found = kolmo.open_checkpoint(unpacked("keras/float8.keras", tmp_path))
+    found = opened(unpacked("keras/float8.keras", tmp_path))
     roles = {t.name.rpartition("/")[2]: t.role for t in found.values()}
     assert roles["kernel_amax_history"] is Role.BUFFER
     assert roles["inputs_scale"] is roles["outputs_grad_scale"] is Role.BOOKKEEPING
@@ -62,12 +61,12 @@ def test_float8_training_keeps_float_weights_and_its_histories_are_no_weights(tm
 
 def test_an_archive_that_is_packed_is_read_too(tmp_path):
     path = unpacked("keras/small.keras", tmp_path)
-    wanted = contents(kolmo.open_checkpoint(path))
+    wanted = contents(opened(path))
     packed = tmp_path / "packed.keras"
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():
             new.writestr(name, old.read(name))
-    assert contents(kolmo.open_checkpoint(packed)) == wanted
+    assert contents(opened(packed)) == wanted
 
 
 def test_what_a_model_says_of_its_layers():
@@ -92,12 +91,12 @@ def test_a_damaged_archive(change, message, tmp_path):
         for name in old.namelist():
             new.writestr(name, change(name, old.read(name)))
     with pytest.raises(InputError, match=message):
-        kolmo.open_checkpoint(damaged)
+        opened(damaged)
 
 
 @pytest.mark.parametrize("name", ["small.h5", "small.weights.h5"])
 def test_the_state_of_the_optimizer_has_its_role(name, tmp_path):
-    found = kolmo.open_checkpoint(unpacked(f"keras/{name}", tmp_path))
+    found = opened(unpacked(f"keras/{name}", tmp_path))
     state = [t for t in found.values() if t.role is Role.OPTIMIZER]
     assert all(t.name.startswith("optimizer/") for t in state)
     trainable = 5 * 3 + 3 + 2 * 3 + 3 * 2 + 2
@@ -105,8 +104,8 @@ def test_the_state_of_the_optimizer_has_its_role(name, tmp_path):
 
 
 def test_a_dtype_that_the_file_does_not_say_is_a_remark(tmp_path):
-    said = kolmo.open_checkpoint(unpacked("keras/bfloat16.weights.h5", tmp_path))
-    guessed = kolmo.open_checkpoint(unpacked("keras/bfloat16.h5", tmp_path))
+    said = opened(unpacked("keras/bfloat16.weights.h5", tmp_path))
+    guessed = opened(unpacked("keras/bfloat16.h5", tmp_path))
     assert said.skipped == []
     assert {s.reason for s in guessed.skipped} == {
         "2 bytes a number without a dtype, read as bfloat16"

@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 import scipy.sparse
 
-import kolmo
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 RANDOM = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def save(path, contents, **options):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_variables_cells_and_structs(tmp_path, packed):
-    found = kolmo.open_checkpoint(save(tmp_path / "net.mat", NET, do_compression=packed))
+    found = open_source(save(tmp_path / "net.mat", NET, do_compression=packed))
     assert found.format == "MATLAB"
     assert list(found) == list(EXPECTED)
     for name, array in EXPECTED.items():
@@ -71,15 +71,15 @@ def test_numbers_stored_in_smaller_types_and_in_the_other_byte_order(tmp_path):
     head = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x01\x00MI"
     (tmp_path / "w.mat").write_bytes(head + b"\0\0\0\x0e\0\0\0" + bytes([len(array)]) + array)
     assert scipy.io.loadmat(tmp_path / "w.mat")["w"].tolist() == [[1, 3, 5], [2, 4, 250]]
-    found = kolmo.open_checkpoint(tmp_path / "w.mat")
+    found = open_source(tmp_path / "w.mat")
     assert found["w"].dtype == np.float64
     assert found["w"].read().tolist() == [[1, 3, 5], [2, 4, 250]]
 
 
 def test_what_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"without arrays of numbers; it holds t \(text"):
-        kolmo.open_checkpoint(save(tmp_path / "t.mat", {"t": "words"}))
+        open_source(save(tmp_path / "t.mat", {"t": "words"}))
     path = save(tmp_path / "net.mat", NET)
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match="damaged or truncated"):
-        kolmo.open_checkpoint(path)
+        open_source(path)

@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 CODES = {"float32": 0, "float64": 1, "float16": 2, "uint8": 3, "int32": 4, "int8": 5, "int64": 6,
@@ -42,7 +42,7 @@ def file_of(arrays, names):
 
 def opened(tmp_path, data):
     (tmp_path / "net-0000.params").write_bytes(data)
-    return kolmo.open_checkpoint(tmp_path / "net-0000.params")
+    return open_source(tmp_path / "net-0000.params")
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3])

@@ -2,12 +2,11 @@
 
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.ocdbt import values_of
 from kolmo.errors import InputError
-from tests.written import contents, same_in_pieces, truth, untarred
+from tests.written import contents, opened, same_in_pieces, truth, untarred
 
 LAYOUTS = ["ocdbt", "zarr", "zarr3", "zarr3-folders"]
 
@@ -19,7 +18,7 @@ def trees(tmp_path_factory):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_arrays_are_those_of_the_tree(layout, trees):
-    found = kolmo.open_checkpoint(trees / layout)
+    found = opened(trees / layout)
     assert contents(found, None, Role.OPTIMIZER) == truth("orbax")["trees"]
     assert found.format == "orbax"
     assert same_in_pieces(found)
@@ -27,7 +26,7 @@ def test_arrays_are_those_of_the_tree(layout, trees):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_roles(layout, trees):
-    found = kolmo.open_checkpoint(trees / layout)
+    found = opened(trees / layout)
     roles = {t.name: t.role for t in found.values()}
     assert {name for name, role in roles.items() if role is None} == {
         "params.dense.bias",
@@ -40,19 +39,19 @@ def test_roles(layout, trees):
 
 
 def test_a_step_of_several_trees(trees):
-    found = kolmo.open_checkpoint(trees / "manager" / "10")
+    found = opened(trees / "manager" / "10")
     assert contents(found) == truth("orbax")["trees"]
     assert found["opt_state.0.mu.dense.kernel"].role is Role.OPTIMIZER
-    assert contents(kolmo.open_checkpoint(trees / "manager")) == truth("orbax")["trees"]
+    assert contents(opened(trees / "manager")) == truth("orbax")["trees"]
 
 
 def test_an_old_tree_in_a_msgpack_file_with_a_folder_beside_it(trees):
-    found = kolmo.open_checkpoint(trees / "aggregate")
+    found = opened(trees / "aggregate")
     assert contents(found) == truth("orbax")["aggregate"]
 
 
 def test_every_way_to_pack_zarr(tmp_path):
-    found = kolmo.open_checkpoint(untarred("orbax/zarr", tmp_path))
+    found = opened(untarred("orbax/zarr", tmp_path))
     wanted = truth("orbax")["zarr"]
     left_out = {s.name: s.reason for s in found.skipped}
     assert set(left_out) == {name for name in wanted if "blosc" in name}
@@ -73,7 +72,7 @@ def test_a_missing_file_of_a_database(tmp_path):
     for file in folder.glob("d/*"):
         file.unlink()
     with pytest.raises(InputError, match="there is no file"):
-        kolmo.open_checkpoint(folder)
+        opened(folder)
 
 
 def test_a_database_does_not_leave_its_folder(tmp_path):
@@ -83,7 +82,7 @@ def test_a_database_does_not_leave_its_folder(tmp_path):
     at = data.index(b"d/")
     manifest.write_bytes(data[:at] + b"../../" + data[at + 6 :])
     with pytest.raises(InputError, match="points outside its folder"):
-        kolmo.open_checkpoint(folder)
+        opened(folder)
 
 
 def test_a_description_that_claims_too_much(tmp_path):
@@ -91,10 +90,10 @@ def test_a_description_that_claims_too_much(tmp_path):
     description = folder / "params.list.0" / ".zarray"
     text = description.read_text()
     description.write_text(text.replace('"shape":[2]', '"shape":[2000000000000]'))
-    found = kolmo.open_checkpoint(folder)
+    found = opened(folder)
     assert [(s.name, s.reason) for s in found.skipped] == [
         ("params.list.0", "most of its chunks are missing")
     ]
     description.write_text(text.replace('"chunks":[2]', '"chunks":[2000000000000]'))
     with pytest.raises(InputError, match="a chunk is damaged"):
-        kolmo.open_checkpoint(folder)["params.list.0"].read()
+        opened(folder)["params.list.0"].read()

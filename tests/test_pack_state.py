@@ -127,6 +127,14 @@ def test_nothing_but_an_optimizer_is_not_packed(tmp_path):
         kolmo.pack(source, tmp_path / "x.kmo")
 
 
+def test_a_part_of_a_model_is_said_to_be_one(tmp_path):
+    part = Checkpoint([array_tensor("w", W)], source="m", format="safetensors", shards=(1, 2))
+    certificate = kolmo.pack(part, tmp_path / "m.kmo")
+    assert "left out: the other shards (only 1 of 2 shards of the model were given)" in str(
+        certificate
+    )
+
+
 # --- packed codes -----------------------------------------------------------------------------
 
 

@@ -314,6 +314,10 @@ def test_mlx_without_configuration_goes_by_the_widths_of_other_arrays():
     known = opened({**stored, "norm.weight": np.ones(128, np.float32)})
     check(known["a.weight"], values)
     assert opened(stored)["a.weight"].shape == (6, 256)  # MLX's own: groups of 64
+    wider = {"b.weight": stored["a.weight"][:, :24].copy(), "b.scales": scales[:, :3].copy(),
+             "b.biases": -scales[:, :3]}  # fmt: skip
+    both = opened({**stored, **wider, "norm.weight": np.ones(128, np.float32)})
+    assert both["b.weight"].shape == (6, 96)  # as its neighbours
     config = {"quantization": {"bits": 4, "group_size": 64, "a": {"bits": 8, "group_size": 32}}}
     check(logical_tensors(raw(stored), config)["a.weight"], values)
 
@@ -650,3 +654,45 @@ def mutated(rng, array):
 )
 def test_sizes_of_groups(inputs, groups, said, size):
     assert group_size_of(inputs, groups, said) == size
+
+
+@pytest.mark.parametrize(
+    "name", ["gptq-3", "bnb-nf4-nested", "ct-int3-zero", "mlx-3-32", "hqq-3-1", "ct-nvfp4"]
+)
+def test_mutated_files_are_refused_or_read(tmp_path, name):
+    """Bytes flipped, cut, inserted or moved: the file opens and reads, or is refused."""
+    data = (DATA / name / "model.safetensors").read_bytes()
+    config = DATA / name / "config.json"
+    text = config.read_bytes() if config.exists() else b"{}"
+    rng, path = random(14), tmp_path / "model.safetensors"
+    for _ in range(200):
+        path.write_bytes(damaged(rng, data))
+        (tmp_path / "config.json").write_bytes(damaged(rng, text))
+        try:
+            found = kolmo.open_checkpoint(path)
+            for tensor in found.values():
+                assert tensor.numel <= 64 * len(data)
+                with np.errstate(all="ignore"):
+                    tensor.read()
+        except kolmo.KolmoError:
+            continue
+
+
+def damaged(rng, data):
+    """Bytes with a few of them changed; most often in the header, where sizes are."""
+    changed = bytearray(data)
+    for _ in range(rng.integers(0, 4)):
+        most = 700 if rng.random() < 0.8 else len(changed)
+        at = int(rng.integers(0, max(1, min(len(changed), most))))
+        kind = rng.integers(0, 5)
+        if kind == 0:
+            changed[at : at + 1] = b"%c" % rng.integers(0, 256)
+        elif kind == 1:
+            changed[at : at + 1] = b"%d" % rng.integers(0, 10)
+        elif kind == 2:
+            changed[at:at] = changed[at : at + int(rng.integers(1, 9))]
+        elif kind == 3:
+            del changed[at : at + int(rng.integers(1, 4))]
+        elif changed[at : at + 1].isdigit():
+            changed[at : at + 1] = rng.choice([b"0", b"99999999999", b"9223372036854775807", b"-1"])
+    return bytes(changed)

@@ -4,11 +4,10 @@ import shutil
 
 import pytest
 
-import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.sstables import unsnappy
 from kolmo.errors import InputError
-from tests.written import contents, same_in_pieces, truth, untarred
+from tests.written import contents, opened, same_in_pieces, truth, untarred
 
 PREFIXES = ["steps/ckpt-1", "steps/ckpt-2", "one/model.ckpt-1"]
 
@@ -26,7 +25,7 @@ def cleaned(variables):
 @pytest.mark.parametrize("prefix", PREFIXES)
 @pytest.mark.parametrize("ending", ["", ".index", ".data-00000-of-00001"])
 def test_variables_are_those_of_tensorflow(prefix, ending, files):
-    found = kolmo.open_checkpoint(files / f"{prefix}{ending}")
+    found = opened(files / f"{prefix}{ending}")
     assert contents(found) == cleaned(truth("tensorflow")[prefix])
     assert found.format == "tensorflow"
     assert same_in_pieces(found)
@@ -34,7 +33,7 @@ def test_variables_are_those_of_tensorflow(prefix, ending, files):
 
 
 def test_what_is_left_out(files):
-    found = kolmo.open_checkpoint(files / "steps/ckpt-1")
+    found = opened(files / "steps/ckpt-1")
     assert {(s.name, s.reason, s.numel) for s in found.skipped} == {
         ("model/others/complex64", "dtype complex64 is not supported", 6),
         ("model/text", "dtype text is not supported", 0),
@@ -43,16 +42,16 @@ def test_what_is_left_out(files):
 
 
 def test_the_latest_of_several_checkpoints_is_opened(files, tmp_path):
-    found = kolmo.open_checkpoint(files / "steps")
+    found = opened(files / "steps")
     assert contents(found) == cleaned(truth("tensorflow")["steps/ckpt-2"])
     folder = shutil.copytree(files / "steps", tmp_path / "steps")
     (folder / "checkpoint").unlink()
     with pytest.raises(InputError, match="several TensorFlow checkpoints; name the"):
-        kolmo.open_checkpoint(folder)
+        opened(folder)
 
 
 def test_the_state_of_optimizers_of_tensorflow_1(files):
-    found = kolmo.open_checkpoint(files / "one")
+    found = opened(files / "one")
     weights = {t.name: t.numel for t in found.values() if t.role is None}
     assert weights == {"dense/kernel": 12, "dense/bias": 3, "parts": 280}
     state = {t.name for t in found.values() if t.role is Role.OPTIMIZER}
@@ -62,7 +61,7 @@ def test_the_state_of_optimizers_of_tensorflow_1(files):
 
 @pytest.mark.parametrize("name", ["keras/model", "keras-saved", "exported"])
 def test_variables_of_keras_have_their_names_and_count_once(name, files):
-    found = kolmo.open_checkpoint(files / name)
+    found = opened(files / name)
     assert contents(found, None) == truth("tensorflow")["keras"]
     assert sum(t.numel for t in found.values() if t.role is None) == truth("tensorflow")["count"]
     others = {t.role for t in found.values() if t.role is not None}
@@ -70,7 +69,7 @@ def test_variables_of_keras_have_their_names_and_count_once(name, files):
 
 
 def test_a_saved_model_of_modules(files):
-    found = kolmo.open_checkpoint(files / "saved")
+    found = opened(files / "saved")
     assert contents(found) == cleaned(truth("tensorflow")["saved"])
     assert found.source == str(files / "saved")
 
@@ -79,13 +78,13 @@ def test_a_saved_model_without_variables(files, tmp_path):
     folder = shutil.copytree(files / "saved", tmp_path / "saved")
     shutil.rmtree(folder / "variables")
     with pytest.raises(InputError, match="a SavedModel without variables"):
-        kolmo.open_checkpoint(folder)
+        opened(folder)
 
 
 def test_missing_data(files, tmp_path):
     shutil.copy(files / "steps/ckpt-1.index", tmp_path / "ckpt-1.index")
     with pytest.raises(InputError, match=r"its data file 'ckpt-1\.data-00000-of-00001' is missing"):
-        kolmo.open_checkpoint(tmp_path / "ckpt-1.index")
+        opened(tmp_path / "ckpt-1.index")
 
 
 def test_snappy():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-import kolmo
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "thinc"
@@ -34,7 +34,7 @@ def packed(value):
 
 
 def test_a_model_has_the_parameters_of_its_nodes():
-    found, truth = kolmo.open_checkpoint(DATA / "model"), np.load(DATA / "model.npz")
+    found, truth = open_source(DATA / "model"), np.load(DATA / "model.npz")
     assert (found.format, list(found)) == ("thinc", list(truth))
     assert list(found)[:2] == ["1.relu.W", "1.relu.b"]
     for name, tensor in found.items():
@@ -42,7 +42,7 @@ def test_a_model_has_the_parameters_of_its_nodes():
 
 
 def test_a_pipeline_has_all_its_components_and_vectors():
-    found, truth = kolmo.open_checkpoint(DATA / "pipeline"), np.load(DATA / "pipeline.npz")
+    found, truth = open_source(DATA / "pipeline"), np.load(DATA / "pipeline.npz")
     assert found.format == "spaCy"
     assert set(found.networks) == {"tok2vec", "tagger"}
     assert set(found) == {*truth, "vocab.vectors"}
@@ -55,7 +55,7 @@ def test_a_pipeline_has_all_its_components_and_vectors():
 def test_a_pipeline_below_a_folder_is_found(tmp_path):
     """A package of spaCy has its pipeline in a folder of its version."""
     shutil.copytree(DATA / "pipeline", tmp_path / "en_core-1.0")
-    assert len(kolmo.open_checkpoint(tmp_path)) > 8
+    assert len(open_source(tmp_path)) > 8
 
 
 def write_model(path, params, shims=(), nodes=None):
@@ -72,7 +72,7 @@ def test_a_model_of_torch_within(tmp_path):
     torch.save(layer.state_dict(), buffer)
     shim = packed({"config": {"a": 1}, "state": buffer.getvalue()})
     scale = {"nd": True, "type": ">f8", "kind": b"", "shape": [1], "data": struct.pack(">d", 2.5)}
-    found = kolmo.open_checkpoint(write_model(tmp_path / "model", {"s": scale, "n": None}, [shim]))
+    found = open_source(write_model(tmp_path / "model", {"s": scale, "n": None}, [shim]))
     assert list(found) == ["0.wrapper.s", "0.wrapper.weight", "0.wrapper.bias"]
     assert found["0.wrapper.s"].read().tolist() == [2.5]
     assert (found["0.wrapper.weight"].read() == layer.weight.detach().numpy()).all()
@@ -84,9 +84,9 @@ def test_a_model_of_torch_within(tmp_path):
 def test_arrays_that_contradict_themselves(tmp_path, change):
     array = {"nd": True, "type": "<f4", "kind": b"", "shape": [2], "data": bytes(8), **change}
     with pytest.raises(InputError, match=r"thinc model \(spaCy\) that is damaged"):
-        kolmo.open_checkpoint(write_model(tmp_path / "model", {"W": array}))
+        open_source(write_model(tmp_path / "model", {"W": array}))
 
 
 def test_a_model_without_parameters(tmp_path):
     with pytest.raises(InputError, match="without parameters"):
-        kolmo.open_checkpoint(write_model(tmp_path / "model", {"W": None}))
+        open_source(write_model(tmp_path / "model", {"W": None}))

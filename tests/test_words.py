@@ -124,4 +124,22 @@ def test_damaged_vectors(tmp_path):
             opened(tmp_path, data + data[20:])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a 1 2 3 4\n" + b"a 1 2 3 4\n" * 9 + b"\n" * 5_000_000,  # each line would take 8 bytes
+        b"a 1 2 3 4\n" * 2 + b"a " + b"1" * 900_000 + b" 2 3 4\n",  # a number as wide as a row
+    ],
+)
+def test_lines_that_would_fill_the_memory(tmp_path, body):
+    with pytest.raises(InputError, match=r"shorter than its vectors|without its 4 numbers"):
+        opened(tmp_path, body)
+
+
+def test_long_words_are_read_in_pieces(tmp_path):
+    rows = np.arange(300, dtype=np.float32).reshape(100, 3)
+    body = b"".join(b"w" * 60_000 + b" " + row.tobytes() for row in rows)
+    assert opened(tmp_path, b"100 3\n" + body) == rows.tolist()
+
+
 # --- mutations ------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import open_path
 
 DATA = Path(__file__).parent / "data"
 
@@ -30,6 +31,11 @@ def noted(tensor):
     array = tensor.read()
     data = array.astype(array.dtype.newbyteorder("<")).tobytes()
     return [list(array.shape), array.dtype.name, hashlib.sha256(data).hexdigest()[:16]]
+
+
+def opened(path):
+    """What the reader of a file or folder gives, before roles are told by names and values."""
+    return open_path(Path(path))
 
 
 def contents(checkpoint, *roles):

@@ -14,7 +14,7 @@ _SAMPLE = 256  # entries that are looked at
 
 # Names of buffers of well-known layers, by what they hold.
 _NAMES: tuple[tuple[str, str], ...] = (
-    (r"running_\w+|moving_(mean|variance|avg|var)|num_batches_tracked|n_averaged|num_updates",
+    (r"running_\w+|_mean|_variance|moving_(mean|variance|avg|var)|num_batches_tracked|n_averaged|num_updates",
      "running statistics"),
     (r"(\w+_)?inv_freqs?|freqs_(cis|cos|sin)|(cos|sin)_cached|rope_freqs", "rotary frequencies"),
     (r"relative_position_index|relative_coords_table|position_ids", "positions"),

@@ -64,8 +64,11 @@ def _layer(layer: WireMessage, numbers: _Numbers, layers: dict[str, int]) -> lis
             blobs.append(field.message())
     if not blobs:
         return []
-    layers[name] = layers.get(name, 0) + 1
-    name += f" ({layers[name]})" if layers[name] > 1 else ""
+    plain = name
+    while name in layers:
+        layers[plain] += 1
+        name = f"{plain} ({layers[plain]})"
+    layers[name] = 1
     role = Role.BUFFER if kind == "BatchNorm" else None
     made = [_blob(blob, f"{name}.{number}") for number, blob in enumerate(blobs)]
     return [dataclasses.replace(tensor, role=role) for tensor in made]

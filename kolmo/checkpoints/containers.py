@@ -10,6 +10,7 @@ import numpy as np
 
 from kolmo.checkpoints.averages import averages_of, says_average, says_judge
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor, array_tensor
+from kolmo.checkpoints.foreign import foreign_tensor, is_foreign
 from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.nests import (
@@ -226,6 +227,10 @@ def _made(name: str, value: Any, source: str) -> WeightTensor | Skipped:
         value = value.content
     if is_torch(value):
         return torch_tensor(name, value)
+    if is_foreign(value):
+        made = foreign_tensor(name, value)
+        why = f"dtype {dtype_name(made.dtype)} is not supported"
+        return made if is_supported(made.dtype) else Skipped(name, why, made.numel)
     if isinstance(value, (np.ndarray, np.generic)):
         array = np.asarray(value)
         if array.dtype.name in PARTS:

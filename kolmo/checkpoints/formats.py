@@ -124,6 +124,13 @@ FORMATS = (
     Format("TensorFlow Lite", magic.is_tflite, f"{_HERE}.tflite:open_tflite", (".tflite",)),
     Format("CoreML", messages.is_coreml, f"{_HERE}.coreml:open_coreml", (".mlmodel",)),
     Format("blobs of CoreML", magic.is_mil_blobs, f"{_HERE}.coreml_blobs:open_blobs"),
+    Format(
+        "Paddle's parameters",
+        magic.is_paddle_parameters,
+        f"{_HERE}.paddle:open_parameters",
+        (".pdiparams",),
+    ),
+    Format("Paddle's graph", messages.is_paddle_graph, f"{_HERE}.paddle:open_graph"),
     Format("OpenVINO", magic.is_openvino, f"{_HERE}.openvino:open_openvino"),
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
@@ -197,7 +204,7 @@ FOLDERS = (
         ("saved_model.pb",),
     ),
     FolderFormat(
-        "TensorFlow's checkpoints",
+        "folders of TensorFlow's checkpoints",
         magic.is_tensorflow_folder,
         f"{_HERE}.tensorflow:open_checkpoints",
     ),

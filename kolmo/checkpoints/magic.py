@@ -46,11 +46,8 @@ def is_torch_export(head: bytes, file: File) -> bool:
 
 
 def is_npz(head: bytes, file: File) -> bool:
-    """Whether it is a zip archive of arrays."""
-    if not head.startswith(ZIP):
-        return False
-    members = file.archive.members
-    return bool(members) and all(name.endswith(".npy") for name in members)
+    """Whether it is a zip archive of arrays; other files may lie beside them."""
+    return head.startswith(ZIP) and any(name.endswith(".npy") for name in file.archive.members)
 
 
 def is_text(head: bytes) -> bool:
@@ -70,6 +67,12 @@ def is_tflite(head: bytes, file: File) -> bool:
 def is_mil_blobs(head: bytes, file: File) -> bool:
     """Whether it is a file of blobs of CoreML: its header, and that of the first blob."""
     return head[4:8] == b"\2\0\0\0" and head[64:68] == b"\xef\xbe\xad\xde" and not any(head[8:64])
+
+
+def is_paddle_parameters(head: bytes, file: File) -> bool:
+    """Whether it begins with a parameter of Paddle: versions of 0, no levels, a description."""
+    size = int.from_bytes(head[16:20], "little")
+    return not any(head[:16]) and 2 <= size <= 999 and head[20:21] == b"\x08" and len(head) > 22
 
 
 def is_openvino(head: bytes, file: File) -> bool:

@@ -76,6 +76,21 @@ def is_coreml(head: bytes, file: File) -> bool:
     return fits and any(field.number > 2 for field in WireMessage.of(file.stored).fields(cut=True))
 
 
+_PADDLE = MessageSchema({1: BYTES, 4: BYTES, 5: BYTES}, frozenset((1,)))
+
+
+def is_paddle_graph(head: bytes, file: File) -> bool:
+    """Whether it is a program of Paddle: blocks, of which the first has the number 0."""
+    if not _PADDLE.fits(head, file):
+        return False
+    try:
+        block = next(WireMessage.of(file.stored).fields(cut=True)).message()
+        first = [(field.number, field.wire) for field, _ in zip(block.fields(), "ab", strict=False)]
+    except InputError:
+        return False
+    return first == [(1, VARINT), (2, VARINT)]
+
+
 _CAFFE = {**dict.fromkeys((1, 2, 3, 6, 8, 100), BYTES), **dict.fromkeys((4, 5, 7), VARINT)}
 _CAFFE_NEW = MessageSchema(_CAFFE, frozenset((100,)))
 _CAFFE_OLD = MessageSchema(_CAFFE, frozenset((2,)))

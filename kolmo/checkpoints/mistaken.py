@@ -58,7 +58,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"par1", "a Parquet table", _DATA),
     (b"arrow1", "an Arrow table", _DATA),
     (b"sqlite format 3", "an SQLite database", _DATA),
-    (b"matlab 5.0 mat-file", "a MATLAB file", "save its arrays by scipy.io.loadmat, numpy.savez"),
     (b"\x7felf", "a program or library for Linux (ELF)", "give the weights that it loads"),
     (b"mz", "a program or library for Windows, or a llamafile", "give the weights that it loads"),
     (b"\xcf\xfa\xed\xfe", "a program or library for macOS", "give the weights that it loads"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.foreign import is_foreign
 from kolmo.checkpoints.inert import CodedArray, Global, LeftOut, Ndarray, Record
 from kolmo.checkpoints.stored import Strided
 
@@ -77,9 +79,8 @@ def is_array(value: Any) -> bool:
     """Whether it is an array or a tensor, in memory or in a file, supported or not."""
     if isinstance(value, Ndarray):
         return not isinstance(value.content, list)
-    return isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut)) or is_torch(
-        value
-    )
+    known = isinstance(value, (np.ndarray, np.generic, Strided, CodedArray, LeftOut))
+    return known or is_torch(value) or is_foreign(value)
 
 
 def is_torch(value: Any) -> bool:
@@ -93,6 +94,8 @@ def numel_of(array: Any) -> int:
         return numel_of(array.content)
     if isinstance(array, (Strided, CodedArray, LeftOut)):
         return array.numel
+    if is_foreign(array):
+        return math.prod(int(side) for side in array.shape)
     return int(array.numel()) if is_torch(array) else int(getattr(array, "size", 0))
 
 
@@ -130,16 +133,15 @@ def walk(value: Any, name: str, seen: Seen | None = None) -> Iterator[tuple[str,
     while left:
         path, value = left.pop()
         value, mark = (value.value, value) if isinstance(value, Marked) else (value, None)
-        inner = _children(value)
-        if inner is None:
+        if id(value) in seen:
+            text, first = str(path), seen[id(value)][0]
+            letters += len(text) + path.depth + first.depth
+            yield text, Again(str(first)[:200])
+        elif (inner := _children(value)) is None:
             text = str(path)
             letters += len(text) + path.depth
             if not is_module(value):  # one without weights, such as an activation
                 yield text, dataclasses.replace(mark, value=value) if mark else value
-        elif id(value) in seen:
-            text, first = str(path), seen[id(value)][0]
-            letters += len(text) + path.depth + first.depth
-            yield text, Again(str(first)[:200])
         else:
             seen[id(value)] = (path, value)
             mark = Marked(Role.OPTIMIZER, None) if is_optimizer(value) else mark
@@ -153,8 +155,8 @@ def is_optimizer(value: Any) -> bool:
     """Whether it is an optimizer, or its state dict, whatever it is called."""
     if isinstance(value, Record) and _OPTIMIZERS.search(value.name):
         return True
-    inner = mapping_of(value)
-    return inner is not None and "param_groups" in inner and "state" in inner
+    held = value.state if isinstance(value, Record) else value
+    return isinstance(held, Mapping) and "param_groups" in held and "state" in held
 
 
 def _marked(value: Any, mark: Marked | None) -> Any:
@@ -180,13 +182,19 @@ def _children(value: Any) -> list[tuple[str, Any]] | None:
     if isinstance(value, Mapping):
         is_coded = "nbits" in value and ("W_q" in value or "scale" in value)
         named = _with_settings(value) if is_coded else value.items()
-        return [(str(key), child) for key, child in named]
+        return [(str(key), _unnamed(child)) for key, child in named]
     if isinstance(value, (list, tuple)):
         return [(str(number), child) for number, child in enumerate(value)]
     if isinstance(value, Ndarray) and isinstance(value.content, list):
         items = value.content
         return [("", items[0])] if len(items) == 1 else _children(items)
     return (_contents(value) or None) if isinstance(value, Record) else None
+
+
+def _unnamed(value: Any) -> Any:
+    """The array of a pair of a name and an array, which Paddle makes of a tensor in a mapping."""
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+    return value[1] if is_pair and is_array(value[1]) else value
 
 
 def _with_settings(layer: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.inert import LeftOut, Ndarray
+from kolmo.checkpoints.inert import LeftOut, Ndarray, Record
 from kolmo.checkpoints.nests import (
     Marked,
     is_array,
@@ -95,6 +95,7 @@ class _Search:
     def __init__(self, contents: Any) -> None:
         self._passed: set[int] = set()
         self._known: dict[int, list[Any]] = {}
+        self._dotted: dict[int, bool] = {}
         self._holders = _holders(contents)
 
     def parts(self, node: Any, path: tuple[str, ...]) -> Iterator[NestPart]:
@@ -133,13 +134,22 @@ class _Search:
         for key, value in inner.items():
             if _is_training(key, value) or not self._holds_weights(value):
                 continue
-            if is_module(value) or _is_state_dict(key, value) or self._networks(value, depth + 1):
+            is_sure = is_module(value) or "state_dict" in str(key).lower()
+            if is_sure or self._is_state_dict(value) or self._networks(value, depth + 1):
                 sure.append(key)
             elif says_network(key):
                 perhaps.append(key)
         is_tree = not sure and all(map(self._is_part_of_tree, inner.values()))
         chosen = {*sure, *(() if is_tree and len(perhaps) < len(inner) else perhaps)}
         return [key for key in inner if key in chosen]
+
+    def _is_state_dict(self, value: Any) -> bool:
+        """Whether its own tensors have dotted names."""
+        if id(value) not in self._dotted:
+            inner = _entries(value) or {}
+            found = any("." in str(name) and _is_weight(tensor) for name, tensor in inner.items())
+            self._dotted[id(value)] = found
+        return self._dotted[id(value)]
 
     def _holds_weights(self, value: Any) -> bool:
         return id(value) in self._holders
@@ -158,6 +168,12 @@ def _entries(node: Any) -> Mapping[Any, Any] | None:
     if isinstance(node, (list, tuple)):
         return {str(number): value for number, value in enumerate(node)}
     return mapping_of(node)
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, (Mapping, list, tuple, Record)) or (
+        isinstance(value, Ndarray) and isinstance(value.content, list)
+    )
 
 
 def _without(node: Any, inner: Mapping[Any, Any], beside: set[Any]) -> Any:
@@ -194,14 +210,6 @@ def says_network(key: Any) -> bool:
     return text in _MODEL or "state_dict" in text
 
 
-def _is_state_dict(key: Any, value: Any) -> bool:
-    """Whether its own tensors have dotted names, or its key says so."""
-    if "state_dict" in str(key).lower():
-        return True
-    inner = _entries(value) or {}
-    return any("." in str(name) and _is_weight(tensor) for name, tensor in inner.items())
-
-
 def _holders(contents: Any) -> set[int]:
     """All containers with a floating-point array of some size in them, however deep."""
     above: dict[int, list[int]] = {id(contents): []}
@@ -212,7 +220,7 @@ def _holders(contents: Any) -> set[int]:
             inner = value.value if isinstance(value, Marked) else value
             if _is_weight(inner):
                 found.append(id(node))
-            elif not is_array(inner) and _entries(inner):
+            elif _is_container(inner):
                 if id(inner) not in above:
                     left.append(inner)
                 above.setdefault(id(inner), []).append(id(node))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import lzma
 import math
+import shutil
+import tempfile
 import threading
 import zipfile
 import zlib
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -19,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import check_expansion, spooled
+from kolmo.checkpoints.compressed import LEAST, check_expansion, kept_file, spooled
 from kolmo.checkpoints.containers import (
     Found,
     dtype_name,
@@ -27,7 +29,7 @@ from kolmo.checkpoints.containers import (
     is_supported,
     make_checkpoint,
 )
-from kolmo.checkpoints.files import native, native_dtype
+from kolmo.checkpoints.files import native_dtype
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import LeftOut
 from kolmo.checkpoints.narrow import of_parts
@@ -41,6 +43,8 @@ from kolmo.errors import InputError
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
 
+_EXPANSION = 1032  # times its size that a member may hold: the most that deflate packs
+_KEPT = 4  # members that stay unpacked
 _HEADER = 1 << 20  # bytes of a header at most; numpy refuses far shorter ones
 
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
@@ -65,7 +69,8 @@ def open_npy(file: File) -> Checkpoint:
         )
     name = PurePosixPath(file.name).stem
     tensor = _placed(values, name, shape, fortran, dtype)
-    return Checkpoint([tensor], source=where, format="npy", files=file.files)
+    remarks = _guess(name, dtype)
+    return Checkpoint([tensor], source=where, format="npy", skipped=remarks, files=file.files)
 
 
 def _placed(
@@ -102,10 +107,14 @@ def open_npz(file: File) -> Checkpoint:
     """The arrays of an archive, in its order."""
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
+    unpacked = _Unpacked(file.stored)
     with _unzipped(file.stored) as archive:
         _check_expansion(file, archive)
         for info in archive.infolist():
-            found, others = _open_member(file, archive, info)
+            if not info.filename.endswith(".npy"):
+                skipped.append(Skipped(info.filename, "no array but another file of the archive"))
+                continue
+            found, others = _open_member(file, archive, info, unpacked)
             tensors += found
             skipped += others
     where, names = file.where, {tensor.name for tensor in tensors}
@@ -135,7 +144,9 @@ def _unzipped(stored: Stored) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{stored.where}: a damaged or truncated zip archive ({error})") from None
 
 
-def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Found:
+def _open_member(
+    file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo, unpacked: _Unpacked
+) -> Found:
     """The tensors of a member, one or, of an array of objects, any; and what is left out."""
     name, where = info.filename.removesuffix(".npy"), f"{file.where}: array {info.filename!r}"
     try:
@@ -156,17 +167,24 @@ def _open_member(file: File, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
         if info.file_size > file.stored.size:
             raise InputError(f"{where} claims more than the file holds")
         values = file.archive.record(info.filename).part(offset, claimed)
-        return [_placed(values, name, shape, fortran, dtype)], []
+        return [_placed(values, name, shape, fortran, dtype)], _guess(name, dtype)
 
-    member = _Member(file.stored, info, where)
-    if fortran and len(shape) > 1:  # its row-major order is all over the member
-        return [_placed(member.kept(offset, claimed), name, shape, fortran, dtype)], []
+    if info.file_size > _EXPANSION * info.compress_size + LEAST:
+        return [], [Skipped(name, "claims far more than its bytes can hold", math.prod(shape))]
 
     def load(start: int, stop: int) -> NDArray[Any]:
-        begin, size = offset + start * dtype.itemsize, (stop - start) * dtype.itemsize
-        return native(np.frombuffer(member.read(begin, size), dtype))
+        values = unpacked.member(info, where).part(offset, claimed)
+        return _placed(values, name, shape, fortran, dtype).load(start, stop)
 
-    return [_in_parts(WeightTensor(name, shape, native_dtype(dtype), load))], []
+    like = _placed(_nothing(claimed, where), name, shape, fortran, dtype)
+    return [WeightTensor(name, like.shape, like.dtype, load)], _guess(name, dtype)
+
+
+def _guess(name: str, dtype: np.dtype[Any]) -> list[Skipped]:
+    """A remark on a bfloat16, of which numpy stores the bytes and not the dtype."""
+    is_guessed = dtype.name == "bfloat16"
+    reason = "2 bytes a number without a dtype, read as bfloat16"
+    return [Skipped(name, reason)] if is_guessed else []
 
 
 def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> Found:
@@ -179,54 +197,46 @@ def _objects(stored: Stored, name: str, where: str, shape: tuple[int, ...]) -> F
     return tensors, skipped
 
 
-class _Member:
-    """The bytes of a compressed member, which come in order: what lies further on is read on to,
-    what lies before from its beginning."""
+class _Unpacked:
+    """The members of an archive that were unpacked last, in temporary files.
 
-    def __init__(self, stored: Stored, info: zipfile.ZipInfo, where: str) -> None:
-        self._stored, self._info, self._where = stored, info, where
-        self._opened: IO[bytes] | None = None
-        self._lock = threading.Lock()
+    Each is unpacked once, however many pieces of it are read.
+    """
 
-    def read(self, offset: int, size: int) -> bytes:
-        """These bytes; memory grows with what is there, not with what is claimed."""
+    def __init__(self, stored: Stored) -> None:
+        self._stored, self._lock = stored, threading.Lock()
+        self._archive: zipfile.ZipFile | None = None
+        self._kept: OrderedDict[str, Stored] = OrderedDict()
+
+    def member(self, info: zipfile.ZipInfo, where: str) -> Stored:
+        """The bytes of a member."""
         with self._lock:
-            try:
-                member = self._open(offset)
-                member.seek(offset)
-                data = member.read(size)
-            except _UNREADABLE as error:
-                self._opened = None
-                raise InputError(f"{self._where} cannot be read ({error})") from None
-        if len(data) != size:
-            raise InputError(f"{self._where} is truncated")
-        return data
+            if info.filename not in self._kept:
+                self._kept[info.filename] = self._unpack(info, where)
+            self._kept.move_to_end(info.filename)
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+            return self._kept[info.filename]
 
-    def _open(self, offset: int) -> IO[bytes]:
-        if self._opened is None or self._opened.tell() > offset:
-            archive = zipfile.ZipFile(self._stored.open())
-            self._opened = archive.open(self._info)
-        return self._opened
+    def _unpack(self, info: zipfile.ZipInfo, where: str) -> Stored:
+        """Disk is taken for what is there, not for what is claimed."""
+        try:
+            if self._archive is None:
+                self._archive = zipfile.ZipFile(self._stored.open())
+            with self._archive.open(info) as member, tempfile.TemporaryFile() as spool:
+                shutil.copyfileobj(member, spool, 1 << 20)
+                size = spool.tell()
+                spool.flush()
+                if size != info.file_size:
+                    raise InputError(f"{where} is truncated")
+                return kept_file(spool, size, where)
+        except _UNREADABLE as error:
+            raise InputError(f"{where} cannot be read ({error})") from None
 
-    def kept(self, offset: int, size: int) -> Stored:
-        """These bytes for reading in any order, from a temporary file that is made when needed."""
 
-        @functools.cache
-        def whole() -> Stored:
-            with (
-                self._lock,
-                zipfile.ZipFile(self._stored.open()) as archive,
-                archive.open(self._info) as member,
-            ):
-                return spooled(member, self._where, self._stored.size)
-
-        def fetch(start: int, count: int) -> bytes | bytearray | memoryview:
-            try:
-                return whole().read(start, count)
-            except _UNREADABLE as error:
-                raise InputError(f"{self._where} cannot be read ({error})") from None
-
-        return Stored(fetch, offset, size, self._where)
+def _nothing(size: int, where: str) -> Stored:
+    """Bytes that are never read, for the form of a tensor."""
+    return Stored(lambda offset, size: b"", 0, size, where)
 
 
 def _read_header(file: IO[bytes], where: str) -> Header:

@@ -30,7 +30,8 @@ def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
         A file (safetensors, torch, a pickle, joblib, .npz, .npy; recognized by content; torch,
         scikit-learn and joblib need not be installed), the index of a sharded checkpoint, a
         directory that holds one of these, a URL (any that fsspec knows), a live module, a state
-        dict, or a mapping of names to arrays.
+        dict, or arrays (of numpy, torch, JAX and all that have ``__array__`` or ``__dlpack__``)
+        in a nest of mappings and lists.
     roles : list of str, optional
         What to open besides weights: ``buffer``, ``optimizer``, ``copy``, ``book-keeping`` or
         ``other``.
@@ -76,13 +77,13 @@ def open_source(source: Any) -> Checkpoint:
         return open_path(Path(text))
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
         return logical_tensors(open_module(source), None)
-    if isinstance(source, Mapping):
+    if isinstance(source, (Mapping, list, tuple)):
         found = make_checkpoint(source, source="arrays in memory", format="arrays")
         return logical_tensors(found, None)
     if not hasattr(source, "shape"):
         raise InputError(
             f"cannot open a {type(source).__name__}; give a path, a URL, an nn.Module, a state "
-            f"dict or a mapping of arrays"
+            f"dict, or a mapping or list of arrays"
         )
     single = make_tensor("array", source)
     if isinstance(single, Skipped):

@@ -32,6 +32,7 @@ _ENDS = re.compile(
     r"(/(Adam|Momentum|RMSProp|Adagrad|Adadelta|Ftrl|AdaMax|LAMB|adam_[mv])(_\d+)?|"
     r"_(moment[12]|velocity|beta[12]_pow_acc)_\d+)(:0)?$"
 )
+_PADDLE = re.compile(r"_(moment[12]|beta[12]_pow_acc)_\d+$")  # whatever lies beside it
 _POWERS = re.compile(r"(^|/)beta[12]_power(_\d+)?(:0)?$")
 
 _TWINS = {"mu": "nu", "m": "v"}
@@ -50,7 +51,7 @@ def optimizer_states(tensors: Iterable[WeightTensor]) -> set[str]:
 
 
 def _is_state(name: str, path: Sequence[str], known: dict[str, WeightTensor]) -> bool:
-    if not _SLOTS.isdisjoint(path) or _POWERS.search(name):
+    if not _SLOTS.isdisjoint(path) or _POWERS.search(name) or _PADDLE.search(name):
         return True
     end = _ENDS.search(name)
     if end and (name[: end.start()] in known or f"{name[: end.start()]}:0" in known):

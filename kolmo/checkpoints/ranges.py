@@ -11,7 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 BLOCK = 1 << 16
-"""Bytes that a small read fetches, and above which a read fetches what it asks for."""
+"""Bytes that a small read at the beginning or the end fetches, where headers are."""
+
+PAGE = 1 << 12
+"""Bytes that a small read anywhere else fetches."""
 
 _WIDEST = 1 << 22  # bytes that one block grows to where a file is read from front to back
 _KEPT = 1 << 25  # bytes of blocks that are kept
@@ -58,9 +61,9 @@ class Ranges:
         found = self._kept(offset, size)
         if found is not None:
             return found
-        if size > BLOCK:
-            return self._fetch(offset, size)
         begin, width = self._place(offset)
+        if size > begin + width - offset:
+            return self._fetch(offset, size)
         data = self._fetch(begin, width)
         self._keep(begin, data)
         return data[offset - begin : offset - begin + size]
@@ -79,10 +82,12 @@ class Ranges:
         """Where a block begins and how wide it is: wider after one that it continues."""
         with self._lock:
             begin, last = self._blocks[-1] if self._blocks else (0, b"")
-        continues = last and begin < offset <= begin + len(last)
-        width = min(2 * len(last), _WIDEST) if continues else BLOCK
-        begin = max(0, min(offset, self.size - BLOCK))  # the end of a file is read backwards
-        return begin, min(max(width, BLOCK), self.size - begin)
+        if last and begin < offset <= begin + len(last):
+            return offset, min(2 * len(last), _WIDEST, self.size - offset)
+        if offset >= self.size - BLOCK:  # the end of a file is read backwards
+            begin = max(0, self.size - BLOCK)
+            return begin, self.size - begin
+        return offset, min(BLOCK if offset < BLOCK else PAGE, self.size - offset)
 
     def _keep(self, begin: int, data: bytes) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Files that are met where a checkpoint is expected, and are none that is read: what each is.
+"""Models of other sorts, which are not read: what each is.
 
 They are known by their first bytes (the sources are the formats' own writers), and each has the
 advice that helps: most were made from a model whose own file opens.
@@ -48,11 +48,7 @@ STRANGERS = (
     Stranger(rb"\s*<(\?xml[^>]*>\s*<)?PMML", "a PMML file, mostly of trees or rules", _NUMPY),
     Stranger(rb"svm_type ", "a LIBSVM model (support vectors)", _NUMPY),
     # compiled for one device or run time
-    Stranger(rb"[pf]trt", "a TensorRT engine, compiled for one GPU", _SOURCE),
-    Stranger(rb"....ET1\d", "an ExecuTorch program (.pte)", _SOURCE),
-    Stranger(rb"....ORTM", "an ONNX Runtime file (.ort)", "open the .onnx that it was made from"),
     Stranger(rb"RKNN", "an RKNN model, compiled for Rockchip's chips", _SOURCE),
-    Stranger(rb"7767517\s", "the layers of an ncnn model (.param), without its weights", _SOURCE),
     Stranger(rb"", "an ncnn or another raw binary of weights, which its .param describes", _SOURCE,
              ".ncnn.bin"),
     Stranger(rb"", "an MNN model", _SOURCE, ".mnn"),
@@ -70,15 +66,6 @@ STRANGERS = (
     # what lies beside weights
     Stranger(rb'\s*\{\s*"(class_name|module)"\s*:', "the architecture of a Keras model, without "
              "weights", "name the .weights.h5 or .keras file"),
-    Stranger(rb"\s*[{\[]\s*([\"\d\]}]|[-{\[\]}tfn])", "a JSON file, such as a configuration",
-             "name the file that holds the weights, or the folder", ".json"),
-    Stranger(rb"PAR1", "a Parquet table", "name the file that holds the weights"),
-    Stranger(rb"SQLite format 3", "an SQLite database", "name the file that holds the weights"),
-    Stranger(rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8|RIFF", "a document, a picture or a sound",
-             "name the file that holds the weights"),
-    Stranger(rb"7z\xbc\xaf\x27\x1c|Rar!", "a 7-Zip or RAR archive", "unpack it"),
-    Stranger(rb"\x7fELF|\xcf\xfa\xed\xfe", "a program or a library", "name the file that holds "
-             "the weights"),
 )  # fmt: skip
 """What is named and not read, in the order in which it is tried."""
 

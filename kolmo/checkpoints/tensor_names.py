@@ -10,7 +10,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 # What wrappers, and what saves them, put before a model's names.
 _BEFORE = re.compile(
-    r"(module|_orig_mod|model_state_dict|state_dict|_forward_module|base_model\.model)\."
+    r"((module|_orig_mod|model_state_dict|state_dict|_forward_module|base_model\.model)\.)*"
 )
 
 # What they put into names, for a part that is wrapped by itself.
@@ -45,8 +45,7 @@ def normalized(name: str) -> str:
     'layers.0.q_proj.weight'
     """
     rest = ".".join(part for part in name.split(".") if part not in _WITHIN)
-    while before := _BEFORE.match(rest):
-        rest = rest[before.end() :]
+    rest = _BEFORE.sub("", rest, count=1)
     rest = _PARAMETRIZED.sub(r"\1\2", rest.removesuffix(":0"))
     return _ADAPTER.sub(_without_adapter, rest) or name
 

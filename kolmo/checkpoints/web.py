@@ -138,7 +138,8 @@ class _Request:
 
     async def _everything(self, response: Any) -> _Answer:
         """The whole file, of a server that ignores ranges."""
-        length = response.content_length
+        is_packed = response.headers.get("Content-Encoding", "identity") != "identity"
+        length = None if is_packed else response.content_length  # that of what is sent
         if not self.whole:
             raise InputError(f"{self.where}: the server answers ranges now and then only")
         if length is not None and length > WHOLE_LIMIT:

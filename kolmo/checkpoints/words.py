@@ -26,6 +26,8 @@ from kolmo.errors import InputError
 _BEGINNING = 1 << 16  # bytes by which a file is recognized
 _PIECE = 1 << 22  # bytes of one pass at once
 _LONGEST = 1 << 20  # bytes of a line
+_EMPTY = 1 << 10  # empty lines at the end, and those of a piece that ends within one
+_DIGITS = 64  # bytes of a number
 _FEW, _MANY = 2, 20  # columns at least, by a name such as `glove.txt`, and by any other
 _NAMED = re.compile(r"glove|vec|emb|word")
 _COUNTS = re.compile(rb"(\d{1,12}) (\d{1,7})[ \t]*\r?\n")
@@ -132,6 +134,15 @@ class _Rows:
         values = self._decoded(first, last).ravel()
         return values[start - first * self.columns :][: stop - start]
 
+    def _pieces(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Rows [first, last) in runs that lie within few bytes each."""
+        places = self.places
+        while first < last:
+            end = int(np.searchsorted(places, places[first] + _PIECE, "right")) - 1
+            end = max(first + 1, min(end, last))
+            yield first, end
+            first = end
+
     def damaged(self, why: str) -> InputError:
         """The error that the file is damaged."""
         return InputError(f"{self.stored.where}: {self.what} that are damaged or truncated ({why})")
@@ -157,8 +168,7 @@ class _BinaryRows(_Rows):
     def _decoded(self, first: int, last: int) -> NDArray[np.float32]:
         places, width = self.places, 4 * self.columns
         values = np.empty((last - first, self.columns), np.float32)
-        for low in range(first, last, step := max(1, _PIECE // width)):
-            high = min(low + step, last)
+        for low, high in self._pieces(first, last):
             begin = int(places[low])
             data = bytes(self.stored.read(begin, int(places[high - 1]) + width - begin))
             for row in range(low, high):
@@ -186,13 +196,15 @@ class _TextRows(_Rows):
         for at in range(self.begin, self.stored.size, _PIECE):
             size = min(_PIECE, self.stored.size - at)
             piece = np.frombuffer(self.stored.read(at, size), np.uint8)
-            yield np.flatnonzero(piece == ord("\n")) + at + 1
+            ends = np.flatnonzero(piece == ord("\n")) + at + 1
+            if len(ends) > _PIECE // (2 * self.columns + 1) + _EMPTY:
+                raise self.damaged("its lines are shorter than its vectors")
+            yield ends
 
     def _decoded(self, first: int, last: int) -> NDArray[np.float32]:
         places = self.places
         values = np.empty((last - first, self.columns), np.float32)
-        for row in range(first, last, step := max(1, _PIECE // (12 * self.columns))):
-            high = min(row + step, last)
+        for row, high in self._pieces(first, last):
             begin = int(places[row])
             lines = bytes(self.stored.read(begin, int(places[high]) - begin)).split(b"\n")
             values[row - first : high - first] = [
@@ -202,7 +214,7 @@ class _TextRows(_Rows):
 
     def _numbers(self, line: bytes) -> NDArray[np.float32]:
         fields = line.rsplit(None, self.columns)[-self.columns :]
-        if len(fields) != self.columns:
+        if len(fields) != self.columns or max(map(len, fields)) > _DIGITS:
             raise self.damaged(f"a line without its {self.columns:,} numbers")
         try:
             with np.errstate(all="ignore"):

@@ -66,7 +66,7 @@ def state_of(
     chosen = choose(checkpoint, _with_unknown(asked), include, exclude)
     as_stored, beside = isinstance(quantizer, Native), _book_keeping(checkpoint)
     found: list[Kept] = []
-    left_out = list(chosen.skipped)
+    left_out = [*_other_shards(checkpoint), *chosen.skipped]
     for tensor in chosen.values():
         role = tensor.role or Role.WEIGHT
         if tensor.name in besides:
@@ -83,6 +83,13 @@ def state_of(
     copies = {s.name: s.copy_of for s in checkpoint.skipped if s.role is Role.COPY}
     kept, others = _with_copies(found, copies)
     return _told_apart(kept), [*left_out, *others]
+
+
+def _other_shards(checkpoint: Checkpoint) -> list[Skipped]:
+    if checkpoint.shards is None:
+        return []
+    reason = "only {} of {} shards of the model were given".format(*checkpoint.shards)
+    return [Skipped("the other shards", reason, role=Role.WEIGHT)]
 
 
 def _with_unknown(roles: Sequence[Role]) -> Sequence[Role]:

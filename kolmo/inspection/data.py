@@ -50,8 +50,18 @@ class InspectionData:
 
     @property
     def weights(self) -> int:
-        """Number of weights; of quantized tensors the logical ones."""
-        return self.roles[Role.WEIGHT].numbers if Role.WEIGHT in self.roles else 0
+        """Number of weights that can be measured; of quantized tensors the logical ones."""
+        return sum(array.numbers for array in self._readable)
+
+    @property
+    def unreadable(self) -> int:
+        """Number of weights that cannot be measured, such as those of a dtype that is unknown."""
+        both = self.roles[Role.WEIGHT].numbers if Role.WEIGHT in self.roles else 0
+        return both - self.weights
+
+    @property
+    def _readable(self) -> list[Inspected]:
+        return [a for a in self.arrays if a.role is Role.WEIGHT and a.shape is not None]
 
     @cached_property
     def roles(self) -> dict[Role, Total]:
@@ -65,10 +75,8 @@ class InspectionData:
     def bits_per_weight(self) -> float:
         """Bits that a weight takes as it is stored, with what the codes of quantized tensors need;
         NaN where no weight is known to be stored."""
-        stored = [a for a in self.arrays if a.role is Role.WEIGHT and a.shape is not None]
-        numbers = sum(array.numbers for array in stored)
-        bits = sum(array.bits + array.side_bits for array in stored)
-        return bits / numbers if numbers else math.nan
+        bits = sum(array.bits + array.side_bits for array in self._readable)
+        return bits / self.weights if self.weights else math.nan
 
     @property
     def schemes(self) -> list[str]:
@@ -83,6 +91,7 @@ class InspectionData:
             "source": self.source,
             "format": self.format,
             "weights": self.weights,
+            "unreadable": self.unreadable,
             "bits_per_weight": self.bits_per_weight if known else None,
             "schemes": self.schemes,
             "networks": list(self.networks),

@@ -54,12 +54,14 @@ def _rows(inspection: InspectionData, all_rows: bool) -> tuple[list[Row], int]:
 
 def _heading(inspection: InspectionData) -> list[str]:
     each = inspection.bits_per_weight
-    tensors = sum(array.role == "weight" for array in inspection.arrays)
+    tensors = sum(a.role == "weight" and a.shape is not None for a in inspection.arrays)
     stored = "" if math.isnan(each) else f", {each:.4g} bits a weight"
     lines = [
         f"{inspection.source}: {inspection.format}, {inspection.weights:,} weights in "
         f"{plural(tensors, 'tensor')}{stored}"
     ]
+    if inspection.unreadable:
+        lines[0] += f", {inspection.unreadable:,} weights more that cannot be read"
     if inspection.files:
         count = f"{len(inspection.files)} files of " if len(inspection.files) > 1 else ""
         lines[0] += f", {count}{byte_size(8 * sum(inspection.files.values()))}"

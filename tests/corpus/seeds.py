@@ -5,6 +5,7 @@ import io
 import lzma
 import shutil
 import tarfile
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -139,7 +140,7 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
     ),
     "pickle, joblib": _both(
         _inputs("*.pkl", "*.joblib"),
-        _written("test_pickles", lambda m, folder: [m.write(name, folder) for name in m.CASES]),
+        _written("test_pickles", lambda m, folder: [m.write(name, folder)[0] for name in m.CASES]),
     ),
     "NeMo, archives": _both(_inputs("*.nemo", "*.zip", "*.gz"), _tars),
     "diffusers": _inputs("diffusers-*"),
@@ -205,6 +206,7 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
         *(f"files/{name}" for name in ("steps", "one", "saved", "exported", "keras/model.index")),
     ),
     "MATLAB": _matlab,
+    "Paddle": _data("paddle/*.pd*", "paddle/*.json", beside="*.*"),
 }
 """What writes the files of each format into an empty folder, and gives the paths to open."""
 
@@ -213,9 +215,10 @@ def cases(name, folder):
     """The sound checkpoints of a format, each in a folder of its own."""
     (folder / "made").mkdir(parents=True)
     made = []
-    for number, path in enumerate(FORMATS[name](folder / "made")):
-        own = path.parent == folder / "made"  # then only the file itself belongs to it
-        home = path if own or path.is_dir() else path.parent
+    paths = FORMATS[name](folder / "made")
+    shared = Counter(path.parent for path in paths)  # files of such a folder do not belong together
+    for number, path in enumerate(paths):
+        home = path if shared[path.parent] > 1 or path.is_dir() else path.parent
         target = folder / str(number) / home.name
         target.parent.mkdir()
         (shutil.copytree if home.is_dir() else shutil.copy)(home, target)

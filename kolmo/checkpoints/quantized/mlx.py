@@ -4,13 +4,14 @@ A row's codes of 2, 3, 4, 5, 6 or 8 bits fill its words from the least significa
 (https://ml-explore.github.io/mlx, ``mlx.core.quantize``); the weight is code · scale + bias, with
 one scale and bias for each group of inputs. Bits and the group's size are in ``config.json``, for
 all layers or by name; without it, only their product is known, and the size is taken to be that at
-which the inputs are as many as another array of the model has entries, or else MLX's own, 64. In
+which most layers have as many inputs as another array has entries, or else MLX's own, 64. In
 the modes mxfp4, mxfp8 and nvfp4 the codes are floats, and there are no biases.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -49,15 +50,32 @@ _MODES = {
 
 def find(arrays: Arrays, settings: QuantSettings, latest: Latest) -> Iterator[Logical | Unknown]:
     """The layers whose weight is of words and has scales."""
-    widths = {t.shape[0] for t in arrays.values() if len(t.shape) == 1 and is_float(t.dtype)}
+    likely = _likely_sizes(arrays)
     for stem in stems(arrays, "weight"):
         words, scales = arrays[f"{stem}weight"], arrays.get(f"{stem}scales")
         if words.dtype != np.uint32 or scales is None or not words.shape:
             continue
         try:
-            yield _found(stem, words, scales, arrays, settings, widths)
+            yield _found(stem, words, scales, arrays, settings, likely)
         except NotUnderstood as why:
             yield Unknown((words.name, scales.name), f"looks like codes of MLX, but {why}")
+
+
+Sizes = Mapping[tuple[int, int], int]
+"""By the product of bits and a group's inputs, and by these: layers for which they are likely."""
+
+
+def _likely_sizes(arrays: Arrays) -> Sizes:
+    """How many layers have as many inputs, with groups of some size, as another array of the
+    model has entries: norms have those of the layers beside them."""
+    widths = {t.shape[0] for t in arrays.values() if len(t.shape) == 1 and is_float(t.dtype)}
+    votes: Counter[tuple[int, int]] = Counter()
+    for stem in stems(arrays, "scales"):
+        words, groups = arrays.get(f"{stem}weight"), arrays[f"{stem}scales"].shape[-1:]
+        if words is not None and words.shape and groups and groups[0]:
+            product = 32 * words.shape[-1] // groups[0]
+            votes.update((product, size) for size in _SIZES if size * groups[0] in widths)
+    return votes
 
 
 def _found(
@@ -66,7 +84,7 @@ def _found(
     scales: WeightTensor,
     arrays: Arrays,
     settings: QuantSettings,
-    widths: set[int],
+    likely: Sizes,
 ) -> Logical:
     biases = arrays.get(f"{stem}biases")
     demand(len(words.shape) >= 2 and words.numel and scales.numel, "they are no matrix")
@@ -78,7 +96,7 @@ def _found(
     if biases is None:
         kind = _floats(product, scales, said)
     else:
-        kind = _integers(product, scales.shape[-1], biases, settings, said, widths)
+        kind = _integers(product, biases, settings, said, likely)
     inputs, count = kind.size * scales.shape[-1], words.numel // words.shape[-1]
 
     def read(_: int, first: int, last: int) -> Array:
@@ -113,14 +131,13 @@ def _said(stem: str, settings: QuantSettings) -> Mapping[str, object]:
 
 def _integers(
     product: int,
-    groups: int,
     biases: WeightTensor,
     settings: QuantSettings,
     said: Mapping[str, object],
-    widths: set[int],
+    likely: Sizes,
 ) -> _Kind:
     """Codes that are integers."""
-    bits, size = _bits_and_size(product, groups, settings, said, widths)
+    bits, size = _bits_and_size(product, settings, said, likely)
 
     def weights(codes: Array, scales: Array, first: int) -> Array:
         added = rows_of(biases, first, first + len(codes)).astype(np.float32)
@@ -132,10 +149,9 @@ def _integers(
 
 def _bits_and_size(
     product: int,
-    groups: int,
     settings: QuantSettings,
     said: Mapping[str, object],
-    widths: set[int],
+    likely: Sizes,
 ) -> tuple[int, int]:
     """Bits of a code and inputs of a group, whose product is known."""
     bits, size = settings.number("bits", of=said), settings.number("group_size", of=said)
@@ -143,7 +159,7 @@ def _bits_and_size(
         return bits, product // bits
     fit = [(product // s, s) for s in _SIZES if product % s == 0 and product // s in _BITS]
     demand(fit, "nothing says how many bits a code has")
-    return next((pair for pair in fit if pair[1] * groups in widths), fit[0])
+    return max(fit, key=lambda pair: likely.get((product, pair[1]), 0))  # the first of equal ones
 
 
 def _floats(product: int, scales: WeightTensor, said: Mapping[str, object]) -> _Kind:

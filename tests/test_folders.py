@@ -138,7 +138,7 @@ def test_an_index_without_its_shards_leaves_the_whole_file(tmp_path):
 
 def test_a_broken_index_is_told_if_nothing_else_is_there(tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text("{not json")
-    with pytest.raises(InputError, match="as an index of shards is, but it maps no names to"):
+    with pytest.raises(InputError, match="by its name, which maps no names to shards"):
         kolmo.open_checkpoint(tmp_path)
     save(tmp_path / "model.safetensors", w=6)
     assert kolmo.open_checkpoint(tmp_path).numel == 6
@@ -249,6 +249,16 @@ def test_steps_of_a_training(tmp_path):
         kolmo.open_checkpoint(tmp_path)
 
 
+def test_ranks_of_megatron(tmp_path):
+    (tmp_path / "latest_checkpointed_iteration.txt").write_text("5000")
+    for step in (10, 5000):
+        save(tmp_path / f"iter_{step:07}" / "mp_rank_00" / "model_optim_rng.pt", w=step)
+    assert kolmo.open_checkpoint(tmp_path).numel == 5000
+    save(tmp_path / "iter_0005000" / "mp_rank_01" / "model_optim_rng.pt", w=5)
+    with pytest.raises(InputError, match="cut over 2 ranks of tensor parallelism"):
+        kolmo.open_checkpoint(tmp_path)
+
+
 def pipeline(folder, index):
     for number, part in enumerate(("unet", "vae", "text_encoder")):
         save(folder / part / "diffusion_pytorch_model.safetensors", w=number + 1)
@@ -270,7 +280,12 @@ def test_a_pipeline_is_all_its_networks(tmp_path, listed):
 
 
 def test_what_a_pipeline_lacks_or_has_beside_it(tmp_path):
-    index = {"unet": ["diffusers", "X"], "vae": ["diffusers", "X"], "prior": ["diffusers", "X"]}
+    index = {
+        "unet": ["diffusers", "X"],
+        "vae": ["diffusers", "X"],
+        "prior": ["diffusers", "X"],
+        "lost": ["diffusers", "X"],
+    }
     pipeline(tmp_path, index)
     save(tmp_path / "sd-v1.safetensors", w=99)
     (tmp_path / "prior").mkdir()
@@ -280,6 +295,7 @@ def test_what_a_pipeline_lacks_or_has_beside_it(tmp_path):
     assert names(found) == {
         "text_encoder/": "a folder that is no part of the pipeline",
         "prior/": "a part of the pipeline whose weights are not there",
+        "lost/": "a part of the pipeline whose weights are not there",
         "sd-v1.safetensors": "beside the pipeline",
     }
 
@@ -357,6 +373,13 @@ def test_a_cache_whose_blobs_are_a_link_is_not_trusted(tmp_path):
     os.symlink("../../blobs/0f3a", snapshot / "model.safetensors")
     with pytest.raises(InputError, match="a link out of its folder"):
         kolmo.open_checkpoint(snapshot)
+
+
+def test_devices_and_pipes_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    for source in (tmp_path, tmp_path / "model.safetensors", "/dev/zero"):
+        with pytest.raises(InputError, match="this is a device, a pipe or a folder, not a file"):
+            kolmo.open_checkpoint(source)
 
 
 def test_links_within_a_folder_are_followed(tmp_path):

@@ -182,6 +182,16 @@ def test_a_compressed_file_of_several_streams_is_read_whole(tmp_path, form):
     assert_weights(path)
 
 
+def test_a_member_without_a_name(tmp_path):
+    path = zipped(tmp_path / "x.zip", {"z": b"x", "model.safetensors": PLAIN})
+    data = bytearray(path.read_bytes())
+    for sign, at in ((b"PK\x03\x04", 26), (b"PK\x01\x02", 28)):
+        begin = data.index(sign) + at
+        data[begin : begin + 4] = bytes([0, 0, 1, 0])  # its name is now an extra field
+    path.write_bytes(data)
+    assert_weights(path)
+
+
 def test_an_encrypted_archive(tmp_path):
     path = zipped(tmp_path / "x.zip", {"m.safetensors": PLAIN})
     data = bytearray(path.read_bytes())

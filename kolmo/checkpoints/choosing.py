@@ -27,6 +27,7 @@ _RANKS = {ending: rank for rank, format in reversed([*enumerate(FORMATS)])
           for ending in format.endings}  # fmt: skip
 _FIRST = _RANKS[".safetensors"]
 
+_RANK = re.compile(r"mp_rank_[0-9]+")
 _SLICED = re.compile(r"\.[0-9]{2,3}\.")
 
 
@@ -122,6 +123,12 @@ def _begins_well(folder: Folder, one: Candidate) -> bool:
 
 def several(folder: Folder, names: Sequence[str], count: int) -> InputError:
     """The error for a folder of several checkpoints."""
+    if all(_RANK.match(name) for name in names):
+        return InputError(
+            f"{folder.where}: a model that is cut over {count} ranks of tensor parallelism, which "
+            f"are not joined; convert it to one by the program that wrote it, or name a rank to "
+            f"measure its part"
+        )
     named = ", ".join(sorted(names, key=natural)[:5])
     more = f" and {count - 5} more" if count > 5 else ""
     example = f"such as {folder.where.rstrip('/')}/{sorted(names, key=natural)[0]}"

@@ -73,12 +73,6 @@ def make_checkpoint(
     )
 
 
-def collect(contents: Any, source: str, what: str = "") -> Found:
-    """The tensors of the networks in a container, and the rest, as in `make_checkpoint`."""
-    made = make_checkpoint(contents, source=source, format="", what=what)
-    return list(made.values()), made.skipped
-
-
 def gather(contents: Any, prefix: str, source: str) -> Found:
     """Every tensor in a container, and every other entry with the reason why not."""
     found = _Collected(source)

@@ -92,9 +92,11 @@ class LocalFolder:
         return os.path.isfile(self.root / name)
 
     def stored(self, name: str) -> Stored:
-        if not self.has(name):
-            raise InputError(f"{self.where}: there is no file {name[:200]!r} in it")
         path = self.root / name
+        if not self.has(name):
+            what = f"{self.where}: there is no file {name[:200]!r} in it"
+            odd = f"{path}: this is a device, a pipe or a folder, not a file"
+            raise InputError(odd if os.path.exists(path) else what)
         if name != self.named and not self._is_inside(path):
             raise InputError(
                 f"{path}: this is a link out of its folder, to {os.path.realpath(path)}, which is "

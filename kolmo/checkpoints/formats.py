@@ -135,6 +135,7 @@ FORMATS = (
     Format("ONNX", messages.is_onnx, f"{_HERE}.onnx:open_onnx", (".onnx",)),
     Format("Keras", magic.is_keras, f"{_HERE}.keras:open_keras", (".keras",)),
     Format("HDF5, Keras", magic.is_hdf5, f"{_HERE}.keras:open_h5", (".h5", ".hdf5")),
+    Format("TensorFlow.js", magic.is_tfjs, f"{_HERE}.tfjs:open_tfjs"),
     Format("Flax", magic.is_flax, f"{_HERE}.flax:open_flax", (".msgpack",)),
     Format(
         "fastText",
@@ -197,6 +198,7 @@ FOLDERS = (
         ("manifest.ocdbt", ".zarray", "zarr.json"),
     ),
     FolderFormat("Orbax, several trees", magic.is_orbax_items, f"{_HERE}.orbax:open_orbax_items"),
+    FolderFormat("TensorFlow.js", magic.is_tfjs_folder, f"{_HERE}.tfjs:open_tfjs_folder"),
     FolderFormat(
         "SavedModel",
         magic.has("saved_model.pb", "saved_model"),

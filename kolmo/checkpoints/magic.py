@@ -228,3 +228,17 @@ def is_tensorflow_folder(folder: Folder) -> bool:
     names = [name for name in folder.names() if "/" not in name]
     has_data = any(_DATA.fullmatch(name) for name in names)
     return has_data and not any(name.endswith(_OTHERS) for name in names)
+
+
+def is_tfjs(head: bytes, file: File) -> bool:
+    """Whether it may be the description of a model of TensorFlow.js."""
+    if not head.lstrip().startswith(b"{"):
+        return False
+    start = file.head(_INDEX)
+    return b'"modelTopology"' in start or b'"weightsManifest"' in start
+
+
+def is_tfjs_folder(folder: Folder) -> bool:
+    """Whether a folder holds a model of TensorFlow.js."""
+    file = File(folder, "model.json")
+    return file.exists and is_tfjs(file.head(), file)

@@ -8,6 +8,10 @@ from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.magic import is_text
 from kolmo.checkpoints.strangers import stranger
 
+Told = tuple[str, str] | None
+"""What a file is and what helps; None if that is not known."""
+
+_BESIDE = "give the checkpoint that belongs to it"
 _FETCH = "download the file itself"
 _UNPACK = "unpack it, and give the checkpoint in it"
 _ENGINE = "a TensorRT engine, a program for one sort of GPU"
@@ -49,7 +53,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"invalid username or password", "the error that a server sent in place of the file", _FETCH),
     (b"access to model", "the error that a server sent in place of the file", _FETCH),
     (b"repository not found", "the error that a server sent in place of the file", _FETCH),
-    (b"<?xml", "an XML document, not a checkpoint", _FETCH),
     (b"%pdf-", "a PDF document", "give the model that it is about"),
     (b"\x89png", "a PNG picture", "give a checkpoint"),
     (b"\xff\xd8\xff", "a JPEG picture", "give a checkpoint"),
@@ -59,19 +62,19 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
     (b"arrow1", "an Arrow table", _DATA),
     (b"sqlite format 3", "an SQLite database", _DATA),
     (b"\x7felf", "a program or library for Linux (ELF)", "give the weights that it loads"),
-    (b"mz", "a program or library for Windows, or a llamafile", "give the weights that it loads"),
     (b"\xcf\xfa\xed\xfe", "a program or library for macOS", "give the weights that it loads"),
-    (b"\xca\xfe\xba\xbe", "a program for Java or macOS", "give the weights that it loads"),
     (b"ftrt", _ENGINE, _MADE_OF),
     (b"ptrt", _ENGINE, _MADE_OF),
+    (b"7767517", "the graph of an ncnn model", "give the model that it was made of"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
     (b"rar!", "a RAR archive", _UNPACK),
+    (b"mz", "a program or library for Windows", "give the weights that it loads"),
+    (b"\xca\xfe\xba\xbe", "a program for Java or macOS", "give the weights that it loads"),
     (b"pk\x05\x06", "an empty zip archive", "pack it again, or give another file"),
     (b"\xd0\xcf\x11\xe0", "a document of Microsoft Office", "give a checkpoint"),
     (b"salted__", "an encrypted file (OpenSSL)", "decrypt it first"),
     (b"age-encryption.org", "an encrypted file (age)", "decrypt it first"),
     (b"-----begin pgp", "an encrypted file (PGP)", "decrypt it first"),
-    (b"7767517", "the graph of an ncnn model", "give the model that it was made of"),
 )
 
 # By what stands at byte 4, as flatbuffers have it.
@@ -95,7 +98,6 @@ _PARTIAL = (".part", ".partial", ".crdownload", ".download", ".incomplete", ".ar
 _ENGINES = (".engine", ".plan", ".trt")
 _SOURCES = {
     ".py": "Python source, which is not run",
-    ".ipynb": "a notebook",
     ".yaml": "a configuration (YAML)",
     ".yml": "a configuration (YAML)",
     ".toml": "a configuration (TOML)",
@@ -110,11 +112,12 @@ def what_it_is(head: bytes, file: File, is_called: str, known: str) -> str:
 
     ``is_called`` is the format that its name claims, empty if none; ``known`` lists the formats.
     """
-    found = _unfinished(head, file)
-    kind = None if found else stranger(head, file.name)
+    name = file.name.lower()
+    found = _unfinished(head, name) or _by_start(head) or _json(head, name)
+    kind = None if found else stranger(head, name)
     if kind:
         return f"this is {kind.what}, which is not read; {kind.advice}"
-    found = found or _by_start(head) or _by_text(head, file)
+    found = found or _by_ending(head, name)
     if found:
         return f"this is {found[0]}; {found[1]}"
     size = file.stored.size
@@ -139,48 +142,50 @@ def unfinished_download(file: File) -> str:
     return ""
 
 
-def _unfinished(head: bytes, file: File) -> tuple[str, str] | None:
-    if file.name.lower().endswith(_PARTIAL):
+def _unfinished(head: bytes, name: str) -> Told:
+    if name.endswith(_PARTIAL):
         return "a download that is not finished, by its name", "finish it, and give the whole file"
     if len(head) > 8 and not any(head):
         return "a file that begins with zeros, as unfinished downloads do", "download it again"
     return None
 
 
-def _by_start(head: bytes) -> tuple[str, str] | None:
+def _by_start(head: bytes) -> Told:
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for beginning, what, help in _STARTS:
         if start.startswith(beginning):
             return what, help
+    if is_text(head) and b".git/annex/objects/" in head:
+        return "a git-annex pointer, not the file itself", "run  git annex get  in its repository"
     return _FOURTH.get(head[4:8])
 
 
-def _by_text(head: bytes, file: File) -> tuple[str, str] | None:
-    name = file.name.lower()
-    if name.endswith(_ENGINES):
-        return f"{_ENGINE}, by its name", _MADE_OF
-    if not is_text(head):
+def _json(head: bytes, name: str) -> Told:
+    """What JSON is that lies beside weights."""
+    if head.lstrip()[:1] not in (b"{", b"["):
         return None
-    if b".git/annex/objects/" in head:
-        return "a git-annex pointer, not the file itself", "run  git annex get  in its repository"
-    for ending, what in _SOURCES.items():
-        if name.endswith(ending):
-            return what, "give the checkpoint that belongs to it"
     if name.endswith(".index.json"):
-        return (
-            "called as an index of shards is, but it maps no names to shards",
-            "download it again",
-        )
-    if head.lstrip()[:1] in (b"{", b"["):
-        return _json(head)
-    return "a text, not a checkpoint", "give the checkpoint that belongs to it"
-
-
-def _json(head: bytes) -> tuple[str, str]:
+        what = "an index of shards by its name, which maps no names to shards"
+        return what, "download it again"
     if re.search(rb'"(model_type|architectures|_class_name|torch_dtype)"', head):
         return "the configuration of a model (JSON), not its weights", "give its folder"
     if re.search(rb'"(added_tokens|tokenizer_class|truncation)"', head):
         return "a tokenizer (JSON), which has no weights", "give its folder"
-    if b'"cells"' in head:
-        return "a notebook", "give the checkpoint that it loads"
-    return "JSON that is no index of a checkpoint", "give the checkpoint that belongs to it"
+    is_notebook = b'"cells"' in head or name.endswith(".ipynb")
+    return ("a notebook", "give the checkpoint that it loads") if is_notebook else None
+
+
+def _by_ending(head: bytes, name: str) -> Told:
+    if name.endswith(_ENGINES):
+        return f"{_ENGINE}, by its name", _MADE_OF
+    if not is_text(head):
+        return None
+    for ending, what in _SOURCES.items():
+        if name.endswith(ending):
+            return what, _BESIDE
+    start = head.lstrip()
+    if start.startswith(b"<?xml"):
+        return "an XML document, not a checkpoint", _FETCH
+    if start[:1] in (b"{", b"["):
+        return "JSON that is no index of a checkpoint", _BESIDE
+    return "a text, not a checkpoint", _BESIDE

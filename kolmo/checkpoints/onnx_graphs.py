@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from kolmo.checkpoints.onnx_operators import CODED
 from kolmo.checkpoints.protobuf import FIXED32, MessageField, Pieces, WireMessage
 from kolmo.errors import InputError
 
 TEXT = 1 << 10
 """Bytes of a text attribute that is read, at most; what operators are told is short."""
+
+_SETTING = 24  # bytes of an attribute that is a mere setting: too few for a tensor or a graph
 
 
 @dataclasses.dataclass(slots=True)
@@ -128,7 +131,7 @@ def _name(value: WireMessage) -> str:
 
 
 def _node(message: WireMessage) -> OnnxNode:
-    node = OnnxNode([], [])
+    node, attributes = OnnxNode([], []), list[MessageField]()
     for field in message.fields():
         if field.number == 1:
             node.inputs.append(field.text())
@@ -139,10 +142,12 @@ def _node(message: WireMessage) -> OnnxNode:
         elif field.number == 4:
             node.op = field.text()
         elif field.number == 5:
-            name, attribute = _attribute(field.message())
-            node.attributes[name] = attribute
+            attributes.append(field)
         elif field.number == 7:
             node.domain = field.text()
+    all_count = node.op == "Constant" or node.op in CODED
+    told = [one for one in attributes if all_count or one.size > _SETTING]
+    node.attributes = dict(_attribute(field.message()) for field in told)
     return node
 
 

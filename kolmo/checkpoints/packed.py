@@ -96,7 +96,7 @@ def _zip_members(file: File) -> dict[str, Callable[[], Stored]]:
     return {
         name: functools.partial(_zip_member, file.archive, member)
         for name, member in members.items()
-        if not member.is_dir()
+        if name and not name.endswith("/")
     }
 
 

@@ -42,10 +42,11 @@ def open_pipeline(folder: Folder) -> Checkpoint | None:
         if name not in chosen
     ]
     beside += [Skipped(one.files[0], "beside the pipeline") for one in candidates(folder)]
+    names = folder.names()
     beside += [
         Skipped(f"{name}/", "a part of the pipeline whose weights are not there")
         for name in sorted(parts - set(chosen))
-        if folder.has(f"{name}/config.json")
+        if folder.has(f"{name}/config.json") or not any(n.startswith(f"{name}/") for n in names)
     ]
     opened = {name: open_folder(inner) for name, inner in chosen.items()}
     return _together(folder, opened, beside)

@@ -8,7 +8,6 @@ tells the names of variables and which of them are the state of an optimizer.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,11 +16,12 @@ import numpy as np
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.pieces import Box, assembled
 from kolmo.checkpoints.protobuf import BYTES, MessageField, WireMessage
 from kolmo.checkpoints.sstables import TableCursor, damaged, read_table
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
-from kolmo.dtypes import DTYPES
+from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
 _DTYPES = {
@@ -158,15 +158,15 @@ class _Bundle:
     def _entry(self, key: str, name: str, role: Role | None) -> Entry:
         variable = self._variables[key]
         dtype_name = _DTYPES.get(variable.dtype, f"of TensorFlow's number {variable.dtype}")
-        dtype, numel = DTYPES.get(dtype_name), math.prod(variable.shape)
+        dtype = np.dtype(dtype_name) if dtype_name in PARTS else DTYPES.get(dtype_name)
         if dtype is None:
-            is_number = dtype_name.startswith("complex")
-            return Skipped(name, f"dtype {dtype_name} is not supported", numel * is_number)
+            return Skipped(name, f"dtype {dtype_name} is not supported")
         dtype = dtype.newbyteorder(">" if self._big else "<")
         if variable.slices:
             made = self._assembled(key, name, variable, dtype)
         else:
             made = stored_tensor(self._values(variable), name, variable.shape, dtype)
+        made = of_parts(made, PARTS[dtype_name]) if dtype_name in PARTS else made
         return dataclasses.replace(made, role=role)
 
     def _assembled(

@@ -205,6 +205,7 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
         "tensorflow/files.tar.xz",
         *(f"files/{name}" for name in ("steps", "one", "saved", "exported", "keras/model.index")),
     ),
+    "TensorFlow.js": _written("test_tfjs", lambda m, folder: [m.write(folder / "model")]),
     "MATLAB": _matlab,
     "Paddle": _data("paddle/*.pd*", "paddle/*.json", beside="*.*"),
 }

@@ -23,7 +23,9 @@ from kolmo.checkpoints.hdf5.headers import Hdf5Message, first, messages
 from kolmo.checkpoints.hdf5.layouts import UNDO, Placement, fill_of, filters_of, placement_of
 from kolmo.checkpoints.hdf5.source import Hdf5Source, damaged
 from kolmo.checkpoints.hdf5.types import OPAQUE, Datatype, dataspace, datatype
+from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.stored import Stored, memory_bytes
+from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
 
 _EXPANSION = 1032  # times the file's size that a dataset may claim: the most that deflate packs
@@ -111,7 +113,7 @@ class Hdf5:
             return Hdf5Dataset(
                 path, Skipped(name, why, 0 if of.is_text else math.prod(shape or (0,)))
             )
-        if not is_supported(dtype):
+        if not is_supported(dtype) and dtype.name not in PARTS:
             return Hdf5Dataset(
                 path, Skipped(name, f"dtype {dtype} is not supported", math.prod(shape))
             )
@@ -215,10 +217,11 @@ class _Chunks:
 
 
 def _tensor_of(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], load: Load) -> WeightTensor:
-    """A tensor in this machine's byte order."""
-    return WeightTensor(
+    """A tensor in this machine's byte order; complex numbers as their parts."""
+    made = WeightTensor(
         name, shape, native_dtype(dtype), lambda start, stop: native(load(start, stop))
     )
+    return of_parts(made, PARTS[dtype.name]) if dtype.name in PARTS else made
 
 
 def _elsewhere(name: str, link: Link, seen: dict[int, str]) -> Skipped | None:

@@ -33,6 +33,7 @@ _FLOATS: dict[tuple[int, ...], Any] = {
 }
 
 
+_COMPLEX = (["r", "i"], ["real", "imag"])  # fields of a complex number, by h5py and by MATLAB
 _OTHERS = {STRING: "text", BITS: "fields of bits", REFERENCE: "references", 10: "arrays"}
 
 
@@ -118,7 +119,7 @@ def _enum(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -
 
 
 def _compound(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: int) -> Datatype:
-    """A table's row; a complex number where its fields are r and i."""
+    """A table's row, or a complex number."""
     names, parts = [], []
     for _ in range(min(count, _FIELDS)):
         begin = cursor.at
@@ -134,7 +135,7 @@ def _compound(cursor: Hdf5Cursor, version: int, count: int, size: int, depth: in
             break
     what = f"a table with fields {', '.join(repr(name[:40]) for name in names[:4])}"
     first = parts[0].dtype if parts else None
-    is_complex = names == ["r", "i"] and first in (np.dtype("<f4"), np.dtype("<f8"))
+    is_complex = names in _COMPLEX and first in (np.dtype("<f4"), np.dtype("<f8"))
     if is_complex and parts[1].dtype == first and size == 2 * parts[0].size:
         return Datatype(COMPOUND, size, np.dtype(f"<c{size}"), what)
     return Datatype(COMPOUND, size, None, what)

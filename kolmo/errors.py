@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from kolmo.text import printable
+
 
 class KolmoError(Exception):
     """A failure that a person can act on; the command line prints it as one line.
@@ -21,6 +23,10 @@ class KolmoError(Exception):
     def __init__(self, *args: object) -> None:
         super().__init__(*args)
         self.report: Any = None
+
+    def __str__(self) -> str:
+        """One line, whatever names of a file are in it."""
+        return printable(super().__str__())
 
     def with_report(self, report: Any) -> Self:
         """The same error, with the results that were measured before it."""

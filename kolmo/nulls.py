@@ -35,7 +35,13 @@ import numpy as np
 from numpy.random import Generator
 
 from kolmo import specs
-from kolmo.checkpoints.base import CHUNK, Checkpoint, WeightTensor, array_tensor
+from kolmo.checkpoints.base import (
+    CHUNK,
+    Checkpoint,
+    WeightTensor,
+    array_shape,
+    array_tensor,
+)
 from kolmo.checkpoints.opening import open_source
 from kolmo.checkpoints.tensor_names import normalized
 from kolmo.errors import InputError, NotApplicableError
@@ -155,7 +161,7 @@ class Permuted(Null):
         weights = tensor.read().reshape(-1).copy()
         bits = weights.view(f"u{weights.dtype.itemsize}")  # moves extended dtypes too
         self.permute(bits, tensor.shape, np.random.default_rng((*seed, self.stream)))
-        moved = array_tensor(tensor.name, weights.reshape(tensor.shape))
+        moved = array_tensor(tensor.name, weights.reshape(array_shape(tensor.shape)))
         if tensor.codes is None:
             return Weights(moved)
         codes = tensor.codes.load(0, tensor.numel).copy()  # which move as their weights do
@@ -240,7 +246,7 @@ class NormalWeights(Null):
         if not np.isfinite(weights).all():
             raise NotApplicableError("gaussian needs finite weights")
         mean, sd = (weights.mean(), weights.std()) if weights.size else (0.0, 0.0)
-        drawn = np.random.default_rng((*seed, 2)).normal(mean, sd, tensor.shape)
+        drawn = np.random.default_rng((*seed, 2)).normal(mean, sd, array_shape(tensor.shape))
         return Values(array_tensor(tensor.name, drawn.astype(tensor.dtype)), tensor)
 
 

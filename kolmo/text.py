@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+NAMELESS = '""'
+"""The name, in a report, of what has an empty one: an empty text in it is no text."""
+
 
 def printable(text: str) -> str:
     r"""The text with line breaks, escape sequences and lone surrogates spelled out.

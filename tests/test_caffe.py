@@ -8,7 +8,6 @@ import pytest
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
-from tests.mutations import refused
 
 
 def varint(value):
@@ -95,7 +94,3 @@ def test_what_is_refused(tmp_path):
     wrong = field(7, field(1, varint(5))) + field(5, bytes(8))
     with pytest.raises(InputError, match=r"damaged \(blob 'a.0' has 8 bytes for \[5\]\)"):
         opened(tmp_path, layer("a", "Scale", wrong))
-
-
-def test_mutations_open_or_are_refused(tmp_path):
-    assert 300 < refused(tmp_path / "net.caffemodel", NET, 1500) < 1500

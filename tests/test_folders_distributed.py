@@ -16,9 +16,8 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 import kolmo
 from kolmo.checkpoints.pieces import Box, assembled
-from kolmo.errors import InputError, KolmoError
+from kolmo.errors import InputError
 from tests.checkpoints import save_torch
-from tests.corpus.fuzzing import damaged, with_damaged_record
 
 WRITTEN = Path(__file__).parent / "data" / "distributed" / "step-7"
 
@@ -316,37 +315,4 @@ def write_all(folder):
     write_zero(folder / "zero3", 3, 2)
     (folder / "llama").mkdir()
     write_slices(folder / "llama", 2, True)
-
-
-def read_all(folder):
-    try:
-        for tensor in kolmo.open_checkpoint(folder).values():
-            if tensor.numel < 1 << 20:
-                tensor.read()
-    except KolmoError:
-        return 1
-    return 0
-
-
-def changed(data, random):
-    """The bytes of a file, damaged; of a zip archive often a record of it."""
-    if data.startswith(b"PK") and random.random() < 0.7:
-        return with_damaged_record(data, [data], random)
-    return damaged(data, [data], random)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_damaged_folders_are_refused_or_read(tmp_path):
-    write_all(tmp_path)
-    refused = 0
-    for kind in ("dcp", "zero2", "zero3", "llama"):
-        files = [path for path in sorted((tmp_path / kind).rglob("*")) if path.is_file()]
-        for seed in range(150):
-            random = np.random.default_rng(seed)
-            path = files[int(random.integers(len(files)))]
-            sound = path.read_bytes()
-            path.write_bytes(changed(sound, random))
-            refused += read_all(tmp_path / kind)
-            path.write_bytes(sound)
-        assert read_all(tmp_path / kind) == 0
-    assert refused > 200
+    return [folder / name for name in ("dcp", "zero2", "zero3", "llama")]

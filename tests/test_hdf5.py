@@ -10,7 +10,7 @@ from kolmo.checkpoints.grids import Grid, Recent, boxes
 from kolmo.checkpoints.hdf5 import Hdf5
 from kolmo.checkpoints.stored import file_bytes
 from kolmo.errors import InputError
-from tests.written import contents, fuzzed, opened, same_in_pieces, truth, unpacked
+from tests.written import contents, opened, same_in_pieces, truth, unpacked
 
 VERSIONS = ["earliest", "v110", "latest"]
 
@@ -136,15 +136,3 @@ def test_missing_chunks_have_the_fill_value():
 
 
 # --- damaged files ----------------------------------------------------------------------------
-
-
-def test_damaged_files_are_read_or_refused(tmp_path):
-    folder = tmp_path / "seeds"
-    folder.mkdir()
-    for version in VERSIONS:
-        unpacked(f"hdf5/{version}.h5", folder)
-    for name in ("small.h5", "small.weights.h5", "large.h5"):
-        unpacked(f"keras/{name}", folder)
-    refused, read = fuzzed(folder, 300)
-    assert refused + read == 300
-    assert min(refused, read) > 0

@@ -7,7 +7,6 @@ import scipy.sparse
 
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
-from tests.mutations import refused
 
 RANDOM = np.random.default_rng(0)
 W = RANDOM.normal(size=(3, 4, 2))
@@ -84,9 +83,3 @@ def test_what_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(InputError, match="damaged or truncated"):
         open_source(path)
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_mutations_open_or_are_refused(tmp_path, packed):
-    data = save(tmp_path / "net.mat", NET, do_compression=packed).read_bytes()
-    assert 200 < refused(tmp_path / "net.mat", data, 1000, seed=packed) < 1000

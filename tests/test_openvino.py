@@ -9,8 +9,7 @@ import pytest
 
 import kolmo
 from kolmo.checkpoints.base import Role
-from kolmo.errors import InputError, KolmoError
-from tests.corpus.fuzzing import damaged
+from kolmo.errors import InputError
 
 DATA = Path(__file__).parent / "data" / "openvino"
 MODELS = sorted(path.name for path in DATA.glob("*.xml"))
@@ -127,21 +126,3 @@ def test_a_hundred_gigabytes_of_weights_stay_unread(tmp_path):
     tensor = kolmo.open_checkpoint(tmp_path / "network.xml")["fc.weight"]
     assert tensor.shape == shape
     assert tensor.load(tensor.numel - 2, tensor.numel).tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_damaged_files_are_read_or_refused(tmp_path, name):
-    data = (DATA / name).read_bytes()
-    others = [(DATA / other).read_bytes() for other in MODELS]
-    shutil.copy(DATA / name.replace(".xml", ".bin"), tmp_path / "m.bin")
-    outcomes = set()
-    for seed in range(400):
-        made = damaged(data, others, np.random.default_rng(seed))
-        (tmp_path / "m.xml").write_bytes(made)
-        try:
-            for one in kolmo.open_checkpoint(tmp_path / "m.xml").values():
-                one.load(0, min(one.numel, 1000))
-            outcomes.add("read")
-        except KolmoError:
-            outcomes.add("refused")
-    assert outcomes == {"read", "refused"}

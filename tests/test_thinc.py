@@ -11,7 +11,6 @@ import torch
 
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
-from tests.mutations import refused
 
 DATA = Path(__file__).parent / "data" / "thinc"
 
@@ -91,7 +90,3 @@ def test_arrays_that_contradict_themselves(tmp_path, change):
 def test_a_model_without_parameters(tmp_path):
     with pytest.raises(InputError, match="without parameters"):
         open_source(write_model(tmp_path / "model", {"W": None}))
-
-
-def test_mutations_open_or_are_refused(tmp_path):
-    assert 500 < refused(tmp_path / "model", (DATA / "model").read_bytes(), 2000) < 2000

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import lzma
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -56,53 +54,6 @@ def same_in_pieces(checkpoint, seed=0):
             if tensor.load(start, stop).tobytes() != whole[start * item : stop * item]:
                 return False
     return True
-
-
-def fuzzed(folder, count):
-    """The numbers of inputs, made from a folder's files, that were refused and read; in a process
-    of its own, of bounded memory."""
-    command = [sys.executable, "-m", "tests.corpus.fuzzing", str(folder), "0", str(count)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=DATA.parent.parent)
-    assert done.returncode == 0, done.stderr[-3000:]
-    refused, read = map(int, done.stdout.split())
-    return refused, read
-
-
-_FUZZ = """
-import pathlib, sys
-import numpy as np
-from kolmo.errors import KolmoError
-from tests.corpus.fuzzing import damaged, limit_memory, read
-limit_memory()
-folder, count, refused = pathlib.Path(sys.argv[1]), int(sys.argv[2]), 0
-sources = [folder / name for name in sys.argv[3:]]
-files = {s: [f for f in sorted(s.rglob("*")) if f.is_file()] for s in sources}
-others = [f.read_bytes() or b"." for s in sources for f in files[s]]
-for seed in range(count):
-    random = np.random.default_rng(seed)
-    source = sources[seed % len(sources)]
-    victim = files[source][int(random.integers(len(files[source])))]
-    data = victim.read_bytes()
-    victim.write_bytes(damaged(data or b".", others, random))
-    try:
-        read(source)
-    except KolmoError:
-        refused += 1
-    except BaseException:
-        print(f"seed {seed}: {victim}", file=sys.stderr)
-        raise
-    victim.write_bytes(data)
-print(refused, count - refused)
-"""
-
-
-def fuzzed_folders(folder, names, count):
-    """As `fuzzed`, of folders that are checkpoints: one file of one of them is damaged a time."""
-    command = [sys.executable, "-c", _FUZZ, str(folder), str(count), *names]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=DATA.parent.parent)
-    assert done.returncode == 0, done.stderr[-3000:]
-    refused, read = map(int, done.stdout.split())
-    return refused, read
 
 
 def untarred(name, folder):

@@ -6,7 +6,7 @@ import struct
 import zipfile
 import zlib
 
-from kolmo.checkpoints.compressed import spooled
+from kolmo.checkpoints.compressed import check_expansion, spooled
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -35,6 +35,7 @@ class Archive:
         self._refuse_prefix(members)
         self._refuse_twins(members)
         self._are_expected = False
+        self._unpacked = 0
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
@@ -114,7 +115,9 @@ class Archive:
                 zipfile.ZipFile(file) as archive,
                 archive.open(member) as packed,
             ):
-                return spooled(packed, f"{self.where}: {name!r}", member.compress_size)
+                return self.within_limit(
+                    spooled(packed, f"{self.where}: {name!r}", member.compress_size)
+                )
         except InputError:
             raise
         except Exception as error:  # whatever a decompressor raises
@@ -122,6 +125,12 @@ class Archive:
                 f"{self.where}: record {name!r} cannot be unpacked ({type(error).__name__}); it is "
                 f"damaged"
             ) from None
+
+    def within_limit(self, member: Stored) -> Stored:
+        """A member that was unpacked; InputError if all of them are far more than the archive."""
+        self._unpacked += member.size
+        check_expansion(self.where, self.stored.size, self._unpacked)
+        return member
 
     def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
         """A file of several archives, of which the directory at its end lists only the last."""

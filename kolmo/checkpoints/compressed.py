@@ -70,18 +70,23 @@ def unpacked(stored: Stored, form: str) -> Stored:
 
 def spooled(file: Any, where: str, packed: int) -> Stored:
     """All that a file gives, in a temporary file; InputError if it is far more than ``packed``."""
-    limit, size = max(LEAST, EXPANSION * packed), 0
+    size = 0
     with tempfile.TemporaryFile(prefix="kolmo-") as spool:
         while data := file.read(_CHUNK):
             size += len(data)
-            if size > limit:
-                raise InputError(
-                    f"{where}: it holds more than {limit:,} bytes, over {EXPANSION} times its "
-                    f"size; unpack it yourself if you trust it"
-                )
+            check_expansion(where, packed, size)
             spool.write(data)
         spool.flush()
         return kept_file(spool, size, where)
+
+
+def check_expansion(where: str, packed: int, size: int) -> None:
+    """InputError if ``size`` bytes are far more than the ``packed`` ones that hold them."""
+    if size > (limit := max(LEAST, EXPANSION * packed)):
+        raise InputError(
+            f"{where}: it holds more than {limit:,} bytes, over {EXPANSION} times its size; "
+            f"unpack it yourself if you trust it"
+        )
 
 
 def kept_file(file: Any, size: int, where: str) -> Stored:

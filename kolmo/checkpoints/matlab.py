@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import unpacked
+from kolmo.checkpoints.compressed import check_expansion, unpacked
 from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.rebuilding import dense_strides
@@ -27,6 +27,7 @@ _HEADER = 128
 _WHAT = "a MATLAB file"
 _DEEP = 32  # arrays within arrays
 _MOST = 1 << 18  # arrays of a file
+_SMALL = 1 << 16  # bytes of a packed variable that are kept in memory: files that are open are few
 
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8",
            13: "u8"}  # fmt: skip
@@ -47,7 +48,7 @@ def open_matlab(file: File) -> Checkpoint:
         If the file is damaged, or holds no array of numbers.
     """
     order = "<" if file.head(_HEADER)[126:] == b"IM" else ">"
-    reader = _MatReader(order)
+    reader = _MatReader(order, file.stored.size)
     cursor = FieldCursor(file.stored, _WHAT, _HEADER)
     variable = 0
     while cursor.left >= 8:
@@ -75,11 +76,12 @@ class _Element:
 class _MatReader:
     """Collects the arrays of a file, whose byte order it knows."""
 
-    def __init__(self, order: str) -> None:
+    def __init__(self, order: str, size: int) -> None:
         self.order = order
         self.tensors: dict[str, WeightTensor] = {}
         self.skipped: list[Skipped] = []
         self._left = _MOST
+        self._size, self._grown = size, 0
 
     def element(self, cursor: FieldCursor) -> _Element:
         """The next element; one of 4 bytes or fewer has them in its tag."""
@@ -101,10 +103,19 @@ class _MatReader:
         if depth > _DEEP or self._left < 0:
             raise cursor.damaged("more arrays, or deeper, than those of any model")
         if element.kind == _PACKED:
-            inner = FieldCursor(unpacked(element.stored, "zlib"), _WHAT)
+            inner = FieldCursor(self._unpacked(element.stored), _WHAT)
             self.read(self.element(inner), name, depth + 1)
         elif element.kind == _MATRIX and cursor.left:
             self._array(cursor, name, depth)
+
+    def _unpacked(self, packed: Stored) -> Stored:
+        """A variable that is packed; all of them count against the limit of the file."""
+        found = unpacked(packed, "zlib")
+        self._grown += found.size
+        check_expansion(packed.where, self._size, self._grown)
+        if found.size > _SMALL:
+            return found
+        return memory_bytes(bytes(found.read(0, found.size)), packed.where)
 
     def _array(self, cursor: FieldCursor, name: str, depth: int) -> None:
         flags, _ = self._numbers(cursor, "u4", 2)

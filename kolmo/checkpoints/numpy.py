@@ -21,7 +21,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import LEAST, kept_file, spooled
+from kolmo.checkpoints.compressed import LEAST, check_expansion, kept_file, spooled
 from kolmo.checkpoints.containers import (
     Found,
     dtype_name,
@@ -109,6 +109,7 @@ def open_npz(file: File) -> Checkpoint:
     skipped: list[Skipped] = []
     unpacked = _Unpacked(file.stored)
     with _unzipped(file.stored) as archive:
+        _check_expansion(file, archive)
         for info in archive.infolist():
             if not info.filename.endswith(".npy"):
                 skipped.append(Skipped(info.filename, "no array but another file of the archive"))
@@ -123,6 +124,12 @@ def open_npz(file: File) -> Checkpoint:
         held = "; it holds " + ", ".join(f"{s.name!r} ({s.reason})" for s in skipped[:3])
         raise InputError(f"{where}: there is no array of numbers in it{held if skipped else ''}")
     return Checkpoint(tensors, source=where, format="npz", skipped=skipped, files=file.files)
+
+
+def _check_expansion(file: File, archive: zipfile.ZipFile) -> None:
+    """InputError if the compressed members claim far more than the file has."""
+    packed = [info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
+    check_expansion(file.where, file.stored.size, sum(info.file_size for info in packed))
 
 
 @contextmanager

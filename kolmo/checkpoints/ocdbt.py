@@ -20,6 +20,7 @@ MANIFEST = "manifest.ocdbt"
 _MANIFEST, _NODE = 0x0CDB3A2A, 0x0CDB20DE  # marks
 _MOST = 1 << 26  # bytes of an unpacked node
 _NODES = 1 << 16
+_EXPANSION = 64  # times their stored bytes that all nodes may be, beyond the first
 _NOWHERE = 1 << 63  # an offset of what is not there
 _PATHS = 1 << 24  # characters of all names of files that one node lists
 
@@ -44,17 +45,23 @@ def values_of(manifest: File) -> dict[str, Stored]:
     """
     found: dict[str, Stored] = {}
     root = _root(manifest)
-    left = [(root, b"")] if root else []
-    for _ in range(_NODES):
-        if not left:
-            return found
+    left, seen = [(root, b"")] if root else [], set[_Place]()
+    room = _MOST
+    while left:
         place, prefix = left.pop()
-        node = _Decoder.unpacked(manifest, _stored(manifest, place), _NODE, place.base)
+        if place in seen:  # a tree whose branches meet is none
+            raise damaged(manifest.where)
+        stored = _stored(manifest, place)
+        node = _Decoder.unpacked(manifest, stored, _NODE, place.base)
+        seen.add(place)
+        room += _EXPANSION * stored.size - node.size
         if node.number(1):
             left += reversed(_children(node, prefix))
         else:
             found.update(_leaf(node, prefix, manifest))
-    raise damaged(manifest.where)
+        if len(seen) + len(left) > _NODES or room < 0:
+            raise damaged(manifest.where)
+    return found
 
 
 def damaged(where: str) -> InputError:
@@ -142,6 +149,11 @@ class _Decoder:
             return cls(unzstd(data, _MOST) if packed else data, manifest.where, base)
         except ValueError:
             raise damaged(manifest.where) from None
+
+    @property
+    def size(self) -> int:
+        """Bytes of a node, unpacked."""
+        return len(self._data)
 
     def take(self, size: int) -> bytes:
         """The next bytes."""

@@ -18,7 +18,7 @@ FOOTER = bytes.fromhex("57fb808b247547db")
 _FOOTER = 48  # bytes
 _MOST = 1 << 26  # bytes of a block, unpacked
 _EXPANSION = 8  # times its size that all blocks of a table may be, or
-_LEAST = 1 << 24  # bytes in any case
+_LEAST = 1 << 22  # bytes in any case
 
 
 def read_table(stored: Stored) -> dict[bytes, bytes]:

@@ -33,6 +33,7 @@ _DESCRIPTION = 1 << 20  # bytes of one at most
 _LEAST = 1 << 28  # bytes that a chunk, or all missing ones, may always be
 _EXPANSION = 1032  # times its stored bytes that a chunk may be
 _CHUNKS = 1 << 16  # chunks that may always be missing
+_INSIDE = 1 << 20  # chunks in a shard at most
 _UNDO: dict[str, Undo] = {"zstd": unzstd, "gzip": inflate, "zlib": inflate, "crc32c": uncheck}
 _MISSING = (1 << 64) - 1
 
@@ -117,8 +118,10 @@ def _array(
     grid = math.prod(-(-n // c) for n, c in zip(shape, found.chunk, strict=True))
     missing = max(0, grid - max(0, chunks)) * math.prod(found.chunk) * found.dtype.itemsize
     inside = math.prod(found.chunk) // max(1, math.prod(found.inner))
-    if missing > _LEAST or grid > 4 * chunks + _CHUNKS or inside > 1 << 24:
+    if missing > _LEAST or grid > 4 * chunks + _CHUNKS:
         return Skipped(name, "most of its chunks are missing", math.prod(shape))
+    if inside > _INSIDE:
+        return Skipped(name, f"in shards of more than {_INSIDE:,} chunks", math.prod(shape))
     prefix = f"{name}/" if name else ""
     chunked = _Chunks(found, prefix, values, f"{where}: array {name!r}")
     load = Grid(shape, found.inner, found.dtype, chunked.decode, found.fill, recent).load
@@ -267,7 +270,7 @@ class _Chunks:
 
     def __init__(self, said: _Description, prefix: str, values: Values, where: str) -> None:
         self._said, self._prefix, self._values, self._where = said, prefix, values, where
-        self._index = lru_cache(64)(self._read_index)
+        self._index = lru_cache(8)(self._read_index)
 
     def decode(self, index: tuple[int, ...]) -> NDArray[Any] | None:
         """The chunk (of a shard, the inner one) of these coordinates; None if it is missing."""

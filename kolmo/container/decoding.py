@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from kolmo.container.repeats import REPEAT, read_source
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, in_order
 from kolmo.symbols import Symbols
+
+AGAIN = 64
+"""Times the symbols of a container that its repeats may decode again, all in all."""
 
 
 class Digests:
@@ -77,6 +82,8 @@ def decode_parts(
 
 
 def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
+    repeats = _Repeats(contents, lambda number: decode(number))
+
     def decode(number: int) -> list[Symbols]:
         unit, data = contents.units[number], contents.read_unit(number)
         first = contents.entries[unit.parts[0].tensor]
@@ -84,7 +91,7 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
         shapes = [part.shape for part in unit.parts]
         try:
             if unit.code == REPEAT:
-                return [_repeated(contents, unit, data, decode)]
+                return [repeats.decode(unit, data)]
             arrays = get_code(unit.code).decode(data, shapes, alphabet)
         except KolmoError as error:
             what = str(error).removeprefix(f"{contents.path}: ")
@@ -96,24 +103,55 @@ def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
     return decode
 
 
-def _repeated(
-    contents: Contents, unit: Unit, data: bytes, decode: Callable[[int], list[Symbols]]
-) -> Symbols:
-    """The symbols of a unit that repeats others: these are decoded again, to save memory."""
-    source, start = read_source(data)
-    stop = start + unit.numel
-    entries = contents.entries
-    known = source < len(entries) and len(unit.parts) == 1
-    if not known or entries[source].alphabet != entries[unit.parts[0].tensor].alphabet:
-        raise InputError("it repeats what is not alike")
-    pieces = []
-    for number, other in enumerate(contents.units):
-        for place, part in enumerate(other.parts):
-            if part.tensor == source and part.start < stop and start < part.stop:
-                if other.code == REPEAT:
-                    raise InputError("it repeats a repeat")
-                symbols = decode(number)[place].reshape(-1)
-                pieces.append(symbols[max(0, start - part.start) : stop - part.start])
-    if sum(piece.size for piece in pieces) != unit.numel:
-        raise InputError("it repeats what is not there")
-    return np.concatenate(pieces).reshape(unit.parts[0].shape)
+class _Repeats:
+    """Decodes units that repeat others: these are decoded again, to save memory.
+
+    The last one is kept, for repeats of the same unit mostly follow each other. What is decoded
+    again is counted, so that a small file cannot ask for endless work.
+    """
+
+    def __init__(self, contents: Contents, decode: Callable[[int], list[Symbols]]) -> None:
+        self._contents = contents
+        self._decode = lru_cache(maxsize=1)(self._decoded)
+        self._decode_unit = decode
+        self._left = AGAIN * sum(unit.numel for unit in contents.units)
+
+    def decode(self, unit: Unit, data: bytes) -> Symbols:
+        """The symbols of a unit whose bytes are these."""
+        source, start = read_source(data)
+        stop = start + unit.numel
+        entries = self._contents.entries
+        known = source < len(entries) and len(unit.parts) == 1
+        if not known or entries[source].alphabet != entries[unit.parts[0].tensor].alphabet:
+            raise InputError("it repeats what is not alike")
+        pieces = []
+        for number, place, part in self._overlapping(source, start, stop):
+            if self._contents.units[number].code == REPEAT:
+                raise InputError("it repeats a repeat")
+            symbols = self._decode(number)[place].reshape(-1)
+            pieces.append(symbols[max(0, start - part.start) : stop - part.start])
+        if sum(piece.size for piece in pieces) != unit.numel:
+            raise InputError("it repeats what is not there")
+        return np.concatenate(pieces).reshape(unit.parts[0].shape)
+
+    def _decoded(self, number: int) -> list[Symbols]:
+        self._left -= self._contents.units[number].numel
+        if self._left < 0:
+            raise InputError(f"its repeats decode the file's symbols more than {AGAIN} times")
+        return self._decode_unit(number)
+
+    @cached_property
+    def _places(self) -> dict[int, list[tuple[int, int, Part]]]:
+        """Of each tensor its parts, in order, with the unit and the place in it."""
+        places: dict[int, list[tuple[int, int, Part]]] = {}
+        for number, unit in enumerate(self._contents.units):
+            for place, part in enumerate(unit.parts):
+                places.setdefault(part.tensor, []).append((number, place, part))
+        return places
+
+    def _overlapping(self, tensor: int, start: int, stop: int) -> list[tuple[int, int, Part]]:
+        """The parts of a tensor that hold some of its symbols [start, stop)."""
+        places = self._places.get(tensor, [])
+        first = bisect_right(places, start, key=lambda place: place[2].stop)
+        last = bisect_left(places, stop, key=lambda place: place[2].start)
+        return places[first:last]

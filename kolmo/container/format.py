@@ -259,7 +259,7 @@ def _checked_contents(path: Path, data: bytes, digest: bytes, size: int, version
         header = decode_header(data, version)
         quantizer = get_quantizer(header.quantizer)
         entries = _read_entries(header, quantizer)
-        units = tuple(_read_unit(*unit, entries) for unit in header.units)
+        units = _read_units(header, entries)
         _check_units(entries, units)
     except (zlib.error, KolmoError, ValueError, LookupError):
         raise InputError(f"{path}: its header contradicts itself, or is none") from None
@@ -307,19 +307,23 @@ def _check_copy(entries: Sequence[Entry]) -> None:
         raise ValueError("a copy is like its original")
 
 
-def _read_unit(
-    code: int, size: int, runs: Sequence[tuple[int, ...]], entries: Sequence[Entry]
-) -> Unit:
-    parts: list[Part] = []
-    for first, count, *borders in runs:
-        if borders:
-            parts.append(part_of(entries[first], first, *borders))
-        else:
-            numbers = range(first, first + min(count, len(entries)))
-            parts += [part_of(entries[n], n, 0, entries[n].numel) for n in numbers]
-        if len(parts) > len(entries) + len(runs):
-            raise ValueError("no tensor is whole twice")
-    return Unit(tuple(parts), code, size)
+def _read_units(header: Header, entries: Sequence[Entry]) -> tuple[Unit, ...]:
+    """The units; ValueError if they have more parts than tensors that are each whole once."""
+    left = len(entries) + sum(len(runs) for _, _, runs in header.units)
+    units: list[Unit] = []
+    for code, size, runs in header.units:
+        parts: list[Part] = []
+        for first, count, *borders in runs:
+            left -= 1 if borders else count
+            if left < 0:
+                raise ValueError("no tensor is whole twice")
+            if borders:
+                parts.append(part_of(entries[first], first, *borders))
+            else:
+                numbers = range(first, first + count)
+                parts += [part_of(entries[n], n, 0, entries[n].numel) for n in numbers]
+        units.append(Unit(tuple(parts), code, size))
+    return tuple(units)
 
 
 def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:

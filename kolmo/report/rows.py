@@ -22,6 +22,7 @@ from kolmo.provenance import versions
 from kolmo.pvalues import draws_needed, permutation_p
 from kolmo.report.data import ReportData
 from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
+from kolmo.text import NAMELESS
 
 
 def make_report(
@@ -70,7 +71,7 @@ def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
     tensor = checkpoint[name]
     return {
         "scope": "tensor",
-        "tensor": name,
+        "tensor": name or NAMELESS,
         "shape": "x".join(map(str, tensor.shape)),
         "numel": tensor.numel,
         "dtype": tensor.form,
@@ -178,10 +179,10 @@ def _coverage(
             if not measured and not reason:
                 reason = "no estimator took it" if complete else "the run stopped before it"
             role = str(tensor.role or Role.WEIGHT)
-            rows.append((name, tensor.name, role, tensor.numel, measured, reason))
+            rows.append((name, tensor.name or NAMELESS, role, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
-            role = str(skipped.role)
-            rows.append((name, skipped.name, role, skipped.numel, False, skipped.reason))
+            shown, role = skipped.name or NAMELESS, str(skipped.role)
+            rows.append((name, shown, role, skipped.numel, False, skipped.reason))
     return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
 
 

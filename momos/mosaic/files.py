@@ -34,7 +34,7 @@ from momos.mosaic.parts import Parts
 VERSION = 2
 
 _MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
-_HEADER = 1 << 28  # bytes of an inflated header at most
+_HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
 
 
 Made = TypeVar("Made", bound=Parts)
@@ -186,7 +186,8 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
     """The header; None unless every value is of the right type and in range."""
     try:
         inflate = zlib.decompressobj()
-        header = json.loads(inflate.decompress(packed, _HEADER))
+        text = inflate.decompress(packed, _HEADER)
+        header = json.loads(text) if inflate.eof else {}
         (k, motif_dtype), tensors = header["motifs"], header["tensors"]
         sound = (
             _is_count(header["block_size"], least=1)

@@ -343,10 +343,7 @@ MESSAGES = {
         cut(dumped(ARRAYS, compress=("gzip", 3)), 1000),
         "a gzip file that is damaged or truncated",
     ),
-    "lz4": (
-        b"\x04\x22\x4d\x18" + bytes(100),
-        "compressed by lz4, which is not read; load it with joblib and dump it again",
-    ),
+    "a broken lz4": (b"\x04\x22\x4d\x18" + bytes(100), "a lz4 file that is damaged or truncated"),
     "joblib of 2015": (
         b"ZF0x19                x\x9c" + bytes(100),
         "a compressed joblib file of before 0.10, which is not read; load it with joblib",

@@ -42,6 +42,12 @@ def test_what_is_left_out(files):
     assert found["save_counter"].role is Role.BUFFER
 
 
+def test_a_checkpoint_without_a_name_of_its_own(files, tmp_path):
+    for ending in (".index", ".data-00000-of-00001"):
+        shutil.copy(files / f"steps/ckpt-1{ending}", tmp_path / ending)
+    assert contents(opened(tmp_path)) == cleaned(truth("tensorflow")["steps/ckpt-1"])
+
+
 def test_the_latest_of_several_checkpoints_is_opened(files, tmp_path):
     found = opened(files / "steps")
     assert contents(found) == cleaned(truth("tensorflow")["steps/ckpt-2"])

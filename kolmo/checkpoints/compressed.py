@@ -9,12 +9,14 @@ import os
 import tempfile
 import weakref
 import zlib
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from zstandard import ZstdDecompressor, ZstdError
 
 from kolmo.checkpoints.stored import Stored
-from kolmo.errors import InputError
+from kolmo.errors import InputError, MissingExtraError
 
 EXPANSION = 64
 """Times its size that a compressed file may hold, or `LEAST` where that is more."""
@@ -30,6 +32,7 @@ _STARTS = {
     "lz4": b"\x04\x22\x4d\x18",
     "zstandard": b"\x28\xb5\x2f\xfd",
 }
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ZstdError, RuntimeError)
 _CHUNK = 1 << 20
 _WINDOW = 1 << 27  # bytes that a zstandard file may ask to look back
 _FEED = 1 << 10  # packed bytes of zstandard at a time, of which 4 may become 131,072
@@ -50,17 +53,16 @@ def unpacked(stored: Stored, form: str) -> Stored:
     Raises
     ------
     InputError
-        If it is damaged, or holds more than `EXPANSION` times its size, or is lz4.
+        If it is damaged, or holds more than `EXPANSION` times its size.
+    MissingExtraError
+        If it is compressed by lz4, and the package for it is not installed.
     """
-    if form == "lz4":
-        raise InputError(
-            f"{stored.where}: compressed by lz4, which is not read; load it with joblib and dump "
-            f"it again without compression"
-        )
+    if form == "lz4" and find_spec("lz4") is None:
+        raise MissingExtraError(f"opening {stored.where}, which lz4 compressed,", "lz4", "lz4")
     try:
         with stored.open() as file, _opened(file, form) as packed:
             return spooled(packed, stored.where, stored.size)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ZstdError) as error:
+    except _UNREADABLE as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -117,6 +119,8 @@ def _opened(file: Any, form: str) -> Any:
         return bz2.BZ2File(file)
     if form == "zstandard":
         return _Zstandard(file)
+    if form == "lz4":
+        return import_module("lz4.frame").LZ4FrameFile(file)
     return lzma.LZMAFile(file) if form in ("xz", "lzma") else _Zlib(file)
 
 

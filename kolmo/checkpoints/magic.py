@@ -207,7 +207,7 @@ def is_spacy(folder: Folder) -> bool:
 
 
 _TABLE = bytes.fromhex("57fb808b247547db")  # how a sorted table ends
-_DATA = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
+_DATA = re.compile(r"(.*)\.data-\d{5}-of-\d{5}")
 _OTHERS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx")
 
 

@@ -339,7 +339,7 @@ def packed_by(form):
     return lambda: (dumped(ARRAYS, compress=(form, 3)), ARRAYS)
 
 
-for _form in ("zlib", "gzip", "bz2", "lzma", "xz"):
+for _form in ("zlib", "gzip", "bz2", "lzma", "xz", "lz4"):
     CASES[f"joblib_{_form}"] = (".joblib", packed_by(_form))
 
 

@@ -168,3 +168,9 @@ GIANTS = {
     "pickle": pickle,
 }  # fmt: skip
 """Names of formats, and what writes a file of each."""
+
+
+def bytes_read() -> int:
+    """What this process has read from files until now, in all of its calls of read."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])

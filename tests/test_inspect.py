@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ from kolmo.errors import InputError
 from kolmo.inspection.arrays import Inspected
 from kolmo.inspection.folding import fold
 from kolmo.symbols import Alphabet
+from tests import giants
 from tests.test_cli import refused, run
-
-HUGE = 100 * 10**9  # bytes
 
 
 def unread(start, stop):
@@ -208,65 +206,16 @@ def test_the_json_document_is_as_it_is_documented(checkpoint):
 # --- 100 GB -----------------------------------------------------------------------------------
 
 
-def huge_safetensors(path):
-    side = HUGE // 8 // 4
-    header = {
-        f"layers.{n}.weight": {
-            "dtype": "F32", "shape": [side // 1000, 1000],
-            "data_offsets": [n * side * 4, (n + 1) * side * 4],
-        }
-        for n in range(8)
-    }  # fmt: skip
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text)
-    os.truncate(path, 8 + len(text) + 8 * side * 4)
-    return 8 * side
-
-
-def huge_npy(path):
-    count = HUGE // 4
-    with open(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(
-            file, {"descr": "<f4", "fortran_order": False, "shape": (count // 1000, 1000)}
-        )
-        file.truncate(file.tell() + 4 * count)
-    return count
-
-
-def huge_torch(path):
-    """A torch archive whose storages are holes, of tensors that are holes themselves."""
-    torch = pytest.importorskip("torch")
-    hole, count = path.with_suffix(".hole"), HUGE // 4 // 8
-    with open(hole, "wb") as file:
-        file.truncate(4 * count)
-    layers = {
-        f"layers.{n}.weight": torch.from_file(str(hole), shared=True, size=count).view(-1, 1000)
-        for n in range(8)
-    }
-    with torch.serialization.skip_data():
-        torch.save(layers, path)
-    return 8 * count
-
-
-def bytes_read():
-    """What this process has read from files until now, in all of its calls of read."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(dict(line.split(": ") for line in lines)["rchar"])
-
-
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="counts what Linux counts")
-@pytest.mark.parametrize(
-    ("write", "name"),
-    [(huge_safetensors, "m.safetensors"), (huge_npy, "m.npy"), (huge_torch, "m.pt")],
-)
-def test_100_gigabytes_are_inspected_by_reading_kilobytes(tmp_path, write, name):
-    path = tmp_path / name
-    numbers = write(path)
+@pytest.mark.parametrize("name", giants.GIANTS)
+def test_100_gigabytes_are_inspected_by_reading_kilobytes(tmp_path, name):
+    path = tmp_path / "huge"
+    numbers = giants.GIANTS[name](path)
     kolmo.inspect(path)  # which imports what it needs
-    before = bytes_read()
+    before = giants.bytes_read()
     found = kolmo.inspect(path)
-    assert bytes_read() - before < 100_000
+    assert giants.bytes_read() - before < 100_000
     assert found.weights == numbers
-    assert sum(found.files.values()) > 0.99 * HUGE
+    assert sum(found.files.values()) > 0.99 * giants.HUGE
     assert found.bits_per_weight == 32
     assert "100 GB" in str(found)

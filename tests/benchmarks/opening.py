@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import kolmo
-from tests.giants import GIANTS
+from tests.giants import GIANTS, bytes_read
 
 
 def main() -> None:
@@ -36,12 +36,6 @@ def measure(name: str) -> None:
         assert kolmo.open_checkpoint(paths[1]).numel == weights
         read, memory = bytes_read() - bytes_before, peak() - memory_before
         print(f"{name:26s} {weights:15,d} {read:12,d} {memory:7,d} kB")
-
-
-def bytes_read() -> int:
-    """What this process has read from files until now, in all of its calls of read."""
-    lines = Path("/proc/self/io").read_text().splitlines()
-    return int(dict(line.split(": ") for line in lines)["rchar"])
 
 
 def peak() -> int:

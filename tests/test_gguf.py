@@ -11,6 +11,7 @@ import pytest
 import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.ggml_types import BLOCKS
+from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from tests.corpus.gguf import floats, gguf, normal
 
@@ -21,7 +22,7 @@ TYPES = [name.split("/")[1] for name in VALUES.files if name.startswith("every-t
 
 def opened(path, data):
     path.write_bytes(data)
-    return kolmo.open_checkpoint(path)
+    return open_source(path)
 
 
 def equal_bits(found, expected):
@@ -96,7 +97,7 @@ def test_types_beyond_those_of_gguf_py():
 
 
 def test_plain_types():
-    found = kolmo.open_checkpoint(DATA / "plain.gguf")
+    found = open_source(DATA / "plain.gguf")
     for name, tensor in found.items():
         expected = VALUES[f"plain.gguf/{name}"]
         assert tensor.dtype.name == ("bfloat16" if name == "BF16" else expected.dtype.name)

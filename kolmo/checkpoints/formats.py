@@ -198,7 +198,9 @@ FOLDERS = (
         ("manifest.ocdbt", ".zarray", "zarr.json"),
     ),
     FolderFormat("Orbax, several trees", magic.is_orbax_items, f"{_HERE}.orbax:open_orbax_items"),
-    FolderFormat("TensorFlow.js", magic.is_tfjs_folder, f"{_HERE}.tfjs:open_tfjs_folder"),
+    FolderFormat(
+        "folders of TensorFlow.js", magic.is_tfjs_folder, f"{_HERE}.tfjs:open_tfjs_folder"
+    ),
     FolderFormat(
         "SavedModel",
         magic.has("saved_model.pb", "saved_model"),

@@ -38,7 +38,7 @@ def unpack(stored: Stored, begin: int = 0) -> Any:
 
     Raises
     ------
-    MsgpackError
+    ValueError
         If they are damaged, or hold more than a model's description would.
     """
     return _Unpacker(stored, begin).value(0)

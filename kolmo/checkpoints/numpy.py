@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import lzma
 import math
@@ -21,6 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.checksums import checked
 from kolmo.checkpoints.compressed import LEAST, check_expansion, kept_file, spooled
 from kolmo.checkpoints.containers import (
     Found,
@@ -166,7 +168,10 @@ def _open_member(
     if info.compress_type == zipfile.ZIP_STORED:
         if info.file_size > file.stored.size:
             raise InputError(f"{where} claims more than the file holds")
-        values = file.archive.record(info.filename).part(offset, claimed)
+        record = dataclasses.replace(
+            file.archive.record(info.filename), what=f"the values of {name!r}"
+        )
+        values = checked(record, offset, info.CRC).part(offset, claimed)
         return [_placed(values, name, shape, fortran, dtype)], _guess(name, dtype)
 
     if info.file_size > _EXPANSION * info.compress_size + LEAST:

@@ -46,7 +46,8 @@ def verify(
     source : see `pack`, optional
         Must hold the same tensors with the same symbols; other tensors only if ``roles``,
         ``include`` or ``exclude`` leaves them out.
-    roles, include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
+    roles : see `pack`
+    include, exclude, threads, progress, max_bytes : see `pack` and `unpack`
 
     Returns
     -------

@@ -30,7 +30,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 # Real checkpoints come from the package index: MiniLM-L6 (91 MB) and Silero VAD.
 test-slow: $(VENV)/.installed-test

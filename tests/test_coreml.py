@@ -9,44 +9,32 @@ import pytest
 import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.errors import InputError
+from tests.written import arrays_of, equal_values, with_left_out
 
 DATA = Path(__file__).parent / "data" / "coreml"
 MODELS = sorted(path.name for path in DATA.glob("*.ml*"))
 NETWORKS = [name for name in MODELS if name.endswith(".mlmodel")]
 
 
-def everything(path):
-    found = kolmo.open_checkpoint(path)
-    return {**found, **{entry.name: entry.tensor for entry in found.skipped if entry.tensor}}
-
-
 def truth(name):
-    with np.load(DATA / "truth.npz") as found:
-        inside = [key for key in found.files if key.startswith(f"{name}/")]
-        return {key.removeprefix(f"{name}/"): found[key] for key in inside}
+    return arrays_of(DATA / "truth.npz", f"{name}/")
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_values_are_those_of_coremltools(name):
-    tensors, true = everything(DATA / name), truth(name)
-    assert true
-    assert set(true) <= set(tensors)
-    for key, array in true.items():
-        found = tensors[key].read()
-        assert found.shape == array.shape, key
-        np.testing.assert_array_equal(found.astype(array.dtype), array, err_msg=key)
+    assert equal_values(with_left_out(DATA / name), truth(name))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_pieces_are_those_of_the_whole(name):
-    for tensor in everything(DATA / name).values():
+    for tensor in with_left_out(DATA / name).values():
         parts = [tensor.load(i, min(i + 5, tensor.numel)) for i in range(0, tensor.numel, 5)]
         assert b"".join(part.tobytes() for part in parts) == tensor.read().tobytes()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_layers_have_the_weights_of_the_network_whatever_their_bits(name):
-    found = everything(DATA / name)
+    found = with_left_out(DATA / name)
     weights = [tensor.numel for tensor in found.values() if tensor.role is Role.WEIGHT]
     assert sum(weights) == 135 + 5 + 5 + 5 + 720 + 4 + 4
     left = {key: tensor.numel for key, tensor in found.items() if tensor.role is Role.BUFFER}
@@ -57,7 +45,7 @@ def test_layers_have_the_weights_of_the_network_whatever_their_bits(name):
 def test_programs_have_the_weights_of_the_network_however_compressed(name):
     found = kolmo.open_checkpoint(DATA / name)
     assert found.format == "coreml"
-    weights = [t.numel for t in everything(DATA / name).values() if t.role is Role.WEIGHT]
+    weights = [t.numel for t in with_left_out(DATA / name).values() if t.role is Role.WEIGHT]
     assert sum(weights) == 32 * 64 + 32 + 8 * 4 * 9 + 8  # the batch norm is folded in
     assert {Path(path).name for path in found.files} == {"model.mlmodel", "weight.bin"}
 

@@ -4,48 +4,35 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.errors import InputError
+from tests.written import arrays_of, equal_values, with_left_out
 
 DATA = Path(__file__).parent / "data" / "openvino"
 MODELS = sorted(path.name for path in DATA.glob("*.xml"))
 
 
-def everything(path):
-    found = kolmo.open_checkpoint(path)
-    return {**found, **{entry.name: entry.tensor for entry in found.skipped if entry.tensor}}
-
-
 def truth(name):
-    with np.load(DATA / "truth.npz") as found:
-        inside = [key for key in found.files if key.startswith(f"{name}/")]
-        return {key.removeprefix(f"{name}/"): found[key] for key in inside}
+    return arrays_of(DATA / "truth.npz", f"{name}/")
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_values_are_those_of_openvino(name):
-    tensors, true = everything(DATA / name), truth(name)
-    assert true
-    assert set(true) <= set(tensors)
-    for key, array in true.items():
-        found = tensors[key].read()
-        assert found.shape == array.shape, key
-        np.testing.assert_array_equal(found.astype(array.dtype), array, err_msg=key)
+    assert equal_values(with_left_out(DATA / name), truth(name))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_pieces_are_those_of_the_whole(name):
-    for tensor in everything(DATA / name).values():
+    for tensor in with_left_out(DATA / name).values():
         parts = [tensor.load(i, min(i + 5, tensor.numel)) for i in range(0, tensor.numel, 5)]
         assert b"".join(part.tobytes() for part in parts) == tensor.read().tobytes()
 
 
 def test_the_graph_tells_what_constants_are():
-    roles = {key: str(tensor.role) for key, tensor in everything(DATA / "network.xml").items()}
+    roles = {key: str(tensor.role) for key, tensor in with_left_out(DATA / "network.xml").items()}
     branches = [key for key in roles if key.endswith("branch.weight")]
     assert len(branches) == 2
     assert {key for key, role in roles.items() if role == "weight"} == {
@@ -65,7 +52,7 @@ def test_a_folder_of_a_graph_and_its_tokenizer_is_the_model(tmp_path):
 
 
 def test_codes_have_their_width_and_side_bits():
-    found = everything(DATA / "compressed.xml")
+    found = with_left_out(DATA / "compressed.xml")
     forms = {key: t.form for key, t in found.items() if t.role is Role.WEIGHT}
     assert forms == {
         "u8_channels": "8-bit OpenVINO", "i8_channels": "8-bit OpenVINO",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.opening import open_path
+from kolmo.checkpoints.opening import open_checkpoint, open_path
 
 DATA = Path(__file__).parent / "data"
 
@@ -61,3 +61,26 @@ def untarred(name, folder):
     with tarfile.open(DATA / f"{name}.tar.xz") as archive:
         archive.extractall(folder, filter="data")
     return folder / Path(name).name
+
+
+def with_left_out(path):
+    """All tensors of a source by name, those that are left out too."""
+    found = open_checkpoint(path)
+    return {**found, **{entry.name: entry.tensor for entry in found.skipped if entry.tensor}}
+
+
+def equal_values(tensors, true):
+    """Whether tensors have the values of arrays, to the last bit, and every array has a tensor."""
+    assert true
+    assert set(true) <= set(tensors)
+    for key, array in true.items():
+        found = tensors[key].read()
+        assert found.shape == array.shape, key
+        np.testing.assert_array_equal(found.astype(array.dtype), array, err_msg=key)
+    return True
+
+
+def arrays_of(path, start):
+    """The arrays of an .npz whose names begin so, by the rest of their names."""
+    with np.load(path) as found:
+        return {key.removeprefix(start): found[key] for key in found.files if key.startswith(start)}

@@ -1,4 +1,4 @@
-"""A place in stored bytes that moves on as fields are read, from windows that are kept."""
+"""Places that move on as fields are read: in stored bytes, by windows, and in bytes in memory."""
 
 from __future__ import annotations
 
@@ -79,3 +79,47 @@ class FieldCursor:
             self._begin, self._window = begin, bytes(self.stored.read(begin, width))
             self._width, inner = min(2 * self._width, _WIDEST), 0
         return self._window[inner : inner + size]
+
+
+class BytesCursor:
+    """Bytes and numbers in memory, one after the other; what is too short is ``damaged``.
+
+    Examples
+    --------
+    >>> class Cursor(BytesCursor):
+    ...     def damaged(self):
+    ...         return InputError(f"{self.where}: damaged")
+    >>> cursor = Cursor(bytes([0xAC, 2, 7]), "a file")
+    >>> cursor.varint(), cursor.take(1), cursor.at
+    (300, b'\\x07', 3)
+    """
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data, self.at, self.where = data, 0, where
+
+    def damaged(self) -> InputError:
+        """The error of bytes that are too few or contradict themselves."""
+        raise NotImplementedError
+
+    def take(self, size: int) -> bytes:
+        """The next bytes."""
+        if self.at + size > len(self.data):
+            raise self.damaged()
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def varint(self) -> int:
+        """The next number, of seven bits a byte."""
+        found = 0
+        for shift in range(0, 70, 7):
+            byte = self.take(1)[0]
+            found |= (byte & 127) << shift
+            if byte < 128:
+                return found
+        raise self.damaged()
+
+    def varints(self, count: int) -> list[int]:
+        """So many numbers."""
+        if count > len(self.data):
+            raise self.damaged()
+        return [self.varint() for _ in range(count)]

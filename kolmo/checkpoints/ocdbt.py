@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from kolmo.checkpoints.cursor import BytesCursor
 from kolmo.checkpoints.filters import unzstd
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.stored import Stored, memory_bytes
@@ -126,11 +127,15 @@ def _leaf(node: _Decoder, prefix: bytes, manifest: File) -> Iterator[tuple[str, 
             yield key, memory_bytes(node.take(lengths[at]), manifest.where)
 
 
-class _Decoder:
+class _Decoder(BytesCursor):
     """The numbers and texts of a node, one after the other."""
 
     def __init__(self, data: bytes, where: str, base: str) -> None:
-        self._data, self._at, self.where, self.base = data, 0, where, base
+        super().__init__(data, where)
+        self.base = base
+
+    def damaged(self) -> InputError:
+        return damaged(self.where)
 
     @classmethod
     def unpacked(cls, manifest: File, stored: Stored, mark: int, base: str = "") -> _Decoder:
@@ -142,7 +147,7 @@ class _Decoder:
         if not is_marked or raw.number(8) != stored.size or raw.varint() > 1:
             raise damaged(manifest.where)
         packed = raw.varint()
-        data = raw.take(len(raw._data) - raw._at - 4)
+        data = raw.take(len(raw.data) - raw.at - 4)
         if packed > 1:
             raise damaged(manifest.where)
         try:
@@ -153,34 +158,11 @@ class _Decoder:
     @property
     def size(self) -> int:
         """Bytes of a node, unpacked."""
-        return len(self._data)
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        if self._at + size > len(self._data):
-            raise damaged(self.where)
-        self._at += size
-        return self._data[self._at - size : self._at]
+        return len(self.data)
 
     def number(self, size: int) -> int:
         """The next number, of so many bytes."""
         return int.from_bytes(self.take(size), "little")
-
-    def varint(self) -> int:
-        """The next number, of seven bits a byte."""
-        found = 0
-        for shift in range(0, 70, 7):
-            byte = self.take(1)[0]
-            found |= (byte & 127) << shift
-            if byte < 128:
-                return found
-        raise damaged(self.where)
-
-    def varints(self, count: int) -> list[int]:
-        """So many numbers."""
-        if count > len(self._data):
-            raise damaged(self.where)
-        return [self.varint() for _ in range(count)]
 
     def texts(self, prefixes: list[int], suffixes: list[int]) -> list[bytes]:
         """Texts of which each begins as the one before it does."""

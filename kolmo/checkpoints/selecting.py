@@ -58,14 +58,14 @@ def choose(
         If there is no number among them, or an argument does not fit.
     """
     asked = get_roles(roles)
-    found = with_roles(checkpoint, asked)
+    found = only_roles(checkpoint, asked)
     chosen = found.select(include, exclude) if found.numel else found
     if not chosen.numel:
         raise InputError(f"{checkpoint.source}: nothing to measure: {_why(chosen, asked)}")
     return chosen
 
 
-def with_roles(checkpoint: Checkpoint, roles: Sequence[Role]) -> Checkpoint:
+def only_roles(checkpoint: Checkpoint, roles: Sequence[Role]) -> Checkpoint:
     """The arrays of these roles, whether the checkpoint lists them as tensors or as skipped."""
     kept: dict[str, WeightTensor] = {}
     left_out: list[Skipped] = []

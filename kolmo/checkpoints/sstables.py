@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kolmo.checkpoints.cursor import BytesCursor
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -45,32 +46,11 @@ def damaged(where: str) -> InputError:
     return InputError(f"{where}: a damaged or truncated table (of LevelDB or TensorFlow)")
 
 
-class TableCursor:
-    """Numbers and bytes, one after the other."""
+class TableCursor(BytesCursor):
+    """Numbers and bytes of a table, one after the other."""
 
-    def __init__(self, data: bytes, where: str) -> None:
-        self.data, self.at, self.where = data, 0, where
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        if self.at + size > len(self.data):
-            raise damaged(self.where)
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def varint(self) -> int:
-        """The next number, of seven bits a byte."""
-        found = 0
-        for shift in range(0, 70, 7):
-            byte = self.take(1)[0]
-            found |= (byte & 127) << shift
-            if byte < 128:
-                return found
-        raise damaged(self.where)
-
-    def varints(self, count: int) -> list[int]:
-        """So many numbers."""
-        return [self.varint() for _ in range(count)]
+    def damaged(self) -> InputError:
+        return damaged(self.where)
 
 
 def _block(stored: Stored, handle: TableCursor, left: list[int]) -> Iterator[tuple[bytes, bytes]]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.filling import refilled
 from kolmo.checkpoints.places import Place, footprint
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet
@@ -124,16 +125,20 @@ class WeightTensor:
         """The whole tensor, in its `array_shape`."""
         return self.load(0, self.numel).reshape(array_shape(self.shape))
 
-    def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
+    def chunks(self, size: int = CHUNK, reuse: bool = False) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
 
         A chunk is as many whole rows (slices of the first axis) as fit ``size`` weights; where
-        a single row is longer, rows are cut into chunks of ``size``.
+        a single row is longer, rows are cut into chunks of ``size``. With ``reuse`` a chunk is
+        valid only until the next one is taken: its memory may be filled again.
         """
         row = self.numel // self.shape[0] if self.shape and self.shape[0] else 1
         step = size // row * row if 0 < row <= size else size
-        for start in range(0, self.numel, step):
-            yield self.load(start, min(start + step, self.numel))
+        starts = range(0, self.numel, step)
+        ranges = ((start, min(start + step, self.numel)) for start in starts)
+        if reuse:
+            return refilled(self.load, self.dtype, ranges)
+        return (self.load(*piece) for piece in ranges)
 
 
 @dataclasses.dataclass(frozen=True)

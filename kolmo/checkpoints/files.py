@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +15,47 @@ from numpy.typing import NDArray
 from kolmo.errors import InputError
 
 
-def read_at(path: Path, offset: int, size: int) -> memoryview:
-    """Bytes [offset, offset + size) of a file, fewer where it ends."""
-    try:
-        with open(path, "rb", buffering=0) as file:
+class LocalFile:
+    """The bytes of a file of this machine, read from any thread.
+
+    It is opened for every read, so that hundreds of checkpoints hold no file open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset + size), fewer where the file ends."""
+        with self._opened() as file:
             size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
             data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
-            file.seek(offset)
-            done = 0
-            while done < size and (count := file.readinto(data[done:])):
-                done += count
-            return data[:done]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+            return data[: fill(file.fileno(), offset, data)]
+
+    def into(self, offset: int, out: memoryview) -> int:
+        """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
+        with self._opened() as file:
+            return fill(file.fileno(), offset, out)
+
+    @contextmanager
+    def _opened(self) -> Iterator[io.FileIO]:
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                yield file
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+
+def read_at(path: Path, offset: int, size: int) -> memoryview:
+    """Bytes [offset, offset + size) of a file, fewer where it ends."""
+    return LocalFile(path)(offset, size)
+
+
+def fill(descriptor: int, offset: int, out: memoryview) -> int:
+    """Read from an open file into ``out``; how many bytes there were, without a copy of them."""
+    done = 0
+    while done < len(out) and (count := os.preadv(descriptor, [out[done:]], offset + done)):
+        done += count
+    return done
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:

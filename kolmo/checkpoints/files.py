@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,37 +11,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.origins import version_of
 from kolmo.errors import InputError
 
 
 class LocalFile:
     """The bytes of a file of this machine, read from any thread.
 
-    It is opened for every read, so that hundreds of checkpoints hold no file open.
+    It is opened for every read, so that hundreds of checkpoints hold no file open. What is read is
+    of one version of it: InputError once it is changed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with _readable(path):
+            status = os.stat(path)
+        self.size, self._version = status.st_size, version_of(status)
 
     def __call__(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset + size), fewer where the file ends."""
-        with self._opened() as file:
-            size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
-            data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
-            return data[: fill(file.fileno(), offset, data)]
+        data = empty(max(0, min(size, self.size - offset)))
+        return data[: self.into(offset, data)]
 
     def into(self, offset: int, out: memoryview) -> int:
         """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
-        with self._opened() as file:
+        with _readable(self.path), open(self.path, "rb", buffering=0) as file:
+            if version_of(os.fstat(file.fileno())) != self._version:
+                raise InputError(f"{self.path}: it was changed while it was read")
             return fill(file.fileno(), offset, out)
 
-    @contextmanager
-    def _opened(self) -> Iterator[io.FileIO]:
-        try:
-            with open(self.path, "rb", buffering=0) as file:
-                yield file
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def empty(size: int) -> memoryview:
+    """So many bytes, which are not zeroed, as those of a bytearray are."""
+    return np.empty(size, np.uint8).data
 
 
 def read_at(path: Path, offset: int, size: int) -> memoryview:

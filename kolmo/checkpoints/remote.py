@@ -61,6 +61,7 @@ def open_url(url: str) -> File | Folder:
     if _is_web(fs):
         return _open_web(fs, url)
     with plainly(where):
+        fs.invalidate_cache()  # what was listed earlier may have changed
         kind = fs.info(path).get("type")
     if kind == "directory":
         return RemoteFolder(fs, path.rstrip("/"), where.rstrip("/"))

@@ -117,7 +117,8 @@ class _StoredFile(io.RawIOBase):
 
 def file_bytes(path: Path) -> Stored:
     """All bytes of a file, unread."""
-    return Stored(LocalFile(path), 0, os.path.getsize(path), str(path))
+    file = LocalFile(path)
+    return Stored(file, 0, file.size, str(path))
 
 
 def memory_bytes(data: bytes, where: str) -> Stored:
@@ -223,7 +224,7 @@ class Strided:
         """What reads it: `load`, or a `PlainLoad` where its entries lie one after the other."""
         dims, stored = merged(self.shape, self.strides), self.storage.stored
         is_plain = dims in ([], [(self.numel, 1)]) and not (self.negated or self.storage.big)
-        if stored is None or not is_plain:
+        if stored is None or not (is_plain and self.numel):
             return self.load
         size = self.dtype.itemsize
         return PlainLoad(

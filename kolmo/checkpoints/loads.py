@@ -1,7 +1,8 @@
-"""Tensors read piece by piece into one buffer: memory that is fresh costs a page fault a page."""
+"""Functions that load arrays: those of arrays in memory, and what reads one piece by piece."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,11 +18,41 @@ Load = Callable[[int, int], NDArray[Any]]
 Ranges = Iterable[tuple[int, int]]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ArrayLoad:
+    """Reads an array, which pickles by its values."""
+
+    array: NDArray[Any]
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        """Entries [start, stop) in row-major order, in this machine's byte order."""
+        flat = self.array.reshape(-1) if self.array.flags.c_contiguous else self.array.flat
+        piece = flat[start:stop]
+        return np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("="))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InMemory:
+    """Loads values that are in this machine's memory, or in that of its devices."""
+
+    load: Load
+    numel: int
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        return self.load(start, stop)
+
+    def __reduce__(self) -> tuple[type[ArrayLoad], tuple[NDArray[Any]]]:
+        return ArrayLoad, (np.ascontiguousarray(self.load(0, self.numel)),)
+
+
+# --- piece by piece -------------------------------------------------------------------------
+
+
 def refilled(load: Load, dtype: np.dtype[Any], ranges: Ranges) -> Iterator[NDArray[Any]]:
     """The pieces that ``load`` gives of these ranges, each valid until the next one is taken.
 
-    A ``load`` that has a method ``into(start, stop, out)`` fills one buffer again and again; any
-    other one gives arrays as it does.
+    A ``load`` that has a method ``into(start, stop, out)`` fills one buffer again and again, for
+    memory that is fresh costs more than the reading; any other one gives arrays as it does.
 
     >>> whole = np.arange(5.0)
     >>> load = lambda start, stop: whole[start:stop]

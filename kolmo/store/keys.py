@@ -133,14 +133,14 @@ def make_key(
     >>> make_key(one, sign, kt) == make_key(one, sign, zstd), make_key(one, sign, kt).label
     (False, 'kt of sign')
     """
-    specs = [quantizer, estimator, *also]
-    ids = [_identity(spec) for spec in specs]
+    ids = [_identity(spec) for spec in (quantizer, estimator, *also)]
     drawn = b"" if null is None else _draw(subject, null, number, seed, partner)
     if drawn is None or None in ids:
         return None
     content = _join([subject.content_id, drawn, *(each for each in ids if each)])
-    named = _join([content, subject.names_id, str(null).encode("utf-8", "surrogatepass")])
-    return ResultKey(content, named, f"{estimator} of {quantizer}")
+    of_null = str(null or "").encode("utf-8", "surrogatepass")
+    named = _join([content, subject.names_id, of_null])
+    return ResultKey(content, named, _label(quantizer, estimator))
 
 
 def _draw(
@@ -151,6 +151,11 @@ def _draw(
         return partner and _join([null.name.encode(), str(null.version).encode(), partner])
     of_null = _identity(null)
     return of_null and _join([of_null, f"{number} {seed}".encode(), subject.names_id])
+
+
+@functools.lru_cache(4096)
+def _label(quantizer: Quantizer, estimator: Estimator) -> str:
+    return f"{estimator} of {quantizer}"
 
 
 @functools.lru_cache(4096)
@@ -204,8 +209,5 @@ def _of_files(paths: Iterable[Path]) -> str | None:
 
 def _join(parts: Iterable[bytes]) -> bytes:
     """A digest of several texts, of which none runs into the next."""
-    state = blake3(derive_key_context=_CONTEXT)
-    for part in parts:
-        state.update(len(part).to_bytes(8, "little"))
-        state.update(part)
-    return state.digest()
+    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return blake3(framed, derive_key_context=_CONTEXT).digest()

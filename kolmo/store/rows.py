@@ -1,34 +1,34 @@
 """Results as text: JSON that restores every number to the last bit.
 
-Text is all that a store holds, and all that is believed of it is what has the form of a result.
+A text is a list: which kind of outcome, the seconds that it took, and its fields in order. Nothing
+but text is ever read from a store, and nothing is made of it that has not the form of a result.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kolmo.estimators.base import CodeLength
-from kolmo.outcomes import Missing, Outcome, Result
+from kolmo.outcomes import Missing, Result
 
 LARGEST = 1 << 22
 """Bytes of a result, at most; a larger one is not kept."""
 
 _KINDS: Mapping[str, type[CodeLength] | type[Missing]] = {"code": CodeLength, "missing": Missing}
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "bool": (bool,),
-    "int": (int,),
-    "float": (float, int),
-    "str": (str,),
-    "Kind": (str,),
-    "Mapping[str, Any]": (dict,),
+_NUMBER = (float, int)
+_TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
+    "code": (
+        *(_NUMBER, (int,), (int,), (str,), (dict,), _NUMBER, _NUMBER),
+        *((str,), _NUMBER, (bool,), _NUMBER),
+    ),
+    "missing": ((str,), (bool,)),
 }
-"""By the annotation of a field, the types that its value may have."""
+"""The types that each field may have."""
 
 
 def write_result(result: Result) -> bytes:
@@ -42,21 +42,19 @@ def write_result(result: Result) -> bytes:
     Examples
     --------
     >>> write_result(Result(Missing("no blocks"), 0.5))
-    b'{"missing":{"problem":false,"reason":"no blocks"},"seconds":0.5}'
+    b'["missing",0.5,"no blocks",false]'
     """
     outcome = result.outcome
     kind = "code" if isinstance(outcome, CodeLength) else "missing"
-    fields = {f.name: getattr(outcome, f.name) for f in dataclasses.fields(outcome)}
-    if "details" in fields:
-        fields["details"] = _as_json(fields["details"])
-    document = {kind: fields, "seconds": float(result.seconds)}
+    values = [getattr(outcome, field.name) for field in dataclasses.fields(outcome)]
+    document = [kind, float(result.seconds), *values]
     try:
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), default=_plain).encode()
+        text = _ENCODER.encode(document)
     except (TypeError, RecursionError) as error:
         raise ValueError(f"a result is not JSON ({error})") from None
-    if len(text) > LARGEST:
-        raise ValueError(f"a result of {len(text)} bytes is too large")
-    return text
+    if len(text) > LARGEST or not _same(json.loads(text), document):
+        raise ValueError("a result is not what its text restores, or too large")
+    return text.encode()
 
 
 def read_result(text: bytes) -> Result:
@@ -69,61 +67,42 @@ def read_result(text: bytes) -> Result:
 
     Examples
     --------
-    >>> read_result(b'{"missing":{"problem":false,"reason":"no blocks"},"seconds":0.5}')
+    >>> read_result(b'["missing",0.5,"no blocks",false]')
     Result(outcome=Missing(reason='no blocks', problem=False), seconds=0.5)
-    >>> read_result(b'{"missing":{"reason":3,"problem":false},"seconds":0.5}')
+    >>> read_result(b'["missing",0.5,3,false]')
     Traceback (most recent call last):
     ...
-    ValueError: 3 is no reason
+    ValueError: the text is no result
     """
-    if len(text) > LARGEST:
-        raise ValueError("the text is too long")
     try:
-        document = json.loads(text)
-    except RecursionError:
-        raise ValueError("the text is nested too deeply") from None
-    if not isinstance(document, dict) or len(document) != 2:
+        kind, seconds, *values = json.loads(text)
+        types = _TYPES[kind]
+    except (RecursionError, TypeError, KeyError):
+        raise ValueError("the text is no result") from None
+    fits = len(values) == len(types) and type(seconds) is float
+    if not fits or not all(type(v) in of for v, of in zip(values, types, strict=True)):
         raise ValueError("the text is no result")
-    seconds = document.pop("seconds", None)
-    ((kind, fields),) = document.items()
-    if type(seconds) is not float or kind not in _KINDS or not isinstance(fields, dict):
-        raise ValueError("the text is no result")
-    return Result(_outcome(_KINDS[kind], fields), seconds)
-
-
-def _outcome(cls: type[CodeLength] | type[Missing], fields: dict[str, Any]) -> Outcome:
-    expected = {field.name: str(field.type) for field in dataclasses.fields(cls)}
-    if fields.keys() != expected.keys():
-        raise ValueError(f"the fields are {', '.join(fields)}")
-    for name, value in fields.items():
-        if type(value) not in _TYPES[expected[name]]:
-            raise ValueError(f"{value!r} is no {name}")
-    if fields.get("kind", "bound") not in ("bound", "estimate"):
-        raise ValueError(f"{fields['kind']!r} is no kind of code")
-    return cls(**fields)
-
-
-def _as_json(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The details; ValueError if JSON would restore others."""
-    plain = dict(details)
-    if not _same(json.loads(json.dumps(plain, default=_plain)), plain):
-        raise ValueError("the details are not what JSON restores")
-    return plain
+    if kind == "code" and values[3] not in ("bound", "estimate"):
+        raise ValueError(f"{values[3]!r} is no kind of code")
+    return Result(_KINDS[kind](*values), seconds)
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two values of JSON are equal; NaN is equal to itself."""
-    if isinstance(a, dict) and isinstance(b, dict):
+    if isinstance(a, dict) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, float) and isinstance(b, float) and math.isnan(a):
-        return math.isnan(b)
-    return bool(a == b)
+    return bool(a == b) or (a != a and b != b)
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as one of Python."""
+    """A number of numpy, or a mapping, as JSON has it."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)

@@ -42,6 +42,7 @@ class _Aggregated(Estimator):
     ndim: int = 1
     aggregate: str = "pooled"
     kind = "estimate"
+    software = ("pybdm",)
 
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2):

@@ -112,10 +112,17 @@ class Estimator(specs.Spec):
 
     Subclasses set ``name``, ``kind`` and ``summary`` (one line for the list of estimators) and
     implement ``_start``, which raises NotApplicableError for an object that they cannot take.
+
+    Attributes
+    ----------
+    order_free : bool
+        Whether the code length, details included, depends on nothing but how often each symbol
+        occurs and the shapes, so that the same symbols at other places cost the same to the bit.
     """
 
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
+    order_free: ClassVar[bool] = False
 
     def start(self, shape: Shape, alphabet: Alphabet | int) -> Checked:
         """An accumulator for one tensor of this shape.

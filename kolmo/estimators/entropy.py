@@ -35,6 +35,7 @@ class Entropy(Estimator):
 
     name = "entropy"
     kind = "estimate"
+    order_free = True
     summary = "plug-in order-0 entropy (by byte-plane for native floats)"
 
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:

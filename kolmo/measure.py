@@ -65,6 +65,7 @@ class Measured(Protocol):
 
     measured: set[str]
     reasons: dict[str, str]
+    content: str  # the digest of what was measured, in hexadecimal; empty if it was not hashed
 
     def results(self) -> dict[Key, Result]:
         """What is known by now."""

@@ -11,13 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_shape, array_tensor
-from kolmo.checkpoints.filling import refilled
+from kolmo.checkpoints.loads import refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
 from kolmo.estimators.sweep import Sweep
 from kolmo.measure import Measurement
-from kolmo.nulls import Source, Weights
+from kolmo.nulls import Source, UniformSymbols, Weights
 from kolmo.outcomes import Missing, Outcome
 from kolmo.quantize import Quantizer, SymbolCoder, side_bits
 from kolmo.symbols import Symbols
@@ -108,8 +108,9 @@ def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:
         fed = [fitted for q, group in groups.items() if (fitted := _fit(source, q, group))]
         sweep(source.tensor, fed, meter)
         return
+    assert isinstance(source, UniformSymbols)
     for quantizer, group in groups.items():
-        _add_own_side(group, quantizer, source.tensor)
+        _add_own_side(group, quantizer, source.original)
         for symbols in source.coded(quantizer).chunks:
             _update(group, symbols, meter)
 

@@ -24,6 +24,7 @@ from kolmo.engine.meters import Meter
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
 from kolmo.measure import Measurement, Variant
+from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
 from kolmo.quantize import Quantizer, SymbolCoder
 
@@ -153,6 +154,8 @@ def feed_variant(
         for cell in cells:
             cell.accumulator = Missing(str(error))
         return
+    if variant.null is not None and isinstance(source, Weights):  # which is drawn when it is read
+        source = dataclasses.replace(source, tensor=hold(source.tensor))
     feed(cells, source, meter)
 
 

@@ -40,6 +40,8 @@ class Run:
         Names of the tensors of which at least one figure is known.
     reasons : dict
         By name of tensor, the reason that it was not measured.
+    content : str
+        The digest of all tensors, in hexadecimal; empty if they were not hashed.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
@@ -54,6 +56,7 @@ class Run:
         self._later = sum(job.cost for job in self._cut()) if memory else 0.0
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
+        self.content = ""
 
     # --- jobs -------------------------------------------------------------------------------
 
@@ -65,11 +68,6 @@ class Run:
     def to_come(self) -> float:
         """Seconds that jobs are expected to take which only follow from others."""
         return self._later + sum(striped.to_come for striped in self._striped.values())
-
-    @property
-    def content(self) -> str:
-        """The digest of all tensors, in hexadecimal; empty if they were not hashed."""
-        return self._recall.content if self._recall else ""
 
     @property
     def numel(self) -> int:
@@ -100,6 +98,7 @@ class Run:
     def take(self, job: Job, found: Any) -> Iterable[Job]:
         """Keep what a job found; gives the jobs that can be done now."""
         if isinstance(job, DigestJob) and self._recall and self._recall.take(job, found):
+            self.content = self._recall.content
             return self._remember(self._recall)
         if isinstance(job, TensorJob):
             for each in found:

@@ -55,7 +55,7 @@ class StripedTensor:
         if isinstance(fit, SymbolCoder):
             cell.side_bits += side_bits(fit, self._wanted.tensor)
         else:
-            cell.accumulator = fit
+            cell.miss(fit.reason, fit.problem)
         return Whole(cell, len(self._stripes))
 
     def _found(self) -> TensorFound:

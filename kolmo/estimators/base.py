@@ -147,6 +147,10 @@ class Estimator(specs.Spec):
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int:
+        """Bytes at most that one accumulator for these shapes holds, its end included."""
+        return 64 << 20
+
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         """Where tensors of these shapes may be cut, so that the parts merge exactly.
 

@@ -147,9 +147,17 @@ class Estimator(specs.Spec):
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
 
-    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int:
-        """Bytes at most that one accumulator for these shapes holds, its end included."""
-        return 64 << 20
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        """Bytes that one accumulator for these tensors takes at most, finishing included.
+
+        The machine code of its loops and the chunks that it is given are not part of it. A run
+        admits accumulators by this figure, and a plan tells it without reading a weight. An
+        estimator whose accumulators take more than the 64 MiB stated here overrides it.
+
+        >>> get_estimator("kt").working_memory([(10, 10)], Alphabet(256)) >> 20
+        64
+        """
+        return 1 << 26
 
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         """Where tensors of these shapes may be cut, so that the parts merge exactly.

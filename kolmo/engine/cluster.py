@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -68,5 +69,8 @@ def _local(where: str, distributed: Any) -> Any:
     if not number.isdecimal():
         raise InputError(f"--dask local:N takes a number of processes, not {number!r}")
     return distributed.LocalCluster(
-        n_workers=int(number) or None, threads_per_worker=1, dashboard_address=None
+        n_workers=int(number) or None,
+        threads_per_worker=1,
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
     )

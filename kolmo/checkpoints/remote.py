@@ -69,6 +69,18 @@ def open_url(url: str) -> File | Folder:
     return File(parent, posixpath.basename(path))
 
 
+def globbed(url: str) -> list[str]:
+    """The URLs that a glob such as ``s3://bucket/runs/*.safetensors`` stands for, unsorted; of a
+    web server, which cannot be searched, the URL as it is."""
+    where = public(url)
+    if url.startswith(("http://", "https://", "file://", "local://")):
+        return [url]
+    fs, path = _file_system(url, where)
+    with plainly(where):
+        fs.invalidate_cache()
+        return [str(fs.unstrip_protocol(found)) for found in fs.glob(path)]
+
+
 class AbsentError(InputError):
     """There is no such file or folder."""
 

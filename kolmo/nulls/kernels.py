@@ -135,26 +135,25 @@ def shuffle_columns(matrix: Array, key: Array, number: int, step: int, scratch: 
 
 @compiled
 def choose_rows(
-    matrix: Array, row: int, column: int, rows: int, columns: int, key: Array, left: Array,
-    window: int, chosen: Array, offset: int,
+    matrix: Array, row: int, column: int, rows: int, columns: int, key: Array, slots: Array,
+    chosen: Array, offset: int,
 ) -> None:  # fmt: skip
-    """Deal the weights of each column to windows of rows, and append those of one window.
+    """Append the weights of each column that go to a window of rows.
 
-    ``matrix`` is a part, from a row and a column on, of one of ``rows`` × ``columns``.
-    ``left[w, j]`` is how many weights of column j of the part window w still takes; a weight goes
-    to each with a chance in proportion, so that all ways to share out a column are equally likely.
-    The window is ``chosen``, of which the part begins at column ``offset``.
+    ``matrix`` is a part, from a row and a column on, of one of ``rows`` × ``columns``; the window
+    is ``chosen``, of which the part begins at column ``offset``. A weight takes one of the slots of
+    its column that are free, each with the same chance, so that all ways to share out a column are
+    equally likely. ``slots[0, j]`` are those free before the window, ``slots[1, j]`` those with it:
+    no others need be known.
     """
     for i in range(matrix.shape[0]):
         bound = np.uint64(rows - row - i)
         for j in range(matrix.shape[1]):
             number = (row + i) * columns + column + j
             half = _word(key, number) >> np.uint64(32)
-            other, _ = _below(half, bound, key, number + rows * columns)
-            place, w = np.int64(other), 0
-            while place >= left[w, j]:
-                place -= left[w, j]
-                w += 1
-            if w == window:
-                chosen[chosen.shape[0] - left[w, j], offset + j] = matrix[i, j]
-            left[w, j] -= 1
+            drawn, _ = _below(half, bound, key, number + rows * columns)
+            slot, before, until = np.int64(drawn), slots[0, j], slots[1, j]
+            if before <= slot < until:
+                chosen[chosen.shape[0] - (until - before), offset + j] = matrix[i, j]
+            slots[0, j] = before - (slot < before)
+            slots[1, j] = until - (slot < until)

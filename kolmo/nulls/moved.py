@@ -267,15 +267,14 @@ class MovedInColumns(Moved):
         rows, columns = self.shape
         end = min(column + wide, columns)
         chosen = np.empty((min(self._band, rows - row), end - column), self.dtype)
-        sides = np.diff([*range(0, rows, self._band), rows])
-        part = max(1, self.sizes.band // (8 * sides.size))
+        part = max(1, self.sizes.band // 16)
         for begin in range(column, end, part):
             stop = min(begin + part, end)
-            left = np.repeat(sides[:, None], stop - begin, 1)
+            slots = np.repeat([[row], [row + chosen.shape[0]]], stop - begin, 1)
             for first, matrix in self._rows_between(begin, stop):
                 kernels.choose_rows(
-                    bits(matrix), first, begin, rows, columns, self._keys[0], left,
-                    row // self._band, bits(chosen), begin - column,
+                    bits(matrix), first, begin, rows, columns, self._keys[0], slots,
+                    bits(chosen), begin - column,
                 )  # fmt: skip
         return chosen.reshape(-1)
 

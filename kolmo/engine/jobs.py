@@ -66,7 +66,7 @@ class Wanted:
 
 
 @dataclasses.dataclass
-class Part:
+class CountedPart:
     """A tensor's part of the whole model's accumulator, or why there is none."""
 
     accumulator: Accumulator | Missing
@@ -80,7 +80,7 @@ class TensorFound:
 
     place: int
     alone: dict[Measurement, Result]
-    parts: dict[Measurement, Part]
+    parts: dict[Measurement, CountedPart]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -159,9 +159,9 @@ def feed_variant(
     feed(cells, source, meter)
 
 
-def part_of(cell: Cell) -> Part:
+def part_of(cell: Cell) -> CountedPart:
     """What a cell has taken, as a part of something larger."""
-    return Part(cell.accumulator, cell.side_bits, cell.seconds)
+    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds)
 
 
 Fits = dict[Quantizer, SymbolCoder | Missing]
@@ -200,8 +200,8 @@ class FitJob(Job):
 class StripeFound:
     """What was found of a stripe: parts of the tensor's figures, and of the whole model's."""
 
-    alone: dict[Measurement, Part]
-    parts: dict[Measurement, Part]
+    alone: dict[Measurement, CountedPart]
+    parts: dict[Measurement, CountedPart]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -235,7 +235,7 @@ class StripeJob(Job):
         return [Cell.start_part(m, *place) for m in measurements if m.quantizer in self.coders]
 
 
-def _parts(cells: Sequence[Cell]) -> dict[Measurement, Part]:
+def _parts(cells: Sequence[Cell]) -> dict[Measurement, CountedPart]:
     return {cell.measurement: part_of(cell) for cell in cells}
 
 

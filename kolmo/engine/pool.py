@@ -102,13 +102,13 @@ class Pool:
         try:
             while queue or running:
                 self._fill(queue, running)
+                under_way = sum(_share(*each) for each in running.values())
+                tell(finished + under_way, next((job for job, _ in running.values()), None))
                 ended, _ = wait(running, timeout=_PAUSE, return_when=FIRST_COMPLETED)
                 for future in ended:
                     job, _ = running.pop(future)
                     finished += job.cost
                     queue.add(done(job, _result(future)))
-                under_way = sum(_share(*each) for each in running.values())
-                tell(finished + under_way, next((job for job, _ in running.values()), None))
         finally:
             self._stop(running)
 

@@ -10,10 +10,10 @@ from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.engine.cutting import Striped, add_up, stream_job, tensor_jobs
 from kolmo.engine.feeding import Cell
 from kolmo.engine.jobs import (
+    CountedPart,
     DigestJob,
     FitJob,
     Job,
-    Part,
     StreamFound,
     StreamJob,
     StripeJob,
@@ -219,7 +219,7 @@ class Run:
             self._take_part(found.place, measurement, variant, part)
 
     def _take_part(
-        self, place: int, measurement: Measurement, variant: Variant, part: Part
+        self, place: int, measurement: Measurement, variant: Variant, part: CountedPart
     ) -> None:
         form = self._tensors[place].form
         figure, places = (form, measurement, variant), self._forms[form]

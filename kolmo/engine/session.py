@@ -54,7 +54,7 @@ class _Session:
 
     def tell(self, done: float, job: Job | None) -> None:
         total = max(self._cost + sum(run.to_come for run in self._runs.values()), 1 / _SCALE)
-        label = f"{self._how_far(done / total)}, {self._label(job)}" if job else ""
+        label = f"{self._label(job)} ({self._how_far(done / total)})" if job else ""
         self._progress(round(done * _SCALE), round(total * _SCALE), label)
 
     def _how_far(self, share: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from kolmo.engine.cutting import Striped
 from kolmo.engine.feeding import Cell
-from kolmo.engine.jobs import Fits, Part, StripeFound, StripeJob, TensorFound, part_of
+from kolmo.engine.jobs import CountedPart, Fits, StripeFound, StripeJob, TensorFound, part_of
 from kolmo.engine.whole import Whole
 from kolmo.measure import Measurement
 from kolmo.outcomes import Missing, Result
@@ -68,7 +68,7 @@ class StripedTensor:
 
 
 def _merge(
-    wholes: Mapping[Measurement, Whole], number: int, parts: Mapping[Measurement, Part]
+    wholes: Mapping[Measurement, Whole], number: int, parts: Mapping[Measurement, CountedPart]
 ) -> None:
     for measurement, part in parts.items():
         wholes[measurement].add(number, part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kolmo.engine.feeding import Cell
-from kolmo.engine.jobs import Part
+from kolmo.engine.jobs import CountedPart
 from kolmo.outcomes import Missing
 
 
@@ -12,10 +12,10 @@ class Whole:
 
     def __init__(self, cell: Cell, parts: int) -> None:
         self.cell = cell
-        self._waiting: dict[int, Part] = {}
+        self._waiting: dict[int, CountedPart] = {}
         self._merged, self._parts = 0, parts
 
-    def add(self, number: int, part: Part) -> bool:
+    def add(self, number: int, part: CountedPart) -> bool:
         """Take the part of this number; whether there are all now."""
         self._waiting[number] = part
         while self._merged in self._waiting:
@@ -23,7 +23,7 @@ class Whole:
             self._merged += 1
         return self._merged == self._parts
 
-    def _merge(self, part: Part) -> None:
+    def _merge(self, part: CountedPart) -> None:
         cell = self.cell
         cell.seconds += part.seconds
         cell.side_bits += part.side_bits

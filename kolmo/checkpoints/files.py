@@ -3,28 +3,68 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.origins import version_of
 from kolmo.errors import InputError
+
+
+class LocalFile:
+    """The bytes of a file of this machine, read from any thread.
+
+    It is opened for every read, so that hundreds of checkpoints hold no file open. What is read is
+    of one version of it: InputError once it is changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with _readable(path):
+            status = os.stat(path)
+        self.size, self._version = status.st_size, version_of(status)
+
+    def __call__(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset + size), fewer where the file ends."""
+        data = empty(max(0, min(size, self.size - offset)))
+        return data[: self.into(offset, data)]
+
+    def into(self, offset: int, out: memoryview) -> int:
+        """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
+        with _readable(self.path), open(self.path, "rb", buffering=0) as file:
+            if version_of(os.fstat(file.fileno())) != self._version:
+                raise InputError(f"{self.path}: it was changed while it was read")
+            return fill(file.fileno(), offset, out)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def empty(size: int) -> memoryview:
+    """So many bytes, which are not zeroed, as those of a bytearray are."""
+    return np.empty(size, np.uint8).data
 
 
 def read_at(path: Path, offset: int, size: int) -> memoryview:
     """Bytes [offset, offset + size) of a file, fewer where it ends."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
-            data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
-            file.seek(offset)
-            done = 0
-            while done < size and (count := file.readinto(data[done:])):
-                done += count
-            return data[:done]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return LocalFile(path)(offset, size)
+
+
+def fill(descriptor: int, offset: int, out: memoryview) -> int:
+    """Read from an open file into ``out``; how many bytes there were, without a copy of them."""
+    done = 0
+    while done < len(out) and (count := os.preadv(descriptor, [out[done:]], offset + done)):
+        done += count
+    return done
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape
+from kolmo.engine.feeding import HELD
 from kolmo.errors import NotApplicableError
 from kolmo.execution import thread_count
-from kolmo.measure import HELD, Measurement, Plan
+from kolmo.measure import Measurement, Plan
 from kolmo.nulls import Null
 from kolmo.planning.outlook import Outlook, PlannedRow
 from kolmo.quantize import Quantizer

@@ -329,7 +329,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         stderr=theirs,
     )
     os.close(theirs)
-    shown = _read_until("m: big", ours)  # with which xz has long to go
+    shown = _read_until("all tensors", ours)  # with which xz has long to go
     process.send_signal(signal.SIGINT)
     errors = shown + _read_until(None, ours)
     assert process.wait(120) == 130

@@ -112,10 +112,17 @@ class Estimator(specs.Spec):
 
     Subclasses set ``name``, ``kind`` and ``summary`` (one line for the list of estimators) and
     implement ``_start``, which raises NotApplicableError for an object that they cannot take.
+
+    Attributes
+    ----------
+    order_free : bool
+        Whether the code length, details included, depends on nothing but how often each symbol
+        occurs and the shapes, so that the same symbols at other places cost the same to the bit.
     """
 
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
+    order_free: ClassVar[bool] = False
 
     def start(self, shape: Shape, alphabet: Alphabet | int) -> Checked:
         """An accumulator for one tensor of this shape.
@@ -139,6 +146,18 @@ class Estimator(specs.Spec):
         plain = [tuple(int(side) for side in shape) for shape in shapes]
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
+
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        """Bytes that one accumulator for these tensors takes at most, finishing included.
+
+        The machine code of its loops and the chunks that it is given are not part of it. A run
+        admits accumulators by this figure, and a plan tells it without reading a weight. An
+        estimator whose accumulators take more than the 64 MiB stated here overrides it.
+
+        >>> get_estimator("kt").working_memory([(10, 10)], Alphabet(256)) >> 20
+        64
+        """
+        return 1 << 26
 
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         """Where tensors of these shapes may be cut, so that the parts merge exactly.

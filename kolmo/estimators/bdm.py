@@ -42,6 +42,7 @@ class _Aggregated(Estimator):
     ndim: int = 1
     aggregate: str = "pooled"
     kind = "estimate"
+    software = ("pybdm",)
 
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2):
@@ -58,6 +59,7 @@ class _Aggregated(Estimator):
     def _start_part(
         self, shape: Shape, alphabet: Alphabet, start: int, stop: int, before: int
     ) -> Accumulator:
+        self._check(alphabet)
         before = before if self.aggregate == "pooled" else 0
         plan = BlockPlan.of_part(self, shape, self._least, start, stop, before)
         return self.pooled(plan, alphabet)
@@ -66,6 +68,10 @@ class _Aggregated(Estimator):
     def _least(self) -> int:
         """Side of the smallest object that has a block."""
         return BLOCK[self.ndim]
+
+    def _check(self, alphabet: Alphabet) -> None:
+        """NotApplicableError for an alphabet without blocks."""
+        raise NotImplementedError
 
     def _aggregated(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         if self.aggregate == "sum" and len(plan.singles) > 1:
@@ -96,8 +102,11 @@ class _BlockEstimator(_Aggregated):
         return SquareCounter(plan.matrices, boundary)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
-        check_table(self.ndim, alphabet.size)
+        self._check(alphabet)
         return self._aggregated(BlockPlan.of(self, shapes, self._least), alphabet)
+
+    def _check(self, alphabet: Alphabet) -> None:
+        check_table(self.ndim, alphabet.size)
 
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         overlapping = self.ndim == 2 and self.boundary == "correlated"
@@ -270,11 +279,14 @@ class QuBD(_Aggregated):
     )
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        self._check(alphabet)
+        return self._aggregated(BlockPlan.of(self, shapes, self._least), alphabet)
+
+    def _check(self, alphabet: Alphabet) -> None:
         if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
-        return self._aggregated(BlockPlan.of(self, shapes, self._least), alphabet)
 
     def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         return PlaneAccumulator(self, plan, alphabet)

@@ -30,6 +30,7 @@ class OrderZero(Estimator):
     """Base of the codes whose length follows from the counts of the symbols."""
 
     kind = "bound"
+    order_free = True
 
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         """The probability of a sequence with these counts, and its details."""

@@ -91,11 +91,20 @@ class Quantizer(specs.Spec):
 
     Class attributes: ``summary``, one line for the list of quantizers; ``nearest``, whether a
     weight's symbol stands for the nearest of all levels, so that the error is at most half their
-    distance.
+    distance; ``order_free``, below.
     """
 
     summary: ClassVar[str] = ""
     nearest: ClassVar[bool] = False
+
+    @property
+    def order_free(self) -> bool:
+        """Whether a weight's symbol, and every parameter, are the same wherever the weights lie.
+
+        It is False of what is fitted to a sample by places, as quantiles and codebooks of a tensor
+        of more than a million weights are, whatever the tensor.
+        """
+        return False
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         """The alphabet for weights of this dtype; it does not depend on their values."""

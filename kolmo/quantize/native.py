@@ -38,6 +38,7 @@ class Native(Quantizer):
     name = "native"
     summary = "the stored bit patterns, lossless"
     nearest = True
+    order_free = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet.of_dtype(dtype)
@@ -94,6 +95,7 @@ class Sign(Quantizer):
 
     name = "sign"
     summary = "one bit: w > 0"
+    order_free = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(2)

@@ -89,6 +89,7 @@ class Symmetric(Quantizer):
     value_field = "bits"
     summary = "uniform levels around zero, scale from the largest magnitude"
     nearest = True
+    order_free = True
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
@@ -131,6 +132,10 @@ class Affine(Quantizer):
         check_bits(self, self.bits, 1)
         if not 0 < self.clip <= 100:
             raise InputError(f"affine: clip is a percentage in (0, 100], not {self.clip}")
+
+    @property
+    def order_free(self) -> bool:
+        return self.clip == 100  # quantiles are of a sample
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(1 << self.bits)

@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -75,6 +76,11 @@ class RunMemory:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def path(self) -> Path | None:
+        """The store's file."""
+        return self._store.path
 
     def recall(self, keys: Iterable[ResultKey | None]) -> dict[ResultKey, Result]:
         """Those of these results that are known; a key that is None has none."""

@@ -7,7 +7,7 @@ import numpy as np
 from kolmo.compiled import Array, compiled
 
 
-@compiled
+@compiled(allocates=True)
 def count_phrases(symbols: Array, order: Array) -> int:
     """Phrases of the exhaustive history (Lempel & Ziv 1976), from the suffix array; in linear time.
 

@@ -37,7 +37,7 @@ def spread_keys(
             heads[bucket] += 1
 
 
-@compiled
+@compiled(allocates=True)
 def count_equal(
     symbols: Array, size: int, keys: Array, ends: Array, slots: Array, again: Array, written: Array
 ) -> tuple[int, int]:

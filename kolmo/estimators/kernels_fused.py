@@ -10,7 +10,7 @@ from kolmo.estimators.kernels import count_plane_squares
 _RUN = 128 * 24  # weights whose signs fit the nearest cache
 
 
-@compiled
+@compiled(allocates=True)
 def count_sign_strings(bits: Array, counts: Array) -> bool:
     """Count the 12-blocks of the signs of float32 weights, given as their int32 bit patterns.
 
@@ -46,7 +46,7 @@ def count_sign_strings(bits: Array, counts: Array) -> bool:
     return bool(nan != 0)
 
 
-@compiled
+@compiled(allocates=True)
 def extremes(weights: Array) -> tuple[float, float, bool]:
     """Least and greatest of float32 weights, and whether all are finite; inf and -inf if empty.
 
@@ -70,7 +70,7 @@ def extremes(weights: Array) -> tuple[float, float, bool]:
     return lows.min(), highs.max(), not wrong.any()
 
 
-@compiled
+@compiled(allocates=True)
 def count_affine_squares(
     weights: Array, low: float, step: float, top: float, counts: Array
 ) -> None:

@@ -52,7 +52,7 @@ def new_state(alphabet: int) -> State:
     )
 
 
-@compiled
+@compiled(allocates=True)
 def predict_symbols(symbols: Array, state: State) -> None:
     """Code the symbols one by one: predict each, reweigh the predictors, learn the symbol.
 

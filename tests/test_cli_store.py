@@ -12,12 +12,19 @@ from tests.kept import key, result, results
 from tests.test_cli import run
 
 
-@pytest.fixture
-def path(tmp_path):
-    path = tmp_path / "results.sqlite"
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("filled") / "results.sqlite"
     with open_store(path) as store:
         store.put(results(0, 300))
         store.put({key(n, "zstd of native"): result(n) for n in range(300, 400)})
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path, filled):
+    path = tmp_path / "results.sqlite"
+    path.write_bytes(filled)
     return path
 
 

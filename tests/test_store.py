@@ -9,6 +9,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -35,9 +36,14 @@ NATIVE, SIGN, KT_, ZSTD = (
 )
 
 
+SHARED = Path("/dev/shm")
+"""Memory that is a folder, where writing to the disk is not waited for."""
+
+
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "results.sqlite"
+def path():
+    with tempfile.TemporaryDirectory(dir=SHARED if SHARED.is_dir() else None) as folder:
+        yield Path(folder, "results.sqlite")
 
 
 # --- texts ----------------------------------------------------------------------------------

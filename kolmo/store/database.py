@@ -260,6 +260,13 @@ def is_whole(row: Row) -> bool:
     return of_type and kept == checksum(key, label, text)
 
 
+def whole_text(row: Row) -> bytes:
+    """The text of a row; ValueError if the row is not what was written."""
+    if not is_whole(row):
+        raise ValueError("the checksum is wrong")
+    return row[2]
+
+
 def is_busy(error: BaseException) -> bool:
     """Whether an error is that of another process that holds the file."""
     return getattr(error, "sqlite_errorcode", 0) & 255 in (

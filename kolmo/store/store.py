@@ -27,9 +27,9 @@ from kolmo.store.database import (
     WrongSchema,
     is_busy,
     is_damage,
-    is_whole,
     move_aside,
     was_a_store,
+    whole_text,
 )
 from kolmo.store.keys import ResultKey
 from kolmo.store.places import OFF, default_path, own_path
@@ -178,7 +178,10 @@ class Store:
         """Look at every row, and remove what is not whole."""
         with self._lock:
             self._try(lambda database: database.check())
-            entries = sum(self._believe(row) is not None for row in self._all())
+            entries, after = 0, b""
+            while rows := self._try(lambda database: database.rows(after)):  # noqa: B023
+                entries += len(self._believed(rows))
+                after = rows[-1][0]
             return Health(entries, self.damaged, self.moved)
 
     def close(self) -> None:
@@ -192,29 +195,22 @@ class Store:
     def _get(self, by_bytes: Mapping[bytes, ResultKey]) -> dict[ResultKey, Result]:
         with self._lock:
             rows = self._try(lambda database: list(database.find(list(by_bytes)))) or []
-            believed = {row[0]: self._believe(row) for row in rows}
-            return {by_bytes[raw]: found for raw, found in believed.items() if found is not None}
+            return {by_bytes[raw]: found for raw, found in self._believed(rows).items()}
 
-    def _all(self) -> Iterable[Row]:
-        """All rows, some at a time."""
-        after = b""
-        while rows := self._try(lambda database: database.rows(after)):  # noqa: B023
-            yield from rows
-            after = rows[-1][0]
-
-    def _believe(self, row: Row) -> Result | None:
-        """The result in a row; a row that is not whole is removed."""
-        try:
-            if not is_whole(row):
-                raise ValueError("its checksum is wrong")
-            result = read_result(row[2])
-        except ValueError:
-            self.damaged += 1
-            self._try(lambda database: database.remove([row[0]]), writing=True)
-            return None
-        if not isinstance(row[4], int) or row[4] < time.time() - _DAY:
-            self._touched.add(row[0])
-        return result
+    def _believed(self, rows: Iterable[Row]) -> dict[bytes, Result]:
+        """The results in rows; rows that are not whole are removed."""
+        found, broken, old = {}, [], time.time() - _DAY
+        for row in rows:
+            try:
+                found[row[0]] = read_result(whole_text(row))
+            except ValueError:
+                broken.append(row[0])
+            if not isinstance(row[4], int) or row[4] < old:
+                self._touched.add(row[0])
+        if broken:
+            self.damaged += len(broken)
+            self._try(lambda database: database.remove(broken), writing=True)
+        return found
 
     def _write(
         self, database: Database, texts: Mapping[bytes, tuple[str, bytes]], touched: set[bytes]

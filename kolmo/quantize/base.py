@@ -32,9 +32,13 @@ class SymbolCoder:
     ----------
     alphabet : Alphabet
         The alphabet of its symbols.
+    elementwise : bool
+        Class attribute: whether a weight's symbol depends on that weight alone, so that the counts
+        of the weights tell those of the symbols.
     """
 
     alphabet: Alphabet
+    elementwise: ClassVar[bool] = False
 
     def encode(self, weights: Weights) -> Symbols:
         """The symbols of weights of the tensor: same shape, smallest unsigned dtype."""
@@ -47,6 +51,10 @@ class SymbolCoder:
     def parameters(self) -> list[float]:
         """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
+
+    def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
+        """The symbols of the weights [start, stop) of the tensor, flat."""
+        return self.encode(tensor.load(start, stop))
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         """The symbols of the whole tensor, chunk by chunk: flat, in row-major order."""
@@ -68,11 +76,20 @@ class Quantizer(specs.Spec):
 
     Class attributes: ``summary``, one line for the list of quantizers; ``nearest``, whether a
     weight's symbol stands for the nearest of all levels, so that the error is at most half their
-    distance.
+    distance; ``order_free``, below.
     """
 
     summary: ClassVar[str] = ""
     nearest: ClassVar[bool] = False
+
+    @property
+    def order_free(self) -> bool:
+        """Whether a weight's symbol, and every parameter, are the same wherever the weights lie.
+
+        It is False of what is fitted to a sample by places, as quantiles and codebooks of a tensor
+        of more than a million weights are, whatever the tensor.
+        """
+        return False
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         """The alphabet for weights of this dtype; it does not depend on their values."""

@@ -37,6 +37,7 @@ class Native(Quantizer):
     name = "native"
     summary = "the stored bit patterns, lossless"
     nearest = True
+    order_free = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet.of_dtype(dtype)
@@ -56,6 +57,7 @@ class Native(Quantizer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _NativeCoder(SymbolCoder):
+    elementwise = True
     dtype: np.dtype[Any]
 
     def encode(self, weights: Weights) -> Symbols:
@@ -70,6 +72,9 @@ class _CodesReader(SymbolCoder):
     """The codes of a quantized tensor, which are read: its weights alone do not tell them."""
 
     codes: Codes
+
+    def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
+        return self.codes.load(start, stop)
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         for start in range(0, tensor.numel, CHUNK):
@@ -89,6 +94,7 @@ class Sign(Quantizer):
 
     name = "sign"
     summary = "one bit: w > 0"
+    order_free = True
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(2)
@@ -103,6 +109,7 @@ class Sign(Quantizer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SignCoder(SymbolCoder):
+    elementwise = True
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:

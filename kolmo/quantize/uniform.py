@@ -26,6 +26,7 @@ from kolmo.symbols import Alphabet, Symbols
 class _GridCoder(SymbolCoder):
     """symbol = clamp(round((w − low) / step), 0, size of the alphabet − 1)."""
 
+    elementwise = True
     low: float
     high: float
 
@@ -54,6 +55,7 @@ class _GridCoder(SymbolCoder):
 class _SymmetricCoder(SymbolCoder):
     """symbol = round(w / scale) + half, half = 2^(B−1) − 1, alphabet 2 half + 1."""
 
+    elementwise = True
     largest: float
 
     @property
@@ -96,6 +98,7 @@ class Symmetric(Quantizer):
     value_field = "bits"
     summary = "uniform levels around zero, scale from the largest magnitude"
     nearest = True
+    order_free = True
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
@@ -138,6 +141,10 @@ class Affine(Quantizer):
         check_bits(self, self.bits, 1)
         if not 0 < self.clip <= 100:
             raise InputError(f"affine: clip is a percentage in (0, 100], not {self.clip}")
+
+    @property
+    def order_free(self) -> bool:
+        return self.clip == 100  # quantiles are of a sample
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(1 << self.bits)

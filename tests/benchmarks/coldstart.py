@@ -49,16 +49,15 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", default="", help="commands whose name holds this")
     options = parser.parse_args()
-    print(
-        f"{'':22}{'cold, CPU s':>12}{'wall s':>8}{'kept, CPU s':>13}{'wall s':>8}{'compiling':>11}"
-    )
+    heads = "cold, CPU s", "wall s", "kept, CPU s", "wall s", "compiling"
+    print(" " * 22 + "".join(f"{head:>13}" for head in heads))
     with tempfile.TemporaryDirectory() as folder:
         make_weights(Path(folder))
         for name, command in COMMANDS.items():
             if options.only in name:
                 cold, kept = measure(name, command, Path(folder), options.runs)
-                print(f"{name:22}{cold[0]:12.2f}{cold[1]:8.2f}{kept[0]:13.2f}{kept[1]:8.2f}"
-                      f"{cold[0] - kept[0]:11.2f}", flush=True)  # fmt: skip
+                figures = *cold, *kept, cold[0] - kept[0]
+                print(f"{name:22}" + "".join(f"{x:13.2f}" for x in figures), flush=True)
 
 
 def make_weights(folder: Path) -> None:

@@ -80,7 +80,7 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
         renamed[i] = result
 
 
-@compiled
+@compiled(allocates=True)
 def count_sign_strings(bits: Array, magnitude: Any, last: Any, counts: Array) -> bool:
     """Count the 12-blocks of the signs of numbers, given as integers that are positive where they
     are; returns whether one is NaN.

@@ -13,7 +13,7 @@ from kolmo.cli.options import Json
 from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.store import default_path, open_store
-from kolmo.store.upkeep import Contents, contents, parse_age, parse_size, prune
+from kolmo.store.upkeep import StoreContents, contents, parse_age, parse_size, prune
 
 store = typer.Typer(
     help="Look after the results that are kept.", rich_markup_mode=None, no_args_is_help=True
@@ -83,7 +83,7 @@ def _path(file: Path | None) -> Path:
     return path
 
 
-def _show(found: Contents) -> None:
+def _show(found: StoreContents) -> None:
     from rich.table import Table
     from rich.text import Text
 

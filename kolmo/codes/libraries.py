@@ -106,7 +106,17 @@ class Lzma:
     levels = range(10)
 
     def stream(self, level: int, size: int) -> Stream:
-        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
+        """With no larger tables than the data need: those of level 9 take 16 MiB to clear.
+
+        From level 4 on, matches are found by trees that hold all of the data; tables of a few times
+        their size divide them as finely as the largest. Below, chains are cut short, and what they
+        find depends on the size.
+        """
+        if level < 4:
+            return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
+        window = min(1 << max(18, (8 * size).bit_length()), _XZ_WINDOWS[level])
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": window}]
+        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=filters)
 
     def compress(self, data: bytes, period: int) -> bytes:
         return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), period))
@@ -114,6 +124,10 @@ class Lzma:
     def decompress(self, data: bytes, size: int, period: int) -> bytes:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size, period))
         return _limited(decoder.decompress, decoder, data, size)
+
+
+_XZ_WINDOWS = {4: 1 << 22, 5: 1 << 23, 6: 1 << 23, 7: 1 << 24, 8: 1 << 25, 9: 1 << 26}
+"""Window of each level, as xz has them."""
 
 
 def _lzma_filters(size: int, period: int) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ class _MosaicAccumulator:
         if self._streams is not None:
             found = Search(self._streams, self._alphabet).run()
             self._streams.close()
+            self._all_written = self._written_bits(self._planes)
             codes += [self._code(size, repeats) for size, repeats in found.items()]
         best = min(codes, key=lambda code: code.bits)
         choice = math.ceil(math.log2(len(self._candidates) + 1))
@@ -128,7 +129,9 @@ class _MosaicAccumulator:
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        written = self._written_bits(self._planes - repeats.planes)
+        written = self._all_written
+        if motifs:
+            written = self._written_bits(self._planes - repeats.planes)
         return _Code(header + written + indices, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:

@@ -257,7 +257,7 @@ class Store:
 
     def _open_frozen(self, path: Path) -> None:
         """Read a store that cannot be written, if all of it lies in the one file."""
-        if path.is_file() and not path.with_name(f"{path.name}-wal").exists():
+        if os.path.isfile(path) and not os.path.exists(f"{path}-wal"):  # also where none may look
             with contextlib.suppress(sqlite3.Error, WrongSchema):
                 self._database = Database(path, self._timeout, frozen=True)
 
@@ -341,7 +341,7 @@ def open_store(path: str | Path | None = None, *, cap: int = CAP) -> Store:
         _warn(
             "results are not kept: there is no home for a cache folder (KOLMO_STORE names a file)"
         )
-    if file is not None and file.is_dir():
+    if file is not None and os.path.isdir(file):
         raise InputError(f"{file}: is a directory, and a store of results is a file")
     return Store(file, cap=cap, own=file is not None and file == own_path())
 

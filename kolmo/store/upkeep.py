@@ -21,7 +21,7 @@ _BYTES = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclasses.dataclass(frozen=True)
-class Kept:
+class KeptRow:
     """The results of one measurement in a store.
 
     Attributes
@@ -41,7 +41,7 @@ class Kept:
 
 
 @dataclasses.dataclass(frozen=True)
-class Contents:
+class StoreContents:
     """What is in a store.
 
     Attributes
@@ -49,12 +49,12 @@ class Contents:
     file : str
     bytes : int
         That the file takes.
-    measurements : list of Kept
+    measurements : list of KeptRow
     """
 
     file: str
     bytes: int
-    measurements: list[Kept]
+    measurements: list[KeptRow]
 
     @property
     def entries(self) -> int:
@@ -66,7 +66,7 @@ class Contents:
         return {**dataclasses.asdict(self), "entries": self.entries}
 
 
-def contents(path: Path) -> Contents:
+def contents(path: Path) -> StoreContents:
     """What is in the store of a file; nothing where there is no file.
 
     Raises
@@ -75,11 +75,13 @@ def contents(path: Path) -> Contents:
         If the file is damaged, or no store.
     """
     if not path.exists():
-        return Contents(str(path), 0, [])
+        return StoreContents(str(path), 0, [])
     with _opened(path) as database:
         rows = database.by_label()
-        kept = [Kept(printable(str(label)), n, size, _time(used)) for label, n, size, used in rows]
-        return Contents(str(path), database.size, kept)
+        kept = [
+            KeptRow(printable(str(label)), n, size, _time(used)) for label, n, size, used in rows
+        ]
+        return StoreContents(str(path), database.size, kept)
 
 
 def prune(path: Path, older_than: float | None = None, max_size: int | None = None) -> int:

@@ -139,23 +139,46 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
 
 
 class StringCounter:
-    """Counts the blocks of a sequence; chunks and tensors are joined without a gap."""
+    """Counts the blocks of a sequence; chunks and tensors are joined without a gap.
 
-    def __init__(self, size: int, boundary: Boundary, numel: int = 0) -> None:
+    It may count a part, which has ``before`` symbols ahead of it. The part counts the blocks that
+    begin in it and keeps the symbols at its head that complete those of the part before.
+
+    Attributes
+    ----------
+    ahead : int
+        Symbols until the next block begins.
+    """
+
+    def __init__(self, size: int, boundary: Boundary, numel: int = 0, before: int = 0) -> None:
         self._bits, self._boundary = symbol_bits(size), boundary
         self._step = boundary.shift if boundary.name == "correlated" else BLOCK[1]
         self._tally = Tally(1 << (self._bits * BLOCK[1]), numel // self._step)
         self._left: Symbols = np.empty(0, np.uint8)  # begins where the next block begins
-        self._skip = 0  # symbols before the next block, where a shift is longer than a block
+        self._skip = self._first = -before % self._step  # symbols before the next block, the first
+        self._needed = max(0, self._first + BLOCK[1] - self._step) if before else 0
+        self._head: Symbols = np.empty(0, np.uint8)
+        self._taken = 0
+
+    @property
+    def ahead(self) -> int:
+        return self._skip or -self._left.size % self._step
 
     def update(self, symbols: Symbols) -> None:
         symbols = np.ascontiguousarray(symbols, np.uint8)
+        self._lengthen_head(symbols)
+        self._taken += symbols.size
         start = self._bridge(symbols) if self._left.size else self._skip
         if self._left.size:
             return
         start = self._count(symbols, start)
         self._skip = max(0, start - symbols.size)
         self._left = symbols[start:].copy()
+
+    def _lengthen_head(self, symbols: Symbols) -> None:
+        lacking = self._needed - self._head.size
+        if lacking > 0:
+            self._head = np.concatenate([self._head, symbols[:lacking]])
 
     def _bridge(self, symbols: Symbols) -> int:
         """Count the blocks that begin in the symbols left over; returns where the next one begins.
@@ -173,8 +196,9 @@ class StringCounter:
         return start - left.size
 
     def add_counts(self, counts: Codes) -> None:
-        """Add whole blocks that were counted elsewhere, by code."""
+        """Add whole blocks, side by side from where the next one begins, by code."""
         self._tally.add_counts(counts)
+        self._taken += BLOCK[1] * int(counts.sum())
 
     def finish(self) -> Blocks:
         blocks: Blocks = {(BLOCK[1],): self._tally.finish()}
@@ -189,12 +213,24 @@ class StringCounter:
         Raises
         ------
         InputError
-            If this part does not end where a block ends.
+            If the blocks of the part begin elsewhere than those of the whole.
         """
-        if self._left.size or self._skip:
-            raise InputError("bdm: parts can be merged only where they meet between two blocks")
+        if not other._taken:
+            return
+        if other._first != self.ahead or (self._left.size and not other._needed):
+            raise InputError(
+                "bdm: parts are merged in order, and meet between two blocks unless the part knows "
+                "how many symbols come before it (Estimator.start_part)"
+            )
+        if other._taken <= other._needed:  # too short to have a block of its own
+            self.update(other._head)
+            return
+        self._lengthen_head(other._head)
+        if self._left.size:
+            self._bridge(other._head)
         self._tally.merge(other._tally)
         self._left, self._skip = other._left, other._skip
+        self._taken += other._taken
 
     def _count(self, symbols: Symbols, start: int) -> int:
         """Count the blocks from start; returns where the next one would begin."""

@@ -36,7 +36,7 @@ class Reference(Null):
         return f"reference:{self.source}"
 
     def _draw(self, tensor: WeightTensor, seed: Seed) -> Source:
-        other = self._partner(tensor.name)
+        other = self.partner(tensor.name)
         if other is None:
             raise NotApplicableError(f"{self.source} has no tensor {tensor.name!r}")
         if (other.shape, other.form) != (tensor.shape, tensor.form):
@@ -45,7 +45,7 @@ class Reference(Null):
             )
         return Weights(other)
 
-    def _partner(self, name: str) -> WeightTensor | None:
+    def partner(self, name: str) -> WeightTensor | None:
         """The tensor of this name, or the one that has it without what wrappers put before it."""
         assert self.checkpoint is not None
         own = name if name in self.checkpoint else self._plain.get(normalized(name), "")

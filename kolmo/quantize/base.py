@@ -32,9 +32,13 @@ class SymbolCoder:
     ----------
     alphabet : Alphabet
         The alphabet of its symbols.
+    elementwise : bool
+        Class attribute: whether a weight's symbol depends on that weight alone, so that the counts
+        of the weights tell those of the symbols.
     """
 
     alphabet: Alphabet
+    elementwise: ClassVar[bool] = False
 
     def encode(self, weights: Weights) -> Symbols:
         """The symbols of weights of the tensor: same shape, smallest unsigned dtype."""
@@ -47,6 +51,10 @@ class SymbolCoder:
     def parameters(self) -> list[float]:
         """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
+
+    def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
+        """The symbols of the weights [start, stop) of the tensor, flat."""
+        return self.encode(tensor.load(start, stop))
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         """The symbols of the whole tensor, chunk by chunk: flat, in row-major order."""

@@ -67,6 +67,7 @@ class Codebook(Quantizer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _CodebookCoder(SymbolCoder):
+    elementwise = True
     values: NDArray[np.float64]
 
     def encode(self, weights: Weights) -> Symbols:

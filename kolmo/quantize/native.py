@@ -57,6 +57,7 @@ class Native(Quantizer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _NativeCoder(SymbolCoder):
+    elementwise = True
     dtype: np.dtype[Any]
 
     def encode(self, weights: Weights) -> Symbols:
@@ -71,6 +72,9 @@ class _CodesReader(SymbolCoder):
     """The codes of a quantized tensor, which are read: its weights alone do not tell them."""
 
     codes: Codes
+
+    def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
+        return self.codes.load(start, stop)
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         for start in range(0, tensor.numel, CHUNK):
@@ -105,6 +109,7 @@ class Sign(Quantizer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _SignCoder(SymbolCoder):
+    elementwise = True
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:

@@ -26,6 +26,7 @@ from kolmo.symbols import Alphabet, Symbols
 class _GridCoder(SymbolCoder):
     """symbol = clamp(round((w − low) / step), 0, size of the alphabet − 1)."""
 
+    elementwise = True
     low: float
     high: float
 
@@ -54,6 +55,7 @@ class _GridCoder(SymbolCoder):
 class _SymmetricCoder(SymbolCoder):
     """symbol = round(w / scale) + half, half = 2^(B−1) − 1, alphabet 2 half + 1."""
 
+    elementwise = True
     largest: float
 
     @property

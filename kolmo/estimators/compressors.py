@@ -174,6 +174,7 @@ class Gzip(Compressor):
 
     name = "gzip"
     library = libraries.Zlib()
+    software = ("zlib",)
     summary = "DEFLATE; levels 0 to 9"
 
 
@@ -184,6 +185,7 @@ class Bzip2(Compressor):
 
     name = "bz2"
     library = libraries.Bzip2Library()
+    software = ("libbzip2",)
     summary = "Burrows–Wheeler transform; levels 1 to 9"
 
 
@@ -194,6 +196,7 @@ class Xz(Compressor):
 
     name = "xz"
     library = libraries.Lzma()
+    software = ("liblzma",)
     summary = "LZMA2; levels 0 to 9"
 
 
@@ -205,6 +208,7 @@ class Zstd(Compressor):
     level: int = 19
     name = "zstd"
     library = libraries.Zstandard()
+    software = ("libzstd",)
     summary = "Zstandard; levels 1 to 22"
 
 
@@ -216,4 +220,5 @@ class Brotli(Compressor):
     level: int = 11
     name = "brotli"
     library = libraries.BrotliLibrary()
+    software = ("brotli",)
     summary = "Brotli; levels 0 to 11"

@@ -39,7 +39,11 @@ class Entropy(Estimator):
 
     name = "entropy"
     kind = "estimate"
+    order_free = True
     summary = "plug-in order-0 entropy (by byte-plane for native floats)"
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        return 1
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _EntropyAccumulator(shapes, alphabet)
@@ -49,15 +53,15 @@ class _EntropyAccumulator:
     def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
         self._numel = sum(math.prod(shape) for shape in shapes)
         self._bits_each = alphabet.bits
-        self._histogram = Histogram(alphabet)
-        self.update = self._histogram.update
+        self.histogram = Histogram(alphabet)
+        self.update = self.histogram.update
 
     def merge(self, part: _EntropyAccumulator) -> None:
-        self._histogram.merge(part._histogram)
+        self.histogram.merge(part.histogram)
 
     def finish(self) -> CodeLength:
-        planes = [entropy_bits(plane) for plane in self._histogram.counts]
-        details = {"byte_planes": planes} if self._histogram.by_byte else {}
+        planes = [entropy_bits(plane) for plane in self.histogram.counts]
+        details = {"byte_planes": planes} if self.histogram.by_byte else {}
         return CodeLength(
             sum(planes), self._numel, self._numel * self._bits_each, "estimate", details
         )

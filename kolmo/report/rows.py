@@ -37,7 +37,7 @@ def make_report(
     return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
         coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
-        provenance=_provenance(checkpoints, plan, complete, problems),
+        provenance=_provenance(checkpoints, plan, runs, complete, problems),
     )
 
 
@@ -187,7 +187,11 @@ def _coverage(
 
 
 def _provenance(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, complete: bool, problems: Sequence[str]
+    checkpoints: Mapping[str, Checkpoint],
+    plan: Plan,
+    runs: Mapping[str, Measured],
+    complete: bool,
+    problems: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "command": sys.argv[0].rsplit("/", 1)[-1],
@@ -206,7 +210,8 @@ def _provenance(
                 "format": checkpoint.format,
                 "networks": list(checkpoint.networks),
                 "shards": list(checkpoint.shards or ()),
-                "files": checkpoint.hashes(),
+                "files": dict(checkpoint.fingerprints),
+                "content": runs[name].content if name in runs else "",
             }
             for name, checkpoint in checkpoints.items()
         },

@@ -10,7 +10,7 @@ import pytest
 import kolmo
 from kolmo.analysis import _measurements, make_plan
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.measure import HELD
+from kolmo.engine.feeding import HELD
 from kolmo.options import Settings
 from kolmo.planning import foresee, plan_text
 from kolmo.rates import Rates
@@ -111,6 +111,11 @@ def test_nulls_are_counted_draw_by_draw(rates):
     plain = outlook_of(rates, **options).rows[0].seconds
     drawn = outlook_of(rates, nulls=["shuffled"], draws=39, **options)
     assert drawn.rows[0].seconds == pytest.approx(40 * plain)
+    order_0 = {**options, "estimators": ["kt"]}
+    assert (
+        outlook_of(rates, nulls=["shuffled"], draws=39, **order_0).cpu_seconds
+        == outlook_of(rates, **order_0).cpu_seconds
+    )
     assert drawn.cpu_seconds > drawn.rows[0].seconds
 
 

@@ -80,7 +80,7 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
         renamed[i] = result
 
 
-@compiled
+@compiled(allocates=True)
 def count_sign_strings(bits: Array, magnitude: Any, last: Any, counts: Array) -> bool:
     """Count the 12-blocks of the signs of numbers, given as integers that are positive where they
     are; returns whether one is NaN.
@@ -191,7 +191,7 @@ def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> N
         codes[b] = code
 
 
-@compiled
+@compiled(allocates=True)
 def radix_sort(codes: Array, scratch: Array) -> None:
     """Sort codes below 2^24 in place, by their lower and then their upper 12 bits.
 
@@ -309,7 +309,7 @@ def count_plane_squares(symbols: Array, counts: Array) -> None:
                 counts[p, (high << np.uint64(8)) | low] += 1
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _planes_of(symbols: Array, i: int, j: int) -> Any:
     """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest.
 
@@ -328,7 +328,7 @@ def _planes_of(symbols: Array, i: int, j: int) -> Any:
     return x ^ t ^ (t << np.uint64(28))
 
 
-@compiled
+@compiled(allocates=True)
 def score_windows(
     bits: Array, rows: int, columns: int, side: int, ctm: Array, scores: Array
 ) -> None:

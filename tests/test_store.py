@@ -453,7 +453,7 @@ def test_two_processes_share_a_store(path):
         assert store.check().good
 
 
-@pytest.mark.parametrize("after", [20, 100, 700])
+@pytest.mark.parametrize("after", [20, 300])
 def test_a_process_killed_in_mid_write_loses_nothing_that_was_committed(path, after):
     kept = kill_in_mid_write(path, after)
     assert kept >= after
@@ -484,8 +484,8 @@ def test_what_lies_beside_the_file_may_be_lost_or_damaged(path, killed, beside, 
     for name, data in files.items():
         path.with_name(path.name + name).write_bytes(data)
     with open_store(path) as store:
-        found = store.get(results(0, 5000))
-        assert found.items() <= results(0, 5000).items()
+        found = store.get(results(0, 1000))
+        assert found.items() <= results(0, 1000).items()
         store.put(results(0, 100))
         assert store.get(results(0, 100)) == results(0, 100)
         assert store.check().good

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.analysis import _measurements, make_plan
+from kolmo.analysis import make_plan, measurements_of
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.measure import HELD
+from kolmo.engine.feeding import HELD
 from kolmo.options import Settings
 from kolmo.planning import foresee, plan_text
 from kolmo.rates import Rates
@@ -31,7 +31,7 @@ def header(shapes=SHAPES, dtype=ml_dtypes.bfloat16):
 
 def plan_of(**options):
     settings = Settings(**options)
-    return make_plan(settings, _measurements(settings))
+    return make_plan(settings, measurements_of(settings))
 
 
 @pytest.fixture
@@ -111,6 +111,11 @@ def test_nulls_are_counted_draw_by_draw(rates):
     plain = outlook_of(rates, **options).rows[0].seconds
     drawn = outlook_of(rates, nulls=["shuffled"], draws=39, **options)
     assert drawn.rows[0].seconds == pytest.approx(40 * plain)
+    order_0 = {**options, "estimators": ["kt"]}
+    assert (
+        outlook_of(rates, nulls=["shuffled"], draws=39, **order_0).cpu_seconds
+        == outlook_of(rates, **order_0).cpu_seconds
+    )
     assert drawn.cpu_seconds > drawn.rows[0].seconds
 
 

@@ -10,17 +10,15 @@ from collections.abc import Iterator, Sequence
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape
 from kolmo.engine.feeding import HELD
+from kolmo.engine.pool import MEMORY
 from kolmo.errors import NotApplicableError
 from kolmo.execution import thread_count
 from kolmo.measure import Measurement, Plan
-from kolmo.nulls import Null
+from kolmo.nulls import Null, unmoved
 from kolmo.planning.outlook import Outlook, PlannedRow
 from kolmo.quantize import Quantizer
 from kolmo.rates import Rates, drawing, measuring, reading, shared_rates
-from kolmo.symbols import Alphabet, Shape
-
-TOGETHER = 640 << 20
-"""Bytes up to which jobs run beside each other; a larger one runs alone."""
+from kolmo.symbols import Shape
 
 _BESIDE = 32 << 20  # bytes of chunks and symbols that a thread has in its hands
 
@@ -74,6 +72,10 @@ class _Group:
         """Bytes of one tensor that are in memory at once."""
         return min(_bytes(self.tensor), HELD)
 
+    def drawn(self, nulls: Sequence[Null]) -> int:
+        """Bytes of a draw of a null, at most."""
+        return max((null.working_memory(self.tensor) for null in nulls), default=0)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Take:
@@ -107,7 +109,7 @@ class _Work:
     def memory(self, threads: int) -> int:
         """Bytes of jobs that run at once: as many as there are threads, if they fit together."""
         largest = heapq.nlargest(threads, (memory for _, memory in self.jobs))
-        return max(largest[0], min(sum(largest), TOGETHER)) if largest else 0
+        return max(largest[0], min(sum(largest), MEMORY)) if largest else 0
 
 
 class _Foresight:
@@ -149,7 +151,8 @@ class _Foresight:
             take = _take(measurement, [group.tensor])
             row.add(take, [(group, price)], group.count)
             if take.refusal is None:
-                self._add_jobs(take, price[0], group.held, group.count)
+                held = group.held + group.drawn(self._plan.nulls)
+                self._add_jobs(take, price[0], held, group.count)
         return row.made()
 
     def _model_row(self, measurement: Measurement, prices: _Prices) -> PlannedRow:
@@ -160,13 +163,15 @@ class _Foresight:
         for group, price in zip(self._groups, prices, strict=True):
             by_form.setdefault(group.tensor.form, []).append((group, price))
         for priced in by_form.values():
-            take = _take(measurement, [g.tensor for g, _ in priced for _ in range(g.count)])
+            tensors = [group.tensor for group, _ in priced for _ in range(group.count)]
+            take = _take(measurement, tensors)
             if take.adds_up and self._plan.tensor_scope:
                 priced = [(group, (0.0, known)) for group, (_, known) in priced]
             row.add(take, priced, 1)
             if take.refusal is None:
                 seconds = sum(group.count * price[0] for group, price in priced)
-                self._add_jobs(take, seconds, max(group.held for group, _ in priced), 1)
+                held = max(g.held + g.drawn(self._plan.nulls) for g, _ in priced)
+                self._add_jobs(take, seconds, held, 1)
         return row.made()
 
     def _add_jobs(self, take: _Take, seconds: float, held: int, count: int) -> None:
@@ -187,9 +192,8 @@ class _Foresight:
 
     def _counted(self, null: Null, measurement: Measurement) -> int:
         """Draws of a null that are measured: none where it cannot change what is counted."""
-        order_free = getattr(measurement.estimator, "order_free", False)
-        unmoved = null.permutes and order_free
-        return 0 if unmoved else len(self._plan.variants_of(null))
+        same = unmoved(null, measurement.estimator, measurement.quantizer)
+        return 0 if same else len(self._plan.variants_of(null))
 
     def _draws(self) -> float:
         """Seconds for drawing, once for all measurements."""
@@ -268,21 +272,13 @@ def _take(measurement: Measurement, tensors: Sequence[WeightTensor]) -> _Take:
     shapes = [array_shape(tensor.shape) for tensor in tensors]
     alphabet = measurement.quantizer.alphabet_of(tensors[0])
     try:
-        started = estimator.start_many(shapes, alphabet)
+        estimator.start_many(shapes, alphabet)
     except NotApplicableError as error:
         return _Take(str(error))
     sample = getattr(estimator, "sample", None) or getattr(estimator, "window", None)
     sampled = sample is not None and sum(map(math.prod, shapes)) > sample
-    adds_up = hasattr(started.inner, "merge")
-    return _Take(None, sampled, adds_up, _memory(measurement, shapes, alphabet))
-
-
-def _memory(measurement: Measurement, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
-    """Bytes that the accumulator holds at most; of one that does not tell, of all symbols."""
-    tell = getattr(measurement.estimator, "working_memory", None)
-    if tell is None:
-        return alphabet.container.itemsize * sum(map(math.prod, shapes))
-    return int(tell(shapes, alphabet))
+    adds_up = all(estimator.grain([shape], alphabet) is not None for shape in set(shapes))
+    return _Take(None, sampled, adds_up, estimator.working_memory(shapes, alphabet))
 
 
 def _is_fitted(quantizer: Quantizer) -> bool:

@@ -138,7 +138,7 @@ def part_bytes(measurement):
     coder = measurement.quantizer.fit(tensor)
     alphabet = Alphabet.of(measurement.quantizer.alphabet(BF16))
     accumulator = measurement.estimator.start((side, side), alphabet)
-    if not hasattr(accumulator.inner, "merge"):
+    if measurement.estimator.grain([(side, side)], alphabet) is None:
         return 0
     for symbols in coder.symbols(tensor):
         accumulator.update(symbols)

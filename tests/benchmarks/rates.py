@@ -39,7 +39,7 @@ DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "f32": np.dtype(np.float32)}
 
 
 def specs():
-    """Every estimator, every level of a compressor, and layouts of some."""
+    """The default ones first, every estimator, levels of compressors, and layouts of some."""
     found = [spec for default in DEFAULT_MEASUREMENTS.values() for spec in default]
     found += [*estimator_names(), "bdm,ndim=2", "bdm,window=4096", "ctm,ndim=2", "qubd,ndim=1"]
     for name in ("gzip", "bz2", "xz", "zstd", "brotli"):

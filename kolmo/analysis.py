@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Unpack
 
 from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.many import find_checkpoints
+from kolmo.engine.pool import open_pool
+from kolmo.engine.run import Run
+from kolmo.engine.session import measure_all
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import get_estimator
-from kolmo.execution import Lanes, Progress
-from kolmo.measure import Measurement, Plan, Run
+from kolmo.measure import Measurement, Plan
 from kolmo.nulls import get_null
 from kolmo.options import Options, Settings, takes_options
+from kolmo.planning import Outlook, foresee
 from kolmo.quantize import get_quantizer
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
@@ -25,15 +31,28 @@ DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted; ``report`` holds what was measured until then."""
+    """A run was interrupted; ``report`` holds what was measured until then.
 
-    def __init__(self, report: Report) -> None:
-        super().__init__("interrupted")
-        self.report = report
+    Attributes
+    ----------
+    report : Report
+    done, wanted : int
+        Figures that are known, and that there were to be.
+    kept : path or None
+        The store that has them, so that the same call goes on where this one stopped.
+    """
+
+    def __init__(
+        self, report: Report, done: int = 0, wanted: int = 0, kept: Path | None = None
+    ) -> None:
+        where = f"; {kept} keeps them, and the same call goes on there" if kept else ""
+        count = f"{done:,} of {wanted:,} figures are in this error's report" if wanted else ""
+        super().__init__(f"interrupted: {count}{where}" if count else "interrupted")
+        self.report, self.done, self.wanted, self.kept = report, done, wanted, kept
 
     def with_report(self, report: Report) -> Interrupted:
         """The same interruption, with this report."""
-        return Interrupted(report)
+        return Interrupted(report, self.done, self.wanted, self.kept)
 
 
 @takes_options
@@ -64,8 +83,20 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
         Seed of the nulls' random draws.
     threads : int, optional
         All cores by default. The result does not depend on it.
+    executor : concurrent.futures.Executor, optional
+        Where the work is done, threads of this process by default: a pool of processes, or that of
+        a cluster (``dask.distributed.Client.get_executor()``). Each job reads its own weights, and
+        the result is the same to the bit.
+    store : path or None
+        The store of results that is looked up, and keeps what is measured: the one in the user's
+        cache folder by default (`kolmo.store.default_path`), None for none.
     progress : callable, optional
-        ``progress(done, total, label)``, called now and then from this thread.
+        ``progress(done, total, label)``, called now and then from this thread; the unit is expected
+        work, so that what is left takes as long as the share says.
+    each : callable, optional
+        ``each(checkpoint, tensor, results)``, called from this thread as soon as figures of a
+        tensor are known: the names of both, and a dict of `kolmo.measure.Measurement` to
+        `kolmo.outcomes.Result`.
     name : str, optional
         Name of the checkpoint in the table.
 
@@ -93,13 +124,17 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
 
 
 @takes_options
-def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
+def compare(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+    **options: Unpack[Options],
+) -> Report:
     """Measure several checkpoints in the same way: `analyze` for each, in one table.
 
     Parameters
     ----------
-    sources : mapping of names to sources
-        The names become the column ``checkpoint``. All other parameters are those of `analyze`.
+    sources : mapping of names to sources, path, glob, or list of these
+        The names become the column ``checkpoint``; those of paths are what tells them apart
+        (`kolmo.checkpoints.many.find_checkpoints`). All other parameters are those of `analyze`.
 
     Examples
     --------
@@ -114,9 +149,48 @@ def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
     if not sources:
         raise InputError("there is nothing to measure: no source was given")
     settings = Settings.of(options)
-    plan = make_plan(settings, _measurements(settings))
-    opened = {name: settings.open(source) for name, source in sources.items()}
+    plan = make_plan(settings, measurements_of(settings))
+    opened = {name: settings.open(source) for name, source in named(sources).items()}
     return _measure(opened, plan, settings)
+
+
+def named(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+) -> Mapping[str, Any]:
+    """Sources by names; paths and globs get names that tell them apart."""
+    if isinstance(sources, Mapping):
+        return sources
+    return find_checkpoints([sources] if isinstance(sources, str) else sources)
+
+
+@takes_options
+def plan_of(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+    **options: Unpack[Options],
+) -> dict[str, Outlook]:
+    """What `compare` would measure, in which time, memory and bytes read, from headers alone.
+
+    Parameters are those of `compare`.
+
+    Returns
+    -------
+    dict of str to Outlook
+        By the names of the checkpoints.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = {"m": {"w": np.zeros((64, 64), np.float32)}}
+    >>> outlook = plan_of(weights, quantizers=["sign"], estimators=["kt"])["m"]
+    >>> outlook.rows[0].weights
+    4096
+    """
+    settings = Settings.of(options)
+    plan = make_plan(settings, measurements_of(settings))
+    return {
+        name: foresee(settings.open(source), plan, settings.threads)
+        for name, source in named(sources).items()
+    }
 
 
 def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
@@ -134,7 +208,7 @@ def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
     )
 
 
-def _measurements(settings: Settings) -> Iterator[Measurement]:
+def measurements_of(settings: Settings) -> Iterator[Measurement]:
     quantizers, estimators = settings.quantizers, settings.estimators
     for quantizer in DEFAULT_MEASUREMENTS if quantizers is None else quantizers:
         made = get_quantizer(quantizer)
@@ -145,27 +219,20 @@ def _measurements(settings: Settings) -> Iterator[Measurement]:
 
 def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settings) -> Report:
     runs: dict[str, Run] = {}
+    kept = None
     try:
-        for number, (name, checkpoint) in enumerate(checkpoints.items()):
-            with Lanes(settings.threads) as lanes:
-                runs[name] = Run(checkpoint, plan, lanes)
-                part = _part(settings.report_progress, name, number, len(checkpoints))
-                runs[name].go(part)
+        with (
+            settings.open_memory() as memory,
+            open_pool(settings.executor, settings.threads) as pool,
+        ):
+            kept = memory.path if memory else None
+            runs |= {name: Run(opened, plan, memory) for name, opened in checkpoints.items()}
+            measure_all(runs, pool, settings.report_progress, settings.each)
         return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
-        partial = make_report(checkpoints, plan, runs, complete=False)
-        raise Interrupted(Report.of(partial)) from None
+        partial = Report.of(make_report(checkpoints, plan, runs, complete=False))
+        done, wanted = (sum(each) for each in zip(*(r.count for r in runs.values()), strict=True))
+        raise Interrupted(partial, done, wanted, kept) from None
     except KolmoError as error:
-        partial = make_report(checkpoints, plan, runs, complete=False)
-        raise error.with_report(Report.of(partial)) from error.__cause__
-
-
-def _part(progress: Progress, name: str, number: int, parts: int) -> Progress:
-    """The progress of one of several checkpoints, each an equal part of the whole."""
-    scale = 1_000_000
-
-    def report(done: int, total: int, label: str) -> None:
-        share = done / total if total else 1.0
-        progress(int(scale * (number + share)), scale * parts, f"{name}: {label}")
-
-    return report
+        partial = Report.of(make_report(checkpoints, plan, runs, complete=False))
+        raise error.with_report(partial) from error.__cause__

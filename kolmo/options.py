@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 from kolmo import specs
@@ -12,11 +15,16 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.selecting import DEFAULT_ROLES, choose, get_roles
+from kolmo.engine.session import Each
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
 from kolmo.execution import Progress, no_progress
 from kolmo.nulls import Null
 from kolmo.quantize import Quantizer
+from kolmo.store import RunMemory, open_store
+
+CACHE = "cache"
+"""The store of results in the user's cache folder, or where ``KOLMO_STORE`` says."""
 
 Scope = Literal["tensor", "model", "both"]
 SCOPES: tuple[Scope, ...] = ("tensor", "model", "both")
@@ -38,7 +46,10 @@ class Options(TypedDict, total=False):
     roles: Sequence[str | Role]
     seed: int
     threads: int | None
+    executor: Executor | None
+    store: str | Path | None
     progress: Progress | None
+    each: Each | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +66,10 @@ class Settings:
     roles: Sequence[str | Role] = DEFAULT_ROLES
     seed: int = 0
     threads: int | None = None
+    executor: Executor | None = None
+    store: str | Path | None = CACHE
     progress: Progress | None = None
+    each: Each | None = None
 
     @classmethod
     def of(cls, options: Options) -> Settings:
@@ -82,6 +96,11 @@ class Settings:
     def report_progress(self) -> Progress:
         """Where to tell how far the run has come."""
         return self.progress or no_progress
+
+    def open_memory(self) -> RunMemory | nullcontext[None]:
+        """What the run recalls and keeps; nothing if there is to be no store."""
+        store = open_store(None if self.store == CACHE else self.store) if self.store else None
+        return RunMemory(store) if store and store.path else nullcontext()
 
     def open(self, source: Any) -> Checkpoint:
         """The tensors of a source that are to be measured; InputError if there are none."""

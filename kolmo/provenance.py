@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import zlib
+from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 _PACKAGES = ("kolmo", "numpy", "ml_dtypes", "numba", "pybdm", "zstandard", "brotli", "torch")
+
+_LINKED = {
+    "libbzip2": ("_bz2", "BZ2_bzlibVersion"),
+    "liblzma": ("_lzma", "lzma_version_string"),
+}
+"""C libraries behind modules of Python: the module, and the function that tells the version."""
 
 
 def versions() -> dict[str, str]:
@@ -22,3 +31,39 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return by_name
+
+
+@cache
+def library_version(name: str) -> str:
+    """The version of ``zlib``, ``libbzip2``, ``liblzma``, ``libzstd``, or of a package of Python.
+
+    Empty if it is not installed.
+
+    >>> library_version("zlib") == zlib.ZLIB_RUNTIME_VERSION, library_version("no-such-package")
+    (True, '')
+    """
+    if name == "zlib":
+        return zlib.ZLIB_RUNTIME_VERSION
+    if name in _LINKED:
+        return _linked(*_LINKED[name])
+    try:
+        return _zstd() if name == "libzstd" else version(name)
+    except (PackageNotFoundError, ImportError):
+        return ""
+
+
+def _zstd() -> str:
+    import zstandard
+
+    return ".".join(map(str, zstandard.ZSTD_VERSION))
+
+
+def _linked(module: str, function: str) -> str:
+    """What a C library tells; where it is out of reach, the version of Python, which links it."""
+    try:
+        loaded = ctypes.CDLL(getattr(import_module(module), "__file__", None))
+        tell = getattr(loaded, function)
+    except (OSError, AttributeError):
+        return f"that of Python {platform.python_version()}"
+    tell.restype = ctypes.c_char_p
+    return str(tell().decode())

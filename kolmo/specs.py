@@ -19,11 +19,15 @@ class Spec:
     """Base of the frozen dataclasses that a spec names.
 
     Class attributes: ``name``, the word before the colon; ``value_field``, the field that the
-    value after the colon sets (None where there is none).
+    value after the colon sets (None where there is none); ``version``, which a change that moves
+    a single bit of its figures raises, so that results of earlier code are not taken for its own;
+    ``software``, the libraries that its figures depend on (`kolmo.provenance.library_version`).
     """
 
     name: ClassVar[str]
     value_field: ClassVar[str | None] = None
+    version: ClassVar[int] = 1
+    software: ClassVar[tuple[str, ...]] = ()
 
     @property
     def layout_name(self) -> str | None:

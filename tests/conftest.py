@@ -1,4 +1,7 @@
-"""Shared by all tests: one hypothesis profile, deterministic and without deadlines."""
+"""Shared by all tests: one hypothesis profile, deterministic and without deadlines; no store of
+results, which would answer in the place of what is tested."""
+
+import os
 
 from hypothesis import settings
 
@@ -6,6 +9,8 @@ collect_ignore_glob = [
     "data/*/write.py",
     "data/*/make.py",
 ]  # they import the libraries that own the formats
+
+os.environ["KOLMO_STORE"] = "off"
 
 settings.register_profile("kolmo", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("kolmo")

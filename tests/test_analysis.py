@@ -10,13 +10,12 @@ import pandas as pd
 import pytest
 
 import kolmo
-from kolmo import measure
 from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
 from kolmo.checkpoints.opening import open_source
 from kolmo.codes.libraries import Zlib
+from kolmo.engine import cutting, feeding
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names
-from kolmo.execution import BACKLOG
 from kolmo.report.table import COLUMNS
 
 RANDOM = np.random.default_rng(7)
@@ -79,8 +78,10 @@ def test_threads_and_chunks_do_not_matter(monkeypatch):
 
     one = measured(1)
     pd.testing.assert_frame_equal(one, measured(4))
-    monkeypatch.setattr(measure, "HELD", 0)
-    monkeypatch.setattr("kolmo.checkpoints.base.WeightTensor.chunks.__defaults__", (97,))
+    monkeypatch.setattr(feeding, "HELD", 0)
+    monkeypatch.setattr(feeding, "CHUNK", 97)
+    monkeypatch.setattr(cutting, "STRIPE", 501)
+    monkeypatch.setattr("kolmo.checkpoints.base.WeightTensor.chunks.__defaults__", (97, False))
     pd.testing.assert_frame_equal(one.drop(columns="null"), measured(2).drop(columns="null"))
 
 
@@ -255,22 +256,29 @@ def test_compare_puts_all_in_one_table():
 
 
 def test_an_interrupt_keeps_what_is_done():
-    draws = 2 * BACKLOG  # by then the tensors before it are done: no more than BACKLOG jobs wait
-    fed = []
-
     def stop(done, total, label):
-        fed.append(label)
-        if sum("half" in label for label in fed) == draws:
+        if 2 * done > total:
             raise KeyboardInterrupt
 
-    options = {"quantizers": ["sign"], "estimators": ["kt"], "nulls": ["shuffled"], "threads": 1}
+    options = {"quantizers": ["sign"], "estimators": ["lz78"], "nulls": ["shuffled"], "threads": 1}
     with pytest.raises(Interrupted) as caught:
-        kolmo.analyze(SOURCE, **options, draws=draws, progress=stop)
+        kolmo.analyze(SOURCE, **options, draws=60, progress=stop)
     report = caught.value.report
     assert "dense.weight" in set(report.table.tensor)
     assert report.provenance["complete"] is False
-    covered = report.coverage.set_index("tensor")
-    assert covered.loc["steps", "reason"] == "the run stopped before it"
+    assert report.table.note.str.contains("the run was interrupted").any()
+
+
+def test_an_interrupt_before_anything_is_done_says_so():
+    def stop(done, total, label):
+        raise KeyboardInterrupt
+
+    big = {"w": np.tile(RANDOM.normal(size=1 << 16), 32).astype(np.float32)}
+    with pytest.raises(Interrupted) as caught:
+        kolmo.analyze(big, quantizers=["native"], estimators=["context"], progress=stop)
+    assert caught.value.report.table.empty
+    covered = caught.value.report.coverage.set_index("tensor")
+    assert covered.loc["w", "reason"] == "the run stopped before it"
 
 
 def test_a_file_that_fails_halfway_keeps_what_is_done(tmp_path):

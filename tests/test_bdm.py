@@ -324,7 +324,7 @@ def test_counters_merge_in_any_order():
         assert (counts == whole.finish()[(12,)][1]).all()
     ragged = StringCounter(2, Boundary())
     ragged.update(symbols[:7])
-    with pytest.raises(InputError, match="between two blocks"):
+    with pytest.raises(InputError, match="meet between two blocks"):
         ragged.merge(parts[0])
     squares = SquareCounter([(8, 8)], Boundary())
     squares.update(symbols[:64])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.errors import NotApplicableError
-from kolmo.estimators import get_estimator
-from kolmo.estimators.entropy import LZ_LIMIT, suffix_array
+from kolmo.estimators import entropy, get_estimator
+from kolmo.estimators.entropy import LZ_LIMIT, PLAIN_LIMIT, suffix_array
 
 
 def phrases(symbols, alphabet=2, chunks=1):
@@ -57,6 +57,18 @@ def test_phrases_are_those_of_the_definition(alphabet, text, chunks):
     assert phrases(symbols, alphabet, chunks) == expected
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([2, 15, 255, 256, 300, 65536]), st.integers(0, 5000), st.integers(0, 99))
+def test_phrases_are_the_same_without_the_package(alphabet, numel, seed):
+    random = np.random.default_rng(seed)
+    symbols = random.integers(0, min(alphabet, 1 + seed * 700), numel)
+    symbols[numel // 2 :] = symbols[: numel - numel // 2]
+    found = phrases(symbols, alphabet)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entropy, "find_spec", lambda name: None)
+        assert phrases(symbols, alphabet) == found
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([2, 3, 256, 65536]).flatmap(
@@ -85,8 +97,11 @@ def test_lz76_sees_order_that_the_entropy_does_not():
     assert repeated < shuffled / 10
 
 
-def test_lz76_says_why_not():
+def test_lz76_says_why_not(monkeypatch):
     with pytest.raises(NotApplicableError, match="quantize first"):
         get_estimator("lz76").start((3,), 2**32)
     with pytest.raises(NotApplicableError, match="over its limit"):
         get_estimator("lz76").start((LZ_LIMIT + 1,), 2)
+    monkeypatch.setattr(entropy, "find_spec", lambda name: None)
+    with pytest.raises(NotApplicableError, match=r"pip install 'kolmo\[suffix\]'"):
+        get_estimator("lz76").start((PLAIN_LIMIT + 1,), 2)

@@ -1,5 +1,6 @@
 """Lempel–Ziv 1978: its phrases against the definition, its convention, what it says of noise."""
 
+import itertools
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import kolmo
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import get_estimator
-from kolmo.estimators.lz78 import LIMIT
+from kolmo.estimators.lz78 import most_phrases
 
 
 def measure(symbols, alphabet=2, chunks=1):
@@ -76,4 +77,20 @@ def test_lz78_says_why_not():
     with pytest.raises(NotApplicableError, match="quantize first"):
         get_estimator("lz78").start((3,), 2**32)
     with pytest.raises(NotApplicableError, match="over its limit"):
-        get_estimator("lz78").start((LIMIT,), 2)
+        get_estimator("lz78").start((1 << 30,), 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from([1, 2, 3, 256]), st.integers(0, 2000), st.integers(0, 100))
+def test_no_string_has_more_phrases_than_the_most(alphabet, numel, seed):
+    symbols = np.random.default_rng(seed).integers(0, alphabet, numel).astype(np.uint8)
+    assert measure(symbols, alphabet).details["phrases"] <= most_phrases(numel, alphabet)
+
+
+@pytest.mark.parametrize("alphabet", [1, 2, 4])
+def test_the_most_phrases_are_all_the_short_strings(alphabet):
+    """All strings of one to three symbols in turn are a phrase each, and a symbol more another."""
+    words = [w for n in (1, 2, 3) for w in itertools.product(range(alphabet), repeat=n)]
+    symbols = np.array([*itertools.chain(*words), 0], np.uint8)
+    assert measure(symbols, alphabet).details["phrases"] == len(words) + 1
+    assert most_phrases(symbols.size, alphabet) == len(words) + 1

@@ -339,6 +339,26 @@ class AnyAlphabet(FixedWidth):
         return super().start_many(shapes, max(1, alphabet), *more)
 
 
+class SeesOrder(Counter):
+    """A bit for each symbol that is not below the next."""
+
+    def update(self, symbols):
+        super().update(symbols)
+        self.falls = int((symbols[1:] < symbols[:-1]).sum())
+
+    def finish(self):
+        code = super().finish()
+        return dataclasses.replace(code, bits=code.bits + self.falls)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClaimsOrder(Broken):
+    """An estimator that reads its symbols in order, and says that it does not."""
+
+    accumulator: Any = SeesOrder
+    order_free = True
+
+
 class Unchecked(FixedWidth):
     """A bound that believes all that it is given."""
 
@@ -353,6 +373,7 @@ BROKEN_ESTIMATORS = [
     (NotPickled, "it is a value: frozen, hashable, picklable", "unpickled it is FixedWidth()"),
     (Wordless, "it says what it is", "neither bound nor estimate"),
     (NoSummary, "it says what it is", "its summary is empty"),
+    (ClaimsOrder, "order does not matter, where that is claimed", "in another order: bits is"),
     (AnyAlphabet, "an alphabet of no symbols is refused", "an alphabet of 0: no InputError"),
     (Unchecked, "wrong symbols are refused", "the symbol -1: no InputError"),
     (Unchecked, "as many symbols are taken as the shapes hold", "finish without any symbol"),
@@ -563,7 +584,18 @@ class WritesToWeights(Affine):
         return InPlace(super().fit(tensor))
 
 
+class QuantilesOfSamples(Affine):
+    """It says that places do not matter, where they decide what is sampled."""
+
+    order_free = True
+
+
 BROKEN_QUANTIZERS = [
+    (
+        QuantilesOfSamples(8, clip=99),
+        "places do not matter, where that is claimed",
+        "float32, shape (1048677,)",
+    ),
     (AlphabetOfValues(), "the alphabet depends on the dtype alone", "was said"),
     (QuietNaN(), "symbols that are bit patterns are the weights' own", "not the bit patterns"),
     (NaNIsZero(8), "it refuses NaN and infinities in words, or expresses them", "a NaN decode"),

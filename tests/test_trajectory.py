@@ -14,6 +14,7 @@ import kolmo
 from kolmo.analysis import Interrupted
 from kolmo.cli.plot import plot
 from kolmo.errors import InputError
+from kolmo.intervals import draw_widths
 from kolmo.report.figures.plots import figures, png_bytes
 from kolmo.series.metrics import align, read_metrics
 from kolmo.series.steps import find_series
@@ -255,7 +256,7 @@ def test_marks_bands_and_metrics_are_where_the_table_says(report):
         assert (drawn[label].get_linestyle() == "-") == filled
     band = complexity.collections[0].get_paths()[0].vertices[:, 1]
     row = report.table[report.table.estimator == "kt"].iloc[0]
-    edge = (row.null_bits + 2 * row.null_sd) / row.numel
+    edge = (row.null_bits + draw_widths([row.null_sd], [3])[0]) / row.numel
     assert np.isclose(band, edge).any()
     assert loss.lines[0].get_xdata().tolist() == [1, 2, 5, 10]
     assert np.isnan(loss.lines[0].get_ydata()[-1])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import fnmatch
 import hashlib
 import math
+import os
+import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.globs import check_globs, why_left_out
+from kolmo.checkpoints.loads import ArrayLoad, refilled
+from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.places import Place, footprint
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet
@@ -22,6 +26,8 @@ CHUNK = 1 << 22
 
 AXES = 64
 """Axes of an array at most, as in numpy."""
+
+_PROCESS = uuid.uuid4().hex  # and the process id: places in memory are those of one process
 
 _ENTRIES = 1 << 59
 """Entries of an array fewer than these, as in numpy, where no side of it is 0."""
@@ -96,6 +102,8 @@ class WeightTensor:
         names, dtypes and values can tell.
     place : hashable, optional
         Where the values lie: equal for two tensors of the same numbers in the same bytes.
+
+    It pickles, with a reference to its source: who loads the copy reads the bytes there.
     """
 
     name: str
@@ -105,6 +113,10 @@ class WeightTensor:
     codes: Codes | None = None
     role: Role | None = None
     place: Hashable = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        away = self.place and (_PROCESS, os.getpid(), self.place)
+        return {**self.__dict__, "place": away}
 
     @property
     def numel(self) -> int:
@@ -124,16 +136,20 @@ class WeightTensor:
         """The whole tensor, in its `array_shape`."""
         return self.load(0, self.numel).reshape(array_shape(self.shape))
 
-    def chunks(self, size: int = CHUNK) -> Iterator[NDArray[Any]]:
+    def chunks(self, size: int = CHUNK, reuse: bool = False) -> Iterator[NDArray[Any]]:
         """The tensor piece by piece: flat arrays in row-major order.
 
         A chunk is as many whole rows (slices of the first axis) as fit ``size`` weights; where
-        a single row is longer, rows are cut into chunks of ``size``.
+        a single row is longer, rows are cut into chunks of ``size``. With ``reuse`` a chunk is
+        valid only until the next one is taken: its memory may be filled again.
         """
         row = self.numel // self.shape[0] if self.shape and self.shape[0] else 1
         step = size // row * row if 0 < row <= size else size
-        for start in range(0, self.numel, step):
-            yield self.load(start, min(start + step, self.numel))
+        starts = range(0, self.numel, step)
+        ranges = ((start, min(start + step, self.numel)) for start in starts)
+        if reuse:
+            return refilled(self.load, self.dtype, ranges)
+        return (self.load(*piece) for piece in ranges)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +204,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
     versions : mapping of str to str
         The remote files behind it, by URL: what their servers tell of them, such as
         ``size=1024 ETag="5f3c"``; it grows as files are opened.
+    origin : Origin, optional
+        What opens it again in another process; None of arrays in memory, which pickle by value.
     networks : tuple of str
         The names of its networks, where it holds more than one: what its tensors' names begin
         with, such as ``generator`` and ``discriminator``.
@@ -210,8 +228,10 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks, self.shards = tuple(networks), shards
-        self._origin: Checkpoint | None = None  # kept, for temporary files go when it goes
         self.versions: Mapping[str, str] = {}
+        self.origin: Origin | None = None
+        self._opened: Mapping[str, str] = {}
+        self._from: Checkpoint | None = None  # kept, for temporary files go when it goes
 
     def __getitem__(self, name: str) -> WeightTensor:
         return self._tensors[name]
@@ -236,6 +256,14 @@ class Checkpoint(Mapping[str, WeightTensor]):
         A remote file is not read for it: it has what its server tells, as in ``versions``.
         """
         return {**{file: sha256(file) for file in self.files}, **self.versions}
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What tells the version of each file behind it from any other, by path or URL, unread:
+        ``size=1024 mtime_ns=1700000000000000000``, taken when it was opened, or what the server
+        tells, as in ``versions``."""
+        local = {file: self._opened.get(file) or fingerprint(file) for file in self.files}
+        return {**local, **self.versions}
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -296,9 +324,19 @@ class Checkpoint(Mapping[str, WeightTensor]):
             networks=self.networks,
             shards=self.shards,
         )
-        made._origin = self
-        made.versions = self.versions
+        made.versions, made.origin, made._opened = self.versions, self.origin, self._opened
+        made._from = self
         return made
+
+    def opened_from(self, source: str) -> Origin:
+        """Note where it was opened, and the versions of its files at this moment."""
+        self._opened = {file: fingerprint(file) for file in self.files}
+        local = {os.path.abspath(file): told for file, told in self._opened.items()}
+        self.origin = Origin.of(source, {**local, **self.versions})
+        return self.origin
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "versions": dict(self.versions), "_from": None}
 
 
 def _role(name: str) -> Role:
@@ -335,34 +373,11 @@ def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
     return Skipped(tensor.name, reason, tensor.numel, role, tensor)
 
 
-def check_globs(include: Sequence[str], exclude: Sequence[str]) -> None:
-    """InputError if a pattern is a bare string rather than a list of them."""
-    if isinstance(include, str) or isinstance(exclude, str):
-        raise InputError("include and exclude are lists of globs, such as ['*.weight']")
-
-
-def why_left_out(name: str, include: Sequence[str], exclude: Sequence[str]) -> str | None:
-    """Why a name is not chosen by these globs; None if it is."""
-    for pattern in exclude:
-        if fnmatch.fnmatchcase(name, pattern):
-            return f"excluded by {pattern!r}"
-    if include and not any(fnmatch.fnmatchcase(name, pattern) for pattern in include):
-        return "matches no include pattern"
-    return None
-
-
 def array_tensor(name: str, array: NDArray[Any]) -> WeightTensor:
     """A WeightTensor over an array that is in memory (or memory-mapped)."""
 
-    def load(start: int, stop: int) -> NDArray[Any]:
-        if array.flags.c_contiguous:
-            piece = array.reshape(-1)[start:stop]
-        else:
-            piece = array.flat[start:stop]
-        return np.ascontiguousarray(piece, dtype=piece.dtype.newbyteorder("="))
-
     dtype = array.dtype.newbyteorder("=")
-    return WeightTensor(name, array.shape, dtype, load, place=_place(array))
+    return WeightTensor(name, array.shape, dtype, ArrayLoad(array), place=_place(array))
 
 
 def _place(array: NDArray[Any]) -> Place | None:

@@ -96,17 +96,22 @@ def choose(folder: Folder, found: Sequence[Candidate]) -> tuple[Candidate, list[
     InputError
         If several models are there and none comes before the others.
     """
-    models: dict[str, list[Candidate]] = {}
-    for one in sorted(found, key=lambda one: one.order):
-        models.setdefault(one.name.model, []).append(one)
-    best = {model: _sound(folder, ordered) for model, ordered in models.items()}
-    first = min(one.tier for one in best.values())
-    firsts = [one for one in best.values() if one.tier == first]
+    firsts = foremost(folder, found)
     if len(firsts) > 1:
         raise several(folder, [one.files[0] for one in firsts], len(firsts))
     chosen = firsts[0]
     others = [one for one in found if one is not chosen]
     return chosen, [_left_out(one, chosen) for one in others]
+
+
+def foremost(folder: Folder, found: Sequence[Candidate]) -> list[Candidate]:
+    """The models of a folder, each as it would be opened, before which no other one comes."""
+    models: dict[str, list[Candidate]] = {}
+    for one in sorted(found, key=lambda one: one.order):
+        models.setdefault(one.name.model, []).append(one)
+    best = {model: _sound(folder, ordered) for model, ordered in models.items()}
+    first = min((one.tier for one in best.values()), default=0)
+    return [one for one in best.values() if one.tier == first]
 
 
 def _sound(folder: Folder, ordered: Sequence[Candidate]) -> Candidate:

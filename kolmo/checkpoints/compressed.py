@@ -15,6 +15,7 @@ from typing import Any
 
 from zstandard import ZstdDecompressor, ZstdError
 
+from kolmo.checkpoints.files import fill
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError, MissingExtraError
 
@@ -93,7 +94,7 @@ def check_expansion(where: str, packed: int, size: int) -> None:
 
 def kept_file(file: Any, size: int, where: str) -> Stored:
     """The bytes of an open file, which may then be closed: it goes when nothing reads from it."""
-    return Stored(_Kept(os.dup(file.fileno())).read, 0, size, where)
+    return Stored(_Kept(os.dup(file.fileno())), 0, size, where)
 
 
 class _Kept:
@@ -103,13 +104,17 @@ class _Kept:
         self._descriptor = descriptor
         weakref.finalize(self, os.close, descriptor)
 
-    def read(self, offset: int, size: int) -> bytes:
+    def __call__(self, offset: int, size: int) -> bytes:
         """These bytes, from any thread."""
         parts = []
         while size and (data := os.pread(self._descriptor, size, offset)):
             parts.append(data)
             offset, size = offset + len(data), size - len(data)
         return b"".join(parts)
+
+    def into(self, offset: int, out: memoryview) -> int:
+        """Fill ``out`` with the bytes from ``offset``; how many there were."""
+        return fill(self._descriptor, offset, out)
 
 
 def _opened(file: Any, form: str) -> Any:

@@ -289,7 +289,7 @@ def _placed_tensor(name: str, array: Strided, source: str) -> WeightTensor | Ski
     shown = min(array.numel, array.end - array.offset)
     if array.numel > max(_FREE, _EXPANSION * shown):
         return Skipped(name, f"an expanded view of {shown:,} numbers", array.numel)
-    return WeightTensor(name, array.shape, array.dtype, array.load, place=array.place)
+    return WeightTensor(name, array.shape, array.dtype, array.loader, place=array.place)
 
 
 def _told_apart(tensor: WeightTensor, names: dict[str, int]) -> WeightTensor:

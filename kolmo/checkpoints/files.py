@@ -12,19 +12,62 @@ from numpy.typing import NDArray
 from kolmo.errors import InputError
 
 
+class LocalFile:
+    """The bytes of a file of this machine, read from any thread.
+
+    It is opened for every read, so that hundreds of checkpoints hold no file open. What is read is
+    of one version of it: InputError once it is changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        self.size, self._changed = status.st_size, status.st_mtime_ns
+
+    def __call__(self, offset: int, size: int) -> memoryview:
+        """Bytes [offset, offset + size), fewer where the file ends."""
+        data = empty(max(0, min(size, self.size - offset)))
+        return data[: self.into(offset, data)]
+
+    def into(self, offset: int, out: memoryview) -> int:
+        """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)  # in half the time of `open`
+            try:
+                self._check(os.fstat(descriptor))
+                return fill(descriptor, offset, out)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _check(self, status: os.stat_result) -> None:
+        if (status.st_size, status.st_mtime_ns) != (self.size, self._changed):
+            raise InputError(f"{self._path}: it was changed while it was read")
+
+    def _unreadable(self, error: OSError) -> InputError:
+        return InputError(f"{self._path}: cannot be read ({error.strerror})")
+
+
+def empty(size: int) -> memoryview:
+    """So many bytes, which are not zeroed, as those of a bytearray are."""
+    return np.empty(size, np.uint8).data
+
+
 def read_at(path: Path, offset: int, size: int) -> memoryview:
     """Bytes [offset, offset + size) of a file, fewer where it ends."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            size = max(0, min(size, os.fstat(file.fileno()).st_size - offset))
-            data = np.empty(size, np.uint8).data  # not zeroed, as a bytearray is
-            file.seek(offset)
-            done = 0
-            while done < size and (count := file.readinto(data[done:])):
-                done += count
-            return data[:done]
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return LocalFile(path)(offset, size)
+
+
+def fill(descriptor: int, offset: int, out: memoryview) -> int:
+    """Read from an open file into ``out``; how many bytes there were, without a copy of them."""
+    done = 0
+    while done < len(out) and (count := os.preadv(descriptor, [out[done:]], offset + done)):
+        done += count
+    return done
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:

@@ -106,7 +106,7 @@ def _plain(
 ) -> WeightTensor:
     strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     array = Strided(Storage(stored, big=big), dtype, shape, strides)
-    return WeightTensor(name, shape, dtype, array.load, place=array.place)
+    return WeightTensor(name, shape, dtype, array.loader, place=array.place)
 
 
 def _quantized(name: str, shape: tuple[int, ...], row: _Row) -> WeightTensor:

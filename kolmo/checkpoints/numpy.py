@@ -85,7 +85,7 @@ def _placed(
     storage = Storage(stored, big=dtype.str.startswith(">"))
     array = Strided(storage, found, shape, dense_strides(shape, fortran=True))
     array = array.in_parts() if found.name in PARTS else array
-    return WeightTensor(name, array.shape, array.dtype, array.load)
+    return WeightTensor(name, array.shape, array.dtype, array.loader)
 
 
 def _in_parts(tensor: WeightTensor) -> WeightTensor:

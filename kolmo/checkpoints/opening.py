@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.base import Checkpoint, Skipped
+from numpy.typing import NDArray
+
+from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.binding import arrays, bound, by_value, with_loads
 from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
+from kolmo.checkpoints.loads import Load
+from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.remote import RemoteFolder, open_url, public
 from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError
+
+_KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
@@ -67,14 +76,25 @@ def survey(source: Any) -> Checkpoint:
 
 
 def open_source(source: Any) -> Checkpoint:
-    """All arrays of a source that `open_checkpoint` knows, whatever they are to a network."""
+    """All arrays of a source that `open_checkpoint` knows, whatever they are to a network.
+
+    The checkpoint and its tensors pickle: those of a path or a URL by where they were opened,
+    those in memory by their values.
+    """
     if isinstance(source, Checkpoint):
         return source
     if isinstance(source, (str, os.PathLike)):
-        text = os.fspath(source)
-        if "://" in text:
-            return _open_url(text)
-        return open_path(Path(text))
+        return _open_by_name(os.fspath(source))
+    return bound(_open_memory(source), by_value)
+
+
+def _open_by_name(name: str) -> Checkpoint:
+    opened = _open_url(name) if "://" in name else open_path(Path(name))
+    origin = opened.opened_from(name if "://" in name else os.path.abspath(name))
+    return bound(opened, functools.partial(_by_origin, origin))
+
+
+def _open_memory(source: Any) -> Checkpoint:
     if hasattr(source, "state_dict") and hasattr(source, "parameters"):
         return logical_tensors(open_module(source), None)
     if isinstance(source, (Mapping, list, tuple)):
@@ -88,7 +108,7 @@ def open_source(source: Any) -> Checkpoint:
     single = make_tensor("array", source)
     if isinstance(single, Skipped):
         raise InputError(f"cannot measure this array: {single.reason}")
-    return open_source({"array": source})
+    return _open_memory({"array": source})
 
 
 def open_path(path: Path) -> Checkpoint:
@@ -116,3 +136,100 @@ def _open_url(url: str) -> Checkpoint:
     checkpoint.source = public(url)
     checkpoint.versions = folder.versions if isinstance(folder, RemoteFolder) else {}
     return checkpoint
+
+
+# --- opened again ---------------------------------------------------------------------------
+
+
+def check_unchanged(checkpoint: Checkpoint) -> None:
+    """Compare the files behind a checkpoint with what they were when it was opened.
+
+    Raises
+    ------
+    InputError
+        If one was changed or removed meanwhile: figures may be of neither version.
+    """
+    now = {file: fingerprint(file) for file in checkpoint.files}
+    if checkpoint.versions and checkpoint.origin:
+        now |= _open_url(checkpoint.origin.source).versions
+    for file, then in checkpoint.fingerprints.items():
+        if now.get(file, then) != then:
+            raise InputError(f"{file}: it was changed while it was read")
+
+
+def _by_origin(origin: Origin, tensor: WeightTensor, number: int) -> WeightTensor:
+    """A tensor that another process reads from the same source."""
+    load = OpenedLoad(origin, tensor.name, number, load=tensor.load)
+    codes = tensor.codes
+    load_codes = OpenedLoad(origin, tensor.name, number, True, codes.load) if codes else None
+    return with_loads(tensor, load, load_codes)
+
+
+class OpenedLoad:
+    """Loads an array of a source; after pickling, of the source opened again where it is used.
+
+    Parameters
+    ----------
+    origin : Origin
+    name : str
+        The array's name in it.
+    number : int
+        Its number among all arrays.
+    is_codes : bool
+        Whether it loads the codes rather than the weights.
+    load : callable, optional
+        The reader's own function; without one the source is opened when it is called first.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        name: str,
+        number: int,
+        is_codes: bool = False,
+        load: Load | None = None,
+    ) -> None:
+        self._place = (origin, name, number, is_codes)
+        self._load = load
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        return self._reader(start, stop)
+
+    @property
+    def into(self) -> Any:
+        """What fills an array, where the reader can (`kolmo.checkpoints.loads`)."""
+        return self._reader.into  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OpenedLoad, self._place
+
+    @property
+    def _reader(self) -> Load:
+        if self._load is None:
+            self._load = self._opened_again()
+        return self._load
+
+    def _opened_again(self) -> Load:
+        origin, name, number, is_codes = self._place
+        with _lock:
+            found = _reopened(origin)
+        tensor = found[number] if number < len(found) else None
+        if tensor is None or tensor.name != name or (is_codes and tensor.codes is None):
+            raise _changed(origin)
+        return tensor.codes.load if is_codes and tensor.codes else tensor.load
+
+
+_lock = threading.RLock()
+
+
+@functools.lru_cache(maxsize=_KEPT)
+def _reopened(origin: Origin) -> list[WeightTensor]:
+    """All arrays of a source, opened once in this process for as many tensors as are read of it."""
+    opened = _open_by_name(origin.source)
+    if opened.origin != origin:
+        raise _changed(origin)
+    return list(arrays(opened))
+
+
+def _changed(origin: Origin) -> InputError:
+    return InputError(f"{public(origin.source)}: it was changed while it was measured")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.bits import load_patterns
-from kolmo.checkpoints.stored import Stored
+from kolmo.checkpoints.stored import PlainLoad, Stored
 from kolmo.dtypes import PARTS, bits_of
 
 
@@ -29,8 +30,19 @@ def raw_tensor(
         part = PARTS[dtype.name]
         return raw_tensor(name, (*shape, 2), part, stored)
 
+    load = (
+        PlainLoad(stored, dtype.newbyteorder("<"))
+        if bits_of(dtype) >= 8
+        else _packed(stored, dtype)
+    )
+    place = (id(stored.fetch), stored.offset, shape, dtype.name) if stored.size else None
+    return WeightTensor(name, shape, dtype, load, place=place)
+
+
+def _packed(stored: Stored, dtype: np.dtype[Any]) -> Callable[[int, int], NDArray[Any]]:
+    """What reads numbers that are narrower than a byte."""
+
     def load(start: int, stop: int) -> NDArray[Any]:
         return np.asarray(load_patterns(stored, bits_of(dtype), start, stop).view(dtype))
 
-    place = (id(stored.fetch), stored.offset, shape, dtype.name) if stored.size else None
-    return WeightTensor(name, shape, dtype, load, place=place)
+    return load

@@ -61,11 +61,24 @@ def open_url(url: str) -> File | Folder:
     if _is_web(fs):
         return _open_web(fs, url)
     with plainly(where):
+        fs.invalidate_cache()  # what was listed earlier may have changed
         kind = fs.info(path).get("type")
     if kind == "directory":
         return RemoteFolder(fs, path.rstrip("/"), where.rstrip("/"))
     parent = RemoteFolder(fs, posixpath.dirname(path), where.rpartition("/")[0])
     return File(parent, posixpath.basename(path))
+
+
+def globbed(url: str) -> list[str]:
+    """The URLs that a glob such as ``s3://bucket/runs/*.safetensors`` stands for, unsorted; of a
+    web server, which cannot be searched, the URL as it is."""
+    where = public(url)
+    if url.startswith(("http://", "https://", "file://", "local://")):
+        return [url]
+    fs, path = _file_system(url, where)
+    with plainly(where):
+        fs.invalidate_cache()
+        return [str(fs.unstrip_protocol(found)) for found in fs.glob(path)]
 
 
 class AbsentError(InputError):

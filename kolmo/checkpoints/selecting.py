@@ -10,9 +10,8 @@ from kolmo.checkpoints.base import (
     Role,
     Skipped,
     WeightTensor,
-    check_globs,
-    why_left_out,
 )
+from kolmo.checkpoints.globs import check_globs, why_left_out
 from kolmo.errors import InputError
 
 DEFAULT_ROLES = (Role.WEIGHT,)

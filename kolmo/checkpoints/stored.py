@@ -7,7 +7,6 @@ wanted, and then no more than a piece at a time, whatever shape and strides a fi
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 import math
 import os
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
-from kolmo.checkpoints.files import native, native_dtype, read_at
+from kolmo.checkpoints.files import LocalFile, native, native_dtype
 from kolmo.checkpoints.places import Place, footprint, merged
 from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
@@ -52,17 +51,23 @@ class Stored:
 
     def read(self, offset: int, size: int) -> bytes | bytearray | memoryview:
         """Exactly these bytes; InputError if they are not there."""
-        if offset < 0 or size < 0 or offset + size > self.size:
-            raise InputError(f"{self.where}: the file is shorter than it claims")
+        self._check(offset, size)
         data = self.fetch(self.offset + offset, size)
-        if len(data) != size:
-            raise InputError(f"{self.where}: the file ends within {self.what}; was it changed?")
+        self._check_whole(len(data), size)
         return data
+
+    def read_into(self, offset: int, out: memoryview) -> None:
+        """Fill ``out`` with the bytes from an offset; InputError if they are not there."""
+        into = getattr(self.fetch, "into", None)
+        if into is None:
+            out[:] = self.read(offset, len(out))
+            return
+        self._check(offset, len(out))
+        self._check_whole(into(self.offset + offset, out), len(out))
 
     def part(self, offset: int, size: int) -> Stored:
         """These bytes of it, unread; InputError if it is not that long."""
-        if offset < 0 or size < 0 or offset + size > self.size:
-            raise InputError(f"{self.where}: the file is shorter than it claims")
+        self._check(offset, size)
         return dataclasses.replace(self, offset=self.offset + offset, size=size)
 
     def array(self, first: int, last: int) -> NDArray[np.uint8]:
@@ -72,6 +77,14 @@ class Stored:
     def open(self) -> io.BufferedReader:
         """The bytes as a file, for libraries that read one."""
         return io.BufferedReader(_StoredFile(self))
+
+    def _check(self, offset: int, size: int) -> None:
+        if offset < 0 or size < 0 or offset + size > self.size:
+            raise InputError(f"{self.where}: the file is shorter than it claims")
+
+    def _check_whole(self, count: int, size: int) -> None:
+        if count != size:
+            raise InputError(f"{self.where}: the file ends within {self.what}; was it changed?")
 
 
 class _StoredFile(io.RawIOBase):
@@ -96,14 +109,16 @@ class _StoredFile(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         size = max(0, min(len(buffer), self._stored.size - self._at))
-        buffer[:size] = self._stored.read(self._at, size) if size else b""
+        if size:
+            self._stored.read_into(self._at, memoryview(buffer)[:size])
         self._at += size
         return size
 
 
 def file_bytes(path: Path) -> Stored:
     """All bytes of a file, unread."""
-    return Stored(functools.partial(read_at, path), 0, os.path.getsize(path), str(path))
+    file = LocalFile(path)
+    return Stored(file, 0, file.size, str(path))
 
 
 def memory_bytes(data: bytes, where: str) -> Stored:
@@ -119,11 +134,30 @@ def stored_tensor(
     size = math.prod(shape) * dtype.itemsize
     values = dataclasses.replace(stored.part(offset, size), what=f"tensor {name!r}")
 
-    def load(start: int, stop: int) -> NDArray[Any]:
-        data = values.read(start * dtype.itemsize, (stop - start) * dtype.itemsize)
-        return native(np.frombuffer(data, dtype))
+    return WeightTensor(name, shape, native_dtype(dtype), PlainLoad(values, dtype))
 
-    return WeightTensor(name, shape, native_dtype(dtype), load)
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PlainLoad:
+    """Reads entries that lie one after the other, as ``dtype``, which may be of either byte order.
+
+    ``load(start, stop)`` gives a fresh array, ``load.into(start, stop, out)`` fills one.
+    """
+
+    values: Stored
+    dtype: np.dtype[Any]
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        size = self.dtype.itemsize
+        data = self.values.read(start * size, (stop - start) * size)
+        return native(np.frombuffer(data, self.dtype))
+
+    def into(self, start: int, stop: int, out: NDArray[Any]) -> None:
+        """Fill ``out``, in this machine's byte order."""
+        size = self.dtype.itemsize
+        self.values.read_into(start * size, out.view(np.uint8).data)
+        if not self.dtype.isnative:
+            out.view(f"u{size}").byteswap(inplace=True)
 
 
 # --- arrays in them -------------------------------------------------------------------------
@@ -183,6 +217,18 @@ class Strided:
             shape=(*self.shape, 2),
             strides=(*(2 * step for step in self.strides), 1),
             offset=2 * self.offset,
+        )
+
+    @property
+    def loader(self) -> Callable[[int, int], NDArray[Any]]:
+        """What reads it: `load`, or a `PlainLoad` where its entries lie one after the other."""
+        dims, stored = merged(self.shape, self.strides), self.storage.stored
+        is_plain = dims in ([], [(self.numel, 1)]) and not (self.negated or self.storage.big)
+        if stored is None or not (is_plain and self.numel):
+            return self.load
+        size = self.dtype.itemsize
+        return PlainLoad(
+            stored.part(self.offset * size, self.numel * size), self.dtype.newbyteorder("<")
         )
 
     def load(self, start: int, stop: int) -> NDArray[Any]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import kolmo
+from kolmo.cli.app import print_json
 from kolmo.cli.options import Measuring
-from kolmo.console import progress_bar
+from kolmo.console import make_console, progress_bar
 from kolmo.errors import InputError, KolmoError
+from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
+from kolmo.measure import Measurement
+from kolmo.outcomes import Result
+from kolmo.text import printable
 
 _REASONS = 3  # of one checkpoint that are told
 
@@ -30,11 +36,13 @@ def run_measurement(
     if options.html:
         check_output(options.html, (".html", ".htm"))
     try:
-        with progress_bar() as progress:
-            report = (measure or kolmo.compare)(sources, progress=progress, **options.plan, **more)
+        with _running(options) as running:
+            report = (measure or kolmo.compare)(sources, **{**options.plan, **running}, **more)
     except (kolmo.Interrupted, KolmoError) as error:
         if error.report is not None:
             keep(error.report, options)
+        if isinstance(error, kolmo.Interrupted):
+            _show_partial(error, options)
         raise
     without = _without_figures(report)
     if len(without) == report.table["checkpoint"].nunique():
@@ -48,6 +56,60 @@ def run_measurement(
     if problems:
         others = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{others}; everything else was measured")
+
+
+def show_plan(sources: list[str], options: Measuring) -> None:
+    """Print what would be measured, and read nothing but headers."""
+    from kolmo.analysis import plan_of
+    from kolmo.planning import plan_text
+
+    outlooks = plan_of(sources, **options.plan)
+    if options.json:
+        print_json({name: outlook.to_dict() for name, outlook in outlooks.items()})
+        return
+    for name, outlook in outlooks.items():
+        print(f"{printable(name)}\n{plan_text(outlook, make_console().width)}\n")
+
+
+@contextmanager
+def _running(options: Measuring) -> Iterator[dict[str, Any]]:
+    """How the work is done and shown: on which machines, with a progress bar, line by line."""
+    with ExitStack() as opened:
+        running: dict[str, Any] = {"progress": opened.enter_context(progress_bar())}
+        if options.lines:
+            running["each"] = _tell
+        if options.dask:
+            from kolmo.engine.cluster import dask_executor  # which loads Dask, if it is there
+
+            executor, workers = opened.enter_context(dask_executor(options.dask))
+            running |= {"executor": executor, "threads": options.threads or workers}
+        yield running
+
+
+def _tell(checkpoint: str, tensor: str, results: Mapping[Measurement, Result]) -> None:
+    """A line on stderr with a tensor's figures."""
+    figures = (
+        f"{m.estimator} of {m.quantizer} {result.outcome.bits_per_weight:.4g}"
+        for m, result in results.items()
+        if isinstance(result.outcome, CodeLength)
+    )
+    line = ", ".join(figures)
+    if line:
+        print(printable(f"{checkpoint}: {tensor}: bits/weight {line}"), file=sys.stderr, flush=True)
+
+
+def _show_partial(error: kolmo.Interrupted, options: Measuring) -> None:
+    """What was measured before an interruption, and how to go on."""
+    from kolmo.report.terminal import show
+
+    if options.json:
+        print(error.report.to_json())
+    elif len(error.report.table):
+        show(error.report, options.all_rows)
+    if error.wanted:
+        print(f"{error.done:,} of {error.wanted:,} figures were measured", file=sys.stderr)
+    if error.kept:
+        print(f"they are kept in {error.kept}: the same command goes on there", file=sys.stderr)
 
 
 def _without_figures(report: kolmo.Report) -> list[str]:

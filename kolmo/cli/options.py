@@ -13,6 +13,7 @@ import typer
 
 from kolmo.checkpoints.selecting import DEFAULT_ROLES
 from kolmo.errors import InputError
+from kolmo.options import CACHE
 
 Quantizers = Annotated[
     list[str] | None,
@@ -53,6 +54,20 @@ PackedRoles = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the nulls' random draws.")]
 Threads = Annotated[int | None, typer.Option(help="All cores by default.")]
+StoreFile = Annotated[
+    Path | None,
+    typer.Option("--store", help="The store of results; by default in the user's cache folder."),
+]
+NoStore = Annotated[
+    bool, typer.Option("--no-store", help="Look nothing up in a store of results, keep nothing.")
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(help="Measure on a Dask cluster: a scheduler's address, or local:N processes."),
+]
+Lines = Annotated[
+    bool, typer.Option("--lines", help="Print a line for each tensor as soon as it is measured.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Save the report: .parquet, .csv or .json.")
 ]
@@ -80,6 +95,10 @@ class Measuring:
     role: Roles = None
     seed: Seed = 0
     threads: Threads = None
+    dask: Dask = None
+    store: StoreFile = None
+    no_store: NoStore = False
+    lines: Lines = False
     output: Output = None
     html: Html = None
     json: Json = False
@@ -99,7 +118,14 @@ class Measuring:
             "roles": self.role or DEFAULT_ROLES,
             "seed": self.seed,
             "threads": self.threads,
+            "store": self._store,
         }
+
+    @property
+    def _store(self) -> str | None:
+        if self.no_store and self.store:
+            raise InputError("--store names a store, and --no-store forbids one")
+        return None if self.no_store else str(self.store or CACHE)
 
 
 Command = Callable[..., None]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
+
+Tally = Mapping[int, int]
+"""How often each count occurs, by count: few numbers where the counts are many."""
 
 
 def entropy_bits(counts: Counts) -> float:
@@ -69,8 +73,17 @@ def kt_log2(counts: Counts) -> float:
     >>> round(2 ** kt_log2(np.array([1, 1])), 6)  # 1/2 × 1/4
     0.125
     """
-    alphabet, total = counts.size, int(counts.sum())
-    each = _sum_lgamma(counts, 0.5) - alphabet * math.lgamma(0.5)
+    return kt_tally_log2(tally(counts))
+
+
+def kt_tally_log2(times: Tally) -> float:
+    """`kt_log2` of counts of which each occurs so often.
+
+    >>> kt_tally_log2({1: 2, 5: 1}) == kt_log2(np.array([1, 5, 1]))
+    True
+    """
+    alphabet, total = sum(times.values()), sum(c * k for c, k in times.items())
+    each = _sum_lgamma(times, 0.5) - alphabet * math.lgamma(0.5)
     norm = math.lgamma(alphabet / 2) - math.lgamma(total + alphabet / 2)
     return min(0.0, (norm + each) / math.log(2))
 
@@ -85,7 +98,7 @@ def enumerative_log2(counts: Counts) -> float:
     """
     alphabet, total = counts.size, int(counts.sum())
     compositions = math.lgamma(total + alphabet) - math.lgamma(alphabet) - math.lgamma(total + 1)
-    orders = math.lgamma(total + 1) - _sum_lgamma(counts, 1.0)
+    orders = math.lgamma(total + 1) - _sum_lgamma(tally(counts), 1.0)
     return min(0.0, -(compositions + orders) / math.log(2))
 
 
@@ -111,8 +124,15 @@ def multinomial_regret(alphabet: int, total: int) -> float:
     return math.fsum(map(math.log2, ratios))
 
 
-def _sum_lgamma(counts: Counts, shift: float) -> float:
+def tally(counts: Counts) -> dict[int, int]:
+    """How often each count occurs.
+
+    >>> tally(np.array([3, 1, 3]))
+    {1: 1, 3: 2}
+    """
     values, times = np.unique(counts, return_counts=True)
-    return math.fsum(
-        int(k) * math.lgamma(int(c) + shift) for c, k in zip(values, times, strict=True)
-    )
+    return dict(zip(values.tolist(), times.tolist(), strict=True))
+
+
+def _sum_lgamma(times: Tally, shift: float) -> float:
+    return math.fsum(k * math.lgamma(c + shift) for c, k in times.items())

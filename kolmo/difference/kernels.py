@@ -98,7 +98,7 @@ def tally(
     return changed
 
 
-@compiled
+@compiled(allocates=True)
 def digits_log2(counts: Array, most: int, found: Array) -> None:
     """Add log2 of the probability of numbers with these counts, shape (contexts, 65, 4), to
     ``found[0]``, and what was added up for it, whatever the signs, to ``found[1]``.

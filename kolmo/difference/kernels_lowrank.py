@@ -65,7 +65,7 @@ def _neighbours(number: float, digits: int, least: int) -> tuple[float, float]:
     return (-outside, -inside) if low else (inside, outside)
 
 
-@compiled
+@compiled(allocates=True)
 def count_away(
     base: Array,
     tuned: Array,

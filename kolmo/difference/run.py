@@ -107,6 +107,7 @@ class DeltaRun:
         self._tasks: list[_Task] = []
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
+        self.content = ""  # it is not hashed
 
     def go(self, lanes: Lanes, progress: Progress) -> None:
         """Measure everything."""

@@ -1,4 +1,4 @@
-"""What the estimators on blocks keep while symbols come: which tensors have blocks, and counts."""
+"""What the estimators on blocks keep while symbols come: counts, of all tensors or of each."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
+from kolmo.estimators.bands import Bands
 from kolmo.estimators.base import CodeLength
-from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
+from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
+from kolmo.estimators.plans import BlockPlan, Taken
 from kolmo.intervals import FEWEST, sum_degrees
 from kolmo.symbols import Alphabet, Shape, Symbols
 
@@ -23,91 +25,6 @@ SATURATED = 0.9
 
 AGGREGATES = ("sum", "pooled")
 """How tensors make the figure of a model: each has its own, or all blocks are counted together."""
-
-Matrix = tuple[int, int]
-
-
-# --- what is measured of a list of shapes ---------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class BlockPlan:
-    """Which of the tensors have blocks at all.
-
-    ``sizes`` of all tensors in order, ``taken`` whether each is measured; ``matrices`` are the
-    shapes of those, flattened to two dimensions.
-    """
-
-    sizes: tuple[int, ...]
-    taken: tuple[bool, ...]
-    matrices: tuple[Matrix, ...]
-
-    @classmethod
-    def of(cls, estimator: Any, shapes: Sequence[Shape], least: int) -> BlockPlan:
-        sizes = tuple(math.prod(shape) for shape in shapes)
-        if estimator.ndim == 1:
-            most = max(sizes, default=0) if estimator.aggregate == "sum" else sum(sizes)
-            if most < least:
-                raise NotApplicableError(
-                    f"{estimator}: {most} symbols hold no whole block of {least}"
-                )
-            return cls(sizes, (True,) * len(sizes), ())
-        flat = [(shape[0], math.prod(shape[1:])) if len(shape) > 1 else (0, 0) for shape in shapes]
-        taken = tuple(min(matrix) >= least for matrix in flat)
-        if not any(taken):
-            described = f"shape {list(shapes[0])}" if len(shapes) == 1 else "none of the tensors"
-            raise NotApplicableError(
-                f"{estimator}: needs a matrix of at least {least} × {least}; {described} is not "
-                f"(ndim=1 takes any)"
-            )
-        return cls(sizes, taken, tuple(m for m, t in zip(flat, taken, strict=True) if t))
-
-    @property
-    def singles(self) -> list[BlockPlan]:
-        """A plan for each measured tensor that has symbols."""
-        if not self.matrices:
-            return [BlockPlan((size,), (True,), ()) for size in self.sizes if size]
-        return [BlockPlan((math.prod(m),), (True,), (m,)) for m in self.matrices]
-
-    @property
-    def numel(self) -> int:
-        return sum(size for size, taken in zip(self.sizes, self.taken, strict=True) if taken)
-
-    def windows(self, side: int) -> int:
-        """How many whole windows there are: strings of this length, or squares of this side."""
-        if not self.matrices:
-            return self.numel // side
-        return sum((rows // side) * (columns // side) for rows, columns in self.matrices)
-
-    @property
-    def note(self) -> str:
-        left = [size for size, taken in zip(self.sizes, self.taken, strict=True) if not taken]
-        if not sum(left):
-            return ""
-        return f"leaves out {len(left)} tensors that are no matrices ({sum(left):,} weights)"
-
-
-class Taken:
-    """Passes on the symbols of the tensors that are measured."""
-
-    def __init__(self, plan: BlockPlan) -> None:
-        self._left = [[size, taken] for size, taken in zip(plan.sizes, plan.taken, strict=True)]
-        self._all = all(plan.taken)
-        self._tensor = 0
-
-    def select(self, symbols: Symbols) -> Symbols:
-        if self._all:
-            return symbols
-        pieces = []
-        while symbols.size:
-            size, taken = self._left[self._tensor]
-            piece, symbols = symbols[:size], symbols[size:]
-            self._left[self._tensor][0] -= piece.size
-            if self._left[self._tensor][0] == 0:
-                self._tensor += 1
-            if taken and piece.size:
-                pieces.append(piece)
-        return np.concatenate(pieces) if pieces else symbols[:0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,7 +90,7 @@ class BlockAccumulator:
         counter: StringCounter | SquareCounter,
         alphabet: Alphabet,
     ) -> None:
-        self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
+        self._estimator, self.plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._counter = Taken(plan), counter
 
     def update(self, symbols: Symbols) -> None:
@@ -182,26 +99,30 @@ class BlockAccumulator:
     def merge(self, part: BlockAccumulator) -> None:
         self._counter.merge(part._counter)  # type: ignore[arg-type]
 
-    def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Add blocks that were counted elsewhere, by code."""
-        self._counter.add_counts(counts)
+    @property
+    def signs(self) -> StringCounter | None:
+        """The counter, if it takes strings of two symbols that are cut into blocks side by side."""
+        counter = self._counter
+        return counter if isinstance(counter, StringCounter) and counter.is_binary else None
 
     def finish(self) -> CodeLength:
         tables = load_table(self._estimator.ndim, self._alphabet.size)
-        score = self._estimator.score(self._counter.finish(), tables, self._plan)
-        return code_length(self._plan, score, self._alphabet.bits)
+        score = self._estimator.score(self._counter.finish(), tables, self.plan)
+        return code_length(self.plan, score, self._alphabet.bits)
 
 
 class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
     def __init__(self, estimator: Aggregated, plan: BlockPlan, alphabet: Alphabet) -> None:
-        self._plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
+        self.plan, self._ndim, self.planes = plan, estimator.ndim, alphabet.bits
         self._aggregate = estimator.aggregate
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
-        self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)
-        self._strings = [StringCounter(2, Boundary()) for _ in range(self._planes)]
+        self._squares = np.zeros((8 * -(-self.planes // 8), 1 << 16), np.int64)
+        self._strings = [
+            StringCounter(2, Boundary(), before=plan.before) for _ in range(self.planes)
+        ]
 
     def update(self, symbols: Symbols) -> None:
         symbols = self._taken.select(symbols)
@@ -226,18 +147,18 @@ class PlaneAccumulator:
     def finish(self) -> CodeLength:
         table = load_table(self._ndim, 2)[(BLOCK[self._ndim],) * self._ndim]
         scores, shares = [], []
-        for plane in reversed(range(self._planes)):
+        for plane in reversed(range(self.planes)):
             codes, counts = self._blocks(plane)
             scores.append(float((table.lookup(codes)[0] + np.log2(counts)).sum()))
             shares.append(codes.size / table.possible)
         details = {"planes": scores, "share_seen": shares, "aggregate": self._aggregate}
         score = Score(sum(scores), details, saturated=min(shares) >= SATURATED)
-        return code_length(self._plan, score, self._planes)
+        return code_length(self.plan, score, self.planes)
 
     def _count(self, rows: Symbols) -> None:
         from kolmo.estimators import kernels
 
-        for first in range(0, self._planes, 8):
+        for first in range(0, self.planes, 8):
             eight = (rows >> rows.dtype.type(first)).astype(np.uint8, copy=False)
             kernels.count_plane_squares(eight, self._squares[first : first + 8])
 
@@ -252,7 +173,7 @@ class SumAccumulator:
     """Adds up the figures of single tensors, each of which is scored as soon as it is whole."""
 
     def __init__(self, estimator: Aggregated, plan: BlockPlan, alphabet: Alphabet) -> None:
-        self._estimator, self._plan, self._alphabet = estimator, plan, alphabet
+        self._estimator, self.plan, self._alphabet = estimator, plan, alphabet
         self._taken, self._singles = Taken(plan), plan.singles
         self._current: Any = None
         self._left = 0  # symbols that the current tensor still lacks
@@ -273,6 +194,8 @@ class SumAccumulator:
 
     def merge(self, part: Any) -> None:
         """Add what another took of whole tensors."""
+        if not isinstance(part, SumAccumulator) and not part.plan.numel:
+            return  # a tensor that has no figure
         codes = part._codes if isinstance(part, SumAccumulator) else [part.finish()]
         sizes = Counter(single.numel for single in self._singles)
         known = Counter(code.numel for code in [*self._codes, *codes])
@@ -290,7 +213,7 @@ class SumAccumulator:
             saturated=any(code.saturated for code in self._codes),
             degrees=sum_degrees(errors, [code.degrees for code in known]),
         )
-        return code_length(self._plan, score, self._alphabet.bits)
+        return code_length(self.plan, score, self._alphabet.bits)
 
     def _single(self, plan: BlockPlan) -> Any:
         return self._estimator.pooled(plan, self._alphabet)
@@ -336,7 +259,7 @@ class WindowAccumulator:
                 f"bdm,window={window}: a mean takes {FEWEST} windows, and there "
                 f"{'is' if whole == 1 else 'are'} {whole}; take a smaller window"
             )
-        self._plan, self._window, self._ndim = plan, window, ndim
+        self.plan, self._window, self._ndim = plan, window, ndim
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, window)
         self._left: Symbols = np.empty(0, np.uint8)
@@ -355,7 +278,7 @@ class WindowAccumulator:
 
     def finish(self) -> CodeLength:
         scores = np.concatenate(self._scores)
-        windows = self._plan.numel / self._window**self._ndim
+        windows = self.plan.numel / self._window**self._ndim
         error = windows * float(scores.std(ddof=1)) / math.sqrt(scores.size)
         score = Score(
             float(scores.mean()) * windows,
@@ -363,7 +286,7 @@ class WindowAccumulator:
             error,
             degrees=scores.size - 1,
         )
-        return code_length(self._plan, score, 1)
+        return code_length(self.plan, score, 1)
 
     def _score(self, rows: Symbols, height: int) -> None:
         from kolmo.estimators import kernels

@@ -112,10 +112,17 @@ class Estimator(specs.Spec):
 
     Subclasses set ``name``, ``kind`` and ``summary`` (one line for the list of estimators) and
     implement ``_start``, which raises NotApplicableError for an object that they cannot take.
+
+    Attributes
+    ----------
+    order_free : bool
+        Whether the code length, details included, depends on nothing but how often each symbol
+        occurs and the shapes, so that the same symbols at other places cost the same to the bit.
     """
 
     kind: ClassVar[Kind]
     summary: ClassVar[str] = ""
+    order_free: ClassVar[bool] = False
 
     def start(self, shape: Shape, alphabet: Alphabet | int) -> Checked:
         """An accumulator for one tensor of this shape.
@@ -140,9 +147,87 @@ class Estimator(specs.Spec):
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        """Bytes that one accumulator for these tensors takes at most, finishing included.
+
+        The machine code of its loops and the chunks that it is given are not part of it. A run
+        admits accumulators by this figure, and a plan tells it without reading a weight. An
+        estimator whose accumulators take more than the 64 MiB stated here overrides it.
+
+        >>> get_estimator("kt").working_memory([(10, 10)], Alphabet(256)) >> 20
+        64
+        """
+        return 1 << 26
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        """Where tensors of these shapes may be cut, so that the parts merge exactly.
+
+        Returns
+        -------
+        int or None
+            Parts begin at multiples of so many weights of a tensor; None if it cannot be cut, as
+            its symbols must come in order. What refuses the shapes or the alphabet does so when it
+            is started.
+        """
+        return None
+
+    def start_part(
+        self, shape: Shape, alphabet: Alphabet | int, start: int, stop: int, before: int = 0
+    ) -> Checked:
+        """An accumulator for the weights [start, stop) of a tensor, to be merged into another.
+
+        Parts of a tensor are merged in order, into its part [0, numel) or the accumulator that
+        `start` gives. The part [0, numel) of each tensor is merged, in order, into that of several
+        tensors (`start_many`).
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the whole tensor.
+        alphabet : Alphabet or int
+        start, stop : int
+            Multiples of the `grain`; ``stop`` may also be the tensor's end.
+        before : int
+            Of a part of several tensors, the symbols of those ahead of this one.
+
+        Raises
+        ------
+        InputError
+            If the tensor cannot be cut there.
+
+        Examples
+        --------
+        >>> bits = np.uint8([0, 1] * 20)
+        >>> bdm = get_estimator("bdm")
+        >>> whole = bdm.start(bits.shape, 2)
+        >>> for cut in (slice(0, 17), slice(17, 40)):
+        ...     part = bdm.start_part(bits.shape, 2, cut.start, cut.stop)
+        ...     part.update(bits[cut])
+        ...     whole.merge(part)
+        >>> whole.finish().details["blocks"]
+        3
+        """
+        plain, symbols = tuple(int(side) for side in shape), Alphabet.of(alphabet)
+        grain, numel = self.grain([plain], symbols), math.prod(plain)
+        if (start, stop) != (0, numel) and (
+            grain is None or start % grain or (stop % grain and stop != numel)
+        ):
+            raise InputError(
+                f"{self}: the grain of a tensor of shape {list(plain)} is {grain}, so that it has "
+                f"no part [{start}, {stop})"
+            )
+        inner = self._start_part(plain, symbols, start, stop, before)
+        return Checked(self, inner, [(stop - start,)], symbols)
+
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         """The accumulator, whose symbols are already checked."""
         raise NotImplementedError
+
+    def _start_part(
+        self, shape: Shape, alphabet: Alphabet, start: int, stop: int, before: int
+    ) -> Accumulator:
+        """The accumulator for a part, which never refuses a shape: the whole may take it."""
+        return self._start([(stop - start,)], alphabet)
 
 
 class Checked:
@@ -178,23 +263,23 @@ class Checked:
                     f"{self._estimator}: symbol {wrong} is outside the alphabet "
                     f"[0, {self._alphabet.size})"
                 )
-        self._count(flat.size)
+        self.took(flat.size)
         plain = flat.dtype.kind == "u" and flat.dtype.isnative
         self.inner.update(flat if plain else flat.astype(self._alphabet.container))
 
     def merge(self, part: Checked) -> None:
         """Add the counts of another accumulator of the same estimator and alphabet.
 
-        Counts add up exactly, in any order, on any machine (accumulators can be pickled): start
-        one for the whole and one for each part, feed the parts, merge them into the whole. Parts
-        are whole tensors. They may also be stretches of a string that end where a block ends, or,
-        under boundary ignore, stretches of a matrix of whole rows of blocks.
+        Counts add up exactly, on any machine (accumulators can be pickled): start one for the whole
+        and one for each part (`Estimator.start_part`), feed the parts, merge them into the whole
+        in order. Parts are whole tensors, or stretches of a tensor of a multiple of its
+        `Estimator.grain`; into a figure that is a sum over tensors only whole tensors go.
 
         Raises
         ------
         InputError
             If the estimator reads its symbols in order, as a compressor does, or the part is of
-            another estimator or alphabet.
+            another estimator or alphabet, or it begins elsewhere than where this one ends.
         """
         merge = getattr(self.inner, "merge", None)
         if merge is None:
@@ -204,7 +289,7 @@ class Checked:
                 f"{self._estimator}: the part is of {part._estimator}, or its alphabet"
             )
         merge(part.inner)
-        self._count(part._taken)
+        self.took(part._taken)
 
     def finish(self) -> CodeLength:
         if self._taken != self._expected:
@@ -213,7 +298,14 @@ class Checked:
             )
         return self.inner.finish()
 
-    def _count(self, more: int) -> None:
+    def took(self, more: int) -> None:
+        """Note that ``inner`` was given so many symbols.
+
+        Raises
+        ------
+        InputError
+            If these are more than the shapes hold.
+        """
         self._taken += more
         if self._taken > self._expected:
             raise InputError(

@@ -22,7 +22,6 @@ from kolmo.estimators.accumulators import (
     AGGREGATES,
     SATURATED,
     BlockAccumulator,
-    BlockPlan,
     PlaneAccumulator,
     Score,
     SumAccumulator,
@@ -31,6 +30,7 @@ from kolmo.estimators.accumulators import (
 from kolmo.estimators.base import Accumulator, Estimator, register
 from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, check_table
+from kolmo.estimators.plans import BlockPlan, flattened
 from kolmo.estimators.scores import bdm_bits, blocks_seen, normalized_bdm, normalized_entropy
 from kolmo.symbols import Alphabet, Shape
 
@@ -42,12 +42,36 @@ class _Aggregated(Estimator):
     ndim: int = 1
     aggregate: str = "pooled"
     kind = "estimate"
+    software = ("pybdm",)
 
     def __post_init__(self) -> None:
         if self.ndim not in (1, 2):
             raise InputError(f"{self.name}: ndim is 1 or 2, not {self.ndim}")
         if self.aggregate not in AGGREGATES:
             raise InputError(f"{self.name}: aggregate is sum or pooled, not {self.aggregate!r}")
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        if self.ndim == 1:
+            return 1
+        columns = {flattened(shape)[1] for shape in shapes}
+        return max(1, BLOCK[2] * columns.pop()) if len(columns) == 1 else None
+
+    def _start_part(
+        self, shape: Shape, alphabet: Alphabet, start: int, stop: int, before: int
+    ) -> Accumulator:
+        self._check(alphabet)
+        before = before if self.aggregate == "pooled" else 0
+        plan = BlockPlan.of_part(self, shape, self._least, start, stop, before)
+        return self.pooled(plan, alphabet)
+
+    @property
+    def _least(self) -> int:
+        """Side of the smallest object that has a block."""
+        return BLOCK[self.ndim]
+
+    def _check(self, alphabet: Alphabet) -> None:
+        """NotApplicableError for an alphabet without blocks."""
+        raise NotImplementedError
 
     def _aggregated(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         if self.aggregate == "sum" and len(plan.singles) > 1:
@@ -74,13 +98,23 @@ class _BlockEstimator(_Aggregated):
     def _counter(self, plan: BlockPlan, alphabet: Alphabet) -> StringCounter | SquareCounter:
         boundary = Boundary(self.boundary, self.shift, self.min_length)
         if self.ndim == 1:
-            return StringCounter(alphabet.size, boundary, plan.numel)
+            return StringCounter(alphabet.size, boundary, plan.numel, plan.before)
         return SquareCounter(plan.matrices, boundary)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        self._check(alphabet)
+        return self._aggregated(BlockPlan.of(self, shapes, self._least), alphabet)
+
+    def _check(self, alphabet: Alphabet) -> None:
         check_table(self.ndim, alphabet.size)
-        least = self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
-        return self._aggregated(BlockPlan.of(self, shapes, least), alphabet)
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        overlapping = self.ndim == 2 and self.boundary == "correlated"
+        return None if overlapping else super().grain(shapes, alphabet)
+
+    @property
+    def _least(self) -> int:
+        return self.min_length if self.boundary == "recursive" else BLOCK[self.ndim]
 
     def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         return BlockAccumulator(self, plan, self._counter(plan, alphabet), alphabet)
@@ -139,6 +173,9 @@ class BDM(_BlockEstimator):
         if alphabet.size != 2:
             raise NotApplicableError("bdm: windows need binary symbols; use quantizer sign")
         return WindowAccumulator(self.ndim, self.window, BlockPlan.of(self, shapes, self.window))
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        return super().grain(shapes, alphabet) if self.window is None else None
 
     def score(self, blocks: Blocks, tables: dict[Shape, ShapeTable], plan: BlockPlan) -> Score:
         bits, imputed = bdm_bits(blocks, tables)
@@ -242,11 +279,14 @@ class QuBD(_Aggregated):
     )
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        self._check(alphabet)
+        return self._aggregated(BlockPlan.of(self, shapes, self._least), alphabet)
+
+    def _check(self, alphabet: Alphabet) -> None:
         if alphabet.size > 1 << 16:
             raise NotApplicableError(
                 "qubd takes symbols of 1 to 16 bits; use a quantizer such as affine:8"
             )
-        return self._aggregated(BlockPlan.of(self, shapes, BLOCK[self.ndim]), alphabet)
 
     def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         return PlaneAccumulator(self, plan, alphabet)

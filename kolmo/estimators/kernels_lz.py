@@ -8,34 +8,61 @@ from kolmo.compiled import Array, compiled
 
 
 @compiled
-def count_phrases(symbols: Array, order: Array) -> int:
-    """Phrases of the exhaustive history (Lempel & Ziv 1976), from the suffix array; in linear time.
+def find_smaller(order: Array, after: Array) -> None:
+    """The nearest smaller start after each start in the order, or the number of symbols if there is
+    none; ``order``, the suffix array, is lost.
 
-    ``order`` is the suffix array: the starts of the suffixes of ``symbols``, sorted. A phrase is
-    the longest stretch that also begins earlier, and one symbol more. The longest earlier
-    occurrence of the stretch at i begins one of two suffixes: the nearest in the order, on each
-    side, of those that start before i (Kärkkäinen, Kempa & Puglisi 2013).
+    Starts that still wait for a smaller one form a stack, in the places of ``order`` that were read
+    already.
     """
-    # The nearest smaller values of the order on both sides, by a stack. The stack needs no memory
-    # of its own: the entry under another one is its ``before``. -1 means none.
-    before, after = np.empty(order.size, np.int32), np.empty(order.size, np.int32)
     top = -1
-    for i in order:
-        while top > i:
-            after[top] = i
-            top = before[top]
-        before[i] = top
-        top = i
-    while top >= 0:
-        after[top] = -1
-        top = before[top]
+    for i in range(order.size):
+        start = order[i]
+        while top >= 0 and order[top] > start:
+            after[order[top]] = start
+            top -= 1
+        top += 1
+        order[top] = start
+    for i in range(top + 1):
+        after[order[i]] = order.size
 
-    phrases, i = 0, 0
-    while i < symbols.size:
-        longest = max(_common(symbols, before[i], i), _common(symbols, after[i], i))
-        i += longest + 1
-        phrases += 1
+
+@compiled
+def count_phrases(symbols: Array, after: Array) -> int:
+    """Phrases of the exhaustive history (Lempel & Ziv 1976), in linear time.
+
+    A phrase is the longest stretch that also begins earlier, and one symbol more. The longest
+    earlier occurrence of the stretch at i begins one of two suffixes: the nearest in the order, on
+    each side, of those that start before i. ``after``, of one place more than there are symbols,
+    holds the later one (`find_smaller`). The earlier one stands before that in the order of all
+    suffixes that start before i, which is kept as a linked list in the same places: once i is
+    passed, ``after[i]`` is the suffix before it (Kärkkäinen, Kempa & Puglisi 2013, KKP2).
+    """
+    end = symbols.size
+    after[end] = -1
+    phrases, following = 0, 0
+    for i in range(end):
+        later = after[i]
+        before = after[later]
+        after[later], after[i] = i, before
+        if i == following:
+            longest = _common(symbols, before, i)
+            if later < end:
+                longest = max(longest, _common(symbols, later, i))
+            following += longest + 1
+            phrases += 1
     return phrases
+
+
+@compiled
+def take_even(order: Array) -> None:
+    """Move the even entries to the front, halved: the suffixes that begin at a whole symbol of two
+    bytes, of all suffixes of bytes."""
+    found = 0
+    for start in order:
+        if start % 2 == 0:
+            order[found] = start // 2
+            found += 1
 
 
 @compiled

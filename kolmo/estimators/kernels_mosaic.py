@@ -1,8 +1,8 @@
 """The compiled loops of the mosaic code: which blocks are equal, exactly.
 
-A block's key is 32 bits of its hash above the place of its first symbol. Keys are spread over
-buckets by their highest bits, so that each bucket's hash table stays within a processor's cache.
-``spans`` holds (first symbol, number of blocks) of each tensor.
+A block of at most 64 bits is a number, its *key*. A longer one is known by the *names* of its two
+halves: the numbers, from 1, of those blocks of half the size that repeat, and 0 for a block that
+does not. A block repeats only if its halves do, and equal pairs of names are equal blocks.
 """
 
 from __future__ import annotations
@@ -15,140 +15,155 @@ from kolmo.compiled import Array, compiled
 
 
 @compiled
-def count_keys(symbols: Array, spans: Array, size: int, shift: int, counts: Array) -> None:
-    """Count the keys of each bucket: those of blocks of ``size`` symbols, by ``key >> shift``."""
-    for t in range(spans.shape[0]):
-        first, blocks = spans[t]
-        for start in range(first, first + blocks * size, size):
-            counts[_block_key(symbols, start, size) >> np.uint64(shift)] += 1
+def pack_keys(symbols: Array, size: int, bits: int, keys: Array) -> None:
+    """The keys of the blocks: ``size`` symbols of ``bits`` bits each, the first one highest."""
+    for block in range(keys.size):
+        key = np.uint64(symbols[block * size])
+        for i in range(block * size + 1, (block + 1) * size):
+            key = (key << np.uint64(bits)) | np.uint64(symbols[i])
+        keys[block] = key
 
 
 @compiled
-def spread_keys(
-    symbols: Array, spans: Array, size: int, shift: int, heads: Array, keys: Array
-) -> None:
-    """Write the keys, bucket by bucket; ``heads``, where each bucket begins, become its ends."""
-    for t in range(spans.shape[0]):
-        first, blocks = spans[t]
-        for start in range(first, first + blocks * size, size):
-            key = _block_key(symbols, start, size)
-            bucket = key >> np.uint64(shift)
-            keys[heads[bucket]] = key
-            heads[bucket] += 1
+def count_keys(symbols: Array, size: int, bits: int, counts: Array) -> None:
+    """Add the blocks to ``counts``, one for each key."""
+    for start in range(0, symbols.size - size + 1, size):
+        key = np.uint64(symbols[start])
+        for i in range(start + 1, start + size):
+            key = (key << np.uint64(bits)) | np.uint64(symbols[i])
+        counts[key] += 1
 
 
 @compiled
-def count_equal(
-    symbols: Array, size: int, keys: Array, ends: Array, slots: Array, again: Array, written: Array
+def take_class(
+    keys: Array, at: int, classes: int, which: int, room: Array, filled: int
 ) -> tuple[int, int]:
-    """How many blocks are distinct, and how many of those occur twice or more; the counts of the
-    latter are written to the first places of ``keys``. Every occurrence after the first is
-    subtracted from ``written``, counts by byte-plane of shape (planes, 256).
+    """Copy the keys of a class, from ``at`` on, to ``room`` until it is full.
 
-    ``slots``, all 0, is an open-addressed table of keys + 1; ``again``, all 0, counts the further
-    blocks equal to each. Their length is a power of two, more than twice the keys of the fullest
-    bucket.
+    Returns the place of the first key that was not looked at, and how many ``room`` holds.
     """
-    used = np.empty(0, np.int64)
-    # Keys of equal blocks differ only in the place, so that they are in the same bucket. The keys
-    # of finished buckets are no longer needed, so that the counts may overwrite them.
-    distinct, repeated, begin = 0, 0, 0
-    for end in ends:
-        mask = 1
-        while mask < 2 * (end - begin):
-            mask = 2 * mask + 1
-        if used.size < end - begin:
-            used = np.empty(end - begin, np.int64)
-        number = 0
-        for i in range(begin, end):
-            slot = _find_block(symbols, size, keys[i], slots, np.uint64(mask))
-            if slots[slot] == 0:
-                slots[slot] = keys[i] + np.uint64(1)
-                used[number] = slot
-                number += 1
-            else:
-                again[slot] += 1
-        # Only used slots are visited and cleared: the cost of a bucket follows its number of keys.
-        for slot in used[:number]:
-            if again[slot] > 0:
-                start = _place(slots[slot] - np.uint64(1))
-                _take_off(symbols[start : start + size], again[slot], written)
-                keys[repeated] = again[slot] + 1
-                repeated += 1
-            slots[slot], again[slot] = 0, 0
-        distinct += number
-        begin = end
-    return distinct, repeated
+    while at < keys.size and filled < room.size:
+        room[filled] = keys[at]
+        if classes == 1 or _class_of(keys[at], classes) == which:
+            filled += 1
+        at += 1
+    return at, filled
 
 
 @compiled
-def _block_key(symbols: Array, start: int, size: int) -> Any:
-    """The key of the block that begins at ``start``: 32 bits of hash above 32 of place."""
-    key = np.uint64(0)
-    if _fits(symbols, size):
-        for i in range(start, start + size):
-            key = (key << np.uint64(8 * symbols.itemsize)) | np.uint64(symbols[i])
-        key = _mix(key)  # a permutation: spreads the keys over the buckets without collisions
-    else:
-        for i in range(start, start + size):
-            key = (key ^ np.uint64(symbols[i])) * np.uint64(0x9E3779B97F4A7C15)
-            key ^= key >> np.uint64(32)
-        key = (key * np.uint64(0xFF51AFD7ED558CCD)) >> np.uint64(32)
-    return (key << np.uint64(32)) | np.uint64(start)
+def _class_of(key: Any, classes: int) -> Any:
+    """The key's class, of ``classes`` about equally large ones."""
+    mixed = (np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    return np.int64((mixed * np.uint64(classes)) >> np.uint64(32))
 
 
 @compiled
-def _fits(symbols: Array, size: int) -> bool:
-    """Whether a block has 32 bits at most: equal hashes then mean equal blocks."""
-    return bool(size * symbols.itemsize <= 4)
+def count_runs(keys: Array, least: int, counts: Array) -> int:
+    """Of sorted keys, those that occur ``least`` times or more: they are moved to the front, and
+    their counts written; returns how many there are."""
+    found, i = 0, 0
+    while i < keys.size:
+        key, begin = keys[i], i
+        while i < keys.size and keys[i] == key:
+            i += 1
+        if i - begin >= least:
+            keys[found], counts[found] = key, i - begin
+            found += 1
+    return found
 
 
 @compiled
-def _mix(x: Any) -> Any:
-    """A permutation of the numbers of 32 bits (the finalizer of MurmurHash3)."""
-    low = np.uint64(0xFFFFFFFF)
-    x = ((x ^ (x >> np.uint64(16))) * np.uint64(0x85EBCA6B)) & low
-    x = ((x ^ (x >> np.uint64(13))) * np.uint64(0xC2B2AE35)) & low
-    return x ^ (x >> np.uint64(16))
+def merge_runs(
+    a: Array, a_counts: Array, b: Array, b_counts: Array, keys: Array, counts: Array
+) -> int:
+    """Merge two sorted lists of distinct keys and their counts; returns how many keys there are."""
+    i, j, found = 0, 0, 0
+    while i < a.size or j < b.size:
+        if j == b.size or (i < a.size and a[i] < b[j]):
+            keys[found], counts[found] = a[i], a_counts[i]
+            i += 1
+        elif i == a.size or b[j] < a[i]:
+            keys[found], counts[found] = b[j], b_counts[j]
+            j += 1
+        else:
+            keys[found], counts[found] = a[i], a_counts[i] + b_counts[j]
+            i += 1
+            j += 1
+        found += 1
+    return found
 
 
 @compiled
-def _place(key: Any) -> Any:
-    """The start of the block of a key."""
-    return np.int64(key & np.uint64(0xFFFFFFFF))
+def add_repeated(keys: Array, counts: Array, size: int, bits: int, planes: Array) -> None:
+    """Add every occurrence of each key's block but one to ``planes``, the counts by byte-plane, of
+    shape (planes, 256)."""
+    mask = np.uint64((1 << bits) - 1) if bits < 64 else np.uint64(0xFFFFFFFFFFFFFFFF)
+    for k in range(keys.size):
+        times = np.int64(counts[k]) - 1
+        for i in range(size):
+            _add((np.uint64(keys[k]) >> np.uint64(bits * i)) & mask, times, planes)
 
 
 @compiled
-def _find_block(symbols: Array, size: int, key: Any, slots: Array, mask: Any) -> Any:
-    """The slot of the block with this key, or the empty one where it belongs.
+def _add(symbol: Any, times: Any, planes: Array) -> None:
+    for p in range(planes.shape[0]):
+        planes[p, (symbol >> np.uint64(8 * p)) & np.uint64(255)] += times
 
-    Equal hashes are compared symbol by symbol, so that the count is exact whatever the hash does.
-    """
-    high = key >> np.uint64(32)
-    slot = high & mask
-    while slots[slot] != 0:
-        known = slots[slot] - np.uint64(1)
-        if known >> np.uint64(32) == high and (
-            _fits(symbols, size) or _same_block(symbols, _place(known), _place(key), size)
-        ):
-            break
-        slot = (slot + np.uint64(1)) & mask
-    return slot
+
+# --- names ------------------------------------------------------------------------------------
 
 
 @compiled
-def _same_block(symbols: Array, a: int, b: int, size: int) -> bool:
-    """Whether the blocks that begin at a and b hold the same symbols."""
-    i = 0
-    while i < size and symbols[a + i] == symbols[b + i]:
-        i += 1
-    return i == size
+def fill_slots(known: Array, slots: Array) -> None:
+    """Enter known keys in ``slots``, all 0: an open-addressed table of their places + 1, whose
+    length is a power of two and at least twice theirs."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(known.size):
+        slot = _home(known[i], mask)
+        while slots[slot] != 0:
+            slot = (slot + np.uint64(1)) & mask
+        slots[slot] = i + 1
 
 
 @compiled
-def _take_off(symbols: Array, times: int, counts: Array) -> None:
-    """Subtract a block ``times`` times from the counts by byte-plane, shape (planes, 256)."""
-    for i in range(symbols.size):
-        for p in range(counts.shape[0]):
-            byte = (np.uint64(symbols[i]) >> np.uint64(8 * p)) & np.uint64(255)
-            counts[p, byte] -= np.int64(times)
+def find_names(keys: Array, known: Array, slots: Array, first: int, names: Array) -> None:
+    """Write the names of the keys that are known: ``first`` + their place."""
+    mask = np.uint64(slots.size - 1)
+    for i in range(keys.size):
+        slot = _home(keys[i], mask)
+        while slots[slot] != 0:
+            place = np.int64(slots[slot]) - 1
+            if known[place] == keys[i]:
+                names[i] = first + place
+                break
+            slot = (slot + np.uint64(1)) & mask
+
+
+@compiled
+def _home(key: Any, mask: Any) -> Any:
+    return ((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+
+
+@compiled
+def pair_names(names: Array, keys: Array) -> None:
+    """The keys of blocks of two named halves each; 0 where a half has no name."""
+    for i in range(keys.size):
+        left, right = np.uint64(names[2 * i]), np.uint64(names[2 * i + 1])
+        keys[i] = (left << np.uint64(32)) | right if left != 0 and right != 0 else np.uint64(0)
+
+
+@compiled
+def add_named(
+    symbols: Array, width: int, size: int, names: Array, seen: Array, planes: Array
+) -> None:
+    """Add every named block but the first of each name, which ``seen`` marks, to ``planes``: the
+    first ``size`` of each ``width`` symbols."""
+    for block in range(names.size):
+        name = names[block]
+        if name == 0:
+            continue
+        if not seen[name]:
+            seen[name] = True
+            continue
+        for i in range(block * width, block * width + size):
+            _add(np.uint64(symbols[i]), 1, planes)

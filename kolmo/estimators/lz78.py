@@ -13,10 +13,10 @@ from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
 from kolmo.symbols import Alphabet, Shape, Symbols
 
-LIMIT = 1 << 32
-"""Most symbols, so that a phrase's number fits in 32 bits."""
-
 _SPAN = 1 << 16  # symbols between checks of the dictionary's free space
+
+LIMIT = (1 << 24) - _SPAN
+"""Most phrases that there may be, whose dictionary takes up to 600 MB while it grows."""
 
 
 @register
@@ -28,8 +28,8 @@ class LempelZiv78(Estimator):
     dictionary, that is, an earlier phrase and one symbol more; the last may equal an earlier one. A
     phrase counts as a pointer to one of the c phrases, and a symbol (Cover & Thomas 2006, 13.5.2);
     bits a symbol tend slowly to the entropy rate of an ergodic source. Alphabets have at most
-    65,536 symbols. The dictionary grows by about 24 bytes for each phrase. ``details``: the number
-    of phrases.
+    65,536 symbols. The dictionary grows by about 24 bytes for each phrase, of which there may be
+    2^24. ``details``: the number of phrases.
 
     >>> symbols = np.array([int(bit) for bit in "1011010100010"], np.uint8)
     >>> accumulator = LempelZiv78().start(symbols.shape, 2)
@@ -49,11 +49,37 @@ class LempelZiv78(Estimator):
                 f"lz78: an alphabet of {alphabet.size:,} symbols is too large for repetitions to "
                 f"tell anything; quantize first, by sign or symmetric:4 say"
             )
-        if numel >= LIMIT:
+        if (most := most_phrases(numel, alphabet.size)) > LIMIT:
             raise NotApplicableError(
-                f"lz78: {numel:,} symbols are over its limit of {LIMIT:,}; use tensor scope"
+                f"lz78: {numel:,} symbols may make {most:,} phrases, over its limit of {LIMIT:,}; "
+                f"use tensor scope, or a coarser quantizer"
             )
         return _LempelZiv78Accumulator(numel, alphabet)
+
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        numel = sum(math.prod(shape) for shape in shapes)
+        phrases = most_phrases(numel, alphabet.size) + min(numel, _SPAN)
+        return (
+            18 * _power_of_two(2 * phrases) + 8 * _SPAN + (1 << 20)
+        )  # the last table, and half of it
+
+
+def most_phrases(numel: int, alphabet: int) -> int:
+    """The most phrases into which so many symbols are cut: all the strings of one symbol, then of
+    two, and so on, while symbols last; one symbol is a phrase of its own without another.
+
+    >>> most_phrases(2 + 2 * 4 + 3 * 8, 2), most_phrases(25, 1)
+    (14, 7)
+    """
+    phrases, length, kinds = 0, 1, alphabet
+    while length * kinds <= numel:
+        phrases, numel = phrases + kinds, numel - length * kinds
+        length, kinds = length + 1, kinds * alphabet
+    return phrases + -(-numel // length)
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(10, (least - 1).bit_length())
 
 
 class _LempelZiv78Accumulator:
@@ -87,7 +113,7 @@ class _LempelZiv78Accumulator:
 
         if slots <= self._keys.size:
             return
-        size = 1 << slots.bit_length()
+        size = _power_of_two(slots)
         keys, children = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
         kernels_lz.move_phrases(self._keys, self._children, keys, children)
         self._keys, self._children = keys, children

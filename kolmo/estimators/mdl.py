@@ -30,10 +30,14 @@ class OrderZero(Estimator):
     """Base of the codes whose length follows from the counts of the symbols."""
 
     kind = "bound"
+    order_free = True
 
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
+
+    def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
+        return 1
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _OrderZeroAccumulator(self, shapes, alphabet)
@@ -44,16 +48,16 @@ class _OrderZeroAccumulator:
         self._code = code
         self._numel = sum(math.prod(shape) for shape in shapes)
         self._raw_bits = self._numel * alphabet.bits
-        self._histogram = Histogram(alphabet)
-        self.update = self._histogram.update
+        self.histogram = Histogram(alphabet)
+        self.update = self.histogram.update
 
     def merge(self, part: _OrderZeroAccumulator) -> None:
-        self._histogram.merge(part._histogram)
+        self.histogram.merge(part.histogram)
 
     def finish(self) -> CodeLength:
-        planes = [self._code.chance(counts) for counts in self._histogram.counts]
+        planes = [self._code.chance(counts) for counts in self.histogram.counts]
         details = planes[0][1]
-        if self._histogram.by_byte:
+        if self.histogram.by_byte:
             details = {"byte_planes": [-chance.log2 for chance, _ in planes]}
         bits = all_of(chance for chance, _ in planes).word_bits if self._numel else 0
         return CodeLength(bits, self._numel, self._raw_bits, "bound", details)

@@ -26,17 +26,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.chances import all_of, kt, orders
+from kolmo.codes.chances import all_of, kt, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.gathering import Gatherer
+from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
+from kolmo.estimators.spool import check_room
+from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 
-LIMIT = 1 << 29
-"""Most bytes of symbols: all are kept in memory, with eight bytes for the key of each block."""
+LIMIT = (1 << 32) - 1
+"""Most bytes of symbols, which are read several times."""
 
 
 @register
@@ -46,7 +48,8 @@ class MosaicBlocks(Estimator):
 
     ``block=N`` fixes the block size: one bit then says whether blocks are used at all. Else the
     best of 1, 2, 4, 8, 16, 32 is taken. Model scope has one dictionary for all tensors. The search
-    for equal blocks is exact, which needs all symbols in memory: at most 512 MiB of them.
+    for equal blocks is exact; it takes at most 4 GiB of symbols, which it puts aside in the
+    temporary folder when they are many, and some 300 MB of memory.
     ``details``: the block size (0 if the symbols are written plainly), the number of motifs, the
     share of blocks that are motifs, and how the indices are coded.
 
@@ -67,14 +70,19 @@ class MosaicBlocks(Estimator):
         if self.block is not None and not 1 <= self.block <= 1 << 16:
             raise InputError(f"mosaic: the block size is 1 to 65536, not {self.block}")
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        numel = sum(math.prod(shape) for shape in shapes)
+        return search_memory(numel, alphabet) + (1 << 22)
+
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         sizes = [math.prod(shape) for shape in shapes]
         width = alphabet.container.itemsize
         if sum(sizes) * width > LIMIT:
             raise NotApplicableError(
-                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 512 MiB; "
+                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 4 GiB; "
                 f"use tensor scope or a coarser quantizer"
             )
+        check_room(search_space(sum(sizes), alphabet), "mosaic")
         return _MosaicAccumulator(sizes, alphabet, self.block)
 
 
@@ -83,44 +91,50 @@ class _MosaicAccumulator:
         self._sizes, self._alphabet = sizes, alphabet
         self._raw_bits = sum(sizes) * alphabet.bits
         self._candidates = BLOCK_SIZES if block is None else (block,)
-        self._gatherer = Gatherer([(sum(sizes),)], alphabet.container)
-        self._best = _Code(0, {})
+        fitting = tuple(size for size in self._candidates if size <= max(sizes, default=0))
+        self._streams = (
+            BlockStreams(sizes, Cut(fitting, alphabet.bits), alphabet) if fitting else None
+        )
+        self._planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
 
     def update(self, symbols: Symbols) -> None:
-        for whole in self._gatherer.take(symbols):
-            self._best = self._shortest(whole)
-
-    def finish(self) -> CodeLength:
-        best = self._best
-        return CodeLength(best.bits, sum(self._sizes), self._raw_bits, "bound", best.details)
-
-    def _shortest(self, symbols: Symbols) -> _Code:
-        """The code at the best block size."""
         from kolmo.estimators import kernels
 
-        nothing = {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"}
-        planes = np.zeros((symbols.dtype.itemsize, 256), np.int64)
-        kernels.count_planes(symbols, planes)
-        sizes = [size for size in self._candidates if size <= max(self._sizes)]
-        codes = [self._code(symbols, size, planes.copy()) for size in sizes]
-        best = min([_Code(self._raw_bits, nothing), *codes], key=lambda code: code.bits)
-        choice = math.ceil(math.log2(len(self._candidates) + 1))
-        return _Code(best.bits + choice, best.details)
+        fitting = symbols.astype(self._alphabet.container, copy=False)
+        kernels.count_planes(fitting, self._planes)
+        if self._streams is not None:
+            self._streams.update(fitting)
 
-    def _code(self, symbols: Symbols, size: int, planes: NDArray[np.int64]) -> _Code:
-        numels = np.array(self._sizes, np.int64)
-        spans = np.stack([np.cumsum(numels) - numels, numels // size], axis=1)
-        blocks = int(spans[:, 1].sum())
-        repeated, others = _equal_blocks(symbols, spans, size, planes)
-        indices, how = _index_bits(repeated, others)
-        header = integer_bits(repeated.size) + integer_bits(others)
+    def finish(self) -> CodeLength:
+        numel = sum(self._sizes)
+        if numel == 0:
+            return CodeLength(0, 0, 0, "bound")
+        codes = [_Code(self._raw_bits, _NO_BLOCKS)]
+        if self._streams is not None:
+            found = Search(self._streams, self._alphabet).run()
+            self._streams.close()
+            self._all_written = self._written_bits(self._planes)
+            codes += [self._code(size, repeats) for size, repeats in found.items()]
+        best = min(codes, key=lambda code: code.bits)
+        choice = math.ceil(math.log2(len(self._candidates) + 1))
+        return CodeLength(best.bits + choice, numel, self._raw_bits, "bound", best.details)
+
+    def _code(self, size: int, repeats: Repeats) -> _Code:
+        """The code at a block size."""
+        blocks = sum(numel // size for numel in self._sizes)
+        motifs, others = repeats.motifs, blocks - repeats.blocks
+        indices, how = _index_bits(repeats, others)
+        header = integer_bits(motifs) + integer_bits(others)
         details = {
             "block": size,
-            "motifs": repeated.size,
+            "motifs": motifs,
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        return _Code(header + self._written_bits(planes) + indices, details)
+        written = self._all_written
+        if motifs:
+            written = self._written_bits(self._planes - repeats.planes)
+        return _Code(header + written + indices, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
@@ -136,37 +150,19 @@ class _Code:
     details: dict[str, Any]
 
 
-def _equal_blocks(
-    symbols: Symbols, spans: NDArray[np.int64], size: int, planes: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], int]:
-    """The count of each block that repeats, and how many blocks do not repeat.
-
-    Repeats are subtracted from ``planes``, the byte-plane counts of all symbols, so that the counts
-    of the distinct blocks and of the tensors' ends are left.
-    """
-    from kolmo.estimators import kernels_mosaic as kernels
-
-    blocks = int(spans[:, 1].sum())
-    depth = min(12, max(1, blocks.bit_length() - 14))  # about 2¹⁴ keys a bucket
-    shift = 64 - depth
-    counts = np.zeros(1 << depth, np.int64)
-    kernels.count_keys(symbols, spans, size, shift, counts)
-    heads = np.cumsum(counts) - counts
-    keys = np.empty(blocks, np.uint64)
-    kernels.spread_keys(symbols, spans, size, shift, heads, keys)
-    room = 1 << (2 * int(counts.max())).bit_length()
-    slots, again = np.zeros(room, np.uint64), np.zeros(room, np.uint32)
-    distinct, repeated = kernels.count_equal(symbols, size, keys, heads, slots, again, planes)
-    return keys[:repeated].astype(np.int64), distinct - repeated
+_NO_BLOCKS = {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"}
 
 
-def _index_bits(repeated: NDArray[np.int64], others: int) -> tuple[int, str]:
+def _index_bits(repeats: Repeats, others: int) -> tuple[int, str]:
     """Bits of the indices of all blocks: one index for each motif, one more for all other blocks.
 
     All numberings of the motifs have the same probability under the KT code and mean the same
     blocks. The one by first appearance stands for all of them, so that their probabilities add up.
     """
-    counts = np.append(repeated, others) if others else repeated
-    fixed = int(counts.sum()) * max(0, counts.size - 1).bit_length()
-    adaptive = all_of([kt(counts), orders(repeated.size)]).word_bits if counts.size else 0
+    times = dict(repeats.times)
+    if others:
+        times[others] = times.get(others, 0) + 1
+    kinds = sum(times.values())
+    fixed = (repeats.blocks + others) * max(0, kinds - 1).bit_length()
+    adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits if kinds else 0
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

@@ -25,3 +25,4 @@ class Ppmd(Compressor):
     name = "ppmd"
     summary = "prediction by partial matching; orders 2 to 64 (extra: ppmd)"
     library = Ppmd8(MEMORY)
+    software = ("pyppmd",)

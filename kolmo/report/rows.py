@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints import Checkpoint, check_unchanged
 from kolmo.checkpoints.base import Role
+from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
@@ -33,11 +34,11 @@ def make_report(
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
-        problems += _problems(name, results)
+        problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
         coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
-        provenance=_provenance(checkpoints, plan, complete, problems),
+        provenance=_provenance(checkpoints, plan, runs, complete, problems),
     )
 
 
@@ -166,6 +167,15 @@ def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
     return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]
 
 
+def _changes(name: str, checkpoint: Checkpoint) -> list[str]:
+    """A file that is no longer what was opened: its figures may be those of neither."""
+    try:
+        check_unchanged(checkpoint)
+    except InputError as error:
+        return [f"{name}: {error}"]
+    return []
+
+
 def _coverage(
     checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], complete: bool
 ) -> pd.DataFrame:
@@ -187,7 +197,11 @@ def _coverage(
 
 
 def _provenance(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, complete: bool, problems: Sequence[str]
+    checkpoints: Mapping[str, Checkpoint],
+    plan: Plan,
+    runs: Mapping[str, Measured],
+    complete: bool,
+    problems: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "command": sys.argv[0].rsplit("/", 1)[-1],
@@ -206,7 +220,8 @@ def _provenance(
                 "format": checkpoint.format,
                 "networks": list(checkpoint.networks),
                 "shards": list(checkpoint.shards or ()),
-                "files": checkpoint.hashes(),
+                "files": dict(checkpoint.fingerprints),
+                "content": runs[name].content if name in runs else "",
             }
             for name, checkpoint in checkpoints.items()
         },

@@ -212,6 +212,13 @@ def _several(estimator: Estimator, case: Case) -> None:
     require_same(measure(estimator, case, cuts=cuts), whole, f"cut at {cuts}")
 
 
+@SUITE.check("order does not matter, where that is claimed", [*SMALL, *SEVERAL, *FLOATS])
+def _order(estimator: Estimator, case: Case) -> None:
+    if estimator.order_free:
+        moved = np.random.default_rng(1).permutation(case.symbols())
+        require_same(measure(estimator, case, moved), measure(estimator, case), "in another order")
+
+
 @SUITE.check("the array behind the symbols does not matter", SMALL)
 def _arrays(estimator: Estimator, case: Case) -> None:
     symbols = case.symbols()

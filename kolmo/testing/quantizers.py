@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.testing import access
 from kolmo.testing.access import Quantizer
@@ -40,6 +41,7 @@ UNUSUAL = [
     WeightCase(dtype, (30,), content) for dtype in FORMATS for content in ("a NaN", "an infinity")
 ]
 ALL = [*GRID, *WIDE, *UNUSUAL]
+LARGE = WeightCase("float32", ((1 << 20) + 101,))  # more than a sample
 
 SUITE = Suite[Quantizer](access.get_quantizer)
 
@@ -216,6 +218,20 @@ def _nearest(quantizer: Quantizer, case: WeightCase) -> None:
 def _as_numbers(weights: NDArray[Any]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
         return np.asarray(weights).astype(np.float64).reshape(-1)
+
+
+@SUITE.check("places do not matter, where that is claimed", [*GRID, LARGE])
+def _places(quantizer: Quantizer, case: WeightCase) -> None:
+    """Weights in another order give the same parameters, and their symbols in that order."""
+    found = encode(quantizer, case) if quantizer.order_free else None
+    if found is None:
+        return
+    order = np.random.default_rng(1).permutation(found[1].size)
+    moved = case.weights().reshape(-1)[order]
+    coder = quantizer.fit(array_tensor("w", moved.reshape(case.shape)))
+    same = coder.parameters() == found[0].parameters()
+    require(same, f"moved: {coder.parameters()}, not {found[0].parameters()}")
+    require(np.array_equal(coder.encode(moved), found[1].reshape(-1)[order]), "other symbols")
 
 
 @SUITE.check("symbols that are bit patterns are the weights' own", ALL)

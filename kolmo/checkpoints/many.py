@@ -1,0 +1,252 @@
+"""Many checkpoints: those that globs and folders stand for, each opened when its turn comes."""
+
+from __future__ import annotations
+
+import functools
+import glob
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kolmo.checkpoints.base import Checkpoint
+from kolmo.checkpoints.choosing import Grouping, candidates, foremost, is_candidate
+from kolmo.checkpoints.directories import checkpoint_folders
+from kolmo.checkpoints.folders import File, Folder, LocalFolder
+from kolmo.checkpoints.formats import FOLDERS, formats
+from kolmo.checkpoints.naming import natural, parsed
+from kolmo.checkpoints.origins import Origin
+from kolmo.checkpoints.remote import globbed, open_url
+from kolmo.errors import InputError
+
+_DEEP = 4  # folders of folders of checkpoints
+_OPEN = 4  # checkpoints that stay open
+
+
+class Checkpoints(Mapping[str, Checkpoint]):
+    """Checkpoints by name, each opened when it is asked for; only the latest few stay open.
+
+    Parameters
+    ----------
+    sources : mapping of names to sources
+    open_one : callable
+        ``open_one(source)`` opens one.
+
+    Raises
+    ------
+    InputError
+        In opening one; also if one that is opened again is not what it was.
+    """
+
+    def __init__(self, sources: Mapping[str, Any], open_one: Callable[[Any], Checkpoint]) -> None:
+        self._sources, self._open_one = dict(sources), open_one
+        self._origins: dict[str, Origin | None] = {}
+        self._lock = threading.RLock()
+        self._latest = functools.lru_cache(maxsize=_OPEN)(self._opened)
+
+    def __getitem__(self, name: str) -> Checkpoint:
+        with self._lock:
+            return self._latest(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def _opened(self, name: str) -> Checkpoint:
+        opened = self._open_one(self._sources[name])
+        if self._origins.setdefault(name, opened.origin) != opened.origin:
+            raise InputError(f"{opened.source}: it was changed while it was measured")
+        return opened
+
+
+def find_checkpoints(sources: Iterable[str | os.PathLike[str]]) -> dict[str, str]:
+    """The checkpoints that paths, URLs, globs and folders stand for, by short names of their own.
+
+    Parameters
+    ----------
+    sources : iterable of str or PathLike
+        Each a checkpoint, a glob such as ``runs/*/step*.safetensors`` (``**`` goes through all
+        folders), or a folder of checkpoints; or one of these with a name of its own,
+        ``NAME=SOURCE``.
+
+    Returns
+    -------
+    dict of str to str
+        Paths or URLs in the order given, those of a glob or a folder by their numbers; each under
+        the parts of its path that tell it from the others.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, or two have the same name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for step in (2, 10):
+    ...     folder.joinpath(f"step-{step}.safetensors").touch()
+    >>> list(find_checkpoints([folder])), list(find_checkpoints([folder / "*10*"]))
+    (['step-2', 'step-10'], ['step-10'])
+    """
+    given = [_named(os.fspath(source)) for source in sources]
+    twice = next((path for pair in given if given.count(pair) > 1 for path in pair[1:]), None)
+    if twice:
+        raise InputError(f"{twice!r} is named twice; to measure it twice: A={twice} B={twice}")
+    inner = [(name, _expanded(path)) for name, path in given]
+    nameless = list(dict.fromkeys(path for name, paths in inner if not name for path in paths))
+    short = dict(zip(nameless, short_names(nameless), strict=True))
+    found: dict[str, str] = {}
+    for name, paths in inner:
+        named = _under(name, paths) if name else {short[path]: path for path in paths}
+        for key, path in named.items():
+            if found.setdefault(key, path) != path:
+                raise InputError(f"{found[key]} and {path} both have the name {key!r}")
+    return found
+
+
+def _named(source: str) -> tuple[str, str]:
+    """The name that NAME=SOURCE gives, empty without one: ``epoch=3.ckpt`` may be a file."""
+    name, _, path = source.partition("=")
+    if not path or not name or "/" in name or os.path.exists(source) or glob.glob(source):
+        return "", source
+    return name, path
+
+
+def _under(name: str, paths: Sequence[str]) -> dict[str, str]:
+    if len(paths) == 1:
+        return {name: paths[0]}
+    return {f"{name}/{short}": path for short, path in zip(short_names(paths), paths, strict=True)}
+
+
+# --- from globs and folders to paths --------------------------------------------------------
+
+
+def _expanded(source: str) -> list[str]:
+    """The checkpoints that a source stands for, in natural order, each once."""
+    matches = {path: _folder(path) for path in _matches(source)}
+    if not matches:
+        raise InputError(f"{source}: there is no such file or folder")
+    if len(matches) > 1:
+        matches = {p: f for p, f in matches.items() if _may_be(p, f)} or matches
+    paths = [
+        inner
+        for path, folder in matches.items()
+        for inner in (_inside(path, folder) if folder or len(matches) == 1 else _whole(path))
+    ]
+    return list(dict.fromkeys(paths))
+
+
+def _matches(source: str) -> list[str]:
+    """What a glob matches; a source that is none as it is."""
+    is_url = "://" in source
+    if not glob.has_magic(source) or (not is_url and os.path.exists(source)):
+        return [source]
+    found = globbed(source) if is_url else glob.glob(source, recursive=True)
+    return sorted(found, key=natural)
+
+
+def _folder(path: str) -> Folder | None:
+    """The folder that this is; None of a file."""
+    if "://" not in path:
+        return LocalFolder(Path(path)) if os.path.isdir(path) else None
+    found = None if is_candidate(path) else open_url(path)
+    return None if isinstance(found, File) else found
+
+
+def _may_be(path: str, folder: Folder | None) -> bool:
+    """Whether a match may be a checkpoint, or hold some, by its name and those in it."""
+    if folder is None:
+        return is_candidate(path)
+    return _is_known(folder) or bool(candidates(folder) or checkpoint_folders(folder))
+
+
+def _is_known(folder: Folder) -> bool:
+    return any(format.recognize(folder) for format in FOLDERS)
+
+
+def _whole(path: str) -> list[str]:
+    """What opens the model that a file is a part of, its index or its folder; else the file."""
+    above, slash, name = path.rpartition("/")
+    said = parsed(name, _endings())
+    if not (said.total or said.is_slice or said.is_index):
+        return [path]
+    folder = _folder(above or ".")
+    found = [one for one in candidates(folder) if name in one.files] if folder else []
+    by_one = [one.files[0] for one in found if one.grouping in (Grouping.INDEX, Grouping.FILE)]
+    return [f"{above}{slash}{by_one[0]}" if by_one else above or "."]
+
+
+def _endings() -> list[str]:
+    return [ending for format in formats() for ending in format.endings]
+
+
+def _inside(path: str, folder: Folder | None) -> list[str]:
+    """The checkpoints of a folder of several; a file, or a folder that is one, as it is."""
+    inner = _below(folder, _DEEP) if folder else [""]
+    return [f"{path.rstrip('/')}/{name}" if name else path for name in inner]
+
+
+def _below(folder: Folder, depth: int) -> list[str]:
+    """The names of several checkpoints in a folder; one that is empty where it is a checkpoint."""
+    if not depth or _is_known(folder):
+        return [""]
+    if found := candidates(folder):
+        models = foremost(folder, found)
+        return _ordered(one.files[0] for one in models) if len(models) > 1 else [""]
+    below = {inner.name: _below(inner, depth - 1) for inner in checkpoint_folders(folder)}
+    if len(below) == 1 and list(below.values()) == [[""]]:
+        return [""]
+    paths = [f"{name}/{rest}".rstrip("/") for name, rests in below.items() for rest in rests]
+    return _ordered(paths) or [""]
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=natural)
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The parts of paths that tell them apart, without endings where these do not.
+
+    >>> short_names(["runs/a/model.safetensors", "runs/b/model.safetensors"])
+    ['a', 'b']
+    >>> short_names(["runs/a/step-1.pt", "runs/a/step-2.pt", "base.pt"])
+    ['runs/a/step-1', 'runs/a/step-2', 'base']
+    >>> short_names(["a/x.pt", "a/x.npz"]), short_names(["out/final.pt"])
+    (['x.pt', 'x.npz'], ['final'])
+    """
+    bare = [_without_ending(path) for path in paths]
+    told = bare if len(set(bare)) == len(set(paths)) else list(paths)
+    parts = [path.strip("/").split("/") for path in told]
+    if len(set(told)) < 2:
+        return [own[-1] for own in parts]
+    first = _shared(parts)
+    last = _shared([own[first:][::-1] for own in parts])
+    return ["/".join(_apart(own[first : len(own) - last], parts, first)) for own in parts]
+
+
+def _without_ending(path: str) -> str:
+    lower = path.lower()
+    ending = max((e for e in _endings() if lower.endswith(e)), key=len, default="")
+    return path[: len(path) - len(ending)]
+
+
+def _shared(parts: Sequence[Sequence[str]]) -> int:
+    """How many first parts all have in common, of which one at least is left to each."""
+    most = min(len(own) for own in parts) - 1
+    alike = (len({own[place] for own in parts}) == 1 for place in range(most))
+    return next((place for place, same in enumerate(alike) if not same), most)
+
+
+def _apart(own: list[str], parts: Sequence[Sequence[str]], first: int) -> list[str]:
+    """The parts of a path that differ, where all paths have as many."""
+    if len({len(other) for other in parts}) > 1:
+        return own
+    differing = [len({other[first + at] for other in parts}) > 1 for at in range(len(own))]
+    return [part for part, differs in zip(own, differing, strict=True) if differs]

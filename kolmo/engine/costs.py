@@ -1,0 +1,43 @@
+"""What a job is expected to cost, from shapes alone: seconds of one core, and bytes of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.engine import feeding
+from kolmo.errors import NotApplicableError
+from kolmo.measure import Measurement, Variant
+from kolmo.rates import expected_seconds
+
+_BESIDE = 32 << 20  # bytes of chunks and symbols that a job has in its hands
+
+
+def seconds(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> float:
+    """Seconds that one measurement of one tensor takes."""
+    estimator, quantizer = measurement.estimator, measurement.quantizer
+    return expected_seconds(estimator, quantizer, tensor.form, tensor.numel, variant.null)
+
+
+def held_bytes(tensor: WeightTensor, variant: Variant) -> int:
+    """Bytes of the weights that a job has in memory: the tensor's, and those of a draw."""
+    size = tensor.numel * tensor.dtype.itemsize
+    if variant.null is not None:
+        return min(size, feeding.HELD) + variant.null.working_memory(tensor)
+    return min(size, feeding.HELD)
+
+
+def memory(
+    tensors: Sequence[WeightTensor], measurements: Iterable[Measurement], variant: Variant
+) -> int:
+    """Bytes that one accumulator of each measurement holds, with the largest tensor."""
+    shapes = [array_shape(tensor.shape) for tensor in tensors]
+    working = sum(_working_memory(m, shapes, tensors[0]) for m in measurements)
+    return _BESIDE + working + max(held_bytes(tensor, variant) for tensor in tensors)
+
+
+def _working_memory(m: Measurement, shapes: Sequence[tuple[int, ...]], tensor: WeightTensor) -> int:
+    try:
+        return m.estimator.working_memory(shapes, m.quantizer.alphabet_of(tensor))
+    except NotApplicableError:
+        return 0

@@ -1,0 +1,153 @@
+"""How the measurements of a checkpoint are cut into jobs, from shapes alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.engine import feeding
+from kolmo.engine.costs import held_bytes, memory, seconds
+from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted
+from kolmo.measure import Measurement, Variant
+from kolmo.rates import hashing_seconds, reading_seconds
+
+QUANTUM = 0.5
+"""Seconds that small measurements are gathered into one job for."""
+
+STRIPE = 1 << 24
+"""Weights of a stripe, about: as many whole grains as come nearest below."""
+
+_MANY = 256  # tensors of one job, at most
+_ROOM = 256 << 20  # bytes of accumulators that one job has side by side
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Striped:
+    """A tensor that is measured in stripes, once its quantizers are fitted."""
+
+    wanted: Wanted
+    fit: FitJob
+    stripes: tuple[StripeJob, ...]
+
+    @property
+    def cost(self) -> float:
+        """Seconds that all of it is expected to take."""
+        return self.fit.cost + sum(stripe.cost for stripe in self.stripes)
+
+
+def add_up(measurement: Measurement, tensor: WeightTensor) -> bool:
+    """Whether accumulators of this tensor's parts, and of whole tensors, add up."""
+    return _grain(measurement, tensor) is not None
+
+
+def tensor_jobs(
+    wanted: Iterable[Wanted], variant: Variant, seed: int
+) -> Iterator[TensorJob | Striped]:
+    """Jobs for the tensors of a checkpoint, in their order."""
+    batch: list[Wanted] = []
+    waiting = 0.0
+    for piece in (piece for each in wanted for piece in _split(each, variant)):
+        if isinstance(piece, Striped):
+            yield piece
+            continue
+        batch.append(piece)
+        waiting += _cost(piece, variant)
+        if len(batch) >= _MANY or waiting > QUANTUM:
+            yield _job(batch, variant, seed)
+            batch, waiting = [], 0.0
+    if batch:
+        yield _job(batch, variant, seed)
+
+
+def stream_job(
+    tensors: Sequence[WeightTensor], measurement: Measurement, variant: Variant, seed: int
+) -> StreamJob:
+    """The job of one measurement over all tensors of a form."""
+    cost = sum(seconds(measurement, tensor, variant) for tensor in tensors)
+    held = memory(tensors, [measurement], variant)
+    return StreamJob(cost, held, tuple(tensors), measurement, variant, seed)
+
+
+def digest_jobs(tensors: Iterable[WeightTensor]) -> Iterator[DigestJob]:
+    """Jobs that hash tensors, in their order."""
+    batch: list[WeightTensor] = []
+    for tensor in tensors:
+        batch.append(tensor)
+        if len(batch) >= _MANY or sum(map(_bytes, batch)) > feeding.HELD:
+            yield _digest_job(batch)
+            batch = []
+    if batch:
+        yield _digest_job(batch)
+
+
+def _digest_job(tensors: Sequence[WeightTensor]) -> DigestJob:
+    return DigestJob(hashing_seconds(sum(map(_bytes, tensors))), 32 << 20, tuple(tensors))
+
+
+def _bytes(tensor: WeightTensor) -> int:
+    return tensor.numel * tensor.dtype.itemsize
+
+
+# --- one tensor -----------------------------------------------------------------------------
+
+
+def _split(wanted: Wanted, variant: Variant) -> Iterator[Wanted | Striped]:
+    """A tensor's measurements: those whose parts add up together, and what else is small; each
+    large one, that needs its symbols in order, alone."""
+    adding = [m for m in wanted.measurements if add_up(m, wanted.tensor)]
+    others = [m for m in wanted.measurements if m not in adding]
+    if adding and variant.null is None and _bytes(wanted.tensor) > feeding.HELD:
+        yield _striped(wanted.only(adding))
+        adding = []
+    small = [m for m in others if _is_small(m, wanted.tensor, variant)]
+    if adding or small:
+        yield wanted.only([*adding, *small])
+    for measurement in others:
+        if measurement not in small:
+            yield wanted.only([measurement])
+
+
+def _is_small(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> bool:
+    cheap = seconds(measurement, tensor, variant) < QUANTUM
+    return cheap and memory([tensor], [measurement], variant) < _ROOM + held_bytes(tensor, variant)
+
+
+def _cost(wanted: Wanted, variant: Variant) -> float:
+    return sum(seconds(m, wanted.tensor, variant) for m in wanted.measurements)
+
+
+def _job(wanted: Sequence[Wanted], variant: Variant, seed: int) -> TensorJob:
+    held = max(memory([w.tensor], w.measurements, variant) for w in wanted)
+    return TensorJob(sum(_cost(w, variant) for w in wanted), held, tuple(wanted), variant, seed)
+
+
+# --- stripes --------------------------------------------------------------------------------
+
+
+def _striped(wanted: Wanted) -> Striped:
+    tensor, measurements = wanted.tensor, wanted.measurements
+    quantizers = tuple(dict.fromkeys(m.quantizer for m in measurements))
+    cost = len(quantizers) * reading_seconds(_bytes(tensor))
+    fit = FitJob(cost, 64 << 20, tensor, wanted.place, quantizers)
+    return Striped(wanted, fit, tuple(_stripes(wanted)))
+
+
+def _stripes(wanted: Wanted) -> Iterator[StripeJob]:
+    """Stripes of whole grains of every measurement."""
+    tensor, measurements = wanted.tensor, wanted.measurements
+    grain = math.lcm(*(_grain(m, tensor) or 1 for m in measurements))
+    step = max(1, STRIPE // grain) * grain
+    cost = sum(seconds(m, tensor, Variant()) for m in measurements)
+    held = memory([tensor], measurements, Variant()) - held_bytes(tensor, Variant())
+    for start in range(0, tensor.numel, step):
+        stop = min(start + step, tensor.numel)
+        share = (stop - start) / tensor.numel
+        yield StripeJob(cost * share, held, wanted, start, stop, {})
+
+
+def _grain(measurement: Measurement, tensor: WeightTensor) -> int | None:
+    shape = array_shape(tensor.shape)
+    alphabet = measurement.quantizer.alphabet_of(tensor)
+    return measurement.estimator.grain([shape], alphabet)

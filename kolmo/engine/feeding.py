@@ -1,0 +1,223 @@
+"""From one tensor, or one draw of its null, to the accumulators that measure it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from kolmo.checkpoints.base import WeightTensor, array_shape, array_tensor
+from kolmo.checkpoints.loads import refilled
+from kolmo.engine.meters import Meter
+from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
+from kolmo.estimators.base import Accumulator
+from kolmo.estimators.sweep import Sweep
+from kolmo.measure import Measurement
+from kolmo.nulls import Source, UniformSymbols, Weights
+from kolmo.outcomes import Missing, Outcome
+from kolmo.quantize import Quantizer, SymbolCoder, side_bits
+from kolmo.symbols import Symbols
+
+HELD = 1 << 27
+"""Bytes up to which a tensor is held in memory while it is measured."""
+
+CHUNK = 1 << 20
+"""Weights that are read and measured at once: few enough to stay in a core's cache."""
+
+
+class Cell:
+    """One accumulator, the time that it took, and why it gave up, if it did."""
+
+    def __init__(self, measurement: Measurement, accumulator: Accumulator | Missing) -> None:
+        self.measurement = measurement
+        self.accumulator = accumulator
+        self.seconds = 0.0
+        self.side_bits = 0.0
+
+    @classmethod
+    def start(cls, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
+        """A cell for tensors of one form."""
+        shapes = [array_shape(tensor.shape) for tensor in tensors]
+        alphabet = measurement.quantizer.alphabet_of(tensors[0])
+        try:
+            started = measurement.estimator.start_many(shapes, alphabet).inner
+        except NotApplicableError as error:
+            return cls(measurement, Missing(str(error)))
+        return cls(measurement, started)
+
+    @classmethod
+    def start_part(
+        cls, measurement: Measurement, tensor: WeightTensor, start: int, stop: int, before: int = 0
+    ) -> Cell:
+        """A cell for the weights [start, stop) of a tensor, which is merged into another's."""
+        shape, alphabet = array_shape(tensor.shape), measurement.quantizer.alphabet_of(tensor)
+        try:
+            started = measurement.estimator.start_part(shape, alphabet, start, stop, before).inner
+        except NotApplicableError as error:
+            return cls(measurement, Missing(str(error)))
+        return cls(measurement, started)
+
+    @property
+    def alive(self) -> bool:
+        return not isinstance(self.accumulator, Missing)
+
+    def miss(self, reason: str, problem: bool) -> None:
+        """Give up, for the first reason that is told."""
+        if self.alive:
+            self.accumulator = Missing(reason, problem)
+
+    def update(self, symbols: Symbols) -> None:
+        if isinstance(self.accumulator, Missing):
+            return
+        began = time.thread_time()
+        try:
+            self.accumulator.update(symbols)
+        except NotApplicableError as error:
+            self.miss(str(error), problem=False)
+        self.seconds += time.thread_time() - began
+
+    def finish(self) -> Outcome:
+        """The code length, with the side information of the quantizer."""
+        if isinstance(self.accumulator, Missing):
+            return self.accumulator
+        began = time.thread_time()
+        try:
+            return self.accumulator.finish().with_side(self.side_bits)
+        except NotApplicableError as error:
+            return Missing(str(error))
+        finally:
+            self.seconds += time.thread_time() - began
+
+
+def hold(tensor: WeightTensor) -> WeightTensor:
+    """The tensor in memory, if it is small enough; else as it is, read anew by every pass."""
+    if tensor.numel * tensor.dtype.itemsize > HELD:
+        return tensor
+    held = array_tensor(tensor.name, tensor.load(0, tensor.numel))
+    return dataclasses.replace(tensor, load=held.load)
+
+
+def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:
+    """Give the cells all symbols of a source, and the bits of their quantizers' parameters."""
+    groups = by_quantizer([cell for cell in cells if cell.alive])
+    if isinstance(source, Weights):
+        fed = [fitted for q, group in groups.items() if (fitted := _fit(source, q, group))]
+        sweep(source.tensor, fed, meter)
+        return
+    assert isinstance(source, UniformSymbols)
+    for quantizer, group in groups.items():
+        _add_own_side(group, quantizer, source.original)
+        for symbols in source.coded(quantizer).chunks:
+            _update(group, symbols, meter)
+
+
+def _fit(
+    source: Weights, quantizer: Quantizer, cells: Sequence[Cell]
+) -> tuple[SymbolCoder, Sequence[Cell]] | None:
+    """The quantizer fitted for these cells; None where it cannot be, which they are told."""
+    try:
+        coder = source.fit(quantizer)
+    except (NotApplicableError, NotExpressibleError) as error:
+        _miss(cells, error)
+        return None
+    _add_side(cells, side_bits(coder, source.tensor))
+    return coder, cells
+
+
+def _add_own_side(cells: Sequence[Cell], quantizer: Quantizer, tensor: WeightTensor) -> None:
+    """The bits of the parameters that a tensor itself has, for symbols that no weights are behind;
+    none where it has none."""
+    with contextlib.suppress(NotApplicableError, NotExpressibleError):
+        _add_side(cells, side_bits(quantizer.fit(tensor), tensor))
+
+
+def _add_side(cells: Sequence[Cell], bits: int) -> None:
+    for cell in cells:
+        cell.side_bits += bits
+
+
+def _miss(cells: Sequence[Cell], error: InputError) -> None:
+    for cell in cells:
+        cell.miss(str(error), problem=isinstance(error, NotExpressibleError))
+
+
+# --- passes over weights --------------------------------------------------------------------
+
+Fed = Sequence[tuple[SymbolCoder, Sequence[Cell]]]
+
+
+def sweep(
+    tensor: WeightTensor, fed: Fed, meter: Meter, start: int = 0, stop: int | None = None
+) -> None:
+    """Feed cells with the weights [start, stop) of a tensor, in one pass for all whose symbols
+    follow from single weights."""
+    end = tensor.numel if stop is None else stop
+    for coder, cells in fed:
+        if not coder.elementwise:
+            for first, last in _chunks(start, end):
+                _update(cells, coder.load(tensor, first, last), meter)
+    _one_pass(tensor, [each for each in fed if each[0].elementwise], meter, start, end)
+
+
+def _one_pass(tensor: WeightTensor, fed: Fed, meter: Meter, start: int, stop: int) -> None:
+    cells = [cell for _, group in fed for cell in group]
+    if not cells:
+        return
+    began = time.thread_time()
+    own = sum(cell.seconds for cell in cells)
+    passing = Sweep(tensor.dtype, [(coder, [_taker(c) for c in group]) for coder, group in fed])
+    for chunk in _weights(tensor, cells, start, stop):
+        passing.update(chunk)
+        meter.add(chunk.size * len(cells))
+    passing.finish()
+    for error, (_, group) in zip(passing.errors, fed, strict=True):
+        if error is not None:
+            _miss(group, error)
+    _share(cells, time.thread_time() - began, sum(cell.seconds for cell in cells) - own)
+
+
+def _weights(
+    tensor: WeightTensor, cells: Sequence[Cell], start: int, stop: int
+) -> Iterator[NDArray[Any]]:
+    """The weights piece by piece; in one buffer that is filled again, where nobody keeps them."""
+    if all(is_mergeable(cell) for cell in cells):
+        return refilled(tensor.load, tensor.dtype, _chunks(start, stop))
+    return (tensor.load(first, last) for first, last in _chunks(start, stop))
+
+
+def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    return ((first, min(first + CHUNK, stop)) for first in range(start, stop, CHUNK))
+
+
+def _taker(cell: Cell) -> Accumulator:
+    """What a sweep feeds: an accumulator that it may know a short cut for, or else the cell."""
+    return cell.accumulator if is_mergeable(cell) else cell  # type: ignore[return-value]
+
+
+def is_mergeable(cell: Cell) -> bool:
+    """Whether its accumulator keeps counts alone, which add up."""
+    return hasattr(cell.accumulator, "merge")
+
+
+def _share(cells: Sequence[Cell], seconds: float, counted: float) -> None:
+    """Share the time of a pass that the cells have not counted themselves."""
+    for cell in cells:
+        cell.seconds += max(0.0, seconds - counted) / len(cells)
+
+
+def _update(cells: Sequence[Cell], symbols: Symbols, meter: Meter) -> None:
+    for cell in cells:
+        cell.update(symbols)
+    meter.add(symbols.size * len(cells))
+
+
+def by_quantizer(cells: Iterable[Cell]) -> dict[Quantizer, list[Cell]]:
+    """The cells by their quantizers, in their order."""
+    groups: dict[Quantizer, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.measurement.quantizer, []).append(cell)
+    return groups

@@ -1,0 +1,297 @@
+"""Jobs: what a run is cut into. Each reads its own weights, and tells code lengths and counts only.
+
+::
+
+    TensorJob   whole tensors, each under some measurements
+    FitJob      quantizers fitted to a tensor that is too large to be held, before its stripes
+    StripeJob   some rows of such a tensor, under the measurements whose parts add up
+    StreamJob   tensors one after the other, under a measurement that needs its symbols in order
+    DigestJob   the content of tensors, for the store of results
+
+A job is a plain value, which can be pickled: its tensors are opened again where it runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.digests import digest
+from kolmo.engine.feeding import Cell, by_quantizer, feed, hold, sweep
+from kolmo.engine.meters import Meter
+from kolmo.errors import NotApplicableError, NotExpressibleError
+from kolmo.estimators.base import Accumulator
+from kolmo.measure import Measurement, Variant
+from kolmo.nulls import Weights
+from kolmo.outcomes import Missing, Result
+from kolmo.quantize import Quantizer, SymbolCoder
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Wanted:
+    """One tensor, and what is to be measured of it.
+
+    Attributes
+    ----------
+    tensor : WeightTensor
+    place : int
+        Its place in the checkpoint.
+    before : int
+        Weights of the same form that lie before it in the checkpoint.
+    alone : tuple of Measurement
+        Those whose figures of this tensor alone are wanted.
+    parts : tuple of Measurement
+        Those whose accumulators are wanted, for they are parts of the whole model's.
+    """
+
+    tensor: WeightTensor
+    place: int
+    before: int = 0
+    alone: tuple[Measurement, ...] = ()
+    parts: tuple[Measurement, ...] = ()
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        return list(dict.fromkeys((*self.alone, *self.parts)))
+
+    def only(self, measurements: Container[Measurement]) -> Wanted:
+        """The same tensor, of which no other measurement than these is wanted."""
+        return dataclasses.replace(
+            self,
+            alone=tuple(m for m in self.alone if m in measurements),
+            parts=tuple(m for m in self.parts if m in measurements),
+        )
+
+
+@dataclasses.dataclass
+class CountedPart:
+    """A tensor's part of the whole model's accumulator, or why there is none."""
+
+    accumulator: Accumulator | Missing
+    side_bits: float
+    seconds: float
+
+
+@dataclasses.dataclass
+class TensorFound:
+    """What was found of one tensor."""
+
+    place: int
+    alone: dict[Measurement, Result]
+    parts: dict[Measurement, CountedPart]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """Base of the jobs.
+
+    Attributes
+    ----------
+    cost : float
+        Seconds that it is expected to take on one core.
+    memory : int
+        Bytes that it holds at most.
+    """
+
+    cost: float
+    memory: int
+
+    @property
+    def symbols(self) -> int:
+        """Symbols that its accumulators take, as a meter counts them."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """What it is about, for people."""
+        raise NotImplementedError
+
+    def run(self, meter: Meter) -> Any:
+        """Do it; the result can be pickled as well."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TensorJob(Job):
+    """Whole tensors, each measured as it is, or as a draw of a null."""
+
+    wanted: tuple[Wanted, ...]
+    variant: Variant
+    seed: int
+
+    @property
+    def symbols(self) -> int:
+        return sum(w.tensor.numel * (len(w.alone) + len(w.parts)) for w in self.wanted)
+
+    @property
+    def label(self) -> str:
+        return self.wanted[-1].tensor.name
+
+    def run(self, meter: Meter) -> list[TensorFound]:
+        return [self._one(wanted, meter) for wanted in self.wanted]
+
+    def _one(self, wanted: Wanted, meter: Meter) -> TensorFound:
+        tensor = hold(wanted.tensor)
+        alone = [Cell.start(m, [tensor]) for m in wanted.alone]
+        parts = [Cell.start_part(m, tensor, 0, tensor.numel, wanted.before) for m in wanted.parts]
+        feed_variant([*alone, *parts], tensor, self.variant, self.seed, meter)
+        return TensorFound(
+            wanted.place,
+            {cell.measurement: Result(cell.finish(), cell.seconds) for cell in alone},
+            {cell.measurement: part_of(cell) for cell in parts},
+        )
+
+
+def feed_variant(
+    cells: Sequence[Cell], tensor: WeightTensor, variant: Variant, seed: int, meter: Meter
+) -> None:
+    """Feed cells with a tensor, or a draw of its null; they are told where it has none."""
+    try:
+        source = variant.source(tensor, seed)
+    except NotApplicableError as error:
+        for cell in cells:
+            cell.accumulator = Missing(str(error))
+        return
+    if variant.null is not None and isinstance(source, Weights):  # which is drawn when it is read
+        source = dataclasses.replace(source, tensor=hold(source.tensor))
+    feed(cells, source, meter)
+
+
+def part_of(cell: Cell) -> CountedPart:
+    """What a cell has taken, as a part of something larger."""
+    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds)
+
+
+Fits = dict[Quantizer, SymbolCoder | Missing]
+"""What became of each quantizer that was fitted to a tensor."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FitJob(Job):
+    """Quantizers fitted to one tensor, which is at this place in its checkpoint."""
+
+    tensor: WeightTensor
+    place: int
+    quantizers: tuple[Quantizer, ...]
+
+    @property
+    def symbols(self) -> int:
+        return self.tensor.numel
+
+    @property
+    def label(self) -> str:
+        return self.tensor.name
+
+    def run(self, meter: Meter) -> Fits:
+        fits = {quantizer: self._fit(quantizer) for quantizer in self.quantizers}
+        meter.add(self.symbols)
+        return fits
+
+    def _fit(self, quantizer: Quantizer) -> SymbolCoder | Missing:
+        try:
+            return quantizer.fit(self.tensor)
+        except (NotApplicableError, NotExpressibleError) as error:
+            return Missing(str(error), isinstance(error, NotExpressibleError))
+
+
+@dataclasses.dataclass
+class StripeFound:
+    """What was found of a stripe: parts of the tensor's figures, and of the whole model's."""
+
+    alone: dict[Measurement, CountedPart]
+    parts: dict[Measurement, CountedPart]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StripeJob(Job):
+    """The weights [start, stop) of a tensor under fitted quantizers."""
+
+    wanted: Wanted
+    start: int
+    stop: int
+    coders: Mapping[Quantizer, SymbolCoder]
+
+    @property
+    def symbols(self) -> int:
+        cells = len(self.wanted.alone) + len(self.wanted.parts)
+        return (self.stop - self.start) * cells
+
+    @property
+    def label(self) -> str:
+        return self.wanted.tensor.name
+
+    def run(self, meter: Meter) -> StripeFound:
+        alone = self._cells(self.wanted.alone, 0)
+        parts = self._cells(self.wanted.parts, self.wanted.before)
+        groups = by_quantizer([cell for cell in (*alone, *parts) if cell.alive])
+        fed = [(self.coders[quantizer], cells) for quantizer, cells in groups.items()]
+        sweep(self.wanted.tensor, fed, meter, self.start, self.stop)
+        return StripeFound(_parts(alone), _parts(parts))
+
+    def _cells(self, measurements: Sequence[Measurement], before: int) -> list[Cell]:
+        place = self.wanted.tensor, self.start, self.stop, before
+        return [Cell.start_part(m, *place) for m in measurements if m.quantizer in self.coders]
+
+
+def _parts(cells: Sequence[Cell]) -> dict[Measurement, CountedPart]:
+    return {cell.measurement: part_of(cell) for cell in cells}
+
+
+@dataclasses.dataclass
+class StreamFound:
+    """What was found of several tensors; of those that could not be measured, which one it was."""
+
+    result: Result
+    failed: int | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamJob(Job):
+    """Tensors of one form, one after the other, through one accumulator."""
+
+    tensors: tuple[WeightTensor, ...]
+    measurement: Measurement
+    variant: Variant
+    seed: int
+
+    @property
+    def symbols(self) -> int:
+        return sum(tensor.numel for tensor in self.tensors)
+
+    @property
+    def label(self) -> str:
+        return f"all tensors, {self.measurement.estimator}"
+
+    def run(self, meter: Meter) -> StreamFound:
+        cell = Cell.start(self.measurement, self.tensors)
+        failed = None
+        for number, tensor in enumerate(self.tensors if cell.alive else ()):
+            feed_variant([cell], hold(tensor), self.variant, self.seed, meter)
+            if not cell.alive:
+                failed = number
+                break
+        return StreamFound(Result(cell.finish(), cell.seconds), failed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DigestJob(Job):
+    """The content hashes of tensors."""
+
+    tensors: tuple[WeightTensor, ...]
+
+    @property
+    def symbols(self) -> int:
+        return sum(tensor.numel for tensor in self.tensors)
+
+    @property
+    def label(self) -> str:
+        return self.tensors[-1].name
+
+    def run(self, meter: Meter) -> list[bytes]:
+        found = []
+        for tensor in self.tensors:
+            found.append(digest(tensor))
+            meter.add(tensor.numel)
+        return found

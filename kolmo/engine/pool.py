@@ -1,0 +1,169 @@
+"""Jobs on an executor: as many at once as there are workers, and as memory allows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from typing import Any
+
+from kolmo.engine.jobs import Job
+from kolmo.engine.meters import Meter, SharedMeter, Stopped
+from kolmo.errors import KolmoError
+from kolmo.execution import thread_count
+
+MEMORY = 640 << 20
+"""Bytes that all jobs which run at once in this process may hold; a larger one runs alone."""
+
+LONG = 4.0
+"""Seconds from which a job is a long one, which must not be the last to begin."""
+
+_PAUSE = 0.1  # seconds between two looks at the meters
+
+Done = Callable[[Job, Any], Iterable[Job]]
+"""Takes a job's result, and gives the jobs that can be done now."""
+
+Tell = Callable[[float, Job | None], None]
+
+
+class Queue:
+    """Jobs that wait: short ones in their order, and long ones by falling cost.
+
+    A long job begins as soon as all that waits would take the workers no longer than it alone, so
+    that all of them end together; until then the short ones are done, whose results come early.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._short: deque[Job] = deque()
+        self._long: list[Job] = []
+        self.cost = 0.0
+
+    def __len__(self) -> int:
+        return len(self._short) + len(self._long)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self.cost += job.cost
+            (self._long if job.cost > LONG else self._short).append(job)
+        self._long.sort(key=lambda job: -job.cost)
+
+    def take(self, fits: Callable[[Job], bool]) -> Job | None:
+        """The next job that fits; None if neither of the two that come next does."""
+        for waiting in self._order():
+            if waiting and fits(waiting[0]):
+                job = waiting[0]
+                del waiting[0]
+                self.cost -= job.cost
+                return job
+        return None
+
+    def _order(self) -> Iterator[deque[Job] | list[Job]]:
+        due = bool(self._long) and self._long[0].cost * self._workers >= self.cost
+        return iter((self._long, self._short) if due else (self._short, self._long))
+
+
+@dataclasses.dataclass
+class Pool:
+    """An executor, and what it may do at once.
+
+    Attributes
+    ----------
+    executor : concurrent.futures.Executor
+    workers : int
+        Jobs that it runs side by side.
+    ahead : int
+        Jobs that are handed to it beyond those, so that no worker waits.
+    memory : int or None
+        Bytes that the jobs in its hands may hold; None where they run on other machines.
+    """
+
+    executor: Executor
+    workers: int
+    ahead: int = 0
+    memory: int | None = MEMORY
+
+    def run(self, jobs: Iterable[Job], done: Done, tell: Tell) -> None:
+        """Do these jobs, and those that follow from their results.
+
+        ``tell(seconds, job)`` is called now and then with the cost of what is done by now, and a
+        job that is running, or None.
+
+        Raises
+        ------
+        KolmoError
+            If a job fails. Whatever ends the run, running jobs are stopped, the others dropped.
+        """
+        running: dict[Future[Any], tuple[Job, SharedMeter]] = {}
+        queue, finished = Queue(self.workers), 0.0
+        queue.add(jobs)
+        try:
+            while queue or running:
+                self._fill(queue, running)
+                under_way = sum(_share(*each) for each in running.values())
+                tell(finished + under_way, next((job for job, _ in running.values()), None))
+                ended, _ = wait(running, timeout=_PAUSE, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    job, _ = running.pop(future)
+                    finished += job.cost
+                    queue.add(done(job, _result(future)))
+        finally:
+            self._stop(running)
+
+    def _fill(self, queue: Queue, running: dict[Future[Any], tuple[Job, SharedMeter]]) -> None:
+        while queue and len(running) < self.workers + self.ahead:
+            held = sum(job.memory for job, _ in running.values())
+            job = queue.take(lambda job, held=held: self._fits(job, held))  # type: ignore[misc]
+            if job is None:
+                return
+            meter = SharedMeter()
+            own = (meter,) if isinstance(self.executor, ThreadPoolExecutor) else ()
+            running[self.executor.submit(run_job, job, *own)] = job, meter
+
+    def _fits(self, job: Job, held: int) -> bool:
+        return self.memory is None or not held or held + job.memory <= self.memory
+
+    def _stop(self, running: dict[Future[Any], tuple[Job, SharedMeter]]) -> None:
+        for future, (_, meter) in running.items():
+            future.cancel()
+            meter.stop()
+        if isinstance(self.executor, ThreadPoolExecutor):
+            wait(running)
+
+
+def run_job(job: Job, meter: Meter | None = None) -> Any:
+    """What an executor runs."""
+    return job.run(meter or Meter())
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except (KolmoError, Stopped):
+        raise
+    except Exception as error:
+        raise KolmoError(f"measuring failed: {type(error).__name__}: {error}") from error
+
+
+def _share(job: Job, meter: SharedMeter) -> float:
+    """The cost of what a running job has done."""
+    return job.cost * min(1.0, meter.taken / job.symbols) if job.symbols else 0.0
+
+
+@contextmanager
+def open_pool(executor: Executor | None, threads: int | None) -> Iterator[Pool]:
+    """A pool on an executor, or on threads of its own, which end with it.
+
+    An executor that is no pool of threads is taken to run jobs elsewhere: it is given some more
+    than it has workers for, and cares for their memory itself.
+    """
+    if executor is None:
+        with ThreadPoolExecutor(thread_count(threads), "kolmo") as own:
+            yield Pool(own, thread_count(threads))
+    elif isinstance(executor, ThreadPoolExecutor):
+        yield Pool(executor, threads or executor._max_workers)
+    else:
+        workers = threads or getattr(executor, "_max_workers", None) or thread_count(None)
+        yield Pool(executor, workers, ahead=workers, memory=None)

@@ -1,0 +1,115 @@
+"""What a run recalls from the store of results, and under which keys it keeps what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.digests import object_digest
+from kolmo.engine.cutting import digest_jobs
+from kolmo.engine.jobs import DigestJob
+from kolmo.measure import Measurement, Plan, Variant
+from kolmo.nulls import Reference
+from kolmo.outcomes import Result
+from kolmo.store import ResultKey, RunMemory, Subject, make_key
+
+Place = int | str
+"""A tensor's place in its checkpoint, or a form: all tensors of it together."""
+
+Figure = tuple[Place, Measurement, Variant]
+"""One figure of a run."""
+
+
+class Recall:
+    """The contents of a checkpoint's tensors, and the keys that follow from them.
+
+    Attributes
+    ----------
+    digests : dict
+        By place, and by place and null where another checkpoint's tensor takes the place of one.
+    """
+
+    def __init__(
+        self,
+        memory: RunMemory,
+        tensors: Sequence[WeightTensor],
+        forms: Mapping[str, Sequence[int]],
+        plan: Plan,
+    ) -> None:
+        self._memory, self._plan, self._forms, self._tensors = memory, plan, forms, tensors
+        self._partners = dict(_partners(tensors, plan))
+        self._digests: dict[WeightTensor, bytes] = {}
+        self._subjects: dict[Place, Subject] = {}
+
+    def jobs(self) -> Iterator[DigestJob]:
+        """Jobs that hash all that the keys depend on."""
+        return digest_jobs([*self._tensors, *self._partners.values()])
+
+    def take(self, job: DigestJob, found: Sequence[bytes]) -> bool:
+        """Take the digests that a job found; whether all are known now."""
+        self._digests |= dict(zip(job.tensors, found, strict=True))
+        return len(self._digests) == len(self._tensors) + len(self._partners)
+
+    @property
+    def content(self) -> str:
+        """The digest of the whole checkpoint in hexadecimal; empty until all are known."""
+        known = [self._digests.get(tensor, b"") for tensor in self._tensors]
+        return object_digest(known).hex() if all(known) else ""
+
+    def find(self, figures: Sequence[Figure]) -> dict[Figure, Result]:
+        """Those of these figures that are known already."""
+        keys = {figure: self._key(*figure) for figure in figures}
+        found = self._memory.recall(keys.values())
+        return {figure: found[key] for figure, key in keys.items() if key in found}
+
+    def keep(self, figure: Figure, result: Result) -> None:
+        """Keep a figure."""
+        self._memory.keep(self._key(*figure), result)
+
+    def _key(self, place: Place, m: Measurement, variant: Variant) -> ResultKey | None:
+        return make_key(
+            self._subject(place),
+            m.quantizer,
+            m.estimator,
+            variant.null,
+            variant.number,
+            self._plan.seed,
+            partner=self._partner(place, variant),
+        )
+
+    def _subject(self, place: Place) -> Subject:
+        if place not in self._subjects:
+            tensors = self._of(place)
+            digests = [self._digests[tensor] for tensor in tensors]
+            names = tuple(tensor.name for tensor in tensors)
+            alone = isinstance(place, int)
+            self._subjects[place] = Subject(
+                digests[0] if alone else object_digest(digests),
+                names,
+                "tensor" if alone else "model",
+            )
+        return self._subjects[place]
+
+    def _of(self, place: Place) -> list[WeightTensor]:
+        if isinstance(place, int):
+            return [self._tensors[place]]
+        return [self._tensors[each] for each in self._forms[place]]
+
+    def _partner(self, place: Place, variant: Variant) -> bytes | None:
+        """What is measured in the place of tensors, where each has a partner."""
+        found = [self._partners.get((tensor, variant.null)) for tensor in self._of(place)]
+        known = [self._digests[tensor] for tensor in found if tensor is not None]
+        return object_digest(known) if known and len(known) == len(found) else None
+
+
+def _partners(
+    tensors: Sequence[WeightTensor], plan: Plan
+) -> Iterator[tuple[tuple[WeightTensor, object], WeightTensor]]:
+    """The tensors of other checkpoints that references measure, by tensor and null."""
+    for null in plan.nulls:
+        if not isinstance(null, Reference):
+            continue
+        for tensor in tensors:
+            partner = null.partner(tensor.name)
+            if partner is not None:
+                yield (tensor, null), partner

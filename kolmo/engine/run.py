@@ -1,0 +1,295 @@
+"""One checkpoint being measured: which jobs there are, and what becomes of their results."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
+from kolmo.engine.cutting import Striped, add_up, stream_job, tensor_jobs
+from kolmo.engine.feeding import Cell
+from kolmo.engine.jobs import (
+    CountedPart,
+    DigestJob,
+    FitJob,
+    Job,
+    StreamFound,
+    StreamJob,
+    StripeJob,
+    TensorFound,
+    TensorJob,
+    Wanted,
+)
+from kolmo.engine.recall import Figure, Place, Recall
+from kolmo.engine.striped import StripedTensor
+from kolmo.engine.whole import Whole
+from kolmo.estimators.base import CodeLength
+from kolmo.measure import Key, Measurement, Plan, Variant
+from kolmo.nulls import unmoved
+from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.store import RunMemory
+
+
+class Run:
+    """One checkpoint being measured; ``results()`` may be asked at any time.
+
+    Attributes
+    ----------
+    measured : set of str
+        Names of the tensors of which at least one figure is known.
+    reasons : dict
+        By name of tensor, the reason that it was not measured.
+    content : str
+        The digest of all tensors, in hexadecimal; empty if they were not hashed.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
+        self._tensors, self._plan = list(checkpoint.values()), plan
+        self._forms = _places_by_form(self._tensors)
+        self._before = _weights_before(self._tensors)
+        self._recall = Recall(memory, self._tensors, self._forms, plan) if memory else None
+        self._known: dict[Figure, Result] = {}
+        self._news: list[Figure] = []
+        self._wholes: dict[Figure, Whole] = {}
+        self._striped: dict[int, StripedTensor] = {}
+        self._later = sum(job.cost for job in self._cut()) if memory else 0.0
+        self.measured: set[str] = set()
+        self.reasons: dict[str, str] = {}
+        self.content = ""
+
+    # --- jobs -------------------------------------------------------------------------------
+
+    def jobs(self) -> Iterable[Job]:
+        """The jobs that can be done at once; `take` gives those that follow from their results."""
+        return self._recall.jobs() if self._recall and self._tensors else self._begin()
+
+    @property
+    def to_come(self) -> float:
+        """Seconds that jobs are expected to take which only follow from others."""
+        return self._later + sum(striped.to_come for striped in self._striped.values())
+
+    @property
+    def numel(self) -> int:
+        """Weights that it measures."""
+        return sum(tensor.numel for tensor in self._tensors)
+
+    @property
+    def size(self) -> int:
+        """Bytes of these weights."""
+        return sum(tensor.numel * tensor.dtype.itemsize for tensor in self._tensors)
+
+    @property
+    def count(self) -> tuple[int, int]:
+        """How many figures are known, and how many there are to be."""
+        return len(self._known), sum(1 for _ in self._figures())
+
+    def news(self) -> Iterator[tuple[str, dict[Measurement, Result]]]:
+        """The figures of tensors that have become known since this was asked last."""
+        by_place: dict[int, dict[Measurement, Result]] = {}
+        for place, measurement, variant in self._news:
+            if isinstance(place, int) and variant.null is None:
+                result = self._known[place, measurement, variant]
+                by_place.setdefault(place, {})[measurement] = result
+        self._news.clear()
+        for place, results in by_place.items():
+            yield self._tensors[place].name, results
+
+    def take(self, job: Job, found: Any) -> Iterable[Job]:
+        """Keep what a job found; gives the jobs that can be done now."""
+        if isinstance(job, DigestJob) and self._recall and self._recall.take(job, found):
+            self.content = self._recall.content
+            return self._remember(self._recall)
+        if isinstance(job, TensorJob):
+            for each in found:
+                self._take_tensor(each, job.variant)
+        elif isinstance(job, StreamJob):
+            self._take_stream(job, found)
+        elif isinstance(job, FitJob):
+            return self._striped[job.place].fitted(found)
+        elif isinstance(job, StripeJob):
+            complete = self._striped[job.wanted.place].take(job, found)
+            if complete is not None:
+                self._take_tensor(complete, Variant())
+        return ()
+
+    def _remember(self, recall: Recall) -> list[Job]:
+        """Take what is known already; gives the jobs for the rest."""
+        for figure, result in recall.find(list(self._figures())).items():
+            self._learn(figure, result)
+        return self._begin()
+
+    def _begin(self) -> list[Job]:
+        self._later = 0.0
+        return [self._register(job) for job in self._cut()]
+
+    def _register(self, job: Job | Striped) -> Job:
+        if isinstance(job, Striped):
+            self._striped[job.wanted.place] = StripedTensor(job)
+            return job.fit
+        return job
+
+    def _cut(self) -> Iterator[Job | Striped]:
+        """All jobs for the figures that are not known."""
+        for variant in self._plan.variants:
+            wanted = (self._wanted(place, variant) for place in range(len(self._tensors)))
+            some = [w for w in wanted if w.alone or w.parts]
+            yield from tensor_jobs(some, variant, self._plan.seed)
+            yield from self._streams(variant)
+
+    def _figures(self) -> Iterator[Figure]:
+        """All figures that are made, rather than copied from others."""
+        for variant in self._plan.variants:
+            for m in self._plan.measurements:
+                if _same(m, variant):
+                    continue
+                for form, places in self._forms.items():
+                    if self._plan.tensor_scope or len(places) == 1:
+                        yield from ((place, m, variant) for place in places)
+                    if self._plan.model_scope and len(places) > 1:
+                        yield form, m, variant
+
+    def _wanted(self, place: int, variant: Variant) -> Wanted:
+        tensor = self._tensors[place]
+        several = len(self._forms[tensor.form]) > 1
+        moved = [m for m in self._plan.measurements if not _same(m, variant)]
+        alone = moved if self._plan.tensor_scope or not several else []
+        merged = self._plan.model_scope and several
+        return Wanted(
+            tensor,
+            place,
+            self._before[place],
+            tuple(m for m in alone if (place, m, variant) not in self._known),
+            tuple(m for m in moved if merged and self._is_merged(tensor.form, m, variant)),
+        )
+
+    def _is_merged(self, form: str, measurement: Measurement, variant: Variant) -> bool:
+        """Whether the figure of a form's tensors is still wanted, and is made of their parts."""
+        known = (form, measurement, variant) in self._known
+        return not known and self._add_up(form, measurement)
+
+    def _add_up(self, form: str, measurement: Measurement) -> bool:
+        return all(add_up(measurement, self._tensors[place]) for place in self._forms[form])
+
+    def _streams(self, variant: Variant) -> Iterator[StreamJob]:
+        if not self._plan.model_scope:
+            return
+        for form, places in self._forms.items():
+            for m in self._plan.measurements:
+                wanted = (form, m, variant) not in self._known and not _same(m, variant)
+                if len(places) > 1 and wanted and not self._add_up(form, m):
+                    tensors = [self._tensors[place] for place in places]
+                    yield stream_job(tensors, m, variant, self._plan.seed)
+
+    # --- results ----------------------------------------------------------------------------
+
+    def results(self) -> dict[Key, Result]:
+        """What is known by now."""
+        known: dict[Key, Result] = {}
+        for m in self._plan.measurements:
+            for variant in self._plan.variants:
+                drawn = Variant() if _same(m, variant) else variant
+                if self._plan.tensor_scope:
+                    for place, tensor in enumerate(self._tensors):
+                        if found := self._known.get((place, m, drawn)):
+                            known[tensor.name, m, variant] = found
+                if self._plan.model_scope and (whole := self._whole(m, drawn)):
+                    known[None, m, variant] = whole
+        return known
+
+    def _whole(self, measurement: Measurement, variant: Variant) -> Result | None:
+        """The figure of the whole model: the sum of its forms'; None while one is not known."""
+        found: dict[str, Result] = {}
+        for form, places in self._forms.items():
+            place: Place = places[0] if len(places) == 1 else form  # one tensor is the whole
+            result = self._known.get((place, measurement, variant))
+            if result is None:
+                return None
+            found[form] = result
+        if not found:
+            return None
+        outcome = _sum({form: result.outcome for form, result in found.items()})
+        return Result(outcome, sum(result.seconds for result in found.values()))
+
+    def _take_tensor(self, found: TensorFound, variant: Variant) -> None:
+        for measurement, result in found.alone.items():
+            self._keep((found.place, measurement, variant), result)
+        for measurement, part in found.parts.items():
+            self._note((found.place, measurement, variant), part.accumulator)
+            self._take_part(found.place, measurement, variant, part)
+
+    def _take_part(
+        self, place: int, measurement: Measurement, variant: Variant, part: CountedPart
+    ) -> None:
+        form = self._tensors[place].form
+        figure, places = (form, measurement, variant), self._forms[form]
+        if figure not in self._wholes:
+            tensors = [self._tensors[each] for each in places]
+            self._wholes[figure] = Whole(Cell.start(measurement, tensors), len(places))
+        whole = self._wholes[figure]
+        if whole.add(bisect_left(places, place), part):
+            self._keep(figure, Result(whole.cell.finish(), whole.cell.seconds))
+            del self._wholes[figure]
+
+    def _take_stream(self, job: StreamJob, found: StreamFound) -> None:
+        form = job.tensors[0].form
+        self._keep((form, job.measurement, job.variant), found.result)
+        for number, place in enumerate(self._forms[form]):
+            if found.failed in (None, number):
+                self._note((place, job.measurement, job.variant), found.result.outcome)
+
+    def _keep(self, figure: Figure, result: Result) -> None:
+        self._learn(figure, result)
+        if self._recall:
+            self._recall.keep(figure, result)
+
+    def _learn(self, figure: Figure, result: Result) -> None:
+        self._known[figure] = result
+        self._news.append(figure)
+        self._note(figure, result.outcome)
+
+    def _note(self, figure: Figure, outcome: object) -> None:
+        """Keep for the coverage whether tensors were measured, and if not, why."""
+        place, _, variant = figure
+        if variant.null is not None:
+            return
+        if isinstance(outcome, Missing):
+            if isinstance(place, int):
+                self.reasons.setdefault(self._tensors[place].name, outcome.reason)
+            return
+        for each in [place] if isinstance(place, int) else self._forms[place]:
+            self.measured.add(self._tensors[each].name)
+
+
+def _same(measurement: Measurement, variant: Variant) -> bool:
+    """Whether a draw has the figure of the weights as they are, so that it need not be made."""
+    null = variant.null
+    return null is not None and unmoved(null, measurement.estimator, measurement.quantizer)
+
+
+def _places_by_form(tensors: list[WeightTensor]) -> dict[str, list[int]]:
+    """Places of tensors by form: each form has an accumulator of its own."""
+    by_form: dict[str, list[int]] = {}
+    for place, tensor in enumerate(tensors):
+        by_form.setdefault(tensor.form, []).append(place)
+    return by_form
+
+
+def _weights_before(tensors: list[WeightTensor]) -> list[int]:
+    """For each tensor the weights of the same form ahead of it."""
+    seen: dict[str, int] = {}
+    before = []
+    for tensor in tensors:
+        before.append(seen.get(tensor.form, 0))
+        seen[tensor.form] = before[-1] + tensor.numel
+    return before
+
+
+def _sum(by_form: Mapping[str, Outcome]) -> Outcome:
+    """The outcomes of a model's forms, added up."""
+    if len(by_form) == 1:
+        return next(iter(by_form.values()))
+    codes = {form: dict(o.details) for form, o in by_form.items() if isinstance(o, CodeLength)}
+    return total(
+        {f"{form} tensors": outcome for form, outcome in by_form.items()}, {"dtypes": codes}
+    )

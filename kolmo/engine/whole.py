@@ -1,0 +1,33 @@
+"""The accumulator of a whole model, or of a large tensor, made of the parts of others."""
+
+from __future__ import annotations
+
+from kolmo.engine.feeding import Cell
+from kolmo.engine.jobs import CountedPart
+from kolmo.outcomes import Missing
+
+
+class Whole:
+    """An accumulator that its parts are merged into, in their order, whenever they come."""
+
+    def __init__(self, cell: Cell, parts: int) -> None:
+        self.cell = cell
+        self._waiting: dict[int, CountedPart] = {}
+        self._merged, self._parts = 0, parts
+
+    def add(self, number: int, part: CountedPart) -> bool:
+        """Take the part of this number; whether there are all now."""
+        self._waiting[number] = part
+        while self._merged in self._waiting:
+            self._merge(self._waiting.pop(self._merged))
+            self._merged += 1
+        return self._merged == self._parts
+
+    def _merge(self, part: CountedPart) -> None:
+        cell = self.cell
+        cell.seconds += part.seconds
+        cell.side_bits += part.side_bits
+        if isinstance(part.accumulator, Missing):
+            cell.miss(part.accumulator.reason, part.accumulator.problem)
+        elif not isinstance(cell.accumulator, Missing):
+            cell.accumulator.merge(part.accumulator)  # type: ignore[attr-defined]

@@ -1,0 +1,313 @@
+"""Which blocks of a sequence of symbols are equal: exactly, and in bounded memory.
+
+::
+
+    streams of blocks ─► keys ─► those that occur twice or more, counted
+                          ▲        └─► their names ─┐
+                          └── pairs, twice as large ┘
+
+A block of at most 64 bits is a number, its *key*. Those of up to 16 bits are counted in a table;
+larger ones are sorted, as many at a time as fit in memory: a hash divides keys into classes, and
+each class is gathered in a pass over all symbols. Larger blocks are known by the *names* of their
+halves, the numbers of those blocks of half the size that repeat. A block repeats only if both
+halves do, so that few blocks are left, and the search ends where no block repeats any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.estimators.spool import HELD, Spool
+from kolmo.estimators.streams import KEY_BITS, BlockStreams, Keys, pack, step_of
+from kolmo.symbols import Alphabet
+
+BUFFER = 1 << 26
+"""Bytes of keys that are sorted at a time."""
+
+KNOWN = 1 << 22
+"""Repeated blocks whose names are looked up at a time."""
+
+_DENSE = 16  # bits of the largest block that is counted in a table
+_FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
+
+Source = Callable[[], Iterator[Keys]]
+"""Gives all keys of a kind, chunk by chunk, as often as it is asked."""
+
+
+def search_memory(numel: int, alphabet: Alphabet) -> int:
+    """Bytes that a search among so many symbols takes at most."""
+    symbols = numel * alphabet.container.itemsize
+    spools = min(3 * HELD, 9 * symbols)  # symbols, names and known keys
+    keys = min(4 * BUFFER, 24 * numel)  # those of a class, their counts, and where they are merged
+    seen = numel * alphabet.bits // (4 * KEY_BITS)  # one for each name of the first pairs
+    names = min(24 * KNOWN, 24 * numel) + seen
+    return spools + keys + names + (1 << 20)
+
+
+def search_space(numel: int, alphabet: Alphabet) -> int:
+    """Bytes that a search puts in the temporary folder at most: none if it is small."""
+    symbols = 2 * numel * alphabet.container.itemsize  # some are padded
+    keys = min(numel, 2 * numel * alphabet.bits // KEY_BITS + 1)
+    return 0 if symbols <= HELD else symbols + 12 * keys
+
+
+class Repeats:
+    """The blocks of one size that occur twice or more.
+
+    Attributes
+    ----------
+    times : dict
+        By count, how many distinct blocks occur so often.
+    planes : int64 array, shape (planes, 256)
+        Counts by byte-plane of all their occurrences but the first of each.
+    """
+
+    def __init__(self, planes: int) -> None:
+        self.times: dict[int, int] = {}
+        self.planes = np.zeros((planes, 256), np.int64)
+
+    def add(self, counts: Keys) -> None:
+        """Take distinct blocks with these counts."""
+        for count, times in zip(*np.unique(counts, return_counts=True), strict=True):
+            self.times[int(count)] = self.times.get(int(count), 0) + int(times)
+
+    @property
+    def motifs(self) -> int:
+        return sum(self.times.values())
+
+    @property
+    def blocks(self) -> int:
+        return sum(count * times for count, times in self.times.items())
+
+
+class Search:
+    """Finds the repeated blocks of each size."""
+
+    def __init__(self, streams: BlockStreams, alphabet: Alphabet) -> None:
+        self._streams, self._cut = streams, streams.cut
+        self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
+
+    def run(self) -> dict[int, Repeats]:
+        cut, dense = self._cut, self._dense_sizes()
+        self._count_dense(dense)
+        numbers = [size for size in cut.sizes if size * cut.bits <= KEY_BITS]
+        known = None
+        for size in numbers[len(dense) :]:
+            if not self._may_repeat(size):
+                return self.found
+            known = self._sort(size)
+        if cut.width > cut.base and self._may_repeat(2 * cut.base):
+            self._follow_names(known or self._sort(cut.base))
+        return self.found
+
+    def _may_repeat(self, size: int) -> bool:
+        """Whether blocks of half the size repeat, as far as they were counted."""
+        half = self.found.get(size // 2)
+        return half is None or bool(half.times)
+
+    # --- by key -----------------------------------------------------------------------------
+
+    def _dense_sizes(self) -> list[int]:
+        """Sizes whose table has not many more places than there are symbols."""
+        symbols = sum(spool.size for spool in self._streams.spools.values())
+        most = min(_DENSE, symbols.bit_length())
+        return [size for size in self._cut.sizes if size * self._cut.bits <= most]
+
+    def _count_dense(self, sizes: Sequence[int]) -> None:
+        """Count the largest of these; halves of what is counted need not be counted again."""
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        counts: NDArray[np.int64] | None = None
+        for size in reversed(sizes):
+            kinds = 1 << (size * self._cut.bits)
+            spools = self._streams.of(size) if counts is None else [self._streams.spools[size]]
+            counts = np.zeros(kinds, np.int64) if counts is None else _halves(counts, kinds)
+            for spool in spools:
+                for chunk in spool.chunks(step_of(size)):
+                    kernels.count_keys(chunk, size, self._cut.bits, counts)
+            keys = np.flatnonzero(counts > 1)
+            self._add(size, keys.astype(np.uint32), counts[keys])
+
+    def _sort(self, size: int) -> Spool:
+        """Count blocks by their keys, and return the keys that repeat."""
+        return self._collect(lambda: self._streams.keys(size), size)
+
+    def _collect(self, keys: Source, size: int) -> Spool:
+        blocks = self._streams.blocks(size)
+        known = Spool(np.dtype(np.uint64), blocks // 2)
+        for repeated, counts in repeated_keys(keys, blocks):
+            self._add(size, repeated, counts)
+            known.append(repeated)
+        return known
+
+    def _add(self, size: int, keys: Keys, counts: Keys) -> None:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        found = self._result(size)
+        if found is None or not keys.size:
+            return
+        found.add(counts)
+        if size <= self._cut.base:
+            kernels.add_repeated(keys, counts, size, self._cut.bits, found.planes)
+
+    def _result(self, size: int) -> Repeats | None:
+        """Where blocks that are stored at this size are counted, if they are blocks of the code."""
+        return self.found.get(self._cut.sizes[-1] if size == self._cut.width else size)
+
+    # --- by name ----------------------------------------------------------------------------
+
+    def _follow_names(self, known: Spool) -> None:
+        """Count blocks that are larger than a key, from the keys that repeat."""
+        size = self._cut.base
+        sources = {w: _packed(spool, size, self._cut.bits) for w, spool in self._spools(size)}
+        while known.size:
+            names = {w: self._name(source, known, w, size) for w, source in sources.items()}
+            if size > self._cut.base and (found := self._result(size)) is not None:
+                self._add_named(names, known.size, size, found)
+            known.close()
+            if size == self._cut.width:
+                break
+            size *= 2
+            sources = {w: _pairs(names[w], size) for w, _ in self._spools(size)}
+            known = self._collect(_chained(list(sources.values())), size)
+
+    def _spools(self, size: int) -> list[tuple[int, Spool]]:
+        return [(w, spool) for w, spool in self._streams.spools.items() if w >= size]
+
+    def _name(self, keys: Source, known: Spool, width: int, size: int) -> Spool:
+        """The name of each block of a stream: from 1, or 0 for one that does not repeat."""
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        blocks, first = self._streams.spools[width].size // size, 1
+        names: Spool | None = None
+        for some in known.chunks(KNOWN):
+            slots = np.zeros(1 << (2 * some.size - 1).bit_length(), np.uint32)
+            kernels.fill_slots(some, slots)
+            before, names = names, Spool(np.dtype(np.uint32), blocks)
+            step = step_of(size) // size
+            olds = before.chunks(step) if before else repeat(None)
+            for chunk, old in zip(keys(), olds, strict=False):
+                named = np.zeros(chunk.size, np.uint32) if old is None else old
+                kernels.find_names(chunk, some, slots, first, named)
+                names.append(named)
+            first += some.size
+            if before:
+                before.close()
+        assert names is not None
+        return names
+
+    def _add_named(self, names: dict[int, Spool], known: int, size: int, found: Repeats) -> None:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        real = self._cut.sizes[-1] if size == self._cut.width else size
+        seen = np.zeros(known + 1, np.bool_)
+        for width, its in names.items():
+            chunks = self._streams.spools[width].chunks(step_of(size))
+            for named, symbols in zip(its.chunks(step_of(size) // size), chunks, strict=True):
+                kernels.add_named(symbols, size, real, named, seen, found.planes)
+
+
+def _packed(spool: Spool, size: int, bits: int) -> Source:
+    return lambda: (pack(chunk, size, bits) for chunk in spool.chunks(step_of(size)))
+
+
+def _pairs(names: Spool, size: int) -> Source:
+    """The keys of blocks of ``size`` symbols whose halves have these names; 0 for one of none."""
+    from kolmo.estimators import kernels_mosaic as kernels
+
+    def keys() -> Iterator[Keys]:
+        for chunk in names.chunks(2 * (step_of(size) // size)):
+            paired = np.empty(chunk.size // 2, np.uint64)
+            kernels.pair_names(chunk, paired)
+            yield paired
+
+    return keys
+
+
+def _chained(sources: Sequence[Source]) -> Source:
+    """The keys of all sources but 0."""
+    return lambda: (keys[keys != 0] for source in sources for keys in source())
+
+
+def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
+    """Counts of the halves of counted blocks."""
+    table = counts.reshape(kinds, kinds)
+    return np.asarray(table.sum(axis=0) + table.sum(axis=1))
+
+
+# --- counting keys ----------------------------------------------------------------------------
+
+
+def repeated_keys(keys: Source, most: int) -> Iterator[tuple[Keys, Keys]]:
+    """The distinct keys that occur twice or more, and their counts; class by class of a hash.
+
+    Parameters
+    ----------
+    keys : callable
+        Gives all keys in chunks, the same at each call.
+    most : int
+        As many keys as there may be.
+
+    Examples
+    --------
+    >>> chunks = np.uint32([5, 3, 5]), np.uint32([3, 5, 1])
+    >>> [(k.tolist(), c.tolist()) for k, c in repeated_keys(lambda: iter(chunks), 6)]
+    [([3, 5], [2, 3])]
+    """
+    width = 4 if most == 0 else next(keys(), np.empty(0, np.uint64)).itemsize
+    room = BUFFER // width
+    classes = max(1, -(-most // int(_FILLED * room)))
+    for which in range(classes):
+        found = _Class(np.empty(min(most, room), f"u{width}"))
+        for chunk in keys():
+            found.take(chunk, classes, which)
+        yield found.repeated()
+
+
+class _Class:
+    """Counts the keys of one class. Where its keys are more than expected, few of them are common,
+    so that sorting leaves few distinct ones."""
+
+    def __init__(self, room: Keys) -> None:
+        self._room, self._filled = room, 0
+        self._keys: Keys = room[:0].copy()
+        self._counts = np.empty(0, np.uint32)
+
+    def take(self, keys: Keys, classes: int, which: int) -> None:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        at = 0
+        while at < keys.size:
+            if self._filled == self._room.size:
+                self._keys, self._counts = self._merged(*self._runs(1))
+            at, self._filled = kernels.take_class(
+                keys, at, classes, which, self._room, self._filled
+            )
+
+    def repeated(self) -> tuple[Keys, Keys]:
+        if not self._keys.size:
+            return self._runs(2)
+        keys, counts = self._merged(*self._runs(1))
+        return keys[counts > 1], counts[counts > 1]
+
+    def _runs(self, least: int) -> tuple[Keys, Keys]:
+        """The distinct keys of the buffer that occur so often, and their counts; empties it."""
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        keys, self._filled = self._room[: self._filled], 0
+        keys.sort()
+        counts = np.empty(keys.size // least, np.uint32)
+        found = kernels.count_runs(keys, least, counts)
+        return keys[:found], counts[:found]
+
+    def _merged(self, keys: Keys, counts: Keys) -> tuple[Keys, Keys]:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        size = self._keys.size + keys.size
+        merged, sums = np.empty(size, keys.dtype), np.empty(size, np.uint32)
+        found = kernels.merge_runs(self._keys, self._counts, keys, counts, merged, sums)
+        return merged[:found].copy(), sums[:found].copy()

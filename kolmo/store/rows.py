@@ -1,0 +1,108 @@
+"""Results as text: JSON that restores every number to the last bit.
+
+A text is a list: which kind of outcome, the seconds that it took, and its fields in order. Nothing
+but text is ever read from a store, and nothing is made of it that has not the form of a result.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kolmo.estimators.base import CodeLength
+from kolmo.outcomes import Missing, Result
+
+LARGEST = 1 << 22
+"""Bytes of a result, at most; a larger one is not kept."""
+
+_KINDS: Mapping[str, type[CodeLength] | type[Missing]] = {"code": CodeLength, "missing": Missing}
+_NUMBER = (float, int)
+_TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
+    "code": (
+        *(_NUMBER, (int,), (int,), (str,), (dict,), _NUMBER, _NUMBER),
+        *((str,), _NUMBER, (bool,), _NUMBER),
+    ),
+    "missing": ((str,), (bool,)),
+}
+"""The types that each field may have."""
+
+
+def write_result(result: Result) -> bytes:
+    """The text of a result, the same for equal results.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be restored: details hold something else than JSON does, or are too large.
+
+    Examples
+    --------
+    >>> write_result(Result(Missing("no blocks"), 0.5))
+    b'["missing",0.5,"no blocks",false]'
+    """
+    outcome = result.outcome
+    kind = "code" if isinstance(outcome, CodeLength) else "missing"
+    values = [getattr(outcome, field.name) for field in dataclasses.fields(outcome)]
+    document = [kind, float(result.seconds), *values]
+    try:
+        text = _ENCODER.encode(document)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"a result is not JSON ({error})") from None
+    if len(text) > LARGEST or not _same(json.loads(text), document):
+        raise ValueError("a result is not what its text restores, or too large")
+    return text.encode()
+
+
+def read_result(text: bytes) -> Result:
+    """The result that a text restores.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> read_result(b'["missing",0.5,"no blocks",false]')
+    Result(outcome=Missing(reason='no blocks', problem=False), seconds=0.5)
+    >>> read_result(b'["missing",0.5,3,false]')
+    Traceback (most recent call last):
+    ...
+    ValueError: the text is no result
+    """
+    try:
+        kind, seconds, *values = json.loads(text)
+        types = _TYPES[kind]
+    except (RecursionError, TypeError, KeyError):
+        raise ValueError("the text is no result") from None
+    fits = len(values) == len(types) and type(seconds) is float
+    if not fits or not all(type(v) in of for v, of in zip(values, types, strict=True)):
+        raise ValueError("the text is no result")
+    if kind == "code" and values[3] not in ("bound", "estimate"):
+        raise ValueError(f"{values[3]!r} is no kind of code")
+    return Result(_KINDS[kind](*values), seconds)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values of JSON are equal; NaN is equal to itself."""
+    if isinstance(a, dict) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b) or (a != a and b != b)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, or a mapping, as JSON has it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no value of JSON")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)

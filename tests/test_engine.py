@@ -1,0 +1,242 @@
+"""The engine: jobs on any executor, in any cut, give the same bits."""
+
+import concurrent.futures
+import math
+import multiprocessing
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+import kolmo
+from kolmo.checkpoints.opening import open_source
+from kolmo.engine import cutting, feeding
+from kolmo.engine.jobs import FitJob, Job
+from kolmo.engine.meters import SharedMeter, Stopped
+from kolmo.engine.pool import Pool, Queue, open_pool
+from kolmo.engine.run import Run
+from kolmo.errors import KolmoError
+from kolmo.estimators import get_estimator
+from kolmo.estimators.base import CodeLength
+from kolmo.measure import Measurement, Plan, Variant
+from kolmo.quantize import get_quantizer
+
+RANDOM = np.random.default_rng(3)
+WEIGHTS = {
+    f"layer.{i}.weight": RANDOM.normal(size=(17, 13 + i)).astype(np.float32) for i in range(6)
+} | {"bias": RANDOM.normal(size=29).astype(np.float32), "half": np.ones((8, 8), np.float16)}
+MEASURED = {
+    "quantizers": ["sign", "symmetric:8"],
+    "estimators": ["kt", "bdm", "bdm,aggregate=sum", "qubd", "zstd:3", "entropy", "lz76"],
+    "nulls": ["shuffled", "uniform"],
+    "draws": 2,
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    save_file(WEIGHTS, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def table(source, **options):
+    return kolmo.analyze(source, name="m", **{**MEASURED, **options}).table.drop(columns="seconds")
+
+
+def plan_of(*specs):
+    measurements = tuple(
+        Measurement(get_quantizer(q), get_estimator(e)) for q, e in (s.split("/") for s in specs)
+    )
+    return Plan(measurements)
+
+
+# --- the same bits ----------------------------------------------------------------------------
+
+
+def test_processes_give_the_same_bits(path):
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=spawn) as executor:
+        elsewhere = table(path, executor=executor)
+    pd.testing.assert_frame_equal(table(path), elsewhere)
+
+
+def test_threads_that_are_given_are_used_and_left_open(path):
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        pd.testing.assert_frame_equal(table(path), table(path, executor=executor))
+        assert executor.submit(abs, -1).result() == 1
+
+
+@pytest.mark.parametrize("stripe", [1, 500, 3000])
+def test_stripes_give_the_same_bits(path, monkeypatch, stripe):
+    whole = table(path, nulls=[])
+    monkeypatch.setattr(feeding, "HELD", 0)
+    monkeypatch.setattr(feeding, "CHUNK", 100)
+    monkeypatch.setattr(cutting, "STRIPE", stripe)
+    run = Run(open_source(path), plan_of("sign/kt", "sign/bdm"))
+    assert sum(isinstance(job, FitJob) for job in run.jobs()) == len(WEIGHTS)
+    pd.testing.assert_frame_equal(whole, table(path, nulls=[]))
+
+
+def test_a_stripe_that_cannot_be_expressed_is_a_reason(monkeypatch):
+    broken = {**WEIGHTS, "layer.0.weight": WEIGHTS["layer.0.weight"].copy()}
+    broken["layer.0.weight"][16, 3] = np.nan
+    whole = table(broken)
+    monkeypatch.setattr(feeding, "HELD", 0)
+    monkeypatch.setattr(cutting, "STRIPE", 50)
+    assert whole.note.str.contains("NaN").any()
+    pd.testing.assert_frame_equal(whole, table(broken))
+
+
+def test_jobs_pickle(path):
+    for job in Run(open_source(path), plan_of("sign/kt", "native/zstd:3")).jobs():
+        again = pickle.loads(pickle.dumps(job))
+        assert again.symbols == job.symbols
+        assert again.label == job.label
+
+
+# --- the queue and the pool -------------------------------------------------------------------
+
+
+class Sized(Job):
+    symbols = 1
+    label = "sized"
+
+    def run(self, meter):
+        return self.cost
+
+
+def test_a_long_job_begins_in_time():
+    queue = Queue(workers=2)
+    short, long = [Sized(1.0, 0) for _ in range(20)], Sized(8.0, 0)
+    queue.add([*short, long])
+    taken = []
+    while queue:
+        taken.append(queue.take(lambda job: True))
+    before = taken.index(long)
+    assert taken[:before] == short[:before]
+    assert 0 < before < 20
+    assert sum(job.cost for job in taken[before + 1 :]) == pytest.approx(8, abs=1)
+
+
+def test_jobs_that_hold_too_much_wait_for_each_other():
+    running, most = [], []
+
+    class Large(Sized):
+        def run(self, meter):
+            running.append(self.memory)
+            most.append(sum(running))
+            running.pop()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        pool = Pool(executor, 4, memory=100)
+        pool.run([Large(1.0, 60) for _ in range(50)], lambda job, found: (), lambda *_: None)
+    assert max(most) == 60
+
+
+def test_jobs_may_follow_from_others():
+    found = []
+
+    def done(job, cost):
+        found.append(cost)
+        return [Sized(cost - 1, 0)] if cost > 1 else []
+
+    with open_pool(None, 2) as pool:
+        pool.run([Sized(3.0, 0)], done, lambda *_: None)
+    assert found == [3, 2, 1]
+
+
+def test_an_error_stops_what_is_running():
+    class Failing(Sized):
+        def run(self, meter):
+            raise ZeroDivisionError("oops")
+
+    class Endless(Sized):
+        def run(self, meter):
+            while True:
+                meter.add(1)
+
+    with open_pool(None, 2) as pool, pytest.raises(KolmoError, match="oops"):
+        pool.run([Endless(1.0, 0), Failing(1.0, 0)], lambda job, found: (), lambda *_: None)
+
+
+def test_a_meter_that_is_stopped_raises():
+    meter = SharedMeter()
+    meter.add(2)
+    meter.stop()
+    with pytest.raises(Stopped):
+        meter.add(1)
+    assert meter.taken == 3
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+def test_what_was_measured_is_looked_up(path, tmp_path, monkeypatch):
+    store = tmp_path / "results.sqlite"
+    first = table(path, store=store)
+
+    def fail(self, meter):
+        raise AssertionError("it is measured again")
+
+    monkeypatch.setattr("kolmo.engine.jobs.TensorJob.run", fail)
+    monkeypatch.setattr("kolmo.engine.jobs.StreamJob.run", fail)
+    pd.testing.assert_frame_equal(first, table(path, store=store))
+
+
+def test_a_tensor_of_another_checkpoint_costs_a_hash(path, tmp_path, monkeypatch):
+    store = tmp_path / "results.sqlite"
+    table(path, store=store, scope="tensor")
+    changed = {**WEIGHTS, "bias": WEIGHTS["bias"] + 1}
+    save_file(changed, tmp_path / "next.safetensors")
+    measured = []
+    from kolmo.engine.jobs import TensorJob
+
+    run = TensorJob.run
+
+    def noted(self, meter):
+        measured.extend(w.tensor.name for w in self.wanted)
+        return run(self, meter)
+
+    monkeypatch.setattr(TensorJob, "run", noted)
+    again = table(tmp_path / "next.safetensors", store=store, scope="tensor")
+    assert set(measured) == {"bias"}
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(again, table(tmp_path / "next.safetensors", scope="tensor"))
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(path, tmp_path):
+    def stop(done, total, label):
+        if 2 * done > total:
+            raise KeyboardInterrupt
+
+    store, whole = tmp_path / "results.sqlite", table(path)
+    with pytest.raises(kolmo.Interrupted) as caught:
+        table(path, store=store, progress=stop)
+    assert 0 < caught.value.done < caught.value.wanted
+    assert str(store) in str(caught.value)
+    pd.testing.assert_frame_equal(whole, table(path, store=store))
+
+
+def test_figures_are_told_as_they_come(path):
+    told = {}
+
+    def each(checkpoint, tensor, results):
+        told.setdefault((checkpoint, tensor), {}).update(results)
+
+    rows = table(path, nulls=[], each=each).set_index(["tensor", "quantizer", "estimator"])
+    assert {name for _, name in told} == set(WEIGHTS)
+    for (_, name), results in told.items():
+        for measurement, result in results.items():
+            key = name, str(measurement.quantizer), measurement.estimator.label
+            if isinstance(result.outcome, CodeLength):
+                assert result.outcome.bits == rows.bits[key]
+            else:
+                assert math.isnan(rows.bits[key])
+
+
+def test_a_single_tensor_is_the_whole_model():
+    jobs = list(Run(open_source({"w": np.ones((8, 8))}), plan_of("sign/zstd:3")).jobs())
+    assert len(jobs) == 1
+    assert jobs[0].variant == Variant()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints.many import find_checkpoints
 from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
@@ -15,6 +17,7 @@ from kolmo.estimators.base import get_estimator
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import get_null
 from kolmo.options import Options, Settings, takes_options
+from kolmo.planning import Outlook, foresee
 from kolmo.quantize import get_quantizer
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
@@ -121,13 +124,17 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
 
 
 @takes_options
-def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
+def compare(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+    **options: Unpack[Options],
+) -> Report:
     """Measure several checkpoints in the same way: `analyze` for each, in one table.
 
     Parameters
     ----------
-    sources : mapping of names to sources
-        The names become the column ``checkpoint``. All other parameters are those of `analyze`.
+    sources : mapping of names to sources, path, glob, or list of these
+        The names become the column ``checkpoint``; those of paths are what tells them apart
+        (`kolmo.checkpoints.many.find_checkpoints`). All other parameters are those of `analyze`.
 
     Examples
     --------
@@ -142,9 +149,48 @@ def compare(sources: Mapping[str, Any], **options: Unpack[Options]) -> Report:
     if not sources:
         raise InputError("there is nothing to measure: no source was given")
     settings = Settings.of(options)
-    plan = make_plan(settings, _measurements(settings))
-    opened = {name: settings.open(source) for name, source in sources.items()}
+    plan = make_plan(settings, measurements_of(settings))
+    opened = {name: settings.open(source) for name, source in named(sources).items()}
     return _measure(opened, plan, settings)
+
+
+def named(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+) -> Mapping[str, Any]:
+    """Sources by names; paths and globs get names that tell them apart."""
+    if isinstance(sources, Mapping):
+        return sources
+    return find_checkpoints([sources] if isinstance(sources, str) else sources)
+
+
+@takes_options
+def plan_of(
+    sources: Mapping[str, Any] | str | Sequence[str | os.PathLike[str]],
+    **options: Unpack[Options],
+) -> dict[str, Outlook]:
+    """What `compare` would measure, in which time, memory and bytes read, from headers alone.
+
+    Parameters are those of `compare`.
+
+    Returns
+    -------
+    dict of str to Outlook
+        By the names of the checkpoints.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights = {"m": {"w": np.zeros((64, 64), np.float32)}}
+    >>> outlook = plan_of(weights, quantizers=["sign"], estimators=["kt"])["m"]
+    >>> outlook.rows[0].weights
+    4096
+    """
+    settings = Settings.of(options)
+    plan = make_plan(settings, measurements_of(settings))
+    return {
+        name: foresee(settings.open(source), plan, settings.threads)
+        for name, source in named(sources).items()
+    }
 
 
 def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
@@ -162,7 +208,7 @@ def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
     )
 
 
-def _measurements(settings: Settings) -> Iterator[Measurement]:
+def measurements_of(settings: Settings) -> Iterator[Measurement]:
     quantizers, estimators = settings.quantizers, settings.estimators
     for quantizer in DEFAULT_MEASUREMENTS if quantizers is None else quantizers:
         made = get_quantizer(quantizer)

@@ -26,7 +26,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -34,7 +34,10 @@ from typing import Any, TypeVar, overload
 import llvmlite  # type: ignore[import-untyped]
 import numba
 import numpy as np
+from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
 from numba.misc.appdirs import AppDirs
 
 Array = Any
@@ -51,9 +54,15 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def compiled(function: _Function) -> _Function: ...
 @overload
 def compiled(
-    *, inline: str = "never", fastmath: bool = False
+    *, inline: bool = False, allocates: bool = False, fastmath: bool = False
 ) -> Callable[[_Function], _Function]: ...
-def compiled(function: Any = None, **options: Any) -> Any:
+def compiled(
+    function: Any = None,
+    *,
+    inline: bool = False,
+    allocates: bool = False,
+    fastmath: bool = False,
+) -> Any:
     """Compile a function when it is first called, free of the interpreter's lock.
 
     Parameters
@@ -61,8 +70,12 @@ def compiled(function: Any = None, **options: Any) -> Any:
     function : callable
         Takes numbers and arrays, returns numbers; belongs to kolmo or momos. The code of functions
         of other modules is not kept, because a change of their helpers would go unnoticed.
-    inline : {"never", "always"}
-        Whether numba puts the function's body where it is called.
+    inline : bool
+        Whether the machine code of the function is put where compiled code calls it; nothing else
+        can call it.
+    allocates : bool
+        Whether the function makes arrays. Those that make none need not count references, which
+        halves what there is to compile, and makes calls between them cheap.
     fastmath : bool
         Whether sums of floating-point numbers may be reordered.
 
@@ -78,10 +91,13 @@ def compiled(function: Any = None, **options: Any) -> Any:
     10
     """
     if function is None:
-        return partial(compiled, **options)
-    dispatcher = numba.njit(nogil=True, **options)(function)
-    is_plain = dispatcher is function  # under NUMBA_DISABLE_JIT
-    if not is_plain and Path(function.__code__.co_filename) in kernel_files() and _folder():
+        return partial(compiled, inline=inline, allocates=allocates, fastmath=fastmath)
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return function
+    options = {"nopython": True, "nogil": True, "boundscheck": None, "fastmath": fastmath}
+    options |= {"_nrt": allocates, "forceinline": inline, "no_cpython_wrapper": inline}
+    dispatcher = _Dispatcher(function, {}, options | {"no_cfunc_wrapper": True})
+    if not inline and Path(function.__code__.co_filename) in kernel_files() and _folder():
         dispatcher._cache = _Cache(function)
     return dispatcher
 
@@ -92,6 +108,53 @@ def kernel_files() -> dict[Path, bytes]:
     paths = sorted(path for name in ("kolmo", "momos") for path in (_ROOT / name).rglob("*.py"))
     files = {path: path.read_bytes() for path in paths if path.is_file()}  # no editor's dead link
     return {path: text for path, text in files.items() if any(mark in text for mark in _MARKS)}
+
+
+# --- quicker compilation --------------------------------------------------------------------
+
+
+class _Dispatcher(CPUDispatcher):  # type: ignore[misc]
+    """Numba's dispatcher, which compiles less.
+
+    Numba would compile a function anew for each constant that it is given; LLVM, which puts the
+    constants in where the function is inlined, gains nothing by that.
+    """
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        plain = {name: types.unliteral(kind) for name, kind in kws.items()}
+        return super().get_call_template([types.unliteral(kind) for kind in args], plain)
+
+    def compile(self, sig: Any) -> Any:
+        with global_compiler_lock, _remembering():
+            return super().compile(sig)
+
+
+_call_types: dict[Any, Any] = {}
+
+
+@contextmanager
+def _remembering() -> Iterator[None]:
+    """Resolve each call of a built-in function once for the same types, such as integer + integer.
+
+    Numba asks all that ever defined such a function, for every place where it is called: about a
+    third of the time that it takes to compile.
+    """
+    resolve = types.BaseFunction.get_call_type
+
+    def remember(function: Any, context: Any, args: Any, kws: Any) -> Any:
+        if kws:
+            return resolve(function, context, args, kws)
+        key = function, context, args
+        if key not in _call_types:
+            _call_types[key] = resolve(function, context, args, kws)
+        return _call_types[key]
+
+    nested = resolve.__module__ == __name__
+    types.BaseFunction.get_call_type = resolve if nested else remember
+    try:
+        yield
+    finally:
+        types.BaseFunction.get_call_type = resolve
 
 
 # --- where compiled code is kept ------------------------------------------------------------

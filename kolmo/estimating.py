@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.opening import open_source
-from kolmo.estimators.base import CodeLength, Estimator, get_estimator
-from kolmo.estimators.fused import fused_estimate
-from kolmo.quantize import Quantizer, get_quantizer, side_bits
+from kolmo.estimators.base import Checked, CodeLength, Estimator, get_estimator
+from kolmo.estimators.sweep import Sweep
+from kolmo.execution import in_parts
+from kolmo.quantize import Quantizer, SymbolCoder, get_quantizer, side_bits
+
+_CHUNK = 1 << 20
+"""Weights that are measured at once: few enough to stay in a core's cache."""
 
 
 def estimate(
@@ -43,11 +49,29 @@ def estimate(
     """
     tensor = open_source({"array": np.asarray(array)})["array"]
     quantize, measure = get_quantizer(quantizer), get_estimator(estimator)
-    fast = fused_estimate(np.asarray(array), quantize, measure)
-    if fast is not None:
-        return fast
     coder = quantize.fit(tensor)
     accumulator = measure.start(tensor.shape, coder.alphabet)
-    for symbols in coder.symbols(tensor):
-        accumulator.update(symbols)
+    grain = measure.grain([tensor.shape], coder.alphabet) if coder.elementwise else None
+    if grain is None:
+        for symbols in coder.symbols(tensor):
+            accumulator.update(symbols)
+    else:
+        work = partial(_measure_part, tensor, coder, measure)
+        for part in in_parts(work, tensor.numel, grain):
+            accumulator.merge(part)
     return accumulator.finish().with_side(side_bits(coder, tensor))
+
+
+def _measure_part(
+    tensor: WeightTensor, coder: SymbolCoder, estimator: Estimator, part: slice
+) -> Checked:
+    """An accumulator that has taken a part of a tensor."""
+    taker = estimator.start_part(tensor.shape, coder.alphabet, part.start, part.stop)
+    sweep = Sweep(tensor.dtype, [(coder, [taker.inner])])
+    for start in range(part.start, part.stop, _CHUNK):
+        sweep.update(tensor.load(start, min(start + _CHUNK, part.stop)))
+    sweep.finish()
+    if sweep.errors[0]:
+        raise sweep.errors[0]
+    taker.took(part.stop - part.start)
+    return taker

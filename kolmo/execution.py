@@ -7,12 +7,14 @@ number of threads.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
@@ -31,7 +33,7 @@ class Lanes:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, "kolmo")
+        self._pool = ThreadPoolExecutor(threads or cores(), "kolmo")
         self.room = threading.Semaphore(BACKLOG)
         self.dropped = False
 
@@ -148,10 +150,36 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cores() -> int:
+    """How many threads can run at once: the processors that the process may use (`taskset`, batch
+    systems), and no more than a container's share of processor time allows.
+
+    >>> 1 <= cores() <= os.cpu_count()
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return min(allowed, _share(_QUOTA))
+
+
+def _share(quota: Path) -> int:
+    """The processors that a control group's quota amounts to, rounded up; many without one."""
+    try:
+        microseconds, period = quota.read_text().split()
+        return max(1, math.ceil(int(microseconds) / int(period)))
+    except (OSError, ValueError):  # no control groups, or "max", no quota
+        return 1 << 16
+
+
 def thread_count(threads: int | None) -> int:
     if threads is not None and threads < 1:
         raise InputError(f"threads are at least 1, not {threads}")
-    return threads or os.cpu_count() or 1
+    return threads or cores()
 
 
 _LARGE = 1 << 17
@@ -166,8 +194,8 @@ def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
     All parts but the last are a multiple of ``unit`` long. Their number depends on the machine, so
     that only results that add up exactly may be joined.
     """
-    cores = (os.cpu_count() or 1) if size >= _LARGE else 1
-    width = max(unit, -(-size // cores // unit) * unit)
+    count = cores() if size >= _LARGE else 1
+    width = max(unit, -(-size // count // unit) * unit)
     parts = [slice(start, start + width) for start in range(0, size, width)] or [slice(0, 0)]
     if len(parts) == 1:
         return [work(parts[0])]

@@ -10,7 +10,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numba.core import types
+from numba.core.errors import NumbaError
 
 from kolmo import compiled
 
@@ -23,7 +26,7 @@ from kolmo.compiled import compiled
 
 STEP = 1
 
-@compiled(inline="always")
+@compiled(inline=True)
 def inlined(x):
     return x + 1
 
@@ -173,6 +176,43 @@ print(run(5))
     )
     assert said.startswith("1016\n")
     assert said.count("compiled code is not kept") == 1
+
+
+# --- compiling less -------------------------------------------------------------------------
+
+
+def test_a_function_is_compiled_once_for_all_constants():
+    @compiled.compiled
+    def step(x, by):
+        return 10 * x + by
+
+    @compiled.compiled
+    def steps(x):
+        return step(step(step(x, 1), by=2), 3)
+
+    assert steps(7) == 7123
+    assert len(step.signatures) == 1
+
+
+def test_a_function_that_makes_arrays_says_so():
+    def sums(n):
+        return np.ones(n).sum()
+
+    with pytest.raises(NumbaError):
+        compiled.compiled(sums)(3)
+    assert compiled.compiled(allocates=True)(sums)(3) == 3
+
+
+def test_other_functions_are_compiled_as_numba_does():
+    resolve = types.BaseFunction.get_call_type
+
+    @compiled.compiled
+    def wrong(x):
+        return x + "text"
+
+    with pytest.raises(NumbaError):
+        wrong(1)
+    assert types.BaseFunction.get_call_type is resolve
 
 
 # --- whose folder ---------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import kolmo
 from kolmo.analysis import Interrupted
 from kolmo.checkpoints.base import Checkpoint, Codes, WeightTensor, array_tensor
 from kolmo.checkpoints.opening import open_source
-from kolmo.difference.run import shuffled_difference
+from kolmo.difference.draws import shuffled_difference
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.symbols import Alphabet
 from tests.checkpoints import tensors

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from kolmo.codes.lengths import word_bits
 from kolmo.difference.codes import mask_bits
 from kolmo.difference.digits import digits_log2
-from kolmo.difference.lowrank import _Prediction, _product, fewer_steps, lowrank_code
+from kolmo.difference.lowrank import Prediction, fewer_steps, lowrank_code, product_of
 from kolmo.floats import (
     bit_patterns,
     exponents,
@@ -156,7 +156,7 @@ def test_a_decoder_exists(dtype, rounded):
     random = np.random.default_rng(1)
     u, v = random.normal(0, 0.05, (30, 2)), random.normal(0, 0.05, (40, 2))
     wide = base.astype(np.float64)
-    prediction = _Prediction.of(wide, _product(u, v), tuned.dtype, -20, rounded)
+    prediction = Prediction.of(wide, product_of(u, v), tuned.dtype, -20, rounded)
     away = prediction.away(tuned)
     fewer, whole = fewer_steps(away, prediction.shift)
     # --- what is read: for each weight whether its steps are whole ones, and a number
@@ -178,7 +178,7 @@ def test_products_are_added_in_order():
         expected = 0.0
         for a, b in zip(u[i].tolist(), v[j].tolist(), strict=True):
             expected += a * b
-        assert _product(u, v)[i, j] == expected
+        assert product_of(u, v)[i, j] == expected
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """Lanes keep their order, whatever the number of threads, and keep errors."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
-from kolmo.execution import BACKLOG, Lanes
+from kolmo.execution import BACKLOG, Lanes, _share, cores, thread_count
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -88,3 +91,30 @@ def test_an_exception_drops_what_has_not_started():
     with pytest.raises(KeyboardInterrupt):
         leave()
     assert done == ["first"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+def test_threads_follow_the_affinity():
+    program = """
+import os
+from kolmo.execution import Lanes, cores, in_parts, thread_count
+
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+parts = in_parts(slice.__repr__, 1 << 20)
+print(cores(), thread_count(None), Lanes()._pool._max_workers, len(parts))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("1 1 1 1\n", "")
+
+
+def test_threads_may_be_more_than_the_cores():
+    assert thread_count(cores() + 3) == cores() + 3
+
+
+@pytest.mark.parametrize(
+    ("quota", "processors"),
+    [("200000 100000", 2), ("150000 100000\n", 2), ("5000 100000", 1), ("max 100000", None)],
+)
+def test_a_quota_is_so_many_processors(tmp_path, quota, processors):
+    (tmp_path / "cpu.max").write_text(quota)
+    assert _share(tmp_path / "cpu.max") == (processors or _share(tmp_path / "absent"))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 import kolmo
 from kolmo.codes.lengths import integer_bits, kt_log2, word_bits
 from kolmo.errors import NotApplicableError
-from kolmo.estimators import get_estimator
-from kolmo.estimators.factors import leading, vector_bits
+from kolmo.estimators import get_estimator, lowrank
+from kolmo.estimators.factors import Shifted, leading, vector_bits
 from kolmo.estimators.lowrank import LIMIT, _codes, _Factors
 from kolmo.quantize import get_quantizer
 
@@ -48,6 +48,27 @@ def test_normal_vectors_cost_about_their_entropy(spread):
     continuous = 4000 * np.log2(spread * np.sqrt(2 * np.pi * np.e))
     expected = continuous if spread > 5 else plug_in
     assert vector_bits(numbers) == pytest.approx(expected, rel=0.01, abs=60)
+
+
+def test_a_large_matrix_is_never_a_matrix_of_floats(monkeypatch):
+    """Its products are summed part by part, and the code is the same but for rounding."""
+    symbols, size = symbols_of(low_rank(210, 340, 3, noise=0.05))
+    dense = min(_codes(symbols.reshape(210, 340), size), key=lambda code: code.bits)
+    monkeypatch.setattr(lowrank, "DENSE", 1000)
+    monkeypatch.setattr("kolmo.estimators.factors._PART", 5000)
+    parted = min(_codes(symbols.reshape(210, 340), size), key=lambda code: code.bits)
+    assert parted.rank == dense.rank == 3
+    assert parted.bits == pytest.approx(dense.bits, rel=1e-3)
+
+
+def test_shifted_products_are_those_of_the_matrix(monkeypatch):
+    monkeypatch.setattr("kolmo.estimators.factors._PART", 64)
+    symbols = RANDOM.integers(0, 255, (37, 20)).astype(np.uint8)
+    right, left = RANDOM.normal(size=(20, 3)), RANDOM.normal(size=(37, 4))
+    shifted, matrix = Shifted(symbols, 100.0), symbols - 100.0
+    assert np.allclose(shifted @ right, matrix @ right)
+    assert np.allclose(shifted.T @ left, matrix.T @ left)
+    assert shifted.energy == np.square(matrix).sum()
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5, 9), (300, 40), (40, 300), (260, 300)])
@@ -164,3 +185,5 @@ def test_it_says_why_not():
         get_estimator("lowrank").start((3, 3), 2**32)
     with pytest.raises(NotApplicableError, match="over its limit"):
         get_estimator("lowrank").start((LIMIT, 2), 2)
+    with pytest.raises(NotApplicableError, match="a side of which is short, would take"):
+        get_estimator("lowrank").start((1 << 20, 60), 2)

@@ -160,7 +160,7 @@ def test_nearest_depends_neither_on_pieces_nor_on_threads(monkeypatch, size):
     whole = nearest_motifs(blocks, motifs)
     for slab, threads in ((100, 1), (1 << 21, 5)):
         monkeypatch.setattr(nearest, "_SLAB", slab)
-        monkeypatch.setattr(nearest.os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr(nearest, "cores", lambda threads=threads: threads)
         assert np.array_equal(nearest_motifs(blocks, motifs), whole)
 
 

@@ -211,7 +211,7 @@ def read(rows, columns, sizes):
     shape = (rows, columns) if kind != "line" else (rows * columns,)
     made = ALL[kind](load, np.dtype(np.uint8), shape, 1, (0,), sizes)
     for start in range(0, rows * columns, 1 << 20):
-        made.load(start, min(start + (1 << 20), rows * columns))
+        chunk = made.load(start, min(start + (1 << 20), rows * columns))
     return made.memory
 read(300, 300, Sizes(window=30_000, bucket=1000))
 before = peak()

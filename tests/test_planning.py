@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.analysis import _measurements, make_plan
+from kolmo.analysis import make_plan, measurements_of
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.engine.feeding import HELD
 from kolmo.options import Settings
@@ -31,7 +31,7 @@ def header(shapes=SHAPES, dtype=ml_dtypes.bfloat16):
 
 def plan_of(**options):
     settings = Settings(**options)
-    return make_plan(settings, _measurements(settings))
+    return make_plan(settings, measurements_of(settings))
 
 
 @pytest.fixture

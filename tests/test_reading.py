@@ -1,4 +1,7 @@
-"""Chunks whose memory is used again: the same weights, in few buffers."""
+"""Chunks whose memory is used again: the same weights, in few buffers.
+
+`test_reopening` reads every input of the corpus so.
+"""
 
 import json
 import struct
@@ -6,7 +9,6 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +17,6 @@ from kolmo.checkpoints import array_tensor
 from kolmo.checkpoints.opening import open_source
 from kolmo.checkpoints.stored import memory_bytes, stored_tensor
 from tests.checkpoints import tensors
-from tests.test_corpus import OPENED, opened
 
 WEIGHTS = np.random.default_rng(7).standard_normal((300, 7)).astype(ml_dtypes.bfloat16)
 
@@ -30,14 +31,6 @@ def written(folder: Path) -> list[Path]:
     torch.save({"w": torch.from_numpy(WEIGHTS.view(np.int16)).view(torch.bfloat16)}, paths[1])
     np.save(paths[2], WEIGHTS.view(np.float16))
     return paths
-
-
-@pytest.mark.parametrize("name", OPENED)
-def test_reused_chunks_hold_the_same_weights(name):
-    checkpoint = opened(name)
-    for tensor in checkpoint.values():
-        pieces = [chunk.tobytes() for chunk in tensor.chunks(1000, reuse=True)]
-        assert b"".join(pieces) == tensor.read().tobytes(), tensor.name
 
 
 def test_plain_files_fill_one_buffer(tmp_path):

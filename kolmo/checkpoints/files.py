@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.origins import version_of
 from kolmo.errors import InputError
 
 
@@ -23,10 +20,12 @@ class LocalFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        with _readable(path):
+        self._path = str(path)
+        try:
             status = os.stat(path)
-        self.size, self._version = status.st_size, version_of(status)
+        except OSError as error:
+            raise self._unreadable(error) from None
+        self.size, self._changed = status.st_size, status.st_mtime_ns
 
     def __call__(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset + size), fewer where the file ends."""
@@ -35,18 +34,22 @@ class LocalFile:
 
     def into(self, offset: int, out: memoryview) -> int:
         """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
-        with _readable(self.path), open(self.path, "rb", buffering=0) as file:
-            if version_of(os.fstat(file.fileno())) != self._version:
-                raise InputError(f"{self.path}: it was changed while it was read")
-            return fill(file.fileno(), offset, out)
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)  # in half the time of `open`
+            try:
+                self._check(os.fstat(descriptor))
+                return fill(descriptor, offset, out)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise self._unreadable(error) from None
 
+    def _check(self, status: os.stat_result) -> None:
+        if (status.st_size, status.st_mtime_ns) != (self.size, self._changed):
+            raise InputError(f"{self._path}: it was changed while it was read")
 
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    def _unreadable(self, error: OSError) -> InputError:
+        return InputError(f"{self._path}: cannot be read ({error.strerror})")
 
 
 def empty(size: int) -> memoryview:

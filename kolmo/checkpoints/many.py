@@ -93,6 +93,9 @@ def find_checkpoints(sources: Iterable[str | os.PathLike[str]]) -> dict[str, str
     (['step-2', 'step-10'], ['step-10'])
     """
     given = [_named(os.fspath(source)) for source in sources]
+    twice = next((path for pair in given if given.count(pair) > 1 for path in pair[1:]), None)
+    if twice:
+        raise InputError(f"{twice!r} is named twice; to measure it twice: A={twice} B={twice}")
     inner = [(name, _expanded(path)) for name, path in given]
     nameless = list(dict.fromkeys(path for name, paths in inner if not name for path in paths))
     short = dict(zip(nameless, short_names(nameless), strict=True))

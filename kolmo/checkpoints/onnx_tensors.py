@@ -20,7 +20,7 @@ from kolmo.checkpoints.base import AXES, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size, unpacked
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.protobuf import MessageField, Pieces, Varints, WireMessage
-from kolmo.checkpoints.stored import Stored, memory_bytes
+from kolmo.checkpoints.stored import PlainLoad, Stored, memory_bytes
 from kolmo.errors import InputError
 
 Load = Callable[[int, int], NDArray[Any]]
@@ -171,9 +171,10 @@ class OnnxArray:
 
     def tensor(self, role: Role | None = None) -> WeightTensor:
         """It as a tensor."""
-        return WeightTensor(
-            self.name, self.shape, self.kind.dtype, self.load, role=role, place=self.place
-        )
+        load, dtype, patterns = self.load, self.kind.dtype, self.patterns
+        if isinstance(patterns, PlainLoad):
+            load = PlainLoad(patterns.values, dtype.newbyteorder("<"))
+        return WeightTensor(self.name, self.shape, dtype, load, role=role, place=self.place)
 
 
 class OnnxFiles:
@@ -230,12 +231,15 @@ def check_shape(dims: Sequence[int], where: str) -> None:
 
 def _raw(name: str, shape: tuple[int, ...], kind: OnnxKind, stored: Stored) -> OnnxArray:
     bits = kind.bits // kind.parts
-
-    def patterns(start: int, stop: int) -> NDArray[Any]:
-        return load_patterns(stored, bits, start, stop)
-
+    whole = bits >= 8
+    patterns = PlainLoad(stored, np.dtype(f"<u{bits // 8}")) if whole else _packed(stored, bits)
     place = (id(stored.fetch), stored.offset, shape, kind.name) if stored.size else None
     return OnnxArray(name, shape, kind, patterns, place)
+
+
+def _packed(stored: Stored, bits: int) -> Load:
+    """What reads patterns that are narrower than a byte."""
+    return lambda start, stop: load_patterns(stored, bits, start, stop)
 
 
 def _bytes(proto: OnnxProto, name: str, files: OnnxFiles, size: int, where: str) -> Stored | None:

@@ -25,7 +25,7 @@ from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError
 
-_KEPT = 8  # checkpoints that a process keeps open for tensors that came from elsewhere
+_KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 

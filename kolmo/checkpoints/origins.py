@@ -35,17 +35,14 @@ class Origin:
 
 
 def fingerprint(path: str) -> str:
-    """What tells this version of a local file from an earlier or later one, unread.
+    """What tells this version of a local file from an earlier or later one, unread: its size,
+    and the time of its last change in nanoseconds.
 
     >>> fingerprint("/nowhere")
     'absent'
     """
     try:
-        return version_of(os.stat(path))
+        status = os.stat(path)
     except OSError:
         return "absent"
-
-
-def version_of(status: os.stat_result) -> str:
-    """Size and time of the last change, in nanoseconds."""
     return f"size={status.st_size} mtime_ns={status.st_mtime_ns}"

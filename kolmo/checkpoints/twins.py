@@ -87,8 +87,8 @@ def _sample(tensor: WeightTensor) -> Hashable:
 
 def _digest(tensor: WeightTensor) -> Hashable:
     digest = hashlib.blake2b()
-    for chunk in tensor.chunks():
-        digest.update(chunk.tobytes())
+    for chunk in tensor.chunks(reuse=True):
+        digest.update(chunk.view(np.uint8).data)
     return digest.digest()
 
 

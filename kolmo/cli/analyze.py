@@ -6,16 +6,28 @@ from typing import Annotated
 
 import typer
 
+from kolmo.checkpoints.many import find_checkpoints
 from kolmo.cli.app import app
-from kolmo.cli.measuring import run_measurement
-from kolmo.cli.options import Measuring, name_sources, takes_measuring
+from kolmo.cli.measuring import run_measurement, show_plan
+from kolmo.cli.options import Measuring, takes_measuring
 
 
 @app.command()
 @takes_measuring()
 def analyze(
-    sources: Annotated[list[str], typer.Argument(help="Files, directories or URLs.")],
+    sources: Annotated[
+        list[str], typer.Argument(help="Files, directories, URLs, globs; or NAME=SOURCE.")
+    ],
     options: Measuring,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan", help="Only tell what would be measured, in which time, memory and bytes."
+        ),
+    ] = False,
 ) -> None:
     """Measure checkpoints, tensor by tensor and as a whole."""
-    run_measurement(name_sources(sources), options)
+    if plan:
+        show_plan(sources, options)
+    else:
+        run_measurement(find_checkpoints(sources), options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,7 +43,8 @@ def main() -> None:
 
 
 def run_app(application: typer.Typer, name: str) -> None:
-    """Run a command line so that every error is one line on stderr, and exit."""
+    """Run a command line so that every error and every warning is one line on stderr, and exit."""
+    warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a name has
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from kolmo.cli.app import app
 from kolmo.cli.options import Json, Seed
 from kolmo.console import make_console, progress_bar
 from kolmo.errors import KolmoError
+from kolmo.execution import cores
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,7 +65,7 @@ def calibrate(
             families=family or None,
             effort="quick" if quick else "full",
             seed=seed,
-            workers=os.cpu_count() or 1 if workers is None else workers,
+            workers=cores() if workers is None else workers,
             journal=journal,
             progress=progress,
         )

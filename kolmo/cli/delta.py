@@ -18,10 +18,13 @@ def delta(
     base: Annotated[str, typer.Argument(help="What is known: a file, a directory or a URL.")],
     tuned: Annotated[str, typer.Argument(help="What was made of it.")],
     options: Measuring,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Try every code on all weights: slow.")
+    ] = False,
 ) -> None:
     """Measure what a tuned checkpoint costs once its base is known (--null shuffled)."""
     sources = {"base": base, "tuned": tuned}
-    run_measurement(sources, options, _difference)
+    run_measurement(sources, options, _difference, thorough=thorough)
 
 
 def _difference(sources: dict[str, str], **options: Any) -> kolmo.Report:

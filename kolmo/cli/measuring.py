@@ -8,8 +8,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import kolmo
+from kolmo.cli.app import print_json
 from kolmo.cli.options import Measuring
-from kolmo.console import progress_bar
+from kolmo.console import make_console, progress_bar
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
@@ -55,6 +56,19 @@ def run_measurement(
     if problems:
         others = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
         raise InputError(f"{problems[0]}{others}; everything else was measured")
+
+
+def show_plan(sources: list[str], options: Measuring) -> None:
+    """Print what would be measured, and read nothing but headers."""
+    from kolmo.analysis import plan_of
+    from kolmo.planning import plan_text
+
+    outlooks = plan_of(sources, **options.plan)
+    if options.json:
+        print_json({name: outlook.to_dict() for name, outlook in outlooks.items()})
+        return
+    for name, outlook in outlooks.items():
+        print(f"{printable(name)}\n{plan_text(outlook, make_console().width)}\n")
 
 
 @contextmanager

@@ -5,8 +5,7 @@ probability has 16 bits; the lower part of the range stands for a 1 (after Mahon
 weighing of context models for lossless data compression", Florida Tech CS-2005-16). Bits that
 nothing predicts bypass the coder: they go unchanged to a stream of their own.
 
-The compiled functions are inlined into their callers: a call would count references to every
-array that it is given, which takes longer than the decision.
+The compiled functions are inlined into their callers, where most of what they are given is at hand.
 
 docs/formats/codes.md specifies it.
 """
@@ -38,7 +37,7 @@ def last_bytes(coder: Array) -> bytes:
     return bytes([(int(coder[LOW]) >> 24) + 1]) if coder[LOW] else b""
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     """Write a decision, or read it.
 
@@ -77,7 +76,7 @@ def code_bit(y: int, probability: int, coder: Array, stream: Array) -> int:
     return y
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def code_plain(value: int, bits: int, state: Array, stream: Array, decoding: bool) -> int:
     """Write up to 55 bits unchanged, or read them, the least significant first.
 

@@ -82,31 +82,25 @@ class Session:
 
     def __init__(self, form: Form, columns: int, coded: NDArray[np.uint8], decoding: bool) -> None:
         self.form = form
-        table = np.full(kernels.table_size(columns), kernels.FRESH, np.uint32)
-        alone = np.full(kernels.ALONE, kernels.FRESH, np.uint32)
-        by_node, by_run = kernels.new_mixers()
-        squash, stretch, rates, trust = _constants()
-        self.model = kernels.Model(squash, stretch, rates, trust, table, alone, by_node, by_run)
-        self.coder = new_coder(coded, decoding)
-        self.plain_state = np.zeros(3, np.int64)
+        self.state = kernels.new_state(_constants(), new_coder(coded, decoding))
+        self.table = np.full(kernels.table_size(columns), kernels.FRESH, np.uint32)
 
     def run(self, weights: Words, head: TableHead, coded: Any, plain: Any) -> Iterator[None]:
         """Encode a table, or decode into it; yields after each span of it."""
-        streams = kernels.Streams(self.coder, coded, self.plain_state, plain)
+        streams = kernels.Streams(coded, plain)
         memory = kernels.Memory(
             np.zeros(weights.size, np.int64),
             np.zeros(head.columns, np.int64),
             np.zeros(_HASHES, np.int32),
             np.zeros(_HASHES, np.int32),
             np.full(_HASHES, -1, np.int64),
-            kernels.new_registers(),
-            np.zeros(kernels.INPUTS, np.int64),
-            np.zeros(kernels.INPUTS, np.int64),
         )
-        kernels.forget_columns(self.model.table)
+        kernels.begin_table(self.state, self.table)
         for first in range(0, weights.size, _SPAN):
             last = min(first + _SPAN, weights.size)
-            kernels.code_span(weights, first, last, self.form, head, self.model, streams, memory)
+            kernels.code_span(
+                weights, first, last, self.form, head, self.state, self.table, streams, memory
+            )
             yield
 
 
@@ -145,13 +139,13 @@ class Encoder:
         self._write(self._pieces.heads, 0, _head_bytes(head, self.form))
         session = self._session
         for _ in session.run(weights, head, self._coded, self._plain):
-            self._write(self._pieces.coded, 1, _take(self._coded, session.coder, PLACE))
-            self._write(self._pieces.plain, 2, _take(self._plain, session.plain_state, WRITTEN))
+            self._write(self._pieces.coded, 1, _take(self._coded, session.state["coder"], PLACE))
+            self._write(self._pieces.plain, 2, _take(self._plain, session.state["plain"], WRITTEN))
 
     def finish(self) -> int:
         """End the code; returns how many bytes it has."""
-        state = self._session.plain_state
-        self._write(self._pieces.coded, 1, last_bytes(self._session.coder))
+        state = self._session.state["plain"]
+        self._write(self._pieces.coded, 1, last_bytes(self._session.state["coder"]))
         self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
         return sum(self._sizes) + len(number_bytes(self._sizes[1]))
 
@@ -206,7 +200,7 @@ class ContextCode:
         for head, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
             for _ in session.run(weights, head, coded, plain) if head else ():
-                if session.coder[PLACE] > coded.size + 4:
+                if session.state["coder"][PLACE] > coded.size + 4:
                     raise InputError("the code ends before its symbols do")
             decoded.append(_symbols(weights, alphabet).reshape(shape))
         return decoded

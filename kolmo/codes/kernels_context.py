@@ -50,7 +50,8 @@ bits a weight, and 69 % more without the test for zeros at its end.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -121,47 +122,56 @@ class TableHead(NamedTuple):
     grid: int  # exponent of the power of two that divides all floats, plus the mantissa's bits
 
 
-class Model(NamedTuple):
-    """The learned state, and constants: the logistic function, its inverse, rates, trust."""
-
-    squash: Array  # logit + LIMIT → probability of 16 bits
-    stretch: Array  # probability of 12 bits → logit
-    rates: Array  # decisions seen → step towards the next one, in 65,536ths
-    trust: Array  # decisions seen → share of the logit that counts, in 256ths
-    table: Array  # predictions
-    alone: Array  # predictions that are not mixed
-    by_node: Array  # mixing weights by node, of shape (2 · _NODES, INPUTS): mantissas come second
-    by_run: Array  # mixing weights by the match's length, of shape (2 · _RUNS, INPUTS)
-
-
-class Streams(NamedTuple):
-    """The bytes that are written or read: those of the decisions, and those of the plain bits."""
-
-    coder: Array  # registers of `kolmo.codes.arithmetic`
-    coded: Array  # its bytes
-    plain_state: Array
-    plain: Array
-
-
-class Memory(NamedTuple):
-    """The state of the current table."""
-
-    depths: Array  # depth of each weight coded so far
-    columns: Array  # sums of depths, by column
-    ahead: Array  # by hash of a sequence of weights: the place after its last occurrence
-    behind: Array  # by hash of the reversed sequence: the place of its last occurrence
-    recent: Array  # by hash of column and leading bits: the last tail
-    registers: Array
-    inputs: Array  # buffer for the predictions of a decision
-    places: Array  # buffer for their places in the table
-
-
 # Registers of the current table: the sums of depths of this row and of all weights, the mean depth
 # (in 256ths); flags that say which of the row's last nine tails were coarse; the match's next
 # weight, direction and length; the budget of searches; how often a remembered tail was tried, and
 # was right.
 _ROW_SUM, _SUM, _MEAN, _FLAGS, _POINTER, _STEP, _RUN, _LEFT, _TRIED, _HIT = range(10)
 REGISTERS = 10
+
+
+STATE = np.dtype(
+    [
+        # Constants: logit + LIMIT → probability of 16 bits; probability of 12 bits → logit;
+        # decisions seen → step towards the next one, in 65,536ths; decisions seen → share of the
+        # logit that counts, in 256ths.
+        ("squash", np.int64, 2 * LIMIT + 1),
+        ("stretch", np.int64, 4096),
+        ("rates", np.int64, 1024),
+        ("trust", np.int64, 1024),
+        # What is learned from all tables: predictions that are not mixed, mixing weights by node
+        # (mantissas come second) and by the match's length.
+        ("alone", np.uint32, ALONE),
+        ("by_node", np.int64, (2 * _NODES, INPUTS)),
+        ("by_run", np.int64, (2 * _RUNS, INPUTS)),
+        # Registers: the coder's and the plain bits' (see `kolmo.codes.arithmetic`), the table's.
+        ("coder", np.int64, 5),
+        ("plain", np.int64, 3),
+        ("registers", np.int64, REGISTERS),
+        # Buffers: the predictions of a decision, and their places in the table.
+        ("inputs", np.int64, INPUTS),
+        ("places", np.int64, INPUTS),
+    ],
+    align=True,
+)
+"""All of the state whose size is known: one record, which a call passes as one pointer."""
+
+
+class Streams(NamedTuple):
+    """The bytes that are written or read: those of the decisions, and those of the plain bits."""
+
+    coded: Array
+    plain: Array
+
+
+class Memory(NamedTuple):
+    """What is remembered of the current table."""
+
+    depths: Array  # depth of each weight coded so far
+    columns: Array  # sums of depths, by column
+    ahead: Array  # by hash of a sequence of weights: the place after its last occurrence
+    behind: Array  # by hash of the reversed sequence: the place of its last occurrence
+    recent: Array  # by hash of column and leading bits: the last tail
 
 
 class _Seen(NamedTuple):
@@ -180,28 +190,29 @@ def table_size(columns: int) -> int:
     return _COLUMN_AT + columns * _NODES
 
 
-def forget_columns(table: Array) -> None:
-    """Reset the contexts of columns, before another table."""
-    table[_COLUMN_AT:] = FRESH
-
-
-def new_mixers() -> tuple[Array, Array]:
-    """Initial mixing weights, by node and by run.
+def new_state(constants: Sequence[Array], coder: Array) -> Any:
+    """The state before the first table: a record of dtype `STATE`.
 
     An input's weight is the sum of both, in units of 1/131,072: a sixth for each of six inputs, a
     third for each of three. The mixture starts as the mean of the inputs.
     """
-    by_node = np.full((2 * _NODES, INPUTS), 11_000, np.int64)
-    by_run = np.full((2 * _RUNS, INPUTS), 11_000, np.int64)
-    by_node[_NODES:] = by_run[_RUNS:] = 22_000
-    return by_node, by_run
+    state = np.zeros(1, STATE)[0]
+    state["squash"], state["stretch"], state["rates"], state["trust"] = constants
+    state["alone"], state["coder"] = FRESH, coder
+    state["by_node"], state["by_run"] = 11_000, 11_000
+    state["by_node"][_NODES:] = state["by_run"][_RUNS:] = 22_000
+    return state
 
 
-def new_registers() -> Array:
-    """Registers before a table: the mean depth is the middle one, the budget of searches full."""
-    registers = np.zeros(REGISTERS, np.int64)
+def begin_table(state: Any, table: Array) -> None:
+    """Reset what belongs to one table: the contexts of columns, and the registers.
+
+    The mean depth starts as the middle one, the budget of searches is full.
+    """
+    table[_COLUMN_AT:] = FRESH
+    registers = state["registers"]
+    registers[:] = 0
     registers[_MEAN], registers[_LEFT] = 64 << 8, _BUDGET
-    return registers
 
 
 @compiled
@@ -211,7 +222,8 @@ def code_span(
     last: int,
     form: Form,
     head: TableHead,
-    model: Model,
+    state: Array,
+    table: Array,
     streams: Streams,
     memory: Memory,
 ) -> None:
@@ -225,9 +237,10 @@ def code_span(
     first, last : int
         A table may be coded in spans, one after the other; the bits do not depend on them.
     form, head : how the weights are split, and the table's head
-    model : the state learned from all tables so far; changed
-    streams : the bytes, and whether they are written or read; changed
-    memory : the state of this table; changed
+    state : a record of dtype `STATE`; changed
+    table : the predictions, learned from all tables so far; changed
+    streams : the bytes that are written or read
+    memory : what is remembered of this table; changed
 
     Notes
     -----
@@ -235,12 +248,11 @@ def code_span(
     leading bits of its mantissa, its tail, its sign. Encoder and decoder know the same weights
     before it, and so have the same contexts.
 
-    The loop is long on purpose: each call that passes tuples of arrays counts references to all of
-    them, which would halve the speed.
+    The loop is long because its parts share most of what they know.
     """
-    registers, depths, columns = memory.registers, memory.depths, memory.columns
-    places, recent = memory.places, memory.recent
-    decoding = streams.coder[DECODING] == 1
+    depths, columns, recent = memory.depths, memory.columns, memory.recent
+    registers, places, coded = state.registers, state.places, streams.coded
+    decoding = state.coder[DECODING] == 1
     for place in range(first, last):
         row = place // head.columns
         column = place - row * head.columns
@@ -264,7 +276,7 @@ def code_span(
             is_zero = int(exponent == 0 and mantissa == 0)
             foreseen = int(guess[1] == 0 and guess[2] == 0)
             places[0] = _run_place(live, foreseen)
-            is_zero = _decide(is_zero, _ZERO, 0, INPUTS, live, model, streams, memory)
+            is_zero = _decide(is_zero, _ZERO, 0, INPUTS, live, state, table, coded)
             live = live if is_zero == foreseen else 0
         down, depth = STEPS, _DEPTHS - 1
         if is_zero == 0:
@@ -277,7 +289,7 @@ def code_span(
             while down < STEPS and down < head.top - least:
                 foreseen = int(down == head.top - guess[1])
                 places[0] = _run_place(live, foreseen)
-                y = _decide(int(down == aim), down, 0, INPUTS, live, model, streams, memory)
+                y = _decide(int(down == aim), down, 0, INPUTS, live, state, table, coded)
                 live = live if y == foreseen else 0
                 if y:
                     break
@@ -285,9 +297,7 @@ def code_span(
             exponent = head.top - down
             if down == STEPS:
                 width = form.exponent_bits if form.exponent_bits else ESCAPE
-                exponent = code_plain(
-                    head.top - aim, width, streams.plain_state, streams.plain, decoding
-                )
+                exponent = code_plain(head.top - aim, width, state.plain, streams.plain, decoding)
             live = live if exponent == guess[1] else 0
 
             # The leading bits of the mantissa. The steeper the density falls within an octave, the
@@ -307,7 +317,7 @@ def code_span(
                 foreseen = (guess[2] >> shift) & 1
                 places[0] = _octave_place(live, foreseen, octave)
                 y = (mantissa >> shift) & 1
-                y = _decide(y, node, _NODES, _MANTISSA, live, model, streams, memory)
+                y = _decide(y, node, _NODES, _MANTISSA, live, state, table, coded)
                 live = live if y == foreseen else 0
                 node = 2 * node + y
             lead = node - (1 << modelled)
@@ -323,7 +333,7 @@ def code_span(
             if rest > 0 and live > 0:
                 foreseen = guess[2] & ((1 << rest) - 1)
                 known = int(tail == foreseen)
-                known = _count(known, _FORESEEN + min(live, _RUNS - 1), model, streams)
+                known = _count(known, _FORESEEN + min(live, _RUNS - 1), state, coded)
                 tail = foreseen if known else tail
                 live = live if known else 0
             # Tails are remembered by column and leading bits: a table of few distinct values, such
@@ -341,7 +351,7 @@ def code_span(
                 sure = recent[slot] & 3
                 if known == 0:
                     known = int(tail == last_tail)
-                    known = _count(known, _RECENT + sure, model, streams)
+                    known = _count(known, _RECENT + sure, state, coded)
                     tail = last_tail if known else tail
                     registers[_TRIED] += 1
                     registers[_HIT] += known
@@ -352,19 +362,17 @@ def code_span(
                 low = 0
                 if form.coarse > 0 and form.coarse < rest:
                     ends = int(tail & ((1 << form.coarse) - 1) == 0)
-                    if _count(ends, _COARSE + registers[_FLAGS], model, streams):
+                    if _count(ends, _COARSE + registers[_FLAGS], state, coded):
                         low = form.coarse
                 if low > 0 and form.coarser < rest:
                     ends = int(tail & ((1 << form.coarser) - 1) == 0)
-                    if _count(ends, _COARSER + registers[_FLAGS], model, streams):
+                    if _count(ends, _COARSER + registers[_FLAGS], state, coded):
                         low = form.coarser
                 # Bits below the grid are always zero: weights that were drawn uniformly and never
                 # trained are multiples of one power of two (data/random.safetensors: 7.7 % of its
                 # code).
                 low = max(low, min(rest, head.grid - max(exponent, 1)))
-                tail = code_plain(
-                    tail >> low, rest - low, streams.plain_state, streams.plain, decoding
-                )
+                tail = code_plain(tail >> low, rest - low, state.plain, streams.plain, decoding)
                 tail <<= low
             if remembers:
                 recent[slot] = (tail << 2) | sure
@@ -378,7 +386,7 @@ def code_span(
         if is_zero == 0 or form.exponent_bits:
             _set_sign_places(places, weights, place, row, column, down, seen, form, head)
             places[0] = _run_place(live, guess[0])
-            sign = _decide(sign, _SIGN, 0, INPUTS, live, model, streams, memory)
+            sign = _decide(sign, _SIGN, 0, INPUTS, live, state, table, coded)
         if decoding:
             weights[place] = _join(sign, exponent, mantissa, form, head.centre)
 
@@ -401,7 +409,7 @@ def code_span(
 # --- contexts -------------------------------------------------------------------------------
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _look(
     place: int,
     row: int,
@@ -439,7 +447,7 @@ def _look(
     )
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _set_places(places: Array, column: int, seen: _Seen) -> None:
     """Set the places of the predictions of zeros and exponents; input 0 is `_run_place`."""
     # The scale that row and column predict together, in half depths: the most informative number,
@@ -458,7 +466,7 @@ def _set_places(places: Array, column: int, seen: _Seen) -> None:
     places[5] = _NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * _NODES
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _set_sign_places(
     places: Array,
     weights: Array,
@@ -493,7 +501,7 @@ def _set_sign_places(
     places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _run_place(live: int, foreseen: int) -> int:
     """The place of a match's prediction, by the match's length and the foreseen decision.
 
@@ -502,7 +510,7 @@ def _run_place(live: int, foreseen: int) -> int:
     return (2 * min(live, _RUNS - 1) + foreseen * int(live > 0)) * _NODES
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _octave_place(live: int, foreseen: int, octave: int) -> int:
     """The place of a match's prediction of a mantissa bit; without a match that of the octave,
     which predicts best how steep the density is."""
@@ -511,7 +519,7 @@ def _octave_place(live: int, foreseen: int, octave: int) -> int:
     return _OCTAVE_AT + octave * _NODES
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
     """How far a magnitude lies below the largest, in eighths of an octave, 0 to 127.
 
@@ -522,7 +530,7 @@ def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
     return min(max(8 * (top + 1 - exponent) - eighths, 0), _DEPTHS - 1)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _slot(column: int, exponent: int, lead: int) -> int:
     """A hash of leading bits and column; a collision costs a wrong guess, no error."""
     return (column * 4099 + exponent * 16 + lead) * 2654435761 >> 8
@@ -531,7 +539,7 @@ def _slot(column: int, exponent: int, lead: int) -> int:
 # --- matches --------------------------------------------------------------------------------
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _step_match(registers: Array) -> int:
     """Go on to the next weight of the match; returns the match's length, 0 if it has ended."""
     registers[_POINTER] += registers[_STEP]
@@ -540,7 +548,7 @@ def _step_match(registers: Array) -> int:
     return int(registers[_RUN])
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _find(
     weights: Array,
     place: int,
@@ -571,7 +579,7 @@ def _find(
     behind[oldest] = place - form.order
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _follow(
     weights: Array, place: int, start: int, step: int, form: Form, centre: int, registers: Array
 ) -> None:
@@ -594,7 +602,7 @@ def _follow(
         registers[_POINTER] = start - step
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _hash(key: int, magnitude: int) -> int:
     """Add a magnitude to a hash of 40 bits (multiplicative, 2^32 / golden ratio)."""
     return (key + magnitude + 1) * 2654435761 & 0xFFFFFFFFFF
@@ -603,22 +611,22 @@ def _hash(key: int, magnitude: int) -> int:
 # --- decisions ------------------------------------------------------------------------------
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _decide(
     y: int,
     node: int,
     base: int,
     count: int,
     run: int,
-    model: Model,
-    streams: Streams,
-    memory: Memory,
+    state: Array,
+    table: Array,
+    coded: Array,
 ) -> int:
     """Code a decision at the mixture of its predictions, and learn from it.
 
     ``y`` is the decision (ignored when decoding), ``node`` its number; ``base`` is 0 for the
     decisions of a weight, _NODES for those of its mantissa; the first ``count`` of
-    ``memory.places`` are the places of its predictions; ``run`` is the length of the match. Returns
+    ``state.places`` are the places of its predictions; ``run`` is the length of the match. Returns
     the decision.
 
     The logits are added up, each with a weight. The weights are learned by the gradient of the code
@@ -626,37 +634,36 @@ def _decide(
     held for long should outweigh all other inputs. A prediction counts less if it has seen few
     decisions.
     """
-    table, inputs, places = model.table, memory.inputs, memory.places
-    by_node, by_run = model.by_node, model.by_run
+    inputs, places, by_node, by_run = state.inputs, state.places, state.by_node, state.by_run
     one = base + node
     two = min(run, _RUNS - 1) + base * _RUNS // _NODES
     total = 0
     for i in range(count):
         word = int(np.int64(table[places[i] + node]))
-        logit = (model.stretch[word >> 20] * model.trust[word & 1023]) >> 8
+        logit = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
         inputs[i] = logit
         total += (by_node[one, i] + by_run[two, i]) * logit
-    probability = model.squash[min(max(total >> 17, -LIMIT), LIMIT) + LIMIT]
-    y = code_bit(y, probability, streams.coder, streams.coded)
+    probability = state.squash[min(max(total >> 17, -LIMIT), LIMIT) + LIMIT]
+    y = code_bit(y, probability, state.coder, coded)
     error = ((y << 16) - probability) * 6
     for i in range(count):
         change = (inputs[i] * error + (1 << 17)) >> 18
         by_node[one, i] += change
         by_run[two, i] += change
-        _learn(y, table, places[i] + node, model.rates)
+        _learn(y, table, places[i] + node, state.rates)
     return y
 
 
-@compiled(inline="always")
-def _count(y: int, place: int, model: Model, streams: Streams) -> int:
+@compiled(inline=True)
+def _count(y: int, place: int, state: Array, coded: Array) -> int:
     """Code a decision by its own count, without mixing; returns it."""
-    probability = min(max(int(np.int64(model.alone[place])) >> 16, 1), 65535)
-    y = code_bit(y, probability, streams.coder, streams.coded)
-    _learn(y, model.alone, place, model.rates)
+    probability = min(max(int(np.int64(state.alone[place])) >> 16, 1), 65535)
+    y = code_bit(y, probability, state.coder, coded)
+    _learn(y, state.alone, place, state.rates)
     return y
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _learn(y: int, table: Array, place: int, rates: Array) -> None:
     """Move a prediction towards a decision, by smaller steps the more decisions it has seen.
 
@@ -672,7 +679,7 @@ def _learn(y: int, table: Array, place: int, rates: Array) -> None:
 # --- the bits of a weight -------------------------------------------------------------------
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     """Sign, exponent and mantissa; of an integer its side of the centre, the length of its distance
     in bits (0 at the centre), and the bits after the leading one."""
@@ -688,7 +695,7 @@ def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     return int(word < centre), exponent, value - leading
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
     """Undo `_split`."""
     if form.exponent_bits:
@@ -697,7 +704,7 @@ def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> i
     return centre - value if sign else centre + value
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _magnitude(word: int, form: Form, centre: int) -> int:
     """The magnitude that matches compare: a float's bits without sign, an integer's distance."""
     if form.exponent_bits:
@@ -705,7 +712,7 @@ def _magnitude(word: int, form: Form, centre: int) -> int:
     return abs(word - centre)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _sign(word: int, form: Form, centre: int) -> int:
     """The sign, 0 or 1; 2 for an integer at the centre, which has none."""
     if form.exponent_bits:

@@ -10,7 +10,7 @@ from kolmo.compiled import Array, compiled
 SEEN = 256  # added for each digit to the counts of all tensors, whose priors are fractions of it
 
 
-@compiled
+@compiled(allocates=True)
 def code(
     symbols: Array, digits: int, counts: Array, trust: int, coder: Array, stream: Array
 ) -> None:

@@ -19,7 +19,7 @@ _MASK = np.uint64((1 << DIGITS) - 1)
 _SHIFT, _HALF, _LOW = np.uint64(DIGITS), np.uint64(16), np.uint64(1 << 16)
 
 
-@compiled
+@compiled(allocates=True)
 def count(symbols: Array, counts: Array) -> None:
     """Add how often each byte of ``symbols`` occurs to ``counts``, shape (256,).
 
@@ -64,7 +64,7 @@ def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: A
     return int(place)
 
 
-@compiled
+@compiled(allocates=True)
 def decode(words: Array, states: Array, shares: Array, starts: Array, symbols: Array) -> bool:
     """Undo `encode`: write the bytes; False if the words end too early, or are not used up.
 

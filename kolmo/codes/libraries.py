@@ -36,6 +36,10 @@ class Streaming(Protocol):
         """Compression levels, from the quickest to the strongest."""
         ...
 
+    def memory(self, level: int, size: int) -> int:
+        """Bytes that a stream of ``size`` bytes takes at most."""
+        ...
+
     def stream(self, level: int, size: int) -> Stream:
         """A fresh compressing object, for ``size`` bytes.
 
@@ -70,6 +74,9 @@ class Zlib:
 
     levels = range(10)
 
+    def memory(self, level: int, size: int) -> int:
+        return 1 << 19
+
     def stream(self, level: int, size: int) -> Stream:
         return zlib.compressobj(level, zlib.DEFLATED, 31)
 
@@ -85,6 +92,9 @@ class Bzip2Library:
     """bzip2: Burrows–Wheeler transform and Huffman codes."""
 
     levels = range(1, 10)
+
+    def memory(self, level: int, size: int) -> int:
+        return 10 << 20
 
     def stream(self, level: int, size: int) -> Stream:
         return bz2.BZ2Compressor(level)
@@ -105,8 +115,21 @@ class Lzma:
 
     levels = range(10)
 
+    def memory(self, level: int, size: int) -> int:
+        return 23 * _xz_window(level, size) // 2 + (6 << 20)
+
     def stream(self, level: int, size: int) -> Stream:
-        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
+        """With no larger tables than the data need: those of level 9 take 16 MiB to clear.
+
+        From level 4 on, matches are found by trees that hold all of the data; tables of a few times
+        their size divide them as finely as the largest. Below, chains are cut short, and what they
+        find depends on the size.
+        """
+        if level < 4:
+            return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, level)
+        window = _xz_window(level, size)
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": window}]
+        return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=filters)
 
     def compress(self, data: bytes, period: int) -> bytes:
         return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), period))
@@ -114,6 +137,15 @@ class Lzma:
     def decompress(self, data: bytes, size: int, period: int) -> bytes:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_lzma_filters(size, period))
         return _limited(decoder.decompress, decoder, data, size)
+
+
+_XZ_BITS = (18, 20, 21, 22, 22, 23, 23, 24, 25, 26)
+"""Bits of the window of each level, as xz has them."""
+
+
+def _xz_window(level: int, size: int) -> int:
+    most = 1 << _XZ_BITS[level]
+    return most if level < 4 else min(1 << max(18, (8 * size).bit_length()), most)
 
 
 def _lzma_filters(size: int, period: int) -> list[dict[str, Any]]:
@@ -139,6 +171,12 @@ class Zstandard:
     """Zstandard (RFC 8878), one frame, one thread; its bytes have no magic number."""
 
     levels = range(1, 23)
+
+    def memory(self, level: int, size: int) -> int:
+        import zstandard
+
+        its = zstandard.ZstdCompressionParameters.from_level(level, source_size=size)
+        return int(its.estimated_compression_context_size()) + (2 << its.window_log) + (1 << 20)
 
     def stream(self, level: int, size: int) -> Stream:
         import zstandard
@@ -202,6 +240,9 @@ class BrotliLibrary:
 
     levels = range(12)
 
+    def memory(self, level: int, size: int) -> int:
+        return 96 << 20
+
     def stream(self, level: int, size: int) -> Stream:
         return _BrotliStream(level)
 
@@ -248,6 +289,9 @@ class Ppmd8:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
+
+    def memory(self, level: int, size: int) -> int:
+        return self._memory + (2 << 20)
 
     def stream(self, level: int, size: int) -> Stream:
         try:

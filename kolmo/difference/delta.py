@@ -17,10 +17,11 @@ from kolmo.analysis import Interrupted, make_plan
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.tensor_names import normalized, partners
+from kolmo.difference.codes import CodeSearch
 from kolmo.difference.run import Alone, Delta, DeltaRun
 from kolmo.difference.weights import as_weights
 from kolmo.errors import InputError
-from kolmo.estimators.base import Estimator, get_estimator
+from kolmo.estimators.base import get_estimator
 from kolmo.execution import Lanes
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import Shuffled
@@ -38,7 +39,14 @@ DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
 
 
 @takes_options
-def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Options]) -> Report:
+def delta(
+    base: Any,
+    tuned: Any,
+    *,
+    name: str = "tuned",
+    thorough: bool = False,
+    **options: Unpack[Options],
+) -> Report:
     """The code length of tuned weights given their base: how much did fine-tuning add?
 
     Every tensor is coded by its difference to the base in the dtype's arithmetic, by which entries
@@ -61,7 +69,14 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
     nulls : list
         Empty, or ``shuffled``: the same differences at random places.
     name : str
-        Name of the tuned checkpoint in the table. All other parameters are those of `analyze`; the
+        Name of the tuned checkpoint in the table.
+    thorough : bool
+        Whether every code is tried on all weights, and factors are searched for exhaustively in
+        matrices of up to 2^24 weights: some 9 µs a weight. Without it a general compressor that
+        was not asked for is tried on windows first, and factors only where a sample of rows and
+        columns shows that there can be any; ``details`` say what was not tried, and why.
+    **options
+        All other parameters are those of `analyze`; the
         bits of the whole model are the sum over its tensors.
 
     Returns
@@ -88,7 +103,7 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
     0.02
     """
     settings = Settings.of(options)
-    plan, coders = _plan(settings)
+    plan, coders = _plan(settings, thorough)
     given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
     partners_of, common, problems = _match(given, wanted)
     complete = True
@@ -108,13 +123,14 @@ def delta(base: Any, tuned: Any, *, name: str = "tuned", **options: Unpack[Optio
 # --- what is measured -------------------------------------------------------------------------
 
 
-def _plan(settings: Settings) -> tuple[Plan, dict[Quantizer, list[Estimator]]]:
-    """The rows to come, and the estimators that serve each quantizer."""
-    coders: dict[Quantizer, list[Estimator]] = {}
+def _plan(settings: Settings, thorough: bool) -> tuple[Plan, dict[Quantizer, CodeSearch]]:
+    """The rows to come, and how codes are searched for under each quantizer."""
+    coders: dict[Quantizer, CodeSearch] = {}
     for quantizer in map(get_quantizer, settings.quantizers or ["native"]):
         usual = DEFAULT_ESTIMATORS["native" if isinstance(quantizer, Native) else "other"]
-        coders[quantizer] = [get_estimator(e) for e in settings.estimators or usual]
-        for estimator in coders[quantizer]:
+        estimators = [get_estimator(e) for e in settings.estimators or usual]
+        coders[quantizer] = CodeSearch(estimators, not settings.estimators, thorough)
+        for estimator in estimators:
             if estimator.kind != "bound":
                 raise InputError(f"delta takes bounds, and {estimator} is an estimate")
     plan = make_plan(settings, (Measurement(q, e) for q in coders for e in (Delta(), Alone())))
@@ -172,15 +188,15 @@ def _explained(
     report: ReportData,
     base: Checkpoint,
     problems: Sequence[str],
-    coders: Mapping[Quantizer, Sequence[Estimator]],
+    coders: Mapping[Quantizer, CodeSearch],
     name: str,
 ) -> ReportData:
     """The report with the base, the mismatches and the estimators in its provenance."""
     provenance = report.provenance
     provenance["problems"] = [*provenance["problems"], *(f"{name}: {p}" for p in problems)]
     provenance["settings"]["estimators"] = {
-        str(quantizer): [str(estimator) for estimator in chosen]
-        for quantizer, chosen in coders.items()
+        str(quantizer): [str(estimator) for estimator in search.estimators]
+        for quantizer, search in coders.items()
     }
     provenance["base"] = {
         "source": base.source,

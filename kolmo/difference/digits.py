@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.chances import CERTAIN, Chance, all_of, kt, plain
+from kolmo.codes.chances import CERTAIN, Chance, Ratio, kt, plain, ratio_of
 
 Counts = NDArray[np.int64]
 
@@ -47,8 +47,23 @@ def digits(numbers: NDArray[Any], contexts: NDArray[Any] | None = None) -> Chanc
     counts = np.zeros((int(places.max()) + 1, 65, 4), np.int64)
     kernels.count_digits(flat, places, counts)
     most = 8 * numbers.dtype.itemsize
+    return digits_of_counts(counts, most)
+
+
+def digits_of_counts(counts: Counts, most: int) -> Chance:
+    """The same from counts by context, number of digits and what follows the first; ``most`` is
+    the width of the numbers in bits."""
+    from kolmo.difference import kernels
+
+    found = np.zeros(2)
+    kernels.digits_log2(counts, most, found)
+    return Chance(float(found[0]), float(found[1]), lambda: _ratio(counts, most))
+
+
+def _ratio(counts: Counts, most: int) -> Ratio:
+    """The same as integers."""
     seen = counts.any(axis=(1, 2))
-    return all_of(part for context in counts[seen] for part in _parts(context, most))
+    return ratio_of([part for context in counts[seen] for part in _parts(context, most)])
 
 
 def _parts(counts: Counts, most: int) -> Iterator[Chance]:

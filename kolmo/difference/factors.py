@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -42,12 +42,17 @@ class Pair:
     def of(cls, base: Weights, tuned: Weights) -> Pair | None:
         with np.errstate(all="ignore"):
             wide = base.astype(np.float64)
-            (low, high), middle = neighbours(tuned), tuned.astype(np.float64)
-            difference = middle - wide
-            half = np.maximum(high - middle, middle - low) / 2
+            difference, half = tuned.astype(np.float64) - wide, cls.halves(tuned)
         if not (np.isfinite(difference).all() and np.isfinite(half).all() and difference.any()):
             return None
         return cls(wide, tuned, difference, half)
+
+    @staticmethod
+    def halves(tuned: Weights) -> Floats:
+        """Half the step of the dtype at each weight."""
+        with np.errstate(all="ignore"):
+            (low, high), middle = neighbours(tuned), tuned.astype(np.float64)
+            return np.asarray(np.maximum(high - middle, middle - low) / 2)
 
     @property
     def turned(self) -> Pair:
@@ -94,15 +99,33 @@ def propose(pair: Pair) -> Iterator[Factors]:
         return
     u, values, v = leading(pair.difference)
     values = values[values > values[0] * 1e-14]
-    left = np.maximum(energy - np.cumsum(np.square(values)), 0) / pair.difference.size
-    ranks = {_rank(values, left, floor, energy, pair.difference.shape): floor for floor in floors}
+    ranks = ranks_of(values, energy, floors, pair.tuned.shape)
+    for rank, explains in ranks.items():
+        root = np.sqrt(values[:rank])
+        factors = Factors(u[:, :rank] * root, v[:, :rank] * root, values[:rank])
+        yield _refined(pair, factors) if explains else factors
+
+
+def ranks_of(
+    values: Floats, energy: float, floors: Sequence[float], shape: tuple[int, ...]
+) -> dict[int, bool]:
+    """Ranks of the least estimated length, but 0, and whether these factors explain all but the
+    rounding.
+
+    Parameters
+    ----------
+    values : float64 array
+        The leading singular values.
+    energy : float
+        The sum of the squares of all entries.
+    floors : two floats
+        The mean square that rounding leaves, without and with rounding of the product.
+    """
+    left = np.maximum(energy - np.cumsum(np.square(values)), 0) / math.prod(shape)
+    ranks = {_rank(values, left, floor, energy, shape): floor for floor in floors}
     if 2 in ranks:  # the second factor may be the rounding error of the first
         ranks.setdefault(1, floors[1])
-    for rank, floor in ranks.items():
-        if rank:
-            root = np.sqrt(values[:rank])
-            factors = Factors(u[:, :rank] * root, v[:, :rank] * root, values[:rank])
-            yield _refined(pair, factors) if left[rank - 1] < 4 * floor else factors
+    return {rank: bool(left[rank - 1] < 4 * floor) for rank, floor in ranks.items() if rank}
 
 
 def _rank(values: Floats, left: Floats, floor: float, energy: float, shape: tuple[int, ...]) -> int:
@@ -130,7 +153,7 @@ def _refined(pair: Pair, factors: Factors) -> Factors:
         near = _least(pair, near, np.maximum(sums, products), power)
         attempts.append(near)
     best = max(attempts, key=lambda f: exact_share(pair, f))
-    return factors if best is factors else _balanced(best.u, best.v)
+    return factors if best is factors else balanced(best.u, best.v)
 
 
 def _least(pair: Pair, factors: Factors, bound: Floats, power: int) -> Factors:
@@ -171,7 +194,7 @@ def exact_share(pair: Pair, factors: Factors) -> float:
         return max(float((total.astype(dtype) == pair.tuned).mean()) for total in totals)
 
 
-def _balanced(u: Floats, v: Floats) -> Factors:
+def balanced(u: Floats, v: Floats) -> Factors:
     """The same product from orthogonal factors, like singular vectors."""
     (qu, ru), (qv, rv) = np.linalg.qr(u), np.linalg.qr(v)
     left, values, right = np.linalg.svd(ru @ rv.T)

@@ -39,7 +39,7 @@ from kolmo.codes.chances import Chance, all_of, kt
 from kolmo.codes.lengths import integer_bits
 from kolmo.difference.digits import digits
 from kolmo.difference.factors import Factors, Pair, propose
-from kolmo.difference.rankone import dtype_factors
+from kolmo.difference.rankone import PairView, dtype_factors
 from kolmo.estimators.factors import vector_bits
 from kolmo.floats import (
     Floats,
@@ -56,9 +56,10 @@ LIMIT = 1 << 24
 """Most weights of a matrix: about twelve numbers of eight bytes are kept for each."""
 
 _SIDE = 4  # a matrix with a shorter side has no use for factors
-_HEADER = 12 + 3  # bits of the contexts' scale, and of the forms of factors and prediction
+HEADER = 12 + 3  # bits of the contexts' scale, and of the forms of factors and prediction
 _EXPONENT = 12  # bits of a factor's power of two
 _NEAR, _COARSE = 16, 12  # levels of the contexts
+CONTEXTS = _NEAR * _COARSE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,11 @@ def lowrank_code(base: Weights, tuned: Weights) -> Found | None:
     codes = []
     for factors in propose(pair):
         codes.append(_finest(pair, factors))
-        numbers = dtype_factors(pair, factors) if factors.rank == 1 else None
+        if factors.rank > 1:
+            continue
+        numbers = dtype_factors(PairView(pair), PairView(pair.turned), factors)
         if numbers:
-            codes.append(_coded(pair, _dtype_bits(pair, numbers), numbers.u, numbers.v))
+            codes.append(_coded(pair, dtype_bits(pair.tuned.dtype, numbers), numbers.u, numbers.v))
     return min(codes, key=lambda code: code.bits, default=None)
 
 
@@ -114,11 +117,11 @@ def _finest(pair: Pair, factors: Factors) -> Found:
     floor = float(np.square(pair.half).mean())
     rest = max(float(np.square(left).mean()) - floor, floor / 100)
     octave = round(math.log2(math.sqrt(12 * rest / factors.rank / (1 / rows + 1 / columns))))
-    tried = {octave: _coded(pair, *_rounded(factors, octave))}
+    tried = {octave: _coded(pair, *rounded_factors(factors, octave))}
     for direction in (-1, 1):
         place = octave + direction
         while True:
-            tried[place] = _coded(pair, *_rounded(factors, place))
+            tried[place] = _coded(pair, *rounded_factors(factors, place))
             if tried[place].bits >= tried[place - direction].bits:
                 break
             place += direction
@@ -127,20 +130,20 @@ def _finest(pair: Pair, factors: Factors) -> Found:
 
 def _coded(pair: Pair, bits: int, u: Floats, v: Floats) -> Found:
     """The whole code with these factors, the bits of the factors included."""
-    product, unit = _product(u, v), math.frexp(float(np.median(pair.half)))[1]
+    product, unit = product_of(u, v), math.frexp(float(np.median(pair.half)))[1]
     lengths = []
     for rounded in (False, True):
-        prediction = _Prediction.of(pair.base, product, pair.tuned.dtype, unit, rounded)
+        prediction = Prediction.of(pair.base, product, pair.tuned.dtype, unit, rounded)
         away = prediction.away(pair.tuned)
         words = [digits(away, prediction.contexts).word_bits]
         if rounded:
             words.append(_gridded(away, prediction).word_bits)
         lengths.append((min(words), float((away == 0).mean())))
     best, exact = min(lengths)
-    return Found(bits + _HEADER + best, u.shape[1], bits, exact)
+    return Found(bits + HEADER + best, u.shape[1], bits, exact)
 
 
-def _rounded(factors: Factors, octave: int) -> tuple[int, Floats, Floats]:
+def rounded_factors(factors: Factors, octave: int) -> tuple[int, Floats, Floats]:
     """Bits of the factors as integer multiples of powers of two, and the numbers themselves."""
     bits = integer_bits(factors.rank)
     sides: tuple[list[Floats], list[Floats]] = ([], [])
@@ -154,10 +157,10 @@ def _rounded(factors: Factors, octave: int) -> tuple[int, Floats, Floats]:
     return bits, np.stack(sides[0], axis=1), np.stack(sides[1], axis=1)
 
 
-def _dtype_bits(pair: Pair, factors: Factors) -> int:
+def dtype_bits(dtype: np.dtype[Any], factors: Factors) -> int:
     """Bits of factors that are numbers of the dtype, up to a power of two: exponents by a KT code
     (zeros have one of their own), signs and mantissas as they are."""
-    bits, digits = integer_bits(factors.rank), mantissa_bits(pair.tuned.dtype) + 1
+    bits, digits = integer_bits(factors.rank), mantissa_bits(dtype) + 1
     for vector in (*factors.u.T, *factors.v.T):
         exponents = np.frexp(vector)[1][vector != 0]
         counts = np.bincount(exponents.max(initial=-5000) - exponents)  # none, of a zero vector
@@ -166,7 +169,7 @@ def _dtype_bits(pair: Pair, factors: Factors) -> int:
     return bits
 
 
-def _product(u: Floats, v: Floats) -> Floats:
+def product_of(u: Floats, v: Floats) -> Floats:
     """u·vᵀ, factor by factor, each product and each sum rounded to float64."""
     total = np.multiply.outer(u[:, 0], v[:, 0])
     for i in range(1, u.shape[1]):
@@ -175,7 +178,7 @@ def _product(u: Floats, v: Floats) -> Floats:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Prediction:
+class Prediction:
     """The decoder's knowledge of the tuned weights before it reads their distances.
 
     Attributes
@@ -196,7 +199,7 @@ class _Prediction:
     @classmethod
     def of(
         cls, base: Floats, product: Floats, dtype: np.dtype[Any], unit: int, rounded: bool
-    ) -> _Prediction:
+    ) -> Prediction:
         """Base + product; ``rounded``: the product is rounded to the dtype before it is added, as
         a program in that dtype would. ``unit``: the exponent that the contexts are relative to."""
         with np.errstate(all="ignore"):
@@ -238,7 +241,7 @@ def _levels(near: Floats, step: Floats, unit: int) -> NDArray[np.int64]:
     return np.asarray(np.clip(halves, 0, _NEAR - 1) * _COARSE + coarse, np.int64)
 
 
-def _gridded(away: Unsigned, prediction: _Prediction) -> Chance:
+def _gridded(away: Unsigned, prediction: Prediction) -> Chance:
     """The probability with steps of the product as the unit wherever they are coarser.
 
     A flag for each such weight says whether its distance is a whole number of these steps.
@@ -248,7 +251,7 @@ def _gridded(away: Unsigned, prediction: _Prediction) -> Chance:
     flags = np.array([np.count_nonzero(coarse & whole), np.count_nonzero(coarse & ~whole)])
     state = np.where(coarse, np.where(whole, 1, 2), 0)
     numbers = np.where(whole, fewer, away)
-    return all_of([kt(flags), digits(numbers, prediction.contexts + state * _NEAR * _COARSE)])
+    return all_of([kt(flags), digits(numbers, prediction.contexts + state * CONTEXTS)])
 
 
 def fewer_steps(away: Unsigned, shift: NDArray[np.int64]) -> tuple[Unsigned, NDArray[np.bool_]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,19 +32,36 @@ _MOVES = (-1, 1, -2, 2, -3, 3)  # steps of a move
 _ENOUGH = 0.998  # share of the weights that the right vectors predict
 
 
-def dtype_factors(pair: Pair, factors: Factors) -> Factors | None:
+@dataclasses.dataclass(frozen=True)
+class PairView:
+    """All rows of some columns of a pair, on which the numbers of u are moved; ``columns`` says of
+    which. None holds no difference at all."""
+
+    pair: Pair | None
+    columns: Any = dataclasses.field(default_factory=lambda: slice(None))
+
+
+def dtype_factors(tall: PairView, wide: PairView, factors: Factors) -> Factors | None:
     """Vectors of rank one that are numbers of the weights' dtype, up to a power of two.
 
     None if there would be too many candidates. The vectors need not be the right ones: they are the
     best of four attempts, from either vector, with the product rounded before the addition or not.
+
+    Parameters
+    ----------
+    tall, wide : PairView
+        Of the matrix for u, and of the transposed one for v.
     """
-    digits = mantissa_bits(pair.tuned.dtype) + 1
+    if tall.pair is None or wide.pair is None:
+        return None
+    digits = mantissa_bits(tall.pair.tuned.dtype) + 1
     if digits > _DIGITS:
         return None
     best, most = None, -1.0
     for across, rounded in itertools.product((False, True), (False, True)):
-        one, other = (pair.turned, factors.turned) if across else (pair, factors)
-        moved, share = _moved(one, _first(other, digits), digits, rounded)
+        one, other = (wide, tall) if across else (tall, wide)
+        first = _first(factors.turned if across else factors, digits)
+        moved, share = _moved(one, other, first, digits, rounded)
         if share > most:
             best, most = moved.turned if across else moved, share
         if share > _ENOUGH:
@@ -62,26 +80,31 @@ def _first(factors: Factors, digits: int) -> Factors:
     return Factors(_nearest(columns[0], digits), columns[1], factors.values)
 
 
-def _moved(pair: Pair, factors: Factors, digits: int, rounded: bool) -> tuple[Factors, float]:
+def _moved(
+    tall: PairView, wide: PairView, factors: Factors, digits: int, rounded: bool
+) -> tuple[Factors, float]:
     """Each number moved by a few steps to where it predicts the most weights; their share."""
+    assert wide.pair is not None
     hits = np.array(0)
     for _ in range(_ROUNDS):
-        u, _ = _better(pair, factors, digits, rounded)
+        u, _ = _better(tall, factors, digits, rounded)
         turned = dataclasses.replace(factors, u=u).turned
-        v, hits = _better(pair.turned, turned, digits, rounded)
+        v, hits = _better(wide, turned, digits, rounded)
         factors = Factors(u, v, factors.values)
-    return factors, int(hits.sum()) / pair.tuned.size
+    return factors, int(hits.sum()) / wide.pair.tuned.size
 
 
 def _better(
-    pair: Pair, factors: Factors, digits: int, rounded: bool
+    view: PairView, factors: Factors, digits: int, rounded: bool
 ) -> tuple[Floats, NDArray[np.int64]]:
     """The best u for this v, number by number, and how many weights each predicts."""
+    assert view.pair is not None
     u, step = factors.u, np.ldexp(1.0, np.frexp(factors.u)[1] - digits)
-    best, most = u.copy(), _hits(pair, u, factors.v, rounded)
+    v = factors.v[view.columns]
+    best, most = u.copy(), _hits(view.pair, u, v, rounded)
     for move in _MOVES:
         tried = _nearest(u + move * step, digits)  # steps are wider beyond a power of two
-        hits = _hits(pair, tried, factors.v, rounded)
+        hits = _hits(view.pair, tried, v, rounded)
         best = np.where((hits > most)[:, None], tried, best)
         most = np.maximum(hits, most)
     return best, most

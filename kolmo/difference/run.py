@@ -5,23 +5,40 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint
-from kolmo.checkpoints.base import array_tensor
-from kolmo.difference.codes import Choice, DifferenceCode, native_choice, symbol_choice
+from kolmo.checkpoints.base import WeightTensor, array_tensor
+from kolmo.difference.codes import Choice, CodeSearch, Tell, native_choice, symbol_choice
+from kolmo.difference.draws import draw_of
+from kolmo.difference.room import Room
+from kolmo.difference.streams import DifferenceCode
+from kolmo.difference.stripes import HELD, Stripe, Stripes
 from kolmo.difference.weights import quantized_form
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
-from kolmo.floats import is_float, ordered, unordered
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.outcomes import Missing, Outcome, Result, total
 from kolmo.quantize import Native, Quantizer, side_bits
+from kolmo.symbols import Symbols
+
+MEMORY = 3 << 28
+"""Bytes that all tensors under way may hold together."""
+
+_WORKING = 1 << 27  # bytes of a tensor's stripes, symbols and accumulators
+
+Pair = tuple[WeightTensor, WeightTensor]
+Coded = tuple[Choice, int]
+
+
+def memory_of(numel: int, width: int) -> int:
+    """Bytes that measuring a tensor of so many weights of so many bytes holds, about."""
+    return min(2 * numel * width, HELD) + min(64 * numel, _WORKING)
 
 
 class Shortest(Estimator):
@@ -57,6 +74,11 @@ class _Task:
     lane: Lane
     choice: Choice | None = None
     side_bits: int = 0
+    share: float = 0.0
+
+    def tell(self, share: float) -> None:
+        """Take the share that is done."""
+        self.share = share
 
     @property
     def missing(self) -> Missing | None:
@@ -79,7 +101,7 @@ class DeltaRun:
         base: Checkpoint,
         tuned: Checkpoint,
         plan: Plan,
-        coders: Mapping[Quantizer, Sequence[Estimator]],
+        coders: Mapping[Quantizer, CodeSearch],
     ) -> None:
         self._base, self._tuned, self._plan, self._coders = base, tuned, plan, coders
         self._tasks: list[_Task] = []
@@ -89,13 +111,18 @@ class DeltaRun:
 
     def go(self, lanes: Lanes, progress: Progress) -> None:
         """Measure everything."""
-        total = len(self._tuned) * len(self._coders) * len(self._plan.variants)
-        for name in self._tuned:
+        each = len(self._coders) * len(self._plan.variants)
+        total = self._tuned.numel * each
+        room = Room(MEMORY)
+        for name, tensor in self._tuned.items():
+            needed = memory_of(tensor.numel, tensor.dtype.itemsize)
             for quantizer in self._coders:
                 for variant in self._plan.variants:
                     task = _Task(name, quantizer, variant, lanes.lane())
                     self._tasks.append(task)
-                    task.lane.submit(self._job(task))
+                    while not room.take(needed, 0.1):
+                        progress(self._done, total, name)
+                    task.lane.submit(self._job(task, partial(room.give_back, needed)))
                     progress(self._done, total, name)
         for _ in lanes.drain():
             progress(self._done, total, "finishing")
@@ -103,20 +130,27 @@ class DeltaRun:
 
     @property
     def _done(self) -> int:
-        return sum(task.choice is not None for task in self._tasks)
+        """Weights, of which each task has done a share."""
+        return sum(int(task.share * self._tuned[task.name].numel) for task in self._tasks)
 
-    def _job(self, task: _Task) -> Callable[[], None]:
+    def _job(self, task: _Task, leave: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
-            base, tuned = self._base[task.name].read(), self._tuned[task.name].read()
-            if task.variant.null is not None:
-                seed = (self._plan.seed, zlib.crc32(task.name.encode()), task.variant.number, 7)
-                tuned = shuffled_difference(base, tuned, seed)
-            estimators = self._coders[task.quantizer]
-            task.choice, task.side_bits = _choice(
-                task.name, base, tuned, task.quantizer, estimators
-            )
+            try:
+                task.choice, task.side_bits = self._choice(task)
+                task.share = 1.0
+            finally:
+                leave()
 
         return run
+
+    def _choice(self, task: _Task) -> Coded:
+        pair = self._base[task.name], self._tuned[task.name]
+        draw = None
+        if task.variant.null is not None:
+            name = zlib.crc32(task.name.encode())
+            draw = draw_of((self._plan.seed, name, task.variant.number, 7))
+        stripes = Stripes(*pair, draw)
+        return _choice(stripes, pair, task.quantizer, self._coders[task.quantizer], task.tell)
 
     def results(self) -> dict[Any, Result]:
         """The results so far."""
@@ -164,52 +198,40 @@ class DeltaRun:
 
 
 def _choice(
-    name: str,
-    base: NDArray[Any],
-    tuned: NDArray[Any],
-    quantizer: Quantizer,
-    estimators: Sequence[Estimator],
-) -> tuple[Choice, int]:
+    stripes: Stripes, pair: Pair, quantizer: Quantizer, search: CodeSearch, tell: Tell
+) -> Coded:
     """The shortest code of one tensor, and the bits of its quantizer's parameters."""
-    if tuned.size == 0:  # nothing to describe
+    if stripes.numel == 0:  # nothing to describe
         return Choice(DifferenceCode("alone", 0, {"changed": 0.0}), DifferenceCode("alone", 0)), 0
     if isinstance(quantizer, Native):
-        return native_choice(base, tuned, estimators), 0
-    tensor = array_tensor(name, tuned)
-    quantizer.fit(array_tensor(name, base))  # which refuses what it cannot express
-    coder = quantizer.fit(tensor)
-    symbols = coder.encode(tuned)
-    wide = tuned.astype(np.float64)
-    near = np.clip(base.astype(np.float64), wide.min(), wide.max())
-    choice = symbol_choice(coder.encode(near), symbols, coder.alphabet, estimators)
-    return choice, side_bits(coder, tensor)
+        return native_choice(stripes, search, tell), 0
+    quantizer.fit(pair[0])  # which refuses what it cannot express
+    tuned = _tensor(stripes, pair[1])
+    coder = quantizer.fit(tuned)
+    low, high = _range(stripes)
+
+    def encode(stripe: Stripe) -> tuple[Symbols, Symbols]:
+        near = np.clip(stripe.base.astype(np.float64), low, high)
+        return coder.encode(near), coder.encode(stripe.tuned)
+
+    choice = symbol_choice(stripes, encode, coder.alphabet, search, tell)
+    return choice, side_bits(coder, tuned)
 
 
-def shuffled_difference(
-    base: NDArray[Any], tuned: NDArray[Any], seed: Sequence[int]
-) -> NDArray[Any]:
-    """The base with the same differences at random places.
+def _tensor(stripes: Stripes, tuned: WeightTensor) -> WeightTensor:
+    """The tuned tensor, or the draw of the null in its place."""
+    if not stripes.whole:
+        return tuned
+    return array_tensor(tuned.name, stripes.read()[1])
 
-    Differences of finite floats are those of real numbers, and the sum is rounded to the dtype;
-    those of other values are modulo 2^w, those of booleans exclusive ors.
 
-    >>> shuffled_difference(np.zeros(4, np.int8), np.int8([0, 0, 0, 9]), [0]).sum()
-    np.int64(9)
-    """
-    random = np.random.default_rng(tuple(seed))
-    if is_float(tuned.dtype):
-        with np.errstate(invalid="ignore"):
-            difference = tuned.astype(np.float64) - base.astype(np.float64)
-        if np.isfinite(difference).all():
-            shuffled = random.permutation(difference.reshape(-1)).reshape(difference.shape)
-            with np.errstate(over="ignore"):
-                return np.asarray((base.astype(np.float64) + shuffled).astype(tuned.dtype))
-    if tuned.dtype.kind == "b":
-        xor = random.permutation((base ^ tuned).reshape(-1)).reshape(tuned.shape)
-        return np.asarray(base ^ xor)
-    steps = np.atleast_1d(ordered(tuned)) - np.atleast_1d(ordered(base))
-    moved = random.permutation(steps.reshape(-1)).reshape(steps.shape)
-    return unordered(np.atleast_1d(ordered(base)) + moved, tuned.dtype).reshape(tuned.shape)
+def _range(stripes: Stripes) -> tuple[float, float]:
+    """The least and the largest of the tuned weights."""
+    low, high = np.inf, -np.inf
+    for stripe in stripes:
+        wide = stripe.tuned.astype(np.float64)
+        low, high = min(low, float(wide.min())), max(high, float(wide.max()))
+    return low, high
 
 
 def _total(parts: Mapping[str, Result]) -> Result:

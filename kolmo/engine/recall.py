@@ -107,7 +107,9 @@ def _partners(
 ) -> Iterator[tuple[tuple[WeightTensor, object], WeightTensor]]:
     """The tensors of other checkpoints that references measure, by tensor and null."""
     for null in plan.nulls:
-        for tensor in tensors if isinstance(null, Reference) else ():
+        if not isinstance(null, Reference):
+            continue
+        for tensor in tensors:
             partner = null.partner(tensor.name)
             if partner is not None:
                 yield (tensor, null), partner

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
+from kolmo.estimators.bands import Bands
 from kolmo.estimators.base import CodeLength
-from kolmo.estimators.blocks import Bands, Blocks, Boundary, SquareCounter, StringCounter
+from kolmo.estimators.blocks import Blocks, Boundary, SquareCounter, StringCounter
 from kolmo.estimators.ctm import BLOCK, ShapeTable, load_table
 from kolmo.estimators.plans import BlockPlan, Taken
 from kolmo.intervals import FEWEST, sum_degrees
@@ -98,9 +99,11 @@ class BlockAccumulator:
     def merge(self, part: BlockAccumulator) -> None:
         self._counter.merge(part._counter)  # type: ignore[arg-type]
 
-    def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Add blocks that were counted elsewhere, by code."""
-        self._counter.add_counts(counts)
+    @property
+    def signs(self) -> StringCounter | None:
+        """The counter, if it takes strings of two symbols that are cut into blocks side by side."""
+        counter = self._counter
+        return counter if isinstance(counter, StringCounter) and counter.is_binary else None
 
     def finish(self) -> CodeLength:
         tables = load_table(self._estimator.ndim, self._alphabet.size)

@@ -11,7 +11,6 @@ row-major, ``symbol_bits`` bits each, the first the highest). The boundary says 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
+from kolmo.estimators.bands import Bands
 from kolmo.estimators.ctm import BLOCK
 from kolmo.execution import in_parts
 from kolmo.symbols import Shape, Symbols, symbol_bits
@@ -30,6 +30,7 @@ Blocks = dict[Shape, tuple[Codes, Codes]]
 _FEW = 1 << 16  # up to this many possible blocks: count in an array
 _WIDE = 1 << 24  # up to this many too, if
 _MANY = 1 << 22  # at least this many blocks are expected
+_HANDFUL = 8  # blocks up to these many are counted without a loop that must be compiled or loaded
 _COMPACT = 1 << 22  # most codes that wait before they are counted
 
 
@@ -161,6 +162,11 @@ class StringCounter:
         self._taken = 0
 
     @property
+    def is_binary(self) -> bool:
+        """Whether it counts blocks of two symbols, side by side."""
+        return self._bits == 1 and self._step == BLOCK[1]
+
+    @property
     def ahead(self) -> int:
         return self._skip or -self._left.size % self._step
 
@@ -234,22 +240,33 @@ class StringCounter:
 
     def _count(self, symbols: Symbols, start: int) -> int:
         """Count the blocks from start; returns where the next one would begin."""
-        from kolmo.estimators import kernels
-
         if symbols.size - start < BLOCK[1]:
             return start
-        if self._tally.dense is not None:
-            if self._bits == 2:
-                return int(kernels.count_quaternary(symbols, start, self._step, self._tally.dense))
-            if self._step == 1:
-                kernels.slide_strings(symbols[start:], self._tally.dense)
-                return symbols.size - BLOCK[1] + 1
-            return int(kernels.count_strings(symbols, start, self._step, self._tally.dense))
         blocks = (symbols.size - start - BLOCK[1]) // self._step + 1
-        for first in range(0, blocks, _COMPACT):
-            number = min(_COMPACT, blocks - first)
-            self._tally.add(self._encode(symbols, start + first * self._step, BLOCK[1], number))
+        if self._tally.dense is not None:
+            self._count_dense(symbols[start:], blocks, self._tally.dense)
+        else:
+            for first in range(0, blocks, _COMPACT):
+                number, place = min(_COMPACT, blocks - first), start + first * self._step
+                self._tally.add(self._encode(symbols, place, BLOCK[1], number))
         return start + blocks * self._step
+
+    def _count_dense(self, symbols: Symbols, blocks: int, counts: NDArray[Any]) -> None:
+        from kolmo.estimators import kernels
+
+        if blocks <= _HANDFUL:
+            windows = np.lib.stride_tricks.sliding_window_view(symbols, BLOCK[1])[:: self._step]
+            places = 1 << self._bits * np.arange(BLOCK[1])[::-1]
+            np.add.at(counts, windows.astype(np.int64) @ places, 1)
+        elif self._bits == 2:
+            kernels.count_quaternary(symbols, 0, self._step, counts)
+        elif self._step == BLOCK[1]:
+            signs = symbols[: blocks * BLOCK[1]].view(np.int8)
+            kernels.count_sign_strings(signs, np.int8(127), np.int8(127), counts)
+        elif self._step == 1:
+            kernels.slide_strings(symbols, counts)
+        else:
+            kernels.count_strings(symbols, 0, self._step, counts)
 
     def _encode(self, symbols: Symbols, start: int, length: int, blocks: int) -> NDArray[Any]:
         from kolmo.estimators import kernels
@@ -337,49 +354,6 @@ class SquareCounter:
             return
         tally = self._tallies.setdefault(side, Tally(1 << side**2))
         kernels.count_squares(np.ascontiguousarray(rows), step, step, side, tally.dense)
-
-
-class Bands:
-    """Turns flat symbols into bands of whole rows, matrix after matrix.
-
-    With ``overlap`` a band begins with the last side − 1 rows of the one before, so that every
-    group of ``side`` adjacent rows is in exactly one band.
-    """
-
-    def __init__(self, shapes: Sequence[tuple[int, int]], side: int, overlap: bool = False) -> None:
-        self._shapes, self._side, self._overlap = list(shapes), side, overlap
-        self._matrix = self._row = 0
-        self._left: Symbols = np.empty(0, np.uint8)
-
-    def update(self, symbols: Symbols) -> Iterator[tuple[Symbols, int, bool]]:
-        """Complete bands: their rows, the number of the first, whether they end a matrix."""
-        while True:
-            while self._matrix < len(self._shapes) and not math.prod(self._shapes[self._matrix]):
-                self._matrix += 1
-            if not symbols.size or self._matrix == len(self._shapes):
-                return
-            rows, columns = self._shapes[self._matrix]
-            needed = (rows - self._row) * columns - self._left.size
-            taken, symbols = symbols[:needed], symbols[needed:]
-            yield from self._advance(np.concatenate([self._left, taken]), rows, columns)
-
-    def _advance(
-        self, flat: Symbols, rows: int, columns: int
-    ) -> Iterator[tuple[Symbols, int, bool]]:
-        there = flat.size // columns
-        last = self._row + there == rows
-        if last:
-            yield flat.reshape(there, columns), self._row, True
-            self._matrix, self._row, self._left = self._matrix + 1, 0, flat[:0]
-            return
-        whole = (
-            max(0, there - self._side + 1) if self._overlap else there // self._side * self._side
-        )
-        used = whole + self._side - 1 if self._overlap and whole else whole
-        if used:
-            yield flat[: used * columns].reshape(used, columns), self._row, False
-        self._row += whole
-        self._left = flat[whole * columns :].copy()
 
 
 def _parts(strip: Symbols, height: int, width: int) -> Iterator[Symbols]:

@@ -22,7 +22,7 @@ from kolmo.codes.libraries import Streaming
 from kolmo.errors import InputError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.intervals import FEWEST
-from kolmo.layout import check_layout, laid_out_size, start_layout
+from kolmo.layout import SEGMENT, check_layout, laid_out_size, start_layout
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 WINDOW = 1 << 16
@@ -57,6 +57,14 @@ class Compressor(Estimator):
                 f"{self.name}: a sample has at least {FEWEST} windows of {LEAST_WINDOW}, "
                 f"{FEWEST * LEAST_WINDOW} symbols; not {self.sample}"
             )
+
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        numel = sum(math.prod(shape) for shape in shapes)
+        if self.sample is not None:
+            numel = min(numel, self.sample)  # its windows are compressed one by one
+        size = laid_out_size(numel, alphabet, self.layout)
+        segment = min(numel, SEGMENT) * (4 * alphabet.container.itemsize + 8)
+        return self.library.memory(self.level, size) + segment + 4 * PIECE + (16 << 20)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         numel = sum(math.prod(shape) for shape in shapes)

@@ -43,6 +43,10 @@ class Context(Estimator):
     kind = "bound"
     summary = "adaptive mixing of row, column, neighbour and match contexts; the strongest"
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        part = min(PART, sum(math.prod(shape) for shape in shapes))
+        return 48 * part + (96 << 20)
+
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         from kolmo.codes.context import Encoder, widest
 

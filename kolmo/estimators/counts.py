@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kolmo.codes.lengths import Counts
 from kolmo.symbols import Alphabet, Symbols
 
 ORDER_0_LIMIT = 1 << 16
 """Alphabets up to this size are counted symbol by symbol, larger ones byte-plane by byte-plane."""
+
+_MOST = 1 << 31  # symbols that are counted before the tables are emptied: a count has 32 bits
+
+Tables = list[NDArray[np.uint32]]
 
 
 class Histogram:
@@ -17,28 +24,71 @@ class Histogram:
     An alphabet of more than 65,536 symbols (native floats of 32 or 64 bits, say) has no useful
     counts of its own; its symbols are then counted by byte-plane, each byte of the little-endian
     container as a symbol of 256.
-
-    Attributes
-    ----------
-    counts : int64 array, shape (planes, symbols)
-        One plane, of the alphabet's size, unless the alphabet is wide.
     """
 
     def __init__(self, alphabet: Alphabet) -> None:
-        self._dtype = alphabet.container
+        self._dtype, self._size = alphabet.container, alphabet.size
         self.by_byte = alphabet.size > ORDER_0_LIMIT
         shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet.size)
-        self.counts: Counts = np.zeros(shape, np.int64)
+        self._counts: Counts = np.zeros(shape, np.int64)
+        self._tables: Tables = []  # what is counted since the last time that they were emptied
+        self._held = 0
+
+    @property
+    def counts(self) -> Counts:
+        """int64 array, shape (planes, symbols): one plane, of the alphabet's size, unless the
+        alphabet is wide."""
+        if self._held:
+            self._counts += self._planes()
+            self._tables, self._held = [], 0
+        return self._counts
 
     def update(self, symbols: Symbols) -> None:
-        from kolmo.estimators import kernels
-
         fitting = np.ascontiguousarray(symbols, dtype=self._dtype)
-        if self.by_byte:
-            kernels.count_planes(fitting, self.counts)
-        else:
-            kernels.count_symbols(fitting, self.counts[0])
+        if not self.by_byte and 4 * symbols.size < self._size:  # tables would cost more
+            np.add.at(self._counts[0], fitting, 1)
+            return
+        for start in range(0, fitting.size, _MOST):
+            self._count(fitting[start : start + _MOST])
 
     def merge(self, other: Histogram) -> None:
         """Add another's counts."""
-        self.counts += other.counts
+        self._counts += other.counts
+
+    def add_counts(self, counts: Counts) -> None:
+        """Add counts by symbol, of an alphabet that is not wide."""
+        self._counts[0] += counts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_counts": self.counts, "_tables": [], "_held": 0}
+
+    def _count(self, symbols: Symbols) -> None:
+        from kolmo.estimators import kernels
+
+        if self._held + symbols.size > _MOST:
+            self.counts  # noqa: B018 (empties the tables)
+        if not self._tables:
+            self._tables = [np.zeros(size, np.uint32) for size in self._table_sizes()]
+        self._held += symbols.size
+        if not self.by_byte:
+            kernels.count_symbols(symbols, *self._tables)
+            return
+        words = symbols.view(np.uint32)
+        step = len(self._tables) // 3
+        for first in range(step):
+            kernels.count_words(words, first, step, *self._tables[3 * first : 3 * first + 3])
+
+    def _table_sizes(self) -> list[int]:
+        """Two tables of all symbols; or, for each word of 32 bits, of bytes and the upper half."""
+        words = self._dtype.itemsize // 4
+        return [256, 256, 1 << 16] * words if self.by_byte else [self._size] * 2
+
+    def _planes(self) -> Counts:
+        """What the tables hold, in the shape of the counts."""
+        if not self.by_byte:
+            return np.add(*self._tables, dtype=np.int64)[None]
+        planes = []
+        for low, middle, high in zip(*(self._tables[k::3] for k in range(3)), strict=True):
+            square = high.reshape(256, 256)
+            planes += [low, middle, *(square.sum(axis=axis, dtype=np.int64) for axis in (0, 1))]
+        return np.array(planes, np.int64)

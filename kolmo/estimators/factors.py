@@ -9,6 +9,7 @@ saves.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,59 @@ MOST = 64
 """The most factors that are tried: a search among more would seldom pay."""
 
 _EXACT = 128  # sides up to this have their singular vectors computed in full
+_PART = 1 << 20  # symbols of a large matrix that are numbers of eight bytes at a time
 _SPREAD_STEPS = 8  # spreads per octave
 
 
-def leading(matrix: NDArray[Any], most: int = MOST) -> tuple[Floats, Floats, Floats]:
+class Shifted:
+    """A matrix of symbols less a number, as numbers of eight bytes some rows at a time.
+
+    It multiplies as an array does, with sums that may differ by rounding.
+
+    >>> matrix = Shifted(np.uint8([[1, 2], [3, 4]]), 1.0)
+    >>> (matrix @ np.eye(2)).tolist(), (matrix.T @ np.eye(2)).tolist(), matrix.energy
+    ([[0.0, 1.0], [2.0, 3.0]], [[0.0, 2.0], [1.0, 3.0]], 14.0)
+    """
+
+    def __init__(self, symbols: NDArray[Any], middle: float) -> None:
+        self._symbols, self._middle = symbols, middle
+        self.shape = symbols.shape
+
+    @property
+    def T(self) -> _Transposed:
+        return _Transposed(self)
+
+    @property
+    def energy(self) -> float:
+        return math.fsum(float(np.square(rows).sum()) for _, rows in self.parts())
+
+    def __matmul__(self, right: Floats) -> Floats:
+        return np.concatenate([rows @ right for _, rows in self.parts()])
+
+    def parts(self) -> Iterator[tuple[slice, Floats]]:
+        step = max(1, _PART // self.shape[1])
+        for start in range(0, self.shape[0], step):
+            place = slice(start, start + step)
+            yield place, self._symbols[place] - self._middle
+
+
+class _Transposed:
+    def __init__(self, matrix: Shifted) -> None:
+        self._matrix = matrix
+
+    def __matmul__(self, right: Floats) -> Floats:
+        total = np.zeros((self._matrix.shape[1], right.shape[1]))
+        for place, rows in self._matrix.parts():
+            total += rows.T @ right[place]
+        return total
+
+
+def leading(matrix: Any, most: int = MOST) -> tuple[Floats, Floats, Floats]:
     """The leading singular vectors and values: u (rows, r), σ (r), v (columns, r).
 
-    For large matrices they come from four rounds of subspace iteration from a fixed start (Halko,
-    Martinsson & Tropp 2011). Signs are fixed so that the largest entry of each u is positive.
+    The matrix is an array, or `Shifted`. For large matrices they come from four rounds of subspace
+    iteration from a fixed start (Halko, Martinsson & Tropp 2011). Signs are fixed so that the
+    largest entry of each u is positive.
 
     >>> u, values, v = leading(np.outer([3.0, 0.0], [0.0, 4.0]), 1)
     >>> u.tolist(), values.tolist(), v.tolist()
@@ -50,7 +96,7 @@ def leading(matrix: NDArray[Any], most: int = MOST) -> tuple[Floats, Floats, Flo
     return u * signs, values, v * signs
 
 
-def _row_space(matrix: NDArray[Any], size: int) -> Floats:
+def _row_space(matrix: Any, size: int) -> Floats:
     """An orthonormal basis that nearly spans the leading right singular vectors."""
     basis = np.random.default_rng(0).normal(size=(matrix.shape[1], size))
     for _ in range(4):
@@ -93,3 +139,11 @@ def _spreads(rms: float) -> Floats:
     """Spreads to try, near that of the integers; more of them for a narrow, discrete law."""
     nearest = round(_SPREAD_STEPS * math.log2(max(rms, 0.25)))
     return np.exp2((nearest + np.arange(-1, 5)) / _SPREAD_STEPS)
+
+
+def leading_memory(shape: tuple[int, int], dense: bool, most: int = MOST) -> int:
+    """Bytes that `leading` takes at most beside its matrix, which is an array or `Shifted`."""
+    numel, sides = shape[0] * shape[1], shape[0] + shape[1]
+    if min(shape) <= max(_EXACT, 2 * most):
+        return 8 * (3 * numel + 2 * min(shape) ** 2)
+    return 8 * (5 * sides * (most + 8) + (0 if dense else 2 * _PART + 2 * max(shape)))

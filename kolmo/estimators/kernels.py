@@ -13,14 +13,38 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
+_RUN = 128 * 24  # weights whose signs fit the nearest cache
+
+
 # --- counting symbols -----------------------------------------------------------------------
 
 
 @compiled
-def count_symbols(symbols: Array, counts: Array) -> None:
-    """Add the symbols (unsigned) to ``counts``, which has a place for each of the alphabet."""
-    for i in range(symbols.size):
-        counts[symbols[i]] += 1
+def count_symbols(symbols: Array, even: Array, odd: Array) -> None:
+    """Add symbols (unsigned) to two tables, those at even places and those at odd ones.
+
+    Each table has a place for each of the alphabet. With a single one the same symbol twice in a
+    row has to wait for its own count.
+    """
+    whole = symbols.size // 2 * 2
+    for i in range(0, whole, 2):
+        even[symbols[i]] += np.uint32(1)
+        odd[symbols[i + 1]] += np.uint32(1)
+    for i in range(whole, symbols.size):
+        even[symbols[i]] += np.uint32(1)
+
+
+@compiled
+def count_words(
+    words: Array, first: int, step: int, low: Array, middle: Array, high: Array
+) -> None:
+    """Add the words of 32 bits at first, first + step, ... to tables of their lowest byte, the one
+    above, and the upper half."""
+    for i in range(first, words.size, step):
+        word, byte = words[i], np.uint32(255)
+        low[word & byte] += np.uint32(1)
+        middle[(word >> np.uint32(8)) & byte] += np.uint32(1)
+        high[word >> np.uint32(16)] += np.uint32(1)
 
 
 @compiled
@@ -54,6 +78,40 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
                 known += 1
             result = (result << bits) | ((names >> (4 * symbol)) & 15)
         renamed[i] = result
+
+
+@compiled(allocates=True)
+def count_sign_strings(bits: Array, magnitude: Any, last: Any, counts: Array) -> bool:
+    """Count the 12-blocks of the signs of numbers, given as integers that are positive where they
+    are; returns whether one is NaN.
+
+    An integer stands for NaN if its bits in ``magnitude`` are over ``last``; these are of the dtype
+    of ``bits``, which holds a multiple of 12. Signs are first written as bytes, a run at a
+    time, in a loop that the compiler turns into vector code; a multiplication then gathers 8 of
+    them into a byte, first one highest, and three such bytes are two blocks.
+    """
+    words = np.zeros(_RUN // 8, np.uint64)
+    signs = words.view(np.uint8)
+    gather, top = np.uint64(0x8040201008040201), np.uint64(56)
+    nan = np.uint8(0)
+    for start in range(0, bits.size, _RUN):
+        run = bits[start : min(start + _RUN, bits.size)]
+        for i in range(run.size):
+            signs[i] = np.uint8(run[i] > 0)
+        for i in range(run.size):
+            nan |= np.uint8((run[i] & magnitude) > last)
+        for i in range(0, run.size // 24 * 3, 3):
+            a = (words[i] * gather) >> top
+            b = (words[i + 1] * gather) >> top
+            c = (words[i + 2] * gather) >> top
+            counts[(a << np.uint64(4)) | (b >> np.uint64(4))] += 1
+            counts[((b & np.uint64(15)) << np.uint64(8)) | c] += 1
+        if run.size % 24:  # a last block without its pair
+            code = 0
+            for i in range(run.size - 12, run.size):
+                code = (code << 1) | signs[i]
+            counts[code] += 1
+    return bool(nan != 0)
 
 
 @compiled
@@ -133,7 +191,7 @@ def encode_quaternary(symbols: Array, start: int, shift: int, codes: Array) -> N
         codes[b] = code
 
 
-@compiled
+@compiled(allocates=True)
 def radix_sort(codes: Array, scratch: Array) -> None:
     """Sort codes below 2^24 in place, by their lower and then their upper 12 bits.
 
@@ -251,7 +309,7 @@ def count_plane_squares(symbols: Array, counts: Array) -> None:
                 counts[p, (high << np.uint64(8)) | low] += 1
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _planes_of(symbols: Array, i: int, j: int) -> Any:
     """Byte p of the result holds bit p of the 2 × 4 symbols at (i, j), the first one highest.
 
@@ -270,7 +328,7 @@ def _planes_of(symbols: Array, i: int, j: int) -> Any:
     return x ^ t ^ (t << np.uint64(28))
 
 
-@compiled
+@compiled(allocates=True)
 def score_windows(
     bits: Array, rows: int, columns: int, side: int, ctm: Array, scores: Array
 ) -> None:

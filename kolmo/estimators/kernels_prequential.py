@@ -52,7 +52,7 @@ def new_state(alphabet: int) -> State:
     )
 
 
-@compiled
+@compiled(allocates=True)
 def predict_symbols(symbols: Array, state: State) -> None:
     """Code the symbols one by one: predict each, reweigh the predictors, learn the symbol.
 
@@ -103,7 +103,7 @@ def _bell(symbol: int, alphabet: int, mean: float, deviation: float) -> float:
     return max(end - start, 0.0)
 
 
-@compiled
+@compiled(allocates=True)
 def _learn(symbol: int, state: State) -> None:
     """Add a symbol to the counts and bells.
 

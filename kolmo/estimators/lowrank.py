@@ -28,12 +28,26 @@ from kolmo.codes.lengths import Counts, integer_bits
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT
-from kolmo.estimators.factors import Floats, Integers, leading, vector_bits
+from kolmo.estimators.factors import (
+    MOST,
+    Floats,
+    Integers,
+    Shifted,
+    leading,
+    leading_memory,
+    vector_bits,
+)
 from kolmo.gathering import Gatherer
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 LIMIT = 1 << 26
-"""Most symbols of a matrix: they are kept as numbers of eight bytes."""
+"""Most symbols of a matrix."""
+
+DENSE = 1 << 24
+"""And most that are held as numbers of eight bytes, all at a time."""
+
+MEMORY = 700 << 20
+"""Most bytes that a matrix may take."""
 
 _SHIFT = 16  # binary places of the multipliers
 _EXACT = 2.0**52  # integers up to here add up exactly in double precision, in any order
@@ -73,7 +87,34 @@ class LowRank(Estimator):
             raise NotApplicableError(
                 f"lowrank: a tensor of {largest:,} symbols is over its limit of {LIMIT:,}"
             )
+        if (memory := self.working_memory(shapes, alphabet)) > MEMORY:
+            raise NotApplicableError(
+                f"lowrank: a tensor of {largest:,} symbols, a side of which is short, would take "
+                f"{memory >> 20:,} MiB"
+            )
         return _LowRankAccumulator(shapes, alphabet)
+
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        matrices = [_as_matrix(shape) for shape in shapes if math.prod(shape)]
+        each = (_matrix_memory(matrix, alphabet) for matrix in matrices)
+        return max(each, default=0) + 80 * alphabet.size + (1 << 20)
+
+
+def _as_matrix(shape: Shape) -> tuple[int, int]:
+    rows = shape[0] if shape else 1
+    return rows, math.prod(shape) // rows
+
+
+def _matrix_memory(shape: tuple[int, int], alphabet: Alphabet) -> int:
+    """Bytes for a matrix: its symbols, the numbers made of them, factors, and a residual."""
+    numel = shape[0] * shape[1]
+    symbols = numel * alphabet.container.itemsize
+    if min(shape) < _SIDE:
+        return symbols + 8 * min(numel, _ROWS)
+    dense = numel <= DENSE
+    residual = 40 * (min(numel, _ROWS) + shape[1])
+    factors = 24 * sum(shape) * MOST + leading_memory(shape, dense)
+    return symbols + factors + residual + (16 * numel if dense else 0)
 
 
 class _LowRankAccumulator:
@@ -106,10 +147,18 @@ class _LowRankAccumulator:
     def _add(self, tensor: Symbols) -> None:
         matrix = tensor.reshape(len(tensor) if tensor.ndim else 1, -1)
         best = min(_codes(matrix, self._alphabet.size), key=lambda code: code.bits)
-        self._plain += np.bincount(tensor.reshape(-1), minlength=self._alphabet.size)
+        self._plain += _counted(tensor.reshape(-1), self._alphabet.size)
         self._left += best.counts
         self._ranks.append(best.rank)
         self._side_bits += best.side_bits
+
+
+def _counted(symbols: Symbols, size: int) -> Counts:
+    """Counts of symbols; `numpy.bincount` takes eight bytes for each that it is given."""
+    counts = np.zeros(size, np.int64)
+    for start in range(0, symbols.size, _ROWS):
+        counts += np.bincount(symbols[start : start + _ROWS], minlength=size)
+    return counts
 
 
 # --- the codes of one matrix ------------------------------------------------------------------
@@ -128,12 +177,13 @@ class _Code:
 
 def _codes(matrix: Symbols, size: int) -> Iterator[_Code]:
     """Codes of rank 0, then of the promising ranks, each at a few precisions."""
-    yield _Code(0, integer_bits(0), np.bincount(matrix.reshape(-1), minlength=size))
+    yield _Code(0, integer_bits(0), _counted(matrix.reshape(-1), size))
     if min(matrix.shape) < _SIDE:
         return
-    centred = matrix - float(np.rint(matrix.mean()))
+    middle = float(np.rint(matrix.mean()))
+    centred = Shifted(matrix, middle) if matrix.size > DENSE else matrix - middle
     u, values, v = leading(centred)
-    energy = float(np.square(centred).sum())
+    energy = centred.energy if isinstance(centred, Shifted) else float(np.square(centred).sum())
     for rank, left in _promising(values, energy, matrix.shape):
         for precision in (0, 1):
             step = math.sqrt(12 * left) / 2**precision

@@ -30,13 +30,14 @@ from kolmo.codes.chances import all_of, kt, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.repeats import Repeats, Search, search_memory
+from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
+from kolmo.estimators.spool import check_room
 from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 BLOCK_SIZES = (1, 2, 4, 8, 16, 32)
 
-LIMIT = 1 << 29
+LIMIT = (1 << 32) - 1
 """Most bytes of symbols, which are read several times."""
 
 
@@ -47,7 +48,7 @@ class MosaicBlocks(Estimator):
 
     ``block=N`` fixes the block size: one bit then says whether blocks are used at all. Else the
     best of 1, 2, 4, 8, 16, 32 is taken. Model scope has one dictionary for all tensors. The search
-    for equal blocks is exact; it takes at most 512 MiB of symbols, which it puts aside in the
+    for equal blocks is exact; it takes at most 4 GiB of symbols, which it puts aside in the
     temporary folder when they are many, and some 300 MB of memory.
     ``details``: the block size (0 if the symbols are written plainly), the number of motifs, the
     share of blocks that are motifs, and how the indices are coded.
@@ -78,9 +79,10 @@ class MosaicBlocks(Estimator):
         width = alphabet.container.itemsize
         if sum(sizes) * width > LIMIT:
             raise NotApplicableError(
-                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 512 MiB; "
+                f"mosaic: {sum(sizes):,} symbols of {width} bytes are over its limit of 4 GiB; "
                 f"use tensor scope or a coarser quantizer"
             )
+        check_room(search_space(sum(sizes), alphabet), "mosaic")
         return _MosaicAccumulator(sizes, alphabet, self.block)
 
 
@@ -111,6 +113,7 @@ class _MosaicAccumulator:
         if self._streams is not None:
             found = Search(self._streams, self._alphabet).run()
             self._streams.close()
+            self._all_written = self._written_bits(self._planes)
             codes += [self._code(size, repeats) for size, repeats in found.items()]
         best = min(codes, key=lambda code: code.bits)
         choice = math.ceil(math.log2(len(self._candidates) + 1))
@@ -128,7 +131,9 @@ class _MosaicAccumulator:
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        written = self._written_bits(self._planes - repeats.planes)
+        written = self._all_written
+        if motifs:
+            written = self._written_bits(self._planes - repeats.planes)
         return _Code(header + written + indices, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:

@@ -43,8 +43,16 @@ def search_memory(numel: int, alphabet: Alphabet) -> int:
     symbols = numel * alphabet.container.itemsize
     spools = min(3 * HELD, 9 * symbols)  # symbols, names and known keys
     keys = min(4 * BUFFER, 24 * numel)  # those of a class, their counts, and where they are merged
-    names = min(24 * KNOWN, 24 * numel) + numel // 4
+    seen = numel * alphabet.bits // (4 * KEY_BITS)  # one for each name of the first pairs
+    names = min(24 * KNOWN, 24 * numel) + seen
     return spools + keys + names + (1 << 20)
+
+
+def search_space(numel: int, alphabet: Alphabet) -> int:
+    """Bytes that a search puts in the temporary folder at most: none if it is small."""
+    symbols = 2 * numel * alphabet.container.itemsize  # some are padded
+    keys = min(numel, 2 * numel * alphabet.bits // KEY_BITS + 1)
+    return 0 if symbols <= HELD else symbols + 12 * keys
 
 
 class Repeats:

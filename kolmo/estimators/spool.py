@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from kolmo.errors import NotApplicableError
 
 HELD = 1 << 25
 """Most bytes that are kept in memory."""
@@ -75,6 +78,19 @@ class Spool:
         self._room = np.empty(0, self.dtype)
         if self._file is not None:
             self._file.close()
+
+
+def check_room(size: int, what: str) -> None:
+    """Raise NotApplicableError if the temporary folder has no room for so many bytes.
+
+    >>> check_room(0, "mosaic")
+    """
+    folder = tempfile.gettempdir()
+    if size and size > (free := shutil.disk_usage(folder).free):
+        raise NotApplicableError(
+            f"{what}: puts up to {size >> 20:,} MiB in {folder}, where {free >> 20:,} MiB are free;"
+            f" name a roomier folder in TMPDIR"
+        )
 
 
 def _nameless_file() -> Any:

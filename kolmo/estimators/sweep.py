@@ -6,18 +6,34 @@ that keep counts of symbols alone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import NotExpressibleError
+from kolmo.estimators.accumulators import BlockAccumulator
 from kolmo.estimators.base import Accumulator
-from kolmo.estimators.counts import Histogram
+from kolmo.estimators.blocks import StringCounter
+from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram
+from kolmo.estimators.ctm import BLOCK
 from kolmo.quantize import SymbolCoder
+from kolmo.quantize.encoding import (
+    all_patterns,
+    as_signed,
+    has_signs,
+    is_narrow,
+    last_number,
+    patterns_of,
+)
+from kolmo.quantize.native import SignCoder
+from kolmo.symbols import Alphabet, Symbols
 
 Weights = NDArray[Any]
+
+_RUN = 1 << 16
 
 
 class Sweep:
@@ -56,48 +72,207 @@ class Sweep:
     def __init__(
         self, dtype: np.dtype[Any], takers: Iterable[tuple[SymbolCoder, Sequence[Accumulator]]]
     ) -> None:
-        self._feeds = [_Feed(coder, accumulators) for coder, accumulators in takers]
+        self._patterns = Patterns(dtype)
+        self._feeds = [_feeds(coder, given, self._patterns) for coder, given in takers]
         self.errors: list[NotExpressibleError | None] = [None] * len(self._feeds)
 
     def update(self, weights: Weights) -> None:
         """Take the next weights: flat, contiguous, of the dtype, in native byte order."""
+        self._patterns.update(weights)
         self._each(lambda feed: feed.update(weights))
 
     def finish(self) -> None:
         """Give the accumulators what they still lack."""
         self._each(lambda feed: feed.finish())
 
-    def _each(self, act: Callable[[_Feed], None]) -> None:
-        for number, feed in enumerate(self._feeds):
-            if self.errors[number] is None:
-                try:
-                    act(feed)
-                except NotExpressibleError as error:
-                    self.errors[number] = error
+    def _each(self, act: Callable[[Feed], None]) -> None:
+        for number, feeds in enumerate(self._feeds):
+            for feed in feeds:
+                if self.errors[number] is None:
+                    try:
+                        act(feed)
+                    except NotExpressibleError as error:
+                        self.errors[number] = error
 
 
-class _Feed:
-    """Makes the symbols of one coder, and counts them once for all that keep counts alone."""
-
-    def __init__(self, coder: SymbolCoder, accumulators: Sequence[Accumulator]) -> None:
-        self._coder = coder
-        self._counting = [found for each in accumulators if (found := _histogram(each))]
-        self._others = [each for each in accumulators if not _histogram(each)]
-        self._counts = Histogram(coder.alphabet)
+class Feed(Protocol):
+    """A way from weights to some accumulators of one coder."""
 
     def update(self, weights: Weights) -> None:
-        symbols = self._coder.encode(weights)
-        if self._counting:
-            self._counts.update(symbols)
-        for accumulator in self._others:
-            accumulator.update(symbols)
+        """Take the next weights."""
+        ...
 
     def finish(self) -> None:
-        for histogram in self._counting:
-            histogram.merge(self._counts)
+        """Give the accumulators what they still lack."""
+        ...
+
+
+def _feeds(coder: SymbolCoder, given: Sequence[Accumulator], patterns: Patterns) -> list[Feed]:
+    """The quickest ways to the accumulators of one coder."""
+    counting = [found for each in given if (found := _histogram(each))]
+    others = [each for each in given if not _histogram(each)]
+    feeds: list[Feed] = []
+    if isinstance(coder, SignCoder) and has_signs(patterns.dtype):
+        strings = [counter for each in others if (counter := _strings(each))]
+        others = [each for each in others if not _strings(each)]
+        for ahead in sorted({counter.ahead for counter in strings}):
+            group = [counter for counter in strings if counter.ahead == ahead]
+            feeds.append(Signs(coder, group, ahead, counting))
+            counting = []
+        if counting and not patterns.are_few:
+            feeds.append(Signs(coder, [], 0, counting))
+            counting = []
+    if counting and coder.elementwise and patterns.are_few and coder.alphabet.size <= ORDER_0_LIMIT:
+        feeds.append(patterns.feed(coder, counting))
+        counting = []
+    if counting or others:
+        feeds.append(SymbolFeed(coder, counting, others))
+    return feeds
 
 
 def _histogram(accumulator: Accumulator) -> Histogram | None:
     """The histogram of an accumulator that keeps nothing else of its symbols."""
     found = getattr(accumulator, "histogram", None)
     return found if isinstance(found, Histogram) else None
+
+
+def _strings(accumulator: Accumulator) -> StringCounter | None:
+    """The counter of an accumulator that counts blocks of signs, side by side."""
+    return accumulator.signs if isinstance(accumulator, BlockAccumulator) else None
+
+
+class SymbolFeed:
+    """Makes the symbols of a coder, and counts them once for all that keep counts alone."""
+
+    def __init__(
+        self, coder: SymbolCoder, counting: Sequence[Histogram], others: Sequence[Accumulator]
+    ) -> None:
+        self._coder, self._counting, self._others = coder, counting, others
+        self._counts = Histogram(coder.alphabet)
+
+    def update(self, weights: Weights) -> None:
+        if self._others:
+            self._take(self._coder.encode(weights))
+            return
+        runs = max(1, weights.size // _RUN)  # whose symbols stay in a near cache
+        for run in range(runs):
+            first, last = (weights.size * place // runs for place in (run, run + 1))
+            self._counts.update(self._coder.encode(weights[first:last]))
+
+    def finish(self) -> None:
+        for histogram in self._counting:
+            histogram.merge(self._counts)
+
+    def _take(self, symbols: Symbols) -> None:
+        if self._counting:
+            self._counts.update(symbols)
+        for accumulator in self._others:
+            accumulator.update(symbols)
+
+
+class Patterns:
+    """The bit patterns of weights of at most 16 bits, counted once for all coders.
+
+    Whatever depends on the counts of symbols alone follows from those of the patterns.
+    """
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self.dtype, self.are_few, self.are_needed = dtype, is_narrow(dtype), False
+        self._histogram = Histogram(Alphabet(1 << 8 * min(2, dtype.itemsize)))
+
+    def feed(self, coder: SymbolCoder, counting: Sequence[Histogram]) -> Feed:
+        """A feed that counts the symbols of a coder in the end."""
+        self.are_needed = True
+        return _PatternFeed(self, coder, counting)
+
+    def update(self, weights: Weights) -> None:
+        if self.are_needed:
+            self._histogram.update(patterns_of(weights))
+
+    def symbol_counts(self, coder: SymbolCoder) -> NDArray[np.int64]:
+        """The counts of a coder's symbols."""
+        counts = self._histogram.counts[0]
+        present = np.flatnonzero(counts)
+        symbols = coder.encode(all_patterns(self.dtype)[present])
+        found = np.zeros(coder.alphabet.size, np.int64)
+        np.add.at(found, symbols, counts[present])
+        return found
+
+
+@dataclasses.dataclass
+class _PatternFeed:
+    patterns: Patterns
+    coder: SymbolCoder
+    counting: Sequence[Histogram]
+
+    def update(self, weights: Weights) -> None:
+        """The patterns are counted for all coders together."""
+
+    def finish(self) -> None:
+        counts = self.patterns.symbol_counts(self.coder)
+        for histogram in self.counting:
+            histogram.add_counts(counts)
+
+
+class Signs:
+    """Counts the 12-blocks of signs without making symbols, and from these the signs.
+
+    The counters have their next block begin at the same place, ``ahead`` weights from here. The
+    weights that make no whole block, at the head and at the end, go to them as symbols.
+    """
+
+    def __init__(
+        self,
+        coder: SymbolCoder,
+        counters: Sequence[StringCounter],
+        ahead: int,
+        counting: Sequence[Histogram],
+    ) -> None:
+        self._coder, self._counters, self._counting = coder, counters, counting
+        self._ahead, self._left = ahead, np.empty(0, np.uint8)
+        self._blocks = np.zeros(1 << BLOCK[1], np.int64)
+        self._signs = np.zeros(2, np.int64)  # of the head and the end
+
+    def update(self, weights: Weights) -> None:
+        head, weights = weights[: self._ahead], weights[self._ahead :]
+        self._pass_on(head)
+        self._ahead -= head.size
+        if self._left.size:
+            lacking = BLOCK[1] - self._left.size
+            self._count(np.concatenate([self._left, weights[:lacking]]))
+            weights = weights[lacking:]
+        if weights.size:
+            self._count(weights)
+
+    def finish(self) -> None:
+        for counter in self._counters:
+            counter.add_counts(self._blocks)
+        self._pass_on(self._left)
+        ones = int(self._blocks @ _ONES)
+        blocks = np.array([BLOCK[1] * int(self._blocks.sum()) - ones, ones])
+        for histogram in self._counting:
+            histogram.add_counts(self._signs + blocks)
+
+    def _count(self, weights: Weights) -> None:
+        """Count the whole blocks, and keep what follows them."""
+        from kolmo.estimators import kernels
+
+        whole = weights.size // BLOCK[1] * BLOCK[1]
+        signed = as_signed(weights[:whole])
+        assert signed is not None
+        kind = signed.dtype.type
+        limits = kind(np.iinfo(kind).max), kind(last_number(weights.dtype))
+        if kernels.count_sign_strings(signed, *limits, self._blocks):
+            self._coder.encode(weights[:whole])  # raises the error that tells of NaN
+        self._left = weights[whole:].copy()
+
+    def _pass_on(self, weights: Weights) -> None:
+        if weights.size:
+            symbols = self._coder.encode(weights)
+            self._signs += np.bincount(symbols, minlength=2)
+            for counter in self._counters:
+                counter.update(symbols)
+
+
+_ONES = sum(np.arange(1 << BLOCK[1]) >> place & 1 for place in range(BLOCK[1]))
+"""How many of the signs of each block are positive."""

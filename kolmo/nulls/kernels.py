@@ -15,7 +15,7 @@ import numpy as np
 from kolmo.compiled import Array, compiled
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _word(key: Array, number: int) -> Any:
     """A random word of 64 bits."""
     z = key[0] + np.uint64(number) * key[1]
@@ -72,7 +72,7 @@ def deal(weights: Array, first: int, shift: int, key: Array, places: Array, buck
 # --- shuffling what is in the cache -----------------------------------------------------------
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _below(half: Any, bound: Any, key: Array, number: int) -> Any:
     """A product whose upper half is a random integer below ``bound``, and the next word's number.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import CHUNK, WeightTensor
 from kolmo.errors import NotApplicableError
+from kolmo.floats import is_float
 from kolmo.nulls.base import Coded, Null, Source, Weights
 from kolmo.nulls.seeds import Seed, name_seed
 from kolmo.quantize import Quantizer, SymbolCoder
@@ -47,10 +48,10 @@ class NormalWeights(Null):
     version = 2
 
     def _draw(self, tensor: WeightTensor, seed: Seed) -> Source:
-        if tensor.dtype.kind in "iub":
+        if not is_float(tensor.dtype):
             raise NotApplicableError(f"gaussian has no {tensor.dtype} weights")
         mean, sd = mean_and_sd(tensor)
-        made = _Normal(tensor.dtype, mean, sd, (*seed, 2))
+        made = _Normal(tensor.numel, tensor.dtype, mean, sd, (*seed, 2))
         drawn = dataclasses.replace(tensor, load=made.load, codes=None, place=None)
         return Values(drawn, tensor)
 
@@ -62,6 +63,7 @@ class NormalWeights(Null):
 class _Normal:
     """Independent normal weights; what is drawn does not depend on who asks for what."""
 
+    numel: int
     dtype: np.dtype[Any]
     mean: float
     sd: float
@@ -69,11 +71,11 @@ class _Normal:
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         weights = np.empty(stop - start, self.dtype)
-        for block, part, here in _blocks(start, stop):
-            drawn = np.random.default_rng((*self.seed, block)).standard_normal(part.stop)[part]
+        for block in _blocks(start, stop, self.numel):
+            drawn = np.random.default_rng((*self.seed, block.number)).standard_normal(block.size)
             drawn *= self.sd
             drawn += self.mean
-            weights[here] = drawn.astype(self.dtype)
+            weights[block.here] = drawn[block.part].astype(self.dtype)
         return weights
 
 
@@ -113,10 +115,11 @@ class UniformSymbols:
         """The symbols at the places [start, stop), which do not depend on what else is asked."""
         alphabet = quantizer.alphabet_of(self.original)
         symbols = np.empty(stop - start, alphabet.container)
-        for block, part, here in _blocks(start, stop):
-            random = np.random.default_rng((*self.seed, name_seed(str(quantizer)), block))
-            drawn = random.integers(alphabet.size, size=part.stop, dtype=alphabet.container)
-            symbols[here] = drawn[part]
+        seed = (*self.seed, name_seed(str(quantizer)))
+        for block in _blocks(start, stop, self.original.numel):
+            random = np.random.default_rng((*seed, block.number))
+            drawn = random.integers(alphabet.size, size=block.size, dtype=alphabet.container)
+            symbols[block.here] = drawn[block.part]
         return symbols
 
     def _chunks(self, quantizer: Quantizer) -> Iterator[Symbols]:
@@ -125,13 +128,26 @@ class UniformSymbols:
             yield self.symbols(quantizer, start, min(start + CHUNK, numel))
 
 
-def _blocks(start: int, stop: int) -> Iterator[tuple[int, slice, slice]]:
-    """The blocks of places [start, stop): their number, the part of them, and where it goes."""
-    while start < stop:
-        block, first = divmod(start, BLOCK)
-        size = min(BLOCK - first, stop - start)
-        yield block, slice(first, first + size), slice(0, size)
-        start += size
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """A block of places, always drawn whole, whatever is wanted of it.
+
+    ``part`` is what is wanted of it, ``here`` where that goes.
+    """
+
+    number: int
+    size: int
+    part: slice
+    here: slice
+
+
+def _blocks(start: int, stop: int, numel: int) -> Iterator[_Block]:
+    """The blocks of the places [start, stop)."""
+    for number in range(start // BLOCK, -(-stop // BLOCK) if stop > start else 0):
+        begin = number * BLOCK
+        first, last = max(start, begin), min(stop, begin + BLOCK)
+        part, here = slice(first - begin, last - begin), slice(first - start, last - start)
+        yield _Block(number, min(BLOCK, numel - begin), part, here)
 
 
 def mean_and_sd(tensor: WeightTensor) -> tuple[float, float]:

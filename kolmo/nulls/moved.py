@@ -105,7 +105,8 @@ class Moved:
         while start < stop:
             window = self._window(start)
             piece = window.weights[start - window.first : stop - window.first]
-            pieces.append(piece)
+            is_all = window.weights.size == self._numel
+            pieces.append(piece if is_all else piece.copy())  # which lets go of the window
             start += piece.size
         if len(pieces) == 1:
             return pieces[0]
@@ -114,8 +115,13 @@ class Moved:
     @property
     def memory(self) -> int:
         """Bytes at most that are held while it is read from the first place to the last."""
-        window = min(self._numel, self.sizes.window // self.width + 1)
-        return (window + min(self._numel, self.sizes.step)) * self.dtype.itemsize + _TABLES
+        read = 2 * min(self._numel, self.sizes.step)  # a step, and the one before it
+        return (min(self._numel, self._most) + read) * self.dtype.itemsize + _TABLES
+
+    @property
+    def _most(self) -> int:
+        """Numbers of a window at most."""
+        return self.sizes.window // self.width + 1
 
     def draw(self, place: int) -> Window:
         """The window that holds a place."""
@@ -212,15 +218,28 @@ class MovedInRows(Moved):
         from kolmo.nulls import kernels
 
         rows, columns = self.shape
-        if columns * self.width > self.sizes.bucket:
+        if not self._are_short:
             return self._in_long_row(place // columns, place % columns)
-        band = max(1, self.sizes.band // (columns * self.width))
-        first = place // columns // band * band
-        last = min(first + band, rows)
+        first = place // columns // self._band * self._band
+        last = min(first + self._band, rows)
         weights = self._copy(first * columns, last * columns)
         borders = np.arange(last - first + 1) * columns
         kernels.shuffle_stretches(bits(weights), borders, self._key, first * columns)
         return Window(first * columns, weights)
+
+    @property
+    def _most(self) -> int:
+        columns = self.shape[1]
+        return self._band * columns if self._are_short else min(columns, super()._most)
+
+    @property
+    def _are_short(self) -> bool:
+        return self.shape[1] * self.width <= self.sizes.bucket
+
+    @property
+    def _band(self) -> int:
+        """Rows that are drawn at a time, where they are short."""
+        return max(1, self.sizes.band // max(1, self.shape[1] * self.width))
 
     @cached_property
     def _key(self) -> Key:
@@ -299,7 +318,7 @@ class MovedInColumns(Moved):
     @property
     def _band(self) -> int:
         """Rows of a window."""
-        return max(1, self.sizes.window // (self.shape[1] * self.width))
+        return max(1, self.sizes.window // max(1, self.shape[1] * self.width))
 
     @cached_property
     def _keys(self) -> Sequence[Key]:

@@ -14,7 +14,7 @@ from kolmo import specs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotExpressibleError
-from kolmo.floats import is_float
+from kolmo.quantize.encoding import by_table, finite_range, has_nan
 from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Symbols
 
@@ -68,6 +68,21 @@ class SymbolCoder:
         """
         parameters = self.parameters()
         return 1 + len(parameters) * parameter_width(parameters, dtype) if parameters else 0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ElementwiseCoder(SymbolCoder):
+    """A coder whose symbols depend on single weights: a table serves those of few bits."""
+
+    elementwise = True
+
+    def encode(self, weights: Weights) -> Symbols:
+        found = by_table(self, weights)
+        return self.encode_plainly(weights) if found is None else found
+
+    def encode_plainly(self, weights: Weights) -> Symbols:
+        """The symbols of weights, without a table."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,33 +212,18 @@ def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
     NotExpressibleError
         If a weight is NaN, infinite, or over half the largest float64.
     """
-    extremes = [(float(c.min()), float(c.max())) for c in finite_chunks(tensor, quantizer)]
-    if not extremes:
+    low, high = math.inf, -math.inf
+    for chunk in tensor.chunks():
+        extremes = finite_range(chunk)
+        if extremes is None:
+            what = "NaN" if has_nan(chunk) else "an infinity"
+            raise not_expressible(tensor.name, what, quantizer)
+        low, high = min(low, extremes[0]), max(high, extremes[1])
+    if low > high:
         return 0.0, 0.0
-    low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
     if max(-low, high) > _HUGE:  # a range, or the sum of two values, would be infinite
         raise not_expressible(tensor.name, f"a magnitude over {_HUGE:.3g}", quantizer)
     return low, high
-
-
-def finite_chunks(tensor: WeightTensor, quantizer: str) -> Iterator[Weights]:
-    for chunk in tensor.chunks():
-        if is_float(chunk.dtype) and not is_finite(chunk):
-            what = "NaN" if has_nan(chunk) else "an infinity"
-            raise not_expressible(tensor.name, what, quantizer)
-        yield chunk
-
-
-def is_finite(weights: Weights) -> bool:
-    """Whether no float is NaN or infinite; signalling NaNs raise no warning."""
-    with np.errstate(invalid="ignore"):
-        return bool(np.isfinite(weights).all())
-
-
-def has_nan(weights: Weights) -> bool:
-    """Whether a float is NaN; signalling NaNs raise no warning."""
-    with np.errstate(invalid="ignore"):
-        return bool(np.isnan(weights).any())
 
 
 def sample(tensor: WeightTensor) -> NDArray[np.float64]:

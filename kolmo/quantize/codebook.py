@@ -13,6 +13,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.codes.lengths import integer_bits, subset_bits
 from kolmo.errors import InputError
 from kolmo.quantize.base import (
+    ElementwiseCoder,
     Quantizer,
     SymbolCoder,
     Weights,
@@ -66,11 +67,10 @@ class Codebook(Quantizer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _CodebookCoder(SymbolCoder):
-    elementwise = True
+class _CodebookCoder(ElementwiseCoder):
     values: NDArray[np.float64]
 
-    def encode(self, weights: Weights) -> Symbols:
+    def encode_plainly(self, weights: Weights) -> Symbols:
         borders = (self.values[1:] + self.values[:-1]) / 2
         nearest = np.searchsorted(borders, weights.astype(np.float64))
         return nearest.astype(self.alphabet.container)

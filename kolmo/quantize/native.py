@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import CHUNK, Codes, WeightTensor
-from kolmo.floats import bit_patterns, is_float
+from kolmo.floats import bit_patterns
 from kolmo.quantize.base import (
+    ElementwiseCoder,
     Quantizer,
     SymbolCoder,
     Weights,
-    has_nan,
     not_expressible,
     register,
 )
+from kolmo.quantize.encoding import as_signed, has_nan
 from kolmo.symbols import Alphabet, Symbols
 
 
@@ -100,22 +101,31 @@ class Sign(Quantizer):
         return Alphabet(2)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        return _SignCoder(self.alphabet(tensor.dtype), tensor.name)
+        return SignCoder(self.alphabet(tensor.dtype), tensor.name)
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
         () = parameters
-        return _SignCoder(self.alphabet(dtype), "")
+        return SignCoder(self.alphabet(dtype), "")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _SignCoder(SymbolCoder):
-    elementwise = True
+class SignCoder(ElementwiseCoder):
+    """Signs, of a tensor whose name errors tell."""
+
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:
-        if is_float(weights.dtype) and has_nan(weights):
+        if has_nan(weights):
             raise not_expressible(self.tensor, "NaN", "sign")
-        return (weights > 0).view(np.uint8)
+        signed = as_signed(weights)
+        return super().encode(weights) if signed is None else _positive(signed)
+
+    def encode_plainly(self, weights: Weights) -> Symbols:
+        return _positive(weights)
 
     def decode(self, symbols: Symbols) -> Weights:
         return np.where(symbols > 0, np.float32(1), np.float32(-1))
+
+
+def _positive(numbers: Weights) -> Symbols:
+    return np.asarray(numbers > 0).view(np.uint8)

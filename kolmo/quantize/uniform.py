@@ -11,6 +11,7 @@ import numpy as np
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
 from kolmo.quantize.base import (
+    ElementwiseCoder,
     Quantizer,
     SymbolCoder,
     Weights,
@@ -19,14 +20,14 @@ from kolmo.quantize.base import (
     sample,
     value_range,
 )
+from kolmo.quantize.encoding import on_grid
 from kolmo.symbols import Alphabet, Symbols
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _GridCoder(SymbolCoder):
+class _GridCoder(ElementwiseCoder):
     """symbol = clamp(round((w − low) / step), 0, size of the alphabet − 1)."""
 
-    elementwise = True
     low: float
     high: float
 
@@ -34,15 +35,10 @@ class _GridCoder(SymbolCoder):
     def step(self) -> float:
         return (self.high - self.low) / (self.alphabet.size - 1)
 
-    def encode(self, weights: Weights) -> Symbols:
+    def encode_plainly(self, weights: Weights) -> Symbols:
         if self.step == 0:  # a constant tensor has one level
             return np.zeros(weights.shape, self.alphabet.container)
-        scaled = weights.astype(np.float64)
-        scaled -= self.low
-        scaled /= self.step
-        np.rint(scaled, out=scaled)
-        np.clip(scaled, 0, self.alphabet.size - 1, out=scaled)
-        return scaled.astype(self.alphabet.container)
+        return on_grid(weights, self.low, self.step, 0, self.alphabet)
 
     def decode(self, symbols: Symbols) -> Weights:
         return symbols * self.step + self.low
@@ -52,25 +48,20 @@ class _GridCoder(SymbolCoder):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _SymmetricCoder(SymbolCoder):
+class _SymmetricCoder(ElementwiseCoder):
     """symbol = round(w / scale) + half, half = 2^(B−1) − 1, alphabet 2 half + 1."""
 
-    elementwise = True
     largest: float
 
     @property
     def scale(self) -> float:
         return self.largest / (self.alphabet.size // 2)
 
-    def encode(self, weights: Weights) -> Symbols:
+    def encode_plainly(self, weights: Weights) -> Symbols:
         half = self.alphabet.size // 2
         if self.scale == 0:
             return np.full(weights.shape, half, self.alphabet.container)
-        scaled = weights.astype(np.float64)
-        scaled /= self.scale
-        np.rint(scaled, out=scaled)
-        scaled += half
-        return scaled.astype(self.alphabet.container)
+        return on_grid(weights, 0.0, self.scale, half, self.alphabet)
 
     def decode(self, symbols: Symbols) -> Weights:
         return (symbols.astype(np.float64) - self.alphabet.size // 2) * self.scale

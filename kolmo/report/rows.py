@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kolmo.checkpoints import Checkpoint
+from kolmo.checkpoints import Checkpoint, check_unchanged
 from kolmo.checkpoints.base import Role
+from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
@@ -33,7 +34,7 @@ def make_report(
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
-        problems += _problems(name, results)
+        problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
         coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
@@ -164,6 +165,15 @@ def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
     reasons = (result.outcome for result in results.values())
     problems = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
     return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]
+
+
+def _changes(name: str, checkpoint: Checkpoint) -> list[str]:
+    """A file that is no longer what was opened: its figures may be those of neither."""
+    try:
+        check_unchanged(checkpoint)
+    except InputError as error:
+        return [f"{name}: {error}"]
+    return []
 
 
 def _coverage(

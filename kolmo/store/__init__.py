@@ -2,7 +2,8 @@
 
 from kolmo.store.keys import ResultKey, Subject, make_key
 from kolmo.store.memory import RunMemory
-from kolmo.store.store import Store, default_path, open_store
+from kolmo.store.places import default_path
+from kolmo.store.store import Store, open_store
 
 __all__ = [
     "ResultKey",

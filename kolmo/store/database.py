@@ -10,7 +10,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -25,6 +25,8 @@ _TABLE = (
 _INDEX = "CREATE INDEX last_use ON results (used)"
 _CONTEXT = "kolmo 2026 row of a store"
 _MANY = 500  # keys in one query
+_BATCH = 4096  # rows read at a time
+_SEARCHED = 1 << 24  # bytes of a damaged file
 _PAGE = 4096
 _FOUND = "SELECT key, label, text, checksum, used FROM results"
 
@@ -47,6 +49,12 @@ class WrongSchema(Exception):
         self.ours = ours
 
 
+class Damaged(sqlite3.DatabaseError):
+    """SQLite's check of the whole file found something wrong."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
 class Database:
     """The open file; every method may raise `sqlite3.Error`.
 
@@ -55,22 +63,27 @@ class Database:
     path : Path
     timeout : float
         Seconds to wait for another process that writes.
+    frozen : bool
+        Whether nobody can write to the file, nor beside it; it is then only read.
 
     Raises
     ------
     WrongSchema
     """
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: Path, timeout: float, frozen: bool = False) -> None:
+        name = f"{path.absolute().as_uri()}?{'immutable=1' if frozen else 'mode=rwc'}"
         self._connection = sqlite3.connect(
-            path, timeout, isolation_level=None, check_same_thread=False
+            name, timeout, isolation_level=None, check_same_thread=False, uri=True
         )
         try:
             self._connection.text_factory = lambda text: text.decode(errors="replace")
             self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1 << 24)
             for setting in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
                 self._connection.execute(f"PRAGMA {setting}")
-            self._settle(timeout)
+            self._settle()
+            if not frozen:
+                self._journal(timeout)
         except BaseException:
             self._connection.close()
             raise
@@ -87,9 +100,31 @@ class Database:
             marks = ",".join("?" * len(part))
             yield from self._connection.execute(f"{_FOUND} WHERE key IN ({marks})", part)
 
-    def rows(self) -> Iterator[Row]:
-        """All rows, as they are in the file."""
-        yield from self._connection.execute(_FOUND)
+    def rows(self, after: bytes) -> list[Row]:
+        """Some thousand rows after a key, in the order of keys, as they are in the file."""
+        query = f"{_FOUND} WHERE key > ? ORDER BY key LIMIT {_BATCH}"
+        return self._connection.execute(query, (after,)).fetchall()
+
+    def whole_rows(self) -> Iterator[Row]:
+        """The rows of a damaged file that can be read and are whole, from both of its ends."""
+        for order, least in (("ASC", b""), ("DESC", b"\xff" * 33)):
+            last = least
+            with suppress(sqlite3.DatabaseError):
+                for row in self._connection.execute(f"{_FOUND} ORDER BY key {order}"):
+                    if is_whole(row):
+                        if (row[0] > last) != (order == "ASC"):
+                            break  # pages in a circle
+                        last = row[0]
+                        yield row
+                else:
+                    return
+
+    def add(self, rows: Iterable[Row]) -> int:
+        """Add rows that are not there; how many those are."""
+        with self.transaction():
+            return self._connection.executemany(
+                "INSERT OR IGNORE INTO results VALUES (?,?,?,?,?)", rows
+            ).rowcount
 
     def write(self, texts: Mapping[bytes, tuple[str, bytes]], touched: Iterable[bytes]) -> None:
         """Keep labels and texts under their keys, and say what was used, in one transaction."""
@@ -114,29 +149,44 @@ class Database:
             "page_size"
         )
 
-    def remove_unused(self, since: int) -> int:
-        """Remove rows that were last used before a time; how many those were."""
+    @property
+    def count(self) -> int:
+        """Rows that there are."""
+        return int(self._connection.execute("SELECT count(*) FROM results").fetchone()[0])
+
+    def remove_unused(self, since: float) -> int:
+        """Remove rows that were not used after a time; how many those were."""
         with self.transaction():
-            return self._connection.execute("DELETE FROM results WHERE used < ?", (since,)).rowcount
+            return self._connection.execute(
+                "DELETE FROM results WHERE used <= ?", (since,)
+            ).rowcount
 
     def remove_oldest(self, share: float) -> int:
         """Remove a share of the rows, those that were not used for longest; how many those were."""
         with self.transaction():
-            (count,) = self._connection.execute("SELECT count(*) FROM results").fetchone()
             oldest = "SELECT key FROM results ORDER BY used LIMIT ?"
             return self._connection.execute(
-                f"DELETE FROM results WHERE key IN ({oldest})", (int(share * count) + 1,)
+                f"DELETE FROM results WHERE key IN ({oldest})", (int(share * self.count) + 1,)
             ).rowcount
 
     def shrink(self) -> None:
         """Give the room of removed rows back to the disk."""
-        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+        self._connection.executescript("PRAGMA incremental_vacuum")  # execute frees one page only
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def complaints(self) -> list[str]:
-        """What SQLite finds wrong with the file as a whole."""
-        found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check")]
-        return [] if found == ["ok"] else found
+    def check(self) -> bool:
+        """True; an error of a damaged file if SQLite finds anything wrong with it."""
+        found = str(self._connection.execute("PRAGMA integrity_check").fetchone()[0])
+        if found != "ok":
+            raise Damaged(found)
+        return True
+
+    def by_label(self) -> list[tuple[str, int, int, int]]:
+        """Of each measurement: its label, rows, bytes, time of last use."""
+        return self._connection.execute(
+            "SELECT label, count(*), sum(length(text) + length(label) + 64), max(used) "
+            "FROM results GROUP BY label ORDER BY label"
+        ).fetchall()
 
     # --- the file ---------------------------------------------------------------------------
 
@@ -151,16 +201,15 @@ class Database:
                 self._connection.execute("ROLLBACK")
             raise
 
-    def _settle(self, timeout: float) -> None:
+    def _settle(self) -> None:
         """Check the schema, or make it; nothing is written to a database of another's."""
         if self._schema() == []:
             self._connection.execute(f"PRAGMA page_size = {_PAGE}")
             self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             self._make()
-        ours = self._pragma("application_id") == APPLICATION
-        if not ours or self._pragma("user_version") != SCHEMA or self._schema() != [_TABLE, _INDEX]:
-            raise WrongSchema(ours)
-        self._journal(timeout)
+        ours, schema = self._pragma("application_id") == APPLICATION, self._schema()
+        if not ours or self._pragma("user_version") != SCHEMA or schema != [_TABLE, _INDEX]:
+            raise WrongSchema(ours or _TABLE in schema)
         self._connection.execute("PRAGMA synchronous = FULL")  # what is committed outlives power
 
     def _make(self) -> None:
@@ -180,7 +229,7 @@ class Database:
                 self._connection.execute("PRAGMA journal_mode = WAL").fetchall()
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 255 != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                if not is_busy(error) or time.monotonic() > until:
                     raise
                 time.sleep(0.01)
 
@@ -211,10 +260,34 @@ def is_whole(row: Row) -> bool:
     return of_type and kept == checksum(key, label, text)
 
 
+def whole_text(row: Row) -> bytes:
+    """The text of a row; ValueError if the row is not what was written."""
+    if not is_whole(row):
+        raise ValueError("the checksum is wrong")
+    return row[2]
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether an error is that of another process that holds the file."""
+    return getattr(error, "sqlite_errorcode", 0) & 255 in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    )
+
+
 def is_damage(error: BaseException, opening: bool = False) -> bool:
     """Whether an error is that of a damaged file, rather than of a disk, a lock or a permission."""
     code = getattr(error, "sqlite_errorcode", 0) & 255
     return code in _DAMAGE or (opening and code == sqlite3.SQLITE_ERROR)
+
+
+def was_a_store(path: Path) -> bool:
+    """Whether a file that is damaged seems to have been a store: by its name, first bytes, rows."""
+    if path.suffix in (".sqlite", ".sqlite3", ".db"):
+        return True
+    with path.open("rb") as file:
+        head = file.read(_SEARCHED)
+    return head.startswith(b"SQLite format 3") or _TABLE.encode() in head or b'["code",' in head
 
 
 def move_aside(path: Path) -> Path:

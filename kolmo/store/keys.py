@@ -184,12 +184,17 @@ def _origin(module: str) -> str | None:
     package = module.partition(".")[0]
     if package == _PACKAGE.name:
         return _working_tree()
-    file = getattr(sys.modules.get(module), "__file__", None)
-    names = importlib.metadata.packages_distributions().get(package)
-    if not file or not names:
-        return None
-    versions = [f"{name} {library_version(name)}" for name in sorted(set(names))]
-    return f"{' '.join(versions)} {_of_files([Path(file)])}"
+    file, told = getattr(sys.modules.get(module), "__file__", None), _distributions(package)
+    return f"{told} {_of_files([Path(file)])}" if file and told else None
+
+
+def _distributions(package: str) -> str:
+    """The distributions that a package comes with, and their versions; empty if none is known."""
+    if package == "__main__":
+        return ""
+    known = library_version(package)
+    names = [package] if known else importlib.metadata.packages_distributions().get(package, [])
+    return " ".join(f"{name} {library_version(name)}" for name in sorted(set(names)))
 
 
 @functools.cache

@@ -118,16 +118,22 @@ class RunMemory:
             return None
 
     def _write(self) -> None:
-        while not self._closing or self._waiting:
+        """Write what waits, again and again; what another process held up is tried again."""
+        while True:
+            batch = self._next_batch()
+            done = not batch or self._safely(lambda: self._store.put(batch)) is not False  # noqa: B023
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                until = time.monotonic() + PAUSE
-                while not self._closing and len(self._waiting) < MANY:
-                    if not self._changed.wait(until - time.monotonic()):
-                        break
-                batch = dict(self._waiting)
-            self._safely(lambda: self._store.put(batch))  # noqa: B023 (it runs at once)
-            with self._changed:
-                for key, result in batch.items():
-                    if self._waiting.get(key) is result:
+                for key in batch if done else ():
+                    if self._waiting.get(key) is batch[key]:
                         del self._waiting[key]
+                if self._closing and not (done and self._waiting):
+                    return
+
+    def _next_batch(self) -> dict[ResultKey, Result]:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            until = time.monotonic() + PAUSE
+            while not self._closing and len(self._waiting) < MANY:
+                if not self._changed.wait(until - time.monotonic()):
+                    break
+            return dict(self._waiting)

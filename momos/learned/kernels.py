@@ -18,7 +18,7 @@ NEVER = np.float32(1e6)
 _CHUNK = 1024  # blocks at a time: their costs stay in a processor's cache
 
 
-@compiled
+@compiled(allocates=True)
 def assign_blocks(
     blocks: Array,
     columns: int,

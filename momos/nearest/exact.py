@@ -16,13 +16,13 @@ be, so every motif is compared.
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.execution import cores
 from momos.nearest import kernels as kernels
 
 Floats = NDArray[np.float64]
@@ -59,7 +59,7 @@ def nearest_motifs(blocks: NDArray[Any], motifs: NDArray[Any]) -> Indices:
         blocks = blocks.astype(np.float32)
     nearest = np.zeros(len(blocks), np.int64)
     search = _Search(motifs.astype(np.float64))
-    threads = os.cpu_count() or 1
+    threads = cores()
     turns = 1 + blocks.size // (threads * min(_SLAB, _SCRATCH // threads))
     rows = 1 + len(blocks) // (threads * turns)  # the same for every thread
     with ThreadPoolExecutor(threads) as pool:

@@ -39,7 +39,7 @@ def _scan(
     return numba.void(*types), partial(vectors.generate_scan, types)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _larger(a: Any, b: Any) -> Any:
     """The larger of two, by a comparison that vectors have too."""
     return b if a < b else a
@@ -85,7 +85,7 @@ def _box_distances(low: Array, high: Array, lows: Array, highs: Array, bounds: A
             bounds[leaf] += gap * gap
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _error(squared: Any, best: Any, size: int) -> Any:
     """Bound on the error of two costs together, for motifs that might be the nearest.
 
@@ -131,7 +131,7 @@ def _decide(block: Array, motifs: Array, scale: float, labels: Array, first: int
     return int(nearest_label)
 
 
-@compiled
+@compiled(allocates=True)
 def nearest(
     blocks: Array, order: Array, centre: Array, scale: float, motifs: Array, labels: Array,
     fast: Array, norms: Array, leaf: int, lows: Array, highs: Array, nearest_labels: Array,

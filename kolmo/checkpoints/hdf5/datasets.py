@@ -24,7 +24,7 @@ from kolmo.checkpoints.hdf5.layouts import UNDO, Placement, fill_of, filters_of,
 from kolmo.checkpoints.hdf5.source import Hdf5Source, damaged
 from kolmo.checkpoints.hdf5.types import OPAQUE, Datatype, dataspace, datatype
 from kolmo.checkpoints.narrow import of_parts
-from kolmo.checkpoints.stored import Stored, memory_bytes
+from kolmo.checkpoints.stored import PlainLoad, Stored, memory_bytes
 from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
 
@@ -168,12 +168,7 @@ class Hdf5:
             values = self.source.values(laid.run[0], laid.run[1]).part(0, size)
         else:
             return lambda start, stop: np.full(stop - start, fill, dtype)
-        values, item = dataclasses.replace(values, where=where), dtype.itemsize
-
-        def load(start: int, stop: int) -> NDArray[Any]:
-            return np.frombuffer(values.read(start * item, (stop - start) * item), dtype)
-
-        return load
+        return PlainLoad(dataclasses.replace(values, where=where), dtype)
 
 
 class _Chunks:
@@ -218,9 +213,12 @@ class _Chunks:
 
 def _tensor_of(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], load: Load) -> WeightTensor:
     """A tensor in this machine's byte order; complex numbers as their parts."""
-    made = WeightTensor(
-        name, shape, native_dtype(dtype), lambda start, stop: native(load(start, stop))
-    )
+
+    def in_order(start: int, stop: int) -> NDArray[Any]:
+        return native(load(start, stop))
+
+    own = load if isinstance(load, PlainLoad) else in_order
+    made = WeightTensor(name, shape, native_dtype(dtype), own)
     return of_parts(made, PARTS[dtype.name]) if dtype.name in PARTS else made
 
 

@@ -1,0 +1,101 @@
+"""Two tensors side by side, stripe by stripe, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.checkpoints.base import WeightTensor, array_shape
+
+STRIPE = 1 << 19
+"""Weights of a stripe at most."""
+
+HELD = 1 << 27
+"""Bytes of both tensors up to which they are read once and kept; larger ones are read again for
+each pass."""
+
+Weights = NDArray[Any]
+Draw = Callable[[Weights, Weights, int], Weights]
+"""``draw(base, tuned, number)`` replaces the tuned weights of stretch ``number``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stripe:
+    """Whole rows of both tensors, or a part of one row; ``row`` is the number of the first."""
+
+    row: int
+    base: Weights
+    tuned: Weights
+
+    def difference(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Tuned less base weights at these places of the stripe."""
+        with np.errstate(invalid="ignore"):
+            tuned, base = (w[places].astype(np.float64) for w in (self.tuned, self.base))
+            return np.asarray(tuned - base)
+
+
+class Stripes:
+    """Both tensors as matrices of their first dimension × the rest, in stripes of whole rows.
+
+    A row that is longer than a stripe is cut. Every iteration gives the same stripes.
+
+    Parameters
+    ----------
+    base, tuned : WeightTensor
+        Of one shape and dtype.
+    draw : callable, optional
+        Replaces tuned weights by a draw of the null: all of them at once where they are `whole`,
+        or else a stripe at a time.
+    """
+
+    def __init__(self, base: WeightTensor, tuned: WeightTensor, draw: Draw | None = None) -> None:
+        self._base, self._tuned, self._draw = base.load, tuned.load, draw
+        self.shape, self.dtype = array_shape(tuned.shape), tuned.dtype
+        self.numel = math.prod(self.shape)
+        self.rows = self.shape[0] if self.shape else 1
+        self.columns = self.numel // self.rows if self.rows else 0
+        if self.whole:
+            self._hold()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
+    def whole(self) -> bool:
+        """Whether both tensors are kept in memory."""
+        return 2 * self.numel * self.dtype.itemsize <= HELD
+
+    def read(self) -> tuple[Weights, Weights]:
+        """Both tensors, in their shape."""
+        base, tuned = (load(0, self.numel) for load in (self._base, self._tuned))
+        return base.reshape(self.shape), tuned.reshape(self.shape)
+
+    def __iter__(self) -> Iterator[Stripe]:
+        for number, (start, stop) in enumerate(self._cuts()):
+            base, tuned = self._base(start, stop), self._tuned(start, stop)
+            if self._draw is not None:
+                tuned = self._draw(base, tuned, number)
+            yield Stripe(start // self.columns, base, tuned)
+
+    def _cuts(self) -> Iterator[tuple[int, int]]:
+        """The first and the last place of each stripe."""
+        if 0 < self.columns <= STRIPE:
+            step = STRIPE // self.columns * self.columns
+            yield from ((a, min(a + step, self.numel)) for a in range(0, self.numel, step))
+            return
+        for row in range(0, self.numel, max(self.columns, 1)):
+            end = row + self.columns
+            yield from ((a, min(a + STRIPE, end)) for a in range(row, end, STRIPE))
+
+    def _hold(self) -> None:
+        base, tuned = (load(0, self.numel) for load in (self._base, self._tuned))
+        if self._draw is not None and self.numel:
+            tuned = self._draw(base, tuned, 0).reshape(-1)
+        self._base, self._tuned = (lambda a, b: base[a:b]), (lambda a, b: tuned[a:b])
+        self._draw = None

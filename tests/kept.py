@@ -1,0 +1,20 @@
+"""Results to keep, one for each number, known without the store."""
+
+from kolmo.estimators.base import CodeLength
+from kolmo.outcomes import Missing, Result
+from kolmo.store import ResultKey
+
+
+def key(number, label="kt of sign"):
+    return ResultKey(number.to_bytes(32, "big"), (1 << 200 | number).to_bytes(32, "big"), label)
+
+
+def result(number):
+    code = CodeLength(
+        number / 7, number, 32 * number, "bound", {"phrases": number}, standard_error=0.5, degrees=7
+    )
+    return Result(code, number / 3) if number % 5 else Result(Missing(f"no {number}"), 0.0)
+
+
+def results(first, last):
+    return {key(number): result(number) for number in range(first, last)}

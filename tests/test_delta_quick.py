@@ -1,0 +1,190 @@
+"""The quick search of kolmo.delta: gates, stripes, and that its codes are those of the slow one."""
+
+import json
+import subprocess
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import kolmo
+from kolmo.checkpoints.base import array_tensor
+from kolmo.difference import stripes as stripes_module
+from kolmo.difference.codes import CodeSearch, native_choice
+from kolmo.difference.counted import TalliedDistances
+from kolmo.difference.gate import RowSample
+from kolmo.difference.lowrank import Prediction, fewer_steps, product_of
+from kolmo.difference.stripes import Stripes
+from kolmo.difference.tally import ChangeMask
+from kolmo.estimators.base import get_estimator
+
+BFLOAT16 = ml_dtypes.bfloat16
+ESTIMATORS = [get_estimator(spec) for spec in ("kt", "zstd:9@shuffle")]
+
+
+def update(rows, columns, rank, dtype, noise=0.0, scale=0.01, seed=0):
+    random = np.random.default_rng(seed)
+    base = random.normal(0, 0.05, (rows, columns)).astype(dtype)
+    product = random.normal(0, scale, (rows, rank)) @ random.normal(size=(rank, columns))
+    extra = random.normal(0, noise, base.shape) if noise else 0
+    return base, (base.astype(np.float64) + product + extra).astype(dtype)
+
+
+def in_stripes(base, tuned):
+    return Stripes(array_tensor("w", base), array_tensor("w", tuned))
+
+
+def chosen(base, tuned, **options):
+    options = {"scope": "tensor", "threads": 1, **options}
+    rows = kolmo.delta({"w": base}, {"w": tuned}, **options).table.set_index("estimator")
+    return rows.bits["delta"], json.loads(rows.details["delta"])
+
+
+# --- gates ------------------------------------------------------------------------------------
+
+
+def gate(matrix):
+    sample = RowSample(*matrix.shape)
+    sample.update(0, matrix.size, matrix.reshape(-1).__getitem__)
+    return sample.gate()
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (200, 64), (64, 700), (600, 600)])
+@pytest.mark.parametrize("kind", ["normal", "outliers", "heavy"])
+def test_independent_entries_have_no_rank(shape, kind):
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        noise = random.normal(size=shape)
+        if kind == "outliers":
+            noise *= np.where(random.random(shape[1]) < 0.05, 30, 1)
+        if kind == "heavy":
+            noise = random.standard_t(3, size=shape)
+        assert gate(noise).reason
+
+
+@pytest.mark.parametrize("rank", [1, 4, 16])
+def test_directions_in_common_are_counted(rank):
+    random = np.random.default_rng(rank)
+    product = random.normal(size=(300, rank)) @ random.normal(size=(rank, 260))
+    found = gate(product + 0.3 * random.normal(size=product.shape))
+    assert (found.rank, found.reason) == (rank, "")
+    assert 0.4 < found.share < rank / (rank + 0.09)  # scaled rows are noisier where they are small
+
+
+def test_what_was_not_tried_has_its_reason():
+    base = np.random.default_rng(0).normal(0, 0.05, (520, 600)).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 1e-3, base.shape)
+    tuned = (base + noise).astype(np.float32)
+    _, details = chosen(base, tuned)
+    assert details["code"] == "difference"
+    assert set(details["not_tried"]) == {
+        "lowrank", "alone, zstd:9@shuffle", "difference, zstd:9@shuffle", "xor, zstd:9@shuffle",
+    }  # fmt: skip
+    _, asked = chosen(base, tuned, estimators=["zstd:1@shuffle"])
+    assert set(asked["not_tried"]) == {"lowrank"}
+
+
+def test_repeats_that_lie_far_apart_are_no_reason_to_skip_a_compressor():
+    half = np.random.default_rng(0).normal(0, 0.05, (300, 512)).astype(np.float32)
+    base = np.random.default_rng(1).normal(0, 0.05, (600, 512)).astype(np.float32)
+    bits, details = chosen(base, np.concatenate([half, half]))
+    assert details["code"] == "alone, zstd:9@shuffle"
+    assert bits < 0.6 * 32 * base.size
+
+
+# --- the quick search for factors -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, BFLOAT16])
+def test_the_compiled_count_is_that_of_the_prediction(dtype, rounded):
+    base, tuned = update(37, 53, 2, dtype)
+    base[3, :9] = base[:5, 7] = 0
+    base[4] = np.asarray(2.0 ** -np.arange(53)).astype(dtype)
+    u = np.random.default_rng(3).normal(0, 0.05, (37, 2)) * 2.0 ** -np.arange(0, 37)[:, None]
+    v = np.random.default_rng(4).normal(size=(53, 2))
+    v[5] = 0
+    fast, slow = (TalliedDistances(np.dtype(dtype), -9, rounded) for _ in range(2))
+    assert fast._compiled(base, tuned, u, v)
+    slow._plain(base, tuned, u, v)
+    assert (fast._counts == slow._counts).all()
+    assert (fast._grid == slow._grid).all()
+    assert (fast._flags == slow._flags).all()
+    away = Prediction.of(base.astype(float), product_of(u, v), np.dtype(dtype), -9, rounded)
+    assert fewer_steps(away.away(tuned), away.shift)[1].shape == base.shape
+    assert fast.exact == int((away.away(tuned) == 0).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16])
+@pytest.mark.parametrize("rank", [1, 6])
+def test_the_quick_search_finds_the_rank_and_nearly_the_bits(dtype, rank):
+    base, tuned = update(280, 300, rank, dtype)
+    quick, details = chosen(base, tuned)
+    thorough, exhaustive = chosen(base, tuned, thorough=True)
+    assert (details["code"], details["rank"]) == ("lowrank", rank)
+    assert exhaustive["code"] == "lowrank"
+    assert "lowrank" not in details.get("not_tried", {})
+    assert quick < 1.25 * thorough
+
+
+# --- stripes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [
+    lambda: update(260, 300, 3, BFLOAT16),
+    lambda: update(90, 40, 1, np.float32, noise=1e-3),
+])  # fmt: skip
+def test_the_cut_into_stripes_changes_no_bit_of_what_is_counted(monkeypatch, make):
+    base, tuned = make()
+    search = CodeSearch(ESTIMATORS)
+    whole = native_choice(in_stripes(base, tuned), search, lambda share: None)
+    monkeypatch.setattr(stripes_module, "STRIPE", 7 * base.shape[1])
+    monkeypatch.setattr(stripes_module, "HELD", 0)
+    cut = native_choice(in_stripes(base, tuned), search, lambda share: None)
+    assert cut.alone == whole.alone
+    assert cut.best.name == whole.best.name
+    assert cut.best.bits == pytest.approx(whole.best.bits, rel=0.01)
+
+
+def test_a_row_longer_than_a_stripe_is_cut(monkeypatch):
+    monkeypatch.setattr(stripes_module, "STRIPE", 16)
+    base, tuned = update(5, 40, 1, np.float32)
+    parts = list(in_stripes(base, tuned))
+    assert [p.row for p in parts] == [row for row in range(5) for _ in range(3)]
+    assert np.concatenate([p.tuned for p in parts]).tolist() == tuned.reshape(-1).tolist()
+
+
+def test_a_mask_in_parts_is_the_whole_mask():
+    mask = np.random.default_rng(0).random((6, 10)) < 0.2
+    mask[2:4] = False
+    parts, whole = ChangeMask(mask.shape), ChangeMask(mask.shape)
+    whole.update(0, mask.reshape(-1))
+    for row in range(6):
+        parts.update(row, mask[row, :4])
+        parts.update(row, mask[row, 4:])
+    assert (parts.bits, parts.ones) == (whole.bits, int(mask.sum()))
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_threads(tmp_path):
+    """Six dense updates of 4 M weights, four threads: under 1 GB above the interpreter."""
+    code = """
+import re, sys
+import numpy as np
+import kolmo
+def held():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+random = np.random.default_rng(0)
+base = random.normal(0, 0.02, (2048, 2048)).astype(np.float32)
+tuned = base + np.float32(1e-3) * random.standard_normal(base.shape, np.float32)
+before = held()
+names = [f"w{i}" for i in range(6)]
+kolmo.delta({n: base + i for i, n in enumerate(names)},
+            {n: tuned + i for i, n in enumerate(names)}, scope="tensor", threads=4)
+print((held() - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    arrays = 2 * 6 * 16  # MB
+    assert float(done.stdout) - arrays < 1024

@@ -28,7 +28,10 @@ from kolmo.estimators.base import CodeLength
 from kolmo.measure import Key, Measurement, Plan, Variant
 from kolmo.nulls import unmoved
 from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.rates import observe
 from kolmo.store import RunMemory
+
+_TELLING = 1 << 16  # weights from which a tensor tells what its measurements take
 
 
 class Run:
@@ -221,9 +224,19 @@ class Run:
     def _take_tensor(self, found: TensorFound, variant: Variant) -> None:
         for measurement, result in found.alone.items():
             self._keep((found.place, measurement, variant), result)
+            self._observe(found.place, measurement, variant, result)
         for measurement, part in found.parts.items():
             self._note((found.place, measurement, variant), part.accumulator)
             self._take_part(found.place, measurement, variant, part)
+
+    def _observe(
+        self, place: int, measurement: Measurement, variant: Variant, result: Result
+    ) -> None:
+        """What it took, so that the next run is foretold better; what is tiny tells little."""
+        tensor = self._tensors[place]
+        if variant.null is None and tensor.numel >= _TELLING and result.seconds:
+            known = measurement.estimator, measurement.quantizer, tensor.form
+            observe(*known, tensor.numel, result.seconds)
 
     def _take_part(
         self, place: int, measurement: Measurement, variant: Variant, part: CountedPart

@@ -12,6 +12,7 @@ from kolmo.engine.run import Run
 from kolmo.execution import Progress
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
+from kolmo.rates import shared_rates
 
 _SCALE = 1_000_000  # units of progress a second of expected work
 
@@ -25,7 +26,10 @@ def measure_all(
 ) -> None:
     """Measure everything. Whatever ends it early leaves what is done in the runs' results."""
     session = _Session(runs, progress, each)
-    pool.run(session.jobs(), session.take, session.tell)
+    try:
+        pool.run(session.jobs(), session.take, session.tell)
+    finally:
+        shared_rates().save()
     progress(1, 1, "done")
 
 

@@ -148,7 +148,7 @@ def _coverage(report: ReportData) -> str:
 
 def _provenance(provenance: dict[str, Any]) -> str:
     text = json.dumps(provenance, indent=1)
-    title = "versions, settings, file hashes"
+    title = "versions, settings, files"
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"
 
 

@@ -196,7 +196,8 @@ def in_parts(work: Callable[[slice], _T], size: int, unit: int = 1) -> list[_T]:
     """
     count = cores() if size >= _LARGE else 1
     width = max(unit, -(-size // count // unit) * unit)
-    parts = [slice(start, start + width) for start in range(0, size, width)] or [slice(0, 0)]
+    starts = range(0, size, width)
+    parts = [slice(start, min(start + width, size)) for start in starts] or [slice(0, 0)]
     if len(parts) == 1:
         return [work(parts[0])]
     with ThreadPoolExecutor(len(parts)) as pool:

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from kolmo.checkpoints import stored
+from kolmo.checkpoints import files
 from kolmo.checkpoints.opening import open_source
 
 ROWS, WIDTH = 83_333_333, 300
@@ -55,8 +55,8 @@ def test_opening_reads_kilobytes(tmp_path, monkeypatch, name):
         file.truncate(len(head) + SIZE)
         file.seek(0, 2)
         file.write(tail)
-    read, fetch = [], stored.read_at
-    monkeypatch.setattr(stored, "read_at", lambda *place: read.append(place[2]) or fetch(*place))
+    read, fetch = [], files.fill
+    monkeypatch.setattr(files, "fill", lambda *place: read.append(len(place[2])) or fetch(*place))
     found = open_source(tmp_path / name)
     assert max(tensor.numel for tensor in found.values()) == ROWS * WIDTH
     assert 0 < sum(read) < 1 << 20

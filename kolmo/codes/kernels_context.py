@@ -196,7 +196,7 @@ def new_state(constants: Sequence[Array], coder: Array) -> Any:
     An input's weight is the sum of both, in units of 1/131,072: a sixth for each of six inputs, a
     third for each of three. The mixture starts as the mean of the inputs.
     """
-    state = np.zeros(1, STATE)[0]
+    state = np.zeros(1, STATE).view(np.recarray)[0]  # whose fields are attributes, compiled or not
     state["squash"], state["stretch"], state["rates"], state["trust"] = constants
     state["alone"], state["coder"] = FRESH, coder
     state["by_node"], state["by_run"] = 11_000, 11_000

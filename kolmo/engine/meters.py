@@ -13,13 +13,7 @@ class Meter:
     """Counts symbols that accumulators have taken; a job on another machine tells only its end."""
 
     def add(self, symbols: int) -> None:
-        """So many more symbols were taken.
-
-        Raises
-        ------
-        Stopped
-            If the run has ended.
-        """
+        """So many more symbols were taken; `Stopped` is raised if the run has ended."""
 
 
 class SharedMeter(Meter):

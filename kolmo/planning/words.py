@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
     """A time in the units that people use, to two of them at most.
 
     >>> duration(0.4), duration(42.4), duration(130), duration(9000), duration(200_000)
-    ('< 1 s', '42 s', '2 min 10 s', '2 h 30 min', '2 d 8 h')
+    ('< 1 s', '42 s', '2 min 10 s', '2 h 30 min', '2 d 7 h')
     """
     if seconds < 1:
         return "< 1 s"

@@ -1,13 +1,10 @@
 """Runs on Dask: the bits of one machine, whatever becomes of the workers."""
 
-import dataclasses
 import json
 import os
 import pickle
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import distributed
 import numpy as np
@@ -23,7 +20,7 @@ from kolmo.engine.jobs import FitJob, StripeJob
 from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.errors import KolmoError, MissingExtraError
-from kolmo.estimators.base import CodeLength, Estimator
+from tests.deadly import Deadly
 from tests.test_cli import run
 from tests.test_engine import plan_of
 
@@ -52,7 +49,7 @@ def workers():
     with distributed.LocalCluster(
         n_workers=2,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=50,
         scheduler_kwargs={"allowed_failures": 1},
     ) as started:
@@ -120,41 +117,6 @@ def test_a_scheduler_is_named_by_address_or_file(path, workers, tmp_path, named)
 # --- workers come and go ----------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class Deadly(Estimator):
-    """Counts weights, and kills the process, unless it is the owner, that meets so many of them.
-
-    With a marker it does so once: the file is made before.
-    """
-
-    name = "deadly"
-    kind = "estimate"
-    weights: int = 0
-    owner: int = 0
-    marker: str = ""
-
-    def _start(self, shapes, alphabet):
-        return Counting(self)
-
-
-class Counting:
-    def __init__(self, estimator):
-        self.estimator, self.taken = estimator, 0
-
-    def update(self, symbols):
-        self.taken += symbols.size
-        if symbols.size == self.estimator.weights and os.getpid() != self.estimator.owner:
-            if self.estimator.marker:
-                try:
-                    Path(self.estimator.marker).touch(exist_ok=False)
-                except FileExistsError:
-                    return
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def finish(self):
-        return CodeLength(float(self.taken), self.taken, self.taken, "estimate")
-
-
 def test_a_worker_that_is_killed_costs_nothing_but_time(path, executor, tmp_path, monkeypatch):
     monkeypatch.setattr(cutting, "QUANTUM", 0)
     marker, fatal = tmp_path / "killed", WEIGHTS["layer.4.weight"].size
@@ -202,7 +164,9 @@ def test_workers_are_counted_anew(executor, monkeypatch):
 @pytest.fixture(scope="module")
 def deserted():
     """A scheduler without workers."""
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None, silence_logs=50) as started:
+    with distributed.LocalCluster(
+        n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as started:
         yield started.scheduler_address
 
 

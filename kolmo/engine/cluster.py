@@ -91,7 +91,7 @@ def _local(where: str, distributed: Any) -> Any:
     return distributed.LocalCluster(
         n_workers=int(number) or None,
         threads_per_worker=1,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.ERROR,
         preload=[_DEAF],
     )

@@ -49,6 +49,7 @@ class Run:
         self._forms = _places_by_form(self._tensors)
         self._before = _weights_before(self._tensors)
         self._recall = Recall(memory, self._tensors, self._forms, plan) if memory else None
+        self._adding: dict[tuple[str, Measurement], bool] = {}
         self._known: dict[Figure, Result] = {}
         self._news: list[Figure] = []
         self._wholes: dict[Figure, Whole] = {}
@@ -169,7 +170,13 @@ class Run:
         return not known and self._add_up(form, measurement)
 
     def _add_up(self, form: str, measurement: Measurement) -> bool:
-        return all(add_up(measurement, self._tensors[place]) for place in self._forms[form])
+        """Whether accumulators of a form's tensors add up to the one of all."""
+        if (form, measurement) not in self._adding:
+            shapes = {self._tensors[place].shape: place for place in self._forms[form]}
+            self._adding[form, measurement] = all(
+                add_up(measurement, self._tensors[place]) for place in shapes.values()
+            )
+        return self._adding[form, measurement]
 
     def _streams(self, variant: Variant) -> Iterator[StreamJob]:
         if not self._plan.model_scope:

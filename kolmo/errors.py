@@ -58,6 +58,10 @@ class MissingExtraError(KolmoError, ImportError):
             f"{what} needs the package {package!r}: in a clone of kolmo, run  "
             f"pip install '.[{extra}]'"
         )
+        self._needs = what, package, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        return type(self), self._needs
 
 
 class ContractError(AssertionError):

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.checkpoints.loads import ArrayLoad, InMemory, Load
+from kolmo.checkpoints.loads import ArrayLoad, InMemory, Load, only
 
 Bind = Callable[[WeightTensor, int], WeightTensor]
 
@@ -64,3 +64,14 @@ def by_value(tensor: WeightTensor, _: int) -> WeightTensor:
         return tensor
     load_codes = InMemory(codes.load, tensor.numel) if codes else None
     return with_loads(tensor, InMemory(tensor.load, tensor.numel), load_codes)
+
+
+def stretch(tensor: WeightTensor, start: int, stop: int) -> WeightTensor:
+    """The tensor, of which entries of arrays in memory pickle only if they are in [start, stop).
+
+    The arrays that its codes are stored in are not a part of it.
+    """
+    load, codes = only(tensor.load, start, stop), tensor.codes
+    if codes:
+        codes = dataclasses.replace(codes, load=only(codes.load, start, stop), stored=())
+    return dataclasses.replace(tensor, load=load, codes=codes)

@@ -45,6 +45,31 @@ class InMemory:
         return ArrayLoad, (np.ascontiguousarray(self.load(0, self.numel)),)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretch:
+    """Loads entries from ``first`` on, all that it has of what another one loads."""
+
+    load: Load
+    first: int
+
+    def __call__(self, start: int, stop: int) -> NDArray[Any]:
+        return self.load(start - self.first, stop - self.first)
+
+
+def only(load: Load, start: int, stop: int) -> Load:
+    """What loads the entries [start, stop) as ``load`` does, and pickles no others.
+
+    What is read from files is left as it is: it pickles no entries at all.
+
+    >>> load = only(ArrayLoad(np.arange(1000)), 500, 503)
+    >>> load(501, 503).tolist(), load.load.array.size
+    ([501, 502], 3)
+    """
+    if isinstance(load, (ArrayLoad, InMemory)):
+        return Stretch(ArrayLoad(load(start, stop)), start)
+    return load
+
+
 # --- piece by piece -------------------------------------------------------------------------
 
 

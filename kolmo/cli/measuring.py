@@ -81,8 +81,7 @@ def _running(options: Measuring) -> Iterator[dict[str, Any]]:
         if options.dask:
             from kolmo.engine.cluster import dask_executor  # which loads Dask, if it is there
 
-            executor, workers = opened.enter_context(dask_executor(options.dask))
-            running |= {"executor": executor, "threads": options.threads or workers}
+            running["executor"] = opened.enter_context(dask_executor(options.dask))
         yield running
 
 

@@ -18,6 +18,7 @@ from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.binding import stretch
 from kolmo.digests import digest
 from kolmo.engine.feeding import Cell, by_quantizer, feed, hold, sweep
 from kolmo.engine.meters import Meter
@@ -212,6 +213,10 @@ class StripeJob(Job):
     start: int
     stop: int
     coders: Mapping[Quantizer, SymbolCoder]
+
+    def __getstate__(self) -> dict[str, Any]:
+        tensor = stretch(self.wanted.tensor, self.start, self.stop)
+        return {**self.__dict__, "wanted": dataclasses.replace(self.wanted, tensor=tensor)}
 
     @property
     def symbols(self) -> int:

@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from typing import Any
 
+from kolmo.engine.cluster import crew_of
 from kolmo.engine.jobs import Job
 from kolmo.engine.meters import Meter, SharedMeter, Stopped
 from kolmo.errors import KolmoError
@@ -36,7 +44,7 @@ class Queue:
     """
 
     def __init__(self, workers: int) -> None:
-        self._workers = workers
+        self.workers = workers
         self._short: deque[Job] = deque()
         self._long: list[Job] = []
         self.cost = 0.0
@@ -61,7 +69,7 @@ class Queue:
         return None
 
     def _order(self) -> Iterator[deque[Job] | list[Job]]:
-        due = bool(self._long) and self._long[0].cost * self._workers >= self.cost
+        due = bool(self._long) and self._long[0].cost * self.workers >= self.cost
         return iter((self._long, self._short) if due else (self._short, self._long))
 
 
@@ -74,16 +82,19 @@ class Pool:
     executor : concurrent.futures.Executor
     workers : int
         Jobs that it runs side by side.
-    ahead : int
-        Jobs that are handed to it beyond those, so that no worker waits.
+    depth : int
+        Jobs in its hands for each worker: more than one, where they are far, so that none waits.
     memory : int or None
         Bytes that the jobs in its hands may hold; None where they run on other machines.
+    count : callable, optional
+        Tells, whenever it is asked, the workers that there are now.
     """
 
     executor: Executor
     workers: int
-    ahead: int = 0
+    depth: int = 1
     memory: int | None = MEMORY
+    count: Callable[[], int] | None = None
 
     def run(self, jobs: Iterable[Job], done: Done, tell: Tell) -> None:
         """Do these jobs, and those that follow from their results.
@@ -101,6 +112,7 @@ class Pool:
         queue.add(jobs)
         try:
             while queue or running:
+                self._recount(queue)
                 self._fill(queue, running)
                 under_way = sum(_share(*each) for each in running.values())
                 tell(finished + under_way, next((job for job, _ in running.values()), None))
@@ -108,12 +120,16 @@ class Pool:
                 for future in ended:
                     job, _ = running.pop(future)
                     finished += job.cost
-                    queue.add(done(job, _result(future)))
+                    queue.add(done(job, _result(job, future)))
         finally:
             self._stop(running)
 
+    def _recount(self, queue: Queue) -> None:
+        if self.count:
+            self.workers = queue.workers = self.count()
+
     def _fill(self, queue: Queue, running: dict[Future[Any], tuple[Job, SharedMeter]]) -> None:
-        while queue and len(running) < self.workers + self.ahead:
+        while queue and len(running) < self.workers * self.depth:
             held = sum(job.memory for job, _ in running.values())
             job = queue.take(lambda job, held=held: self._fits(job, held))  # type: ignore[misc]
             if job is None:
@@ -138,13 +154,16 @@ def run_job(job: Job, meter: Meter | None = None) -> Any:
     return job.run(meter or Meter())
 
 
-def _result(future: Future[Any]) -> Any:
+def _result(job: Job, future: Future[Any]) -> Any:
     try:
         return future.result()
     except (KolmoError, Stopped):
         raise
+    except CancelledError:
+        raise KolmoError(f"measuring {job.label} was given up by its executor") from None
     except Exception as error:
-        raise KolmoError(f"measuring failed: {type(error).__name__}: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise KolmoError(f"measuring {job.label} failed: {reason}") from error
 
 
 def _share(job: Job, meter: SharedMeter) -> float:
@@ -156,14 +175,17 @@ def _share(job: Job, meter: SharedMeter) -> float:
 def open_pool(executor: Executor | None, threads: int | None) -> Iterator[Pool]:
     """A pool on an executor, or on threads of its own, which end with it.
 
-    An executor that is no pool of threads is taken to run jobs elsewhere: it is given some more
-    than it has workers for, and cares for their memory itself.
+    An executor that is no pool of threads is taken to run jobs elsewhere: it is given twice as many
+    as it has workers for, and cares for their memory itself. The workers of a Dask cluster are
+    counted again and again.
     """
     if executor is None:
         with ThreadPoolExecutor(thread_count(threads), "kolmo") as own:
             yield Pool(own, thread_count(threads))
     elif isinstance(executor, ThreadPoolExecutor):
         yield Pool(executor, threads or executor._max_workers)
+    elif threads is None and (crew := crew_of(executor)):
+        yield Pool(executor, crew(), depth=2, memory=None, count=crew)
     else:
         workers = threads or getattr(executor, "_max_workers", None) or thread_count(None)
-        yield Pool(executor, workers, ahead=workers, memory=None)
+        yield Pool(executor, workers, depth=2, memory=None)

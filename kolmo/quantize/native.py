@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kolmo.checkpoints.base import CHUNK, Codes, WeightTensor
+from kolmo.checkpoints.base import CHUNK, WeightTensor
 from kolmo.floats import bit_patterns
 from kolmo.quantize.base import (
     ElementwiseCoder,
@@ -48,7 +48,7 @@ class Native(Quantizer):
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
         if tensor.codes:
-            return _CodesReader(tensor.codes.alphabet, tensor.codes)
+            return _CodesReader(tensor.codes.alphabet, tensor.codes.side_bits)
         return self._restore(tensor.dtype, ())
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
@@ -72,17 +72,18 @@ class _NativeCoder(SymbolCoder):
 class _CodesReader(SymbolCoder):
     """The codes of a quantized tensor, which are read: its weights alone do not tell them."""
 
-    codes: Codes
+    side: int
 
     def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
-        return self.codes.load(start, stop)
+        assert tensor.codes
+        return tensor.codes.load(start, stop)
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         for start in range(0, tensor.numel, CHUNK):
-            yield self.codes.load(start, min(start + CHUNK, tensor.numel))
+            yield self.load(tensor, start, min(start + CHUNK, tensor.numel))
 
     def side_bits(self, dtype: np.dtype[Any]) -> int:
-        return self.codes.side_bits
+        return self.side
 
 
 @register

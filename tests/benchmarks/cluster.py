@@ -24,7 +24,7 @@ import pickle
 
 import numpy as np
 
-from kolmo.analysis import _measurements, make_plan
+from kolmo.analysis import make_plan, measurements_of
 from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import NotApplicableError
 from kolmo.options import Settings
@@ -80,7 +80,7 @@ class Ran:
 def jobs_of(options):
     """The jobs of a plan for the 70 B model."""
     settings = Settings(**options)
-    plan = make_plan(settings, _measurements(settings))
+    plan = make_plan(settings, measurements_of(settings))
     shapes = list(LLAMA_70B.shapes().values())
     adding = [m for m in plan.measurements if part_bytes(m)]
     ordered = [m for m in plan.measurements if not part_bytes(m)]

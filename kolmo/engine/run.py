@@ -42,6 +42,8 @@ class Run:
         By name of tensor, the reason that it was not measured.
     content : str
         The digest of all tensors, in hexadecimal; empty if they were not hashed.
+    ended : str
+        Why nothing more will become known; empty until then.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
@@ -57,6 +59,7 @@ class Run:
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.content = ""
+        self.ended = ""
 
     # --- jobs -------------------------------------------------------------------------------
 
@@ -144,23 +147,28 @@ class Run:
                 if _same(m, variant):
                     continue
                 for form, places in self._forms.items():
-                    if self._plan.tensor_scope or len(places) == 1:
+                    if self._is_alone(m, len(places)):
                         yield from ((place, m, variant) for place in places)
-                    if self._plan.model_scope and len(places) > 1:
+                    if len(places) > 1 and self._plan.makes(m, "model"):
                         yield form, m, variant
+
+    def _is_alone(self, measurement: Measurement, places: int) -> bool:
+        """Whether each tensor of a form is measured alone: a single one is the whole of it."""
+        makes = self._plan.makes
+        return makes(measurement, "tensor") or (places == 1 and makes(measurement, "model"))
 
     def _wanted(self, place: int, variant: Variant) -> Wanted:
         tensor = self._tensors[place]
-        several = len(self._forms[tensor.form]) > 1
+        places = len(self._forms[tensor.form])
         moved = [m for m in self._plan.measurements if not _same(m, variant)]
-        alone = moved if self._plan.tensor_scope or not several else []
-        merged = self._plan.model_scope and several
+        alone = [m for m in moved if self._is_alone(m, places)]
+        merged = [m for m in moved if places > 1 and self._plan.makes(m, "model")]
         return Wanted(
             tensor,
             place,
             self._before[place],
             tuple(m for m in alone if (place, m, variant) not in self._known),
-            tuple(m for m in moved if merged and self._is_merged(tensor.form, m, variant)),
+            tuple(m for m in merged if self._is_merged(tensor.form, m, variant)),
         )
 
     def _is_merged(self, form: str, measurement: Measurement, variant: Variant) -> bool:
@@ -172,10 +180,9 @@ class Run:
         return all(add_up(measurement, self._tensors[place]) for place in self._forms[form])
 
     def _streams(self, variant: Variant) -> Iterator[StreamJob]:
-        if not self._plan.model_scope:
-            return
+        made = [m for m in self._plan.measurements if self._plan.makes(m, "model")]
         for form, places in self._forms.items():
-            for m in self._plan.measurements:
+            for m in made:
                 wanted = (form, m, variant) not in self._known and not _same(m, variant)
                 if len(places) > 1 and wanted and not self._add_up(form, m):
                     tensors = [self._tensors[place] for place in places]
@@ -189,13 +196,29 @@ class Run:
         for m in self._plan.measurements:
             for variant in self._plan.variants:
                 drawn = Variant() if _same(m, variant) else variant
-                if self._plan.tensor_scope:
-                    for place, tensor in enumerate(self._tensors):
-                        if found := self._known.get((place, m, drawn)):
-                            known[tensor.name, m, variant] = found
-                if self._plan.model_scope and (whole := self._whole(m, drawn)):
+                for place, tensor in enumerate(self._tensors):
+                    if found := self._of_tensor(place, m, drawn):
+                        known[tensor.name, m, variant] = found
+                if self._plan.model_scope and (whole := self._of_model(m, drawn)):
                     known[None, m, variant] = whole
         return known
+
+    def _of_tensor(self, place: int, measurement: Measurement, variant: Variant) -> Result | None:
+        """What is known of one tensor, or why nothing will be."""
+        if self._plan.makes(measurement, "tensor"):
+            return self._known.get((place, measurement, variant)) or self._none()
+        reason = self._plan.reason(measurement, "tensor")
+        return Result(Missing(reason), 0.0) if reason else None
+
+    def _of_model(self, measurement: Measurement, variant: Variant) -> Result | None:
+        """What is known of all tensors together, or why nothing will be."""
+        if self._plan.makes(measurement, "model"):
+            return self._whole(measurement, variant) or (self._none() if self._forms else None)
+        reason = self._plan.reason(measurement, "model")
+        return Result(Missing(reason), 0.0) if reason else None
+
+    def _none(self) -> Result | None:
+        return Result(Missing(self.ended), 0.0) if self.ended else None
 
     def _whole(self, measurement: Measurement, variant: Variant) -> Result | None:
         """The figure of the whole model: the sum of its forms'; None while one is not known."""

@@ -12,6 +12,7 @@ from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape
 from kolmo.engine.feeding import HELD
 from kolmo.engine.pool import MEMORY
 from kolmo.errors import NotApplicableError
+from kolmo.estimators.sampled import Sampled
 from kolmo.execution import thread_count
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import Null, unmoved
@@ -140,9 +141,9 @@ class _Foresight:
 
     def _rows(self, measurement: Measurement) -> Iterator[PlannedRow]:
         prices = [self._price(measurement, group.tensor) for group in self._groups]
-        if self._plan.tensor_scope:
+        if self._plan.makes(measurement, "tensor"):
             yield self._tensor_row(measurement, prices)
-        if self._plan.model_scope:
+        if self._plan.makes(measurement, "model"):
             yield self._model_row(measurement, prices)
 
     def _tensor_row(self, measurement: Measurement, prices: _Prices) -> PlannedRow:
@@ -165,7 +166,7 @@ class _Foresight:
         for priced in by_form.values():
             tensors = [group.tensor for group, _ in priced for _ in range(group.count)]
             take = _take(measurement, tensors)
-            if take.adds_up and self._plan.tensor_scope:
+            if take.adds_up and self._plan.makes(measurement, "tensor"):
                 priced = [(group, (0.0, known)) for group, (_, known) in priced]
             row.add(take, priced, 1)
             if take.refusal is None:
@@ -278,6 +279,8 @@ def _take(measurement: Measurement, tensors: Sequence[WeightTensor]) -> _Take:
     sample = getattr(estimator, "sample", None) or getattr(estimator, "window", None)
     sampled = sample is not None and sum(map(math.prod, shapes)) > sample
     adds_up = all(estimator.grain([shape], alphabet) is not None for shape in set(shapes))
+    if isinstance(estimator, Sampled):
+        sampled = not estimator.is_whole(sum(map(math.prod, shapes)))
     return _Take(None, sampled, adds_up, estimator.working_memory(shapes, alphabet))
 
 

@@ -15,7 +15,7 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from kolmo.checkpoints import Checkpoint
@@ -23,7 +23,7 @@ from kolmo.engine.cutting import add_up
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.sampled import FEWEST_WINDOWS, Sampled, can_sample
 from kolmo.execution import thread_count
-from kolmo.measure import Left, Measurement, MeasuredScope, Plan
+from kolmo.measure import Left, MeasuredScope, Measurement, Plan
 from kolmo.planning import foresee
 from kolmo.planning.words import duration
 from kolmo.rates import Rates, hashing_seconds, reading_seconds, shared_rates
@@ -36,6 +36,8 @@ START = 1.0
 
 MOST_WINDOWS = 4096
 """Windows of a sample, at most: more would hardly tell more."""
+
+_CHEAP = 0.05  # of all work, up to which measurements are made together
 
 How = Literal["exact", "sampled", "skipped"]
 
@@ -139,6 +141,7 @@ def within(
         plan,
         measurements=_made(choices, plan),
         left=tuple(_left(choices, seconds)),
+        stages=_stages(choices),
         budget={"seconds": seconds, "measurements": [choice.to_dict() for choice in choices]},
         deadline=began + max(0.5 * seconds, 0.92 * seconds - START),
     )
@@ -158,58 +161,59 @@ class _Chooser:
         """Choices in the order of the plan; ``wall`` seconds on all threads, of which ``fixed``
         seconds of one core go to reading."""
         exact = self._costs(self._plan)
-        order = sorted(exact, key=lambda key: exact[key])
-        least = {key: cost for key in order if (cost := self._sample(key, FEWEST_WINDOWS))}
-        left, found = wall * self._threads - fixed, dict[_Kind, Choice]()
-        for number, key in enumerate(order):
-            later = sum(self._least(least, each, wall) for each in order[number + 1 :])
-            if exact[key] + later <= left and self._longest(key, exact[key]) <= wall:
+        found = self._entered(exact, wall, wall * self._threads - fixed)
+        left = wall * self._threads - fixed - sum(choice.seconds for choice in found.values())
+        for key in sorted(found, key=exact.__getitem__):
+            more = exact[key] - found[key].seconds
+            if more <= left and self._longest(key, exact[key]) <= wall:
                 found[key] = Choice(*key, "exact", exact[key], exact[key], key[0])
-                left -= exact[key]
-        for choice in self._samples([k for k in order if k not in found], exact, least, left, wall):
-            found[choice.measurement, choice.scope] = choice
-        return [found[key] for key in exact]
+                left -= more
+        found |= self._widened([c for c in found.values() if c.how == "sampled"], left, wall)
+        skipped = {k: Choice(*k, "skipped", cost, 0.0, None) for k, cost in exact.items()}
+        return list((skipped | found).values())
 
-    def _samples(
-        self,
-        keys: Sequence[_Kind],
-        exact: Mapping[_Kind, float],
-        least: Mapping[_Kind, float],
-        left: float,
-        wall: float,
-    ) -> list[Choice]:
-        """Samples of measurements that do not fit whole, of equal shares of what is left."""
-        found = []
-        waiting = sorted((k for k in keys if self._least(least, k, wall)), key=least.__getitem__)
-        for number, key in enumerate(waiting):
-            share = min(left / (len(waiting) - number), wall)
-            windows = self._windows(key, share, least[key], exact[key])
-            if not windows:
-                continue
-            cost = self._sample(key, windows) or 0.0
-            made = self._sampled(key[0], windows)
-            found.append(Choice(*key, "sampled", exact[key], cost, made))
-            left -= cost
-        chosen = {(choice.measurement, choice.scope) for choice in found}
-        skipped = [Choice(*k, "skipped", exact[k], 0.0, None) for k in keys if k not in chosen]
-        return [*found, *skipped]
+    def _entered(
+        self, exact: Mapping[_Kind, float], wall: float, left: float
+    ) -> dict[_Kind, Choice]:
+        """Each measurement by the cheaper of all of it and its least sample, the cheapest first,
+        as long as there is time."""
+        found = {}
+        entries = [self._entry(key, exact[key]) for key in exact]
+        for choice in sorted(entries, key=lambda choice: choice.seconds):
+            key = choice.measurement, choice.scope
+            if choice.seconds <= left and self._longest(key, choice.seconds) <= wall:
+                found[key] = choice
+                left -= choice.seconds
+        return found
 
-    def _windows(self, key: _Kind, share: float, least: float, exact: float) -> int:
-        """As many windows as fit a share of the time; 0 if there are too few."""
+    def _entry(self, key: _Kind, exact: float) -> Choice:
+        least = self._sample(key, FEWEST_WINDOWS)
+        if least is None or 2 * least > exact:
+            return Choice(*key, "exact", exact, exact, key[0])
+        return Choice(*key, "sampled", exact, least, self._sampled(key[0], FEWEST_WINDOWS))
+
+    def _widened(
+        self, choices: Sequence[Choice], left: float, wall: float
+    ) -> Iterator[tuple[_Kind, Choice]]:
+        """Samples whose windows take equal shares of the time that is left."""
+        for number, choice in enumerate(sorted(choices, key=lambda choice: choice.seconds)):
+            key = choice.measurement, choice.scope
+            share = choice.seconds + left / (len(choices) - number)
+            windows = self._windows(key, share, wall, choice.exact_seconds)
+            cost = self._sample(key, windows) or choice.seconds
+            left -= cost - choice.seconds
+            made = self._sampled(choice.measurement, windows)
+            yield key, dataclasses.replace(choice, seconds=cost, made=made)
+
+    def _windows(self, key: _Kind, share: float, wall: float, exact: float) -> int:
+        """As many windows as fit a share of the time, and are less than half of all the work."""
         windows = FEWEST_WINDOWS
-        if least > share or least >= exact:
-            return 0
         while windows < MOST_WINDOWS:
             cost = self._sample(key, 2 * windows)
-            if cost is None or cost > min(share, exact / 2):
+            if cost is None or cost > min(share, exact / 2) or self._longest(key, cost) > wall:
                 break
             windows *= 2
         return windows
-
-    def _least(self, least: Mapping[_Kind, float], key: _Kind, wall: float) -> float:
-        """Seconds of the least sample, if there is one and it ends in time; else 0."""
-        cost = least.get(key, 0.0)
-        return cost if self._longest(key, cost) <= wall else 0.0
 
     def _longest(self, key: _Kind, seconds: float) -> float:
         """Seconds of the longest job of a measurement, which no thread can be spared."""
@@ -268,6 +272,18 @@ def _made(choices: Sequence[Choice], plan: Plan) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
+def _stages(choices: Sequence[Choice]) -> tuple[tuple[Measurement, ...], ...]:
+    """The cheap measurements together, then each dear one alone, so that what does not end in time
+    takes nothing with it."""
+    costs: dict[Measurement, float] = {}
+    for choice in choices:
+        if choice.made:
+            costs[choice.made] = costs.get(choice.made, 0.0) + choice.seconds
+    order = sorted(costs, key=costs.__getitem__)
+    cheap = [m for m in order if costs[m] <= _CHEAP * sum(costs.values())]
+    return tuple(filter(None, [tuple(cheap), *((m,) for m in order if m not in cheap)]))
+
+
 def _left(choices: Sequence[Choice], seconds: float) -> list[Left]:
     """What is not made in which scope: the skipped with their reason, the whole of what is
     sampled, and samples in the other scope."""
@@ -289,22 +305,6 @@ def _left(choices: Sequence[Choice], seconds: float) -> list[Left]:
 def _reason(choice: Choice, seconds: float) -> str:
     sampled = "" if can_sample(choice.measurement.estimator) else ", and has no sample"
     return (
-        f"skipped: it takes about {duration(choice.exact_seconds)} of one core{sampled}; the budget "
-        f"of {duration(seconds)} goes to others"
+        f"skipped: it takes about {duration(choice.exact_seconds)} of one core{sampled}; the "
+        f"budget of {duration(seconds)} goes to others"
     )
-
-
-def budget_lines(budget: Mapping[str, Any]) -> list[str]:
-    """What a limit of time made of the measurements, in sentences."""
-    rows = budget["measurements"]
-    found = [f"Budget of {duration(budget['seconds'])}:"]
-    for how in ("exact", "sampled", "skipped"):
-        own = [
-            f"{row['estimator']} of {row['quantizer']} ({row['scope']}"
-            + (f", {row['windows']} windows)" if row["windows"] else ")")
-            for row in rows
-            if row["how"] == how
-        ]
-        if own:
-            found.append(f"  {how}: {', '.join(own)}")
-    return found

@@ -36,6 +36,7 @@ class Variant:
 
 
 MeasuredScope = Literal["tensor", "model"]
+SCOPES: tuple[MeasuredScope, ...] = ("tensor", "model")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Plan:
         What is not measured after all.
     budget : mapping or None
         How a limit of time was kept, as data (`kolmo.budgets`).
+    stages : tuple of tuples of Measurement
+        What is measured together, one after the other; empty if that is everything.
     deadline : float or None
         Until when jobs may begin, by `time.monotonic`.
     """
@@ -77,6 +80,7 @@ class Plan:
     model_scope: bool = True
     seed: int = 0
     left: tuple[Left, ...] = ()
+    stages: tuple[tuple[Measurement, ...], ...] = ()
     budget: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
     deadline: float | None = dataclasses.field(default=None, compare=False)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
-from kolmo.engine.costs import held_bytes, memory, seconds
+from kolmo.engine.costs import held_bytes, memory, seconds, stream_seconds
 from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted
 from kolmo.measure import Measurement, Variant
 from kolmo.rates import hashing_seconds, reading_seconds
@@ -65,7 +65,7 @@ def stream_job(
     tensors: Sequence[WeightTensor], measurement: Measurement, variant: Variant, seed: int
 ) -> StreamJob:
     """The job of one measurement over all tensors of a form."""
-    cost = sum(seconds(measurement, tensor, variant) for tensor in tensors)
+    cost = stream_seconds(measurement, tensors, variant)
     held = memory(tensors, [measurement], variant)
     return StreamJob(cost, held, tuple(tensors), measurement, variant, seed)
 

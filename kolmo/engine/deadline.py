@@ -6,7 +6,7 @@ import time
 
 from kolmo.engine.jobs import Job
 
-_PRIOR = 2.0  # seconds of work for which expectations stand, before any was seen
+_PRIOR = 0.2  # of all time, for which expectations stand before any work was seen
 
 
 class Deadline:
@@ -28,6 +28,7 @@ class Deadline:
     def __init__(self, end: float, workers: int) -> None:
         self._end, self._workers = end, workers
         self._began = time.monotonic()
+        self._prior = _PRIOR * max(0.0, end - self._began) * workers
         self._cost = 0.0
 
     @property
@@ -46,4 +47,5 @@ class Deadline:
     def _pace(self) -> float:
         """Seconds that a second of expected work takes, at least 1."""
         taken = (time.monotonic() - self._began) * self._workers
-        return max(1.0, (taken + _PRIOR) / (self._cost + _PRIOR)) if self._cost else 1.0
+        seen = self._cost + self._prior
+        return max(1.0, (taken + self._prior) / seen) if self._cost and seen else 1.0

@@ -270,7 +270,9 @@ class StreamJob(Job):
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):
             sampled = isinstance(cell.accumulator, WindowAccumulator)
-            feed_variant([cell], tensor if sampled else hold(tensor), self.variant, self.seed, meter)
+            feed_variant(
+                [cell], tensor if sampled else hold(tensor), self.variant, self.seed, meter
+            )
             if not cell.alive:
                 failed = number
                 break

@@ -94,7 +94,9 @@ class Pool:
     ahead: int = 0
     memory: int | None = MEMORY
 
-    def run(self, jobs: Iterable[Job], done: Done, tell: Tell, deadline: Deadline | None = None) -> None:
+    def run(
+        self, jobs: Iterable[Job], done: Done, tell: Tell, deadline: Deadline | None = None
+    ) -> None:
         """Do these jobs, and those that follow from their results.
 
         With a deadline jobs that would end behind it do not begin, and those that do are stopped.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
@@ -134,11 +134,15 @@ class Run:
 
     def _cut(self) -> Iterator[Job | Striped]:
         """All jobs for the figures that are not known."""
-        for variant in self._plan.variants:
-            wanted = (self._wanted(place, variant) for place in range(len(self._tensors)))
-            some = [w for w in wanted if w.alone or w.parts]
-            yield from tensor_jobs(some, variant, self._plan.seed)
-            yield from self._streams(variant)
+        for stage in self._plan.stages or [self._plan.measurements]:
+            for variant in self._plan.variants:
+                yield from self._cut_stage(stage, variant)
+
+    def _cut_stage(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[Job | Striped]:
+        wanted = (self._wanted(place, variant).only(stage) for place in range(len(self._tensors)))
+        some = [w for w in wanted if w.alone or w.parts]
+        yield from tensor_jobs(some, variant, self._plan.seed)
+        yield from self._streams(stage, variant)
 
     def _figures(self) -> Iterator[Figure]:
         """All figures that are made, rather than copied from others."""
@@ -179,8 +183,8 @@ class Run:
     def _add_up(self, form: str, measurement: Measurement) -> bool:
         return all(add_up(measurement, self._tensors[place]) for place in self._forms[form])
 
-    def _streams(self, variant: Variant) -> Iterator[StreamJob]:
-        made = [m for m in self._plan.measurements if self._plan.makes(m, "model")]
+    def _streams(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[StreamJob]:
+        made = [m for m in stage if self._plan.makes(m, "model")]
         for form, places in self._forms.items():
             for m in made:
                 wanted = (form, m, variant) not in self._known and not _same(m, variant)

@@ -23,13 +23,13 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, get_estimator, register
-from kolmo.estimators.compressors import Compressor
 from kolmo.estimators.strata import Stretch, make_strata
 from kolmo.estimators.windows import Objects, Pricing
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -51,6 +51,7 @@ _DOUBT = 0.5  # of what is extrapolated, which is the standard error of it
 _MOST = 0.05  # of the figure that may be extrapolated
 _STEP = 4  # by which the lengths of warm-ups differ
 _FEW = 0.01  # of the symbols may lie in rows that windows cut, though the code sees columns
+_LENGTHS = {"zstd": (1 << 17, 1 << 17), "gzip": (1 << 16, 1 << 16)}  # multiples of their blocks
 _SAMPLED = ("zstd", "gzip", "xz", "brotli", "ppmd", "prequential", "context")
 
 
@@ -125,8 +126,8 @@ class Sampled(Estimator):
         label = estimator.label.replace(",", "+")
         layout = estimator.layout_name
         own = "" if layout in (None, get_estimator(label.replace("+", ",")).layout_name) else layout
-        block, warmup = (1 << 17, 1 << 17) if isinstance(estimator, Compressor) else (1 << 15, 1 << 16)
-        return cls(label, windows, block, warmup, seed, own or "")
+        length, warmup = _LENGTHS.get(estimator.name, (1 << 14, 1 << 16))
+        return cls(label, windows, length, warmup, seed, own or "")
 
     @cached_property
     def inner(self) -> Estimator:
@@ -231,7 +232,7 @@ class WindowAccumulator:
         corrected = [costs[:, 0] - more * (costs[:, 1] - costs[:, 0]) for costs in by_stratum]
         spread, degrees = _stratified(corrected, [stratum.blocks for stratum in self._strata])
         error = math.hypot(spread, _DOUBT * learning, UNSEEN * figure)
-        details = {"windows": len(self._windows), "window": sampled.length}
+        details: dict[str, Any] = {"windows": len(self._windows), "window": sampled.length}
         details |= {"warmup": sampled.warmup, "learning": learning, "spread": spread}
         return CodeLength(
             figure,
@@ -306,9 +307,7 @@ def _learning(means: NDArray[np.float64], times: float) -> tuple[float, float]:
     ratio = min(max(last / earlier if earlier > 0 else FLATTEST, STEEPEST), FLATTEST)
     steps = int(max(0.0, math.log(max(1.0, times), _STEP)))
     shares = [1 - _STEP ** (step - 0.5) / max(1.0, times) for step in range(1, steps + 1)]
-    return ratio, sum(
-        ratio**step * max(0.0, share) for step, share in enumerate(shares, start=1)
-    )
+    return ratio, sum(ratio**step * max(0.0, share) for step, share in enumerate(shares, start=1))
 
 
 def _stratified(

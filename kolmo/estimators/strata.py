@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -95,9 +96,9 @@ def _parts(stretches: Stretches, count: int) -> Iterator[Stretches]:
     count = max(1, count)
     if count < len(stretches):
         edges = [len(stretches) * number // count for number in range(count + 1)]
-        yield from (stretches[low:high] for low, high in zip(edges[:-1], edges[1:], strict=True))
+        yield from (stretches[low:high] for low, high in pairwise(edges))
         return
     for first, last in stretches:
         pieces = max(1, round(count * (last - first) / _size(stretches)))
         edges = [first + (last - first) * number // pieces for number in range(pieces + 1)]
-        yield from (((low, high),) for low, high in zip(edges[:-1], edges[1:], strict=True))
+        yield from (((low, high),) for low, high in pairwise(edges))

@@ -34,9 +34,7 @@ def iid(draw: Draw) -> Tensors:
 
 
 def smooth(draw: Draw) -> Tensors:
-    return [
-        np.cumsum(draw.normal(size=shape), axis=-1).astype(np.float32) / 16 for shape in SHAPES
-    ]
+    return [np.cumsum(draw.normal(size=shape), axis=-1).astype(np.float32) / 16 for shape in SHAPES]
 
 
 def mixed(draw: Draw) -> Tensors:
@@ -77,7 +75,9 @@ HELD_OUT: dict[str, Callable[[Draw], Tensors]] = {
 }  # fmt: skip
 
 
-def measure(estimator: Estimator, symbols: list[NDArray[np.uint8]], alphabet: Alphabet) -> CodeLength:
+def measure(
+    estimator: Estimator, symbols: list[NDArray[np.uint8]], alphabet: Alphabet
+) -> CodeLength:
     started = estimator.start_many([s.shape for s in symbols], alphabet)
     for each in symbols:
         started.update(each.reshape(-1))

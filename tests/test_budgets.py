@@ -102,7 +102,9 @@ def test_choices_follow_from_the_header(budget, expected, tmp_path):
         tuple(Measurement(native, kolmo.get_estimator(e)) for e in ("kt", "xz:6", "planes")),
         tensor_scope=False,
     )
-    found = within(plan, {"m": Checkpoint(tensors, source="m", format="none")}, budget, threads=1, rates=rates)
+    found = within(
+        plan, {"m": Checkpoint(tensors, source="m", format="none")}, budget, threads=1, rates=rates
+    )
     assert [row["how"] for row in found.budget["measurements"]] == expected
     assert [bool(found.reason(m, "model")) for m in plan.measurements] == [
         how == "skipped" for how in expected

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.estimators.base import Accumulator, CodeLength, Estimator, get_estimator, register
+from kolmo.estimators.base import Accumulator, CodeLength, Estimator, get_estimator
 from kolmo.estimators.strata import Stretch, make_strata
 from kolmo.estimators.windows import Objects, Pricing
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -64,12 +64,12 @@ def can_sample(estimator: Estimator) -> bool:
     return estimator.name in _SAMPLED and getattr(estimator, "sample", None) is None
 
 
-@register
 @dataclasses.dataclass(frozen=True)
 class Sampled(Estimator):
     """An adaptive code on a stratified sample of windows after warm-ups; an estimate.
 
-    Objects whose sample would hardly be less work are measured whole. ``details``: the number of
+    It is not in the registry of estimators: a budget makes it (`kolmo.budgets`), or you do. Objects
+    whose sample would hardly be less work are measured whole. ``details``: the number of
     ``windows``, the symbols of one (``window``) and of its ``warmup``, the bits that a longer
     warm-up would have saved (``learning``), and the error of the choice of windows alone
     (``spread``).

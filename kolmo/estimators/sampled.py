@@ -8,7 +8,7 @@ learning is not counted anew in each window.
 
 What a warm-up of bounded length leaves to learn is estimated from shorter ones: the mean gain from
 W/16 to W/4 symbols and that from W/4 to W fall by a ratio, whose geometric series goes on to the
-length of the object. The sum is subtracted, half of it counts as an error of its own, and where
+length of the object. The sum is subtracted, all of it counts as an error of its own, and where
 it is more than 5 % of the figure there is none. What no window sees, repeats that lie farther
 apart than a warm-up reaches above all, is not in the figure; an allowance of `UNSEEN` of it covers
 what is lost at the borders of windows.
@@ -47,7 +47,7 @@ STEEPEST, FLATTEST = 0.25, 0.75
 """The ratios of successive gains that are believed: of a quarter per fourfold warm-up, as codes
 of parameters have it, up to where a series hardly ends."""
 
-_DOUBT = 0.5  # of what is extrapolated, which is the standard error of it
+_DOUBT = 1.0  # of what is extrapolated, which is the standard error of it
 _MOST = 0.05  # of the figure that may be extrapolated
 _STEP = 4  # by which the lengths of warm-ups differ
 _FEW = 0.01  # of the symbols may lie in rows that windows cut, though the code sees columns

@@ -87,7 +87,7 @@ def measure(
 def coded(tensors: Tensors, quantizer: str) -> tuple[list[NDArray[np.uint8]], Alphabet]:
     """The symbols of tensors."""
     found, made = [], get_quantizer(quantizer)
-    checkpoint = open_checkpoint({str(i): t for i, t in enumerate(tensors)})
+    checkpoint = open_checkpoint({str(i): t.astype(np.float32) for i, t in enumerate(tensors)})
     for tensor in checkpoint.values():
         coder = made.fit(tensor)
         found.append(coder.load(tensor, 0, tensor.numel).reshape(tensor.shape))

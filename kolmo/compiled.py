@@ -96,7 +96,7 @@ def compiled(
         return function
     options = {"nopython": True, "nogil": True, "boundscheck": None, "fastmath": fastmath}
     options |= {"_nrt": allocates, "forceinline": inline, "no_cpython_wrapper": inline}
-    dispatcher = _Dispatcher(function, {}, options | {"no_cfunc_wrapper": True})
+    dispatcher: Any = _Dispatcher(function, {}, options | {"no_cfunc_wrapper": True})
     if not inline and Path(function.__code__.co_filename) in kernel_files() and _folder():
         dispatcher._cache = _Cache(function)
     return dispatcher
@@ -113,7 +113,7 @@ def kernel_files() -> dict[Path, bytes]:
 # --- quicker compilation --------------------------------------------------------------------
 
 
-class _Dispatcher(CPUDispatcher):  # type: ignore[misc]
+class _Dispatcher(CPUDispatcher):
     """Numba's dispatcher, which compiles less.
 
     Numba would compile a function anew for each constant that it is given; LLVM, which puts the
@@ -139,7 +139,8 @@ def _remembering() -> Iterator[None]:
     Numba asks all that ever defined such a function, for every place where it is called: about a
     third of the time that it takes to compile.
     """
-    resolve = types.BaseFunction.get_call_type
+    functions: Any = types.BaseFunction
+    resolve = functions.get_call_type
 
     def remember(function: Any, context: Any, args: Any, kws: Any) -> Any:
         if kws:
@@ -150,11 +151,11 @@ def _remembering() -> Iterator[None]:
         return _call_types[key]
 
     nested = resolve.__module__ == __name__
-    types.BaseFunction.get_call_type = resolve if nested else remember
+    functions.get_call_type = resolve if nested else remember
     try:
         yield
     finally:
-        types.BaseFunction.get_call_type = resolve
+        functions.get_call_type = resolve
 
 
 # --- where compiled code is kept ------------------------------------------------------------

@@ -16,7 +16,7 @@ from kolmo.nulls import NULLS
 from kolmo.quantize import quantizer_names
 from kolmo.rates import Curve, Rates, drawing, expected_seconds, hashing, measuring, reading
 from kolmo.rates import learned as rates_learned
-from kolmo.rates.work import UNKNOWN, shipped
+from kolmo.rates.work import UNKNOWN, estimating, shipped, shipped_rate
 
 BIG = 100_000_000
 
@@ -112,11 +112,12 @@ def test_a_plugin_is_marked_and_dear():
     assert price.seconds > UNKNOWN.seconds(BIG) > BIG / 1e6
 
 
-def test_a_sample_costs_the_same_of_any_object():
-    sampled = [measuring("gzip:9,sample=65536", "native", "float32", n) for n in (BIG, 10 * BIG)]
-    coded = [measuring("kt", "native", "float32", n) for n in (BIG, 10 * BIG)]
-    assert sampled[1].seconds - sampled[0].seconds <= coded[1].seconds - coded[0].seconds
-    assert measuring("gzip:9", "native", "float32", BIG).seconds > 5 * sampled[0].seconds
+@pytest.mark.parametrize("spec", ["gzip:9,sample=65536", "xz:6,sample=131072@shuffle"])
+def test_a_sample_costs_the_same_of_any_object(spec):
+    rate = shipped_rate(estimating(spec, "native", "bfloat16"))
+    assert rate.curve.seconds(BIG) == rate.curve.seconds(10 * BIG) > 0
+    whole = shipped_rate(estimating(spec.partition(",")[0], "native", "bfloat16"))
+    assert whole.curve.seconds(BIG) > 100 * rate.curve.seconds(BIG)
 
 
 def test_quantized_tensors_have_the_forms_of_their_codes():

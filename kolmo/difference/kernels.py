@@ -10,7 +10,7 @@ import numpy as np
 from kolmo.compiled import Array, compiled
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _count(number: Any, counts: Array) -> None:
     """Count an unsigned number by its digits, and the two digits after the first.
 
@@ -39,7 +39,7 @@ def count_digits(numbers: Array, contexts: Array, counts: Array) -> None:
         _count(np.uint64(numbers[i]), counts[contexts[i]])
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _zigzag(difference: Any, width: int) -> Any:
     """As `kolmo.floats.zigzag`, of a difference modulo 2^width."""
     shift = np.uint64(64 - width)
@@ -47,7 +47,7 @@ def _zigzag(difference: Any, width: int) -> Any:
     return (np.uint64(high << 1) ^ np.uint64(high >> 63)) >> shift
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _ordered(pattern: Any, top: Any, mask: Any) -> Any:
     """As `kolmo.floats.ordered`; ``top`` is the sign's bit, 0 where there is no sign."""
     if top == np.uint64(0):

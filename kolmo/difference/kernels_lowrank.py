@@ -13,19 +13,19 @@ _CONTEXTS, _NEAR, _COARSE = 192, 16, 12
 _HALF = 0.7071067811865476
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _exponent(number: Any) -> Any:
     """e of a number in [2^e, 2^(e+1)); −1023 of zero and of subnormal numbers."""
     return ((np.float64(number).view(np.int64) >> 52) & 2047) - 1023
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _power(exponent: Any) -> Any:
     """2^exponent, of exponents of normal numbers."""
     return np.int64((exponent + 1023) << 52).view(np.float64)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _rounded(number: float, digits: int, least: int, twice: bool) -> Any:
     """A number rounded to ``digits`` binary places after the first, and no finer than 2^least;
     ``twice``: after it was rounded to float32."""
@@ -37,12 +37,12 @@ def _rounded(number: float, digits: int, least: int, twice: bool) -> Any:
     return np.rint(number * _power(-place)) * _power(place)
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _is_low(number: float) -> Any:
     return np.float64(number).view(np.int64) < 0
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _place(number: float, digits: int, least: int) -> Any:
     """The place of a number of the dtype in the order of its values; that of +0 is 0."""
     size = abs(number)
@@ -51,7 +51,7 @@ def _place(number: float, digits: int, least: int) -> Any:
     return -1 - place if _is_low(number) else place
 
 
-@compiled(inline="always")
+@compiled(inline=True)
 def _neighbours(number: float, digits: int, least: int) -> tuple[float, float]:
     """The next lower and the next higher number of the dtype; of a zero, the other zero is one."""
     low = _is_low(number)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
 from kolmo.errors import NotApplicableError
+from kolmo.estimators.base import Estimator
 from kolmo.estimators.sampled import Sampled
 from kolmo.measure import Measurement, Variant
+from kolmo.nulls import Null
 from kolmo.rates import expected_seconds
+from kolmo.symbols import Alphabet, Shape
 
 _BESIDE = 32 << 20  # bytes of chunks and symbols that a job has in its hands
 
 
 def seconds(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> float:
     """Seconds that one measurement of one tensor takes."""
-    estimator, quantizer = measurement.estimator, measurement.quantizer
-    return expected_seconds(estimator, quantizer, tensor.form, tensor.numel, variant.null)
+    return _seconds(measurement, tensor.form, tensor.numel, variant.null)
 
 
 def stream_seconds(
@@ -55,13 +58,22 @@ def memory(
     tensors: Sequence[WeightTensor], measurements: Iterable[Measurement], variant: Variant
 ) -> int:
     """Bytes that one accumulator of each measurement holds, with the largest tensor."""
-    shapes = [array_shape(tensor.shape) for tensor in tensors]
-    working = sum(_working_memory(m, shapes, tensors[0]) for m in measurements)
+    shapes = tuple(array_shape(tensor.shape) for tensor in tensors)
+    working = sum(
+        _working_memory(m.estimator, shapes, m.quantizer.alphabet_of(tensors[0]))
+        for m in measurements
+    )
     return _BESIDE + working + max(held_bytes(tensor, variant) for tensor in tensors)
 
 
-def _working_memory(m: Measurement, shapes: Sequence[tuple[int, ...]], tensor: WeightTensor) -> int:
+@functools.lru_cache(maxsize=1 << 16)  # most tensors of a model have one of a few shapes
+def _seconds(measurement: Measurement, form: str, numel: int, null: Null | None) -> float:
+    return expected_seconds(measurement.estimator, measurement.quantizer, form, numel, null)
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _working_memory(estimator: Estimator, shapes: tuple[Shape, ...], alphabet: Alphabet) -> int:
     try:
-        return m.estimator.working_memory(shapes, m.quantizer.alphabet_of(tensor))
+        return estimator.working_memory(shapes, alphabet)
     except NotApplicableError:
         return 0

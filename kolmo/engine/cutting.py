@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -10,8 +11,10 @@ from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
 from kolmo.engine.costs import held_bytes, memory, seconds, stream_seconds
 from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted
+from kolmo.estimators.base import Estimator
 from kolmo.measure import Measurement, Variant
 from kolmo.rates import hashing_seconds, reading_seconds
+from kolmo.symbols import Alphabet, Shape
 
 QUANTUM = 0.5
 """Seconds that small measurements are gathered into one job for."""
@@ -148,6 +151,10 @@ def _stripes(wanted: Wanted) -> Iterator[StripeJob]:
 
 
 def _grain(measurement: Measurement, tensor: WeightTensor) -> int | None:
-    shape = array_shape(tensor.shape)
     alphabet = measurement.quantizer.alphabet_of(tensor)
-    return measurement.estimator.grain([shape], alphabet)
+    return _grain_of(measurement.estimator, array_shape(tensor.shape), alphabet)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _grain_of(estimator: Estimator, shape: Shape, alphabet: Alphabet) -> int | None:
+    return estimator.grain([shape], alphabet)

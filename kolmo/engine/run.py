@@ -28,7 +28,10 @@ from kolmo.estimators.base import CodeLength
 from kolmo.measure import Key, Measurement, Plan, Variant
 from kolmo.nulls import unmoved
 from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.rates import observe
 from kolmo.store import RunMemory
+
+_TELLING = 1 << 16  # weights from which a tensor tells what its measurements take
 
 
 class Run:
@@ -51,6 +54,7 @@ class Run:
         self._forms = _places_by_form(self._tensors)
         self._before = _weights_before(self._tensors)
         self._recall = Recall(memory, self._tensors, self._forms, plan) if memory else None
+        self._adding: dict[tuple[str, Measurement], bool] = {}
         self._known: dict[Figure, Result] = {}
         self._news: list[Figure] = []
         self._wholes: dict[Figure, Whole] = {}
@@ -181,7 +185,13 @@ class Run:
         return not known and self._add_up(form, measurement)
 
     def _add_up(self, form: str, measurement: Measurement) -> bool:
-        return all(add_up(measurement, self._tensors[place]) for place in self._forms[form])
+        """Whether accumulators of a form's tensors add up to the one of all."""
+        if (form, measurement) not in self._adding:
+            shapes = {self._tensors[place].shape: place for place in self._forms[form]}
+            self._adding[form, measurement] = all(
+                add_up(measurement, self._tensors[place]) for place in shapes.values()
+            )
+        return self._adding[form, measurement]
 
     def _streams(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[StreamJob]:
         made = [m for m in stage if self._plan.makes(m, "model")]
@@ -241,9 +251,19 @@ class Run:
     def _take_tensor(self, found: TensorFound, variant: Variant) -> None:
         for measurement, result in found.alone.items():
             self._keep((found.place, measurement, variant), result)
+            self._observe(found.place, measurement, variant, result)
         for measurement, part in found.parts.items():
             self._note((found.place, measurement, variant), part.accumulator)
             self._take_part(found.place, measurement, variant, part)
+
+    def _observe(
+        self, place: int, measurement: Measurement, variant: Variant, result: Result
+    ) -> None:
+        """What it took, so that the next run is foretold better; what is tiny tells little."""
+        tensor = self._tensors[place]
+        if variant.null is None and tensor.numel >= _TELLING and result.seconds:
+            known = measurement.estimator, measurement.quantizer, tensor.form
+            observe(*known, tensor.numel, result.seconds)
 
     def _take_part(
         self, place: int, measurement: Measurement, variant: Variant, part: CountedPart

@@ -13,6 +13,7 @@ from kolmo.engine.run import Run
 from kolmo.execution import Progress
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
+from kolmo.rates import shared_rates
 
 _SCALE = 1_000_000  # units of progress a second of expected work
 
@@ -31,7 +32,10 @@ def measure_all(
     """Measure everything. Whatever ends it early leaves what is done in the runs' results; what a
     deadline leaves out is marked there."""
     session = _Session(runs, progress, each)
-    pool.run(session.jobs(), session.take, session.tell, deadline)
+    try:
+        pool.run(session.jobs(), session.take, session.tell, deadline)
+    finally:
+        shared_rates().save()
     for run in runs.values() if deadline else ():
         run.ended = "the budget ended before it"
     progress(1, 1, "done")

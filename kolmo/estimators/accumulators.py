@@ -23,6 +23,9 @@ from kolmo.symbols import Alphabet, Shape, Symbols
 SATURATED = 0.9
 """Share of the possible blocks seen from which a BDM is marked as saturated."""
 
+_MOST = 1 << 32
+"""Weights whose blocks are counted in 32 bits, before the counts move to 64."""
+
 AGGREGATES = ("sum", "pooled")
 """How tensors make the figure of a model: each has its own, or all blocks are counted together."""
 
@@ -115,13 +118,15 @@ class PlaneAccumulator:
     """QuBD: counts the blocks of every bit-plane."""
 
     def __init__(self, estimator: Aggregated, plan: BlockPlan, alphabet: Alphabet) -> None:
-        self.plan, self._ndim, self.planes = plan, estimator.ndim, alphabet.bits
+        self.plan, self._ndim, self._planes = plan, estimator.ndim, alphabet.bits
         self._aggregate = estimator.aggregate
         self._taken = Taken(plan)
         self._bands = Bands(plan.matrices, BLOCK[2])
-        self._squares = np.zeros((8 * -(-self.planes // 8), 1 << 16), np.int64)
+        self._squares = np.zeros((8 * -(-self._planes // 8), 1 << 16), np.int64)
+        self._recent = np.zeros_like(self._squares, np.uint32)  # half as wide: nearer to the core
+        self._held = 0  # weights that are counted there
         self._strings = [
-            StringCounter(2, Boundary(), before=plan.before) for _ in range(self.planes)
+            StringCounter(2, Boundary(), before=plan.before) for _ in range(self._planes)
         ]
 
     def update(self, symbols: Symbols) -> None:
@@ -136,37 +141,45 @@ class PlaneAccumulator:
             self._count(rows)
 
     def merge(self, part: PlaneAccumulator) -> None:
-        self._squares += part._squares
+        self._squares += part.squares
         for mine, its in zip(self._strings, part._strings, strict=True):
             mine.merge(its)
 
-    def add_counts(self, counts: NDArray[np.int64]) -> None:
-        """Add 4 × 4 blocks that were counted elsewhere, by plane (8 of them) and code."""
-        self._squares[:8] += counts
+    @property
+    def squares(self) -> NDArray[np.int64]:
+        """The counts of the 4 × 4 blocks, by plane and code."""
+        if self._held:
+            self._squares += self._recent
+            self._recent[:], self._held = 0, 0
+        return self._squares
 
     def finish(self) -> CodeLength:
         table = load_table(self._ndim, 2)[(BLOCK[self._ndim],) * self._ndim]
         scores, shares = [], []
-        for plane in reversed(range(self.planes)):
+        for plane in reversed(range(self._planes)):
             codes, counts = self._blocks(plane)
             scores.append(float((table.lookup(codes)[0] + np.log2(counts)).sum()))
             shares.append(codes.size / table.possible)
         details = {"planes": scores, "share_seen": shares, "aggregate": self._aggregate}
         score = Score(sum(scores), details, saturated=min(shares) >= SATURATED)
-        return code_length(self.plan, score, self.planes)
+        return code_length(self.plan, score, self._planes)
 
     def _count(self, rows: Symbols) -> None:
         from kolmo.estimators import kernels
 
-        for first in range(0, self.planes, 8):
+        for first in range(0, self._planes, 8):
             eight = (rows >> rows.dtype.type(first)).astype(np.uint8, copy=False)
-            kernels.count_plane_squares(eight, self._squares[first : first + 8])
+            kernels.count_plane_squares(eight, self._recent[first : first + 8])
+        self._held += rows.size
+        if self._held >= _MOST:
+            self.squares  # noqa: B018 (empties the recent counts)
 
     def _blocks(self, plane: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         if self._ndim == 1:
             return self._strings[plane].finish()[(BLOCK[1],)]
-        codes = np.flatnonzero(self._squares[plane])
-        return codes, self._squares[plane][codes]
+        counts = self.squares[plane]
+        codes = np.flatnonzero(counts)
+        return codes, counts[codes]
 
 
 class SumAccumulator:

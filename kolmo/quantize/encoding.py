@@ -27,7 +27,7 @@ _MANY = 1 << 14  # weights from which a table pays, or a loop that must be compi
 def is_narrow(dtype: np.dtype[Any]) -> bool:
     """Whether a table can hold the symbols of all bit patterns of a dtype.
 
-    >>> is_narrow(DTYPES["bfloat16"]), is_narrow(DTYPES["float32"])
+    >>> is_narrow(np.dtype(np.float16)), is_narrow(np.dtype(np.float32))
     (True, False)
     """
     return dtype.itemsize <= 2

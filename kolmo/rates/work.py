@@ -247,13 +247,15 @@ def _number(value: str | None) -> float:
 
 
 def _cut(curve: Curve, wanted: str, found: str) -> Curve:
-    """The curve of a whole object, where a sample of it is wanted: flat from its size on."""
+    """The curve as it is of whole objects; of a sample, flat from the sample's size on."""
     sample = _parsed(wanted)[2].get("sample")
-    if sample is None or "sample" in _parsed(found)[2]:
+    if sample is None:
         return curve
-    size = int(sample)
+    size, seconds = curve.points[-1]
+    if "sample" not in _parsed(found)[2]:
+        size, seconds = int(sample), curve.seconds(int(sample))
     below = [point for point in curve.points if point[0] < size]
-    return Curve((*below, (size, curve.seconds(size)), (2 * size, curve.seconds(size))))
+    return Curve((*below, (size, seconds), (2 * size, seconds)))
 
 
 def _form_distance(form: str, other: str) -> tuple[float, bool]:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from kolmo.budgets import within
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.many import find_checkpoints
+from kolmo.engine.deadline import Deadline
 from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
@@ -90,6 +92,10 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     store : path or None
         The store of results that is looked up, and keeps what is measured: the one in the user's
         cache folder by default (`kolmo.store.default_path`), None for none.
+    budget : float or str, optional
+        Seconds, or a time such as "30s", "5m" or "1h", that the run has: each measurement is then
+        made whole, on a sample, or not at all (`kolmo.budgets`); which, stands in
+        ``provenance["settings"]["budget"]``.
     progress : callable, optional
         ``progress(done, total, label)``, called now and then from this thread; the unit is expected
         work, so that what is left takes as long as the share says.
@@ -151,7 +157,7 @@ def compare(
     settings = Settings.of(options)
     plan = make_plan(settings, measurements_of(settings))
     opened = {name: settings.open(source) for name, source in named(sources).items()}
-    return _measure(opened, plan, settings)
+    return _measure(opened, _within(plan, opened, settings), settings)
 
 
 def named(
@@ -186,11 +192,19 @@ def plan_of(
     4096
     """
     settings = Settings.of(options)
-    plan = make_plan(settings, measurements_of(settings))
+    opened = {name: settings.open(source) for name, source in named(sources).items()}
+    plan = _within(make_plan(settings, measurements_of(settings)), opened, settings)
     return {
-        name: foresee(settings.open(source), plan, settings.threads)
-        for name, source in named(sources).items()
+        name: foresee(checkpoint, plan, settings.threads) for name, checkpoint in opened.items()
     }
+
+
+def _within(plan: Plan, checkpoints: Mapping[str, Checkpoint], settings: Settings) -> Plan:
+    """The plan, cut to the budget if there is one."""
+    if settings.budget is None:
+        return plan
+    hashes = settings.store is not None
+    return within(plan, checkpoints, settings.budget, settings.threads, hashes)
 
 
 def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
@@ -227,7 +241,8 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
         ):
             kept = memory.path if memory else None
             runs |= {name: Run(opened, plan, memory) for name, opened in checkpoints.items()}
-            measure_all(runs, pool, settings.report_progress, settings.each)
+            until = Deadline(plan.deadline, pool.workers) if plan.deadline else None
+            measure_all(runs, pool, settings.report_progress, settings.each, until)
         return Report.of(make_report(checkpoints, plan, runs, complete=True))
     except KeyboardInterrupt:
         partial = Report.of(make_report(checkpoints, plan, runs, complete=False))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, Protocol
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.estimators.base import Estimator
@@ -33,9 +35,43 @@ class Variant:
         return self.null.draw(tensor, self.number, seed)
 
 
+MeasuredScope = Literal["tensor", "model"]
+SCOPES: tuple[MeasuredScope, ...] = ("tensor", "model")
+
+
+@dataclasses.dataclass(frozen=True)
+class Left:
+    """A measurement that is not made in one scope.
+
+    Attributes
+    ----------
+    measurement : Measurement
+    scope : {"tensor", "model"}
+    reason : str
+        What the table says in its place; empty where it has no row at all, since another
+        measurement stands for it.
+    """
+
+    measurement: Measurement
+    scope: MeasuredScope
+    reason: str = ""
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Everything that a run measures of a checkpoint."""
+    """Everything that a run measures of a checkpoint.
+
+    Attributes
+    ----------
+    left : tuple of Left
+        What is not measured after all.
+    budget : mapping or None
+        How a limit of time was kept, as data (`kolmo.budgets`).
+    stages : tuple of tuples of Measurement
+        What is measured together, one after the other; empty if that is everything.
+    deadline : float or None
+        Until when jobs may begin, by `time.monotonic`.
+    """
 
     measurements: tuple[Measurement, ...]
     nulls: tuple[Null, ...] = ()
@@ -43,6 +79,23 @@ class Plan:
     tensor_scope: bool = True
     model_scope: bool = True
     seed: int = 0
+    left: tuple[Left, ...] = ()
+    stages: tuple[tuple[Measurement, ...], ...] = ()
+    budget: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
+    deadline: float | None = dataclasses.field(default=None, compare=False)
+
+    def makes(self, measurement: Measurement, scope: MeasuredScope) -> bool:
+        """Whether a measurement is made in a scope."""
+        asked = self.tensor_scope if scope == "tensor" else self.model_scope
+        return asked and (measurement, scope) not in self._reasons
+
+    def reason(self, measurement: Measurement, scope: MeasuredScope) -> str:
+        """Why a measurement is not made in a scope; empty where it is, or another stands for it."""
+        return self._reasons.get((measurement, scope), "")
+
+    @cached_property
+    def _reasons(self) -> dict[tuple[Measurement, MeasuredScope], str]:
+        return {(left.measurement, left.scope): left.reason for left in self.left}
 
     @property
     def quantizers(self) -> list[Quantizer]:

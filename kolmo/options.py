@@ -48,6 +48,7 @@ class Options(TypedDict, total=False):
     threads: int | None
     executor: Executor | None
     store: str | Path | None
+    budget: float | str | None
     progress: Progress | None
     each: Each | None
 
@@ -68,6 +69,7 @@ class Settings:
     threads: int | None = None
     executor: Executor | None = None
     store: str | Path | None = CACHE
+    budget: float | str | None = None
     progress: Progress | None = None
     each: Each | None = None
 

@@ -25,7 +25,7 @@ KOLMO = (
     ("memory of runs", "digests store rates"),
     ("measure", "engine measure"),
     ("report", "report"),
-    ("analysis", "estimating options analysis planning inspection"),
+    ("analysis", "estimating options analysis planning budgets inspection"),
     ("comparisons", "series difference"),
     ("container", "container"),
     ("calibration", "calibration"),

@@ -54,6 +54,13 @@ PackedRoles = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the nulls' random draws.")]
 Threads = Annotated[int | None, typer.Option(help="All cores by default.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="A time such as 30s, 5m or 1h: what fits it is measured whole, the rest on samples "
+        "with their errors, or left out."
+    ),
+]
 StoreFile = Annotated[
     Path | None,
     typer.Option("--store", help="The store of results; by default in the user's cache folder."),
@@ -96,6 +103,7 @@ class Measuring:
     seed: Seed = 0
     threads: Threads = None
     dask: Dask = None
+    budget: Budget = None
     store: StoreFile = None
     no_store: NoStore = False
     lines: Lines = False
@@ -119,6 +127,7 @@ class Measuring:
             "seed": self.seed,
             "threads": self.threads,
             "store": self._store,
+            "budget": self.budget,
         }
 
     @property

@@ -103,6 +103,8 @@ def delta(
     0.02
     """
     settings = Settings.of(options)
+    if settings.budget is not None:
+        raise InputError("a difference has no budget of time: it is measured whole")
     plan, coders = _plan(settings, thorough)
     given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
     partners_of, common, problems = _match(given, wanted)

@@ -9,6 +9,7 @@ from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Estimator
+from kolmo.estimators.sampled import Sampled
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Null
 from kolmo.rates import expected_seconds
@@ -20,6 +21,29 @@ _BESIDE = 32 << 20  # bytes of chunks and symbols that a job has in its hands
 def seconds(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> float:
     """Seconds that one measurement of one tensor takes."""
     return _seconds(measurement, tensor.form, tensor.numel, variant.null)
+
+
+def stream_seconds(
+    measurement: Measurement, tensors: Sequence[WeightTensor], variant: Variant
+) -> float:
+    """Seconds that one measurement of tensors together takes: of a sample those of its windows;
+    none where it is refused."""
+    if _is_refused(measurement, tensors):
+        return 0.0
+    if not isinstance(measurement.estimator, Sampled):
+        return sum(seconds(measurement, tensor, variant) for tensor in tensors)
+    estimator, quantizer = measurement.estimator, measurement.quantizer
+    numel, form = sum(tensor.numel for tensor in tensors), tensors[0].form
+    return expected_seconds(estimator, quantizer, form, numel, variant.null)
+
+
+def _is_refused(measurement: Measurement, tensors: Sequence[WeightTensor]) -> bool:
+    shapes = [array_shape(tensor.shape) for tensor in tensors]
+    try:
+        measurement.estimator.start_many(shapes, measurement.quantizer.alphabet_of(tensors[0]))
+    except NotApplicableError:
+        return True
+    return False
 
 
 def held_bytes(tensor: WeightTensor, variant: Variant) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
-from kolmo.engine.costs import held_bytes, memory, seconds
+from kolmo.engine.costs import held_bytes, memory, seconds, stream_seconds
 from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted
 from kolmo.estimators.base import Estimator
 from kolmo.measure import Measurement, Variant
@@ -68,7 +68,7 @@ def stream_job(
     tensors: Sequence[WeightTensor], measurement: Measurement, variant: Variant, seed: int
 ) -> StreamJob:
     """The job of one measurement over all tensors of a form."""
-    cost = sum(seconds(measurement, tensor, variant) for tensor in tensors)
+    cost = stream_seconds(measurement, tensors, variant)
     held = memory(tensors, [measurement], variant)
     return StreamJob(cost, held, tuple(tensors), measurement, variant, seed)
 

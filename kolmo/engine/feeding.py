@@ -15,6 +15,7 @@ from kolmo.checkpoints.loads import refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
+from kolmo.estimators.sampled import WindowAccumulator
 from kolmo.estimators.sweep import Sweep
 from kolmo.measure import Measurement
 from kolmo.nulls import Source, UniformSymbols, Weights
@@ -186,7 +187,19 @@ def _weights(
     """The weights piece by piece; in one buffer that is filled again, where nobody keeps them."""
     if all(is_mergeable(cell) for cell in cells):
         return refilled(tensor.load, tensor.dtype, _chunks(start, stop))
-    return (tensor.load(first, last) for first, last in _chunks(start, stop))
+    needed = (each for each in _chunks(start, stop) if not _passes(cells, each[1] - each[0]))
+    return (tensor.load(first, last) for first, last in needed)
+
+
+def _passes(cells: Sequence[Cell], symbols: int) -> bool:
+    """Let symbols pass unread that no window of any cell needs."""
+    found = [cell.accumulator for cell in cells]
+    samples = [each for each in found if isinstance(each, WindowAccumulator)]
+    if len(samples) < len(found) or any(each.needs(symbols) for each in samples):
+        return False
+    for each in samples:
+        each.skip(symbols)
+    return True
 
 
 def _chunks(start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -24,6 +24,7 @@ from kolmo.engine.feeding import Cell, by_quantizer, feed, hold, sweep
 from kolmo.engine.meters import Meter
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
+from kolmo.estimators.sampled import WindowAccumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
@@ -273,7 +274,10 @@ class StreamJob(Job):
         cell = Cell.start(self.measurement, self.tensors)
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):
-            feed_variant([cell], hold(tensor), self.variant, self.seed, meter)
+            sampled = isinstance(cell.accumulator, WindowAccumulator)
+            feed_variant(
+                [cell], tensor if sampled else hold(tensor), self.variant, self.seed, meter
+            )
             if not cell.alive:
                 failed = number
                 break

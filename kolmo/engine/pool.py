@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kolmo.engine.cluster import crew_of
+from kolmo.engine.deadline import Deadline
 from kolmo.engine.jobs import Job
 from kolmo.engine.meters import Meter, SharedMeter, Stopped
 from kolmo.errors import KolmoError
@@ -68,6 +69,14 @@ class Queue:
                 return job
         return None
 
+    def drop(self, is_late: Callable[[Job], bool]) -> None:
+        """Forget the jobs that would end too late."""
+        kept = [job for job in (*self._short, *self._long) if not is_late(job)]
+        self._short.clear()
+        self._long.clear()
+        self.cost = 0.0
+        self.add(kept)
+
     def _order(self) -> Iterator[deque[Job] | list[Job]]:
         due = bool(self._long) and self._long[0].cost * self.workers >= self.cost
         return iter((self._long, self._short) if due else (self._short, self._long))
@@ -96,9 +105,12 @@ class Pool:
     memory: int | None = MEMORY
     count: Callable[[], int] | None = None
 
-    def run(self, jobs: Iterable[Job], done: Done, tell: Tell) -> None:
+    def run(
+        self, jobs: Iterable[Job], done: Done, tell: Tell, deadline: Deadline | None = None
+    ) -> None:
         """Do these jobs, and those that follow from their results.
 
+        With a deadline jobs that would end behind it do not begin, and those that do are stopped.
         ``tell(seconds, job)`` is called now and then with the cost of what is done by now, and a
         job that is running, or None.
 
@@ -113,12 +125,18 @@ class Pool:
         try:
             while queue or running:
                 self._recount(queue)
+                if deadline:
+                    queue.drop(deadline.is_late)
+                    if deadline.is_over:
+                        return
                 self._fill(queue, running)
                 under_way = sum(_share(*each) for each in running.values())
                 tell(finished + under_way, next((job for job, _ in running.values()), None))
                 ended, _ = wait(running, timeout=_PAUSE, return_when=FIRST_COMPLETED)
                 for future in ended:
                     job, _ = running.pop(future)
+                    if deadline:
+                        deadline.ended(job)
                     finished += job.cost
                     queue.add(done(job, _result(job, future)))
         finally:

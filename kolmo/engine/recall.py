@@ -8,6 +8,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.digests import object_digest
 from kolmo.engine.cutting import digest_jobs
 from kolmo.engine.jobs import DigestJob
+from kolmo.estimators.sampled import Sampled
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls import Reference
 from kolmo.outcomes import Result
@@ -75,6 +76,7 @@ class Recall:
             variant.number,
             self._plan.seed,
             partner=self._partner(place, variant),
+            also=[m.estimator.inner] if isinstance(m.estimator, Sampled) else (),
         )
 
     def _subject(self, place: Place) -> Subject:

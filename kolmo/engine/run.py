@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
@@ -45,6 +45,8 @@ class Run:
         By name of tensor, the reason that it was not measured.
     content : str
         The digest of all tensors, in hexadecimal; empty if they were not hashed.
+    ended : str
+        Why nothing more will become known; empty until then.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
@@ -61,6 +63,7 @@ class Run:
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.content = ""
+        self.ended = ""
 
     # --- jobs -------------------------------------------------------------------------------
 
@@ -135,11 +138,15 @@ class Run:
 
     def _cut(self) -> Iterator[Job | Striped]:
         """All jobs for the figures that are not known."""
-        for variant in self._plan.variants:
-            wanted = (self._wanted(place, variant) for place in range(len(self._tensors)))
-            some = [w for w in wanted if w.alone or w.parts]
-            yield from tensor_jobs(some, variant, self._plan.seed)
-            yield from self._streams(variant)
+        for stage in self._plan.stages or [self._plan.measurements]:
+            for variant in self._plan.variants:
+                yield from self._cut_stage(stage, variant)
+
+    def _cut_stage(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[Job | Striped]:
+        wanted = (self._wanted(place, variant).only(stage) for place in range(len(self._tensors)))
+        some = [w for w in wanted if w.alone or w.parts]
+        yield from tensor_jobs(some, variant, self._plan.seed)
+        yield from self._streams(stage, variant)
 
     def _figures(self) -> Iterator[Figure]:
         """All figures that are made, rather than copied from others."""
@@ -148,23 +155,28 @@ class Run:
                 if _same(m, variant):
                     continue
                 for form, places in self._forms.items():
-                    if self._plan.tensor_scope or len(places) == 1:
+                    if self._is_alone(m, len(places)):
                         yield from ((place, m, variant) for place in places)
-                    if self._plan.model_scope and len(places) > 1:
+                    if len(places) > 1 and self._plan.makes(m, "model"):
                         yield form, m, variant
+
+    def _is_alone(self, measurement: Measurement, places: int) -> bool:
+        """Whether each tensor of a form is measured alone: a single one is the whole of it."""
+        makes = self._plan.makes
+        return makes(measurement, "tensor") or (places == 1 and makes(measurement, "model"))
 
     def _wanted(self, place: int, variant: Variant) -> Wanted:
         tensor = self._tensors[place]
-        several = len(self._forms[tensor.form]) > 1
+        places = len(self._forms[tensor.form])
         moved = [m for m in self._plan.measurements if not _same(m, variant)]
-        alone = moved if self._plan.tensor_scope or not several else []
-        merged = self._plan.model_scope and several
+        alone = [m for m in moved if self._is_alone(m, places)]
+        merged = [m for m in moved if places > 1 and self._plan.makes(m, "model")]
         return Wanted(
             tensor,
             place,
             self._before[place],
             tuple(m for m in alone if (place, m, variant) not in self._known),
-            tuple(m for m in moved if merged and self._is_merged(tensor.form, m, variant)),
+            tuple(m for m in merged if self._is_merged(tensor.form, m, variant)),
         )
 
     def _is_merged(self, form: str, measurement: Measurement, variant: Variant) -> bool:
@@ -181,11 +193,10 @@ class Run:
             )
         return self._adding[form, measurement]
 
-    def _streams(self, variant: Variant) -> Iterator[StreamJob]:
-        if not self._plan.model_scope:
-            return
+    def _streams(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[StreamJob]:
+        made = [m for m in stage if self._plan.makes(m, "model")]
         for form, places in self._forms.items():
-            for m in self._plan.measurements:
+            for m in made:
                 wanted = (form, m, variant) not in self._known and not _same(m, variant)
                 if len(places) > 1 and wanted and not self._add_up(form, m):
                     tensors = [self._tensors[place] for place in places]
@@ -199,13 +210,29 @@ class Run:
         for m in self._plan.measurements:
             for variant in self._plan.variants:
                 drawn = Variant() if _same(m, variant) else variant
-                if self._plan.tensor_scope:
-                    for place, tensor in enumerate(self._tensors):
-                        if found := self._known.get((place, m, drawn)):
-                            known[tensor.name, m, variant] = found
-                if self._plan.model_scope and (whole := self._whole(m, drawn)):
+                for place, tensor in enumerate(self._tensors):
+                    if found := self._of_tensor(place, m, drawn):
+                        known[tensor.name, m, variant] = found
+                if self._plan.model_scope and (whole := self._of_model(m, drawn)):
                     known[None, m, variant] = whole
         return known
+
+    def _of_tensor(self, place: int, measurement: Measurement, variant: Variant) -> Result | None:
+        """What is known of one tensor, or why nothing will be."""
+        if self._plan.makes(measurement, "tensor"):
+            return self._known.get((place, measurement, variant)) or self._none()
+        reason = self._plan.reason(measurement, "tensor")
+        return Result(Missing(reason), 0.0) if reason else None
+
+    def _of_model(self, measurement: Measurement, variant: Variant) -> Result | None:
+        """What is known of all tensors together, or why nothing will be."""
+        if self._plan.makes(measurement, "model"):
+            return self._whole(measurement, variant) or (self._none() if self._forms else None)
+        reason = self._plan.reason(measurement, "model")
+        return Result(Missing(reason), 0.0) if reason else None
+
+    def _none(self) -> Result | None:
+        return Result(Missing(self.ended), 0.0) if self.ended else None
 
     def _whole(self, measurement: Measurement, variant: Variant) -> Result | None:
         """The figure of the whole model: the sum of its forms'; None while one is not known."""

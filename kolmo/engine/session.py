@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from kolmo.engine.deadline import Deadline
 from kolmo.engine.jobs import Job
 from kolmo.engine.pool import Pool
 from kolmo.engine.run import Run
@@ -22,14 +23,21 @@ Each = Callable[[str, str, Mapping[Measurement, Result]], None]
 
 
 def measure_all(
-    runs: Mapping[str, Run], pool: Pool, progress: Progress, each: Each | None = None
+    runs: Mapping[str, Run],
+    pool: Pool,
+    progress: Progress,
+    each: Each | None = None,
+    deadline: Deadline | None = None,
 ) -> None:
-    """Measure everything. Whatever ends it early leaves what is done in the runs' results."""
+    """Measure everything. Whatever ends it early leaves what is done in the runs' results; what a
+    deadline leaves out is marked there."""
     session = _Session(runs, progress, each)
     try:
-        pool.run(session.jobs(), session.take, session.tell)
+        pool.run(session.jobs(), session.take, session.tell, deadline)
     finally:
         shared_rates().save()
+    for run in runs.values() if deadline else ():
+        run.ended = "the budget ended before it"
     progress(1, 1, "done")
 
 

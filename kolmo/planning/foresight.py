@@ -12,8 +12,9 @@ from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape
 from kolmo.engine.feeding import HELD
 from kolmo.engine.pool import MEMORY
 from kolmo.errors import NotApplicableError
+from kolmo.estimators.sampled import Sampled
 from kolmo.execution import thread_count
-from kolmo.measure import Measurement, Plan
+from kolmo.measure import SCOPES, Measurement, Plan
 from kolmo.nulls import Null, unmoved
 from kolmo.planning.outlook import Outlook, PlannedRow
 from kolmo.quantize import Quantizer
@@ -43,7 +44,7 @@ def foresee(
     Examples
     --------
     >>> import kolmo, numpy as np
-    >>> from kolmo.measure import Measurement, Plan
+    >>> from kolmo.measure import SCOPES, Measurement, Plan
     >>> kt, bdm = kolmo.get_estimator("kt"), kolmo.get_estimator("bdm")
     >>> sign = kolmo.get_quantizer("sign")
     >>> checkpoint = kolmo.open_checkpoint({"w": np.ones((64, 64)), "b": np.ones(3)})
@@ -140,10 +141,15 @@ class _Foresight:
 
     def _rows(self, measurement: Measurement) -> Iterator[PlannedRow]:
         prices = [self._price(measurement, group.tensor) for group in self._groups]
-        if self._plan.tensor_scope:
+        if self._plan.makes(measurement, "tensor"):
             yield self._tensor_row(measurement, prices)
-        if self._plan.model_scope:
+        if self._plan.makes(measurement, "model"):
             yield self._model_row(measurement, prices)
+        for scope in SCOPES:
+            if reason := self._plan.reason(measurement, scope):
+                row, priced = _Row(measurement, scope), list(zip(self._groups, prices, strict=True))
+                row.add(_Take(reason), priced, 0)
+                yield row.made()
 
     def _tensor_row(self, measurement: Measurement, prices: _Prices) -> PlannedRow:
         row = _Row(measurement, "tensor")
@@ -165,14 +171,23 @@ class _Foresight:
         for priced in by_form.values():
             tensors = [group.tensor for group, _ in priced for _ in range(group.count)]
             take = _take(measurement, tensors)
-            if take.adds_up and self._plan.tensor_scope:
+            if take.adds_up and self._plan.makes(measurement, "tensor"):
                 priced = [(group, (0.0, known)) for group, (_, known) in priced]
+            elif take.sampled and isinstance(measurement.estimator, Sampled):
+                priced = self._shared(measurement, priced)
             row.add(take, priced, 1)
             if take.refusal is None:
                 seconds = sum(group.count * price[0] for group, price in priced)
                 held = max(g.held + g.drawn(self._plan.nulls) for g, _ in priced)
                 self._add_jobs(take, seconds, held, 1)
         return row.made()
+
+    def _shared(self, measurement: Measurement, priced: _Priced) -> _Priced:
+        """The price of a sample of all tensors, of which each has its share."""
+        weights = sum(group.weights for group, _ in priced)
+        one = dataclasses.replace(priced[0][0].tensor, shape=(weights,))
+        seconds, known = self._price(measurement, one)
+        return [(group, (seconds * group.tensor.numel / weights, known)) for group, _ in priced]
 
     def _add_jobs(self, take: _Take, seconds: float, held: int, count: int) -> None:
         if take.adds_up:
@@ -278,6 +293,8 @@ def _take(measurement: Measurement, tensors: Sequence[WeightTensor]) -> _Take:
     sample = getattr(estimator, "sample", None) or getattr(estimator, "window", None)
     sampled = sample is not None and sum(map(math.prod, shapes)) > sample
     adds_up = all(estimator.grain([shape], alphabet) is not None for shape in set(shapes))
+    if isinstance(estimator, Sampled):
+        sampled = not estimator.is_whole(sum(map(math.prod, shapes)))
     return _Take(None, sampled, adds_up, estimator.working_memory(shapes, alphabet))
 
 

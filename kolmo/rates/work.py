@@ -21,6 +21,7 @@ import numpy as np
 from kolmo import specs
 from kolmo.dtypes import DTYPES
 from kolmo.estimators.base import Estimator, get_estimator
+from kolmo.estimators.sampled import Sampled
 from kolmo.nulls import Null
 from kolmo.quantize import Quantizer, get_quantizer
 from kolmo.rates.curves import Curve
@@ -113,10 +114,19 @@ def measuring(
     ('kt native 16f', 'kt sign 4')
     """
     made = shipped_rate(coding(quantizer, dtype))
-    fed = shipped_rate(estimating(estimator, quantizer, dtype))
-    seconds = made.curve.seconds(numel) / sharing + fed.curve.seconds(numel)
+    coded, taken = _coded(estimator, numel)
+    fed = shipped_rate(estimating(coded, quantizer, dtype))
+    seconds = made.curve.seconds(numel) / sharing + fed.curve.seconds(taken)
     basis = max(made.basis, fed.basis, key=_BASES.index)
     return Price(f"{estimator} {quantizer} {weight_form(dtype)}", seconds, basis)
+
+
+def _coded(estimator: str | Estimator, numel: int) -> tuple[Estimator, int]:
+    """The code that takes symbols, and how many of them: of a sample those of its windows."""
+    made = get_estimator(estimator)
+    if not isinstance(made, Sampled):
+        return made, numel
+    return made.inner, numel if made.is_whole(numel) else made.coded
 
 
 def drawing(null: str | Null, dtype: np.dtype[Any] | str, numel: int) -> Price:

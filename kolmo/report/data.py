@@ -26,7 +26,8 @@ class ReportData:
         Every tensor and other entry of the sources: its role, whether it was measured, and if
         not, why.
     provenance : dict
-        Versions, settings, sources with their files and a digest of their weights, problems; whether the run finished.
+        Versions, settings, sources with their files and a digest of their weights, problems;
+        whether the run finished.
     kind : {"measurement", "trajectory", "delta"}
         Which words and figures the report has. A trajectory's steps and metrics are in
         ``provenance["series"]``, the base of a delta in ``provenance["base"]``.

@@ -36,7 +36,8 @@ class Report(ReportData):
         Every tensor and other entry of the sources: its role, whether it was measured, and if
         not, why.
     provenance : dict
-        Versions, settings, sources with their files and a digest of their weights, problems; whether the run finished.
+        Versions, settings, sources with their files and a digest of their weights, problems;
+        whether the run finished.
     """
 
     @cached_property

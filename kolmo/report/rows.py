@@ -213,6 +213,7 @@ def _provenance(
             "tensor_scope": plan.tensor_scope,
             "model_scope": plan.model_scope,
             "seed": plan.seed,
+            **({"budget": dict(plan.budget)} if plan.budget else {}),
         },
         "sources": {
             name: {

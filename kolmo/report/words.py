@@ -11,6 +11,7 @@ from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
 from kolmo.report.verdicts import quote_p, quote_z, verdicts
+from kolmo.report.words_budget import budget_lines
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
 
@@ -18,6 +19,7 @@ from kolmo.report.words_series import series_lines
 def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
     lines = [*_BODIES[report.kind](report), coverage_line(report.coverage, report.sources)]
+    lines += budget_lines(report.provenance.get("settings", {}).get("budget"))
     if not report.complete:
         lines.append("The run was not finished: the table holds what was measured until then.")
     if report.kind == "delta":  # which has a single measurement, compared in its own lines

@@ -66,9 +66,7 @@ class Database:
     frozen : bool
         Whether nobody can write to the file, nor beside it; it is then only read.
 
-    Raises
-    ------
-    WrongSchema
+    Opening another database raises `WrongSchema`.
     """
 
     def __init__(self, path: Path, timeout: float, frozen: bool = False) -> None:

@@ -25,7 +25,7 @@ from kolmo.report.report import Report
 from kolmo.report.rows import make_report
 
 DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "native": ("zstd:9@shuffle", "xz:6,sample=131072@shuffle", "kt", "mosaic"),
+    "native": ("zstd:3@shuffle", "kt", "mosaic"),
     "symmetric:8": ("zstd:3", "kt", "entropy", "mosaic"),
     "sign": ("zstd:3@packed", "kt", "bdm"),
 }

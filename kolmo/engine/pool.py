@@ -14,6 +14,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from kolmo.engine.cluster import crew_of
@@ -60,11 +61,13 @@ class Queue:
         self._long.sort(key=lambda job: -job.cost)
 
     def take(self, fits: Callable[[Job], bool]) -> Job | None:
-        """The next job that fits; None if neither of the two that come next does."""
+        """The next job that fits: of the long ones any, of the short ones the first; or None."""
         for waiting in self._order():
-            if waiting and fits(waiting[0]):
-                job = waiting[0]
-                del waiting[0]
+            looked = waiting if waiting is self._long else [*islice(waiting, 1)]
+            found = next((place for place, job in enumerate(looked) if fits(job)), None)
+            if found is not None:
+                job = waiting[found]
+                del waiting[found]
                 self.cost -= job.cost
                 return job
         return None

@@ -164,7 +164,7 @@ def kt(bench: Bench) -> tuple[str, str]:
 
 
 DEFAULTS = (
-    ("native", "zstd:9@shuffle"), ("native", "xz:6,sample=131072@shuffle"), ("native", "kt"),
+    ("native", "zstd:3@shuffle"), ("native", "kt"),
     ("native", "mosaic"), ("symmetric:8", "zstd:3"), ("symmetric:8", "kt"),
     ("symmetric:8", "entropy"), ("symmetric:8", "mosaic"), ("sign", "zstd:3@packed"),
     ("sign", "kt"), ("sign", "bdm"),

@@ -155,7 +155,7 @@ class Estimator(specs.Spec):
         estimator whose accumulators take more than the 64 MiB stated here overrides it.
 
         >>> get_estimator("kt").working_memory([(10, 10)], Alphabet(256)) >> 20
-        64
+        16
         """
         return 1 << 26
 

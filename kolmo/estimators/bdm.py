@@ -91,6 +91,9 @@ class _BlockEstimator(_Aggregated):
     shift: int = 1
     min_length: int = 2
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        return 1 << (24 if alphabet.size == 2 else 27)  # counts of all blocks there are, or occur
+
     def __post_init__(self) -> None:
         super().__post_init__()
         Boundary(self.boundary, self.shift, self.min_length)

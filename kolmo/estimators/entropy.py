@@ -42,6 +42,9 @@ class Entropy(Estimator):
     order_free = True
     summary = "plug-in order-0 entropy (by byte-plane for native floats)"
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        return 1 << 24  # counts of 65,536 symbols at most
+
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         return 1
 

@@ -36,6 +36,9 @@ class OrderZero(Estimator):
         """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
 
+    def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
+        return 1 << 24  # counts of 65,536 symbols at most, and what their length is worked out with
+
     def grain(self, shapes: Sequence[Shape], alphabet: Alphabet | int) -> int | None:
         return 1
 

@@ -13,11 +13,16 @@ from kolmo.checkpoints.base import array_tensor
 from kolmo.difference import stripes as stripes_module
 from kolmo.difference.codes import CodeSearch, native_choice
 from kolmo.difference.counted import TalliedDistances
+from kolmo.difference.draws import drawn_tensor
 from kolmo.difference.gate import RowSample
 from kolmo.difference.lowrank import Prediction, fewer_steps, product_of
+from kolmo.difference.room import memory_of
+from kolmo.difference.run import DeltaRun
 from kolmo.difference.stripes import Stripes
 from kolmo.difference.tally import ChangeMask
+from kolmo.errors import KolmoError
 from kolmo.estimators.base import get_estimator
+from kolmo.quantize import Native, get_quantizer
 
 BFLOAT16 = ml_dtypes.bfloat16
 ESTIMATORS = [get_estimator(spec) for spec in ("kt", "zstd:9@shuffle")]
@@ -165,6 +170,100 @@ def test_a_mask_in_parts_is_the_whole_mask():
         parts.update(row, mask[row, :4])
         parts.update(row, mask[row, 4:])
     assert (parts.bits, parts.ones) == (whole.bits, int(mask.sum()))
+
+
+@pytest.mark.parametrize("quantizer", ["native", "symmetric:8"])
+def test_what_is_held_changes_no_bit(monkeypatch, quantizer):
+    """Neither of the tensors nor of draws of the null."""
+    base, tuned = update(90, 70, 2, BFLOAT16, noise=1e-3)
+    monkeypatch.setattr(stripes_module, "STRIPE", 7 * 70)
+    monkeypatch.setattr("kolmo.difference.codes.EXHAUSTIVE", 0)
+    options = {"nulls": ["shuffled"], "draws": 2, "quantizers": [quantizer], "estimators": ["kt"]}
+    tables = []
+    for held in (1 << 27, 0):
+        monkeypatch.setattr(stripes_module, "HELD", held)
+        tables.append(kolmo.delta({"w": base}, {"w": tuned}, threads=1, **options).table)
+    columns = ["bits", "null_bits", "details"]
+    assert tables[0][columns].equals(tables[1][columns])
+
+
+@pytest.mark.parametrize(
+    "make", [update, lambda *s: [np.full(s[:2], x, s[3]) for x in (1, np.inf)]]
+)
+def test_a_draw_is_the_same_however_it_is_read(make):
+    base, tuned = (array_tensor("w", w) for w in make(40, 50, 2, np.float16))
+    whole = drawn_tensor(base, tuned, (1, 2)).load(0, 2000).view(np.uint16)
+    again = drawn_tensor(base, tuned, (1, 2))
+    parts = [again.load(a, min(a + 333, 2000)) for a in range(0, 2000, 333)]
+    assert (np.concatenate(parts).view(np.uint16) == whole).all()
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+def test_what_was_measured_is_recalled(tmp_path, monkeypatch):
+    base, tuned = update(40, 50, 2, np.float32)
+    options = {"estimators": ["kt"], "nulls": ["shuffled"], "draws": 2, "store": tmp_path / "s.db"}
+    first = kolmo.delta({"w": base}, {"w": tuned}, **options).table
+
+    def refuse(*_):
+        raise AssertionError("measured again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaRun, "_choice", refuse)
+        second = kolmo.delta({"w": base}, {"w": tuned}, **options).table
+        for other in (
+            {"thorough": True},
+            {"estimators": ["zstd:1"]},
+            {"seed": 1},
+        ):
+            with pytest.raises(KolmoError, match="measured again"):
+                kolmo.delta({"w": base}, {"w": tuned}, **{**options, **other})
+        with pytest.raises(KolmoError, match="measured again"):
+            kolmo.delta({"w": tuned}, {"w": base}, **options)
+    columns = ["estimator", "null", "bits", "null_bits", "details", "note"]
+    assert first[columns].equals(second[columns])
+
+
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    pairs = {n: update(30, 20, 1, np.float32, seed=i) for i, n in enumerate("abc")}
+    base, tuned = ({n: pair[side] for n, pair in pairs.items()} for side in (0, 1))
+    options = {"estimators": ["kt"], "threads": 1}
+    whole = kolmo.delta(base, tuned, **options).table
+    options["store"] = tmp_path / "s.db"
+    measured = []
+    choice = DeltaRun._choice
+
+    def counted(run, task):
+        if len(measured) == 2:
+            raise KolmoError("the power failed")
+        measured.append(task.name)
+        return choice(run, task)
+
+    monkeypatch.setattr(DeltaRun, "_choice", counted)
+    with pytest.raises(KolmoError, match="power"):
+        kolmo.delta(base, tuned, **options)
+    monkeypatch.setattr(DeltaRun, "_choice", lambda r, t: measured.append(t.name) or choice(r, t))
+    finished = kolmo.delta(base, tuned, **options).table
+    assert measured == ["a", "b", "c"]
+    columns = ["scope", "estimator", "bits", "details"]
+    assert finished[columns].equals(whole[columns])
+
+
+# --- memory -----------------------------------------------------------------------------------
+
+
+def test_admission_counts_what_is_held():
+    tensor = array_tensor("w", np.zeros((1 << 10, 1 << 10), np.float32))
+    usual = memory_of(tensor, Native(), CodeSearch(ESTIMATORS))
+    thorough = memory_of(tensor, Native(), CodeSearch(ESTIMATORS, thorough=True))
+    drawn = memory_of(tensor, Native(), CodeSearch(ESTIMATORS), drawn=True)
+    assert thorough - usual == 148 << 20
+    assert drawn - usual >= 8 << 20
+    context = CodeSearch([get_estimator("context")])
+    assert memory_of(tensor, get_quantizer("sign"), context) > memory_of(
+        tensor, get_quantizer("sign"), CodeSearch([get_estimator("kt")])
+    )
 
 
 @pytest.mark.slow

@@ -96,6 +96,13 @@ class CodeSearch:
     tried: bool = True
     thorough: bool = False
 
+    @property
+    def manner(self) -> str:
+        """A word for how codes are searched for, whatever the estimators."""
+        if self.thorough:
+            return "thorough delta"
+        return "delta" if self.tried else "delta as asked"
+
 
 def native_choice(stripes: Stripes, search: CodeSearch, tell: Tell) -> Choice:
     """The shortest code of the tuned bit patterns; of tensors that are not empty."""

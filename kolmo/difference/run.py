@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -12,33 +12,24 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints import Checkpoint
-from kolmo.checkpoints.base import WeightTensor, array_tensor
 from kolmo.difference.codes import Choice, CodeSearch, Tell, native_choice, symbol_choice
-from kolmo.difference.draws import draw_of
-from kolmo.difference.room import Room
+from kolmo.difference.draws import drawn_tensor
+from kolmo.difference.recall import PairRecall
+from kolmo.difference.room import MEMORY, Room, memory_of
 from kolmo.difference.streams import DifferenceCode
-from kolmo.difference.stripes import HELD, Stripe, Stripes
+from kolmo.difference.stripes import Stripe, Stripes
 from kolmo.difference.weights import quantized_form
 from kolmo.errors import KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
 from kolmo.measure import Measurement, Plan, Variant
+from kolmo.nulls.seeds import name_seed
 from kolmo.outcomes import Missing, Outcome, Result, total
 from kolmo.quantize import Native, Quantizer, side_bits
+from kolmo.store import RunMemory
 from kolmo.symbols import Symbols
 
-MEMORY = 3 << 28
-"""Bytes that all tensors under way may hold together."""
-
-_WORKING = 1 << 27  # bytes of a tensor's stripes, symbols and accumulators
-
-Pair = tuple[WeightTensor, WeightTensor]
 Coded = tuple[Choice, int]
-
-
-def memory_of(numel: int, width: int) -> int:
-    """Bytes that measuring a tensor of so many weights of so many bytes holds, about."""
-    return min(2 * numel * width, HELD) + min(64 * numel, _WORKING)
 
 
 class Shortest(Estimator):
@@ -72,9 +63,12 @@ class _Task:
     quantizer: Quantizer
     variant: Variant
     lane: Lane
-    choice: Choice | None = None
-    side_bits: int = 0
     share: float = 0.0
+    found: dict[Estimator, Result] = dataclasses.field(default_factory=dict)
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        return [Measurement(self.quantizer, estimator) for estimator in (Delta(), Alone())]
 
     def tell(self, share: float) -> None:
         """Take the share that is done."""
@@ -102,8 +96,10 @@ class DeltaRun:
         tuned: Checkpoint,
         plan: Plan,
         coders: Mapping[Quantizer, CodeSearch],
+        memory: RunMemory | None = None,
     ) -> None:
         self._base, self._tuned, self._plan, self._coders = base, tuned, plan, coders
+        self._recall = PairRecall(memory, base, tuned, plan, coders)
         self._tasks: list[_Task] = []
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
@@ -115,9 +111,10 @@ class DeltaRun:
         total = self._tuned.numel * each
         room = Room(MEMORY)
         for name, tensor in self._tuned.items():
-            needed = memory_of(tensor.numel, tensor.dtype.itemsize)
-            for quantizer in self._coders:
+            for quantizer, search in self._coders.items():
                 for variant in self._plan.variants:
+                    drawn = variant.null is not None
+                    needed = memory_of(tensor, quantizer, search, drawn)
                     task = _Task(name, quantizer, variant, lanes.lane())
                     self._tasks.append(task)
                     while not room.take(needed, 0.1):
@@ -136,21 +133,32 @@ class DeltaRun:
     def _job(self, task: _Task, leave: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             try:
-                task.choice, task.side_bits = self._choice(task)
+                known = self._recall.find(task.name, task.measurements, task.variant)
+                task.found = known or self._measured(task)
                 task.share = 1.0
             finally:
                 leave()
 
         return run
 
+    def _measured(self, task: _Task) -> dict[Estimator, Result]:
+        """The results of a task, which are kept."""
+        began, found = time.perf_counter(), {}
+        coded = self._choice(task)
+        seconds = time.perf_counter() - began
+        for m in task.measurements:
+            result = Result(self._outcome(task, m.estimator, coded), seconds)
+            self._recall.keep(task.name, m, task.variant, result)
+            found[m.estimator] = result
+        return found
+
     def _choice(self, task: _Task) -> Coded:
-        pair = self._base[task.name], self._tuned[task.name]
-        draw = None
+        base, tuned = self._base[task.name], self._tuned[task.name]
         if task.variant.null is not None:
-            name = zlib.crc32(task.name.encode())
-            draw = draw_of((self._plan.seed, name, task.variant.number, 7))
-        stripes = Stripes(*pair, draw)
-        return _choice(stripes, pair, task.quantizer, self._coders[task.quantizer], task.tell)
+            seed = self._plan.seed, name_seed(task.name), task.variant.number, 7
+            tuned = drawn_tensor(base, tuned, seed)
+        stripes = Stripes(base, tuned)
+        return _choice(stripes, task.quantizer, self._coders[task.quantizer], task.tell)
 
     def results(self) -> dict[Any, Result]:
         """The results so far."""
@@ -159,13 +167,12 @@ class DeltaRun:
             missing = task.missing
             if missing:
                 self.reasons.setdefault(task.name, missing.reason)
-            elif task.choice is not None:
+            elif task.found:
                 self.measured.add(task.name)
-            for estimator in (Delta(), Alone()):
-                outcome = missing or self._outcome(task, estimator)
-                if outcome is not None:
-                    key = (task.name, Measurement(task.quantizer, estimator), task.variant)
-                    results_by_key[key] = Result(outcome, task.lane.seconds)
+            for m in task.measurements:
+                result = self._result(task, m.estimator, missing)
+                if result is not None:
+                    results_by_key[task.name, m, task.variant] = result
         for measurement in self._plan.measurements:
             for variant in self._plan.variants:
                 parts = {
@@ -176,19 +183,32 @@ class DeltaRun:
                     results_by_key[None, measurement, variant] = _total(known)
         return results_by_key
 
-    def _outcome(self, task: _Task, estimator: Delta | Alone) -> Outcome | None:
-        if task.choice is None:
-            return None
+    @property
+    def count(self) -> tuple[int, int]:
+        """How many figures of tensors are known, and how many there are to be."""
+        each = len(self._plan.measurements) * len(self._plan.variants)
+        return sum(len(task.found) for task in self._tasks), each * len(self._tuned)
+
+    def _result(self, task: _Task, estimator: Estimator, missing: Missing | None) -> Result | None:
+        if missing:
+            return Result(missing, task.lane.seconds)
+        result, forms = task.found.get(estimator), self._quantized(task.name)
+        if result is None or not forms or not isinstance(result.outcome, CodeLength):
+            return result
+        details = {**result.outcome.details, "dequantized": forms}
+        note = f"of the {self._tuned[task.name].dtype.name} weights that codes stand for"
+        outcome = dataclasses.replace(result.outcome, details=details, note=note)
+        return Result(outcome, result.seconds)
+
+    def _outcome(self, task: _Task, estimator: Estimator, coded: Coded) -> Outcome:
+        choice, side = coded
         tensor = self._tuned[task.name]
-        code = task.choice.best if isinstance(estimator, Delta) else task.choice.alone
+        code = choice.best if isinstance(estimator, Delta) else choice.alone
         if code is None:
-            return Missing(task.choice.reason)
+            return Missing(choice.reason)
         raw_bits = tensor.numel * task.quantizer.alphabet(tensor.dtype).bits
-        forms = self._quantized(task.name)
-        details = {"code": code.name, **code.details, **({"dequantized": forms} if forms else {})}
-        note = f"of the {tensor.dtype.name} weights that codes stand for" if forms else ""
-        length = CodeLength(code.bits, tensor.numel, raw_bits, "bound", details, note=note)
-        return length.with_side(task.side_bits)
+        details = {"code": code.name, **code.details}
+        return CodeLength(code.bits, tensor.numel, raw_bits, "bound", details).with_side(side)
 
     def _quantized(self, name: str) -> dict[str, str]:
         """Of what form the codes of a tensor are, in the tuned checkpoint and in the base."""
@@ -197,16 +217,14 @@ class DeltaRun:
         return {which: form for which, form in forms.items() if form}
 
 
-def _choice(
-    stripes: Stripes, pair: Pair, quantizer: Quantizer, search: CodeSearch, tell: Tell
-) -> Coded:
+def _choice(stripes: Stripes, quantizer: Quantizer, search: CodeSearch, tell: Tell) -> Coded:
     """The shortest code of one tensor, and the bits of its quantizer's parameters."""
     if stripes.numel == 0:  # nothing to describe
         return Choice(DifferenceCode("alone", 0, {"changed": 0.0}), DifferenceCode("alone", 0)), 0
     if isinstance(quantizer, Native):
         return native_choice(stripes, search, tell), 0
-    quantizer.fit(pair[0])  # which refuses what it cannot express
-    tuned = _tensor(stripes, pair[1])
+    base, tuned = stripes.pair
+    quantizer.fit(base)  # which refuses what it cannot express
     coder = quantizer.fit(tuned)
     low, high = _range(stripes)
 
@@ -216,13 +234,6 @@ def _choice(
 
     choice = symbol_choice(stripes, encode, coder.alphabet, search, tell)
     return choice, side_bits(coder, tuned)
-
-
-def _tensor(stripes: Stripes, tuned: WeightTensor) -> WeightTensor:
-    """The tuned tensor, or the draw of the null in its place."""
-    if not stripes.whole:
-        return tuned
-    return array_tensor(tuned.name, stripes.read()[1])
 
 
 def _range(stripes: Stripes) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,7 @@ HELD = 1 << 27
 each pass."""
 
 Weights = NDArray[Any]
-Draw = Callable[[Weights, Weights, int], Weights]
-"""``draw(base, tuned, number)`` replaces the tuned weights of stretch ``number``."""
+Pair = tuple[WeightTensor, WeightTensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,39 +47,38 @@ class Stripes:
     ----------
     base, tuned : WeightTensor
         Of one shape and dtype.
-    draw : callable, optional
-        Replaces tuned weights by a draw of the null: all of them at once where they are `whole`,
-        or else a stripe at a time.
+
+    Attributes
+    ----------
+    pair : (WeightTensor, WeightTensor)
+        Base and tuned tensor, which load what is kept in memory, if they are.
     """
 
-    def __init__(self, base: WeightTensor, tuned: WeightTensor, draw: Draw | None = None) -> None:
-        self._base, self._tuned, self._draw = base.load, tuned.load, draw
+    def __init__(self, base: WeightTensor, tuned: WeightTensor) -> None:
+        self.pair: Pair = base, tuned
         self.shape, self.dtype = array_shape(tuned.shape), tuned.dtype
         self.numel = math.prod(self.shape)
         self.rows = self.shape[0] if self.shape else 1
         self.columns = self.numel // self.rows if self.rows else 0
-        if self.whole:
-            self._hold()
+        if self._are_held:
+            self.pair = _held(base), _held(tuned)
 
     @property
     def sides(self) -> tuple[int, int]:
         return self.rows, self.columns
 
     @property
-    def whole(self) -> bool:
-        """Whether both tensors are kept in memory."""
+    def _are_held(self) -> bool:
         return 2 * self.numel * self.dtype.itemsize <= HELD
 
     def read(self) -> tuple[Weights, Weights]:
         """Both tensors, in their shape."""
-        base, tuned = (load(0, self.numel) for load in (self._base, self._tuned))
+        base, tuned = (tensor.load(0, self.numel) for tensor in self.pair)
         return base.reshape(self.shape), tuned.reshape(self.shape)
 
     def __iter__(self) -> Iterator[Stripe]:
-        for number, (start, stop) in enumerate(self._cuts()):
-            base, tuned = self._base(start, stop), self._tuned(start, stop)
-            if self._draw is not None:
-                tuned = self._draw(base, tuned, number)
+        for start, stop in self._cuts():
+            base, tuned = (tensor.load(start, stop) for tensor in self.pair)
             yield Stripe(start // self.columns, base, tuned)
 
     def _cuts(self) -> Iterator[tuple[int, int]]:
@@ -93,9 +91,8 @@ class Stripes:
             end = row + self.columns
             yield from ((a, min(a + STRIPE, end)) for a in range(row, end, STRIPE))
 
-    def _hold(self) -> None:
-        base, tuned = (load(0, self.numel) for load in (self._base, self._tuned))
-        if self._draw is not None and self.numel:
-            tuned = self._draw(base, tuned, 0).reshape(-1)
-        self._base, self._tuned = (lambda a, b: base[a:b]), (lambda a, b: tuned[a:b])
-        self._draw = None
+
+def _held(tensor: WeightTensor) -> WeightTensor:
+    """The tensor, read once and kept."""
+    weights = tensor.load(0, tensor.numel)
+    return dataclasses.replace(tensor, load=lambda start, stop: weights[start:stop])

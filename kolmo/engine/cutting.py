@@ -105,16 +105,34 @@ def _split(wanted: Wanted, variant: Variant) -> Iterator[Wanted | Striped]:
         yield _striped(wanted.only(adding))
         adding = []
     small = [m for m in others if _is_small(m, wanted.tensor, variant)]
-    if adding or small:
-        yield wanted.only([*adding, *small])
+    for group in _fitting([*adding, *small], wanted.tensor, variant):
+        yield wanted.only(group)
     for measurement in others:
         if measurement not in small:
             yield wanted.only([measurement])
 
 
+def _fitting(
+    measurements: Sequence[Measurement], tensor: WeightTensor, variant: Variant
+) -> Iterator[list[Measurement]]:
+    """Measurements that a job may have side by side, so that several jobs find room in memory."""
+    group: list[Measurement] = []
+    for measurement in measurements:
+        if group and memory([tensor], [*group, measurement], variant) > _most(tensor, variant):
+            yield group
+            group = []
+        group.append(measurement)
+    if group:
+        yield group
+
+
+def _most(tensor: WeightTensor, variant: Variant) -> int:
+    return _ROOM + held_bytes(tensor, variant)
+
+
 def _is_small(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> bool:
     cheap = seconds(measurement, tensor, variant) < QUANTUM
-    return cheap and memory([tensor], [measurement], variant) < _ROOM + held_bytes(tensor, variant)
+    return cheap and memory([tensor], [measurement], variant) < _most(tensor, variant)
 
 
 def _cost(wanted: Wanted, variant: Variant) -> float:

@@ -24,7 +24,7 @@ from kolmo.engine.meters import Meter, SharedMeter, Stopped
 from kolmo.errors import KolmoError
 from kolmo.execution import thread_count
 
-MEMORY = 640 << 20
+MEMORY = 1152 << 20
 """Bytes that all jobs which run at once in this process may hold; a larger one runs alone."""
 
 LONG = 4.0

@@ -63,7 +63,7 @@ def budget_seconds(budget: float | str) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class BudgetChoice:
     """What becomes of one measurement in one scope.
 
     Attributes
@@ -157,7 +157,7 @@ class _Chooser:
         self._threads, self._rates = threads, rates
         self._times = 1 + sum(len(plan.variants_of(null)) for null in plan.nulls)
 
-    def choose(self, wall: float, fixed: float) -> list[Choice]:
+    def choose(self, wall: float, fixed: float) -> list[BudgetChoice]:
         """Choices in the order of the plan; ``wall`` seconds on all threads, of which ``fixed``
         seconds of one core go to reading."""
         exact = self._costs(self._plan)
@@ -166,15 +166,15 @@ class _Chooser:
         for key in sorted(found, key=exact.__getitem__):
             more = exact[key] - found[key].seconds
             if more <= left and self._longest(key, exact[key]) <= wall:
-                found[key] = Choice(*key, "exact", exact[key], exact[key], key[0])
+                found[key] = BudgetChoice(*key, "exact", exact[key], exact[key], key[0])
                 left -= more
         found |= self._widened([c for c in found.values() if c.how == "sampled"], left, wall)
-        skipped = {k: Choice(*k, "skipped", cost, 0.0, None) for k, cost in exact.items()}
+        skipped = {k: BudgetChoice(*k, "skipped", cost, 0.0, None) for k, cost in exact.items()}
         return list((skipped | found).values())
 
     def _entered(
         self, exact: Mapping[_Kind, float], wall: float, left: float
-    ) -> dict[_Kind, Choice]:
+    ) -> dict[_Kind, BudgetChoice]:
         """Each measurement by the cheaper of all of it and its least sample, the cheapest first,
         as long as there is time."""
         found = {}
@@ -186,15 +186,15 @@ class _Chooser:
                 left -= choice.seconds
         return found
 
-    def _entry(self, key: _Kind, exact: float) -> Choice:
+    def _entry(self, key: _Kind, exact: float) -> BudgetChoice:
         least = self._sample(key, FEWEST_WINDOWS)
         if least is None or 2 * least > exact:
-            return Choice(*key, "exact", exact, exact, key[0])
-        return Choice(*key, "sampled", exact, least, self._sampled(key[0], FEWEST_WINDOWS))
+            return BudgetChoice(*key, "exact", exact, exact, key[0])
+        return BudgetChoice(*key, "sampled", exact, least, self._sampled(key[0], FEWEST_WINDOWS))
 
     def _widened(
-        self, choices: Sequence[Choice], left: float, wall: float
-    ) -> Iterator[tuple[_Kind, Choice]]:
+        self, choices: Sequence[BudgetChoice], left: float, wall: float
+    ) -> Iterator[tuple[_Kind, BudgetChoice]]:
         """Samples whose windows take equal shares of the time that is left."""
         for number, choice in enumerate(sorted(choices, key=lambda choice: choice.seconds)):
             key = choice.measurement, choice.scope
@@ -263,7 +263,7 @@ class _Chooser:
 _Kind = tuple[Measurement, MeasuredScope]
 
 
-def _made(choices: Sequence[Choice], plan: Plan) -> tuple[Measurement, ...]:
+def _made(choices: Sequence[BudgetChoice], plan: Plan) -> tuple[Measurement, ...]:
     """What is measured or named in the table: each sample after the measurement it stands for."""
     found: dict[Measurement, None] = {}
     for measurement in plan.measurements:
@@ -272,7 +272,7 @@ def _made(choices: Sequence[Choice], plan: Plan) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
-def _stages(choices: Sequence[Choice]) -> tuple[tuple[Measurement, ...], ...]:
+def _stages(choices: Sequence[BudgetChoice]) -> tuple[tuple[Measurement, ...], ...]:
     """The cheap measurements together, then each dear one alone, so that what does not end in time
     takes nothing with it."""
     costs: dict[Measurement, float] = {}
@@ -284,7 +284,7 @@ def _stages(choices: Sequence[Choice]) -> tuple[tuple[Measurement, ...], ...]:
     return tuple(filter(None, [tuple(cheap), *((m,) for m in order if m not in cheap)]))
 
 
-def _left(choices: Sequence[Choice], seconds: float) -> list[Left]:
+def _left(choices: Sequence[BudgetChoice], seconds: float) -> list[Left]:
     """What is not made in which scope: the skipped with their reason, the whole of what is
     sampled, and samples in the other scope."""
     made = {(choice.made, choice.scope) for choice in choices}
@@ -302,7 +302,7 @@ def _left(choices: Sequence[Choice], seconds: float) -> list[Left]:
     return list(unique.values())
 
 
-def _reason(choice: Choice, seconds: float) -> str:
+def _reason(choice: BudgetChoice, seconds: float) -> str:
     sampled = "" if can_sample(choice.measurement.estimator) else ", and has no sample"
     return (
         f"skipped: it takes about {duration(choice.exact_seconds)} of one core{sampled}; the "

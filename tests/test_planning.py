@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.analysis import make_plan, measurements_of
+from kolmo.analysis import DEFAULT_MEASUREMENTS, make_plan, measurements_of
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.engine.feeding import HELD
 from kolmo.options import Settings
@@ -46,7 +46,7 @@ def outlook_of(rates, shapes=SHAPES, threads=1, dtype=ml_dtypes.bfloat16, **opti
 def test_the_default_plan_reads_no_weight(rates):
     outlook = outlook_of(rates)
     assert (outlook.tensors, outlook.weights) == (6, 14_659)
-    assert len(outlook.rows) == 22
+    assert len(outlook.rows) == 2 * sum(map(len, DEFAULT_MEASUREMENTS.values()))
     assert outlook.read == 2 * 14_659
 
 

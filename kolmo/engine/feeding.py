@@ -15,7 +15,7 @@ from kolmo.checkpoints.loads import refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
-from kolmo.estimators.sampled import WindowAccumulator
+from kolmo.estimators.sampled import SampleAccumulator
 from kolmo.estimators.sweep import Sweep
 from kolmo.measure import Measurement
 from kolmo.nulls import Source, UniformSymbols, Weights
@@ -194,7 +194,7 @@ def _weights(
 def _passes(cells: Sequence[Cell], symbols: int) -> bool:
     """Let symbols pass unread that no window of any cell needs."""
     found = [cell.accumulator for cell in cells]
-    samples = [each for each in found if isinstance(each, WindowAccumulator)]
+    samples = [each for each in found if isinstance(each, SampleAccumulator)]
     if len(samples) < len(found) or any(each.needs(symbols) for each in samples):
         return False
     for each in samples:

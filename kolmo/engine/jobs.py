@@ -24,7 +24,7 @@ from kolmo.engine.feeding import Cell, by_quantizer, feed, hold, sweep
 from kolmo.engine.meters import Meter
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
-from kolmo.estimators.sampled import WindowAccumulator
+from kolmo.estimators.sampled import SampleAccumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
@@ -274,7 +274,7 @@ class StreamJob(Job):
         cell = Cell.start(self.measurement, self.tensors)
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):
-            sampled = isinstance(cell.accumulator, WindowAccumulator)
+            sampled = isinstance(cell.accumulator, SampleAccumulator)
             feed_variant(
                 [cell], tensor if sampled else hold(tensor), self.variant, self.seed, meter
             )

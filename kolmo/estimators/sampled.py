@@ -161,7 +161,7 @@ class Sampled(Estimator):
             raise NotApplicableError(
                 f"{self}: rows are longer than the {objects.longest:,} symbols that stay whole"
             )
-        return WindowAccumulator(self, objects, alphabet)
+        return SampleAccumulator(self, objects, alphabet)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +179,7 @@ class _Window:
         return self.warmups[0], self.stop
 
 
-class WindowAccumulator:
+class SampleAccumulator:
     """Takes all symbols, keeps those of one window at a time, and lets the others pass."""
 
     def __init__(self, sampled: Sampled, objects: Objects, alphabet: Alphabet) -> None:

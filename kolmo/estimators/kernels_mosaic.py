@@ -35,19 +35,20 @@ def count_keys(symbols: Array, size: int, bits: int, counts: Array) -> None:
 
 
 @compiled
-def take_class(
-    keys: Array, at: int, classes: int, which: int, room: Array, filled: int
-) -> tuple[int, int]:
-    """Copy the keys of a class, from ``at`` on, to ``room`` until it is full.
-
-    Returns the place of the first key that was not looked at, and how many ``room`` holds.
-    """
-    while at < keys.size and filled < room.size:
-        room[filled] = keys[at]
-        if classes == 1 or _class_of(keys[at], classes) == which:
-            filled += 1
-        at += 1
-    return at, filled
+def deal_classes(keys: Array, classes: int, dealt: Array, ends: Array) -> None:
+    """Order keys by class, in ``dealt``; ``ends`` says where each class ends."""
+    ends[:classes] = 0
+    for i in range(keys.size):
+        ends[_class_of(keys[i], classes)] += 1
+    start = 0
+    for which in range(classes):
+        number = ends[which]
+        ends[which] = start
+        start += number
+    for i in range(keys.size):
+        which = _class_of(keys[i], classes)
+        dealt[ends[which]] = keys[i]
+        ends[which] += 1
 
 
 @compiled

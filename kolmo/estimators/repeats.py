@@ -7,16 +7,18 @@
                           └── pairs, twice as large ┘
 
 A block of at most 64 bits is a number, its *key*. Those of up to 16 bits are counted in a table;
-larger ones are sorted, as many at a time as fit in memory: a hash divides keys into classes, and
-each class is gathered in a pass over all symbols. Larger blocks are known by the *names* of their
+larger ones are sorted, as many at a time as fit in memory: a hash divides keys into classes, which
+are put aside and sorted one by one. Larger blocks are known by the *names* of their
 halves, the numbers of those blocks of half the size that repeat. A block repeats only if both
 halves do, so that few blocks are left, and the search ends where no block repeats any more.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,7 @@ BUFFER = 1 << 26
 KNOWN = 1 << 22
 """Repeated blocks whose names are looked up at a time."""
 
+_TOGETHER = 1 << 18  # keys that are read at a time
 _DENSE = 16  # bits of the largest block that is counted in a table
 _FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
 
@@ -52,7 +55,7 @@ def search_space(numel: int, alphabet: Alphabet) -> int:
     """Bytes that a search puts in the temporary folder at most: none if it is small."""
     symbols = 2 * numel * alphabet.container.itemsize  # some are padded
     keys = min(numel, 2 * numel * alphabet.bits // KEY_BITS + 1)
-    return 0 if symbols <= HELD else symbols + 12 * keys
+    return 0 if symbols <= HELD else symbols + 20 * keys
 
 
 class Repeats:
@@ -261,11 +264,30 @@ def repeated_keys(keys: Source, most: int) -> Iterator[tuple[Keys, Keys]]:
     width = 4 if most == 0 else next(keys(), np.empty(0, np.uint64)).itemsize
     room = BUFFER // width
     classes = max(1, -(-most // int(_FILLED * room)))
-    for which in range(classes):
+    for source in _dealt(keys, classes, np.dtype(f"u{width}"), most):
         found = _Class(np.empty(min(most, room), f"u{width}"))
-        for chunk in keys():
-            found.take(chunk, classes, which)
+        for chunk in source():
+            found.take(chunk)
         yield found.repeated()
+
+
+def _dealt(keys: Source, classes: int, dtype: np.dtype[Any], most: int) -> Iterator[Source]:
+    """The keys of each class of a hash, put aside in one pass over all where there are several."""
+    from kolmo.estimators import kernels_mosaic as kernels
+
+    if classes == 1:
+        yield keys
+        return
+    spools = [Spool(dtype, most) for _ in range(classes)]
+    ends = np.empty(classes, np.int64)
+    for chunk in keys():
+        dealt = np.empty(chunk.size, dtype)
+        kernels.deal_classes(chunk, classes, dealt, ends)
+        for spool, part in zip(spools, np.split(dealt, ends[:-1]), strict=True):
+            spool.append(part)
+    for spool in spools:
+        yield functools.partial(spool.chunks, _TOGETHER)
+        spool.close()
 
 
 class _Class:
@@ -277,16 +299,13 @@ class _Class:
         self._keys: Keys = room[:0].copy()
         self._counts = np.empty(0, np.uint32)
 
-    def take(self, keys: Keys, classes: int, which: int) -> None:
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        at = 0
-        while at < keys.size:
+    def take(self, keys: Keys) -> None:
+        while keys.size:
             if self._filled == self._room.size:
                 self._keys, self._counts = self._merged(*self._runs(1))
-            at, self._filled = kernels.take_class(
-                keys, at, classes, which, self._room, self._filled
-            )
+            some, keys = np.split(keys, [self._room.size - self._filled])
+            self._room[self._filled : self._filled + some.size] = some
+            self._filled += some.size
 
     def repeated(self) -> tuple[Keys, Keys]:
         if not self._keys.size:

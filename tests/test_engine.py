@@ -120,19 +120,37 @@ def test_a_long_job_begins_in_time():
     assert sum(job.cost for job in taken[before + 1 :]) == pytest.approx(8, abs=1)
 
 
-def test_jobs_that_hold_too_much_wait_for_each_other():
-    running, most = [], []
+@pytest.mark.parametrize(("size", "beside"), [(60, 1), (50, 2), (25, 4), (500, 1)])
+def test_jobs_that_hold_too_much_wait_for_each_other(size, beside):
+    """An executor that does nothing until it is asked to has in its hands what fits."""
+    handed, most = [], []
 
-    class Large(Sized):
-        def run(self, meter):
-            running.append(self.memory)
-            most.append(sum(running))
-            running.pop()
+    class Idle(concurrent.futures.Executor):
+        def submit(self, function, job):
+            handed.append((future := concurrent.futures.Future(), job))
+            return future
 
-    with concurrent.futures.ThreadPoolExecutor(4) as executor:
-        pool = Pool(executor, 4, memory=100)
-        pool.run([Large(1.0, 60) for _ in range(50)], lambda job, found: (), lambda *_: None)
-    assert max(most) == 60
+    def work(done, job):
+        most.append(len(handed))
+        while handed:
+            future, _ = handed.pop()
+            future.set_result(None)
+
+    pool = Pool(Idle(), 4, memory=100)
+    pool.run([Sized(1.0, size) for _ in range(8)], lambda job, found: (), work)
+    assert most == [beside] * (8 // beside)
+
+
+def test_one_partner_may_serve_two_tensors(tmp_path):
+    """Its content is hashed once, and the run goes on all the same."""
+    weights = np.ones((8, 8), np.float32)
+    np.savez(tmp_path / "init.npz", w=weights)
+    named = {"w": weights, "module.w": weights + 1}
+    null = f"reference:{tmp_path / 'init.npz'}"
+    options = {"nulls": [null], "quantizers": ["sign"], "estimators": ["kt"], "scope": "tensor"}
+    rows = kolmo.analyze(named, store=tmp_path / "results.sqlite", **options).table
+    assert rows.bits.notna().all()
+    assert rows.null_bits.notna().all()
 
 
 def test_jobs_may_follow_from_others():

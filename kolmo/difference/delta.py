@@ -204,6 +204,6 @@ def _explained(
     provenance["base"] = {
         "source": base.source,
         "format": base.format,
-        "files": base.hashes(),
+        "files": dict(base.fingerprints),
     }
     return dataclasses.replace(report, kind="delta")

@@ -76,11 +76,13 @@ def stream_job(
 def digest_jobs(tensors: Iterable[WeightTensor]) -> Iterator[DigestJob]:
     """Jobs that hash tensors, in their order."""
     batch: list[WeightTensor] = []
+    size = 0
     for tensor in tensors:
         batch.append(tensor)
-        if len(batch) >= _MANY or sum(map(_bytes, batch)) > feeding.HELD:
+        size += _bytes(tensor)
+        if len(batch) >= _MANY or size > feeding.HELD:
             yield _digest_job(batch)
-            batch = []
+            batch, size = [], 0
     if batch:
         yield _digest_job(batch)
 

@@ -26,7 +26,7 @@ from kolmo.execution import thread_count
 
 MEMORY = 1152 << 20
 """Bytes that all jobs which run at once in this process may state to hold; a larger one runs alone.
-They state what they hold at most: together they have held half of it."""
+They state what they hold at most, which is more than they come to hold together."""
 
 LONG = 4.0
 """Seconds from which a job is a long one, which must not be the last to begin."""

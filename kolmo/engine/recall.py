@@ -22,13 +22,7 @@ Figure = tuple[Place, Measurement, Variant]
 
 
 class Recall:
-    """The contents of a checkpoint's tensors, and the keys that follow from them.
-
-    Attributes
-    ----------
-    digests : dict
-        By place, and by place and null where another checkpoint's tensor takes the place of one.
-    """
+    """The contents of a checkpoint's tensors, and the keys that follow from them."""
 
     def __init__(
         self,
@@ -39,17 +33,18 @@ class Recall:
     ) -> None:
         self._memory, self._plan, self._forms, self._tensors = memory, plan, forms, tensors
         self._partners = dict(_partners(tensors, plan))
+        self._hashed = list(dict.fromkeys([*tensors, *self._partners.values()]))  # each once
         self._digests: dict[WeightTensor, bytes] = {}
         self._subjects: dict[Place, Subject] = {}
 
     def jobs(self) -> Iterator[DigestJob]:
         """Jobs that hash all that the keys depend on."""
-        return digest_jobs([*self._tensors, *self._partners.values()])
+        return digest_jobs(self._hashed)
 
     def take(self, job: DigestJob, found: Sequence[bytes]) -> bool:
         """Take the digests that a job found; whether all are known now."""
         self._digests |= dict(zip(job.tensors, found, strict=True))
-        return len(self._digests) == len(self._tensors) + len(self._partners)
+        return len(self._digests) == len(self._hashed)
 
     @property
     def content(self) -> str:

@@ -149,6 +149,7 @@ def test_one_partner_may_serve_two_tensors(tmp_path):
     null = f"reference:{tmp_path / 'init.npz'}"
     options = {"nulls": [null], "quantizers": ["sign"], "estimators": ["kt"], "scope": "tensor"}
     rows = kolmo.analyze(named, store=tmp_path / "results.sqlite", **options).table
+    assert rows.tensor.tolist() == ["w", "module.w"]
     assert rows.bits.notna().all()
     assert rows.null_bits.notna().all()
 

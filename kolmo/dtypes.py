@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,6 +55,7 @@ PARTS: Mapping[str, np.dtype[Any]] = {
 """Complex dtypes, and that of their real and imaginary parts, which are two weights each."""
 
 
+@functools.cache
 def bits_of(dtype: np.dtype[Any]) -> int:
     """Bits of a number: those that a file needs, of which memory may take more.
 

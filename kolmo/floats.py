@@ -8,6 +8,7 @@ included; zigzag makes small differences of both signs small numbers.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ Unsigned = NDArray[Any]
 Floats = NDArray[np.float64]
 
 
+@functools.cache
 def is_float(dtype: np.dtype[Any]) -> bool:
     """Whether weights of this dtype are floating-point numbers; ml_dtypes report kind V.
 

@@ -21,6 +21,17 @@ class Measurement:
     quantizer: Quantizer
     estimator: Estimator
 
+    def __hash__(self) -> int:
+        return self._hash  # it is asked many times for each tensor
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.quantizer, self.estimator))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash, which is another one in another process."""
+        return {"quantizer": self.quantizer, "estimator": self.estimator}
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:

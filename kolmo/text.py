@@ -14,6 +14,8 @@ def printable(text: str) -> str:
     >>> print(printable("a\x1b[31mb\n"))
     a\x1b[31mb\n
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

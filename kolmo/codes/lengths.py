@@ -130,8 +130,11 @@ def tally(counts: Counts) -> dict[int, int]:
     >>> tally(np.array([3, 1, 3]))
     {1: 1, 3: 2}
     """
-    values, times = np.unique(counts, return_counts=True)
-    return dict(zip(values.tolist(), times.tolist(), strict=True))
+    present = counts[counts != 0]  # of large alphabets a small part, which alone is sorted
+    values, times = np.unique(present, return_counts=True)
+    found = dict(zip(values.tolist(), times.tolist(), strict=True))
+    lacking = counts.size - present.size
+    return {0: lacking, **found} if lacking else found
 
 
 def _sum_lgamma(times: Tally, shift: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
@@ -49,19 +49,23 @@ def tensor_jobs(
     wanted: Iterable[Wanted], variant: Variant, seed: int
 ) -> Iterator[TensorJob | Striped]:
     """Jobs for the tensors of a checkpoint, in their order."""
-    batch: list[Wanted] = []
-    waiting = 0.0
-    for piece in (piece for each in wanted for piece in _split(each, variant)):
-        if isinstance(piece, Striped):
-            yield piece
-            continue
-        batch.append(piece)
-        waiting += _cost(piece, variant)
-        if len(batch) >= _MANY or waiting > QUANTUM:
-            yield _job(batch, variant, seed)
-            batch, waiting = [], 0.0
-    if batch:
-        yield _job(batch, variant, seed)
+    cuts: dict[Hashable, list[_Cut]] = {}  # most tensors of a model have one of a few shapes
+    batch = _Batch(variant, seed)
+    for each in wanted:
+        tensor = each.tensor
+        known = tensor.form, tensor.shape, each.alone, each.parts
+        if known not in cuts:
+            cuts[known] = list(_cuts(each, variant))
+        for cut in cuts[known]:
+            if cut.striped:
+                yield _striped(each.only(cut.measurements))
+                continue
+            batch.add(each.only(cut.measurements), cut)
+            if batch.is_full:
+                yield batch.job()
+                batch = _Batch(variant, seed)
+    if batch.wanted:
+        yield batch.job()
 
 
 def stream_job(
@@ -98,20 +102,57 @@ def _bytes(tensor: WeightTensor) -> int:
 # --- one tensor -----------------------------------------------------------------------------
 
 
-def _split(wanted: Wanted, variant: Variant) -> Iterator[Wanted | Striped]:
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """Measurements of a tensor that a job makes together, and what it takes."""
+
+    measurements: tuple[Measurement, ...]
+    striped: bool = False
+    cost: float = 0.0
+    memory: int = 0
+
+    @classmethod
+    def of(cls, group: Sequence[Measurement], tensor: WeightTensor, variant: Variant) -> _Cut:
+        cost = sum(seconds(m, tensor, variant) for m in group)
+        return cls(tuple(group), False, cost, memory([tensor], group, variant))
+
+
+def _cuts(wanted: Wanted, variant: Variant) -> Iterator[_Cut]:
     """A tensor's measurements: those whose parts add up together, and what else is small; each
     large one, that needs its symbols in order, alone."""
-    adding = [m for m in wanted.measurements if add_up(m, wanted.tensor)]
+    tensor = wanted.tensor
+    adding = [m for m in wanted.measurements if add_up(m, tensor)]
     others = [m for m in wanted.measurements if m not in adding]
-    if adding and variant.null is None and _bytes(wanted.tensor) > feeding.HELD:
-        yield _striped(wanted.only(adding))
+    if adding and variant.null is None and _bytes(tensor) > feeding.HELD:
+        yield _Cut(tuple(adding), striped=True)
         adding = []
-    small = [m for m in others if _is_small(m, wanted.tensor, variant)]
-    for group in _fitting([*adding, *small], wanted.tensor, variant):
-        yield wanted.only(group)
+    small = [m for m in others if _is_small(m, tensor, variant)]
+    for group in _fitting([*adding, *small], tensor, variant):
+        yield _Cut.of(group, tensor, variant)
     for measurement in others:
         if measurement not in small:
-            yield wanted.only([measurement])
+            yield _Cut.of([measurement], tensor, variant)
+
+
+class _Batch:
+    """Tensors that are gathered into one job."""
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        self._variant, self._seed = variant, seed
+        self._cost, self._memory = 0.0, 0
+        self.wanted: list[Wanted] = []
+
+    def add(self, wanted: Wanted, cut: _Cut) -> None:
+        self.wanted.append(wanted)
+        self._cost += cut.cost
+        self._memory = max(self._memory, cut.memory)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.wanted) >= _MANY or self._cost > QUANTUM
+
+    def job(self) -> TensorJob:
+        return TensorJob(self._cost, self._memory, tuple(self.wanted), self._variant, self._seed)
 
 
 def _fitting(
@@ -135,15 +176,6 @@ def _most(tensor: WeightTensor, variant: Variant) -> int:
 def _is_small(measurement: Measurement, tensor: WeightTensor, variant: Variant) -> bool:
     cheap = seconds(measurement, tensor, variant) < QUANTUM
     return cheap and memory([tensor], [measurement], variant) < _most(tensor, variant)
-
-
-def _cost(wanted: Wanted, variant: Variant) -> float:
-    return sum(seconds(m, wanted.tensor, variant) for m in wanted.measurements)
-
-
-def _job(wanted: Sequence[Wanted], variant: Variant, seed: int) -> TensorJob:
-    held = max(memory([w.tensor], w.measurements, variant) for w in wanted)
-    return TensorJob(sum(_cost(w, variant) for w in wanted), held, tuple(wanted), variant, seed)
 
 
 # --- stripes --------------------------------------------------------------------------------

@@ -66,6 +66,10 @@ class Cell:
     def alive(self) -> bool:
         return not isinstance(self.accumulator, Missing)
 
+    def as_part(self) -> Cell | None:
+        """Itself, where its accumulator is also one for a part of the whole model; else None."""
+        return self if self.measurement.estimator.order_free and is_mergeable(self) else None
+
     def miss(self, reason: str, problem: bool) -> None:
         """Give up, for the first reason that is told."""
         if self.alive:
@@ -170,7 +174,8 @@ def _one_pass(tensor: WeightTensor, fed: Fed, meter: Meter, start: int, stop: in
         return
     began = time.thread_time()
     own = sum(cell.seconds for cell in cells)
-    passing = Sweep(tensor.dtype, [(coder, [_taker(c) for c in group]) for coder, group in fed])
+    takers = [(coder, [_taker(cell) for cell in group]) for coder, group in fed]
+    passing = Sweep(tensor.dtype, takers, stop - start)
     for chunk in _weights(tensor, cells, start, stop):
         passing.update(chunk)
         meter.add(chunk.size * len(cells))

@@ -60,6 +60,8 @@ class Wanted:
 
     def only(self, measurements: Container[Measurement]) -> Wanted:
         """The same tensor, of which no other measurement than these is wanted."""
+        if all(m in measurements for m in (*self.alone, *self.parts)):
+            return self
         return dataclasses.replace(
             self,
             alone=tuple(m for m in self.alone if m in measurements),
@@ -136,13 +138,18 @@ class TensorJob(Job):
 
     def _one(self, wanted: Wanted, meter: Meter) -> TensorFound:
         tensor = hold(wanted.tensor)
-        alone = [Cell.start(m, [tensor]) for m in wanted.alone]
-        parts = [Cell.start_part(m, tensor, 0, tensor.numel, wanted.before) for m in wanted.parts]
-        feed_variant([*alone, *parts], tensor, self.variant, self.seed, meter)
+        alone = {m: Cell.start(m, [tensor]) for m in wanted.alone}
+        parts = {
+            m: (m in alone and alone[m].as_part())
+            or Cell.start_part(m, tensor, 0, tensor.numel, wanted.before)
+            for m in wanted.parts
+        }
+        cells = dict.fromkeys((*alone.values(), *parts.values()))
+        feed_variant(list(cells), tensor, self.variant, self.seed, meter)
         return TensorFound(
             wanted.place,
-            {cell.measurement: Result(cell.finish(), cell.seconds) for cell in alone},
-            {cell.measurement: part_of(cell) for cell in parts},
+            {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()},
+            {m: part_of(cell) for m, cell in parts.items()},
         )
 
 

@@ -143,7 +143,8 @@ class Run:
                 yield from self._cut_stage(stage, variant)
 
     def _cut_stage(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[Job | Striped]:
-        wanted = (self._wanted(place, variant).only(stage) for place in range(len(self._tensors)))
+        plans = {form: self._of_form(form, stage, variant) for form in self._forms}
+        wanted = (self._wanted(place, variant, plans) for place in range(len(self._tensors)))
         some = [w for w in wanted if w.alone or w.parts]
         yield from tensor_jobs(some, variant, self._plan.seed)
         yield from self._streams(stage, variant)
@@ -165,19 +166,23 @@ class Run:
         makes = self._plan.makes
         return makes(measurement, "tensor") or (places == 1 and makes(measurement, "model"))
 
-    def _wanted(self, place: int, variant: Variant) -> Wanted:
-        tensor = self._tensors[place]
-        places = len(self._forms[tensor.form])
-        moved = [m for m in self._plan.measurements if not _same(m, variant)]
-        alone = [m for m in moved if self._is_alone(m, places)]
+    def _of_form(self, form: str, stage: Sequence[Measurement], variant: Variant) -> _OfForm:
+        """What is made of every tensor of a form."""
+        places = len(self._forms[form])
+        moved = [m for m in stage if not _same(m, variant)]
         merged = [m for m in moved if places > 1 and self._plan.makes(m, "model")]
-        return Wanted(
-            tensor,
-            place,
-            self._before[place],
-            tuple(m for m in alone if (place, m, variant) not in self._known),
-            tuple(m for m in merged if self._is_merged(tensor.form, m, variant)),
+        return (
+            tuple(m for m in moved if self._is_alone(m, places)),
+            tuple(m for m in merged if self._is_merged(form, m, variant)),
         )
+
+    def _wanted(self, place: int, variant: Variant, plans: Mapping[str, _OfForm]) -> Wanted:
+        """What of it is not known yet."""
+        tensor = self._tensors[place]
+        alone, parts = plans[tensor.form]
+        if self._known:
+            alone = tuple(m for m in alone if (place, m, variant) not in self._known)
+        return Wanted(tensor, place, self._before[place], alone, parts)
 
     def _is_merged(self, form: str, measurement: Measurement, variant: Variant) -> bool:
         """Whether the figure of a form's tensors is still wanted, and is made of their parts."""
@@ -306,6 +311,10 @@ class Run:
             return
         for each in [place] if isinstance(place, int) else self._forms[place]:
             self.measured.add(self._tensors[each].name)
+
+
+_OfForm = tuple[tuple[Measurement, ...], tuple[Measurement, ...]]
+"""Measurements of each tensor alone, and those that its parts of the whole model's are made for."""
 
 
 def _same(measurement: Measurement, variant: Variant) -> bool:

@@ -89,6 +89,8 @@ class CodeLength:
         >>> CodeLength(100.0, 50, 400, "bound").with_side(33).bits
         133.0
         """
+        if not side_bits:
+            return self
         bits = self.bits + side_bits if self.kind == "bound" else self.bits
         return dataclasses.replace(self, bits=bits, side_bits=self.side_bits + side_bits)
 

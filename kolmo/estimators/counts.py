@@ -29,8 +29,9 @@ class Histogram:
     def __init__(self, alphabet: Alphabet) -> None:
         self._dtype, self._size = alphabet.container, alphabet.size
         self.by_byte = alphabet.size > ORDER_0_LIMIT
-        shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet.size)
-        self._counts: Counts = np.zeros(shape, np.int64)
+        self._shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet.size)
+        self._counts: Counts | None = None  # none were counted yet
+        self._few: list[Symbols] = []  # symbols that are fewer than a table has places
         self._tables: Tables = []  # what is counted since the last time that they were emptied
         self._held = 0
 
@@ -38,35 +39,62 @@ class Histogram:
     def counts(self) -> Counts:
         """int64 array, shape (planes, symbols): one plane, of the alphabet's size, unless the
         alphabet is wide."""
-        if self._held:
-            self._counts += self._planes()
-            self._tables, self._held = [], 0
-        return self._counts
+        if self._few and self._counts is None and not self._held:
+            return self._with_few(np.zeros(self._shape, np.int64))  # which need not be kept
+        return self._settled()
 
     def update(self, symbols: Symbols) -> None:
         fitting = np.ascontiguousarray(symbols, dtype=self._dtype)
         if not self.by_byte and 4 * symbols.size < self._size:  # tables would cost more
-            np.add.at(self._counts[0], fitting, 1)
+            self._hold(fitting)
             return
         for start in range(0, fitting.size, _MOST):
             self._count(fitting[start : start + _MOST])
 
     def merge(self, other: Histogram) -> None:
         """Add another's counts."""
-        self._counts += other.counts
+        if other._held or other._counts is not None:
+            counts = self._settled()
+            counts += other._settled()
+        for symbols in other._few:
+            self._hold(symbols)
 
     def add_counts(self, counts: Counts) -> None:
         """Add counts by symbol, of an alphabet that is not wide."""
-        self._counts[0] += counts
+        self._settled()[0] += counts
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_counts": self.counts, "_tables": [], "_held": 0}
+        if self._held:
+            self._settled()
+        return vars(self)
+
+    def _settled(self) -> Counts:
+        """The counts, in one array for all that was taken."""
+        if self._counts is None:
+            self._counts = np.zeros(self._shape, np.int64)
+        self._with_few(self._counts)
+        if self._held:
+            self._counts += self._planes()
+        self._few, self._tables, self._held = [], [], 0
+        return self._counts
+
+    def _with_few(self, counts: Counts) -> Counts:
+        """Add the symbols that wait to be counted."""
+        for symbols in self._few:
+            np.add.at(counts[0], symbols, 1)
+        return counts
+
+    def _hold(self, few: Symbols) -> None:
+        """Keep symbols that are counted later, as long as they are fewer than the counts."""
+        self._few.append(few.copy())
+        if sum(symbols.size for symbols in self._few) > self._size:
+            self._settled()
 
     def _count(self, symbols: Symbols) -> None:
         from kolmo.estimators import kernels
 
         if self._held + symbols.size > _MOST:
-            self.counts  # noqa: B018 (empties the tables)
+            self._settled()
         if not self._tables:
             self._tables = [np.zeros(size, np.uint32) for size in self._table_sizes()]
         self._held += symbols.size

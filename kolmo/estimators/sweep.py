@@ -34,6 +34,7 @@ from kolmo.symbols import Alphabet, Symbols
 Weights = NDArray[Any]
 
 _RUN = 1 << 16
+_MANY = 1 << 13  # weights from which counts of patterns cost less than those of symbols
 
 
 class Sweep:
@@ -46,6 +47,8 @@ class Sweep:
     takers : list of (SymbolCoder, list of Accumulator)
         The accumulators (`Checked.inner`: their symbols are not checked) that take the symbols of
         each coder. They are fed no further by anybody else until the sweep is finished.
+    weights : int, optional
+        How many there are, for a few are not worth a table of all patterns.
 
     Attributes
     ----------
@@ -70,9 +73,12 @@ class Sweep:
     """
 
     def __init__(
-        self, dtype: np.dtype[Any], takers: Iterable[tuple[SymbolCoder, Sequence[Accumulator]]]
+        self,
+        dtype: np.dtype[Any],
+        takers: Iterable[tuple[SymbolCoder, Sequence[Accumulator]]],
+        weights: int | None = None,
     ) -> None:
-        self._patterns = Patterns(dtype)
+        self._patterns = Patterns(dtype, pays=weights is None or weights >= _MANY)
         self._feeds = [_feeds(coder, given, self._patterns) for coder, given in takers]
         self.errors: list[NotExpressibleError | None] = [None] * len(self._feeds)
 
@@ -147,8 +153,10 @@ class SymbolFeed:
     def __init__(
         self, coder: SymbolCoder, counting: Sequence[Histogram], others: Sequence[Accumulator]
     ) -> None:
-        self._coder, self._counting, self._others = coder, counting, others
-        self._counts = Histogram(coder.alphabet)
+        self._coder, self._others = coder, others
+        self._counting = counting if len(counting) > 1 else ()
+        self._counts = counting[0] if len(counting) == 1 else Histogram(coder.alphabet)
+        self._is_counted = bool(counting)
 
     def update(self, weights: Weights) -> None:
         if self._others:
@@ -157,14 +165,14 @@ class SymbolFeed:
         runs = max(1, weights.size // _RUN)  # whose symbols stay in a near cache
         for run in range(runs):
             first, last = (weights.size * place // runs for place in (run, run + 1))
-            self._counts.update(self._coder.encode(weights[first:last]))
+            self._take(self._coder.encode(weights[first:last]))
 
     def finish(self) -> None:
         for histogram in self._counting:
             histogram.merge(self._counts)
 
     def _take(self, symbols: Symbols) -> None:
-        if self._counting:
+        if self._is_counted:
             self._counts.update(symbols)
         for accumulator in self._others:
             accumulator.update(symbols)
@@ -176,8 +184,8 @@ class Patterns:
     Whatever depends on the counts of symbols alone follows from those of the patterns.
     """
 
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self.dtype, self.are_few, self.are_needed = dtype, is_narrow(dtype), False
+    def __init__(self, dtype: np.dtype[Any], pays: bool = True) -> None:
+        self.dtype, self.are_few, self.are_needed = dtype, pays and is_narrow(dtype), False
         self._histogram = Histogram(Alphabet(1 << 8 * min(2, dtype.itemsize)))
 
     def feed(self, coder: SymbolCoder, counting: Sequence[Histogram]) -> Feed:

@@ -110,6 +110,7 @@ _IEEE = ("float16", "bfloat16", "float32", "float64")
 _RUN = 1 << 16  # weights that fit a near cache, for several passes
 
 
+@lru_cache
 def has_signs(dtype: np.dtype[Any]) -> bool:
     """Whether `as_signed` knows the signs of a dtype: floats of IEEE 754 and signed integers."""
     return dtype.isnative and (dtype.kind == "i" or dtype.name in _IEEE)
@@ -130,6 +131,7 @@ def as_signed(weights: Weights) -> NDArray[Any] | None:
     return weights if signed else bit_patterns(weights).view(f"i{weights.dtype.itemsize}")
 
 
+@lru_cache
 def last_number(dtype: np.dtype[Any]) -> int:
     """The greatest of the integers of `as_signed` that stands for no NaN: of floats infinity.
 

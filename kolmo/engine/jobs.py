@@ -30,6 +30,8 @@ from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
 from kolmo.quantize import Quantizer, SymbolCoder
 
+_FINE = 1 << 16  # weights of tensors that are small on average
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Wanted:
@@ -112,6 +114,11 @@ class Job:
         """What it is about, for people."""
         raise NotImplementedError
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether its tensors are so small that Python's own work is the most of it."""
+        return False
+
     def run(self, meter: Meter) -> Any:
         """Do it; the result can be pickled as well."""
         raise NotImplementedError
@@ -132,6 +139,10 @@ class TensorJob(Job):
     @property
     def label(self) -> str:
         return self.wanted[-1].tensor.name
+
+    @property
+    def is_fine(self) -> bool:
+        return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
         return [self._one(wanted, meter) for wanted in self.wanted]
@@ -276,6 +287,10 @@ class StreamJob(Job):
     @property
     def label(self) -> str:
         return f"all tensors, {self.measurement.estimator}"
+
+    @property
+    def is_fine(self) -> bool:
+        return self.symbols < _FINE * len(self.tensors)
 
     def run(self, meter: Meter) -> StreamFound:
         cell = Cell.start(self.measurement, self.tensors)

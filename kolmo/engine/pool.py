@@ -21,6 +21,7 @@ from kolmo.engine.cluster import crew_of
 from kolmo.engine.deadline import Deadline
 from kolmo.engine.jobs import Job
 from kolmo.engine.meters import Meter, SharedMeter, Stopped
+from kolmo.engine.processes import Processes
 from kolmo.errors import KolmoError
 from kolmo.execution import thread_count
 
@@ -30,6 +31,9 @@ They state what they hold at most, which is more than they come to hold together
 
 LONG = 4.0
 """Seconds from which a job is a long one, which must not be the last to begin."""
+
+WORTH = 4.0
+"""Seconds of work on small tensors from which processes for it are worth their beginning."""
 
 _PAUSE = 0.1  # seconds between two looks at the meters
 
@@ -50,14 +54,15 @@ class Queue:
         self.workers = workers
         self._short: deque[Job] = deque()
         self._long: list[Job] = []
-        self.cost = 0.0
+        self.cost = 0.0  # of all jobs that wait
+        self.fine_cost = 0.0  # of those on small tensors
 
     def __len__(self) -> int:
         return len(self._short) + len(self._long)
 
     def add(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
-            self.cost += job.cost
+            self._count(job, 1)
             (self._long if job.cost > LONG else self._short).append(job)
         self._long.sort(key=lambda job: -job.cost)
 
@@ -69,7 +74,7 @@ class Queue:
             if found is not None:
                 job = waiting[found]
                 del waiting[found]
-                self.cost -= job.cost
+                self._count(job, -1)
                 return job
         return None
 
@@ -78,8 +83,12 @@ class Queue:
         kept = [job for job in (*self._short, *self._long) if not is_late(job)]
         self._short.clear()
         self._long.clear()
-        self.cost = 0.0
+        self.cost = self.fine_cost = 0.0
         self.add(kept)
+
+    def _count(self, job: Job, sign: int) -> None:
+        self.cost += sign * job.cost
+        self.fine_cost += sign * job.cost * job.is_fine
 
     def _order(self) -> Iterator[deque[Job] | list[Job]]:
         due = bool(self._long) and self._long[0].cost * self.workers >= self.cost
@@ -101,6 +110,8 @@ class Pool:
         Bytes that the jobs in its hands may hold; None where they run on other machines.
     count : callable, optional
         Tells, whenever it is asked, the workers that there are now.
+    processes : Executor, optional
+        What runs jobs of many small tensors in the place of the threads, where they are worth it.
     """
 
     executor: Executor
@@ -108,6 +119,8 @@ class Pool:
     depth: int = 1
     memory: int | None = MEMORY
     count: Callable[[], int] | None = None
+    processes: Executor | None = None
+    _begun: bool = dataclasses.field(default=False, init=False)
 
     def run(
         self, jobs: Iterable[Job], done: Done, tell: Tell, deadline: Deadline | None = None
@@ -156,9 +169,16 @@ class Pool:
             job = queue.take(lambda job, held=held: self._fits(job, held))  # type: ignore[misc]
             if job is None:
                 return
-            meter = SharedMeter()
-            own = (meter,) if isinstance(self.executor, ThreadPoolExecutor) else ()
-            running[self.executor.submit(run_job, job, *own)] = job, meter
+            meter, executor = SharedMeter(), self._executor(job, queue)
+            own = (meter,) if isinstance(executor, ThreadPoolExecutor) else ()
+            running[executor.submit(run_job, job, *own)] = job, meter
+
+    def _executor(self, job: Job, queue: Queue) -> Executor:
+        """What runs a job: processes, if there is so much of its kind that they are worth it."""
+        if self.processes is None or not job.is_fine:
+            return self.executor
+        self._begun = self._begun or queue.fine_cost + job.cost > WORTH
+        return self.processes if self._begun else self.executor
 
     def _fits(self, job: Job, held: int) -> bool:
         return self.memory is None or not held or held + job.memory <= self.memory
@@ -167,6 +187,8 @@ class Pool:
         for future, (_, meter) in running.items():
             future.cancel()
             meter.stop()
+        if self.processes:
+            self.processes.shutdown(wait=False)
         if isinstance(self.executor, ThreadPoolExecutor):
             wait(running)
 
@@ -202,8 +224,9 @@ def open_pool(executor: Executor | None, threads: int | None) -> Iterator[Pool]:
     counted again and again.
     """
     if executor is None:
-        with ThreadPoolExecutor(thread_count(threads), "kolmo") as own:
-            yield Pool(own, thread_count(threads))
+        number = thread_count(threads)
+        with ThreadPoolExecutor(number, "kolmo") as own, Processes(number) as processes:
+            yield Pool(own, number, processes=processes if number > 1 else None)
     elif isinstance(executor, ThreadPoolExecutor):
         yield Pool(executor, threads or executor._max_workers)
     elif threads is None and (crew := crew_of(executor)):

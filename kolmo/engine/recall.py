@@ -36,6 +36,7 @@ class Recall:
         self._hashed = list(dict.fromkeys([*tensors, *self._partners.values()]))  # each once
         self._digests: dict[WeightTensor, bytes] = {}
         self._subjects: dict[Place, Subject] = {}
+        self._keys: dict[Figure, ResultKey | None] = {}
 
     def jobs(self) -> Iterator[DigestJob]:
         """Jobs that hash all that the keys depend on."""
@@ -56,11 +57,12 @@ class Recall:
         """Those of these figures that are known already."""
         keys = {figure: self._key(*figure) for figure in figures}
         found = self._memory.recall(keys.values())
+        self._keys = {figure: key for figure, key in keys.items() if key not in found}
         return {figure: found[key] for figure, key in keys.items() if key in found}
 
     def keep(self, figure: Figure, result: Result) -> None:
-        """Keep a figure."""
-        self._memory.keep(self._key(*figure), result)
+        """Keep a figure, one of those that were not found."""
+        self._memory.keep(self._keys.pop(figure), result)
 
     def _key(self, place: Place, m: Measurement, variant: Variant) -> ResultKey | None:
         return make_key(

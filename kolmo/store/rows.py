@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ LARGEST = 1 << 22
 
 _KINDS: Mapping[str, type[CodeLength] | type[Missing]] = {"code": CodeLength, "missing": Missing}
 _NUMBER = (float, int)
+_SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
     "code": (
         *(_NUMBER, (int,), (int,), (str,), (dict,), _NUMBER, _NUMBER),
@@ -52,7 +53,8 @@ def write_result(result: Result) -> bytes:
         text = _ENCODER.encode(document)
     except (TypeError, RecursionError) as error:
         raise ValueError(f"a result is not JSON ({error})") from None
-    if len(text) > LARGEST or not _same(json.loads(text), document):
+    restored = _is_restored(values, _TYPES[kind]) or _same(json.loads(text), document)
+    if len(text) > LARGEST or not restored:
         raise ValueError("a result is not what its text restores, or too large")
     return text.encode()
 
@@ -85,6 +87,13 @@ def read_result(text: bytes) -> Result:
     if kind == "code" and values[3] not in ("bound", "estimate"):
         raise ValueError(f"{values[3]!r} is no kind of code")
     return Result(_KINDS[kind](*values), seconds)
+
+
+def _is_restored(values: Sequence[Any], types: Sequence[tuple[type, ...]]) -> bool:
+    """Whether JSON restores these fields for certain: those of most results, which are many."""
+    details = next((value for value in values if isinstance(value, Mapping)), {})
+    flat = all(type(k) is str and type(v) in _SCALARS for k, v in details.items())
+    return flat and all(type(v) in of for v, of in zip(values, types, strict=True))
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -20,9 +20,9 @@ from kolmo.codes.lengths import (
     Tally,
     entropy_bits,
     enumerative_log2,
-    kt_log2,
     kt_tally_log2,
     multinomial_regret,
+    tally,
 )
 
 Ratio = tuple[int, int]
@@ -106,7 +106,7 @@ def kt(counts: Counts) -> Chance:
     >>> kt(np.array([1, 0, 0, 0])).word_bits  # one of four
     3
     """
-    return _of_counts(counts, kt_log2, _kt_ratio)
+    return kt_tally(tally(counts))
 
 
 def kt_tally(times: Tally) -> Chance:

@@ -58,6 +58,7 @@ class Alphabet:
         return alphabet if isinstance(alphabet, Alphabet) else cls(int(alphabet))
 
     @classmethod
+    @functools.cache
     def of_dtype(cls, dtype: np.dtype[Any]) -> Alphabet:
         """The alphabet of the bit patterns of a dtype.
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import WeightTensor, array_shape, array_tensor
-from kolmo.checkpoints.loads import refilled
+from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
@@ -102,8 +102,7 @@ def hold(tensor: WeightTensor) -> WeightTensor:
     """The tensor in memory, if it is small enough; else as it is, read anew by every pass."""
     if tensor.numel * tensor.dtype.itemsize > HELD:
         return tensor
-    held = array_tensor(tensor.name, tensor.load(0, tensor.numel))
-    return dataclasses.replace(tensor, load=held.load)
+    return dataclasses.replace(tensor, load=ArrayLoad(tensor.load(0, tensor.numel)))
 
 
 def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:

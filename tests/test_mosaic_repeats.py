@@ -71,7 +71,7 @@ def check_repeats(seed, alphabet, sizes, numels, chunks):
     its = streams.BlockStreams(numels, cut, Alphabet(alphabet))
     for chunk in np.array_split(symbols, chunks):
         its.update(chunk)
-    for size, found in repeats.Search(its, Alphabet(alphabet)).run().items():
+    for size, found in repeats.Search(its, Alphabet(alphabet)).run():
         counted = count_all(symbols, numels, size)
         again = {block: count for block, count in counted.items() if count > 1}
         assert found.times == dict(collections.Counter(again.values()))

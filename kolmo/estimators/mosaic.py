@@ -109,15 +109,28 @@ class _MosaicAccumulator:
         numel = sum(self._sizes)
         if numel == 0:
             return CodeLength(0, 0, 0, "bound")
-        codes = [_Code(self._raw_bits, _NO_BLOCKS)]
-        if self._streams is not None:
-            found = Search(self._streams, self._alphabet).run()
-            self._streams.close()
-            self._all_written = self._written_bits(self._planes)
-            codes += [self._code(size, repeats) for size, repeats in found.items()]
-        best = min(codes, key=lambda code: code.bits)
+        best = self._best()
         choice = math.ceil(math.log2(len(self._candidates) + 1))
         return CodeLength(best.bits + choice, numel, self._raw_bits, "bound", best.details)
+
+    def _best(self) -> _Code:
+        """The shortest code; of equally short ones that of the smallest size.
+
+        A block that is written only once has parts that are written only once: what a size leaves
+        to be written, every larger one must write too. Where that alone is no shorter than the best
+        code, the search ends.
+        """
+        best = _Code(self._raw_bits, 0, _NO_BLOCKS)
+        if self._streams is None:
+            return best
+        self._all_written = self._written_bits(self._planes)
+        for size, repeats in Search(self._streams, self._alphabet).run():
+            code = self._code(size, repeats)
+            best = min(best, code, key=lambda code: code.bits)
+            if code.written >= best.bits:
+                break
+        self._streams.close()
+        return best
 
     def _code(self, size: int, repeats: Repeats) -> _Code:
         """The code at a block size."""
@@ -134,7 +147,7 @@ class _MosaicAccumulator:
         written = self._all_written
         if motifs:
             written = self._written_bits(self._planes - repeats.planes)
-        return _Code(header + written + indices, details)
+        return _Code(header + written + indices, written, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
@@ -147,6 +160,7 @@ class _MosaicAccumulator:
 @dataclasses.dataclass(frozen=True)
 class _Code:
     bits: int
+    written: int
     details: dict[str, Any]
 
 

@@ -94,18 +94,28 @@ class Search:
         self._streams, self._cut = streams, streams.cut
         self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
 
-    def run(self) -> dict[int, Repeats]:
+    def run(self) -> Iterator[tuple[int, Repeats]]:
+        """Each size, the smallest first, and what was found. What is asked no more is not found."""
+        left = list(self._cut.sizes)
+        for size in self._counted():
+            left.remove(size)
+            yield size, self.found[size]
+        yield from ((size, self.found[size]) for size in left)  # no block of which repeats
+
+    def _counted(self) -> Iterator[int]:
+        """Count the blocks of one size after another, until none can repeat."""
         cut, dense = self._cut, self._dense_sizes()
         self._count_dense(dense)
+        yield from dense
         numbers = [size for size in cut.sizes if size * cut.bits <= KEY_BITS]
         known = None
         for size in numbers[len(dense) :]:
             if not self._may_repeat(size):
-                return self.found
+                return
             known = self._sort(size)
+            yield size
         if cut.width > cut.base and self._may_repeat(2 * cut.base):
-            self._follow_names(known or self._sort(cut.base))
-        return self.found
+            yield from self._follow_names(known or self._sort(cut.base))
 
     def _may_repeat(self, size: int) -> bool:
         """Whether blocks of half the size repeat, as far as they were counted."""
@@ -163,7 +173,7 @@ class Search:
 
     # --- by name ----------------------------------------------------------------------------
 
-    def _follow_names(self, known: Spool) -> None:
+    def _follow_names(self, known: Spool) -> Iterator[int]:
         """Count blocks that are larger than a key, from the keys that repeat."""
         size = self._cut.base
         sources = {w: _packed(spool, size, self._cut.bits) for w, spool in self._spools(size)}
@@ -171,6 +181,7 @@ class Search:
             names = {w: self._name(source, known, w, size) for w, source in sources.items()}
             if size > self._cut.base and (found := self._result(size)) is not None:
                 self._add_named(names, known.size, size, found)
+                yield min(size, self._cut.sizes[-1])
             known.close()
             if size == self._cut.width:
                 break

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ def symbol_bits(size: int) -> int:
     return max(1, (size - 1).bit_length())
 
 
+@functools.lru_cache(maxsize=256)
 def container(size: int) -> np.dtype[Any]:
     """The smallest little-endian unsigned integer dtype that holds [0, size).
 

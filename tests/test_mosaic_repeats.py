@@ -90,7 +90,7 @@ def test_common_keys_overflow_no_class(common, monkeypatch):
     keys = random.integers(0, 3000, 20_000).astype(np.uint64)
     keys[random.random(keys.size) < common] = 7
     chunks = np.array_split(keys, 13)
-    found = list(repeats.repeated_keys(lambda: iter(chunks), keys.size))
+    found = list(repeats.repeated_keys(lambda: iter(chunks), keys.size, keys.dtype))
     counted = {int(k): int(c) for ks, cs in found for k, c in zip(ks, cs, strict=True)}
     values, counts = np.unique(keys, return_counts=True)
     expected = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))

@@ -177,6 +177,8 @@ def _index_bits(repeats: Repeats, others: int) -> tuple[int, str]:
     if others:
         times[others] = times.get(others, 0) + 1
     kinds = sum(times.values())
+    if kinds <= 1:
+        return 1, "fixed"
     fixed = (repeats.blocks + others) * max(0, kinds - 1).bit_length()
-    adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits if kinds else 0
+    adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import tally
 from kolmo.estimators.spool import HELD, Spool
-from kolmo.estimators.streams import KEY_BITS, BlockStreams, Keys, pack, step_of
+from kolmo.estimators.streams import KEY_BITS, BlockStreams, Keys, key_dtype, pack, step_of
 from kolmo.symbols import Alphabet
 
 BUFFER = 1 << 26
@@ -75,8 +76,8 @@ class Repeats:
 
     def add(self, counts: Keys) -> None:
         """Take distinct blocks with these counts."""
-        for count, times in zip(*np.unique(counts, return_counts=True), strict=True):
-            self.times[int(count)] = self.times.get(int(count), 0) + int(times)
+        for count, times in tally(counts).items():
+            self.times[count] = self.times.get(count, 0) + times
 
     @property
     def motifs(self) -> int:
@@ -147,12 +148,14 @@ class Search:
 
     def _sort(self, size: int) -> Spool:
         """Count blocks by their keys, and return the keys that repeat."""
-        return self._collect(lambda: self._streams.keys(size), size)
+        return self._collect(
+            lambda: self._streams.keys(size), size, key_dtype(size, self._cut.bits)
+        )
 
-    def _collect(self, keys: Source, size: int) -> Spool:
+    def _collect(self, keys: Source, size: int, dtype: np.dtype[Any]) -> Spool:
         blocks = self._streams.blocks(size)
         known = Spool(np.dtype(np.uint64), blocks // 2)
-        for repeated, counts in repeated_keys(keys, blocks):
+        for repeated, counts in repeated_keys(keys, blocks, dtype):
             self._add(size, repeated, counts)
             known.append(repeated)
         return known
@@ -187,7 +190,7 @@ class Search:
                 break
             size *= 2
             sources = {w: _pairs(names[w], size) for w, _ in self._spools(size)}
-            known = self._collect(_chained(list(sources.values())), size)
+            known = self._collect(_chained(list(sources.values())), size, np.dtype(np.uint64))
 
     def _spools(self, size: int) -> list[tuple[int, Spool]]:
         return [(w, spool) for w, spool in self._streams.spools.items() if w >= size]
@@ -256,7 +259,7 @@ def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
 # --- counting keys ----------------------------------------------------------------------------
 
 
-def repeated_keys(keys: Source, most: int) -> Iterator[tuple[Keys, Keys]]:
+def repeated_keys(keys: Source, most: int, dtype: np.dtype[Any]) -> Iterator[tuple[Keys, Keys]]:
     """The distinct keys that occur twice or more, and their counts; class by class of a hash.
 
     Parameters
@@ -265,18 +268,20 @@ def repeated_keys(keys: Source, most: int) -> Iterator[tuple[Keys, Keys]]:
         Gives all keys in chunks, the same at each call.
     most : int
         As many keys as there may be.
+    dtype : numpy dtype
+        Of the keys.
 
     Examples
     --------
     >>> chunks = np.uint32([5, 3, 5]), np.uint32([3, 5, 1])
-    >>> [(k.tolist(), c.tolist()) for k, c in repeated_keys(lambda: iter(chunks), 6)]
+    >>> found = repeated_keys(lambda: iter(chunks), 6, np.dtype(np.uint32))
+    >>> [(k.tolist(), c.tolist()) for k, c in found]
     [([3, 5], [2, 3])]
     """
-    width = 4 if most == 0 else next(keys(), np.empty(0, np.uint64)).itemsize
-    room = BUFFER // width
+    room = BUFFER // dtype.itemsize
     classes = max(1, -(-most // int(_FILLED * room)))
-    for source in _dealt(keys, classes, np.dtype(f"u{width}"), most):
-        found = _Class(np.empty(min(most, room), f"u{width}"))
+    for source in _dealt(keys, classes, dtype, most):
+        found = _Class(np.empty(min(most, room), dtype))
         for chunk in source():
             found.take(chunk)
         yield found.repeated()
@@ -314,7 +319,8 @@ class _Class:
         while keys.size:
             if self._filled == self._room.size:
                 self._keys, self._counts = self._merged(*self._runs(1))
-            some, keys = np.split(keys, [self._room.size - self._filled])
+            left = self._room.size - self._filled
+            some, keys = keys[:left], keys[left:]
             self._room[self._filled : self._filled + some.size] = some
             self._filled += some.size
 

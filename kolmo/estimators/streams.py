@@ -131,6 +131,11 @@ def pack(symbols: Symbols, size: int, bits: int) -> Keys:
     """
     from kolmo.estimators import kernels_mosaic as kernels
 
-    keys = np.empty(symbols.size // size, np.uint32 if size * bits <= 32 else np.uint64)
+    keys = np.empty(symbols.size // size, key_dtype(size, bits))
     kernels.pack_keys(symbols, size, bits, keys)
     return keys
+
+
+def key_dtype(size: int, bits: int) -> np.dtype[Any]:
+    """The dtype of the keys of such blocks."""
+    return np.dtype(np.uint32 if size * bits <= 32 else np.uint64)

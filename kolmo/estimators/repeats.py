@@ -34,6 +34,10 @@ BUFFER = 1 << 26
 KNOWN = 1 << 22
 """Repeated blocks whose names are looked up at a time."""
 
+FILTER = 1 << 27
+"""Bytes at most of a filter of pairs."""
+
+_SPARSE = 8  # bits of a filter for each pair
 _TOGETHER = 1 << 18  # keys that are read at a time
 _DENSE = 16  # bits of the largest block that is counted in a table
 _FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
@@ -178,10 +182,12 @@ class Search:
 
     def _follow_names(self, known: Spool) -> Iterator[int]:
         """Count blocks that are larger than a key, from the keys that repeat."""
-        size = self._cut.base
-        sources = {w: _packed(spool, size, self._cut.bits) for w, spool in self._spools(size)}
+        size, bits = self._cut.base, self._cut.bits
+        sources = {w: _packed(spool, size, bits) for w, spool in self._spools(2 * size)}
+        pairs: PairFilter | None = self._likely_pairs(list(sources.values()), size)
         while known.size:
-            names = {w: self._name(source, known, w, size) for w, source in sources.items()}
+            names = {w: self._name(source, known, w, size, pairs) for w, source in sources.items()}
+            pairs = None  # the names of larger blocks tell where they lie, too
             if size > self._cut.base and (found := self._result(size)) is not None:
                 self._add_named(names, known.size, size, found)
                 yield min(size, self._cut.sizes[-1])
@@ -195,8 +201,19 @@ class Search:
     def _spools(self, size: int) -> list[tuple[int, Spool]]:
         return [(w, spool) for w, spool in self._streams.spools.items() if w >= size]
 
-    def _name(self, keys: Source, known: Spool, width: int, size: int) -> Spool:
-        """The name of each block of a stream: from 1, or 0 for one that does not repeat."""
+    def _likely_pairs(self, sources: Sequence[Source], size: int) -> PairFilter:
+        """A filter of the blocks of twice the size that repeat."""
+        pairs = PairFilter(self._streams.blocks(2 * size))
+        for source in sources:
+            for keys in source():
+                pairs.add(keys)
+        return pairs
+
+    def _name(
+        self, keys: Source, known: Spool, width: int, size: int, pairs: PairFilter | None
+    ) -> Spool:
+        """The name of each block of a stream: from 1, or 0 for one that does not repeat, or is of a
+        pair that does not."""
         from kolmo.estimators import kernels_mosaic as kernels
 
         blocks, first = self._streams.spools[width].size // size, 1
@@ -205,11 +222,12 @@ class Search:
             slots = np.zeros(1 << (2 * some.size - 1).bit_length(), np.uint32)
             kernels.fill_slots(some, slots)
             before, names = names, Spool(np.dtype(np.uint32), blocks)
-            step = step_of(size) // size
+            step = step_of(max(size, 2 * self._cut.base)) // size
             olds = before.chunks(step) if before else repeat(None)
             for chunk, old in zip(keys(), olds, strict=False):
                 named = np.zeros(chunk.size, np.uint32) if old is None else old
-                kernels.find_names(chunk, some, slots, first, named)
+                wanted = np.flatnonzero(chunk) if pairs is None else pairs.likely(chunk)
+                kernels.find_names(chunk, wanted, some, slots, first, named)
                 names.append(named)
             first += some.size
             if before:
@@ -229,7 +247,8 @@ class Search:
 
 
 def _packed(spool: Spool, size: int, bits: int) -> Source:
-    return lambda: (pack(chunk, size, bits) for chunk in spool.chunks(step_of(size)))
+    """The keys of blocks of a stream; the pairs that they make are not divided."""
+    return lambda: (pack(chunk, size, bits) for chunk in spool.chunks(step_of(2 * size)))
 
 
 def _pairs(names: Spool, size: int) -> Source:
@@ -254,6 +273,44 @@ def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
     """Counts of the halves of counted blocks."""
     table = counts.reshape(kinds, kinds)
     return np.asarray(table.sum(axis=0) + table.sum(axis=1))
+
+
+# --- which keys can repeat ----------------------------------------------------------------------
+
+
+class PairFilter:
+    """Tells pairs of keys that cannot have come twice, by a bit for each value of a hash.
+
+    Parameters
+    ----------
+    most : int
+        As many pairs as will be added.
+    """
+
+    def __init__(self, most: int) -> None:
+        size = min(max(_SPARSE * most, 64), 8 * FILTER // 2)
+        # A word says what has come, the next one what has come again: both in one line of the cache.
+        self._seen = np.zeros(2 << (size - 1).bit_length() - 6, np.uint64)
+
+    def add(self, keys: Keys) -> None:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        kernels.see_hashes(self._hashes(keys), self._seen)
+
+    def likely(self, keys: Keys) -> NDArray[np.int64]:
+        """The places of the keys whose pair may have come twice."""
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        again = np.empty(keys.size // 2, np.bool_)
+        kernels.came_again(self._hashes(keys), self._seen, again)
+        return np.flatnonzero(np.repeat(again, 2))
+
+    def _hashes(self, keys: Keys) -> NDArray[np.uint64]:
+        from kolmo.estimators import kernels_mosaic as kernels
+
+        hashes = np.empty(keys.size // 2, np.uint64)
+        kernels.hash_pairs(keys, hashes)
+        return hashes
 
 
 # --- counting keys ----------------------------------------------------------------------------

@@ -124,14 +124,22 @@ def step_of(size: int) -> int:
 
 
 def pack(symbols: Symbols, size: int, bits: int) -> Keys:
-    """The keys of blocks of ``size`` symbols of so many bits, the first symbol highest.
+    """The keys of blocks of ``size`` symbols of so many bits.
+
+    Symbols that fill their dtype are a key as they lie in memory, the first one lowest; of others
+    the first is the highest.
 
     >>> pack(np.uint8([1, 2, 3, 0]), 2, 4).tolist()
     [18, 48]
+    >>> pack(np.uint8([1, 2, 3, 0]), 4, 8).tolist() == [1 + (2 << 8) + (3 << 16)]
+    True
     """
     from kolmo.estimators import kernels_mosaic as kernels
 
-    keys = np.empty(symbols.size // size, key_dtype(size, bits))
+    dtype, width = key_dtype(size, bits), symbols.itemsize
+    if bits == 8 * width and size * width == dtype.itemsize and symbols.dtype.isnative:
+        return symbols[: symbols.size // size * size].view(dtype)
+    keys = np.empty(symbols.size // size, dtype)
     kernels.pack_keys(symbols, size, bits, keys)
     return keys
 

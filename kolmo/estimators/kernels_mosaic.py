@@ -131,19 +131,19 @@ def fill_slots(known: Array, slots: Array) -> None:
 @compiled
 def find_names(
     keys: Array, wanted: Array, known: Array, slots: Array, first: int, names: Array
-) -> int:
+) -> Any:
     """Write the names of the keys at wanted places that are known: ``first`` + their place.
 
     Each lookup waits for memory. A few are begun together, so that they wait together; what is
     returned only keeps the compiler from leaving this out.
     """
-    mask, begun = np.uint64(slots.size - 1), 0
+    mask, begun = np.uint64(slots.size - 1), np.uint64(0)
     for start in range(0, wanted.size, _BEGUN):
         some = wanted[start : start + _BEGUN]
         for i in some:
-            begun += slots[_home(keys[i], mask)]
+            begun ^= np.uint64(slots[_home(keys[i], mask)])
         for i in some:
-            begun += known[max(0, np.int64(slots[_home(keys[i], mask)]) - 1)] & np.uint64(1)
+            begun ^= known[max(0, np.int64(slots[_home(keys[i], mask)]) - 1)]
         for i in some:
             slot = _home(keys[i], mask)
             while slots[slot] != 0:

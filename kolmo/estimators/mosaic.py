@@ -30,7 +30,7 @@ from kolmo.codes.chances import all_of, kt, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
+from kolmo.estimators.repeats import Repeats, Search, dense_sizes, search_memory, search_space
 from kolmo.estimators.spool import check_room
 from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -92,16 +92,17 @@ class _MosaicAccumulator:
         self._raw_bits = sum(sizes) * alphabet.bits
         self._candidates = BLOCK_SIZES if block is None else (block,)
         fitting = tuple(size for size in self._candidates if size <= max(sizes, default=0))
-        self._streams = (
-            BlockStreams(sizes, Cut(fitting, alphabet.bits), alphabet) if fitting else None
-        )
+        cut = Cut(fitting, alphabet.bits)
+        self._streams = BlockStreams(sizes, cut, alphabet) if fitting else None
+        self._found_later = 1 in dense_sizes(cut, sum(sizes))  # planes, by the search
         self._planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
 
     def update(self, symbols: Symbols) -> None:
         from kolmo.estimators import kernels
 
         fitting = symbols.astype(self._alphabet.container, copy=False)
-        kernels.count_planes(fitting, self._planes)
+        if not self._found_later:
+            kernels.count_planes(fitting, self._planes)
         if self._streams is not None:
             self._streams.update(fitting)
 
@@ -123,8 +124,11 @@ class _MosaicAccumulator:
         best = _Code(self._raw_bits, 0, _NO_BLOCKS)
         if self._streams is None:
             return best
-        self._all_written = self._written_bits(self._planes)
-        for size, repeats in Search(self._streams, self._alphabet).run():
+        search = Search(self._streams, self._alphabet)
+        for size, repeats in search.run():
+            if size == self._candidates[0]:
+                self._planes += search.planes
+                self._all_written = self._written_bits(self._planes)
             code = self._code(size, repeats)
             best = min(best, code, key=lambda code: code.bits)
             if code.written >= best.bits:

@@ -24,20 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.lengths import tally
+from kolmo.estimators.pairs import PairFilter, filter_memory
 from kolmo.estimators.spool import HELD, Spool
-from kolmo.estimators.streams import KEY_BITS, BlockStreams, Keys, key_dtype, pack, step_of
+from kolmo.estimators.streams import KEY_BITS, BlockStreams, Cut, Keys, key_dtype, pack, step_of
 from kolmo.symbols import Alphabet
 
 BUFFER = 1 << 26
 """Bytes of keys that are sorted at a time."""
 
-KNOWN = 1 << 22
+KNOWN = 1 << 23
 """Repeated blocks whose names are looked up at a time."""
 
-FILTER = 1 << 27
-"""Bytes at most of a filter of pairs."""
-
-_SPARSE = 8  # bits of a filter for each pair
 _TOGETHER = 1 << 18  # keys that are read at a time
 _DENSE = 16  # bits of the largest block that is counted in a table
 _FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
@@ -53,7 +50,7 @@ def search_memory(numel: int, alphabet: Alphabet) -> int:
     keys = min(4 * BUFFER, 24 * numel)  # those of a class, their counts, and where they are merged
     seen = numel * alphabet.bits // (4 * KEY_BITS)  # one for each name of the first pairs
     names = min(24 * KNOWN, 24 * numel) + seen
-    return spools + keys + names + (1 << 20)
+    return spools + max(keys, names + filter_memory(numel)) + (1 << 20)
 
 
 def search_space(numel: int, alphabet: Alphabet) -> int:
@@ -61,6 +58,16 @@ def search_space(numel: int, alphabet: Alphabet) -> int:
     symbols = 2 * numel * alphabet.container.itemsize  # some are padded
     keys = min(numel, 2 * numel * alphabet.bits // KEY_BITS + 1)
     return 0 if symbols <= HELD else symbols + 20 * keys
+
+
+def dense_sizes(cut: Cut, symbols: int) -> list[int]:
+    """Sizes whose table has not many more places than there are symbols.
+
+    >>> dense_sizes(Cut((1, 2, 4, 8), 8), 100), dense_sizes(Cut((1, 2, 4, 8), 8), 100_000)
+    ([], [1, 2])
+    """
+    most = min(_DENSE, symbols.bit_length())
+    return [size for size in cut.sizes if size * cut.bits <= most]
 
 
 class Repeats:
@@ -93,9 +100,16 @@ class Repeats:
 
 
 class Search:
-    """Finds the repeated blocks of each size."""
+    """Finds the repeated blocks of each size.
+
+    Attributes
+    ----------
+    planes : int64 array, shape (planes, 256)
+        Counts by byte-plane of all symbols, if blocks of 1 are among the `dense_sizes`.
+    """
 
     def __init__(self, streams: BlockStreams, alphabet: Alphabet) -> None:
+        self.planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
         self._streams, self._cut = streams, streams.cut
         self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
 
@@ -109,7 +123,8 @@ class Search:
 
     def _counted(self) -> Iterator[int]:
         """Count the blocks of one size after another, until none can repeat."""
-        cut, dense = self._cut, self._dense_sizes()
+        cut = self._cut
+        dense = dense_sizes(cut, sum(spool.size for spool in self._streams.spools.values()))
         self._count_dense(dense)
         yield from dense
         numbers = [size for size in cut.sizes if size * cut.bits <= KEY_BITS]
@@ -129,12 +144,6 @@ class Search:
 
     # --- by key -----------------------------------------------------------------------------
 
-    def _dense_sizes(self) -> list[int]:
-        """Sizes whose table has not many more places than there are symbols."""
-        symbols = sum(spool.size for spool in self._streams.spools.values())
-        most = min(_DENSE, symbols.bit_length())
-        return [size for size in self._cut.sizes if size * self._cut.bits <= most]
-
     def _count_dense(self, sizes: Sequence[int]) -> None:
         """Count the largest of these; halves of what is counted need not be counted again."""
         from kolmo.estimators import kernels_mosaic as kernels
@@ -147,6 +156,8 @@ class Search:
             for spool in spools:
                 for chunk in spool.chunks(step_of(size)):
                     kernels.count_keys(chunk, size, self._cut.bits, counts)
+            if size == 1:
+                self.planes = _planes_of(counts, self.planes.shape[0])
             keys = np.flatnonzero(counts > 1)
             self._add(size, keys.astype(np.uint32), counts[keys])
 
@@ -275,42 +286,11 @@ def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
     return np.asarray(table.sum(axis=0) + table.sum(axis=1))
 
 
-# --- which keys can repeat ----------------------------------------------------------------------
-
-
-class PairFilter:
-    """Tells pairs of keys that cannot have come twice, by a bit for each value of a hash.
-
-    Parameters
-    ----------
-    most : int
-        As many pairs as will be added.
-    """
-
-    def __init__(self, most: int) -> None:
-        size = min(max(_SPARSE * most, 64), 8 * FILTER // 2)
-        # A word says what has come, the next one what has come again: both in one line of the cache.
-        self._seen = np.zeros(2 << (size - 1).bit_length() - 6, np.uint64)
-
-    def add(self, keys: Keys) -> None:
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        kernels.see_hashes(self._hashes(keys), self._seen)
-
-    def likely(self, keys: Keys) -> NDArray[np.int64]:
-        """The places of the keys whose pair may have come twice."""
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        again = np.empty(keys.size // 2, np.bool_)
-        kernels.came_again(self._hashes(keys), self._seen, again)
-        return np.flatnonzero(np.repeat(again, 2))
-
-    def _hashes(self, keys: Keys) -> NDArray[np.uint64]:
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        hashes = np.empty(keys.size // 2, np.uint64)
-        kernels.hash_pairs(keys, hashes)
-        return hashes
+def _planes_of(counts: NDArray[np.int64], planes: int) -> NDArray[np.int64]:
+    """Counts by byte-plane of counted symbols."""
+    symbols, exact = np.arange(counts.size), counts.astype(np.float64)  # far below 2^53
+    each = [np.bincount(symbols >> 8 * p & 255, exact, 256) for p in range(planes)]
+    return np.array(each).astype(np.int64)
 
 
 # --- counting keys ----------------------------------------------------------------------------

@@ -140,17 +140,17 @@ class _MosaicAccumulator:
         """The code at a block size."""
         blocks = sum(numel // size for numel in self._sizes)
         motifs, others = repeats.motifs, blocks - repeats.blocks
-        indices, how = _index_bits(repeats, others)
-        header = integer_bits(motifs) + integer_bits(others)
+        written, (indices, how) = self._all_written, (1, "fixed")
+        if motifs:
+            written = self._written_bits(self._planes - repeats.planes)
+            indices, how = _index_bits(repeats, others)
         details = {
             "block": size,
             "motifs": motifs,
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        written = self._all_written
-        if motifs:
-            written = self._written_bits(self._planes - repeats.planes)
+        header = integer_bits(motifs) + integer_bits(others)
         return _Code(header + written + indices, written, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:

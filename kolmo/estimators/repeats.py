@@ -16,6 +16,7 @@ halves do, so that few blocks are left, and the search ends where no block repea
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
@@ -87,7 +88,11 @@ class Repeats:
 
     def add(self, counts: Keys) -> None:
         """Take distinct blocks with these counts."""
-        for count, times in tally(counts).items():
+        found = tally(counts)
+        if not self.times:
+            self.times = found
+            return
+        for count, times in found.items():
             self.times[count] = self.times.get(count, 0) + times
 
     @property
@@ -96,7 +101,7 @@ class Repeats:
 
     @property
     def blocks(self) -> int:
-        return sum(count * times for count, times in self.times.items())
+        return sum(map(operator.mul, self.times, self.times.values()))
 
 
 class Search:
@@ -316,12 +321,25 @@ def repeated_keys(keys: Source, most: int, dtype: np.dtype[Any]) -> Iterator[tup
     [([3, 5], [2, 3])]
     """
     room = BUFFER // dtype.itemsize
+    if most <= min(room, _TOGETHER):
+        yield _repeated(np.concatenate([*keys(), np.empty(0, dtype)]))
+        return
     classes = max(1, -(-most // int(_FILLED * room)))
     for source in _dealt(keys, classes, dtype, most):
         found = _Class(np.empty(min(most, room), dtype))
         for chunk in source():
             found.take(chunk)
         yield found.repeated()
+
+
+def _repeated(keys: Keys) -> tuple[Keys, Keys]:
+    """Of an array, which is sorted in place, the keys that occur twice or more and their counts."""
+    from kolmo.estimators import kernels_mosaic as kernels
+
+    keys.sort()
+    counts = np.empty(keys.size // 2, np.uint32)
+    found = kernels.count_runs(keys, 2, counts)
+    return keys[:found], counts[:found]
 
 
 def _dealt(keys: Source, classes: int, dtype: np.dtype[Any], most: int) -> Iterator[Source]:

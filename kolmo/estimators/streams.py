@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,13 +32,13 @@ class Cut:
     sizes: tuple[int, ...]
     bits: int
 
-    @property
+    @functools.cached_property
     def base(self) -> int:
         """Symbols of the largest block that is a number; larger ones are made of such."""
         fitting = [size for size in self.sizes if size * self.bits <= KEY_BITS]
         return fitting[-1] if fitting else max(1, KEY_BITS // self.bits)
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Symbols that are stored for each of the largest blocks: a power of two times `base`,
         which a single size may have to be padded to."""
@@ -83,7 +84,7 @@ class BlockStreams:
 
     def of(self, size: int) -> list[Spool]:
         """The streams that hold blocks of this size, as they are stored."""
-        return [spool for width, spool in self.spools.items() if width >= size]
+        return [spool for width, spool in self.spools.items() if width >= size and spool.size]
 
     def blocks(self, size: int) -> int:
         return sum(spool.size // size for spool in self.of(size))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kolmo.estimators import get_estimator, repeats, spool, streams
+from kolmo.estimators import counting, get_estimator, repeats, spool, streams
 from kolmo.symbols import Alphabet
 
 ALPHABETS = [2, 3, 255, 2**16, 2**17, 2**32, 2**64]
@@ -19,7 +19,7 @@ CUTS = [(1, 2, 4, 8, 16, 32), (1, 2, 4), (3,), (12,), (33,), (100,)]
 def room(request, monkeypatch):
     if request.param != "in memory":
         monkeypatch.setattr(spool, "HELD", 64)
-        monkeypatch.setattr(repeats, "BUFFER", 256)
+        monkeypatch.setattr(counting, "BUFFER", 256)
         monkeypatch.setattr(repeats, "KNOWN", 5)
         monkeypatch.setattr(streams, "_CHUNK", 70)
 
@@ -85,12 +85,12 @@ def test_repeats_are_those_of_a_dictionary(room):
 @pytest.mark.parametrize("common", [0, 0.5, 0.95])
 def test_common_keys_overflow_no_class(common, monkeypatch):
     """Most keys are one and the same, which no hash divides."""
-    monkeypatch.setattr(repeats, "BUFFER", 4096)
+    monkeypatch.setattr(counting, "BUFFER", 4096)
     random = np.random.default_rng(0)
     keys = random.integers(0, 3000, 20_000).astype(np.uint64)
     keys[random.random(keys.size) < common] = 7
     chunks = np.array_split(keys, 13)
-    found = list(repeats.repeated_keys(lambda: iter(chunks), keys.size, keys.dtype))
+    found = list(counting.repeated_keys(lambda: iter(chunks), keys.size, keys.dtype))
     counted = {int(k): int(c) for ks, cs in found for k, c in zip(ks, cs, strict=True)}
     values, counts = np.unique(keys, return_counts=True)
     expected = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))

@@ -15,9 +15,8 @@ halves do, so that few blocks are left, and the search ends where no block repea
 
 from __future__ import annotations
 
-import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -25,23 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.lengths import tally
+from kolmo.estimators.counting import BUFFER, Source, repeated_keys
 from kolmo.estimators.pairs import PairFilter, filter_memory
 from kolmo.estimators.spool import HELD, Spool
 from kolmo.estimators.streams import KEY_BITS, BlockStreams, Cut, Keys, key_dtype, pack, step_of
 from kolmo.symbols import Alphabet
 
-BUFFER = 1 << 26
-"""Bytes of keys that are sorted at a time."""
-
 KNOWN = 1 << 23
 """Repeated blocks whose names are looked up at a time."""
 
-_TOGETHER = 1 << 18  # keys that are read at a time
 _DENSE = 16  # bits of the largest block that is counted in a table
-_FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
-
-Source = Callable[[], Iterator[Keys]]
-"""Gives all keys of a kind, chunk by chunk, as often as it is asked."""
 
 
 def search_memory(numel: int, alphabet: Alphabet) -> int:
@@ -296,109 +288,3 @@ def _planes_of(counts: NDArray[np.int64], planes: int) -> NDArray[np.int64]:
     symbols, exact = np.arange(counts.size), counts.astype(np.float64)  # far below 2^53
     each = [np.bincount(symbols >> 8 * p & 255, exact, 256) for p in range(planes)]
     return np.array(each).astype(np.int64)
-
-
-# --- counting keys ----------------------------------------------------------------------------
-
-
-def repeated_keys(keys: Source, most: int, dtype: np.dtype[Any]) -> Iterator[tuple[Keys, Keys]]:
-    """The distinct keys that occur twice or more, and their counts; class by class of a hash.
-
-    Parameters
-    ----------
-    keys : callable
-        Gives all keys in chunks, the same at each call.
-    most : int
-        As many keys as there may be.
-    dtype : numpy dtype
-        Of the keys.
-
-    Examples
-    --------
-    >>> chunks = np.uint32([5, 3, 5]), np.uint32([3, 5, 1])
-    >>> found = repeated_keys(lambda: iter(chunks), 6, np.dtype(np.uint32))
-    >>> [(k.tolist(), c.tolist()) for k, c in found]
-    [([3, 5], [2, 3])]
-    """
-    room = BUFFER // dtype.itemsize
-    if most <= min(room, _TOGETHER):
-        yield _repeated(np.concatenate([*keys(), np.empty(0, dtype)]))
-        return
-    classes = max(1, -(-most // int(_FILLED * room)))
-    for source in _dealt(keys, classes, dtype, most):
-        found = _Class(np.empty(min(most, room), dtype))
-        for chunk in source():
-            found.take(chunk)
-        yield found.repeated()
-
-
-def _repeated(keys: Keys) -> tuple[Keys, Keys]:
-    """Of an array, which is sorted in place, the keys that occur twice or more and their counts."""
-    from kolmo.estimators import kernels_mosaic as kernels
-
-    keys.sort()
-    counts = np.empty(keys.size // 2, np.uint32)
-    found = kernels.count_runs(keys, 2, counts)
-    return keys[:found], counts[:found]
-
-
-def _dealt(keys: Source, classes: int, dtype: np.dtype[Any], most: int) -> Iterator[Source]:
-    """The keys of each class of a hash, put aside in one pass over all where there are several."""
-    from kolmo.estimators import kernels_mosaic as kernels
-
-    if classes == 1:
-        yield keys
-        return
-    spools = [Spool(dtype, most) for _ in range(classes)]
-    ends = np.empty(classes, np.int64)
-    for chunk in keys():
-        dealt = np.empty(chunk.size, dtype)
-        kernels.deal_classes(chunk, classes, dealt, ends)
-        for spool, part in zip(spools, np.split(dealt, ends[:-1]), strict=True):
-            spool.append(part)
-    for spool in spools:
-        yield functools.partial(spool.chunks, _TOGETHER)
-        spool.close()
-
-
-class _Class:
-    """Counts the keys of one class. Where its keys are more than expected, few of them are common,
-    so that sorting leaves few distinct ones."""
-
-    def __init__(self, room: Keys) -> None:
-        self._room, self._filled = room, 0
-        self._keys: Keys = room[:0].copy()
-        self._counts = np.empty(0, np.uint32)
-
-    def take(self, keys: Keys) -> None:
-        while keys.size:
-            if self._filled == self._room.size:
-                self._keys, self._counts = self._merged(*self._runs(1))
-            left = self._room.size - self._filled
-            some, keys = keys[:left], keys[left:]
-            self._room[self._filled : self._filled + some.size] = some
-            self._filled += some.size
-
-    def repeated(self) -> tuple[Keys, Keys]:
-        if not self._keys.size:
-            return self._runs(2)
-        keys, counts = self._merged(*self._runs(1))
-        return keys[counts > 1], counts[counts > 1]
-
-    def _runs(self, least: int) -> tuple[Keys, Keys]:
-        """The distinct keys of the buffer that occur so often, and their counts; empties it."""
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        keys, self._filled = self._room[: self._filled], 0
-        keys.sort()
-        counts = np.empty(keys.size // least, np.uint32)
-        found = kernels.count_runs(keys, least, counts)
-        return keys[:found], counts[:found]
-
-    def _merged(self, keys: Keys, counts: Keys) -> tuple[Keys, Keys]:
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        size = self._keys.size + keys.size
-        merged, sums = np.empty(size, keys.dtype), np.empty(size, np.uint32)
-        found = kernels.merge_runs(self._keys, self._counts, keys, counts, merged, sums)
-        return merged[:found].copy(), sums[:found].copy()

@@ -143,16 +143,11 @@ class Search:
 
     def _count_dense(self, sizes: Sequence[int]) -> None:
         """Count the largest of these; halves of what is counted need not be counted again."""
-        from kolmo.estimators import kernels_mosaic as kernels
-
         counts: NDArray[np.int64] | None = None
         for size in reversed(sizes):
-            kinds = 1 << (size * self._cut.bits)
             spools = self._streams.of(size) if counts is None else [self._streams.spools[size]]
-            counts = np.zeros(kinds, np.int64) if counts is None else _halves(counts, kinds)
-            for spool in spools:
-                for chunk in spool.chunks(step_of(size)):
-                    kernels.count_keys(chunk, size, self._cut.bits, counts)
+            more = _table(spools, size, self._cut.bits)
+            counts = more if counts is None else more + _halves(counts, more.size)
             if size == 1:
                 self.planes = _planes_of(counts, self.planes.shape[0])
             keys = np.flatnonzero(counts > 1)
@@ -275,6 +270,21 @@ def _pairs(names: Spool, size: int) -> Source:
 def _chained(sources: Sequence[Source]) -> Source:
     """The keys of all sources but 0."""
     return lambda: (keys[keys != 0] for source in sources for keys in source())
+
+
+def _table(spools: Sequence[Spool], size: int, bits: int) -> NDArray[np.int64]:
+    """How often each block occurs, by key."""
+    from kolmo.estimators import kernels, kernels_mosaic
+
+    even, odd = np.zeros((2, 1 << size * bits), np.uint32)  # enough for 4 GiB of symbols
+    for spool in spools:
+        for chunk in spool.chunks(step_of(size)):
+            if bits == 8 * chunk.itemsize and size <= 2 and chunk.dtype.isnative:
+                keys = chunk[: chunk.size // size * size].view(f"u{size * chunk.itemsize}")
+                kernels.count_symbols(keys, even, odd)
+            else:
+                kernels_mosaic.count_keys(chunk, size, bits, even)
+    return np.add(even, odd, dtype=np.int64)
 
 
 def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:

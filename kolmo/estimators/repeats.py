@@ -8,9 +8,11 @@
 
 A block of at most 64 bits is a number, its *key*. Those of up to 16 bits are counted in a table;
 larger ones are sorted, as many at a time as fit in memory: a hash divides keys into classes, which
-are put aside and sorted one by one. Larger blocks are known by the *names* of their
-halves, the numbers of those blocks of half the size that repeat. A block repeats only if both
-halves do, so that few blocks are left, and the search ends where no block repeats any more.
+are put aside and sorted one by one (`kolmo.estimators.counting`). Larger blocks are known by the
+*names* of their halves, the numbers of those blocks of half the size that repeat. A block repeats
+only if both halves do, so that few blocks are left, and the search ends where no block repeats any
+more. The largest keys are named only in pairs that a filter lets repeat (`kolmo.estimators.pairs`):
+a lookup waits for memory, and most pairs come once.
 """
 
 from __future__ import annotations

@@ -108,6 +108,17 @@ def test_chunks_of_a_file_may_be_read_in_turn(monkeypatch):
     put.close()
 
 
+def test_few_keys_in_a_file_are_read_piece_by_piece(monkeypatch):
+    """A chunk of a file is overwritten by the next one."""
+    monkeypatch.setattr(spool, "HELD", 0)
+    monkeypatch.setattr(streams, "_CHUNK", 8)
+    symbols = np.uint16([1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 9, 3, 4, 9, 9])
+    its = streams.BlockStreams([16], streams.Cut((2,), 16), Alphabet(2**16))
+    its.update(symbols)
+    ((_, found),) = repeats.Search(its, Alphabet(2**16)).run()
+    assert found.times == {2: 3}
+
+
 def test_symbols_in_a_file_cost_the_same(room):
     random = np.random.default_rng(0)
     symbols = random.integers(0, 2**16, (40, 8))[random.integers(0, 40, 300)].reshape(-1)

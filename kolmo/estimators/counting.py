@@ -42,7 +42,7 @@ def repeated_keys(keys: Source, most: int, dtype: np.dtype[Any]) -> Iterator[tup
     """
     room = BUFFER // dtype.itemsize
     if most <= min(room, _TOGETHER):
-        yield _repeated(np.concatenate([*keys(), np.empty(0, dtype)]))
+        yield _repeated(_joined(keys(), most, dtype))
         return
     classes = max(1, -(-most // int(_FILLED * room)))
     for source in _dealt(keys, classes, dtype, most):
@@ -50,6 +50,15 @@ def repeated_keys(keys: Source, most: int, dtype: np.dtype[Any]) -> Iterator[tup
         for chunk in source():
             found.take(chunk)
         yield found.repeated()
+
+
+def _joined(chunks: Iterator[Keys], most: int, dtype: np.dtype[Any]) -> Keys:
+    """One array of all chunks, each of which is valid until the next one."""
+    keys, end = np.empty(most, dtype), 0
+    for chunk in chunks:
+        keys[end : end + chunk.size] = chunk
+        end += chunk.size
+    return keys[:end]
 
 
 def _repeated(keys: Keys) -> tuple[Keys, Keys]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kolmo.estimators import get_estimator, repeats, spool, streams
+from kolmo.estimators import counting, get_estimator, repeats, spool, streams
 from kolmo.symbols import Alphabet
 
 ALPHABETS = [2, 3, 255, 2**16, 2**17, 2**32, 2**64]
@@ -19,7 +19,7 @@ CUTS = [(1, 2, 4, 8, 16, 32), (1, 2, 4), (3,), (12,), (33,), (100,)]
 def room(request, monkeypatch):
     if request.param != "in memory":
         monkeypatch.setattr(spool, "HELD", 64)
-        monkeypatch.setattr(repeats, "BUFFER", 256)
+        monkeypatch.setattr(counting, "BUFFER", 256)
         monkeypatch.setattr(repeats, "KNOWN", 5)
         monkeypatch.setattr(streams, "_CHUNK", 70)
 
@@ -71,7 +71,7 @@ def check_repeats(seed, alphabet, sizes, numels, chunks):
     its = streams.BlockStreams(numels, cut, Alphabet(alphabet))
     for chunk in np.array_split(symbols, chunks):
         its.update(chunk)
-    for size, found in repeats.Search(its, Alphabet(alphabet)).run().items():
+    for size, found in repeats.Search(its, Alphabet(alphabet)).run():
         counted = count_all(symbols, numels, size)
         again = {block: count for block, count in counted.items() if count > 1}
         assert found.times == dict(collections.Counter(again.values()))
@@ -85,12 +85,12 @@ def test_repeats_are_those_of_a_dictionary(room):
 @pytest.mark.parametrize("common", [0, 0.5, 0.95])
 def test_common_keys_overflow_no_class(common, monkeypatch):
     """Most keys are one and the same, which no hash divides."""
-    monkeypatch.setattr(repeats, "BUFFER", 4096)
+    monkeypatch.setattr(counting, "BUFFER", 4096)
     random = np.random.default_rng(0)
     keys = random.integers(0, 3000, 20_000).astype(np.uint64)
     keys[random.random(keys.size) < common] = 7
     chunks = np.array_split(keys, 13)
-    found = list(repeats.repeated_keys(lambda: iter(chunks), keys.size))
+    found = list(counting.repeated_keys(lambda: iter(chunks), keys.size, keys.dtype))
     counted = {int(k): int(c) for ks, cs in found for k, c in zip(ks, cs, strict=True)}
     values, counts = np.unique(keys, return_counts=True)
     expected = dict(zip(values[counts > 1].tolist(), counts[counts > 1].tolist(), strict=True))
@@ -106,6 +106,17 @@ def test_chunks_of_a_file_may_be_read_in_turn(monkeypatch):
     pairs = zip(put.chunks(300), put.chunks(150), strict=False)
     assert [(a[0], b[0]) for a, b in pairs] == [(0, 0), (300, 150), (600, 300), (900, 450)]
     put.close()
+
+
+def test_few_keys_in_a_file_are_read_piece_by_piece(monkeypatch):
+    """A chunk of a file is overwritten by the next one."""
+    monkeypatch.setattr(spool, "HELD", 0)
+    monkeypatch.setattr(streams, "_CHUNK", 8)
+    symbols = np.uint16([1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 9, 9, 3, 4, 9, 9])
+    its = streams.BlockStreams([16], streams.Cut((2,), 16), Alphabet(2**16))
+    its.update(symbols)
+    ((_, found),) = repeats.Search(its, Alphabet(2**16)).run()
+    assert found.times == {2: 3}
 
 
 def test_symbols_in_a_file_cost_the_same(room):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -78,7 +79,7 @@ def all_of(chances: Iterable[Chance]) -> Chance:
     3
     """
     each = list(chances)
-    log2, size = math.fsum(c.log2 for c in each), math.fsum(c.size for c in each)
+    log2, size = math.fsum([c.log2 for c in each]), math.fsum([c.size for c in each])
     exact = all(chance.ratio is not None for chance in each)
     return Chance(log2, size, (lambda: ratio_of(each)) if exact else None)
 
@@ -116,7 +117,7 @@ def kt_tally(times: Tally) -> Chance:
     >>> kt_tally({0: 3, 1: 1}).word_bits == kt(np.array([1, 0, 0, 0])).word_bits
     True
     """
-    alphabet, total = sum(times.values()), sum(c * k for c, k in times.items())
+    alphabet, total = sum(times.values()), sum(map(operator.mul, times, times.values()))
     if alphabet == 1 or total == 0:
         return CERTAIN
     return Chance(

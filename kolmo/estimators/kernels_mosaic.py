@@ -13,6 +13,8 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
+_BEGUN = 64  # lookups that wait for memory together
+
 
 @compiled
 def pack_keys(symbols: Array, size: int, bits: int, keys: Array) -> None:
@@ -127,17 +129,68 @@ def fill_slots(known: Array, slots: Array) -> None:
 
 
 @compiled
-def find_names(keys: Array, known: Array, slots: Array, first: int, names: Array) -> None:
-    """Write the names of the keys that are known: ``first`` + their place."""
-    mask = np.uint64(slots.size - 1)
-    for i in range(keys.size):
-        slot = _home(keys[i], mask)
-        while slots[slot] != 0:
-            place = np.int64(slots[slot]) - 1
-            if known[place] == keys[i]:
-                names[i] = first + place
-                break
-            slot = (slot + np.uint64(1)) & mask
+def find_names(
+    keys: Array, wanted: Array, known: Array, slots: Array, first: int, names: Array
+) -> Any:
+    """Write the names of the keys at wanted places that are known: ``first`` + their place.
+
+    Each lookup waits for memory. A few are begun together, so that they wait together; what is
+    returned only keeps the compiler from leaving this out.
+    """
+    mask, begun = np.uint64(slots.size - 1), np.uint64(0)
+    for start in range(0, wanted.size, _BEGUN):
+        some = wanted[start : start + _BEGUN]
+        for i in some:
+            begun ^= np.uint64(slots[_home(keys[i], mask)])
+        for i in some:
+            begun ^= known[max(0, np.int64(slots[_home(keys[i], mask)]) - 1)]
+        for i in some:
+            slot = _home(keys[i], mask)
+            while slots[slot] != 0:
+                place = np.int64(slots[slot]) - 1
+                if known[place] == keys[i]:
+                    names[i] = first + place
+                    break
+                slot = (slot + np.uint64(1)) & mask
+    return begun
+
+
+@compiled
+def hash_pairs(keys: Array, homes: Array) -> None:
+    """A hash of each pair of keys that lie side by side, of the dtype's 64 bits."""
+    for i in range(homes.size):
+        mixed = np.uint64(keys[2 * i]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= (mixed >> np.uint64(29)) ^ np.uint64(keys[2 * i + 1])
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        homes[i] = mixed ^ (mixed >> np.uint64(32))
+
+
+@compiled
+def see_hashes(homes: Array, seen: Array) -> Any:
+    """Note hashes in ``seen``, whose length is a power of two: in a word the bits of those that
+    came, in the next one the bits of those that came again. It begins a few together, as
+    `find_names` does."""
+    mask, begun = np.uint64(32 * seen.size - 1), np.uint64(0)
+    for start in range(0, homes.size, _BEGUN):
+        some = homes[start : start + _BEGUN]
+        for home in some:
+            begun ^= seen[np.uint64(2) * ((home & mask) >> np.uint64(6))]
+        for home in some:
+            word = np.uint64(2) * ((home & mask) >> np.uint64(6))
+            bit = np.uint64(1) << (home & np.uint64(63))
+            before = seen[word]
+            seen[word] = before | bit
+            seen[word + np.uint64(1)] |= before & bit
+    return begun
+
+
+@compiled
+def came_again(homes: Array, seen: Array, again: Array) -> None:
+    """Write whether each hash may have come again."""
+    mask = np.uint64(32 * seen.size - 1)
+    for i in range(homes.size):
+        word = seen[np.uint64(2) * ((homes[i] & mask) >> np.uint64(6)) + np.uint64(1)]
+        again[i] = (word >> (homes[i] & np.uint64(63))) & np.uint64(1)
 
 
 @compiled

@@ -30,7 +30,7 @@ from kolmo.codes.chances import all_of, kt, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
+from kolmo.estimators.repeats import Repeats, Search, dense_sizes, search_memory, search_space
 from kolmo.estimators.spool import check_room
 from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -92,16 +92,17 @@ class _MosaicAccumulator:
         self._raw_bits = sum(sizes) * alphabet.bits
         self._candidates = BLOCK_SIZES if block is None else (block,)
         fitting = tuple(size for size in self._candidates if size <= max(sizes, default=0))
-        self._streams = (
-            BlockStreams(sizes, Cut(fitting, alphabet.bits), alphabet) if fitting else None
-        )
+        cut = Cut(fitting, alphabet.bits)
+        self._streams = BlockStreams(sizes, cut, alphabet) if fitting else None
+        self._found_later = 1 in dense_sizes(cut, sum(sizes))  # planes, by the search
         self._planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
 
     def update(self, symbols: Symbols) -> None:
         from kolmo.estimators import kernels
 
         fitting = symbols.astype(self._alphabet.container, copy=False)
-        kernels.count_planes(fitting, self._planes)
+        if not self._found_later:
+            kernels.count_planes(fitting, self._planes)
         if self._streams is not None:
             self._streams.update(fitting)
 
@@ -109,32 +110,48 @@ class _MosaicAccumulator:
         numel = sum(self._sizes)
         if numel == 0:
             return CodeLength(0, 0, 0, "bound")
-        codes = [_Code(self._raw_bits, _NO_BLOCKS)]
-        if self._streams is not None:
-            found = Search(self._streams, self._alphabet).run()
-            self._streams.close()
-            self._all_written = self._written_bits(self._planes)
-            codes += [self._code(size, repeats) for size, repeats in found.items()]
-        best = min(codes, key=lambda code: code.bits)
+        best = self._best()
         choice = math.ceil(math.log2(len(self._candidates) + 1))
         return CodeLength(best.bits + choice, numel, self._raw_bits, "bound", best.details)
+
+    def _best(self) -> _Code:
+        """The shortest code; of equally short ones that of the smallest size.
+
+        A block that is written only once has parts that are written only once: what a size leaves
+        to be written, every larger one must write too. Where that alone is no shorter than the best
+        code, the search ends.
+        """
+        best = _Code(self._raw_bits, 0, _NO_BLOCKS)
+        if self._streams is None:
+            return best
+        search = Search(self._streams, self._alphabet)
+        for size, repeats in search.run():
+            if size == self._candidates[0]:
+                self._planes += search.planes
+                self._all_written = self._written_bits(self._planes)
+            code = self._code(size, repeats)
+            best = min(best, code, key=lambda code: code.bits)
+            if code.written >= best.bits:
+                break
+        self._streams.close()
+        return best
 
     def _code(self, size: int, repeats: Repeats) -> _Code:
         """The code at a block size."""
         blocks = sum(numel // size for numel in self._sizes)
         motifs, others = repeats.motifs, blocks - repeats.blocks
-        indices, how = _index_bits(repeats, others)
-        header = integer_bits(motifs) + integer_bits(others)
+        written, (indices, how) = self._all_written, (1, "fixed")
+        if motifs:
+            written = self._written_bits(self._planes - repeats.planes)
+            indices, how = _index_bits(repeats, others)
         details = {
             "block": size,
             "motifs": motifs,
             "share_motifs": (blocks - others) / blocks,
             "indices": how,
         }
-        written = self._all_written
-        if motifs:
-            written = self._written_bits(self._planes - repeats.planes)
-        return _Code(header + written + indices, details)
+        header = integer_bits(motifs) + integer_bits(others)
+        return _Code(header + written + indices, written, details)
 
     def _written_bits(self, counts: NDArray[np.int64]) -> int:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
@@ -147,6 +164,7 @@ class _MosaicAccumulator:
 @dataclasses.dataclass(frozen=True)
 class _Code:
     bits: int
+    written: int
     details: dict[str, Any]
 
 
@@ -163,6 +181,8 @@ def _index_bits(repeats: Repeats, others: int) -> tuple[int, str]:
     if others:
         times[others] = times.get(others, 0) + 1
     kinds = sum(times.values())
+    if kinds <= 1:
+        return 1, "fixed"
     fixed = (repeats.blocks + others) * max(0, kinds - 1).bit_length()
-    adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits if kinds else 0
+    adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

@@ -8,37 +8,34 @@
 
 A block of at most 64 bits is a number, its *key*. Those of up to 16 bits are counted in a table;
 larger ones are sorted, as many at a time as fit in memory: a hash divides keys into classes, which
-are put aside and sorted one by one. Larger blocks are known by the *names* of their
-halves, the numbers of those blocks of half the size that repeat. A block repeats only if both
-halves do, so that few blocks are left, and the search ends where no block repeats any more.
+are put aside and sorted one by one (`kolmo.estimators.counting`). Larger blocks are known by the
+*names* of their halves, the numbers of those blocks of half the size that repeat. A block repeats
+only if both halves do, so that few blocks are left, and the search ends where no block repeats any
+more. The largest keys are named only in pairs that a filter lets repeat (`kolmo.estimators.pairs`):
+a lookup waits for memory, and most pairs come once.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.codes.lengths import tally
+from kolmo.estimators.counting import BUFFER, Source, repeated_keys
+from kolmo.estimators.pairs import PairFilter, filter_memory
 from kolmo.estimators.spool import HELD, Spool
-from kolmo.estimators.streams import KEY_BITS, BlockStreams, Keys, pack, step_of
+from kolmo.estimators.streams import KEY_BITS, BlockStreams, Cut, Keys, key_dtype, pack, step_of
 from kolmo.symbols import Alphabet
 
-BUFFER = 1 << 26
-"""Bytes of keys that are sorted at a time."""
-
-KNOWN = 1 << 22
+KNOWN = 1 << 23
 """Repeated blocks whose names are looked up at a time."""
 
-_TOGETHER = 1 << 18  # keys that are read at a time
 _DENSE = 16  # bits of the largest block that is counted in a table
-_FILLED = 0.75  # part of the buffer that a class fills if no key is much commoner than others
-
-Source = Callable[[], Iterator[Keys]]
-"""Gives all keys of a kind, chunk by chunk, as often as it is asked."""
 
 
 def search_memory(numel: int, alphabet: Alphabet) -> int:
@@ -48,7 +45,7 @@ def search_memory(numel: int, alphabet: Alphabet) -> int:
     keys = min(4 * BUFFER, 24 * numel)  # those of a class, their counts, and where they are merged
     seen = numel * alphabet.bits // (4 * KEY_BITS)  # one for each name of the first pairs
     names = min(24 * KNOWN, 24 * numel) + seen
-    return spools + keys + names + (1 << 20)
+    return spools + max(keys, names + filter_memory(numel)) + (1 << 20)
 
 
 def search_space(numel: int, alphabet: Alphabet) -> int:
@@ -56,6 +53,16 @@ def search_space(numel: int, alphabet: Alphabet) -> int:
     symbols = 2 * numel * alphabet.container.itemsize  # some are padded
     keys = min(numel, 2 * numel * alphabet.bits // KEY_BITS + 1)
     return 0 if symbols <= HELD else symbols + 20 * keys
+
+
+def dense_sizes(cut: Cut, symbols: int) -> list[int]:
+    """Sizes whose table has not many more places than there are symbols.
+
+    >>> dense_sizes(Cut((1, 2, 4, 8), 8), 100), dense_sizes(Cut((1, 2, 4, 8), 8), 100_000)
+    ([], [1, 2])
+    """
+    most = min(_DENSE, symbols.bit_length())
+    return [size for size in cut.sizes if size * cut.bits <= most]
 
 
 class Repeats:
@@ -75,8 +82,12 @@ class Repeats:
 
     def add(self, counts: Keys) -> None:
         """Take distinct blocks with these counts."""
-        for count, times in zip(*np.unique(counts, return_counts=True), strict=True):
-            self.times[int(count)] = self.times.get(int(count), 0) + int(times)
+        found = tally(counts)
+        if not self.times:
+            self.times = found
+            return
+        for count, times in found.items():
+            self.times[count] = self.times.get(count, 0) + times
 
     @property
     def motifs(self) -> int:
@@ -84,28 +95,46 @@ class Repeats:
 
     @property
     def blocks(self) -> int:
-        return sum(count * times for count, times in self.times.items())
+        return sum(map(operator.mul, self.times, self.times.values()))
 
 
 class Search:
-    """Finds the repeated blocks of each size."""
+    """Finds the repeated blocks of each size.
+
+    Attributes
+    ----------
+    planes : int64 array, shape (planes, 256)
+        Counts by byte-plane of all symbols, if blocks of 1 are among the `dense_sizes`.
+    """
 
     def __init__(self, streams: BlockStreams, alphabet: Alphabet) -> None:
+        self.planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
         self._streams, self._cut = streams, streams.cut
         self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
 
-    def run(self) -> dict[int, Repeats]:
-        cut, dense = self._cut, self._dense_sizes()
+    def run(self) -> Iterator[tuple[int, Repeats]]:
+        """Each size, the smallest first, and what was found. What is asked no more is not found."""
+        left = list(self._cut.sizes)
+        for size in self._counted():
+            left.remove(size)
+            yield size, self.found[size]
+        yield from ((size, self.found[size]) for size in left)  # no block of which repeats
+
+    def _counted(self) -> Iterator[int]:
+        """Count the blocks of one size after another, until none can repeat."""
+        cut = self._cut
+        dense = dense_sizes(cut, sum(spool.size for spool in self._streams.spools.values()))
         self._count_dense(dense)
+        yield from dense
         numbers = [size for size in cut.sizes if size * cut.bits <= KEY_BITS]
         known = None
         for size in numbers[len(dense) :]:
             if not self._may_repeat(size):
-                return self.found
+                return
             known = self._sort(size)
+            yield size
         if cut.width > cut.base and self._may_repeat(2 * cut.base):
-            self._follow_names(known or self._sort(cut.base))
-        return self.found
+            yield from self._follow_names(known or self._sort(cut.base))
 
     def _may_repeat(self, size: int) -> bool:
         """Whether blocks of half the size repeat, as far as they were counted."""
@@ -114,35 +143,28 @@ class Search:
 
     # --- by key -----------------------------------------------------------------------------
 
-    def _dense_sizes(self) -> list[int]:
-        """Sizes whose table has not many more places than there are symbols."""
-        symbols = sum(spool.size for spool in self._streams.spools.values())
-        most = min(_DENSE, symbols.bit_length())
-        return [size for size in self._cut.sizes if size * self._cut.bits <= most]
-
     def _count_dense(self, sizes: Sequence[int]) -> None:
         """Count the largest of these; halves of what is counted need not be counted again."""
-        from kolmo.estimators import kernels_mosaic as kernels
-
         counts: NDArray[np.int64] | None = None
         for size in reversed(sizes):
-            kinds = 1 << (size * self._cut.bits)
             spools = self._streams.of(size) if counts is None else [self._streams.spools[size]]
-            counts = np.zeros(kinds, np.int64) if counts is None else _halves(counts, kinds)
-            for spool in spools:
-                for chunk in spool.chunks(step_of(size)):
-                    kernels.count_keys(chunk, size, self._cut.bits, counts)
+            more = _table(spools, size, self._cut.bits)
+            counts = more if counts is None else more + _halves(counts, more.size)
+            if size == 1:
+                self.planes = _planes_of(counts, self.planes.shape[0])
             keys = np.flatnonzero(counts > 1)
             self._add(size, keys.astype(np.uint32), counts[keys])
 
     def _sort(self, size: int) -> Spool:
         """Count blocks by their keys, and return the keys that repeat."""
-        return self._collect(lambda: self._streams.keys(size), size)
+        return self._collect(
+            lambda: self._streams.keys(size), size, key_dtype(size, self._cut.bits)
+        )
 
-    def _collect(self, keys: Source, size: int) -> Spool:
+    def _collect(self, keys: Source, size: int, dtype: np.dtype[Any]) -> Spool:
         blocks = self._streams.blocks(size)
         known = Spool(np.dtype(np.uint64), blocks // 2)
-        for repeated, counts in repeated_keys(keys, blocks):
+        for repeated, counts in repeated_keys(keys, blocks, dtype):
             self._add(size, repeated, counts)
             known.append(repeated)
         return known
@@ -163,26 +185,40 @@ class Search:
 
     # --- by name ----------------------------------------------------------------------------
 
-    def _follow_names(self, known: Spool) -> None:
+    def _follow_names(self, known: Spool) -> Iterator[int]:
         """Count blocks that are larger than a key, from the keys that repeat."""
-        size = self._cut.base
-        sources = {w: _packed(spool, size, self._cut.bits) for w, spool in self._spools(size)}
+        size, bits = self._cut.base, self._cut.bits
+        sources = {w: _packed(spool, size, bits) for w, spool in self._spools(2 * size)}
+        pairs: PairFilter | None = self._likely_pairs(list(sources.values()), size)
         while known.size:
-            names = {w: self._name(source, known, w, size) for w, source in sources.items()}
+            names = {w: self._name(source, known, w, size, pairs) for w, source in sources.items()}
+            pairs = None  # the names of larger blocks tell where they lie, too
             if size > self._cut.base and (found := self._result(size)) is not None:
                 self._add_named(names, known.size, size, found)
+                yield min(size, self._cut.sizes[-1])
             known.close()
             if size == self._cut.width:
                 break
             size *= 2
             sources = {w: _pairs(names[w], size) for w, _ in self._spools(size)}
-            known = self._collect(_chained(list(sources.values())), size)
+            known = self._collect(_chained(list(sources.values())), size, np.dtype(np.uint64))
 
     def _spools(self, size: int) -> list[tuple[int, Spool]]:
         return [(w, spool) for w, spool in self._streams.spools.items() if w >= size]
 
-    def _name(self, keys: Source, known: Spool, width: int, size: int) -> Spool:
-        """The name of each block of a stream: from 1, or 0 for one that does not repeat."""
+    def _likely_pairs(self, sources: Sequence[Source], size: int) -> PairFilter:
+        """A filter of the blocks of twice the size that repeat."""
+        pairs = PairFilter(self._streams.blocks(2 * size))
+        for source in sources:
+            for keys in source():
+                pairs.add(keys)
+        return pairs
+
+    def _name(
+        self, keys: Source, known: Spool, width: int, size: int, pairs: PairFilter | None
+    ) -> Spool:
+        """The name of each block of a stream: from 1, or 0 for one that does not repeat, or is of a
+        pair that does not."""
         from kolmo.estimators import kernels_mosaic as kernels
 
         blocks, first = self._streams.spools[width].size // size, 1
@@ -191,11 +227,12 @@ class Search:
             slots = np.zeros(1 << (2 * some.size - 1).bit_length(), np.uint32)
             kernels.fill_slots(some, slots)
             before, names = names, Spool(np.dtype(np.uint32), blocks)
-            step = step_of(size) // size
+            step = step_of(max(size, 2 * self._cut.base)) // size
             olds = before.chunks(step) if before else repeat(None)
             for chunk, old in zip(keys(), olds, strict=False):
                 named = np.zeros(chunk.size, np.uint32) if old is None else old
-                kernels.find_names(chunk, some, slots, first, named)
+                wanted = np.flatnonzero(chunk) if pairs is None else pairs.likely(chunk)
+                kernels.find_names(chunk, wanted, some, slots, first, named)
                 names.append(named)
             first += some.size
             if before:
@@ -215,7 +252,8 @@ class Search:
 
 
 def _packed(spool: Spool, size: int, bits: int) -> Source:
-    return lambda: (pack(chunk, size, bits) for chunk in spool.chunks(step_of(size)))
+    """The keys of blocks of a stream; the pairs that they make are not divided."""
+    return lambda: (pack(chunk, size, bits) for chunk in spool.chunks(step_of(2 * size)))
 
 
 def _pairs(names: Spool, size: int) -> Source:
@@ -236,97 +274,29 @@ def _chained(sources: Sequence[Source]) -> Source:
     return lambda: (keys[keys != 0] for source in sources for keys in source())
 
 
+def _table(spools: Sequence[Spool], size: int, bits: int) -> NDArray[np.int64]:
+    """How often each block occurs, by key."""
+    from kolmo.estimators import kernels, kernels_mosaic
+
+    even, odd = np.zeros((2, 1 << size * bits), np.uint32)  # enough for 4 GiB of symbols
+    for spool in spools:
+        for chunk in spool.chunks(step_of(size)):
+            if bits == 8 * chunk.itemsize and size <= 2 and chunk.dtype.isnative:
+                keys = chunk[: chunk.size // size * size].view(f"u{size * chunk.itemsize}")
+                kernels.count_symbols(keys, even, odd)
+            else:
+                kernels_mosaic.count_keys(chunk, size, bits, even)
+    return np.add(even, odd, dtype=np.int64)
+
+
 def _halves(counts: NDArray[np.int64], kinds: int) -> NDArray[np.int64]:
     """Counts of the halves of counted blocks."""
     table = counts.reshape(kinds, kinds)
     return np.asarray(table.sum(axis=0) + table.sum(axis=1))
 
 
-# --- counting keys ----------------------------------------------------------------------------
-
-
-def repeated_keys(keys: Source, most: int) -> Iterator[tuple[Keys, Keys]]:
-    """The distinct keys that occur twice or more, and their counts; class by class of a hash.
-
-    Parameters
-    ----------
-    keys : callable
-        Gives all keys in chunks, the same at each call.
-    most : int
-        As many keys as there may be.
-
-    Examples
-    --------
-    >>> chunks = np.uint32([5, 3, 5]), np.uint32([3, 5, 1])
-    >>> [(k.tolist(), c.tolist()) for k, c in repeated_keys(lambda: iter(chunks), 6)]
-    [([3, 5], [2, 3])]
-    """
-    width = 4 if most == 0 else next(keys(), np.empty(0, np.uint64)).itemsize
-    room = BUFFER // width
-    classes = max(1, -(-most // int(_FILLED * room)))
-    for source in _dealt(keys, classes, np.dtype(f"u{width}"), most):
-        found = _Class(np.empty(min(most, room), f"u{width}"))
-        for chunk in source():
-            found.take(chunk)
-        yield found.repeated()
-
-
-def _dealt(keys: Source, classes: int, dtype: np.dtype[Any], most: int) -> Iterator[Source]:
-    """The keys of each class of a hash, put aside in one pass over all where there are several."""
-    from kolmo.estimators import kernels_mosaic as kernels
-
-    if classes == 1:
-        yield keys
-        return
-    spools = [Spool(dtype, most) for _ in range(classes)]
-    ends = np.empty(classes, np.int64)
-    for chunk in keys():
-        dealt = np.empty(chunk.size, dtype)
-        kernels.deal_classes(chunk, classes, dealt, ends)
-        for spool, part in zip(spools, np.split(dealt, ends[:-1]), strict=True):
-            spool.append(part)
-    for spool in spools:
-        yield functools.partial(spool.chunks, _TOGETHER)
-        spool.close()
-
-
-class _Class:
-    """Counts the keys of one class. Where its keys are more than expected, few of them are common,
-    so that sorting leaves few distinct ones."""
-
-    def __init__(self, room: Keys) -> None:
-        self._room, self._filled = room, 0
-        self._keys: Keys = room[:0].copy()
-        self._counts = np.empty(0, np.uint32)
-
-    def take(self, keys: Keys) -> None:
-        while keys.size:
-            if self._filled == self._room.size:
-                self._keys, self._counts = self._merged(*self._runs(1))
-            some, keys = np.split(keys, [self._room.size - self._filled])
-            self._room[self._filled : self._filled + some.size] = some
-            self._filled += some.size
-
-    def repeated(self) -> tuple[Keys, Keys]:
-        if not self._keys.size:
-            return self._runs(2)
-        keys, counts = self._merged(*self._runs(1))
-        return keys[counts > 1], counts[counts > 1]
-
-    def _runs(self, least: int) -> tuple[Keys, Keys]:
-        """The distinct keys of the buffer that occur so often, and their counts; empties it."""
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        keys, self._filled = self._room[: self._filled], 0
-        keys.sort()
-        counts = np.empty(keys.size // least, np.uint32)
-        found = kernels.count_runs(keys, least, counts)
-        return keys[:found], counts[:found]
-
-    def _merged(self, keys: Keys, counts: Keys) -> tuple[Keys, Keys]:
-        from kolmo.estimators import kernels_mosaic as kernels
-
-        size = self._keys.size + keys.size
-        merged, sums = np.empty(size, keys.dtype), np.empty(size, np.uint32)
-        found = kernels.merge_runs(self._keys, self._counts, keys, counts, merged, sums)
-        return merged[:found].copy(), sums[:found].copy()
+def _planes_of(counts: NDArray[np.int64], planes: int) -> NDArray[np.int64]:
+    """Counts by byte-plane of counted symbols."""
+    symbols, exact = np.arange(counts.size), counts.astype(np.float64)  # far below 2^53
+    each = [np.bincount(symbols >> 8 * p & 255, exact, 256) for p in range(planes)]
+    return np.array(each).astype(np.int64)

@@ -58,14 +58,15 @@ class Spool:
 
     def chunks(self, step: int) -> Iterator[Items]:
         """All items in order, ``step`` at a time; each chunk is valid until the next one."""
-        buffer = np.empty(0 if self._file is None else min(step, self.size), self.dtype)
-        for start in range(0, self.size, step):
+        starts = range(0, self.size, step)
+        if self._file is None:
+            yield from (self._room[start : min(start + step, self.size)] for start in starts)
+            return
+        buffer = np.empty(min(step, self.size), self.dtype)
+        for start in starts:
             size = min(step, self.size - start)
-            if self._file is None:
-                yield self._room[start : start + size]
-            else:
-                self._read(start, buffer[:size])
-                yield buffer[:size]
+            self._read(start, buffer[:size])
+            yield buffer[:size]
 
     def _read(self, start: int, chunk: Items) -> None:
         """Fill the chunk; several readers may take turns, so that each says where it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,13 +32,13 @@ class Cut:
     sizes: tuple[int, ...]
     bits: int
 
-    @property
+    @functools.cached_property
     def base(self) -> int:
         """Symbols of the largest block that is a number; larger ones are made of such."""
         fitting = [size for size in self.sizes if size * self.bits <= KEY_BITS]
         return fitting[-1] if fitting else max(1, KEY_BITS // self.bits)
 
-    @property
+    @functools.cached_property
     def width(self) -> int:
         """Symbols that are stored for each of the largest blocks: a power of two times `base`,
         which a single size may have to be padded to."""
@@ -83,7 +84,7 @@ class BlockStreams:
 
     def of(self, size: int) -> list[Spool]:
         """The streams that hold blocks of this size, as they are stored."""
-        return [spool for width, spool in self.spools.items() if width >= size]
+        return [spool for width, spool in self.spools.items() if width >= size and spool.size]
 
     def blocks(self, size: int) -> int:
         return sum(spool.size // size for spool in self.of(size))
@@ -124,13 +125,26 @@ def step_of(size: int) -> int:
 
 
 def pack(symbols: Symbols, size: int, bits: int) -> Keys:
-    """The keys of blocks of ``size`` symbols of so many bits, the first symbol highest.
+    """The keys of blocks of ``size`` symbols of so many bits.
+
+    Symbols that fill their dtype are a key as they lie in memory, the first one lowest; of others
+    the first is the highest.
 
     >>> pack(np.uint8([1, 2, 3, 0]), 2, 4).tolist()
     [18, 48]
+    >>> pack(np.uint8([1, 2, 3, 0]), 4, 8).tolist() == [1 + (2 << 8) + (3 << 16)]
+    True
     """
     from kolmo.estimators import kernels_mosaic as kernels
 
-    keys = np.empty(symbols.size // size, np.uint32 if size * bits <= 32 else np.uint64)
+    dtype, width = key_dtype(size, bits), symbols.itemsize
+    if bits == 8 * width and size * width == dtype.itemsize and symbols.dtype.isnative:
+        return symbols[: symbols.size // size * size].view(dtype)
+    keys = np.empty(symbols.size // size, dtype)
     kernels.pack_keys(symbols, size, bits, keys)
     return keys
+
+
+def key_dtype(size: int, bits: int) -> np.dtype[Any]:
+    """The dtype of the keys of such blocks."""
+    return np.dtype(np.uint32 if size * bits <= 32 else np.uint64)

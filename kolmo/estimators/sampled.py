@@ -221,7 +221,8 @@ class SampleAccumulator:
         sampled, numel = self._sampled, self._objects.numel
         by_stratum = self._by_stratum()
         means = np.sum([costs.mean(axis=0) for costs in by_stratum], axis=0)
-        ratio, more = _learning(means, numel / sampled.warmup)
+        reach = self._pricing.reach() / sampled.warmup
+        ratio, more = _learning(means, numel / sampled.warmup, reach)
         learning = more * float(means[1] - means[0])
         figure = self._first_bits + float(means[0]) - learning
         if abs(learning) > _MOST * figure:
@@ -296,18 +297,24 @@ class SampleAccumulator:
         ]
 
 
-def _learning(means: NDArray[np.float64], times: float) -> tuple[float, float]:
+def _learning(means: NDArray[np.float64], times: float, reach: float) -> tuple[float, float]:
     """The ratio of successive gains of fourfold warm-ups, and how many times the last of them a
-    code still gains from warm-ups up to the whole object, on the mean over it.
+    code still gains from warm-ups up to the whole object, on the mean over it; it has so many times
+    the symbols of a warm-up, and the code reaches back so many times as far.
 
-    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9)[0]
+    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9, 4.0**9)[0]
     0.25
+    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9, 0.5)[1]
+    0
     """
     last, earlier = float(means[1] - means[0]), float(means[2] - means[1])
     ratio = min(max(last / earlier if earlier > 0 else FLATTEST, STEEPEST), FLATTEST)
-    steps = int(max(0.0, math.log(max(1.0, times), _STEP)))
-    shares = [1 - _STEP ** (step - 0.5) / max(1.0, times) for step in range(1, steps + 1)]
-    return ratio, sum(ratio**step * max(0.0, share) for step, share in enumerate(shares, start=1))
+    most = math.log(max(1.0, min(times, reach)), _STEP)
+    shares = [
+        min(1.0, most - step) * max(0.0, 1 - _STEP ** (step + 0.5) / times)
+        for step in range(math.ceil(most))
+    ]
+    return ratio, sum(ratio ** (step + 1) * share for step, share in enumerate(shares))
 
 
 def _stratified(

@@ -2,7 +2,8 @@
 
 The symbols of an object are cut into blocks. The first stretch is measured as it is, for a code
 learns most there. The others fall into strata of equal size, in their order, so that every tensor
-has its share; from each stratum two blocks are drawn. A block costs what the code takes for it
+has its share; from each stratum of one tensor two blocks are drawn, and six or more from one of
+several tensors, which may differ much. A block costs what the code takes for it
 *after a warm-up*, the stretch before it: the length for both less that for the warm-up alone. So
 learning is not counted anew in each window.
 
@@ -249,10 +250,10 @@ class SampleAccumulator:
         )
 
     def _drawn(self) -> Iterator[_Window]:
-        """Two blocks of every stratum."""
+        """The blocks of every stratum."""
         draw = np.random.default_rng([self._sampled.seed, self._objects.numel])
         for number, stratum in enumerate(self._strata):
-            for block in stratum.draw(draw, 2):
+            for block in stratum.draw(draw):
                 yield self._window(number, *block)
 
     def _window(self, stratum: int, first: int, last: int) -> _Window:
@@ -325,6 +326,6 @@ def _stratified(
     pairs = [(each, count) for each, count in zip(totals, blocks, strict=True) if count > each.size]
     variances = np.array([each.var(ddof=1) / each.size * (1 - each.size / count)
                           for each, count in pairs])  # fmt: skip
-    squares = float((variances**2).sum())
+    squares = sum(v**2 / (each.size - 1) for v, (each, _) in zip(variances, pairs, strict=True))
     degrees = max(1.0, float(variances.sum()) ** 2 / squares) if squares else math.nan
     return math.sqrt(float(variances.sum())), degrees

@@ -243,11 +243,16 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
             runs |= {name: Run(opened, plan, memory) for name, opened in checkpoints.items()}
             until = Deadline(plan.deadline, pool.workers) if plan.deadline else None
             measure_all(runs, pool, settings.report_progress, settings.each, until)
-        return Report.of(make_report(checkpoints, plan, runs, complete=True))
+        return Report.of(make_report(checkpoints, plan, runs, finished=_all_known(runs)))
     except KeyboardInterrupt:
-        partial = Report.of(make_report(checkpoints, plan, runs, complete=False))
+        partial = Report.of(make_report(checkpoints, plan, runs, finished=False))
         done, wanted = (sum(each) for each in zip(*(r.count for r in runs.values()), strict=True))
         raise Interrupted(partial, done, wanted, kept) from None
     except KolmoError as error:
-        partial = Report.of(make_report(checkpoints, plan, runs, complete=False))
+        partial = Report.of(make_report(checkpoints, plan, runs, finished=False))
         raise error.with_report(partial) from error.__cause__
+
+
+def _all_known(runs: Mapping[str, Run]) -> bool:
+    """Whether no deadline has kept a figure from being made."""
+    return all(done == wanted for done, wanted in (run.count for run in runs.values()))

@@ -4,12 +4,9 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +28,7 @@ from kolmo.estimators.base import Estimator
 from kolmo.nulls import Shuffled, Weights
 from kolmo.quantize import get_quantizer
 from kolmo.testing import registered
+from tests.test_cli import run
 
 ROOT = Path(__file__).parent.parent
 ESTIMATORS = ["kt", "zstd", "entropy", "mosaic"]
@@ -289,26 +287,37 @@ def test_workers_do_not_matter(result):
 # --- runs that are cut ------------------------------------------------------------------------
 
 
+INTERRUPTED = """
+import os, signal
+from kolmo.calibration.journal import Journal
+from kolmo.cli import main
+keep = Journal.keep
+def stopped(*given):
+    keep(*given)
+    os.killpg(0, signal.SIGINT)  # as a terminal does, to the workers too
+Journal.keep = stopped
+main()
+"""
+
+
 def test_an_interrupted_run_keeps_what_is_done_and_goes_on(tmp_path):
     page, journal = tmp_path / "c.csv", tmp_path / "c.csv.journal"
-    command = [sys.executable, "-m", "kolmo", "calibrate", "--workers", "2", "-o", page]
-    command += ["-e", "bz2", "--family", "coin", "--null", "shuffled"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not journal.exists() and process.poll() is None:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
-    errors = process.communicate()[1]
-    assert process.returncode == 130
-    assert f"{journal} keeps what is done; the same command goes on" in errors
-    assert errors.endswith("kolmo: error: interrupted\n")
+    command = ["calibrate", "--quick", "-o", str(page), "-e", "kt"]
+    command += ["--family", "coin", "--null", "shuffled"]
+    process = [sys.executable, "-c", INTERRUPTED, *command, "--workers", "2"]
+    first = subprocess.run(process, capture_output=True, text=True, start_new_session=True)
+    assert first.returncode == 130
+    assert f"{journal} keeps what is done; the same command goes on" in first.stderr
+    assert first.stderr.endswith("kolmo: error: interrupted\n")
     assert not page.exists()
 
     with journal.open("a") as file:
         file.write('\n{"piece": "half a li')
-    again = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=True)
+    again = run(*command)
+    assert again.returncode == 0
     assert f"going on from {journal}" in again.stderr
     assert not journal.exists()
-    assert load_calibration(page).false_positives["trials"].tolist() == [1000]
+    assert load_calibration(page).false_positives["trials"].tolist() == [40]
 
 
 def test_what_is_in_the_journal_is_not_done_again(tmp_path):
@@ -428,13 +437,14 @@ def test_wrong_options_are_one_line(tmp_path):
 
 
 def test_the_command_prints_tables_or_json(tmp_path):
-    base = [sys.executable, "-m", "kolmo", "calibrate", "--quick", "--workers", "1"]
+    base = ["calibrate", "--quick", "--workers", "1"]
     base += ["-e", "kt", "--family", "coin", "--null", "uniform"]
     saved = tmp_path / "c.csv"
-    run = subprocess.run([*base, "--json", "-o", saved], capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout)["seen"][0]["verdict"] == "✓"
+    done = run(*base, "--json", "-o", saved)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["seen"][0]["verdict"] == "✓"
     assert load_calibration(saved).seen.loc[0, "family"] == "coin"
-    bad = subprocess.run([*base, "-o", "x.txt"], capture_output=True, text=True, check=False)
+    bad = run(*base, "-o", "x.txt")
     assert bad.returncode == 2
     assert bad.stderr.count("\n") == 1
 

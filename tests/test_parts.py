@@ -66,7 +66,7 @@ def merged_tensor(estimator, alphabet, shape, symbols, cuts, before):
 
 
 @pytest.mark.parametrize(("spec", "alphabet"), CASES)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(st.data(), SHAPES, st.integers(0, 99))
 def test_parts_merge_into_one_pass(spec, alphabet, data, shapes, seed):
     estimator, given_symbols = get_estimator(spec), symbols_of(shapes, alphabet, seed)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kolmo
@@ -58,7 +58,11 @@ def _named(names, tmp_path_factory):
     return report, tmp_path_factory.mktemp("named")
 
 
-@given(names=st.sets(st.text(st.characters(exclude_categories=()), min_size=1), min_size=1))
+NAMES = st.text(st.characters(exclude_categories=()), min_size=1)
+
+
+@settings(max_examples=10)  # of many names each
+@given(names=st.sets(NAMES, min_size=8, max_size=30))
 def test_any_name_of_a_tensor_can_be_saved_and_shown(names, tmp_path_factory):
     names = {name for name in names if name != "\0"}
     report, folder = _named({*names, "NA", "-1", "a\r\n", "\ud800", "\x1b[31m"}, tmp_path_factory)
@@ -237,7 +241,7 @@ def test_coverage_line(report):
 
 
 def test_an_unfinished_report_says_so(report):
-    part = dataclasses.replace(report, provenance={**report.provenance, "complete": False})
+    part = dataclasses.replace(report, provenance={**report.provenance, "finished": False})
     assert "was not finished" in part.summary()
 
 

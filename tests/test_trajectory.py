@@ -1,8 +1,6 @@
 """trajectory: steps in their order, metrics beside them, nothing lost, all of it drawn."""
 
 import json
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -18,6 +16,7 @@ from kolmo.intervals import draw_widths
 from kolmo.report.figures.plots import figures, png_bytes
 from kolmo.series.metrics import align, read_metrics
 from kolmo.series.steps import find_series
+from tests.test_cli import run
 
 RANDOM = np.random.default_rng(2)
 FAST = {"quantizers": ["sign"], "estimators": ["kt", "entropy"]}
@@ -293,11 +292,6 @@ def test_steps_that_crowd_at_the_start_have_a_logarithmic_axis():
 
 
 # --- the command, and momos -------------------------------------------------------------------
-
-
-def run(*arguments):
-    command = [sys.executable, "-m", "kolmo", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_the_command_measures_and_plot_draws(tmp_path, capsys):

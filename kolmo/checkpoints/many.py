@@ -1,65 +1,21 @@
-"""Many checkpoints: those that globs and folders stand for, each opened when its turn comes."""
+"""Many checkpoints: those that globs and folders stand for, and their names."""
 
 from __future__ import annotations
 
-import functools
 import glob
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from kolmo.checkpoints.base import Checkpoint
 from kolmo.checkpoints.choosing import Grouping, candidates, foremost, is_candidate
 from kolmo.checkpoints.directories import checkpoint_folders
 from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
 from kolmo.checkpoints.naming import natural, parsed
-from kolmo.checkpoints.origins import Origin
 from kolmo.checkpoints.remote import globbed, open_url
 from kolmo.errors import InputError
 
 _DEEP = 4  # folders of folders of checkpoints
-_OPEN = 4  # checkpoints that stay open
-
-
-class Checkpoints(Mapping[str, Checkpoint]):
-    """Checkpoints by name, each opened when it is asked for; only the latest few stay open.
-
-    Parameters
-    ----------
-    sources : mapping of names to sources
-    open_one : callable
-        ``open_one(source)`` opens one.
-
-    Raises
-    ------
-    InputError
-        In opening one; also if one that is opened again is not what it was.
-    """
-
-    def __init__(self, sources: Mapping[str, Any], open_one: Callable[[Any], Checkpoint]) -> None:
-        self._sources, self._open_one = dict(sources), open_one
-        self._origins: dict[str, Origin | None] = {}
-        self._lock = threading.RLock()
-        self._latest = functools.lru_cache(maxsize=_OPEN)(self._opened)
-
-    def __getitem__(self, name: str) -> Checkpoint:
-        with self._lock:
-            return self._latest(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._sources)
-
-    def __len__(self) -> int:
-        return len(self._sources)
-
-    def _opened(self, name: str) -> Checkpoint:
-        opened = self._open_one(self._sources[name])
-        if self._origins.setdefault(name, opened.origin) != opened.origin:
-            raise InputError(f"{opened.source}: it was changed while it was measured")
-        return opened
 
 
 def find_checkpoints(sources: Iterable[str | os.PathLike[str]]) -> dict[str, str]:

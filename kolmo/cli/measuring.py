@@ -125,5 +125,5 @@ def keep(report: kolmo.Report, options: Measuring) -> None:
     for path, write in ((options.output, report.save), (options.html, report.to_html)):
         if path:
             write(path)
-            state = "" if report.provenance["complete"] else " (what was done until then)"
+            state = "" if report.provenance["finished"] else " (what was done until then)"
             print(f"wrote {path}{state}", file=sys.stderr)

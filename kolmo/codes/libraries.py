@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bz2
 import lzma
+import math
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -50,6 +51,14 @@ class Streaming(Protocol):
         """
         ...
 
+    def reach(self, level: int, size: int) -> float:
+        """Bytes back that a stream of ``size`` bytes can make use of, at most."""
+        ...
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        """A stream for ``size`` bytes, with the settings that one of ``whole`` bytes has."""
+        ...
+
 
 class Library(Streaming, Protocol):
     """A library whose bytes a container may hold: every installation has it."""
@@ -80,6 +89,12 @@ class Zlib:
     def stream(self, level: int, size: int) -> Stream:
         return zlib.compressobj(level, zlib.DEFLATED, 31)
 
+    def reach(self, level: int, size: int) -> float:
+        return 1 << 15
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        return self.stream(level, size)
+
     def compress(self, data: bytes, period: int) -> bytes:
         encoder = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
         return encoder.compress(data) + encoder.flush()
@@ -98,6 +113,12 @@ class Bzip2Library:
 
     def stream(self, level: int, size: int) -> Stream:
         return bz2.BZ2Compressor(level)
+
+    def reach(self, level: int, size: int) -> float:
+        return 100_000 * level
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        return self.stream(level, size)
 
     def compress(self, data: bytes, period: int) -> bytes:
         return bz2.compress(data, 9)
@@ -130,6 +151,12 @@ class Lzma:
         window = _xz_window(level, size)
         filters = [{"id": lzma.FILTER_LZMA2, "preset": level, "dict_size": window}]
         return lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=filters)
+
+    def reach(self, level: int, size: int) -> float:
+        return 1 << _XZ_BITS[level]
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        return self.stream(level, size)
 
     def compress(self, data: bytes, period: int) -> bytes:
         return lzma.compress(data, lzma.FORMAT_RAW, filters=_lzma_filters(len(data), period))
@@ -173,15 +200,29 @@ class Zstandard:
     levels = range(1, 23)
 
     def memory(self, level: int, size: int) -> int:
-        import zstandard
-
-        its = zstandard.ZstdCompressionParameters.from_level(level, source_size=size)
-        return int(its.estimated_compression_context_size()) + (2 << its.window_log) + (1 << 20)
+        its = self._settings(level, size)
+        tables = int(its.estimated_compression_context_size())
+        return tables + (2 << int(its.window_log)) + (1 << 20)
 
     def stream(self, level: int, size: int) -> Stream:
         import zstandard
 
         return zstandard.ZstdCompressor(level=level).compressobj(size=size)
+
+    def reach(self, level: int, size: int) -> float:
+        return float(1 << self._settings(level, size).window_log)
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        """Level and size choose the tables and the search together."""
+        import zstandard
+
+        settings = self._settings(level, whole)
+        return zstandard.ZstdCompressor(compression_params=settings).compressobj()
+
+    def _settings(self, level: int, size: int) -> Any:
+        import zstandard
+
+        return zstandard.ZstdCompressionParameters.from_level(level, source_size=size)
 
     def compress(self, data: bytes, period: int) -> bytes:
         import zstandard
@@ -246,6 +287,12 @@ class BrotliLibrary:
     def stream(self, level: int, size: int) -> Stream:
         return _BrotliStream(level)
 
+    def reach(self, level: int, size: int) -> float:
+        return 1 << 22
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        return self.stream(level, size)
+
     def compress(self, data: bytes, period: int) -> bytes:
         import brotli
 
@@ -299,6 +346,12 @@ class Ppmd8:
         except ImportError:
             raise MissingExtraError("ppmd", "pyppmd", "ppmd") from None
         return _PpmdStream(pyppmd.Ppmd8Encoder(level, self._memory))
+
+    def reach(self, level: int, size: int) -> float:
+        return math.inf
+
+    def part(self, level: int, size: int, whole: int) -> Stream:
+        return self.stream(level, size)
 
 
 class _PpmdStream:

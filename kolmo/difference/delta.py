@@ -108,17 +108,17 @@ def delta(
     plan, coders = _plan(settings, thorough)
     given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
     partners_of, common, problems = _match(given, wanted)
-    complete, kept = True, None
+    finished, kept = True, None
     with settings.open_memory() as memory:
         run = DeltaRun(partners_of, common, plan, coders, memory)
         try:
             with Lanes(settings.threads) as lanes:
                 run.go(lanes, settings.report_progress)
         except KeyboardInterrupt:
-            complete, kept = False, memory.path if memory else None
-    data = make_report({name: common}, plan, {name: run}, complete)
+            finished, kept = False, memory.path if memory else None
+    data = make_report({name: common}, plan, {name: run}, finished)
     report = Report.of(_explained(data, given, problems, coders, name))
-    if not complete:
+    if not finished:
         raise Interrupted(report, *run.count, kept)
     return report
 

@@ -2,7 +2,8 @@
 
 The symbols of an object are cut into blocks. The first stretch is measured as it is, for a code
 learns most there. The others fall into strata of equal size, in their order, so that every tensor
-has its share; from each stratum two blocks are drawn. A block costs what the code takes for it
+has its share; from each stratum of one tensor two blocks are drawn, and six or more from one of
+several tensors, which may differ much. A block costs what the code takes for it
 *after a warm-up*, the stretch before it: the length for both less that for the warm-up alone. So
 learning is not counted anew in each window.
 
@@ -221,7 +222,8 @@ class SampleAccumulator:
         sampled, numel = self._sampled, self._objects.numel
         by_stratum = self._by_stratum()
         means = np.sum([costs.mean(axis=0) for costs in by_stratum], axis=0)
-        ratio, more = _learning(means, numel / sampled.warmup)
+        reach = self._pricing.reach() / sampled.warmup
+        ratio, more = _learning(means, numel / sampled.warmup, reach)
         learning = more * float(means[1] - means[0])
         figure = self._first_bits + float(means[0]) - learning
         if abs(learning) > _MOST * figure:
@@ -248,10 +250,10 @@ class SampleAccumulator:
         )
 
     def _drawn(self) -> Iterator[_Window]:
-        """Two blocks of every stratum."""
+        """The blocks of every stratum."""
         draw = np.random.default_rng([self._sampled.seed, self._objects.numel])
         for number, stratum in enumerate(self._strata):
-            for block in stratum.draw(draw, 2):
+            for block in stratum.draw(draw):
                 yield self._window(number, *block)
 
     def _window(self, stratum: int, first: int, last: int) -> _Window:
@@ -296,18 +298,24 @@ class SampleAccumulator:
         ]
 
 
-def _learning(means: NDArray[np.float64], times: float) -> tuple[float, float]:
+def _learning(means: NDArray[np.float64], times: float, reach: float) -> tuple[float, float]:
     """The ratio of successive gains of fourfold warm-ups, and how many times the last of them a
-    code still gains from warm-ups up to the whole object, on the mean over it.
+    code still gains from warm-ups up to the whole object, on the mean over it; it has so many times
+    the symbols of a warm-up, and the code reaches back so many times as far.
 
-    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9)[0]
+    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9, 4.0**9)[0]
     0.25
+    >>> _learning(np.array([100.0, 104.0, 120.0]), 4.0**9, 0.5)[1]
+    0
     """
     last, earlier = float(means[1] - means[0]), float(means[2] - means[1])
     ratio = min(max(last / earlier if earlier > 0 else FLATTEST, STEEPEST), FLATTEST)
-    steps = int(max(0.0, math.log(max(1.0, times), _STEP)))
-    shares = [1 - _STEP ** (step - 0.5) / max(1.0, times) for step in range(1, steps + 1)]
-    return ratio, sum(ratio**step * max(0.0, share) for step, share in enumerate(shares, start=1))
+    most = math.log(max(1.0, min(times, reach)), _STEP)
+    shares = [
+        min(1.0, most - step) * max(0.0, 1 - _STEP ** (step + 0.5) / times)
+        for step in range(math.ceil(most))
+    ]
+    return ratio, sum(ratio ** (step + 1) * share for step, share in enumerate(shares))
 
 
 def _stratified(
@@ -318,6 +326,6 @@ def _stratified(
     pairs = [(each, count) for each, count in zip(totals, blocks, strict=True) if count > each.size]
     variances = np.array([each.var(ddof=1) / each.size * (1 - each.size / count)
                           for each, count in pairs])  # fmt: skip
-    squares = float((variances**2).sum())
+    squares = sum(v**2 / (each.size - 1) for v, (each, _) in zip(variances, pairs, strict=True))
     degrees = max(1.0, float(variances.sum()) ** 2 / squares) if squares else math.nan
     return math.sqrt(float(variances.sum())), degrees

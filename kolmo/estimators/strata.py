@@ -13,6 +13,13 @@ from kolmo.symbols import Shape
 
 Stretch = tuple[int, int]
 
+PAIR = 2
+"""Blocks of a stratum of one tensor, whose parts are much alike."""
+
+SEVERAL = 6
+"""Blocks of a stratum of several tensors, at least: what differs from tensor to tensor, a single
+pair of blocks may not see, and then takes for nothing."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stratum:
@@ -23,10 +30,13 @@ class Stratum:
     stretches : tuple of (first, last)
     length : int
         Symbols of a block, at most; the last of a stretch may be shorter.
+    draws : int
+        Blocks that are drawn, where there are as many.
     """
 
     stretches: tuple[Stretch, ...]
     length: int
+    draws: int = PAIR
 
     @property
     def size(self) -> int:
@@ -37,9 +47,9 @@ class Stratum:
     def blocks(self) -> int:
         return sum(-(-(last - first) // self.length) for first, last in self.stretches)
 
-    def draw(self, draw: np.random.Generator, count: int) -> Iterator[Stretch]:
-        """So many different blocks; every one of them if there are no more."""
-        for number in draw.choice(self.blocks, min(count, self.blocks), replace=False):
+    def draw(self, draw: np.random.Generator) -> Iterator[Stretch]:
+        """Different blocks; every one of them if there are no more."""
+        for number in draw.choice(self.blocks, min(self.draws, self.blocks), replace=False):
             yield self._block(int(number))
 
     def _block(self, number: int) -> Stretch:
@@ -56,8 +66,9 @@ def make_strata(shapes: Sequence[Shape], count: int, length: int, first: int) ->
     """About so many strata of what lies behind the ``first`` symbols.
 
     Tensors of one shape, which do the same work in a network as a rule, have strata of their own,
-    as many as their share says: one or more for each tensor, or for several in their order. Shapes
-    that have no share to speak of are one stratum together.
+    as many as their share says: one or more for each tensor; or fewer, with as many more blocks,
+    for several tensors in their order. Shapes that have no share to speak of are one stratum
+    together.
 
     Examples
     --------
@@ -68,8 +79,9 @@ def make_strata(shapes: Sequence[Shape], count: int, length: int, first: int) ->
     share = sum(map(_size, groups)) / count
     large = [group for group in groups if 2 * _size(group) >= share]
     small = tuple(each for group in groups if 2 * _size(group) < share for each in group)
-    found = [part for group in large for part in _parts(group, round(_size(group) / share))]
-    return [Stratum(part, length) for part in [*found, *([small] if small else [])]]
+    wanted = [(group, max(1, round(_size(group) / share))) for group in large]
+    found = [s for group, strata in wanted for s in _strata(group, strata, length)]
+    return [*found, *(_strata(small, 1, length) if small else [])]
 
 
 Stretches = tuple[Stretch, ...]
@@ -91,14 +103,20 @@ def _size(stretches: Stretches) -> int:
     return sum(last - first for first, last in stretches)
 
 
-def _parts(stretches: Stretches, count: int) -> Iterator[Stretches]:
-    """A group in about so many parts: runs of whole tensors, or pieces of each."""
-    count = max(1, count)
-    if count < len(stretches):
-        edges = [len(stretches) * number // count for number in range(count + 1)]
-        yield from (stretches[low:high] for low, high in pairwise(edges))
+def _strata(stretches: Stretches, count: int, length: int) -> Iterator[Stratum]:
+    """As many blocks as a group would have in so many strata of a pair: in strata of pieces of its
+    tensors, or of runs of whole ones."""
+    if count >= len(stretches):
+        yield from (Stratum((piece,), length) for piece in _pieces(stretches, count))
         return
+    runs = max(1, PAIR * count // SEVERAL)
+    draws = max(SEVERAL, round(PAIR * count / runs))
+    edges = [len(stretches) * number // runs for number in range(runs + 1)]
+    yield from (Stratum(stretches[low:high], length, draws) for low, high in pairwise(edges))
+
+
+def _pieces(stretches: Stretches, count: int) -> Iterator[Stretch]:
     for first, last in stretches:
         pieces = max(1, round(count * (last - first) / _size(stretches)))
         edges = [first + (last - first) * number // pieces for number in range(pieces + 1)]
-        yield from (((low, high),) for low, high in pairwise(edges))
+        yield from pairwise(edges)

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from kolmo.estimators.base import Estimator
-from kolmo.estimators.compressors import Compressor
-from kolmo.layout import lay_out
+from kolmo.estimators.compressors import PIECE, Compressor
+from kolmo.layout import laid_out_size, lay_out
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _EVEN = 64  # symbols that whole bytes are made of, in any layout
@@ -103,15 +103,25 @@ class Pricing:
         started.update(symbols)
         return started.finish().bits
 
+    def reach(self) -> float:
+        """Symbols back that the code can make use of, at most."""
+        if not isinstance(self.estimator, Compressor):
+            return math.inf
+        compressor, numel = self.estimator, self.objects.numel
+        size = laid_out_size(numel, self.alphabet, compressor.layout)
+        plane = size / _planes(compressor.layout, self.alphabet)
+        return compressor.library.reach(compressor.level, size) * numel / plane
+
     def _compressed(self, compressor: Compressor, symbols: Symbols) -> float:
         data = np.frombuffer(lay_out(symbols, self.alphabet, compressor.layout), np.uint8)
-        plain = dataclasses.replace(compressor, layout="bytes")
-        total = 0.0
+        size = laid_out_size(self.objects.numel, self.alphabet, compressor.layout)
+        written = 0
         for plane in np.split(data, _planes(compressor.layout, self.alphabet)):
-            started = plain.start(plane.shape, 256).inner
-            started.update(plane)
-            total += started.finish().bits
-        return total
+            stream = compressor.library.part(compressor.level, plane.size, size)
+            for start in range(0, plane.size, PIECE):
+                written += len(stream.compress(plane[start : start + PIECE].tobytes()))
+            written += len(stream.flush())
+        return 8.0 * written
 
 
 def _planes(layout: str, alphabet: Alphabet) -> int:

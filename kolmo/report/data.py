@@ -27,7 +27,7 @@ class ReportData:
         not, why.
     provenance : dict
         Versions, settings, sources with their files and a digest of their weights, problems;
-        whether the run finished.
+        whether the run ``finished``, and whether it is ``complete``.
     kind : {"measurement", "trajectory", "delta"}
         Which words and figures the report has. A trajectory's steps and metrics are in
         ``provenance["series"]``, the base of a delta in ``provenance["base"]``.
@@ -40,8 +40,13 @@ class ReportData:
 
     @property
     def complete(self) -> bool:
-        """Whether the run finished."""
+        """Whether the run finished, and every tensor that was to be measured has a figure."""
         return bool(self.provenance.get("complete", True))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end: by itself, neither interrupted nor out of time."""
+        return bool(self.provenance.get("finished", self.complete))
 
     @property
     def sources(self) -> Mapping[str, Any]:

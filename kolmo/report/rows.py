@@ -27,7 +27,7 @@ from kolmo.text import NAMELESS
 
 
 def make_report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], complete: bool
+    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], finished: bool
 ) -> ReportData:
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -37,8 +37,8 @@ def make_report(
         problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData(
         table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
-        coverage=normalize_coverage(_coverage(checkpoints, runs, complete)),
-        provenance=_provenance(checkpoints, plan, runs, complete, problems),
+        coverage=normalize_coverage(_coverage(checkpoints, runs, finished)),
+        provenance=_provenance(checkpoints, plan, runs, finished, problems),
     )
 
 
@@ -177,7 +177,7 @@ def _changes(name: str, checkpoint: Checkpoint) -> list[str]:
 
 
 def _coverage(
-    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], complete: bool
+    checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], finished: bool
 ) -> pd.DataFrame:
     """Every tensor of every source: whether it was measured, and if not, why."""
     rows: list[tuple[str, str, str, int, bool, str]] = []
@@ -187,7 +187,7 @@ def _coverage(
             measured = run is not None and tensor.name in run.measured
             reason = run.reasons.get(tensor.name, "") if run else ""
             if not measured and not reason:
-                reason = "no estimator took it" if complete else "the run stopped before it"
+                reason = "no estimator took it" if finished else "the run stopped before it"
             role = str(tensor.role or Role.WEIGHT)
             rows.append((name, tensor.name or NAMELESS, role, tensor.numel, measured, reason))
         for skipped in checkpoint.skipped:
@@ -196,11 +196,16 @@ def _coverage(
     return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
 
 
+def _has_all(checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured]) -> bool:
+    """Whether every tensor has a figure."""
+    return all(set(checkpoint) <= runs[name].measured for name, checkpoint in checkpoints.items())
+
+
 def _provenance(
     checkpoints: Mapping[str, Checkpoint],
     plan: Plan,
     runs: Mapping[str, Measured],
-    complete: bool,
+    finished: bool,
     problems: Sequence[str],
 ) -> dict[str, Any]:
     return {
@@ -226,6 +231,7 @@ def _provenance(
             }
             for name, checkpoint in checkpoints.items()
         },
-        "complete": complete,
+        "finished": finished,
+        "complete": finished and _has_all(checkpoints, runs),
         "problems": list(problems),
     }

@@ -20,8 +20,12 @@ def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
     lines = [*_BODIES[report.kind](report), coverage_line(report.coverage, report.sources)]
     lines += budget_lines(report.provenance.get("settings", {}).get("budget"))
-    if not report.complete:
+    if not report.finished:
         lines.append("The run was not finished: the table holds what was measured until then.")
+    elif not report.complete:
+        lines.append(
+            "The table is not complete: some tensors have no figure, the coverage says why."
+        )
     if report.kind == "delta":  # which has a single measurement, compared in its own lines
         return "\n".join(lines)
     found = [*verdicts(report.table), *_saturation(report.table)]

@@ -11,9 +11,9 @@ def budget_lines(budget: Mapping[str, Any] | None) -> list[str]:
 
     >>> row = {"quantizer": "sign", "estimator": "kt", "scope": "model", "how": "exact"}
     >>> budget_lines({"seconds": 300.0, "measurements": [{**row, "windows": 0}]})
-    ['Budget of 300 s:', '  exact: kt of sign (model)']
+    ['Budget of 300 s, as planned:', '  exact: kt of sign (model)']
     """
-    return [f"Budget of {budget['seconds']:g} s:", *_by_how(budget)] if budget else []
+    return [f"Budget of {budget['seconds']:g} s, as planned:", *_by_how(budget)] if budget else []
 
 
 def _by_how(budget: Mapping[str, Any]) -> Iterator[str]:

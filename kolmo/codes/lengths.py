@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 
-_FEW = 1 << 8  # counts that Python counts faster than numpy sorts them
-
 Tally = Mapping[int, int]
 """How often each count occurs, by count: few numbers where the counts are many."""
 

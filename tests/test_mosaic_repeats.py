@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kolmo.estimators import counting, get_estimator, repeats, spool, streams
+from kolmo.estimators import counting, few_repeats, get_estimator, repeats, spool, streams
 from kolmo.symbols import Alphabet
 
 ALPHABETS = [2, 3, 255, 2**16, 2**17, 2**32, 2**64]
@@ -32,6 +32,10 @@ def count_all(symbols, numels, size):
         blocks += map(tuple, flat.tolist())
         start += numel
     return collections.Counter(blocks)
+
+
+def count_symbols(symbols):
+    return collections.Counter(symbols.tolist())
 
 
 def planes_of(counted, alphabet):
@@ -69,9 +73,19 @@ def check_repeats(seed, alphabet, sizes, numels, chunks):
     symbols = drawn(seed, alphabet, numels)
     cut = streams.Cut(sizes, Alphabet(alphabet).bits)
     its = streams.BlockStreams(numels, cut, Alphabet(alphabet))
-    for chunk in np.array_split(symbols, chunks):
-        its.update(chunk)
-    for size, found in repeats.Search(its, Alphabet(alphabet)).run():
+    search = repeats.Search(its, Alphabet(alphabet))
+    few = few_repeats.FewSearch(sizes, Alphabet(alphabet))
+    searches = [search, few] if len(numels) == 1 and sizes[0] == 1 else [search]
+    for each in searches:
+        for chunk in np.array_split(symbols, chunks):
+            each.update(chunk)
+        check_search(each, symbols, numels, alphabet)
+
+
+def check_search(search, symbols, numels, alphabet):
+    every = planes_of({(s,): n + 1 for s, n in count_symbols(symbols).items()}, alphabet)
+    for size, found in search.run():
+        assert (search.planes == every).all()
         counted = count_all(symbols, numels, size)
         again = {block: count for block, count in counted.items() if count > 1}
         assert found.times == dict(collections.Counter(again.values()))

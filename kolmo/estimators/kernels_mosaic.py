@@ -221,3 +221,43 @@ def add_named(
             continue
         for i in range(block * width, block * width + size):
             _add(np.uint64(symbols[i]), 1, planes)
+
+
+# --- few blocks -------------------------------------------------------------------------------
+
+
+@compiled
+def number_blocks(
+    keys: Array,
+    symbols: Array,
+    size: int,
+    slots: Array,
+    names: Array,
+    counts: Array,
+    planes: Array,
+) -> int:
+    """Give equal blocks of ``size`` symbols, whose keys are equal, one name, from 1 in the order of
+    their first appearance; returns how many names there are.
+
+    ``counts`` gets how often each occurs, ``planes`` the counts by byte-plane of every block but
+    the first of its name. ``slots``, all 0, is an open-addressed table of names, whose length is a
+    power of two and more than the blocks.
+    """
+    mask, last = np.uint64(slots.size - 1), 0
+    firsts = counts  # of a name: the first block, until its counts are known
+    for block in range(keys.size):
+        slot = _home(keys[block], mask)
+        while slots[slot] != 0 and keys[firsts[np.int64(slots[slot]) - 1]] != keys[block]:
+            slot = (slot + np.uint64(1)) & mask
+        if slots[slot] == 0:
+            firsts[last] = block
+            last += 1
+            slots[slot] = last
+        else:
+            for i in range(block * size, (block + 1) * size):
+                _add(np.uint64(symbols[i]), 1, planes)
+        names[block] = slots[slot]
+    counts[:last] = 0
+    for block in range(keys.size):
+        counts[np.int64(names[block]) - 1] += 1
+    return last

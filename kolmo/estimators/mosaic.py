@@ -30,7 +30,8 @@ from kolmo.codes.chances import all_of, kt, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.repeats import Repeats, Search, dense_sizes, search_memory, search_space
+from kolmo.estimators.few_repeats import FEW, FewSearch
+from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
 from kolmo.estimators.spool import check_room
 from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -92,19 +93,11 @@ class _MosaicAccumulator:
         self._raw_bits = sum(sizes) * alphabet.bits
         self._candidates = BLOCK_SIZES if block is None else (block,)
         fitting = tuple(size for size in self._candidates if size <= max(sizes, default=0))
-        cut = Cut(fitting, alphabet.bits)
-        self._streams = BlockStreams(sizes, cut, alphabet) if fitting else None
-        self._found_later = 1 in dense_sizes(cut, sum(sizes))  # planes, by the search
-        self._planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
+        self._search = _search(sizes, fitting, alphabet) if fitting else None
 
     def update(self, symbols: Symbols) -> None:
-        from kolmo.estimators import kernels
-
-        fitting = symbols.astype(self._alphabet.container, copy=False)
-        if not self._found_later:
-            kernels.count_planes(fitting, self._planes)
-        if self._streams is not None:
-            self._streams.update(fitting)
+        if self._search is not None:
+            self._search.update(symbols.astype(self._alphabet.container, copy=False))
 
     def finish(self) -> CodeLength:
         numel = sum(self._sizes)
@@ -122,18 +115,17 @@ class _MosaicAccumulator:
         code, the search ends.
         """
         best = _Code(self._raw_bits, 0, _NO_BLOCKS)
-        if self._streams is None:
+        if self._search is None:
             return best
-        search = Search(self._streams, self._alphabet)
-        for size, repeats in search.run():
+        for size, repeats in self._search.run():
             if size == self._candidates[0]:
-                self._planes += search.planes
+                self._planes = self._search.planes
                 self._all_written = self._written_bits(self._planes)
             code = self._code(size, repeats)
             best = min(best, code, key=lambda code: code.bits)
             if code.written >= best.bits:
                 break
-        self._streams.close()
+        self._search.close()
         return best
 
     def _code(self, size: int, repeats: Repeats) -> _Code:
@@ -159,6 +151,15 @@ class _MosaicAccumulator:
         used = min(256, self._alphabet.size)
         adaptive = all_of(kt(plane[:used]) for plane in counts).word_bits
         return 1 + min(plain, adaptive)
+
+
+def _search(
+    sizes: Sequence[int], fitting: tuple[int, ...], alphabet: Alphabet
+) -> Search | FewSearch:
+    """What finds the repeated blocks of tensors of these sizes."""
+    if len(sizes) == 1 and sizes[0] <= FEW and fitting == BLOCK_SIZES[: len(fitting)]:
+        return FewSearch(fitting, alphabet)
+    return Search(BlockStreams(sizes, Cut(fitting, alphabet.bits), alphabet), alphabet)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,7 +30,7 @@ from kolmo.estimators.counting import BUFFER, Source, repeated_keys
 from kolmo.estimators.pairs import PairFilter, filter_memory
 from kolmo.estimators.spool import HELD, Spool
 from kolmo.estimators.streams import KEY_BITS, BlockStreams, Cut, Keys, key_dtype, pack, step_of
-from kolmo.symbols import Alphabet
+from kolmo.symbols import Alphabet, Symbols
 
 KNOWN = 1 << 23
 """Repeated blocks whose names are looked up at a time."""
@@ -104,13 +104,26 @@ class Search:
     Attributes
     ----------
     planes : int64 array, shape (planes, 256)
-        Counts by byte-plane of all symbols, if blocks of 1 are among the `dense_sizes`.
+        Counts by byte-plane of all symbols, as soon as `run` gives the first size.
     """
 
     def __init__(self, streams: BlockStreams, alphabet: Alphabet) -> None:
         self.planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
         self._streams, self._cut = streams, streams.cut
+        self._has_table = 1 in dense_sizes(streams.cut, streams.numel)
         self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
+
+    def update(self, symbols: Symbols) -> None:
+        """Take the next symbols, in the alphabet's container."""
+        from kolmo.estimators import kernels
+
+        if not self._has_table:  # which tells the planes too
+            kernels.count_planes(symbols, self.planes)
+        self._streams.update(symbols)
+
+    def close(self) -> None:
+        """Give back memory and files."""
+        self._streams.close()
 
     def run(self) -> Iterator[tuple[int, Repeats]]:
         """Each size, the smallest first, and what was found. What is asked no more is not found."""

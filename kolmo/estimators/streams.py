@@ -63,6 +63,7 @@ class BlockStreams:
 
     def __init__(self, numels: Sequence[int], cut: Cut, alphabet: Alphabet) -> None:
         self.cut, self._dtype = cut, alphabet.container
+        self.numel = sum(numels)
         self._numels = iter([numel for numel in numels if numel])
         self._left = 0  # symbols that the current tensor still lacks
         self._tail: Symbols = np.empty(0, self._dtype)

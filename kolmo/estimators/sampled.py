@@ -12,7 +12,8 @@ W/16 to W/4 symbols and that from W/4 to W fall by a ratio, whose geometric seri
 length of the object. The sum is subtracted, all of it counts as an error of its own, and where
 it is more than 5 % of the figure there is none. What no window sees, repeats that lie farther
 apart than a warm-up reaches above all, is not in the figure; an allowance of `UNSEEN` of it covers
-what is lost at the borders of windows.
+what is lost at the borders of windows. A code that never forgets may take more for tensors of
+different laws than after a warm-up in one of them: by how much these laws differ is an error too.
 
 The error is that of a stratified mean (Cochran 1977, § 5), its degrees of freedom are those of
 Satterthwaite (1946).
@@ -44,6 +45,10 @@ WORTH = 2
 UNSEEN = 0.002
 """Standard error of what windows cannot see, as a share of the figure."""
 
+MIXING = 0.25
+"""Standard error of what a code that never forgets carries from tensor to tensor, as a share of the
+differences of their laws, most of which such codes fade or mix away."""
+
 STEEPEST, FLATTEST = 0.25, 0.75
 """The ratios of successive gains that are believed: of a quarter per fourfold warm-up, as codes
 of parameters have it, up to where a series hardly ends."""
@@ -73,7 +78,8 @@ class Sampled(Estimator):
     whose sample would hardly be less work are measured whole. ``details``: the number of
     ``windows``, the symbols of one (``window``) and of its ``warmup``, the bits that a longer
     warm-up would have saved (``learning``), and the error of the choice of windows alone
-    (``spread``).
+    (``spread``), and of what
+    tensors of different laws may cost a code that never forgets (``mixing``).
 
     Parameters
     ----------
@@ -194,6 +200,8 @@ class SampleAccumulator:
         self._stretches = [(0, self._head), *(window.stretch for window in self._windows)]
         self._first_bits = 0.0
         self._costs: list[NDArray[np.float64]] = []
+        self._counts: list[NDArray[np.int64]] = []
+        self._shift = max(0, alphabet.bits - 8)
         self._offset = self._next = 0
         self._kept: list[tuple[int, Symbols]] = []
 
@@ -223,6 +231,7 @@ class SampleAccumulator:
         by_stratum = self._by_stratum()
         means = np.sum([costs.mean(axis=0) for costs in by_stratum], axis=0)
         reach = self._pricing.reach() / sampled.warmup
+        mixing = 0.0 if math.isfinite(reach) else MIXING * numel * self._mixing()
         ratio, more = _learning(means, numel / sampled.warmup, reach)
         learning = more * float(means[1] - means[0])
         figure = self._first_bits + float(means[0]) - learning
@@ -233,9 +242,10 @@ class SampleAccumulator:
             )
         corrected = [costs[:, 0] - more * (costs[:, 1] - costs[:, 0]) for costs in by_stratum]
         spread, degrees = _stratified(corrected, [stratum.blocks for stratum in self._strata])
-        error = math.hypot(spread, _DOUBT * learning, UNSEEN * figure)
+        error = math.hypot(spread, _DOUBT * learning, UNSEEN * figure, mixing)
         details: dict[str, Any] = {"windows": len(self._windows), "window": sampled.length}
         details |= {"warmup": sampled.warmup, "learning": learning, "spread": spread}
+        details["mixing"] = mixing
         return CodeLength(
             figure,
             numel,
@@ -281,6 +291,20 @@ class SampleAccumulator:
             for start in window.warmups
         ]
         self._costs.append(np.array(found))
+        self._counts.append(np.bincount((symbols >> self._shift).astype(np.uint8), minlength=256))
+
+    def _mixing(self) -> float:
+        """Bits a symbol that a code which never forgets may take more for the whole, where laws
+        follow each other, than after a warm-up that saw one or two of them: the entropy of the mean
+        of the windows' laws less their mean entropy, of the first 8 bits of symbols."""
+        drawn = np.bincount([window.stratum for window in self._windows])
+        shares = np.array([self._strata[w.stratum].size / drawn[w.stratum] for w in self._windows])
+        sizes = np.array([counts.sum() for counts in self._counts])
+        laws = np.array(self._counts) / sizes[:, None]
+        shares /= shares.sum()
+        seen = (laws > 0).sum(axis=1) - 1
+        chance = float(shares @ (seen / (2 * math.log(2) * sizes)))  # Miller (1955)
+        return max(0.0, float(_entropy(shares @ laws) - shares @ _entropy(laws)) - chance)
 
     def _by_stratum(self) -> list[NDArray[np.float64]]:
         """Of every stratum what all of it would cost: its windows × warm-ups.
@@ -296,6 +320,11 @@ class SampleAccumulator:
             np.array(costs) * (stratum.size / np.mean(taken))
             for stratum, costs, taken in zip(self._strata, found, sizes, strict=True)
         ]
+
+
+def _entropy(laws: NDArray[np.float64]) -> Any:
+    """Bits, along the last axis."""
+    return -(laws * np.log2(np.where(laws > 0, laws, 1.0))).sum(axis=-1)
 
 
 def _learning(means: NDArray[np.float64], times: float, reach: float) -> tuple[float, float]:

@@ -91,12 +91,6 @@ class RowBlock:
     base: Floats
     tuned: Floats
 
-    def part(self, share: int) -> RowBlock:
-        """The first rows: one of so many."""
-        stop = -(-len(self.base) // share)
-        rows = slice(self.rows.start, self.rows.start + stop)
-        return RowBlock(rows, self.base[:stop], self.tuned[:stop])
-
 
 class Difference:
     """The difference of both matrices in floating-point numbers wide enough for its dtype.
@@ -122,14 +116,14 @@ class Difference:
     def measure(self) -> bool:
         """Find unit, energy and floors; whether the wide numbers hold them."""
         with np.errstate(all="ignore"):
-            tops = (float(np.abs(part.tuned - part.base).max()) for part in self)
+            tops = (float(np.abs(part.tuned - part.base).max()) for part in self.parts())
             top = next((top for top in tops if top), 0.0)
             if not 1e-120 < top < 1e120:
                 return False
             self.unit = 2.0 ** math.frexp(top)[1]
             self.form = self._form(0.0)
             sums, bounds, every = np.zeros(3), [], max(1, self.shape[0] // _SAMPLED)
-            for part in self:
+            for part in self.parts():
                 kernels().measure(part.base, part.tuned, self.form, self.exponents, sums)
                 some = slice(-part.rows.start % every, None, every)
                 bounds.append(self._closest(part.base[some], part.tuned[some]))
@@ -149,12 +143,14 @@ class Difference:
         bound = np.quantile(self._bounds, share) if self._bounds.size else 1.0
         return self.wide.type((bound + self.form[3]) ** -2.0)
 
-    def __iter__(self) -> Iterator[RowBlock]:
+    def parts(self, share: int = 1) -> Iterator[RowBlock]:
+        """The rows of each stripe, or the first of them: one of so many."""
         columns = self.shape[1]
         for stripe in self._stripes:
-            pair = (w.reshape(-1, columns) for w in (stripe.base, stripe.tuned))
-            base, tuned = (widened(w).astype(self.wide, copy=False) for w in pair)
-            yield RowBlock(slice(stripe.row, stripe.row + len(tuned)), base, tuned)
+            base, tuned = (w.reshape(-1, columns) for w in (stripe.base, stripe.tuned))
+            stop = -(-len(base) // share)
+            pair = (widened(w[:stop]).astype(self.wide, copy=False) for w in (base, tuned))
+            yield RowBlock(slice(stripe.row, stripe.row + stop), *pair)
 
     def _form(self, spare: float) -> Floats:
         """What kernels take: one over the unit, half a step of 1, the least half step, and what is
@@ -186,7 +182,7 @@ def _leading(matrix: Difference, most: int) -> tuple[Floats, Floats]:
     for _ in range(_ITERATIONS):
         basis = orthonormal(image)
         narrow, image = _padded(basis, matrix.wide), np.zeros(basis.shape)
-        for part in matrix:
+        for part in matrix.parts():
             ours = np.zeros_like(narrow)
             kernels().iterate(part.base, part.tuned, matrix.form, narrow, ours)
             image += ours[: len(basis)]
@@ -203,7 +199,7 @@ def _projected(matrix: Difference, v: Floats) -> Floats:
     """The left vectors that belong to right ones."""
     padded = _padded(v, matrix.wide)
     u = np.empty((matrix.shape[0], len(padded)), matrix.wide)
-    for part in matrix:
+    for part in matrix.parts():
         kernels().project(part.base, part.tuned, matrix.form, padded, u[part.rows])
     return np.asarray(u[:, : len(v)], np.float64)
 
@@ -251,7 +247,7 @@ def _pass(matrix: Difference, u: Floats, v: Floats, share: int) -> tuple[Floats,
     right, rest = np.zeros_like(v), np.zeros(columns, v.dtype)
     normal = np.zeros((columns, rank * (rank + 1) // 2), v.dtype)
     squares, hits, rows, heavy = np.zeros(rank), 0, 0, matrix.heavy(rank)
-    for part in (part.part(share) for part in matrix):
+    for part in matrix.parts(share):
         ours = u[part.rows]
         hits += kernels().fit(part.base, part.tuned, matrix.form, matrix.exponents, heavy, ours, v,
                               right, normal, rest)  # fmt: skip

@@ -84,7 +84,7 @@ def test_leading_vectors_are_singular_vectors():
     assert np.abs(v[:3] @ right[:3].T @ right[:3] - v[:3]).max() < 1e-3
 
 
-@pytest.mark.parametrize(("dtype", "near"), [(np.float32, 1e-2), (np.float64, 1e-4)])
+@pytest.mark.parametrize(("dtype", "near"), [(np.float32, 1e-2), (np.float64, 1e-3)])
 def test_a_step_of_rows_is_weighted_least_squares(dtype, near):
     """Up to the rounding of the sums of squares, and the ridge that keeps them positive."""
     base, tuned = (widened(w).astype(dtype) for w in update(20, 150))
@@ -99,13 +99,15 @@ def test_a_step_of_rows_is_weighted_least_squares(dtype, near):
     apart = (tuned - base) * form[0]
 
     def half(numbers):
-        powers = np.exp2(np.frexp(numbers)[1] - 1.0)
+        powers = np.where(numbers == 0, 0, np.exp2(np.frexp(numbers)[1] - 1.0))
         return np.maximum(powers * form[1], form[2])
 
     roots = 1 / (half(tuned * form[0]) + half(apart) + form[3])
     for i in range(20):
-        exact = np.linalg.lstsq((v * roots[i]).T, apart[i] * roots[i], rcond=None)[0]
-        assert np.allclose(u[i], exact, atol=near * np.abs(exact).max())
+        across, wanted = ((part * roots[i]).T.astype(np.float64) for part in (v, apart[i]))
+        exact = np.linalg.lstsq(across, wanted, rcond=None)[0]
+        least, found = (np.square(wanted - across @ side).sum() for side in (exact, u[i]))
+        assert found < (1 + near) * least
     error = apart - u @ v
     gradient = u.T @ (np.square(roots) * error)
     assert np.allclose(right, gradient, rtol=1e-2, atol=1e-3 * np.abs(gradient).max())

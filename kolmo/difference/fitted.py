@@ -41,7 +41,7 @@ _MOMENTUM = 0.7
 _SAMPLED = 64  # rows whose bounds are looked at
 _HEAVY = 0.05  # share of the weights that have the closest bounds, at least
 _EQUATIONS = 64, 4  # such weights in a row, and for each vector, at least
-_SPARE_BOUND = 1e-4  # of the root of the mean square of bounds: none is so close as to count alone
+_SPARE_BOUND = 3e-3  # of the root of the mean square of bounds: none is so close as to count alone
 _REFINED = 32  # factors at most
 _ROOM = 1 << 27  # bytes of the normal equations of all columns
 

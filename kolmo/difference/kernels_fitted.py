@@ -230,8 +230,8 @@ def fit(
         r is a multiple of four; u is moved.
     right : (r, columns), added to
         The gradient.
-    normal : (columns, r, r), added to
-        The second derivatives of heavy weights.
+    normal : (columns, r (r + 1) / 2), added to
+        The second derivatives of heavy weights, row by row of the lower triangle.
     rest : (columns), added to
         The sum of the other weights.
 

@@ -3,9 +3,10 @@
 Run: python -m tests.benchmarks.delta [seen|held] [--thorough] [--rows N] [--only GLOB]
 
 Each case is a matrix and what was made of it, in two files, measured in a process of its own after
-small runs, one of its first rows, that load compiled code. The table has the code that is the shortest, its bits a
-weight, those of the weights alone, nanoseconds of CPU a weight, and the most memory above what the
-interpreter and its libraries held before. ``held`` are cases that no threshold was chosen on.
+small runs, one of its first rows, that load compiled code. The table has the code that is the
+shortest, its bits a weight, those of the weights alone, nanoseconds of CPU a weight, and the most
+memory above what the interpreter and its libraries held before. ``held`` are cases that no
+threshold was chosen on.
 """
 
 from __future__ import annotations

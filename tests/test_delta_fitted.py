@@ -54,6 +54,10 @@ def test_a_basis_is_orthonormal_and_loses_what_depends():
     assert np.allclose(vectors @ basis.T @ basis, vectors)
 
 
+def test_nothing_has_no_basis():
+    assert orthonormal(np.zeros((3, 50))).shape == (0, 50)
+
+
 @pytest.mark.parametrize("zero", [False, True])
 def test_balanced_factors_have_the_same_product(zero):
     u, v = RANDOM.normal(size=(50, 3)), RANDOM.normal(size=(70, 3))

@@ -64,7 +64,7 @@ def orthonormal(vectors: Floats) -> Floats:
         lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
         vectors = vectors[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
         squares, mixed = symmetric(times(vectors, vectors.T.copy()))
-        kept = squares > squares[-1] * _ZERO
+        kept = squares > squares.max(initial=0) * _ZERO
         scaled = mixed[:, kept] / np.sqrt(squares[kept])
         vectors = times(scaled @ mixed.T if kept.all() else scaled.T, vectors)
     return vectors
@@ -83,5 +83,7 @@ def _rooted(vectors: Floats) -> tuple[Floats, Floats]:
     """Matrices by which vectors become orthonormal, and by which these become the vectors."""
     squares, mixed = symmetric(times(vectors.T.copy(), vectors))
     root = np.sqrt(np.maximum(squares, 0))
-    inverse = np.where(squares > squares[-1] * _ZERO**2, 1 / np.where(root > 0, root, 1), 0)
+    inverse = np.where(
+        squares > squares.max(initial=0) * _ZERO**2, 1 / np.where(root > 0, root, 1), 0
+    )
     return mixed * inverse, root[:, None] * mixed.T

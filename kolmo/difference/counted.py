@@ -22,15 +22,17 @@ from kolmo.difference.lowrank import (
     product_of,
     rounded_factors,
 )
+from kolmo.difference.products import times
 from kolmo.difference.rankone import PairView, dtype_factors
-from kolmo.difference.stripes import Stripes
+from kolmo.difference.stripes import Stripes, widened
 from kolmo.floats import Weights, least_exponent, mantissa_bits
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _COMPILED = ("float16", "bfloat16", "float32")
-_SHARE, _LEAST, _MOST = 32, 1 << 14, 1 << 17  # of the weights, those on which codes are compared
+_SHARE, _LEAST, _MOST = 64, 1 << 14, 1 << 16  # of the weights, those on which codes are compared
+_HOPELESS = 1.5  # times as many bits as the best: no precision makes that good
 _VIEW = 1 << 19  # weights on which numbers of vectors are moved
 
 
@@ -54,7 +56,7 @@ class TalliedDistances:
         """Whether the compiled loop could do it: all numbers are finite, and not the largest."""
         from kolmo.difference.kernels_lowrank import count_away
 
-        wide, after = base.astype(np.float64), tuned.astype(np.float64)
+        wide, after = widened(base), widened(tuned)
         if not (np.isfinite(wide).all() and np.isfinite(after).all()):
             return False
         counts, grid, flags = (np.zeros_like(c) for c in (self._counts, self._grid, self._flags))
@@ -137,7 +139,8 @@ class FactorCounter:
             numbers = dtype_factors(*self._views(), factors)
             if numbers:
                 bits = dtype_bits(self._stripes.dtype, numbers)
-                self._try(bits, numbers.u, numbers.v)
+                for kind in (False, True):
+                    self._try(bits, numbers.u, numbers.v, kind)
 
     def finish(self) -> Found | None:
         """The code of all rows by the best candidate."""
@@ -156,30 +159,32 @@ class FactorCounter:
     def _descend(self, factors: Factors) -> None:
         """By octaves of precision, from the one that theory proposes."""
         rows, columns = self._stripes.sides
-        left = self._difference - factors.u[self._rows] @ factors.v.T
+        left = self._difference - times(factors.u[self._rows], factors.v.T)
         floor = float(np.square(Pair.halves(self._tuned)).mean())
         rest = max(float(np.square(left).mean()) - floor, floor / 100)
         octave = round(math.log2(math.sqrt(12 * rest / factors.rank / (1 / rows + 1 / columns))))
-        tried = {octave: self._try(*rounded_factors(factors, octave))}
+        before = self._best.expected if self._best else math.inf
+        whole = {kind: self._try(*rounded_factors(factors, octave), kind) for kind in (False, True)}
+        kind = min(whole, key=whole.__getitem__)
+        if whole[kind] > _HOPELESS * before:
+            return
+        tried = {octave: whole[kind]}
         for direction in (-1, 1):
             place = octave + direction
             while True:
-                tried[place] = self._try(*rounded_factors(factors, place))
+                tried[place] = self._try(*rounded_factors(factors, place), kind)
                 if tried[place] >= tried[place - direction]:
                     break
                 place += direction
 
-    def _try(self, bits: int, u: Floats, v: Floats) -> float:
-        """The bits that the sample promises with these factors."""
-        least = math.inf
-        for rounded in (False, True):
-            tallied = TalliedDistances(self._stripes.dtype, self._unit, rounded)
-            tallied.update(self._base, self._tuned, np.ascontiguousarray(u[self._rows]), v)
-            expected = bits + tallied.bits * self._stripes.numel / self._tuned.size
-            least = min(least, expected)
-            if self._best is None or expected < self._best.expected:
-                self._best = _Candidate(bits, u, v, rounded, expected)
-        return least
+    def _try(self, bits: int, u: Floats, v: Floats, rounded: bool) -> float:
+        """The bits that the sample promises with these factors, the product rounded or not."""
+        tallied = TalliedDistances(self._stripes.dtype, self._unit, rounded)
+        tallied.update(self._base, self._tuned, np.ascontiguousarray(u[self._rows]), v)
+        expected = bits + tallied.bits * self._stripes.numel / self._tuned.size
+        if self._best is None or expected < self._best.expected:
+            self._best = _Candidate(bits, u, v, rounded, expected)
+        return expected
 
     @property
     def _difference(self) -> Floats:

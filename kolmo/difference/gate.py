@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.difference.products import orthonormal, symmetric, times
 from kolmo.estimators.factors import MOST
 
 Floats = NDArray[np.float64]
@@ -26,6 +27,7 @@ SIDE = 4
 
 _SAMPLED = 512  # rows and columns that are sampled, at most
 _SIGNIFICANT = 4.0  # standard errors
+_FEW, _SPARE, _ITERATIONS = 20, 4, 3  # directions that are sought first, vectors beyond, rounds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,14 +107,28 @@ def explained(matrix: Floats, half: NDArray[np.bool_]) -> tuple[int, float]:
     would, and which share of it above that."""
     fitted, tested = matrix[half], matrix[~half]
     most = max(1, min(MOST, len(fitted) - 1, matrix.shape[1] - 1))
-    squares, left = np.linalg.eigh(fitted @ fitted.T)
-    left = left[:, ::-1][:, :most]
-    right = fitted.T @ left / np.sqrt(np.maximum(squares[::-1][:most], 1e-300))
-    right, _ = np.linalg.qr(right)
     energy = float(np.square(tested).sum())
     if energy == 0:
         return 0, 0.0
-    shares = np.square(tested @ right).sum(axis=0) / energy
     even = 1 / matrix.shape[1]
-    above = shares > even * (1 + _SIGNIFICANT * math.sqrt(2 / len(tested)))
+    for few in (min(_FEW, most), most):  # there are seldom more than a few
+        right = _directions(fitted, few)
+        shares = np.square(times(tested, right.T)).sum(axis=0) / energy
+        above = shares > even * (1 + _SIGNIFICANT * math.sqrt(2 / len(tested)))
+        if np.count_nonzero(above) < few:
+            break
     return int(np.count_nonzero(above)), float((shares - even)[above].sum())
+
+
+def _directions(matrix: Floats, number: int) -> Floats:
+    """The leading right singular vectors, nearly, of shape (r, columns)."""
+    size = min(number + _SPARE, *matrix.shape)
+    basis = np.random.default_rng(0).normal(size=(size, matrix.shape[1]))
+    for _ in range(_ITERATIONS):
+        basis = orthonormal(basis)
+        image = times(basis, matrix.T)
+        basis = times(image, matrix)
+    basis = orthonormal(basis)
+    image = times(basis, matrix.T)
+    _, mixed = symmetric(times(image, image.T.copy()))
+    return np.asarray(times(mixed.T[::-1], basis)[:number])

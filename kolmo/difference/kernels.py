@@ -16,10 +16,12 @@ def _count(number: Any, counts: Array) -> None:
 
     0 has no digit. A number of two digits has only one after the first: 0 or 1.
     """
-    digits, rest = 0, number
-    while rest:
-        rest >>= np.uint64(1)
-        digits += 1
+    if number == np.uint64(0):
+        counts[0, 0] += 1
+        return
+    high = number >> np.uint64(32)
+    part = np.float64(np.int64(high if high else number))  # exact, so its exponent is that of it
+    digits = (part.view(np.int64) >> 52) - (990 if high else 1022)
     after = np.uint64(0)
     if digits > 2:
         after = (number >> np.uint64(digits - 3)) & np.uint64(3)

@@ -65,6 +65,25 @@ def _neighbours(number: float, digits: int, least: int) -> tuple[float, float]:
     return (-outside, -inside) if low else (inside, outside)
 
 
+@compiled(inline=True)
+def _add_products(u: Array, v: Array, product: Array) -> None:
+    """product = u · v, of shapes (r), (r, n) and (n): one after the other, each rounded."""
+    for j in range(product.size):
+        product[j] = u[0] * v[0, j]
+    rank, k = u.size, 1
+    while k + 4 <= rank:  # four at once are stored once
+        a, b, c, d = u[k], u[k + 1], u[k + 2], u[k + 3]
+        for j in range(product.size):
+            total = product[j] + a * v[k, j]
+            total += b * v[k + 1, j]
+            total += c * v[k + 2, j]
+            product[j] = total + d * v[k + 3, j]
+        k += 4
+    for last in range(k, rank):
+        for j in range(product.size):
+            product[j] += u[last] * v[last, j]
+
+
 @compiled(allocates=True)
 def count_away(
     base: Array,
@@ -81,7 +100,7 @@ def count_away(
 
     Parameters
     ----------
-    base, tuned : float64 (rows, columns)
+    base, tuned : float32 or float64 (rows, columns)
     u, v : float64 (rows, r), (r, columns)
     form : int64 array
         Of the dtype: binary places after the first, exponent of the least number, largest place,
@@ -104,14 +123,10 @@ def count_away(
     mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
     exact = 0
     for i in range(base.shape[0]):
-        for j in range(columns):
-            product[j] = u[i, 0] * v[0, j]
-        for k in range(1, v.shape[0]):
-            for j in range(columns):
-                product[j] += u[i, k] * v[k, j]
+        _add_products(u[i], v, product)
         for j in range(columns):
             added = _rounded(product[j], digits, least, twice) if rounded else product[j]
-            total = base[i, j] + added
+            total = np.float64(base[i, j]) + added
             predicted = _rounded(total, digits, least, twice)
             place = _place(predicted, digits, least)
             if not abs(place) < largest or not abs(product[j]) < 1e300:
@@ -135,7 +150,7 @@ def count_away(
                     halves += 1
             coarse = _exponent(step) + 1 - unit + _COARSE - 4
             context = min(max(halves, 0), _NEAR - 1) * _COARSE + min(max(coarse, 0), _COARSE - 1)
-            apart = _place(tuned[i, j], digits, least) - place
+            apart = _place(np.float64(tuned[i, j]), digits, least) - place
             away = _zigzag(np.uint64(apart if down < up else -apart) & mask, width)
             if away == 0:
                 exact += 1

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.floats import bit_patterns
 
 STRIPE = 1 << 19
 """Weights of a stripe at most."""
@@ -90,6 +91,14 @@ class Stripes:
         for row in range(0, self.numel, max(self.columns, 1)):
             end = row + self.columns
             yield from ((a, min(a + STRIPE, end)) for a in range(row, end, STRIPE))
+
+
+def widened(weights: Weights) -> NDArray[Any]:
+    """Floats as float32, those of more than 32 bits as float64."""
+    if weights.dtype.name == "bfloat16":  # the upper half of a float32
+        wide = np.left_shift(bit_patterns(weights), np.uint32(16), dtype=np.uint32)
+        return np.asarray(wide.view(np.float32))
+    return np.ascontiguousarray(weights, np.float64 if weights.dtype.itemsize > 4 else np.float32)
 
 
 def _held(tensor: WeightTensor) -> WeightTensor:

@@ -3,9 +3,10 @@
 Run: python -m tests.benchmarks.delta [seen|held] [--thorough] [--rows N] [--only GLOB]
 
 Each case is a matrix and what was made of it, in two files, measured in a process of its own after
-a small run that loads compiled code. The table has the code that is the shortest, its bits a
-weight, those of the weights alone, nanoseconds of CPU a weight, and the most memory above what the
-interpreter and its libraries held before. ``held`` are cases that no threshold was chosen on.
+small runs, one of its first rows, that load compiled code. The table has the code that is the
+shortest, its bits a weight, those of the weights alone, nanoseconds of CPU a weight, and the most
+memory above what the interpreter and its libraries held before. ``held`` are cases that no
+threshold was chosen on.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def held():
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 kolmo.delta({"w": small}, {"w": small + 1e-3 * small[::-1]}, **more)
 kolmo.delta({"w": small}, {"w": small + np.outer(small[0], small[1])}, **more)
+some = [{"w": kolmo.open_checkpoint(path)["w"].read()[:128]} for path in sys.argv[1:3]]
+kolmo.delta(*some, **more)
 before = held()
 began, wall = time.process_time(), time.perf_counter()
 report = kolmo.delta(sys.argv[1], sys.argv[2], scope="tensor", **more)

@@ -9,6 +9,7 @@ import math
 import os
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -118,12 +119,12 @@ class WeightTensor:
         away = self.place and (_PROCESS, os.getpid(), self.place)
         return {**self.__dict__, "place": away}
 
-    @property
+    @cached_property
     def numel(self) -> int:
         """Number of weights."""
         return math.prod(self.shape)
 
-    @property
+    @cached_property
     def form(self) -> str:
         """How the weights are stored: ``float32``, or of a quantized tensor ``4-bit GPTQ``.
 

@@ -10,11 +10,13 @@ are none, because they would be too large, the word is the longer one and never 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kolmo.codes.lengths import (
     Counts,
@@ -32,6 +34,8 @@ Ratio = tuple[int, int]
 _ERROR = 2.0**-46
 """Of a sum of logarithms, as a share of what is added up: 128 roundings, of which lgamma may make
 ten (a test compares it with integers)."""
+
+_TABLED = 1 << 14  # counts whose logarithms are kept
 
 _MOST = 1 << 22  # bits of the logarithms' terms up to which integers are computed
 
@@ -108,6 +112,35 @@ def kt(counts: Counts) -> Chance:
     3
     """
     return kt_tally(tally(counts))
+
+
+def kt_rows(counts: Counts) -> Chance:
+    """That of `kt` for every row of counts, all together.
+
+    Of small counts the logarithms come from a table, so that the last digits of their sum may
+    differ from those of the single ones.
+
+    >>> import numpy as np
+    >>> kt_rows(np.array([[1, 0], [0, 1]])).word_bits
+    3
+    """
+    totals, alphabet = counts.sum(axis=1).tolist(), counts.shape[1]
+    if alphabet == 1 or max(totals) >= _TABLED:
+        return all_of(map(kt, counts))
+    norms = [math.lgamma(alphabet / 2) - math.lgamma(n + alphabet / 2) for n in totals]
+    log2 = (math.fsum(norms) + float(_half_gammas()[counts].sum())) / math.log(2)
+    return Chance(
+        min(0.0, log2),
+        sum(_size(alphabet, n) for n in totals),
+        lambda: ratio_of(map(kt, counts)),
+    )
+
+
+@functools.cache
+def _half_gammas() -> NDArray[np.float64]:
+    """ln Γ(c + 1/2) / Γ(1/2) of small counts."""
+    start = math.lgamma(0.5)
+    return np.array([math.lgamma(c + 0.5) - start for c in range(_TABLED)])
 
 
 def kt_tally(times: Tally) -> Chance:

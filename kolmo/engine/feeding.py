@@ -164,7 +164,39 @@ def sweep(
         if not coder.elementwise:
             for first, last in _chunks(start, end):
                 _update(cells, coder.load(tensor, first, last), meter)
-    _one_pass(tensor, [each for each in fed if each[0].elementwise], meter, start, end)
+    elementwise = [each for each in fed if each[0].elementwise]
+    if _is_simple(elementwise, end - start):
+        _at_once(tensor, *elementwise[0], meter, start, end)
+    else:
+        _one_pass(tensor, elementwise, meter, start, end)
+
+
+def _is_simple(fed: Fed, weights: int) -> bool:
+    """Whether a single cell, which reads symbols in order, takes them all in one chunk."""
+    if len(fed) != 1 or len(fed[0][1]) != 1 or weights > CHUNK:
+        return False
+    (cell,) = fed[0][1]
+    return not is_mergeable(cell) and not isinstance(cell.accumulator, SampleAccumulator)
+
+
+def _at_once(
+    tensor: WeightTensor,
+    coder: SymbolCoder,
+    cells: Sequence[Cell],
+    meter: Meter,
+    start: int,
+    stop: int,
+) -> None:
+    """Feed one cell with the symbols of a few weights: nothing is shared by a pass."""
+    (cell,) = cells
+    began = time.thread_time()
+    try:
+        symbols = coder.load(tensor, start, stop)
+    except NotExpressibleError as error:
+        _miss(cells, error)
+        return
+    cell.seconds += time.thread_time() - began
+    _update(cells, symbols, meter)
 
 
 def _one_pass(tensor: WeightTensor, fed: Fed, meter: Meter, start: int, stop: int) -> None:

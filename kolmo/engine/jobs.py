@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Container, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
@@ -132,7 +133,7 @@ class TensorJob(Job):
     variant: Variant
     seed: int
 
-    @property
+    @cached_property
     def symbols(self) -> int:
         return sum(w.tensor.numel * (len(w.alone) + len(w.parts)) for w in self.wanted)
 
@@ -280,7 +281,7 @@ class StreamJob(Job):
     variant: Variant
     seed: int
 
-    @property
+    @cached_property
     def symbols(self) -> int:
         return sum(tensor.numel for tensor in self.tensors)
 
@@ -312,7 +313,7 @@ class DigestJob(Job):
 
     tensors: tuple[WeightTensor, ...]
 
-    @property
+    @cached_property
     def symbols(self) -> int:
         return sum(tensor.numel for tensor in self.tensors)
 

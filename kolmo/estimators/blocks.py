@@ -85,6 +85,9 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Add another's counts."""
+        if self.dense is not None and other.dense is not None:
+            self.dense += other.dense.astype(self.dense.dtype, copy=False)
+            return
         self._compact()
         self._insert(*other.finish())
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import Counts
+from kolmo.codes.lengths import Counts, Tally, tally
 from kolmo.symbols import Alphabet, Symbols
 
 ORDER_0_LIMIT = 1 << 16
@@ -42,6 +42,18 @@ class Histogram:
         if self._few and self._counts is None and not self._held:
             return self._with_few(np.zeros(self._shape, np.int64))  # which need not be kept
         return self._settled()
+
+    @property
+    def few_times(self) -> Tally | None:
+        """How often each count occurs, where so few symbols were taken that they are not counted
+        yet; None where they are."""
+        if not self._few or self._counts is not None or self._held:
+            return None
+        symbols = np.concatenate(self._few)
+        symbols.sort()
+        ends = np.flatnonzero(np.append(symbols[1:] != symbols[:-1], True))
+        times = tally(np.diff(ends, prepend=-1))
+        return {0: self._size - ends.size, **times} if self._size > ends.size else times
 
     def update(self, symbols: Symbols) -> None:
         fitting = np.ascontiguousarray(symbols, dtype=self._dtype)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kolmo.codes.chances import Chance, all_of, enumerative, kt, nml
+from kolmo.codes.chances import Chance, all_of, enumerative, kt, kt_tally, nml
 from kolmo.codes.lengths import Counts, multinomial_regret
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import Histogram
@@ -35,6 +35,10 @@ class OrderZero(Estimator):
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         """The probability of a sequence with these counts, and its details."""
         raise NotImplementedError
+
+    def chances(self, histogram: Histogram) -> list[tuple[Chance, dict[str, Any]]]:
+        """`chance` of every plane of a histogram."""
+        return [self.chance(counts) for counts in histogram.counts]
 
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         return 1 << 24  # counts of 65,536 symbols at most, and what their length is worked out with
@@ -58,7 +62,7 @@ class _OrderZeroAccumulator:
         self.histogram.merge(part.histogram)
 
     def finish(self) -> CodeLength:
-        planes = [self._code.chance(counts) for counts in self.histogram.counts]
+        planes = self._code.chances(self.histogram)
         details = planes[0][1]
         if self.histogram.by_byte:
             details = {"byte_planes": [-chance.log2 for chance, _ in planes]}
@@ -85,6 +89,10 @@ class KT(OrderZero):
 
     def chance(self, counts: Counts) -> tuple[Chance, dict[str, Any]]:
         return kt(counts), {}
+
+    def chances(self, histogram: Histogram) -> list[tuple[Chance, dict[str, Any]]]:
+        times = histogram.few_times  # of a few symbols, no table of counts is filled
+        return super().chances(histogram) if times is None else [(kt_tally(times), {})]
 
 
 @register

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.chances import all_of, kt, kt_tally, orders
+from kolmo.codes.chances import all_of, kt_rows, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
@@ -149,7 +149,7 @@ class _MosaicAccumulator:
         """Bits of the symbols that are written out: plainly, or each byte-plane by a KT code."""
         plain = int(counts[0].sum()) * self._alphabet.bits
         used = min(256, self._alphabet.size)
-        adaptive = all_of(kt(plane[:used]) for plane in counts).word_bits
+        adaptive = kt_rows(counts[:, :used]).word_bits
         return 1 + min(plain, adaptive)
 
 

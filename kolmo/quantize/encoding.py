@@ -6,6 +6,7 @@ single weights is a table. Grids have a compiled loop for float32 and float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, Protocol
@@ -151,6 +152,8 @@ def has_nan(weights: Weights) -> bool:
     """
     if not is_float(weights.dtype) or not weights.size:
         return False
+    if weights.size < _MANY and weights.dtype.name in _IEEE:
+        return math.isnan(_plain_range(weights)[1])
     with np.errstate(invalid="ignore"):
         return bool(np.isnan(_extremes(weights)).any())
 
@@ -163,9 +166,19 @@ def finite_range(weights: Weights) -> tuple[float, float] | None:
     """
     if weights.dtype.kind in "iub":
         return float(weights.min()), float(weights.max())
+    if weights.size < _MANY and weights.dtype.name in _IEEE:
+        low, high = _plain_range(weights)
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
     with np.errstate(invalid="ignore"):
         few = _extremes(weights).astype(np.float64) + 0.0  # which of two zeros says nothing
     return (float(few.min()), float(few.max())) if np.isfinite(few).all() else None
+
+
+def _plain_range(weights: Weights) -> tuple[float, float]:
+    """Least and greatest of a few floats of IEEE 754; NaN twice if one is NaN."""
+    with np.errstate(invalid="ignore"):
+        wide = weights if weights.dtype == np.float64 else weights.astype(np.float32)
+        return float(wide.min()) + 0.0, float(wide.max()) + 0.0  # which of two zeros says nothing
 
 
 def _extremes(weights: Weights) -> Weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -82,13 +83,8 @@ def _describe(checkpoint: Checkpoint, name: str | None) -> dict[str, Any]:
 def _measured(
     measurement: Measurement, result: Result, described: Mapping[str, Any]
 ) -> dict[str, Any]:
-    estimator, outcome = measurement.estimator, result.outcome
-    row: dict[str, Any] = {
-        "quantizer": str(measurement.quantizer),
-        "layout": estimator.layout_name,
-        "estimator": estimator.label,
-        "seconds": round(result.seconds, 6),
-    }
+    outcome = result.outcome
+    row: dict[str, Any] = {**_named(measurement), "seconds": round(result.seconds, 6)}
     if isinstance(outcome, Missing):
         return {**row, "note": outcome.reason}
     return {
@@ -106,6 +102,17 @@ def _measured(
         "saturated": outcome.saturated,
         "note": outcome.note,
         "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
+    }
+
+
+@functools.lru_cache(maxsize=1024)
+def _named(measurement: Measurement) -> Mapping[str, Any]:
+    """The columns that say what was measured."""
+    estimator = measurement.estimator
+    return {
+        "quantizer": str(measurement.quantizer),
+        "layout": estimator.layout_name,
+        "estimator": estimator.label,
     }
 
 

@@ -58,13 +58,18 @@ def _dtype_of(column: str) -> Callable[[pd.Series], pd.Series]:
 
 def _text(column: pd.Series) -> pd.Series:
     absent = None if column.name in _MAY_MISS else ""
-    shown = [absent if _is_absent(value) else printable(str(value)) for value in column]
+    given = column.tolist()
+    words = {value: absent if _is_absent(value) else printable(str(value)) for value in set(given)}
+    shown = [words[value] for value in given]
     return pd.Series(shown, index=column.index, dtype=object)
 
 
 def _numbers(column: pd.Series) -> pd.Series:
     # float() reads back every bit of what repr() wrote; pandas' own reader may not.
-    values = [math.nan if _is_absent(value) else float(value) for value in column]
+    given = column.tolist()
+    if not all(type(value) in (float, int) for value in given):
+        given = [math.nan if _is_absent(value) else value for value in given]
+    values = [float(value) for value in given]
     numbers = pd.Series(values, index=column.index, dtype="float64")
     return numbers.astype("int64") if column.name == "numel" else numbers
 

@@ -7,6 +7,7 @@ number of threads.
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import threading
@@ -14,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -24,6 +26,8 @@ Job = Callable[[], None]
 
 BACKLOG = 32
 """Jobs that may wait or run at once; bounds the chunks in memory."""
+
+_RARE = 100_000  # new objects between two searches for garbage
 
 
 class Lanes:
@@ -151,6 +155,18 @@ def in_order(
 
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let Python look rarely for garbage that refers to itself: of hundreds of thousands of results
+    there is none, and each search walks through all of them."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _RARE) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def cores() -> int:

@@ -18,6 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from typing import IO, Any, cast
 
+from kolmo.execution import rare_collections
+
 _BEGIN = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
     "from kolmo.engine.processes import serve; serve()"
@@ -132,10 +134,11 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program itself decides when to stop
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed goes elsewhere
-    while (task := _received(sys.stdin.buffer)) is not None:
-        answer = _answer(task)
-        answers.write(_LENGTH.pack(len(answer)) + answer)
-        answers.flush()
+    with rare_collections():
+        while (task := _received(sys.stdin.buffer)) is not None:
+            answer = _answer(task)
+            answers.write(_LENGTH.pack(len(answer)) + answer)
+            answers.flush()
 
 
 def _answer(task: bytes) -> bytes:

@@ -98,6 +98,23 @@ class Tally:
         self._compact()
         return self._codes, self._counts
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Counts of many kinds of blocks, of which few occur, pickle by those that do."""
+        state = vars(self)
+        if self.dense is None:
+            return state
+        codes = np.flatnonzero(self.dense != 0)
+        if 4 * codes.size > self.dense.size:
+            return state
+        return {**state, "dense": (self.dense.size, codes.astype(np.uint32), self.dense[codes])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(state["dense"], tuple):
+            possible, codes, counts = state["dense"]
+            self.dense = np.zeros(possible, counts.dtype)
+            self.dense[codes] = counts
+
     def _compact(self) -> None:
         if self._waiting:
             self._insert(*_count_codes(np.concatenate(self._waiting)))

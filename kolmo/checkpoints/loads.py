@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _KEPT = 2  # buffers that a thread keeps
-_WIDEST = 1 << 25  # bytes of a buffer that is kept
+_WIDEST = 1 << 27  # bytes of a buffer that is kept
 
 Load = Callable[[int, int], NDArray[Any]]
 Ranges = Iterable[tuple[int, int]]
@@ -96,6 +96,25 @@ def refilled(load: Load, dtype: np.dtype[Any], ranges: Ranges) -> Iterator[NDArr
             out = whole[: stop - start]
             into(start, stop, out)
             yield out
+
+
+@contextmanager
+def borrowed(load: Load, dtype: np.dtype[Any], numel: int) -> Iterator[NDArray[Any]]:
+    """All that ``load`` gives, in a buffer that is filled again later, where it can fill one.
+
+    >>> with borrowed(ArrayLoad(np.arange(3.0)), np.dtype(float), 3) as array:
+    ...     array.tolist()
+    [0.0, 1.0, 2.0]
+    """
+    into = getattr(load, "into", None)
+    if into is None:
+        yield load(0, numel)
+        return
+    size = numel * dtype.itemsize
+    with _lent(size) as buffer:
+        out = buffer[:size].view(dtype)
+        into(0, numel, out)
+        yield out
 
 
 class _Buffers(threading.local):

@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
-from kolmo.checkpoints.loads import ArrayLoad, refilled
+from kolmo.checkpoints.loads import ArrayLoad, borrowed, refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
@@ -66,9 +67,10 @@ class Cell:
     def alive(self) -> bool:
         return not isinstance(self.accumulator, Missing)
 
-    def as_part(self) -> Cell | None:
-        """Itself, where its accumulator is also one for a part of the whole model; else None."""
-        return self if self.measurement.estimator.order_free and is_mergeable(self) else None
+    @property
+    def is_part(self) -> bool:
+        """Whether the accumulator of a tensor is as well one for its part of a whole model."""
+        return self.measurement.estimator.order_free and is_mergeable(self)
 
     def miss(self, reason: str, problem: bool) -> None:
         """Give up, for the first reason that is told."""
@@ -103,6 +105,17 @@ def hold(tensor: WeightTensor) -> WeightTensor:
     if tensor.numel * tensor.dtype.itemsize > HELD:
         return tensor
     return dataclasses.replace(tensor, load=ArrayLoad(tensor.load(0, tensor.numel)))
+
+
+@contextmanager
+def held(tensor: WeightTensor) -> Iterator[WeightTensor]:
+    """The tensor as `hold` gives it, in memory that is used again afterwards: nothing that outlives
+    it may keep an array of the tensor."""
+    if tensor.numel * tensor.dtype.itemsize > HELD:
+        yield tensor
+        return
+    with borrowed(tensor.load, tensor.dtype, tensor.numel) as array:
+        yield dataclasses.replace(tensor, load=ArrayLoad(array))
 
 
 def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:

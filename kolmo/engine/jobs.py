@@ -21,7 +21,7 @@ from typing import Any
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.binding import stretch
 from kolmo.digests import digest
-from kolmo.engine.feeding import Cell, by_quantizer, feed, hold, sweep
+from kolmo.engine.feeding import Cell, by_quantizer, feed, held, hold, sweep
 from kolmo.engine.meters import Meter
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
@@ -149,20 +149,23 @@ class TensorJob(Job):
         return [self._one(wanted, meter) for wanted in self.wanted]
 
     def _one(self, wanted: Wanted, meter: Meter) -> TensorFound:
-        tensor = hold(wanted.tensor)
+        with held(wanted.tensor) as tensor:
+            return self._measure(tensor, wanted, meter)
+
+    def _measure(self, tensor: WeightTensor, wanted: Wanted, meter: Meter) -> TensorFound:
         alone = {m: Cell.start(m, [tensor]) for m in wanted.alone}
+        shared = {m: cell for m, cell in alone.items() if m in wanted.parts and cell.is_part}
         parts = {
-            m: (m in alone and alone[m].as_part())
-            or Cell.start_part(m, tensor, 0, tensor.numel, wanted.before)
+            m: Cell.start_part(m, tensor, 0, tensor.numel, wanted.before)
             for m in wanted.parts
+            if m not in shared
         }
-        cells = dict.fromkeys((*alone.values(), *parts.values()))
-        feed_variant(list(cells), tensor, self.variant, self.seed, meter)
-        return TensorFound(
-            wanted.place,
-            {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()},
-            {m: part_of(cell) for m, cell in parts.items()},
-        )
+        feed_variant([*alone.values(), *parts.values()], tensor, self.variant, self.seed, meter)
+        results = {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()}
+        merged = {m: part_of(cell) for m, cell in parts.items()}
+        for m, cell in shared.items():  # whose seconds are told already
+            merged[m] = CountedPart(cell.accumulator, cell.side_bits, 0.0)
+        return TensorFound(wanted.place, results, merged)
 
 
 def feed_variant(

@@ -125,6 +125,35 @@ def test_parts_of_a_string_may_begin_anywhere(spec):
     assert str(whole.finish()) == plain(weights, weights.shape, coder)[spec]
 
 
+@settings(max_examples=40)
+@given(
+    st.integers(12, 150),
+    st.lists(st.integers(0, 60), min_size=1, max_size=4),
+    st.lists(st.integers(0, 150), max_size=3),
+)
+def test_strings_that_begin_at_several_places_share_a_pass(numel, ahead, cuts):
+    weights = numbers(np.dtype(np.float32), 60 + numel, numel)
+    coder = get_quantizer("sign").fit(array_tensor("w", weights))
+    bdm, tensor = get_estimator("bdm"), weights[60:]
+    alone = bdm.start(tensor.shape, 2)
+    parts = {before: bdm.start_part(tensor.shape, 2, 0, numel, before) for before in ahead}
+    sweep = Sweep(weights.dtype, [(coder, [each.inner for each in (alone, *parts.values())])])
+    for start, stop in itertools.pairwise(sorted({0, *(c for c in cuts if c < numel), numel})):
+        sweep.update(tensor[start:stop])
+    sweep.finish()
+    assert str(alone.inner.finish()) == plain(tensor, tensor.shape, coder)["bdm"]
+    for before, part in parts.items():
+        part.took(numel)
+        whole = bdm.start_many([(before,), (numel,)], 2)
+        first = bdm.start_part((before,), 2, 0, before)
+        first.update(coder.encode(weights[60 - before : 60]))
+        for each in (first, part):
+            whole.merge(each)
+        expected = bdm.start((before + numel,), 2)
+        expected.update(coder.encode(weights[60 - before :]))
+        assert str(whole.finish()) == str(expected.finish())
+
+
 @pytest.mark.parametrize("place", [0, 11, 500, 997])
 def test_an_estimate_refuses_nan(place):
     weights = np.ones(998, np.float32)

@@ -159,6 +159,9 @@ def _count_codes(codes: NDArray[Any]) -> tuple[Codes, Codes]:
     return distinct[:n].copy(), counts[:n].copy()
 
 
+_NONE = np.full(2, -1)  # no first and no last block
+
+
 class StringCounter:
     """Counts the blocks of a sequence; chunks and tensors are joined without a gap.
 
@@ -282,7 +285,7 @@ class StringCounter:
             kernels.count_quaternary(symbols, 0, self._step, counts)
         elif self._step == BLOCK[1]:
             signs = symbols[: blocks * BLOCK[1]].view(np.int8)
-            kernels.count_sign_strings(signs, np.int8(127), np.int8(127), counts)
+            kernels.count_sign_strings(signs, np.int8(127), np.int8(127), counts, 0, counts, _NONE)
         elif self._step == 1:
             kernels.slide_strings(symbols, counts)
         else:

@@ -81,9 +81,15 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
 
 
 @compiled(allocates=True)
-def count_sign_strings(bits: Array, magnitude: Any, last: Any, counts: Array) -> bool:
+def count_sign_strings(
+    bits: Array, magnitude: Any, last: Any, counts: Array, shift: int, shifted: Array, ends: Array
+) -> bool:
     """Count the 12-blocks of the signs of numbers, given as integers that are positive where they
     are; returns whether one is NaN.
+
+    With a ``shift`` of 1 to 11 the blocks that begin so many signs later are counted in
+    ``shifted``, from pairs of neighbours; ``ends`` holds the first and the last block of all calls,
+    -1 before the first.
 
     An integer stands for NaN if its bits in ``magnitude`` are over ``last``; these are of the dtype
     of ``bits``, which holds a multiple of 12. Signs are first written as bytes, a run at a
@@ -104,14 +110,31 @@ def count_sign_strings(bits: Array, magnitude: Any, last: Any, counts: Array) ->
             a = (words[i] * gather) >> top
             b = (words[i + 1] * gather) >> top
             c = (words[i + 2] * gather) >> top
-            counts[(a << np.uint64(4)) | (b >> np.uint64(4))] += 1
-            counts[((b & np.uint64(15)) << np.uint64(8)) | c] += 1
+            one = np.int64((a << np.uint64(4)) | (b >> np.uint64(4)))
+            two = np.int64(((b & np.uint64(15)) << np.uint64(8)) | c)
+            counts[one] += 1
+            counts[two] += 1
+            if shift:
+                _count_between(one, shift, shifted, ends)
+                _count_between(two, shift, shifted, ends)
         if run.size % 24:  # a last block without its pair
-            code = 0
+            code: Any = 0
             for i in range(run.size - 12, run.size):
-                code = (code << 1) | signs[i]
+                code = (code << 1) | np.int64(signs[i])
             counts[code] += 1
+            if shift:
+                _count_between(code, shift, shifted, ends)
     return bool(nan != 0)
+
+
+@compiled(inline=True)
+def _count_between(block: Any, shift: int, shifted: Array, ends: Array) -> None:
+    """Count the block that begins ``shift`` symbols after the last one, which ends in this one."""
+    if ends[1] >= 0:
+        shifted[((ends[1] << shift) | (block >> (12 - shift))) & 4095] += 1
+    else:
+        ends[0] = block
+    ends[1] = block
 
 
 @compiled
@@ -284,7 +307,7 @@ def count_squares(bits: Array, row_step: int, column_step: int, side: int, count
     """
     for i in range(0, bits.shape[0] - side + 1, row_step):
         for j in range(0, bits.shape[1] - side + 1, column_step):
-            code = 0
+            code: Any = 0
             for r in range(side):
                 for c in range(side):
                     code = (code << 1) | bits[i + r, j + c]

@@ -121,12 +121,13 @@ def _feeds(coder: SymbolCoder, given: Sequence[Accumulator], patterns: Patterns)
     if isinstance(coder, SignCoder) and has_signs(patterns.dtype):
         strings = [counter for each in others if (counter := _strings(each))]
         others = [each for each in others if not _strings(each)]
-        for ahead in sorted({counter.ahead for counter in strings}):
-            group = [counter for counter in strings if counter.ahead == ahead]
-            feeds.append(Signs(coder, group, ahead, counting))
+        places = sorted({counter.ahead for counter in strings})
+        for pair in (places[at : at + 2] for at in range(0, len(places), 2)):
+            groups = [[each for each in strings if each.ahead == ahead] for ahead in pair]
+            feeds.append(Signs(coder, groups, pair, counting))
             counting = []
         if counting and not patterns.are_few:
-            feeds.append(Signs(coder, [], 0, counting))
+            feeds.append(Signs(coder, [[]], [0], counting))
             counting = []
     if counting and coder.elementwise and patterns.are_few and coder.alphabet.size <= ORDER_0_LIMIT:
         feeds.append(patterns.feed(coder, counting))
@@ -225,20 +226,24 @@ class _PatternFeed:
 class Signs:
     """Counts the 12-blocks of signs without making symbols, and from these the signs.
 
-    The counters have their next block begin at the same place, ``ahead`` weights from here. The
-    weights that make no whole block, at the head and at the end, go to them as symbols.
+    The counters of a group have their next block begin at the same place, ``ahead`` weights from
+    here; those of a second group a few weights later, at the second of these places. The weights
+    that make no whole block, at the head and at the end, go to them as symbols.
     """
 
     def __init__(
         self,
         coder: SymbolCoder,
-        counters: Sequence[StringCounter],
-        ahead: int,
+        groups: Sequence[Sequence[StringCounter]],
+        ahead: Sequence[int],
         counting: Sequence[Histogram],
     ) -> None:
-        self._coder, self._counters, self._counting = coder, counters, counting
-        self._ahead, self._left = ahead, np.empty(0, np.uint8)
-        self._blocks = np.zeros(1 << BLOCK[1], np.int64)
+        self._coder, self._counting = coder, counting
+        self._counters, self._later = groups[0], groups[1] if len(groups) > 1 else []
+        self._ahead, self._shift = ahead[0], ahead[-1] - ahead[0]
+        self._left: Weights = np.empty(0, np.uint8)
+        self._blocks, self._shifted = np.zeros((2, 1 << BLOCK[1]), np.int64)
+        self._ends = np.full(2, -1)  # the first block and the last one
         self._signs = np.zeros(2, np.int64)  # of the head and the end
 
     def update(self, weights: Weights) -> None:
@@ -255,6 +260,11 @@ class Signs:
     def finish(self) -> None:
         for counter in self._counters:
             counter.add_counts(self._blocks)
+        if self._ends[0] >= 0:
+            for counter in self._later:
+                counter.update(_signs_of(self._ends[0])[: self._shift])
+                counter.add_counts(self._shifted)
+                counter.update(_signs_of(self._ends[1])[self._shift :])
         self._pass_on(self._left)
         ones = int(self._blocks @ _ONES)
         blocks = np.array([BLOCK[1] * int(self._blocks.sum()) - ones, ones])
@@ -269,8 +279,9 @@ class Signs:
         signed = as_signed(weights[:whole])
         assert signed is not None
         kind = signed.dtype.type
-        limits = kind(np.iinfo(kind).max), kind(last_number(weights.dtype))
-        if kernels.count_sign_strings(signed, *limits, self._blocks):
+        magnitude, last = kind(np.iinfo(kind).max), kind(last_number(weights.dtype))
+        shifted = self._shift, self._shifted, self._ends
+        if kernels.count_sign_strings(signed, magnitude, last, self._blocks, *shifted):
             self._coder.encode(weights[:whole])  # raises the error that tells of NaN
         self._left = weights[whole:].copy()
 
@@ -278,8 +289,13 @@ class Signs:
         if weights.size:
             symbols = self._coder.encode(weights)
             self._signs += np.bincount(symbols, minlength=2)
-            for counter in self._counters:
+            for counter in (*self._counters, *self._later):
                 counter.update(symbols)
+
+
+def _signs_of(block: int) -> Symbols:
+    """The symbols of a block, first one highest."""
+    return np.asarray(block >> np.arange(BLOCK[1])[::-1] & 1, np.uint8)
 
 
 _ONES = sum(np.arange(1 << BLOCK[1]) >> place & 1 for place in range(BLOCK[1]))

@@ -321,6 +321,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     small = {f"small{i}": np.ones(100, "f4") for i in range(5)}
     np.savez(path, **small, big=RANDOM.normal(size=(4000, 2000)).astype("f4"))
     options = ["-q", "native", "-e", "xz:9", "-e", "kt", "-o", saved]
+    options += ["--scope", "tensor", "--threads", "2", "--lines"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "kolmo", "analyze", path, *options],
@@ -329,7 +330,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
         stderr=theirs,
     )
     os.close(theirs)
-    shown = _read_until("all tensors", ours)  # with which xz has long to go
+    shown = _read_until("small4: bits/weight", ours)  # beside xz, which has long to go with big
     process.send_signal(signal.SIGINT)
     errors = shown + _read_until(None, ours)
     assert process.wait(120) == 130
@@ -340,6 +341,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     whole = kolmo.analyze(path, quantizers=["native"], estimators=["kt"], scope="tensor").table
     done = report.table[(report.table.estimator == "kt") & (report.table.scope == "tensor")]
     expected = whole.set_index("tensor").bits
+    assert len(done) >= 5
     assert all(row.bits == expected[row.tensor] for row in done.itertuples())
     stopped = report.coverage[~report.coverage.measured]
     assert set(stopped.tensor).isdisjoint(done.tensor)

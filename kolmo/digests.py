@@ -23,6 +23,7 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import CHUNK, WeightTensor
+from kolmo.checkpoints.loads import refilled
 from kolmo.symbols import Shape
 
 SIZE = 32
@@ -129,9 +130,10 @@ def digest(tensor: WeightTensor) -> bytes:
     (True, False)
     """
     whole, codes = TensorDigest(tensor), tensor.codes
-    for index, (start, stop) in enumerate(whole.stripes):
-        of_codes = codes.load(start, stop) if codes else None
-        whole.add(index, stripe_digest(tensor.load(start, stop), of_codes))
+    read = refilled(tensor.load, tensor.dtype, whole.stripes)
+    for index, (weights, piece) in enumerate(zip(read, whole.stripes, strict=True)):
+        of_codes = codes.load(*piece) if codes else None
+        whole.add(index, stripe_digest(weights, of_codes))
     return whole.digest()
 
 

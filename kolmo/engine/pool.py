@@ -78,6 +78,11 @@ class Queue:
                 return job
         return None
 
+    @property
+    def is_due(self) -> bool:
+        """Whether a long job must begin, lest it be the last to end."""
+        return bool(self._long) and self._long[0].cost * self.workers >= self.cost
+
     def drop(self, is_late: Callable[[Job], bool]) -> None:
         """Forget the jobs that would end too late."""
         kept = [job for job in (*self._short, *self._long) if not is_late(job)]
@@ -91,8 +96,7 @@ class Queue:
         self.fine_cost += sign * job.cost * job.is_fine
 
     def _order(self) -> Iterator[deque[Job] | list[Job]]:
-        due = bool(self._long) and self._long[0].cost * self.workers >= self.cost
-        return iter((self._long, self._short) if due else (self._short, self._long))
+        return iter((self._long, self._short) if self.is_due else (self._short, self._long))
 
 
 @dataclasses.dataclass
@@ -165,6 +169,8 @@ class Pool:
 
     def _fill(self, queue: Queue, running: dict[Future[Any], tuple[Job, SharedMeter]]) -> None:
         while queue and len(running) < self.workers * self.depth:
+            if queue.is_due and len(running) >= self.workers:
+                return  # a long job waits behind no other, for it might stay there
             held = sum(job.memory for job, _ in running.values())
             job = queue.take(lambda job, held=held: self._fits(job, held))  # type: ignore[misc]
             if job is None:

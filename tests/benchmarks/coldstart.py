@@ -82,7 +82,8 @@ def best(times: list[Seconds]) -> Seconds:
 
 def seconds(arguments: list[str], folder: Path, compiled: str) -> Seconds:
     """Processor time and time on the clock of a new process."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": compiled}
+    own = {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": compiled, "KOLMO_STORE": "off"}
+    environment = {**os.environ, **own}
     used, began = children(), time.perf_counter()
     subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True

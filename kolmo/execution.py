@@ -160,13 +160,39 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 @contextmanager
 def rare_collections() -> Iterator[None]:
     """Let Python look rarely for garbage that refers to itself: of hundreds of thousands of results
-    there is none, and each search walks through all of them."""
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], _RARE) if before[0] else 0, *before[1:])
+    there is none, and each search walks through all of them. Runs side by side, on several threads,
+    set it once, and the last one to end restores what was set before.
+
+    >>> before = gc.get_threshold()
+    >>> with rare_collections(), rare_collections():
+    ...     gc.get_threshold()[0]
+    100000
+    >>> gc.get_threshold() == before
+    True
+    """
+    with _rare.lock:
+        if _rare.users == 0:
+            _rare.before = gc.get_threshold()
+            often = _rare.before[0]  # 0 where a program has turned it off
+            gc.set_threshold(often and max(often, _RARE), *_rare.before[1:])
+        _rare.users += 1
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        with _rare.lock:
+            _rare.users -= 1
+            if _rare.users == 0:
+                gc.set_threshold(*_rare.before)
+
+
+class _Rare:
+    """How many runs want collections to be rare, and what was set before."""
+
+    def __init__(self) -> None:
+        self.lock, self.users, self.before = threading.Lock(), 0, gc.get_threshold()
+
+
+_rare = _Rare()
 
 
 def cores() -> int:

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kolmo.codes import chances
-from kolmo.codes.chances import Chance, all_of, enumerative, kt, nml, one_of, orders, plain
+from kolmo.codes.chances import (
+    Chance,
+    all_of,
+    enumerative,
+    kt,
+    kt_rows,
+    nml,
+    one_of,
+    orders,
+    plain,
+)
 from kolmo.codes.lengths import word_bits
 from kolmo.difference.digits import digits
 from kolmo.estimators import get_estimator
@@ -170,3 +180,11 @@ def test_chances_of_several_are_their_product():
 def test_the_digits_code_is_exact_too(numbers):
     chance = digits(np.array(numbers, np.uint8))
     assert chance.word_bits == exact_bits(*chance.ratio())
+
+
+@given(st.integers(1, 4), st.integers(1, 40), st.sampled_from([3, 200, 20_000]), st.integers(0, 99))
+def test_rows_together_cost_what_they_cost_one_by_one(rows, alphabet, most, seed):
+    counts = np.random.default_rng(seed).integers(0, most, (rows, alphabet))
+    together, each = kt_rows(counts), all_of(map(kt, counts))
+    assert together.word_bits == each.word_bits
+    assert abs(together.log2 - each.log2) <= 2.0**-46 * together.size

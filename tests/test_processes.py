@@ -72,6 +72,13 @@ def test_what_is_lost_is_done_here():
         assert found.submit(os.getpid).result() == os.getpid()  # as all that follows
 
 
+@pytest.mark.parametrize("python", ["/nowhere/python", None])
+def test_where_none_can_begin_all_is_done_here(monkeypatch, python):
+    monkeypatch.setattr(sys, "executable", python)
+    with Processes(1) as found:
+        assert found.submit(os.getpid).result() == os.getpid()
+
+
 def test_the_end_cuts_off_what_is_running():
     processes = Processes(1)
     assert processes.submit(abs, -1).result() == 1  # it has begun

@@ -56,7 +56,8 @@ class Processes(Executor):
             process.close()
 
     def _ask(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-        answer = self._mine().ask((function, arguments))
+        mine = self._mine()
+        answer = mine.ask((function, arguments)) if mine else None
         if answer is None and self._is_over:
             raise CancelledError
         if answer is None:
@@ -66,15 +67,15 @@ class Processes(Executor):
             raise result
         return result
 
-    def _mine(self) -> _Process:
-        """The process of this thread."""
+    def _mine(self) -> _Process | None:
+        """The process of this thread, if it has one."""
         with self._lock:
             if self._is_over:
                 raise CancelledError
             if not hasattr(self._own, "process"):
-                self._own.process = _Process()
-                self._all.append(self._own.process)
-        return cast(_Process, self._own.process)
+                self._own.process = _Process.begin()
+                self._all += [self._own.process] if self._own.process else []
+        return cast(_Process | None, self._own.process)
 
 
 class _Process:
@@ -84,6 +85,15 @@ class _Process:
         command = [sys.executable, "-c", _BEGIN]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._lost = not self._sent(pickle.dumps(sys.path))
+
+    @classmethod
+    def begin(cls) -> _Process | None:
+        """A new one; None where the system gives no more, or Python is a part of another program
+        and cannot be started."""
+        try:
+            return cls()
+        except (OSError, TypeError):
+            return None
 
     def ask(self, task: object) -> tuple[bool, Any] | None:
         """Whether the task succeeded, and its result or error; None if it was not done."""
@@ -146,7 +156,7 @@ def _answer(task: bytes) -> bytes:
     main module, or its result cannot be sent."""
     try:
         function, arguments = pickle.loads(task)
-    except Exception:
+    except Exception:  # whatever a class raises: the program itself does it, and meets the error
         return b""
     try:
         return _sendable(True, function(*arguments))
@@ -159,5 +169,5 @@ def _sendable(done: bool, result: Any) -> bytes:
     try:
         data = pickle.dumps((done, result))
         return data if done or pickle.loads(data) else b""
-    except Exception:
+    except Exception:  # the program itself does it again, so that nothing is lost with the answer
         return b""

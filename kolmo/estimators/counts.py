@@ -32,6 +32,7 @@ class Histogram:
         self._shape = (self._dtype.itemsize, 256) if self.by_byte else (1, alphabet.size)
         self._counts: Counts | None = None  # none were counted yet
         self._few: list[Symbols] = []  # symbols that are fewer than a table has places
+        self._waiting = 0  # how many they are
         self._tables: Tables = []  # what is counted since the last time that they were emptied
         self._held = 0
 
@@ -87,7 +88,7 @@ class Histogram:
         self._with_few(self._counts)
         if self._held:
             self._counts += self._planes()
-        self._few, self._tables, self._held = [], [], 0
+        self._few, self._tables, self._waiting, self._held = [], [], 0, 0
         return self._counts
 
     def _with_few(self, counts: Counts) -> Counts:
@@ -99,7 +100,8 @@ class Histogram:
     def _hold(self, few: Symbols) -> None:
         """Keep symbols that are counted later, as long as they are fewer than the counts."""
         self._few.append(few.copy())
-        if sum(symbols.size for symbols in self._few) > self._size:
+        self._waiting += few.size
+        if self._waiting > self._size:
             self._settled()
 
     def _count(self, symbols: Symbols) -> None:

@@ -14,6 +14,10 @@ only if it belongs to the user and is closed to others. The first such folder of
 4. a folder of the user's own in the temporary folder.
 
 If there is none, a warning says so and functions are compiled anew in each process.
+
+What was compiled while the package was built (:mod:`kolmo.ahead`) lies in the second folder. It is
+read wherever new code is kept, if it belongs to the owner of the package: who can write to it could
+as well write to the package itself.
 """
 
 from __future__ import annotations
@@ -46,6 +50,9 @@ Array = Any
 _ROOT = Path(__file__).parents[1]
 _MARKS = b"kolmo.compiled", b"from numba", b"import numba"  # one of them is in every kernel file
 _KEPT = 4  # folders of earlier kernels, such as those of another branch, that are not yet removed
+
+kept: dict[str, Any] = {}
+"""The functions that have been defined whose machine code is kept, by ``module.name``."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -97,8 +104,10 @@ def compiled(
     options = {"nopython": True, "nogil": True, "boundscheck": None, "fastmath": fastmath}
     options |= {"_nrt": allocates, "forceinline": inline, "no_cpython_wrapper": inline}
     dispatcher: Any = _Dispatcher(function, {}, options | {"no_cfunc_wrapper": True})
-    if not inline and Path(function.__code__.co_filename) in kernel_files() and _folder():
-        dispatcher._cache = _Cache(function)
+    if not inline and Path(function.__code__.co_filename) in kernel_files():
+        kept[f"{function.__module__}.{function.__qualname__}"] = dispatcher
+        if folder_of_code():
+            dispatcher._cache = _Cache(function)
     return dispatcher
 
 
@@ -162,14 +171,32 @@ def _remembering() -> Iterator[None]:
 
 
 @cache
-def _folder() -> Path | None:
-    """The folder for these kernels, made if need be; None, and a warning, if there can be none."""
+def folder_of_code() -> Path | None:
+    """The folder for these kernels, made if need be; None, and a warning, if there can be none.
+
+    Examples
+    --------
+    >>> folder_of_code().is_dir()
+    True
+    """
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return None
     folders = [stem.resolve().with_name(f"{stem.name}-{_digest()}") for stem in _stems()]
     folder = next(filter(_make, folders), None)
     if folder is None:
         _warn(f"none of {', '.join(str(folder.parent) for folder in folders)} is writable by you "
               "and by you alone")  # fmt: skip
     return folder
+
+
+@cache
+def _shipped() -> Path | None:
+    """The folder of code that came with the package, where it is another one and can be trusted."""
+    folder = _in_package().resolve()
+    folder = folder.with_name(f"{folder.name}-{_digest()}")
+    if folder == folder_of_code() or not folder.exists():
+        return None
+    return folder if _is_private(folder, owner=Path(__file__).stat().st_uid) else None
 
 
 @cache
@@ -185,10 +212,14 @@ def _stems() -> Iterator[Path]:
     """Places for compiled code, the best first, to whose names the digest is added."""
     if chosen := numba.config.CACHE_DIR:  # type: ignore[attr-defined]
         yield Path(chosen, "kolmo")
-    yield Path(__file__).with_name("__pycache__") / "compiled"
+    yield _in_package()
     yield Path(AppDirs("kolmo", appauthor=False).user_cache_dir, "compiled")
     with suppress(FileNotFoundError):  # there is no temporary folder
         yield Path(tempfile.gettempdir(), f"kolmo-{_user()}")
+
+
+def _in_package() -> Path:
+    return Path(__file__).with_name("__pycache__") / "compiled"
 
 
 def _user() -> int:
@@ -208,8 +239,9 @@ def _make(folder: Path) -> bool:
     return _is_private(folder)
 
 
-def _is_private(folder: Path) -> bool:
-    """Whether nobody else can write to a folder, or put another folder in its place.
+def _is_private(folder: Path, owner: int | None = None) -> bool:
+    """Whether nobody but an owner, the user if none is given, can write to a folder, or put
+    another folder in its place.
 
     Windows has access lists instead of modes; there a user's folders are closed to others.
     """
@@ -220,7 +252,8 @@ def _is_private(folder: Path) -> bool:
         return False
     if sys.platform == "win32":
         return True
-    closed = stat.S_ISDIR(its.st_mode) and its.st_uid == _user() and not its.st_mode & 0o022
+    owner = _user() if owner is None else owner
+    closed = stat.S_ISDIR(its.st_mode) and its.st_uid == owner and not its.st_mode & 0o022
     return closed and all(not mode & 0o022 or mode & stat.S_ISVTX for mode in above)
 
 
@@ -248,11 +281,15 @@ def _warn(reason: str) -> None:
 
 
 class _Locator(InTreeCacheLocator):
-    """Says where a function's code is."""
+    """Says where a function's code is. That it is not stale, the name of the folder says; times
+    of files are lost when a package is installed."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, folder: str) -> None:
         super().__init__(function, function.__code__.co_filename)
-        self._cache_path = str(_folder())
+        self._cache_path = folder
+
+    def get_source_stamp(self) -> str:
+        return _digest()
 
     def ensure_cache_path(self) -> None:
         if not _make(Path(self._cache_path)):
@@ -263,11 +300,23 @@ class _Implementation(CompileResultCacheImpl):
     """Numba's implementation with our locator, and with file names that include the package,
     because all packages share a folder. Numba's constructor would ask its own locators."""
 
+    _place = staticmethod(folder_of_code)
+
     def __init__(self, function: Any) -> None:
         self._lineno = function.__code__.co_firstlineno
-        self._locator = _Locator(function)
+        self._locator = _Locator(function, str(self._place()))
         name = f"{function.__module__}.{function.__qualname__}"
         self._filename_base = self.get_filename_base(name, getattr(sys, "abiflags", ""))
+
+
+class _ImplementationShipped(_Implementation):
+    _place = staticmethod(_shipped)
+
+
+class _CacheShipped(FunctionCache):
+    """Reads what came with the package."""
+
+    _impl_class = _ImplementationShipped
 
 
 class _Cache(FunctionCache):
@@ -275,18 +324,27 @@ class _Cache(FunctionCache):
 
     _impl_class = _Implementation
 
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        self._shipped = _CacheShipped(function) if _shipped() else None
+
     def load_overload(self, signature: Any, context: Any) -> Any:
-        if not _is_private(Path(self.cache_path)):  # it was, but may have been removed since
-            return None
-        try:
-            return super().load_overload(signature, context)
-        except Exception:  # a damaged file can raise anything; what it holds is compiled anew
-            with suppress(OSError):
-                self.flush()
-            return None
+        found = self._shipped and _load(self._shipped, signature, context)
+        if found is None and _is_private(Path(self.cache_path)):  # it was, but may be so no longer
+            try:
+                found = super().load_overload(signature, context)
+            except Exception:  # a damaged file can raise anything; what it holds is compiled anew
+                with suppress(OSError):
+                    self.flush()
+        return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
         try:
             super().save_overload(signature, data)
         except OSError as error:  # no space left, or the folder is no longer the user's own
             _warn(f"{self.cache_path}: {error.strerror or error}")
+
+
+def _load(cache: FunctionCache, signature: Any, context: Any) -> Any:
+    with suppress(Exception):
+        return cache.load_overload(signature, context)

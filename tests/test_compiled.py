@@ -164,10 +164,10 @@ def test_a_lost_folder_is_said_once_and_stops_nothing(small):
     said = run(
         """
 import shutil
-from kolmo.compiled import _folder
+from kolmo.compiled import folder_of_code
 from kolmo.kernels import run
 
-folder = _folder()
+folder = folder_of_code()
 shutil.rmtree(folder)
 folder.touch()
 print(run(5))

@@ -13,7 +13,7 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled dtypes floats symbols registry "
+        "errors text specs execution console files compiled ahead dtypes floats symbols registry "
         "gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),

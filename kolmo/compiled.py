@@ -38,6 +38,7 @@ from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime.nrt import rtsys
 from numba.misc.appdirs import AppDirs
 
 Array = Any
@@ -271,15 +272,19 @@ class _Implementation(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache, except that its errors never stop a program."""
+    """Numba's cache, except that its errors never stop a program, and that code is loaded without
+    what only a compiler needs: numba would import, for the first function, all that it knows to
+    compile, linear algebra of scipy included, which takes longer than to load ten functions."""
 
     _impl_class = _Implementation
 
     def load_overload(self, signature: Any, context: Any) -> Any:
         if not _is_private(Path(self.cache_path)):  # it was, but may have been removed since
             return None
+        rtsys.initialize(context)  # registers what code that makes arrays calls
         try:
-            return super().load_overload(signature, context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(signature, context)
         except Exception:  # a damaged file can raise anything; what it holds is compiled anew
             with suppress(OSError):
                 self.flush()

@@ -106,6 +106,23 @@ def test_unchanged_sources_are_compiled_once(small):
     assert run_small(small) == (1016, 1, path)
 
 
+def test_code_is_loaded_without_what_only_a_compiler_needs(small):
+    """Also code that makes arrays, in a function or in one that it calls."""
+    made = (
+        "import numpy as np\n\n@compiled(allocates=True)\ndef total(n):\n"
+        "    return np.ones(n)[0] * n\n\n@compiled\ndef more(n):\n    return total(n) + 1\n"
+    )
+    kernels = small / "kolmo" / "kernels.py"
+    kernels.write_text(KERNELS + made)
+    program = (
+        "import sys\nfrom kolmo.kernels import more, run, total\n"
+        "heavy = ['numba.np.arraymath', 'numba.np.linalg', 'scipy.linalg']\n"
+        "print(run(5), more(3), total(3), [name in sys.modules for name in heavy])"
+    )
+    assert run(program, small).startswith("1016 4.0 3.0 ")  # compiled
+    assert run(program, small) == "1016 4.0 3.0 [False, False, False]\n"  # loaded
+
+
 def test_an_edited_helper_is_seen(small):
     helpers = small / "kolmo" / "helpers.py"
     first = run_small(small)

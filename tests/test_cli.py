@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import kolmo
-from kolmo.cli import main
+from kolmo.cli.app import COMMANDS, main
 from kolmo.report.terminal import rich_table
 
 TERMINAL = {**os.environ, "TERM": "xterm"}  # a dumb one shows no progress
@@ -155,6 +155,16 @@ def test_version_and_help():
         result = run(*arguments)
         assert result.returncode == 0
         assert "Usage" in result.stdout
+
+
+def test_the_help_lists_all_commands():
+    files = Path(kolmo.cli.__file__).parent.glob("*.py")
+    own = [path.stem for path in files if "\n@app.command" in path.read_text(encoding="utf-8")]
+    assert sorted(COMMANDS) == sorted([*own, "store"])
+    shown = run("--help").stdout
+    for name, line in COMMANDS.items():
+        assert line in shown
+        assert run(name, "--help").returncode == 0
 
 
 @pytest.mark.parametrize(

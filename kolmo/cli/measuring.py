@@ -9,7 +9,7 @@ from typing import Any
 
 import kolmo
 from kolmo.cli.app import print_json
-from kolmo.cli.options import Measuring
+from kolmo.cli.measuring_options import Measuring
 from kolmo.console import make_console, progress_bar
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength

@@ -260,8 +260,8 @@ def test_tables_fit_the_terminal(width):
     report = kolmo.analyze(weights, quantizers=["native", "symmetric:8"], nulls=["shuffled"],
                            estimators=["zstd:19@shuffle", "kt", "entropy"], draws=2)  # fmt: skip
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    table = report.table[report.table.scope == "tensor"].assign(p=0.05)
-    console.print(rich_table(table, width))
+    rows = [{**row, "p": 0.05} for row in report.rows.records(scope="tensor")]
+    console.print(rich_table(rows, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     for value in report.table[report.table.scope == "tensor"].bits_per_weight:

@@ -42,6 +42,7 @@ from numba.core import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
+from numba.core.runtime.nrt import rtsys
 from numba.misc.appdirs import AppDirs
 
 Array = Any
@@ -314,13 +315,25 @@ class _ImplementationShipped(_Implementation):
 
 
 class _CacheShipped(FunctionCache):
-    """Reads what came with the package."""
+    """Reads what came with the package, without what only a compiler needs: numba would import, for
+    the first function, all that it knows to compile, linear algebra of scipy included, which takes
+    longer than to load ten functions."""
 
-    _impl_class = _ImplementationShipped
+    _impl_class: type[_Implementation] = _ImplementationShipped
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)  # registers what code that makes arrays calls
+        try:
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(signature, context)
+        except Exception:  # a damaged file can raise anything; what it holds is compiled anew
+            with suppress(OSError):
+                self.flush()
+        return None
 
 
-class _Cache(FunctionCache):
-    """Numba's cache, except that its errors never stop a program."""
+class _Cache(_CacheShipped):
+    """The cache for new code, whose errors never stop a program."""
 
     _impl_class = _Implementation
 
@@ -329,13 +342,9 @@ class _Cache(FunctionCache):
         self._shipped = _CacheShipped(function) if _shipped() else None
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        found = self._shipped and _load(self._shipped, signature, context)
+        found = self._shipped and self._shipped.load_overload(signature, context)
         if found is None and _is_private(Path(self.cache_path)):  # it was, but may be so no longer
-            try:
-                found = super().load_overload(signature, context)
-            except Exception:  # a damaged file can raise anything; what it holds is compiled anew
-                with suppress(OSError):
-                    self.flush()
+            found = super().load_overload(signature, context)
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
@@ -343,8 +352,3 @@ class _Cache(FunctionCache):
             super().save_overload(signature, data)
         except OSError as error:  # no space left, or the folder is no longer the user's own
             _warn(f"{self.cache_path}: {error.strerror or error}")
-
-
-def _load(cache: FunctionCache, signature: Any, context: Any) -> Any:
-    with suppress(Exception):
-        return cache.load_overload(signature, context)

@@ -16,7 +16,7 @@ from kolmo.codes.libraries import Zlib
 from kolmo.engine import cutting, feeding
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names
-from kolmo.report.table import COLUMNS
+from kolmo.report.columns import COLUMNS
 
 RANDOM = np.random.default_rng(7)
 MODEL = {

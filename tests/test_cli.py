@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import kolmo
-from kolmo.cli import main
+from kolmo.cli.app import COMMANDS, main
 from kolmo.report.terminal import rich_table
 
 TERMINAL = {**os.environ, "TERM": "xterm"}  # a dumb one shows no progress
@@ -157,6 +157,16 @@ def test_version_and_help():
         assert "Usage" in result.stdout
 
 
+def test_the_help_lists_all_commands():
+    files = Path(kolmo.cli.__file__).parent.glob("*.py")
+    own = [path.stem for path in files if "\n@app.command" in path.read_text(encoding="utf-8")]
+    assert sorted(COMMANDS) == sorted([*own, "store"])
+    shown = run("--help").stdout
+    for name, line in COMMANDS.items():
+        assert line in shown
+        assert run(name, "--help").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -250,8 +260,8 @@ def test_tables_fit_the_terminal(width):
     report = kolmo.analyze(weights, quantizers=["native", "symmetric:8"], nulls=["shuffled"],
                            estimators=["zstd:19@shuffle", "kt", "entropy"], draws=2)  # fmt: skip
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    table = report.table[report.table.scope == "tensor"].assign(p=0.05)
-    console.print(rich_table(table, width))
+    rows = [{**row, "p": 0.05} for row in report.rows.records(scope="tensor")]
+    console.print(rich_table(rows, width))
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     for value in report.table[report.table.scope == "tensor"].bits_per_weight:

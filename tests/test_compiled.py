@@ -15,7 +15,7 @@ import pytest
 from numba.core import types
 from numba.core.errors import NumbaError
 
-from kolmo import compiled
+from kolmo import ahead, compiled
 
 ROOT = Path(compiled.__file__).parents[1]
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -106,6 +106,23 @@ def test_unchanged_sources_are_compiled_once(small):
     assert run_small(small) == (1016, 1, path)
 
 
+def test_code_is_loaded_without_what_only_a_compiler_needs(small):
+    """Also code that makes arrays, in a function or in one that it calls."""
+    made = (
+        "import numpy as np\n\n@compiled(allocates=True)\ndef total(n):\n"
+        "    return np.ones(n)[0] * n\n\n@compiled\ndef more(n):\n    return total(n) + 1\n"
+    )
+    kernels = small / "kolmo" / "kernels.py"
+    kernels.write_text(KERNELS + made)
+    program = (
+        "import sys\nfrom kolmo.kernels import more, run, total\n"
+        "heavy = ['numba.np.arraymath', 'numba.np.linalg', 'scipy.linalg']\n"
+        "print(run(5), more(3), total(3), [name in sys.modules for name in heavy])"
+    )
+    assert run(program, small).startswith("1016 4.0 3.0 ")  # compiled
+    assert run(program, small) == "1016 4.0 3.0 [False, False, False]\n"  # loaded
+
+
 def test_an_edited_helper_is_seen(small):
     helpers = small / "kolmo" / "helpers.py"
     first = run_small(small)
@@ -176,6 +193,76 @@ print(run(5))
     )
     assert said.startswith("1016\n")
     assert said.count("compiled code is not kept") == 1
+
+
+# --- compiled ahead of time -----------------------------------------------------------------
+
+
+def test_code_that_came_with_the_package_is_used(small, tmp_path_factory):
+    """Whatever folder new code goes to, and whatever times installed files have."""
+    run_small(small)
+    for file in (small / "kolmo").glob("[a-z]*.py"):
+        os.utime(file, (0, 0))
+    chosen = str(tmp_path_factory.mktemp("chosen"))
+    assert run_small(small, NUMBA_CACHE_DIR=chosen)[:2] == (1016, 1)
+    assert not list(Path(chosen).rglob("*.nbc"))
+
+
+def test_code_beside_the_package_that_others_can_write_is_not_used(small, tmp_path_factory):
+    Path(run_small(small)[2]).chmod(0o777)
+    chosen = str(tmp_path_factory.mktemp("chosen"))
+    assert run_small(small, NUMBA_CACHE_DIR=chosen)[:2] == (1016, 0)
+    assert list(Path(chosen).rglob("*.nbc"))
+
+
+def test_types_survive_their_spelling():
+    """Those of all kinds that functions take."""
+    kinds = [
+        kind
+        for signatures in ahead.read_list().values()
+        for signature in signatures
+        for kind in signature
+    ]
+    assert len(kinds) > 100
+    assert all(ahead.spell(ahead.read(kind)) == kind for kind in kinds)
+
+
+LOADED = """
+import sys
+from kolmo.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+from kolmo import ahead, compiled
+listed = ahead.read_list()
+used = ahead.spell_all(compiled.kept.items())
+assert used
+print("\\n", [name for name, its in used.items() for one in its if one not in listed.get(name, [])])
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["analyze MODEL", "analyze MODEL -e context", "pack MODEL -o packed.kmo", "delta OTHER MODEL"],
+)
+def test_what_the_commands_call_is_compiled_ahead(tmp_path, command):
+    files = {
+        "MODEL": str(ROOT / "data" / "trained.safetensors"),
+        "OTHER": str(ROOT / "data" / "random.safetensors"),
+    }
+    arguments = [files.get(word, word) for word in command.split()]
+    path = {"PYTHONPATH": str(ROOT), "KOLMO_STORE": "off"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, **path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].strip() == "[]"
 
 
 # --- compiling less -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from kolmo.estimators.base import estimator_names
 from kolmo.layout import LAYOUTS
 from kolmo.nulls import Null
 from kolmo.quantize import quantizer_names
-from kolmo.report.table import COLUMNS
+from kolmo.report.columns import COLUMNS
 from tests.examples import PAGES, ROOT, has_examples, refreshed
 
 

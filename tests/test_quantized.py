@@ -11,7 +11,7 @@ import torch
 
 import kolmo
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.quantized import logical_tensors
+from kolmo.checkpoints.quantized import MARKS, leftovers, logical_tensors, torch_ao
 from kolmo.checkpoints.quantized.base import group_size_of
 from kolmo.checkpoints.writing import SafetensorsWriter
 
@@ -555,6 +555,19 @@ def test_ordinary_arrays_are_left_as_they_are():
     }
     found = raw(stored)
     assert logical_tensors(found, None) is found
+
+
+@pytest.mark.parametrize("end", [*leftovers._ALONE, *leftovers._SCHEMES, *torch_ao._NAMES])
+def test_every_name_that_a_scheme_looks_for_lets_it_look(end):
+    assert end.endswith(MARKS)
+
+
+def test_floats_called_codes_are_left_out():
+    """Codes have narrow dtypes; these names say enough without."""
+    for name in ("a.qweight", "a.weight_packed", "a.W_q"):
+        found = logical_tensors(raw({name: np.ones((4, 4), np.float32)}), None)
+        assert not list(found), name
+        assert "looks like codes of" in found.skipped[0].reason
 
 
 def test_a_logical_name_that_is_taken_leaves_the_codes_out():

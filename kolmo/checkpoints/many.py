@@ -12,7 +12,6 @@ from kolmo.checkpoints.directories import checkpoint_folders
 from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
 from kolmo.checkpoints.naming import natural, parsed
-from kolmo.checkpoints.remote import globbed, open_url
 from kolmo.errors import InputError
 
 _DEEP = 4  # folders of folders of checkpoints
@@ -101,15 +100,24 @@ def _matches(source: str) -> list[str]:
     is_url = "://" in source
     if not glob.has_magic(source) or (not is_url and os.path.exists(source)):
         return [source]
-    found = globbed(source) if is_url else glob.glob(source, recursive=True)
-    return sorted(found, key=natural)
+    return sorted(_globbed(source) if is_url else glob.glob(source, recursive=True), key=natural)
+
+
+def _globbed(url: str) -> list[str]:
+    from kolmo.checkpoints.remote import globbed
+
+    return globbed(url)
 
 
 def _folder(path: str) -> Folder | None:
     """The folder that this is; None of a file."""
     if "://" not in path:
         return LocalFolder(Path(path)) if os.path.isdir(path) else None
-    found = None if is_candidate(path) else open_url(path)
+    if is_candidate(path):
+        return None
+    from kolmo.checkpoints.remote import open_url
+
+    found = open_url(path)
     return None if isinstance(found, File) else found
 
 

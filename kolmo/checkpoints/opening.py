@@ -6,23 +6,19 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.checkpoints.binding import arrays, bound, by_value, with_loads
-from kolmo.checkpoints.containers import make_checkpoint, make_tensor
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.loads import Load
 from kolmo.checkpoints.origins import Origin, fingerprint
-from kolmo.checkpoints.quantized import logical_tensors
-from kolmo.checkpoints.remote import RemoteFolder, open_url, public
 from kolmo.checkpoints.roles import require_weights, sort_out
-from kolmo.checkpoints.torch import open_module
 from kolmo.errors import InputError
 
 _KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
@@ -85,30 +81,15 @@ def open_source(source: Any) -> Checkpoint:
         return source
     if isinstance(source, (str, os.PathLike)):
         return _open_by_name(os.fspath(source))
-    return bound(_open_memory(source), by_value)
+    from kolmo.checkpoints.memory import open_memory  # which knows nests of many frameworks
+
+    return bound(open_memory(source), by_value)
 
 
 def _open_by_name(name: str) -> Checkpoint:
     opened = _open_url(name) if "://" in name else open_path(Path(name))
     origin = opened.opened_from(name if "://" in name else os.path.abspath(name))
     return bound(opened, functools.partial(_by_origin, origin))
-
-
-def _open_memory(source: Any) -> Checkpoint:
-    if hasattr(source, "state_dict") and hasattr(source, "parameters"):
-        return logical_tensors(open_module(source), None)
-    if isinstance(source, (Mapping, list, tuple)):
-        found = make_checkpoint(source, source="arrays in memory", format="arrays")
-        return logical_tensors(found, None)
-    if not hasattr(source, "shape"):
-        raise InputError(
-            f"cannot open a {type(source).__name__}; give a path, a URL, an nn.Module, a state "
-            f"dict, or a mapping or list of arrays"
-        )
-    single = make_tensor("array", source)
-    if isinstance(single, Skipped):
-        raise InputError(f"cannot measure this array: {single.reason}")
-    return _open_memory({"array": source})
 
 
 def open_path(path: Path) -> Checkpoint:
@@ -130,6 +111,8 @@ def open_path(path: Path) -> Checkpoint:
 
 def _open_url(url: str) -> Checkpoint:
     """Open what a URL names, by ranges; its servers' words stand for hashes of its files."""
+    from kolmo.checkpoints.remote import RemoteFolder, open_url, public
+
     found = open_url(url)
     folder = found.folder if isinstance(found, File) else found
     checkpoint = open_named(found) if isinstance(found, File) else open_folder(found)
@@ -232,4 +215,6 @@ def _reopened(origin: Origin) -> list[WeightTensor]:
 
 
 def _changed(origin: Origin) -> InputError:
+    from kolmo.checkpoints.remote import public
+
     return InputError(f"{public(origin.source)}: it was changed while it was measured")

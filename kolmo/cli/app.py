@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import warnings
+from collections.abc import Iterable
+from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from kolmo import __version__
+from kolmo.cli.coercing import coerce_plainly
 from kolmo.errors import InputError, KolmoError
+from kolmo.execution import rare_collections
 from kolmo.text import printable
 
+COMMANDS = {
+    "analyze": "Measure checkpoints, tensor by tensor and as a whole.",
+    "calibrate": "Which estimator sees what: measure them on known objects.",
+    "compare": "Measure several checkpoints in the same way, in one table.",
+    "delta": "Measure what a tuned checkpoint costs once its base is known.",
+    "estimators": "List the estimators and quantizers.",
+    "inspect": "List what is in a source, from its header.",
+    "pack": "Write a checkpoint as the shortest file, checked by decoding it.",
+    "plot": "Draw the figures of a saved report.",
+    "store": "Look after the results that are kept.",
+    "trajectory": "Measure a series of checkpoints, step by step.",
+    "unpack": "Write the weights of a container as safetensors.",
+    "verify": "Check a container by decoding it, and against its source.",
+}
+"""The commands, by the names of their modules, which are imported when they are called."""
+
+
+class _Commands(TyperGroup):
+    """The commands, which ``--help`` lists without importing them."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="How complex is a neural network, in bits?",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -39,7 +71,18 @@ def root(
 
 def main() -> None:
     """The console script: runs the command line, turns errors into one line and an exit code."""
-    run_app(app, "kolmo")
+    with rare_collections():  # what is imported stays
+        _import_commands(sys.argv[1:])
+        run_app(app, "kolmo")
+
+
+def _import_commands(arguments: Iterable[str]) -> None:
+    """Import the command that is called; all of them, among which typer looks for a similar one, if
+    there is none of this name."""
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    names = COMMANDS if called not in COMMANDS else [called]
+    for name in names if called is not None else ():
+        import_module(f"kolmo.cli.{name}")
 
 
 def run_app(application: typer.Typer, name: str) -> None:
@@ -49,7 +92,9 @@ def run_app(application: typer.Typer, name: str) -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = application(sys.argv[1:] or ["--help"], standalone_mode=False)
+        command: Any = typer.main.get_command(application)
+        coerce_plainly(command)
+        code = command(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
@@ -81,8 +126,6 @@ def _complain(name: str, message: str) -> None:
 
 
 def print_json(document: Any) -> None:
-    import json
-
     print(json.dumps(document, indent=1))
 
 

@@ -9,7 +9,7 @@ import typer
 from kolmo.checkpoints.many import find_checkpoints
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
-from kolmo.cli.options import Measuring, takes_measuring
+from kolmo.cli.measuring_options import Measuring, takes_measuring
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
-from kolmo.cli.options import Measuring, name_sources, takes_measuring
+from kolmo.cli.measuring_options import Measuring, name_sources, takes_measuring
 
 
 @app.command()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import compress
 from typing import Any
 
 import kolmo
+from kolmo.analysis import plan_of
 from kolmo.cli.app import print_json
-from kolmo.cli.options import Measuring
+from kolmo.cli.measuring_options import Measuring
 from kolmo.console import make_console, progress_bar
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
+from kolmo.planning import plan_text
+from kolmo.report.columns import is_known
+from kolmo.report.terminal import show
 from kolmo.text import printable
 
 _REASONS = 3  # of one checkpoint that are told
@@ -29,8 +34,6 @@ def run_measurement(
 ) -> None:
     """Measure (by `kolmo.compare` or ``measure``), save, show; then report problems as an error,
     at once where nothing was measured."""
-    from kolmo.report.terminal import show  # with it comes pandas, which --help can do without
-
     if options.output:
         check_output(options.output, (".parquet", ".csv", ".json"))
     if options.html:
@@ -45,7 +48,7 @@ def run_measurement(
             _show_partial(error, options)
         raise
     without = _without_figures(report)
-    if len(without) == report.table["checkpoint"].nunique():
+    if len(without) == len(set(report.rows["checkpoint"])):
         raise InputError("; ".join(without))
     keep(report, options)
     if options.json:
@@ -60,9 +63,6 @@ def run_measurement(
 
 def show_plan(sources: list[str], options: Measuring) -> None:
     """Print what would be measured, and read nothing but headers."""
-    from kolmo.analysis import plan_of
-    from kolmo.planning import plan_text
-
     outlooks = plan_of(sources, **options.plan)
     if options.json:
         print_json({name: outlook.to_dict() for name, outlook in outlooks.items()})
@@ -99,11 +99,9 @@ def _tell(checkpoint: str, tensor: str, results: Mapping[Measurement, Result]) -
 
 def _show_partial(error: kolmo.Interrupted, options: Measuring) -> None:
     """What was measured before an interruption, and how to go on."""
-    from kolmo.report.terminal import show
-
     if options.json:
         print(error.report.to_json())
-    elif len(error.report.table):
+    elif len(error.report.rows):
         show(error.report, options.all_rows)
     if error.wanted:
         print(f"{error.done:,} of {error.wanted:,} figures were measured", file=sys.stderr)
@@ -113,11 +111,14 @@ def _show_partial(error: kolmo.Interrupted, options: Measuring) -> None:
 
 def _without_figures(report: kolmo.Report) -> list[str]:
     """A line for each checkpoint of which nothing was measured, with the reasons, each once."""
+    rows = report.rows
+    measured = set(compress(rows["checkpoint"], map(is_known, rows["bits"])))
     lines = []
-    for name, rows in report.table.groupby("checkpoint", sort=False):
-        if rows["bits"].isna().all():
-            reasons = dict.fromkeys(note for note in rows["note"] if note)
-            lines.append(f"{name}: nothing was measured: {'; '.join(list(reasons)[:_REASONS])}")
+    for name in dict.fromkeys(rows["checkpoint"]):
+        if name not in measured:
+            notes = (row["note"] for row in rows.records(checkpoint=name) if row["note"])
+            reasons = list(dict.fromkeys(notes))[:_REASONS]
+            lines.append(f"{name}: nothing was measured: {'; '.join(reasons)}")
     return lines
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.report.table import estimator_labels, whole_rows
 from kolmo.specs import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
 
@@ -37,6 +39,8 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 
 def agreement(table: pd.DataFrame, over: str) -> pd.DataFrame:
     """Rank correlations of all pairs of measurements; see `kolmo.Report.agreement`."""
+    import pandas as pd
+
     if over not in ("tensors", "models"):
         raise unknown("kind of object", over, ("tensors", "models"))
     scope, column = ("tensor", "tensor") if over == "tensors" else ("model", "checkpoint")

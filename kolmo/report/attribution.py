@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.estimators.planes import plane_p_values
 from kolmo.pvalues import holm, is_significant
 from kolmo.report.table import whole_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OBJECT = ["checkpoint", "scope", "tensor", "quantizer"]
 """What a figure is of, as the table's columns name it."""
@@ -45,6 +47,8 @@ BITPLANES = [
 
 def attribution(table: pd.DataFrame) -> pd.DataFrame:
     """The parts of every object's raw bits; see `kolmo.Report.attribution`."""
+    import pandas as pd
+
     shuffled = table[table["null"] == "shuffled"]
     if shuffled.empty:
         raise InputError(
@@ -106,6 +110,8 @@ def _why(group: pd.DataFrame) -> str:
 
 def bitplanes(table: pd.DataFrame) -> pd.DataFrame:
     """What every bit-plane costs; see `kolmo.Report.bitplanes`."""
+    import pandas as pd
+
     rows = [row for measured, details in _planes(table) for row in _plane_rows(measured, details)]
     if not rows:
         raise InputError(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
-
+from kolmo.report.columns import Row, grouped
 from kolmo.text import printable
 
 _SHOWN = 5  # weights that were left out, by name
 _WEIGHT = "weight"
 
 
-def coverage_line(coverage: pd.DataFrame, sources: Mapping[str, Any]) -> str:
+def coverage_line(coverage: Sequence[Row], sources: Mapping[str, Any]) -> str:
     """What was measured, and what was left out, by role, the most numbers first.
 
     ``1,000 of 1,010 weights measured; 1 skipped: b (excluded by 'b'; 10 weights); left out: 2,020
@@ -21,28 +20,28 @@ def coverage_line(coverage: pd.DataFrame, sources: Mapping[str, Any]) -> str:
 
     Parameters
     ----------
-    coverage : pandas.DataFrame
+    coverage : list of rows
     sources : mapping
         By checkpoint the facts of its source: its ``networks``, where there are several; how many
         of its ``shards`` were named, of how many, where it is a part of a model.
     """
-    done = coverage["measured"].astype(bool)
-    missed = coverage[~done]
-    asked = set(coverage["role"][done]) or {_WEIGHT}
-    wanted = missed["role"].isin(asked)
+    done = [row for row in coverage if row["measured"]]
+    missed = [row for row in coverage if not row["measured"]]
+    asked = {row["role"] for row in done} or {_WEIGHT}
+    skipped = _WEIGHT in asked
     parts = [
         _measured(coverage, done, asked),
-        *_skipped(missed[wanted & (missed["role"] == _WEIGHT)]),
-        *_left_out(missed[~wanted | (missed["role"] != _WEIGHT)]),
+        *_skipped([row for row in missed if skipped and row["role"] == _WEIGHT]),
+        *_left_out([row for row in missed if not skipped or row["role"] != _WEIGHT]),
         *(_networks(name, facts, len(sources)) for name, facts in sources.items()),
         *(_shards(name, facts, len(sources)) for name, facts in sources.items()),
     ]
     return "; ".join(part for part in parts if part)
 
 
-def _measured(coverage: pd.DataFrame, done: pd.Series, asked: Collection[str]) -> str:
+def _measured(coverage: Iterable[Row], done: Iterable[Row], asked: Collection[str]) -> str:
     """The figures of each role that was asked for."""
-    measured, there = _by_role(coverage[done]), _by_role(coverage)
+    measured, there = _by_role(done), _by_role(coverage)
     wholes = [
         f"{measured.get(role, 0):,} of {there.get(role, 0):,} {_plural(role)}"
         for role in sorted(asked, key=lambda role: -measured.get(role, 0))
@@ -54,30 +53,32 @@ def _plural(role: str) -> str:
     return "weights" if role == _WEIGHT else role
 
 
-def _skipped(missed: pd.DataFrame) -> Iterator[str]:
+def _skipped(missed: Sequence[Row]) -> Iterator[str]:
     """Weights that were not measured, by name, each with its reason."""
-    if missed.empty:
+    if not missed:
         return
     shown = [
-        f"{r.tensor} ({r.reason}; {_weights(int(str(r.numel)))})"
-        for r in missed.head(_SHOWN).itertuples()
+        f"{row['tensor']} ({row['reason']}; {_weights(row['numel'])})" for row in missed[:_SHOWN]
     ]
     more = f" and {len(missed) - _SHOWN} more" if len(missed) > _SHOWN else ""
     yield f"{len(missed)} skipped: {', '.join(shown)}{more}"
 
 
-def _left_out(missed: pd.DataFrame) -> Iterator[str]:
+def _left_out(missed: Sequence[Row]) -> Iterator[str]:
     counts = [f"{count:,} {role}" for role, count in _by_role(missed).items() if count]
     if counts:
         yield f"left out: {', '.join(counts)}"
-    empty = int((missed["numel"] == 0).sum())
+    empty = sum(row["numel"] == 0 for row in missed)
     if empty:
         yield f"{empty:,} {'entry' if empty == 1 else 'entries'} without numbers"
 
 
-def _by_role(coverage: pd.DataFrame) -> dict[str, int]:
+def _by_role(coverage: Iterable[Row]) -> dict[str, int]:
     """Numbers by role, the most first."""
-    sums = {str(role): int(part["numel"].sum()) for role, part in coverage.groupby("role")}
+    sums = {
+        str(role): sum(row["numel"] for row in rows)
+        for (role,), rows in sorted(grouped(coverage, "role").items())
+    }
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-import pandas as pd
+from kolmo.report.columns import Rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Kind = Literal["measurement", "trajectory", "delta"]
 """Kinds of reports: checkpoints measured in the same way, a series of them, one given another."""
@@ -38,6 +41,23 @@ class ReportData:
     provenance: dict[str, Any]
     kind: Kind = "measurement"
 
+    @classmethod
+    def of_rows(
+        cls, table: Rows, coverage: Rows, provenance: dict[str, Any], kind: Kind = "measurement"
+    ) -> Self:
+        """Data whose DataFrames are made when they are asked for."""
+        return cls(cast(Any, table), cast(Any, coverage), provenance, kind)
+
+    @property
+    def rows(self) -> Rows:
+        """The table as lists."""
+        return Rows.of(self.__dict__["table"])
+
+    @property
+    def entries(self) -> Rows:
+        """The coverage as lists."""
+        return Rows.of(self.__dict__["coverage"])
+
     @property
     def complete(self) -> bool:
         """Whether the run finished, and every tensor that was to be measured has a figure."""
@@ -59,3 +79,25 @@ class ReportData:
         """Steps and metrics of a trajectory."""
         steps: Mapping[str, Any] = self.provenance["series"]
         return steps
+
+
+class _Framed:
+    """A field that holds a DataFrame, or `Rows`, of which it makes one when it is first read."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, holder: Any, owner: type) -> Any:
+        if holder is None:
+            return self
+        held = holder.__dict__[self._name]
+        if isinstance(held, Rows):
+            held = holder.__dict__[self._name] = held.frame()
+        return held
+
+    def __set__(self, holder: Any, table: Any) -> None:
+        holder.__dict__[self._name] = table
+
+
+for _field in ("table", "coverage"):
+    setattr(ReportData, _field, _Framed(_field))

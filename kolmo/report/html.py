@@ -7,9 +7,8 @@ import json
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from kolmo.errors import InputError
+from kolmo.report.columns import is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import png_bytes
@@ -19,6 +18,7 @@ from kolmo.report.words import summarize
 from kolmo.text import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -129,7 +129,7 @@ def _cell(column: str, value: Any) -> str:
         return f'<td class="{"note" if column == "note" else ""}">{escape(value)}</td>'
     if value is None:
         return "<td>–</td>"
-    if pd.isna(value):
+    if not is_known(value):
         return '<td class="number" data-value="-Infinity">–</td>'
     shown = f"{value:,.0f}" if column in ("bits", "side_bits", "covered") else f"{value:,.4g}"
     return f'<td class="number" data-value="{float(value)!r}">{shown}</td>'
@@ -143,7 +143,9 @@ def _coverage(report: ReportData) -> str:
         f"{escape(str(row.reason))}</li>"
         for row in missed.itertuples()
     )
-    return f"<p>{escape(coverage_line(coverage, report.sources))}</p><ul>{items}</ul>"
+    return (
+        f"<p>{escape(coverage_line(report.entries.records(), report.sources))}</p><ul>{items}</ul>"
+    )
 
 
 def _provenance(provenance: dict[str, Any]) -> str:

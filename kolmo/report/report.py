@@ -6,8 +6,7 @@ import dataclasses
 import os
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from kolmo.files import check_output, write_text
 from kolmo.report.agreement import agreement
@@ -19,6 +18,9 @@ from kolmo.report.html import fragment, page
 from kolmo.report.saving import read_report, save_report, to_json
 from kolmo.report.significance import significance
 from kolmo.report.words import summarize
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Report(ReportData):
 
     def coverage_line(self) -> str:
         """How many of the weights were measured, which were not and why, and what else there is."""
-        return coverage_line(self.coverage, self.sources)
+        return coverage_line(self.entries.records(), self.sources)
 
     def to_json(self) -> str:
         """The whole report as one JSON document."""
@@ -157,7 +159,7 @@ class Report(ReportData):
     @classmethod
     def of(cls, data: ReportData) -> Report:
         """The report with these data."""
-        return cls(data.table, data.coverage, data.provenance, data.kind)
+        return cls.of_rows(data.rows, data.entries, data.provenance, data.kind)
 
 
 def load_report(path: str | os.PathLike[str]) -> Report:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint, check_unchanged
@@ -22,8 +21,8 @@ from kolmo.nulls import Null
 from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
 from kolmo.pvalues import draws_needed, permutation_p
+from kolmo.report.columns import COLUMNS, COVERAGE, Rows
 from kolmo.report.data import ReportData
-from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 from kolmo.text import NAMELESS
 
 
@@ -36,9 +35,9 @@ def make_report(
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
         problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
-    return ReportData(
-        table=normalize(pd.DataFrame(rows, columns=COLUMNS, dtype=object)),
-        coverage=normalize_coverage(_coverage(checkpoints, runs, finished)),
+    return ReportData.of_rows(
+        table=Rows.made_of(rows, COLUMNS),
+        coverage=Rows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
         provenance=_provenance(checkpoints, plan, runs, finished, problems),
     )
 
@@ -185,7 +184,7 @@ def _changes(name: str, checkpoint: Checkpoint) -> list[str]:
 
 def _coverage(
     checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured], finished: bool
-) -> pd.DataFrame:
+) -> list[dict[str, Any]]:
     """Every tensor of every source: whether it was measured, and if not, why."""
     rows: list[tuple[str, str, str, int, bool, str]] = []
     for name, checkpoint in checkpoints.items():
@@ -200,7 +199,7 @@ def _coverage(
         for skipped in checkpoint.skipped:
             shown, role = skipped.name or NAMELESS, str(skipped.role)
             rows.append((name, shown, role, skipped.numel, False, skipped.reason))
-    return pd.DataFrame(rows, columns=COVERAGE, dtype=object)
+    return [dict(zip(COVERAGE, row, strict=True)) for row in rows]
 
 
 def _has_all(checkpoints: Mapping[str, Checkpoint], runs: Mapping[str, Measured]) -> bool:

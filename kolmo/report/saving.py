@@ -6,21 +6,23 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from kolmo.errors import InputError
 from kolmo.files import check_output, pyarrow_modules, write_atomically, write_text
+from kolmo.report.columns import COLUMNS, COVERAGE, Rows, is_known
 from kolmo.report.data import KINDS, ReportData
-from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
+from kolmo.report.table import normalize, normalize_coverage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SUFFIXES = (".parquet", ".csv", ".json")
 
 
 def to_json(data: ReportData) -> str:
     """A whole report as one JSON document."""
-    document = {"table": records(data.table), **_meta(data)}
+    document = {"table": _json_rows(data.rows), **_meta(data)}
     return json.dumps(document, indent=1, allow_nan=False)
 
 
@@ -38,8 +40,12 @@ def save_report(data: ReportData, path: str | os.PathLike[str]) -> None:
 
 
 def _meta(data: ReportData) -> dict[str, Any]:
-    coverage = records(data.coverage)
+    coverage = _json_rows(data.entries)
     return {"kind": data.kind, "coverage": coverage, "provenance": data.provenance}
+
+
+def _json_rows(rows: Rows) -> list[dict[str, Any]]:
+    return [{name: _json_value(value) for name, value in row.items()} for row in rows.records()]
 
 
 def _meta_json(data: ReportData) -> str:
@@ -74,6 +80,8 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
 
 
 def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
+    import pandas as pd
+
     document = json.loads(path.read_text(encoding="utf-8"))
     rows = document["table"]
     if not all(list(row) == COLUMNS for row in rows):
@@ -83,6 +91,8 @@ def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
+    import pandas as pd
+
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
@@ -103,6 +113,8 @@ _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
 
 
 def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
+    import pandas as pd
+
     if list(table.columns) != COLUMNS:
         _check_age(path, list(table.columns))
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
@@ -123,13 +135,12 @@ def _check_age(path: Path, columns: list[str]) -> None:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON-ready dictionaries; missing and infinite values become null."""
-    finite = table.astype(object).where(table.notna(), None)
-    rows: list[dict[str, Any]] = finite.to_dict(orient="records")  # type: ignore[assignment]
-    return [{str(k): v if _is_json(v) else None for k, v in row.items()} for row in rows]
+    return _json_rows(Rows.of(table))
 
 
-def _is_json(value: Any) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+def _json_value(value: Any) -> Any:
+    is_finite = not isinstance(value, float) or math.isfinite(value)
+    return value if is_known(value) and is_finite else None
 
 
 def _meta_path(path: Path) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import OBJECT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIGNIFICANCE = [
     *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "kind"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
 from kolmo.console import make_console
+from kolmo.report.columns import Row, is_known
 from kolmo.report.data import ReportData
 from kolmo.report.table import estimator_label, remarks
 from kolmo.report.verdicts import quote_p, quote_z
@@ -21,23 +23,22 @@ _NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z", "p")
 
 def show(report: ReportData, all_rows: bool = False) -> None:
     """The table (whole models, and tensors if few or asked for), then the summary."""
-    table = report.table
-    whole = table[table["scope"] == "model"]
-    tensors = table[table["scope"] == "tensor"]
+    whole = report.rows.records(scope="model")
+    tensors = report.rows["scope"].count("tensor")
     console = make_console()
-    if len(whole):
+    if whole:
         console.print(rich_table(whole, console.width))
-    if len(tensors) and (all_rows or whole.empty or len(tensors) <= 60):
-        console.print(rich_table(tensors, console.width))
-    elif len(tensors):
-        console.print(f"{len(tensors):,} rows of single tensors: --all prints them, -o saves them")
+    if tensors and (all_rows or not whole or tensors <= 60):
+        console.print(rich_table(report.rows.records(scope="tensor"), console.width))
+    elif tensors:
+        console.print(f"{tensors:,} rows of single tensors: --all prints them, -o saves them")
     if console.width < _WIDE:
         console.print(f"{_WIDE} columns would show weights, bits and ratios too; -o saves them")
     console.print()
     console.print(summarize(report), markup=False, highlight=False, soft_wrap=True)
 
 
-def rich_table(rows: pd.DataFrame, width: int) -> Table:
+def rich_table(rows: Sequence[Row], width: int) -> Table:
     """Rows of the report's table, with the columns that fit a terminal of this width."""
     columns = _columns(rows, wide=width >= _WIDE)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -51,40 +52,46 @@ def rich_table(rows: pd.DataFrame, width: int) -> Table:
     return table
 
 
-def _columns(rows: pd.DataFrame, wide: bool) -> dict[str, list[str]]:
+def _columns(rows: Sequence[Row], wide: bool) -> dict[str, list[str]]:
     """The columns that are not empty; in a narrow terminal only the most important ones."""
     name = 44 if wide else 20
-    has_null = rows["null"].notna().any()
-    share = 100 * rows["bits"] / rows["null_bits"].where(rows["null_bits"] > 0)
     columns = {
-        "checkpoint": [shorten(str(v), name) for v in rows["checkpoint"]],
-        "tensor": [shorten(_text(v), name) for v in rows["tensor"]],
-        "quantizer": [str(v) for v in rows["quantizer"]],
-        "estimator": [estimator_label(row) for _, row in rows.iterrows()],
-        "kind": [_text(v) for v in rows["kind"]],
-        "weights": [_number(v, ",.0f") for v in rows["covered"]],
-        "bits": [_number(v, ",.0f") for v in rows["bits"]],
-        "bits/weight": [_number(v, ".4g") for v in rows["bits_per_weight"]],
-        "ratio": [_number(v, ".4g") for v in rows["compression_ratio"]],
-        "null": [_text(v) for v in rows["null"]],
-        "of null": [_number(v, ".2f", " %") for v in share],
-        "z": [quote_z(row) if row["z"] == row["z"] else "–" for _, row in rows.iterrows()],
-        "p": [
-            quote_p(p, null).removeprefix("p = ").removeprefix("p ") if p == p else "–"
-            for p, null in zip(rows["p"], rows["null"], strict=True)
-        ],
-        "note": ["; ".join(remarks(row)) for _, row in rows.iterrows()],
+        "checkpoint": [shorten(str(row["checkpoint"]), name) for row in rows],
+        "tensor": [shorten(_text(row["tensor"]), name) for row in rows],
+        "quantizer": [str(row["quantizer"]) for row in rows],
+        "estimator": [estimator_label(row) for row in rows],
+        "kind": [_text(row["kind"]) for row in rows],
+        "weights": [_number(row["covered"], ",.0f") for row in rows],
+        "bits": [_number(row["bits"], ",.0f") for row in rows],
+        "bits/weight": [_number(row["bits_per_weight"], ".4g") for row in rows],
+        "ratio": [_number(row["compression_ratio"], ".4g") for row in rows],
+        "null": [_text(row["null"]) for row in rows],
+        "of null": [_number(_of_null(row), ".2f", " %") for row in rows],
+        "z": [quote_z(row) if is_known(row["z"]) else "–" for row in rows],
+        "p": [_p(row) if is_known(row["p"]) else "–" for row in rows],
+        "note": ["; ".join(remarks(row)) for row in rows],
     }
+    has_null = any(is_known(row["null"]) for row in rows)
     shown = {
-        "checkpoint": rows["checkpoint"].nunique() > 1,
-        "tensor": rows["tensor"].notna().any(),
+        "checkpoint": len({row["checkpoint"] for row in rows}) > 1,
+        "tensor": any(is_known(row["tensor"]) for row in rows),
         **dict.fromkeys(("weights", "bits", "ratio"), wide),
         **dict.fromkeys(("null", "of null"), has_null),
         "z": has_null and wide,
-        "p": rows["p"].notna().any(),
+        "p": any(is_known(row["p"]) for row in rows),
         "note": any(columns["note"]),
     }
     return {heading: cells for heading, cells in columns.items() if shown.get(heading, True)}
+
+
+def _of_null(row: Row) -> float:
+    """A figure as a share of its null's, in per cent."""
+    null = row["null_bits"]
+    return 100 * float(row["bits"]) / null if is_known(null) and null > 0 else math.nan
+
+
+def _p(row: Row) -> str:
+    return quote_p(row["p"], row["null"]).removeprefix("p = ").removeprefix("p ")
 
 
 def _number(value: float, form: str, unit: str = "") -> str:

@@ -13,16 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import product
-
-import pandas as pd
+from itertools import compress, product
+from typing import TYPE_CHECKING
 
 from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
+from kolmo.report.columns import Row, Rows, is_known
+from kolmo.report.data import ReportData
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _BEYOND = {
     "shuffled": "beyond the value distribution",
@@ -34,13 +38,22 @@ _BEYOND = {
 # --- sentences ------------------------------------------------------------------------------
 
 
-def verdicts(table: pd.DataFrame) -> list[str]:
+def verdicts(report: ReportData) -> list[str]:
     """What the figures carry, in sentences; and where they carry nothing, what to run."""
-    measured = table[table["bits"].notna()]
-    if measured.empty:
+    rows = report.rows
+    measured = list(map(is_known, rows["bits"]))
+    if not any(measured):
         return []
-    if not measured["null"].isin(PERMUTATIONS).any():
-        return [_without_null(), *_approximate(measured), *_noise(measured)]
+    nulls = set(compress(rows["null"], measured))
+    found = [_without_null()] if nulls.isdisjoint(PERMUTATIONS) else _tested(report.table)
+    return [*found, *_approximate(rows), *_noise(report)]
+
+
+def _tested(table: pd.DataFrame) -> list[str]:
+    """The verdicts on structure, by permutations."""
+    import pandas as pd
+
+    measured = table[table["bits"].notna()]
     tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
     lines = [
         f"{checkpoint}, {quantizer}: {sentence}"
@@ -49,8 +62,7 @@ def verdicts(table: pd.DataFrame) -> list[str]:
         for sentence in _structure(_of(rows, checkpoint, quantizer), null)
     ]
     every = pd.concat(list(tested.values()))
-    lines += [*_together(every), *_untested(every), *_blind(every)]
-    return [*lines, *_approximate(measured), *_noise(measured)]
+    return [*lines, *_together(every), *_untested(every), *_blind(every)]
 
 
 def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
@@ -92,7 +104,7 @@ def _nothing(rows: pd.DataFrame) -> str:
 
 def _whole(lead: pd.Series, null: str) -> str:
     """The verdict on a whole model."""
-    if pd.isna(lead["p"]):
+    if not is_known(lead["p"]):
         return f"saving {_BEYOND[null]}, untested: {_figures(lead, null)}"
     if not is_significant(lead["p_holm"]):
         return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
@@ -134,7 +146,7 @@ def _fewer(rows: pd.DataFrame) -> pd.DataFrame:
 def _figures(row: pd.Series, null: str) -> str:
     """``1.3 % ± 0.1 (bound, context; 39 shuffles, p = .05)``: what it saves, and in 95 % of cases
     chance alone does."""
-    p = f", p = {show_p(row['p'])}" if pd.notna(row["p"]) else ""
+    p = f", p = {show_p(row['p'])}" if is_known(row["p"]) else ""
     return (
         f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
         f"{_shuffles(null)}{p})"
@@ -193,21 +205,24 @@ def quote_p(p: float, null: str) -> str:
     return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
 
 
-def quote_z(row: pd.Series) -> str:
+def quote_z(row: Row) -> str:
     """With the number of its draws where they are so few that z is far from normal.
 
     Examples
     --------
-    >>> [quote_z(pd.Series({"z": 4.1, "null_draws": draws})) for draws in (5, 39)]
+    >>> [quote_z({"z": 4.1, "null_draws": draws}) for draws in (5, 39)]
     ['4.1 of 5 draws', '4.1']
     """
     draws = int(row["null_draws"])
     return f"{row['z']:.1f}" + ("" if draws >= draws_needed() else f" of {draws} draws")
 
 
-def _approximate(table: pd.DataFrame) -> Iterator[str]:
+def _approximate(rows: Rows) -> Iterator[str]:
     """What the p-values of a fitted null are worth."""
-    for null in table[table["p"].notna() & table["null"].isin(FITTED)]["null"].unique():
+    fitted = [
+        n for n, p in zip(rows["null"], rows["p"], strict=True) if is_known(p) and n in FITTED
+    ]
+    for null in dict.fromkeys(fitted):
         yield (
             f"p-values of the {null} null are approximate: its parameters are fitted to the "
             f"weights, and no verdict here rests on them"
@@ -259,9 +274,13 @@ def _blind(rows: pd.DataFrame) -> Iterator[str]:
         yield f"{enumerated(names)} cost the same in every draw and are no evidence of structure"
 
 
-def _noise(table: pd.DataFrame) -> Iterator[str]:
+def _noise(report: ReportData) -> Iterator[str]:
     """How many bit-planes differ from coin flips, where `planes` was measured."""
-    whole = table[(table["scope"] == "model") & (table["estimator"] == "planes")]
+    if "planes" not in report.rows["estimator"]:
+        return
+    table = report.table
+    of_planes = (table["scope"] == "model") & (table["estimator"] == "planes")
+    whole = table[of_planes & table["bits"].notna()]
     if whole.empty:
         return
     for checkpoint, group in bitplanes(whole).groupby("checkpoint", sort=False):

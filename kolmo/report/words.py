@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-import pandas as pd
-
+from kolmo.report.columns import Row, Rows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
@@ -18,7 +17,7 @@ from kolmo.report.words_series import series_lines
 
 def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
-    lines = [*_BODIES[report.kind](report), coverage_line(report.coverage, report.sources)]
+    lines = [*_BODIES[report.kind](report), coverage_line(report.entries.records(), report.sources)]
     lines += budget_lines(report.provenance.get("settings", {}).get("budget"))
     if not report.finished:
         lines.append("The run was not finished: the table holds what was measured until then.")
@@ -28,14 +27,17 @@ def summarize(report: ReportData) -> str:
         )
     if report.kind == "delta":  # which has a single measurement, compared in its own lines
         return "\n".join(lines)
-    found = [*verdicts(report.table), *_saturation(report.table)]
+    found = [*verdicts(report), *_saturation(report.rows)]
     return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
 
 
 def _measurement_lines(report: ReportData) -> Iterator[str]:
-    for name, rows in report.table.groupby("checkpoint", sort=False):
-        yield f"{name}: {_size(report, str(name))}"
-        yield from (f"  {line}" for line in _checkpoint_lines(rows))
+    whole = grouped(report.rows.records(scope="model"), "checkpoint")
+    sizes = grouped(report.entries.records(measured=True), "checkpoint")
+    for name in dict.fromkeys(report.rows["checkpoint"]):
+        numbers = [row["numel"] for row in sizes.get((name,), ())]
+        yield f"{name}: {sum(numbers):,} weights in {len(numbers)} tensors"
+        yield from (f"  {line}" for line in _checkpoint_lines(whole.get((name,), [])))
 
 
 _BODIES: dict[Kind, Callable[[ReportData], Iterator[str]]] = {
@@ -45,56 +47,51 @@ _BODIES: dict[Kind, Callable[[ReportData], Iterator[str]]] = {
 }
 
 
-def _saturation(table: pd.DataFrame) -> Iterator[str]:
+def _saturation(rows: Rows) -> Iterator[str]:
     """Where BDM has seen nearly all blocks there are, and so says little."""
-    once = table.drop_duplicates(["checkpoint", "scope", "tensor", "quantizer", "estimator"])
-    for estimator, rows in once.groupby("estimator", sort=False):
-        share = int(rows["saturated"].sum())
+    if not any(rows["saturated"]):
+        return
+    each = ("checkpoint", "scope", "tensor", "quantizer", "estimator")
+    once = [group[0] for group in grouped(rows.records(), *each).values()]
+    for (estimator,), measured in grouped(once, "estimator").items():
+        share = sum(row["saturated"] for row in measured)
         if share:
             yield (
-                f"{estimator} is saturated in {share} of {len(rows)} measurements: it saw nearly "
-                f"every block there is, can hardly distinguish objects and is no evidence; ctm "
-                f"and bdm,window=N do not saturate"
+                f"{estimator} is saturated in {share} of {len(measured)} measurements: it saw "
+                f"nearly every block there is, can hardly distinguish objects and is no evidence; "
+                f"ctm and bdm,window=N do not saturate"
             )
 
 
-def _size(report: ReportData, name: str) -> str:
-    own = report.coverage[report.coverage["checkpoint"] == name]
-    measured = own[own["measured"].astype(bool)]
-    return f"{int(measured['numel'].sum()):,} weights in {len(measured)} tensors"
-
-
-def _checkpoint_lines(rows: pd.DataFrame) -> Iterator[str]:
-    whole = rows[rows["scope"] == "model"]
-    if whole.empty:
+def _checkpoint_lines(whole: list[Row]) -> Iterator[str]:
+    if not whole:
         yield "measured tensor by tensor; a figure for the whole needs the model scope"
-    for quantizer, group in whole.groupby("quantizer", sort=False):
-        known = list(_measurements(group[group["bits_per_weight"].notna()]))
-        partial = [rows for rows in known if is_partial(rows.iloc[0])]
-        known = [rows for rows in known if not is_partial(rows.iloc[0])]
-        bounds = [rows for rows in known if rows.iloc[0]["kind"] == "bound"]
+    for (quantizer,), group in grouped(whole, "quantizer").items():
+        known = list(_measurements(row for row in group if is_known(row["bits_per_weight"])))
+        partial = [rows[0] for rows in known if is_partial(rows[0])]
+        known = [rows for rows in known if not is_partial(rows[0])]
+        bounds = [rows for rows in known if rows[0]["kind"] == "bound"]
         if bounds:
-            best = min(bounds, key=lambda rows: float(rows.iloc[0]["bits_per_weight"]))
-            row = best.iloc[0]
+            best = min(bounds, key=lambda rows: float(rows[0]["bits_per_weight"]))
+            row = best[0]
             yield (
                 f"{quantizer}: at most {_up(row['bits_per_weight'])} bits per weight "
                 f"({_kind(row)}), {_share(row)}{_nulls(best)}{_caveat(row)}"
             )
         for estimate in known:
-            row = estimate.iloc[0]
+            row = estimate[0]
             if row["kind"] == "estimate":
                 yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_nulls(estimate)}{_caveat(row)}"
-        for row in (rows.iloc[0] for rows in partial):
+        for row in partial:
             yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_caveat(row)}"
-        for missing in _measurements(group[group["bits"].isna()]):
-            row = missing.iloc[0]
+        for missing in _measurements(row for row in group if not is_known(row["bits"])):
+            row = missing[0]
             yield f"{quantizer}: {estimator_label(row)} is missing: {row['note']}"
 
 
-def _measurements(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _measurements(rows: Iterable[Row]) -> Iterable[list[Row]]:
     """The rows of each measurement: one, or one for each null."""
-    for _, group in rows.groupby(["estimator", "layout"], sort=False, dropna=False):
-        yield group
+    return grouped(rows, "estimator", "layout").values()
 
 
 def _up(value: float) -> str:
@@ -105,34 +102,34 @@ def _up(value: float) -> str:
     return f"{math.ceil(value * scale) / scale:.4g}"
 
 
-def _kind(row: pd.Series) -> str:
+def _kind(row: Row) -> str:
     return f"{row['kind']}, {estimator_label(row)}"
 
 
-def _share(row: pd.Series) -> str:
+def _share(row: Row) -> str:
     raw = row["raw_bits"] / row["covered"]
     return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
-def _bits(row: pd.Series) -> str:
-    known = pd.notna(row["standard_error"]) and row["covered"]
+def _bits(row: Row) -> str:
+    known = is_known(row["standard_error"]) and row["covered"]
     spread = f" ± {error_width(row):.2g}" if known else ""
     return f"{row['bits_per_weight']:.4g}{spread} bits per weight"
 
 
-def _nulls(rows: pd.DataFrame) -> str:
-    return "".join(_null(row) for _, row in rows.iterrows())
+def _nulls(rows: list[Row]) -> str:
+    return "".join(map(_null, rows))
 
 
-def _null(row: pd.Series) -> str:
-    if pd.isna(row["null_bits"]) or not row["null_bits"]:
+def _null(row: Row) -> str:
+    if not is_known(row["null_bits"]) or not row["null_bits"]:
         return ""
     ratio = 100 * row["bits"] / row["null_bits"]
     z = f", z = {quote_z(row)}" if math.isfinite(row["z"]) else ""
-    p = f", {quote_p(row['p'], row['null'])}" if pd.notna(row["p"]) else ""
+    p = f", {quote_p(row['p'], row['null'])}" if is_known(row["p"]) else ""
     return f"; {ratio:.2f} % of its {row['null']} null{z}{p}"
 
 
-def _caveat(row: pd.Series) -> str:
+def _caveat(row: Row) -> str:
     found = remarks(row)
     return f" [{'; '.join(found)}]" if found else ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from kolmo.report.data import ReportData
 from kolmo.report.table import model_rows, remarks
 from kolmo.report.verdicts import quote_p, quote_z
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def delta_lines(report: ReportData) -> Iterator[str]:

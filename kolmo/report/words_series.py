@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from kolmo.report.data import ReportData
 from kolmo.report.table import estimator_labels, model_rows, remarks, whole_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def series_lines(report: ReportData) -> Iterator[str]:

@@ -159,7 +159,8 @@ def _measure(
     """kolmo's table of a run, from its record if there is one."""
     import pandas as pd
 
-    from kolmo.report.table import COLUMNS, normalize
+    from kolmo.report.columns import COLUMNS
+    from kolmo.report.table import normalize
 
     name = f"{run.arm}, seed {run.seed}"
     wanted = _measurements(run.arm)

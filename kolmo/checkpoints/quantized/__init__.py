@@ -9,36 +9,20 @@ reason: its words are no weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
-from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
-from kolmo.checkpoints.quantized import (
-    bitsandbytes,
-    gptq,
-    hqq,
-    leftovers,
-    microscaling,
-    mlx,
-    packed,
-    scaled,
-    torch_ao,
-)
-from kolmo.checkpoints.quantized.base import Latest, Logical, QuantSettings, Unknown
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
+from kolmo.dtypes import bits_of
+from kolmo.floats import is_float
 
-SCHEMES = (
-    gptq.find,
-    packed.find,
-    bitsandbytes.find,
-    mlx.find,
-    hqq.find,
-    microscaling.find,
-    scaled.find,
-    torch_ao.find,
-    leftovers.find,
+MARKS = (
+    *("qweight", "qzeros", "g_idx", "weight_packed", "absmax", "quant_map", "SCB", "W_q"),
+    *("_packed_params.0", "_packed_params.1", "_packed_weight", "q_weight", "trellis", "Qidxs"),
+    *("codes", "indices", "B", "bitmask", "weight_scale_inv", "weight_scale_2"),
+    "weight_global_scale",
 )
-"""Each gives the `Logical` and the `Unknown` among arrays that no scheme before it took; the last
-one knows none, but what packed codes look like."""
+"""Ends of the names by which schemes find their arrays, where dtypes do not tell."""
 
 
 def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) -> Checkpoint:
@@ -68,56 +52,14 @@ def logical_tensors(checkpoint: Checkpoint, config: Mapping[str, Any] | None) ->
     >>> found["up.weight"].read().tolist(), found["up.weight"].form, found.skipped[0].name
     ([[0.5, 1.0], [6.0, 8.0]], '8-bit INT8', 'up.weight_scale')
     """
-    settings, latest = QuantSettings(config), Latest()
-    left = {name: tensor for name, tensor in checkpoint.items() if tensor.role is None}
-    known = checkpoint.keys() - left.keys()
-    replaced: dict[str, WeightTensor] = {}
-    taken: set[str] = set()
-    skipped: list[Skipped] = []
-    for find in SCHEMES:
-        for found in list(find(left, settings, latest)):
-            if isinstance(found, Unknown):
-                skipped += _unknown(found, left)
-            elif not all(code in left for code in found.codes):
-                continue  # another has them
-            elif _is_taken(found, left, taken):
-                reason = f"codes of {found.tensor.name!r}, which another array is"
-                skipped += _unknown(Unknown((*found.codes, *found.needed), reason), left)
-            else:
-                replaced[found.codes[0]] = found.tensor
-                taken.add(found.tensor.name)
-                skipped += _bookkeeping(found, left)
-    if not replaced and not skipped:
+    if not any(_may_be_quantized(name, tensor) for name, tensor in checkpoint.items()):
         return checkpoint
-    skipped += leftovers.calibration(left)
-    tensors = [
-        replaced.get(name, tensor)
-        for name, tensor in checkpoint.items()
-        if name in replaced or name in left or name in known
-    ]
-    return checkpoint.holding(tensors, [*checkpoint.skipped, *skipped])
+    from kolmo.checkpoints.quantized.schemes import replaced_by_logical  # nine modules
+
+    return replaced_by_logical(checkpoint, config)
 
 
-def _is_taken(found: Logical, left: Mapping[str, WeightTensor], taken: Set[str]) -> bool:
-    """Whether something else has its name."""
-    name = found.tensor.name
-    return name in taken or (name in left and name not in found.codes)
-
-
-def _bookkeeping(found: Logical, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
-    """What the logical tensor leaves aside, which is taken out of what is left."""
-    name, codes = found.tensor.name, found.codes
-    for taken in codes:
-        del left[taken]
-    for taken, what in {**found.needed, **found.beside}.items():
-        tensor = left.pop(taken, None)
-        if tensor is not None:
-            reason = f"{what} of the quantized {name!r}"
-            yield Skipped(taken, reason, tensor.numel, Role.BOOKKEEPING, tensor)
-
-
-def _unknown(found: Unknown, left: dict[str, WeightTensor]) -> Iterator[Skipped]:
-    for name in found.names:
-        tensor = left.pop(name, None)
-        if tensor is not None:
-            yield Skipped(name, found.reason, tensor.numel, Role.OTHER, tensor)
+def _may_be_quantized(name: str, tensor: WeightTensor) -> bool:
+    """Whether a scheme may find this one: by its name, or by a narrow dtype."""
+    most = 8 if is_float(tensor.dtype) else 32
+    return bits_of(tensor.dtype) <= most or tensor.codes is not None or name.endswith(MARKS)

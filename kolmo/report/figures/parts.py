@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.report import agreement as agreements
@@ -15,6 +14,7 @@ from kolmo.report.figures.drawing import MOST_CHECKPOINTS, MOST_LABELS, grid, na
 from kolmo.specs import unknown
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

@@ -11,7 +11,6 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
@@ -33,6 +32,7 @@ from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows, null_names
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

@@ -13,7 +13,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
@@ -23,6 +22,7 @@ from kolmo.report.figures.marks import Mark, series_of
 from kolmo.report.table import measured_rows, null_names
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure

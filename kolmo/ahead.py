@@ -148,7 +148,7 @@ def _spell_tuple(kind: Any) -> Spelled:
 
 def _describe(kind: Any) -> Any:
     dtype = as_dtype(kind)
-    description = np.lib.format.dtype_to_descr(dtype)
+    description = json.loads(json.dumps(np.lib.format.dtype_to_descr(dtype)))
     return {"fields": description, "align": dtype.isalignedstruct} if dtype.fields else description
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from kolmo.budgets import within
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.many import find_checkpoints
 from kolmo.engine.deadline import Deadline
@@ -20,10 +19,12 @@ from kolmo.execution import rare_collections
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import get_null
 from kolmo.options import Options, Settings, takes_options
-from kolmo.planning import Outlook, foresee
 from kolmo.quantize import get_quantizer
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
+
+if TYPE_CHECKING:
+    from kolmo.planning import Outlook
 
 DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
     "native": ("zstd:3@shuffle", "kt", "mosaic"),
@@ -192,6 +193,8 @@ def plan_of(
     >>> outlook.rows[0].weights
     4096
     """
+    from kolmo.planning import foresee
+
     settings = Settings.of(options)
     opened = {name: settings.open(source) for name, source in named(sources).items()}
     plan = _within(make_plan(settings, measurements_of(settings)), opened, settings)
@@ -204,6 +207,8 @@ def _within(plan: Plan, checkpoints: Mapping[str, Checkpoint], settings: Setting
     """The plan, cut to the budget if there is one."""
     if settings.budget is None:
         return plan
+    from kolmo.budgets import within
+
     hashes = settings.store is not None
     return within(plan, checkpoints, settings.budget, settings.threads, hashes)
 

@@ -28,13 +28,14 @@ def make_console() -> Console:
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A progress bar on stderr if it is a terminal; else a plain line twice a minute."""
-    from rich import progress as rich_progress
     from rich.console import Console
 
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _plain_progress()
         return
+    from rich import progress as rich_progress
+
     with rich_progress.Progress(
         rich_progress.TextColumn("{task.percentage:3.0f} %"),
         rich_progress.BarColumn(24),

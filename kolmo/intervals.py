@@ -21,7 +21,6 @@ FEWEST = 8
 """Draws of a sample, at least: with fewer, the error itself is hardly known."""
 
 _MANY = 1e7  # degrees of freedom from which t is the normal law, to 6 digits
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
 def student_share(t: float, degrees: float) -> float:
@@ -35,10 +34,18 @@ def student_share(t: float, degrees: float) -> float:
     if degrees >= _MANY:
         return 2 * NormalDist().cdf(t) - 1
     end = min(math.atan(t / math.sqrt(degrees)), 10 / math.sqrt(degrees))  # beyond it: e^-50
-    angles = end * (_NODES + 1) / 2
-    area = end / 2 * float(_WEIGHTS @ np.cos(angles) ** (degrees - 1))
+    nodes, weights = _quadrature()
+    angles = end * (nodes + 1) / 2
+    area = end / 2 * float(weights @ np.cos(angles) ** (degrees - 1))
     norm = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)
     return 2 / math.sqrt(math.pi) * math.exp(norm) * area
+
+
+@cache
+def _quadrature() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of Gauss and Legendre, from −1 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return nodes, weights
 
 
 @cache

@@ -167,6 +167,37 @@ def test_the_help_lists_all_commands():
         assert run(name, "--help").returncode == 0
 
 
+QUICK = [
+    (["--help"], {"numpy", "kolmo.checkpoints"}),
+    (["analyze", "--help"], {"numba", "pandas", "pydantic"}),
+    (["inspect", "MODEL"], {"kolmo.engine", "kolmo.estimators", "kolmo.checkpoints.remote"}),
+    (["analyze", "MODEL", "--store", "STORE"], {"kolmo.budgets", "kolmo.report.html"}),
+    (["analyze", "MODEL", "--store", "STORE", "--json"], set()),
+    (["analyze", "MODEL", "--store", "STORE", "--plan"], set()),
+]
+"""Commands, and what they do without; the store holds all figures of the model."""
+
+HEAVY = {"numba", "pandas", "pyarrow", "scipy", "pydantic", "matplotlib", "torch", "asyncio"}
+
+
+@pytest.mark.parametrize(("arguments", "never"), QUICK, ids=[" ".join(a) for a, _ in QUICK])
+def test_a_command_imports_no_more_than_it_needs(arguments, never, model, tmp_path):
+    places = {"MODEL": model, "STORE": str(tmp_path / "results.sqlite")}
+    argv = [places.get(word, word) for word in arguments]
+    if "--store" in argv:
+        process("analyze", *argv[1:4])
+    program = (
+        "import sys\nfrom kolmo.cli import main\n"
+        f"sys.argv = ['kolmo', *{argv!r}]\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert not ended.code\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (HEAVY | never) & set(done.stderr.split()) == set()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import re
 
 import numpy as np
@@ -50,6 +51,19 @@ def test_save_and_load(report, tmp_path, suffix):
     assert loaded.summary() == report.summary()
     left = {"r.csv", "r.csv.meta.json"} if suffix == "csv" else {f"r.{suffix}"}
     assert {file.name for file in tmp_path.iterdir()} == left
+
+
+def test_rows_say_what_the_table_says(report):
+    fresh = pickle.loads(pickle.dumps(kolmo.Report.of(report)))
+    rows = [*fresh.rows.records(scope="model"), *fresh.rows.records(scope="tensor")]
+    table = fresh.table  # made now, and once
+    assert table is fresh.table
+    scopes = [table[table["scope"] == scope] for scope in ("model", "tensor")]
+    listed = pd.concat(scopes).astype(object)
+    pd.testing.assert_frame_equal(pd.DataFrame(rows, dtype=object), listed.reset_index(drop=True))
+    assert [row["numel"] for row in fresh.entries.records(tensor="broken")] == [2, 2]
+    table.loc[0, "note"] = "changed"
+    assert fresh.rows["note"][0] == "changed"  # they follow a table that somebody changes
 
 
 def _named(names, tmp_path_factory):

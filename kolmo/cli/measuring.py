@@ -18,7 +18,6 @@ from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
-from kolmo.planning import plan_text
 from kolmo.report.columns import is_known
 from kolmo.report.terminal import show
 from kolmo.text import printable
@@ -63,6 +62,8 @@ def run_measurement(
 
 def show_plan(sources: list[str], options: Measuring) -> None:
     """Print what would be measured, and read nothing but headers."""
+    from kolmo.planning import plan_text
+
     outlooks = plan_of(sources, **options.plan)
     if options.json:
         print_json({name: outlook.to_dict() for name, outlook in outlooks.items()})

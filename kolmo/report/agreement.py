@@ -29,6 +29,7 @@ def spearman(x: pd.Series, y: pd.Series) -> float:
 
     Examples
     --------
+    >>> import pandas as pd
     >>> spearman(pd.Series([1, 2, 3]), pd.Series([10, 40, 20]))
     0.5
     """

@@ -59,15 +59,15 @@ def is_known(value: Any) -> bool:
     return value is not None and value == value
 
 
-class Rows:
+class TableRows:
     """A table by its columns, lists of one length.
 
     Examples
     --------
-    >>> rows = Rows({"scope": ["model", "tensor"], "bits": [8.0, 5.0]})
+    >>> rows = TableRows({"scope": ["model", "tensor"], "bits": [8.0, 5.0]})
     >>> len(rows), rows["bits"], rows.records(scope="tensor")
     (2, [8.0, 5.0], [{'scope': 'tensor', 'bits': 5.0}])
-    >>> Rows.of(rows.frame()).records() == rows.records()
+    >>> TableRows.of(rows.frame()).records() == rows.records()
     True
     """
 
@@ -75,14 +75,14 @@ class Rows:
         self._columns = columns
 
     @classmethod
-    def of(cls, table: pd.DataFrame | Rows) -> Rows:
+    def of(cls, table: pd.DataFrame | TableRows) -> TableRows:
         """Those of a DataFrame; rows as they are."""
-        if isinstance(table, Rows):
+        if isinstance(table, TableRows):
             return table
         return cls({str(name): table[name].tolist() for name in table.columns})
 
     @classmethod
-    def made_of(cls, records: Sequence[Row], columns: Iterable[str]) -> Rows:
+    def made_of(cls, records: Sequence[Row], columns: Iterable[str]) -> TableRows:
         """Rows with these columns, values of their types; what is not there is missing."""
         return cls({name: typed(name, [row.get(name) for row in records]) for name in columns})
 

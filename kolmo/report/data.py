@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from kolmo.report.columns import Rows
+from kolmo.report.columns import TableRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,20 +43,24 @@ class ReportData:
 
     @classmethod
     def of_rows(
-        cls, table: Rows, coverage: Rows, provenance: dict[str, Any], kind: Kind = "measurement"
+        cls,
+        table: TableRows,
+        coverage: TableRows,
+        provenance: dict[str, Any],
+        kind: Kind = "measurement",
     ) -> Self:
         """Data whose DataFrames are made when they are asked for."""
         return cls(cast(Any, table), cast(Any, coverage), provenance, kind)
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> TableRows:
         """The table as lists."""
-        return Rows.of(self.__dict__["table"])
+        return TableRows.of(self.__dict__["table"])
 
     @property
-    def entries(self) -> Rows:
+    def entries(self) -> TableRows:
         """The coverage as lists."""
-        return Rows.of(self.__dict__["coverage"])
+        return TableRows.of(self.__dict__["coverage"])
 
     @property
     def complete(self) -> bool:
@@ -82,7 +86,7 @@ class ReportData:
 
 
 class _Framed:
-    """A field that holds a DataFrame, or `Rows`, of which it makes one when it is first read."""
+    """A field that holds a DataFrame, or rows of which it makes one when it is first read."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -91,7 +95,7 @@ class _Framed:
         if holder is None:
             return self
         held = holder.__dict__[self._name]
-        if isinstance(held, Rows):
+        if isinstance(held, TableRows):
             held = holder.__dict__[self._name] = held.frame()
         return held
 

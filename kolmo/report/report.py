@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kolmo.files import check_output, write_text
-from kolmo.report.agreement import agreement
-from kolmo.report.attribution import attribution, bitplanes
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
-from kolmo.report.figures.plots import Plots
-from kolmo.report.html import fragment, page
 from kolmo.report.saving import read_report, save_report, to_json
-from kolmo.report.significance import significance
 from kolmo.report.words import summarize
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from kolmo.report.figures.plots import Plots
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +42,8 @@ class Report(ReportData):
     @cached_property
     def plot(self) -> Plots:
         """Figures: ``report.plot.layers()``, ``report.plot.compare()``."""
+        from kolmo.report.figures.plots import Plots
+
         return Plots(self)
 
     def summary(self) -> str:
@@ -73,6 +72,8 @@ class Report(ReportData):
         InputError
             If the report has no null ``shuffled``.
         """
+        from kolmo.report.attribution import attribution
+
         return attribution(self.table)
 
     def bitplanes(self) -> pd.DataFrame:
@@ -87,6 +88,8 @@ class Report(ReportData):
         InputError
             If the estimator ``planes`` was not measured.
         """
+        from kolmo.report.attribution import bitplanes
+
         return bitplanes(self.table)
 
     def significance(
@@ -114,6 +117,8 @@ class Report(ReportData):
         InputError
             If there are too few draws to reach alpha; the message says how many it takes.
         """
+        from kolmo.report.significance import significance
+
         return significance(self.table, null, scope, alpha)
 
     def agreement(self, over: str = "tensors") -> pd.DataFrame:
@@ -125,6 +130,8 @@ class Report(ReportData):
             Objects to rank: the tensors of each checkpoint, or all checkpoints. A correlation of
             fewer than three objects, or of a constant, is missing; ``note`` says why.
         """
+        from kolmo.report.agreement import agreement
+
         return agreement(self.table, over)
 
     def coverage_line(self) -> str:
@@ -149,11 +156,15 @@ class Report(ReportData):
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write a page in a single file: summary, figures, table, coverage, provenance."""
+        from kolmo.report.html import page
+
         path = Path(path)
         check_output(path, (".html", ".htm"))
         write_text(path, page(self))
 
     def _repr_html_(self) -> str:
+        from kolmo.report.html import fragment
+
         return fragment(self)
 
     @classmethod

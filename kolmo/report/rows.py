@@ -21,7 +21,7 @@ from kolmo.nulls import Null
 from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
 from kolmo.pvalues import draws_needed, permutation_p
-from kolmo.report.columns import COLUMNS, COVERAGE, Rows
+from kolmo.report.columns import COLUMNS, COVERAGE, TableRows
 from kolmo.report.data import ReportData
 from kolmo.text import NAMELESS
 
@@ -36,8 +36,8 @@ def make_report(
         rows += _rows(name, checkpoints[name], plan, results)
         problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData.of_rows(
-        table=Rows.made_of(rows, COLUMNS),
-        coverage=Rows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
+        table=TableRows.made_of(rows, COLUMNS),
+        coverage=TableRows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
         provenance=_provenance(checkpoints, plan, runs, finished, problems),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kolmo.errors import InputError
 from kolmo.files import check_output, pyarrow_modules, write_atomically, write_text
-from kolmo.report.columns import COLUMNS, COVERAGE, Rows, is_known
+from kolmo.report.columns import COLUMNS, COVERAGE, TableRows, is_known
 from kolmo.report.data import KINDS, ReportData
 from kolmo.report.table import normalize, normalize_coverage
 
@@ -44,7 +44,7 @@ def _meta(data: ReportData) -> dict[str, Any]:
     return {"kind": data.kind, "coverage": coverage, "provenance": data.provenance}
 
 
-def _json_rows(rows: Rows) -> list[dict[str, Any]]:
+def _json_rows(rows: TableRows) -> list[dict[str, Any]]:
     return [{name: _json_value(value) for name, value in row.items()} for row in rows.records()]
 
 
@@ -135,7 +135,7 @@ def _check_age(path: Path, columns: list[str]) -> None:
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON-ready dictionaries; missing and infinite values become null."""
-    return _json_rows(Rows.of(table))
+    return _json_rows(TableRows.of(table))
 
 
 def _json_value(value: Any) -> Any:

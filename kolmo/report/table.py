@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
 from kolmo.intervals import half_widths
-from kolmo.report.columns import Row, Rows, is_known, typed
+from kolmo.report.columns import Row, TableRows, is_known, typed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def normalize(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a fixed dtype for each column, whatever file it came from."""
     columns = {str(name): typed(str(name), table[name].tolist()) for name in table.columns}
-    return Rows(columns).frame(table.index)
+    return TableRows(columns).frame(table.index)
 
 
 def normalize_coverage(coverage: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
-from kolmo.report.columns import Row, Rows, is_known
+from kolmo.report.columns import Row, TableRows, is_known
 from kolmo.report.data import ReportData
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
@@ -217,7 +217,7 @@ def quote_z(row: Row) -> str:
     return f"{row['z']:.1f}" + ("" if draws >= draws_needed() else f" of {draws} draws")
 
 
-def _approximate(rows: Rows) -> Iterator[str]:
+def _approximate(rows: TableRows) -> Iterator[str]:
     """What the p-values of a fitted null are worth."""
     fitted = [
         n for n, p in zip(rows["null"], rows["p"], strict=True) if is_known(p) and n in FITTED

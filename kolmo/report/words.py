@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 
-from kolmo.report.columns import Row, Rows, grouped, is_known
+from kolmo.report.columns import Row, TableRows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
@@ -47,7 +47,7 @@ _BODIES: dict[Kind, Callable[[ReportData], Iterator[str]]] = {
 }
 
 
-def _saturation(rows: Rows) -> Iterator[str]:
+def _saturation(rows: TableRows) -> Iterator[str]:
     """Where BDM has seen nearly all blocks there are, and so says little."""
     if not any(rows["saturated"]):
         return

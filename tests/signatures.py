@@ -9,11 +9,12 @@ were called for. Further files are lists of the same form, such as another progr
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +22,25 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
 
-from kolmo.ahead import LIST
+from kolmo.ahead import LIST, spell_all
+from kolmo.cli import main as main_of_kolmo
+from kolmo.compiled import kept
 
-DTYPES = {"f4": "f4", "bf16": ml_dtypes.bfloat16, "f2": "f2", "f8": "f8", "i1": "i1"}
+DTYPES = {"i1": "i1", "f4": "f4", "bf16": ml_dtypes.bfloat16, "f2": "f2", "f8": "f8"}
 NATIVE = "zstd@shuffle kt nml planes enumerative entropy context mosaic bdm"
 CODED = f"{NATIVE} lz76 lz78 prequential lowrank gaussian laplace"
-BLOCKS = "bdm qubd ctm block-entropy"
-
-RUN = """
-import json, sys
-from kolmo.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code, sys.argv
-from kolmo.ahead import spell_all
-from kolmo.compiled import kept
-print("\\n" + json.dumps(spell_all(kept.items())))
-"""
+BLOCKS = "bdm ctm block-entropy"
+PLANES = "qubd,ndim=1 block-entropy"
 
 Listed = dict[str, list[list[Any]]]
 
 
 def main(more: list[str]) -> None:
     """Run the commands, write the list."""
-    listed: Listed = {}
     with tempfile.TemporaryDirectory() as folder:
         for command in commands(Path(folder)):
-            add(listed, used(command, Path(folder)))
+            run(command)
+    listed = spell_all(kept.items())
     for path in more:
         add(listed, json.loads(Path(path).read_text()))
     for signatures in listed.values():
@@ -66,28 +58,21 @@ def commands(folder: Path) -> Iterator[list[str]]:
             make_model(folder / f"{name}-{seed}.safetensors", dtype, seed) for seed in (0, 1)
         )
         yield ["analyze", model]
-        yield [
-            "analyze",
-            model,
-            *options("-q", "native"),
-            *options("-e", NATIVE),
-            *draws("shuffled"),
-        ]
-        yield ["analyze", model, "-q", "symmetric:8", *options("-e", CODED), *draws("row-shuffled")]
-        for quantizer, null in (
-            ("sign", "column-shuffled"),
-            ("codebook:4", "shuffled"),
-            ("affine:8", "row-shuffled"),
-        ):
-            yield ["analyze", model, "-q", quantizer, *options("-e", BLOCKS), *draws(null)]
+        yield [*measured(model, "native", NATIVE), *draws("shuffled")]
+        yield [*measured(model, "symmetric:8", CODED), *draws("row-shuffled")]
+        yield [*measured(model, "sign", BLOCKS), *draws("column-shuffled")]
+        yield measured(model, "codebook:4", BLOCKS)
+        yield measured(model, "affine:8", PLANES)
         yield ["delta", model, other]
         for number, way in enumerate(([], ["--preset", "fast"], ["-q", "symmetric:8"])):
-            yield ["pack", model, "-o", f"{name}-{number}.kmo", *way]
-            yield ["unpack", f"{name}-{number}.kmo", "-o", f"{name}-{number}.safetensors"]
+            packed = str(folder / f"{name}-{number}.kmo")
+            yield ["pack", model, "-o", packed, *way]
+            yield ["unpack", packed, "-o", packed.replace(".kmo", ".safetensors")]
 
 
-def options(flag: str, values: str) -> list[str]:
-    return [word for value in values.split() for word in (flag, value)]
+def measured(model: str, quantizer: str, estimators: str) -> list[str]:
+    chosen = [word for name in estimators.split() for word in ("-e", name)]
+    return ["analyze", model, "-q", quantizer, *chosen]
 
 
 def draws(null: str) -> list[str]:
@@ -109,14 +94,15 @@ def make_model(path: Path, dtype: Any, seed: int) -> str:
     return str(path)
 
 
-def used(command: list[str], folder: Path) -> Listed:
-    """The types for which a command called compiled functions."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, *command], cwd=folder, capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def run(command: list[str]) -> None:
+    """Run a command in this process, silently."""
+    sys.argv = ["kolmo", *command]
+    try:
+        with redirect_stdout(io.StringIO()):
+            main_of_kolmo()
+    except SystemExit as end:
+        if end.code:
+            sys.exit(f"{' '.join(command)} failed")
 
 
 def add(listed: Listed, found: Listed) -> None:

@@ -26,6 +26,7 @@ from kolmo.ahead import LIST, spell_all
 from kolmo.cli import main as main_of_kolmo
 from kolmo.compiled import kept
 
+DATA = Path(__file__).parents[1] / "data"
 DTYPES = {"i1": "i1", "f4": "f4", "bf16": ml_dtypes.bfloat16, "f2": "f2", "f8": "f8"}
 NATIVE = "zstd@shuffle kt nml planes enumerative entropy context mosaic bdm"
 CODED = f"{NATIVE} lz76 lz78 prequential lowrank gaussian laplace"
@@ -38,7 +39,7 @@ Listed = dict[str, list[list[Any]]]
 def main(more: list[str]) -> None:
     """Run the commands, write the list."""
     with tempfile.TemporaryDirectory() as folder:
-        for command in commands(Path(folder)):
+        for command in (*on_data(Path(folder)), *commands(Path(folder))):
             run(command)
     listed = spell_all(kept.items())
     for path in more:
@@ -64,10 +65,21 @@ def commands(folder: Path) -> Iterator[list[str]]:
         yield measured(model, "codebook:4", BLOCKS)
         yield measured(model, "affine:8", PLANES)
         yield ["delta", model, other]
+        yield ["delta", model, model]
         for number, way in enumerate(([], ["--preset", "fast"], ["-q", "symmetric:8"])):
             packed = str(folder / f"{name}-{number}.kmo")
             yield ["pack", model, "-o", packed, *way]
             yield ["unpack", packed, "-o", packed.replace(".kmo", ".safetensors")]
+
+
+def on_data(folder: Path) -> Iterator[list[str]]:
+    """The same on the models of ``data/``, whose tensors are small."""
+    models = sorted(map(str, DATA.glob("*.safetensors")))
+    for model in models:
+        yield ["analyze", model]
+        yield ["analyze", model, "-e", "context"]
+        yield ["pack", model, "-o", str(folder / f"{Path(model).stem}.kmo")]
+        yield ["delta", models[0], model]
 
 
 def measured(model: str, quantizer: str, estimators: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -87,6 +89,7 @@ def _import_commands(arguments: Iterable[str]) -> None:
 
 def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error and every warning is one line on stderr, and exit."""
+    atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a name has
         if isinstance(stream, TextIOWrapper):

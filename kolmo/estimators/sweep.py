@@ -273,7 +273,7 @@ class Signs:
 
     def _count(self, weights: Weights) -> None:
         """Count the whole blocks, and keep what follows them."""
-        from kolmo.estimators import kernels
+        from kolmo.estimators.kernels_signs import count_sign_strings
 
         whole = weights.size // BLOCK[1] * BLOCK[1]
         signed = as_signed(weights[:whole])
@@ -281,7 +281,7 @@ class Signs:
         kind = signed.dtype.type
         magnitude, last = kind(np.iinfo(kind).max), kind(last_number(weights.dtype))
         shifted = self._shift, self._shifted, self._ends
-        if kernels.count_sign_strings(signed, magnitude, last, self._blocks, *shifted):
+        if count_sign_strings(signed, magnitude, last, self._blocks, *shifted):
             self._coder.encode(weights[:whole])  # raises the error that tells of NaN
         self._left = weights[whole:].copy()
 

@@ -15,7 +15,7 @@ from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import get_estimator
-from kolmo.execution import rare_collections
+from kolmo.execution import rare_collections, short_turns
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import get_null
 from kolmo.options import Options, Settings, takes_options
@@ -238,6 +238,7 @@ def measurements_of(settings: Settings) -> Iterator[Measurement]:
 
 
 @rare_collections()
+@short_turns()
 def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settings) -> Report:
     runs: dict[str, Run] = {}
     kept = None

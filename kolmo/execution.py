@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from kolmo.errors import InputError
 
@@ -28,6 +29,7 @@ BACKLOG = 32
 """Jobs that may wait or run at once; bounds the chunks in memory."""
 
 _RARE = 100_000  # new objects between two searches for garbage
+_TURN = 0.0002  # seconds that a thread may have Python while another one wants it
 
 
 class Lanes:
@@ -157,11 +159,52 @@ def in_order(
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
+Value = TypeVar("Value")
+
+
+class _Setting(Generic[Value]):
+    """One of the interpreter's settings. Runs side by side, on several threads, change it once, and
+    the last one to end restores what was set before."""
+
+    def __init__(
+        self,
+        read: Callable[[], Value],
+        write: Callable[[Value], None],
+        wanted: Callable[[Value], Value],
+    ) -> None:
+        self._read, self._write, self._wanted = read, write, wanted
+        self._lock, self._users, self._before = threading.Lock(), 0, read()
+
+    @contextmanager
+    def changed(self) -> Iterator[None]:
+        """While this lasts it is what is wanted in the place of what it was."""
+        with self._lock:
+            if self._users == 0:
+                self._before = self._read()
+                self._write(self._wanted(self._before))
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._write(self._before)
+
+
+def _rarer(threshold: tuple[int, int, int]) -> tuple[int, int, int]:
+    often, older, oldest = threshold  # 0 where a program has turned it off
+    return often and max(often, _RARE), older, oldest
+
+
+_collections = _Setting(gc.get_threshold, lambda threshold: gc.set_threshold(*threshold), _rarer)
+_turns = _Setting(sys.getswitchinterval, sys.setswitchinterval, lambda turn: min(turn, _TURN))
+
+
 @contextmanager
 def rare_collections() -> Iterator[None]:
     """Let Python look rarely for garbage that refers to itself: of hundreds of thousands of results
-    there is none, and each search walks through all of them. Runs side by side, on several threads,
-    set it once, and the last one to end restores what was set before.
+    there is none, and each search walks through all of them.
 
     >>> before = gc.get_threshold()
     >>> with rare_collections(), rare_collections():
@@ -170,29 +213,25 @@ def rare_collections() -> Iterator[None]:
     >>> gc.get_threshold() == before
     True
     """
-    with _rare.lock:
-        if _rare.users == 0:
-            _rare.before = gc.get_threshold()
-            often = _rare.before[0]  # 0 where a program has turned it off
-            gc.set_threshold(often and max(often, _RARE), *_rare.before[1:])
-        _rare.users += 1
-    try:
+    with _collections.changed():
         yield
-    finally:
-        with _rare.lock:
-            _rare.users -= 1
-            if _rare.users == 0:
-                gc.set_threshold(*_rare.before)
 
 
-class _Rare:
-    """How many runs want collections to be rare, and what was set before."""
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Let a thread that comes back from a compiled loop have Python soon: it gives Python away for
+    each of many short loops, and would wait for its turn after every one while another thread's
+    Python goes on.
 
-    def __init__(self) -> None:
-        self.lock, self.users, self.before = threading.Lock(), 0, gc.get_threshold()
-
-
-_rare = _Rare()
+    >>> before = sys.getswitchinterval()
+    >>> with short_turns():
+    ...     round(sys.getswitchinterval(), 6)  # Python keeps whole microseconds
+    0.0002
+    >>> sys.getswitchinterval() == before
+    True
+    """
+    with _turns.changed():
+        yield
 
 
 def cores() -> int:

@@ -141,6 +141,8 @@ class _Packed(Layout):
     def _pack(self, symbols: Symbols) -> Bytes:
         if self._bits == 8 * self._dtype.itemsize:
             return symbols.astype(symbols.dtype.newbyteorder(">")).view(np.uint8)
+        if self._bits == 1:
+            return np.packbits(symbols)
         return np.packbits(_to_bits(symbols, self._bits))
 
 
@@ -190,7 +192,7 @@ class _Shuffle(_Segmented):
 
     def _reorder(self, segment: Symbols) -> Bytes:
         planes = segment.view(np.uint8).reshape(segment.size, self._dtype.itemsize)
-        return planes.T.reshape(-1).copy()
+        return np.array(planes.T, order="C").reshape(-1)
 
     def _restore(self, data: Bytes, numel: int) -> Symbols:
         planes = data.reshape(self._dtype.itemsize, numel)

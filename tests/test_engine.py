@@ -12,13 +12,14 @@ from safetensors.numpy import save_file
 
 import kolmo
 from kolmo.checkpoints.opening import open_source
+from kolmo.checkpoints.stored import PlainLoad
 from kolmo.engine import cutting, feeding
 from kolmo.engine.jobs import FitJob, Job
-from kolmo.engine.meters import SharedMeter, Stopped
+from kolmo.engine.meters import Meter, SharedMeter, Stopped
 from kolmo.engine.pool import Pool, Queue, open_pool
 from kolmo.engine.run import Run
 from kolmo.errors import KolmoError
-from kolmo.estimators import get_estimator
+from kolmo.estimators import get_estimator, sweep
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.quantize import get_quantizer
@@ -50,6 +51,47 @@ def plan_of(*specs):
         Measurement(get_quantizer(q), get_estimator(e)) for q, e in (s.split("/") for s in specs)
     )
     return Plan(measurements)
+
+
+def weights_read(monkeypatch, file, *specs):
+    """How many times the weights of a checkpoint each measurement of it reads, and its figures."""
+    checkpoint, read = open_source(file), []
+    into = PlainLoad.into
+
+    def counted(load, start, stop, out):
+        read.append(stop - start)
+        into(load, start, stop, out)
+
+    monkeypatch.setattr(PlainLoad, "into", counted)
+    monkeypatch.setattr(PlainLoad, "__call__", None)
+    run = Run(checkpoint, plan_of(*specs))
+    for job in run.jobs():
+        run.take(job, job.run(Meter()))
+    monkeypatch.undo()
+    bits = {(key[0], str(key[1])): result.outcome.bits for key, result in run.results().items()}
+    return sum(read) / sum(tensor.numel for tensor in checkpoint.values()), bits
+
+
+@pytest.mark.parametrize(("spec", "times"), [("native/kt", 1), ("symmetric:8/kt", 1),
+                                             ("affine:4/entropy", 1), ("sign/bdm", 1),
+                                             ("affine:4,clip=99/kt", 1)])  # fmt: skip
+def test_what_counts_values_reads_them_once(tmp_path, monkeypatch, spec, times):
+    weights = {name: RANDOM.normal(size=9000).astype(np.float16) for name in "ab"}
+    save_file(weights, tmp_path / "m.safetensors")
+    read, bits = weights_read(monkeypatch, tmp_path / "m.safetensors", spec)
+    assert read == times
+    monkeypatch.setattr(sweep, "_MANY", 1 << 20)  # the quantizer is fitted first
+    assert weights_read(monkeypatch, tmp_path / "m.safetensors", spec)[1] == bits
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_values_that_a_late_fit_cannot_express_are_a_reason(wrong):
+    weights = {"a": np.ones(9000, np.float16), "b": np.ones(9000, np.float16)}
+    weights["a"][5000] = wrong
+    found = kolmo.analyze(weights, quantizers=["symmetric:8"], estimators=["kt"]).table
+    notes = found.set_index("tensor").note
+    assert ("NaN" if np.isnan(wrong) else "an infinity") in notes["a"]
+    assert not notes["b"]
 
 
 # --- the same bits ----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kolmo.checkpoints import array_tensor
+from kolmo.checkpoints.files import SLACK, place
 from kolmo.checkpoints.opening import open_source
 from kolmo.checkpoints.stored import memory_bytes, stored_tensor
 from tests.checkpoints import tensors
@@ -36,9 +37,9 @@ def written(folder: Path) -> list[Path]:
 def test_plain_files_fill_one_buffer(tmp_path):
     for path in written(tmp_path):
         (tensor,) = open_source(path).values()
-        starts = {chunk.ctypes.data for chunk in tensor.chunks(70, reuse=True)}
+        starts = [chunk.ctypes.data for chunk in tensor.chunks(70, reuse=True)]
         fresh = list(tensor.chunks(70))
-        assert len(starts) == 1
+        assert max(starts) - min(starts) < SLACK
         assert b"".join(chunk.tobytes() for chunk in fresh) == WEIGHTS.tobytes()
 
 
@@ -46,6 +47,17 @@ def test_two_tensors_at_once_have_buffers_of_their_own(tmp_path):
     one, other = (next(iter(open_source(path).values())) for path in written(tmp_path)[:2])
     pairs = zip(one.chunks(70, reuse=True), other.chunks(70, reuse=True), strict=True)
     assert all(a.tobytes() == b.tobytes() and a.ctypes.data != b.ctypes.data for a, b in pairs)
+
+
+@given(st.integers(0, 1 << 40), st.integers(1, 70), st.integers(0, 64))
+def test_bytes_are_read_to_places_where_processors_copy_fast(offset, size, first):
+    buffer = np.empty(size + SLACK + first, np.uint8)[first:]
+    found = place(buffer, size, offset)
+    address = found.__array_interface__["data"][0]
+    assert found.size == size
+    assert np.shares_memory(found, buffer)
+    assert address % 64 == 0
+    assert not 0 < (address - offset) % 4096 < 64
 
 
 def test_arrays_in_memory_are_not_copied():

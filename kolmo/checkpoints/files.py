@@ -29,7 +29,8 @@ class LocalFile:
 
     def __call__(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset + size), fewer where the file ends."""
-        data = empty(max(0, min(size, self.size - offset)))
+        size = max(0, min(size, self.size - offset))
+        data = place(np.empty(size + SLACK, np.uint8), size, offset).data
         return data[: self.into(offset, data)]
 
     def into(self, offset: int, out: memoryview) -> int:
@@ -52,9 +53,27 @@ class LocalFile:
         return InputError(f"{self._path}: cannot be read ({error.strerror})")
 
 
-def empty(size: int) -> memoryview:
-    """So many bytes, which are not zeroed, as those of a bytearray are."""
-    return np.empty(size, np.uint8).data
+SLACK = 128
+"""Bytes that a buffer has for `place` besides those that are read."""
+
+_LINE, _PAGE = 64, 4096  # bytes of a processor's cache line, and of a page of memory
+
+
+def place(buffer: NDArray[np.uint8], size: int, offset: int) -> NDArray[np.uint8]:
+    """The part of a buffer for ``size`` bytes of a file from ``offset`` on: at a line's begin, and
+    not just behind the place in its page that they have in theirs.
+
+    Some processors copy at a quarter of their speed there (AMD's Zen 3 and 4, ``rep movsb`` to a
+    place that lies 1 to 31 bytes behind the source, modulo pages).
+
+    >>> place(np.empty(100 + SLACK, np.uint8), 100, 0).size
+    100
+    """
+    address = buffer.__array_interface__["data"][0]
+    first = -address % _LINE
+    if 0 < (address + first - offset) % _PAGE < _LINE:
+        first += _LINE
+    return buffer[first : first + size]
 
 
 def read_at(path: Path, offset: int, size: int) -> memoryview:

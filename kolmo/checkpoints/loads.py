@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.files import SLACK, place
+
 _KEPT = 2  # buffers that a thread keeps
 _WIDEST = 1 << 27  # bytes of a buffer that is kept
 
@@ -73,29 +75,37 @@ def only(load: Load, start: int, stop: int) -> Load:
 # --- piece by piece -------------------------------------------------------------------------
 
 
+def fills(load: Load) -> bool:
+    """Whether it fills arrays, as `refilled` says."""
+    return hasattr(load, "into")
+
+
+def is_near(load: Load) -> bool:
+    """Whether it reads a file of this machine as it lies there: piece by piece costs no more than
+    all at once."""
+    return bool(getattr(load, "is_near", False))
+
+
 def refilled(load: Load, dtype: np.dtype[Any], ranges: Ranges) -> Iterator[NDArray[Any]]:
     """The pieces that ``load`` gives of these ranges, each valid until the next one is taken.
 
-    A ``load`` that has a method ``into(start, stop, out)`` fills one buffer again and again, for
-    memory that is fresh costs more than the reading; any other one gives arrays as it does.
+    A ``load`` that has a method ``into(start, stop, out)``, and tells by ``offset(start)`` at which
+    byte of its file the entries begin, fills one buffer again and again, for memory that is fresh
+    costs more than the reading; any other one gives arrays as it does.
 
     >>> whole = np.arange(5.0)
     >>> load = lambda start, stop: whole[start:stop]
     >>> [piece.tolist() for piece in refilled(load, whole.dtype, [(0, 3), (3, 5)])]
     [[0.0, 1.0, 2.0], [3.0, 4.0]]
     """
-    into = getattr(load, "into", None)
-    if into is None:
+    if not fills(load):
         yield from (load(*piece) for piece in ranges)
         return
     ranges = list(ranges)
     size = max((stop - start for start, stop in ranges), default=0) * dtype.itemsize
-    with _lent(size) as buffer:
-        whole = buffer[:size].view(dtype)
-        for start, stop in ranges:
-            out = whole[: stop - start]
-            into(start, stop, out)
-            yield out
+    with _lent(size + SLACK) as buffer:
+        for piece in ranges:
+            yield _filled(buffer, load, dtype, *piece)
 
 
 @contextmanager
@@ -106,15 +116,20 @@ def borrowed(load: Load, dtype: np.dtype[Any], numel: int) -> Iterator[NDArray[A
     ...     array.tolist()
     [0.0, 1.0, 2.0]
     """
-    into = getattr(load, "into", None)
-    if into is None:
+    if not fills(load):
         yield load(0, numel)
         return
-    size = numel * dtype.itemsize
-    with _lent(size) as buffer:
-        out = buffer[:size].view(dtype)
-        into(0, numel, out)
-        yield out
+    with _lent(numel * dtype.itemsize + SLACK) as buffer:
+        yield _filled(buffer, load, dtype, 0, numel)
+
+
+def _filled(
+    buffer: NDArray[np.uint8], load: Any, dtype: np.dtype[Any], start: int, stop: int
+) -> NDArray[Any]:
+    """The entries [start, stop) in a part of the buffer."""
+    out = place(buffer, (stop - start) * dtype.itemsize, load.offset(start)).view(dtype)
+    load.into(start, stop, out)
+    return out
 
 
 class _Buffers(threading.local):

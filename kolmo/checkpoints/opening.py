@@ -16,7 +16,7 @@ from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.checkpoints.binding import arrays, bound, by_value, with_loads
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
-from kolmo.checkpoints.loads import Load
+from kolmo.checkpoints.loads import Load, is_near
 from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.errors import InputError
@@ -182,6 +182,16 @@ class OpenedLoad:
     def into(self) -> Any:
         """What fills an array, where the reader can (`kolmo.checkpoints.loads`)."""
         return self._reader.into  # type: ignore[attr-defined]
+
+    @property
+    def offset(self) -> Any:
+        """What tells the byte of the file where entries begin, where the reader can."""
+        return self._reader.offset  # type: ignore[attr-defined]
+
+    @property
+    def is_near(self) -> bool:
+        """Whether pieces are read at no more cost than all at once."""
+        return is_near(self._reader)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenedLoad, self._place

@@ -152,6 +152,15 @@ class PlainLoad:
         data = self.values.read(start * size, (stop - start) * size)
         return native(np.frombuffer(data, self.dtype))
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the file is one of this machine."""
+        return hasattr(self.values.fetch, "into")
+
+    def offset(self, start: int) -> int:
+        """The byte of the file at which the entries from ``start`` on begin."""
+        return self.values.offset + start * self.dtype.itemsize
+
     def into(self, start: int, stop: int, out: NDArray[Any]) -> None:
         """Fill ``out``, in this machine's byte order."""
         size = self.dtype.itemsize

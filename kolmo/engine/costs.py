@@ -27,14 +27,14 @@ def stream_seconds(
     measurement: Measurement, tensors: Sequence[WeightTensor], variant: Variant
 ) -> float:
     """Seconds that one measurement of tensors together takes: of a sample those of its windows;
-    none where it is refused."""
+    of others no less than those of each alone; none where it is refused."""
     if _is_refused(measurement, tensors):
         return 0.0
-    if not isinstance(measurement.estimator, Sampled):
-        return sum(seconds(measurement, tensor, variant) for tensor in tensors)
-    estimator, quantizer = measurement.estimator, measurement.quantizer
     numel, form = sum(tensor.numel for tensor in tensors), tensors[0].form
-    return expected_seconds(estimator, quantizer, form, numel, variant.null)
+    together = _seconds(measurement, form, numel, variant.null)
+    if isinstance(measurement.estimator, Sampled):
+        return together
+    return max(together, sum(seconds(measurement, tensor, variant) for tensor in tensors))
 
 
 def _is_refused(measurement: Measurement, tensors: Sequence[WeightTensor]) -> bool:

@@ -12,16 +12,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
-from kolmo.checkpoints.loads import ArrayLoad, borrowed, refilled
+from kolmo.checkpoints.loads import ArrayLoad, borrowed, is_near, refilled
 from kolmo.engine.meters import Meter
 from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
 from kolmo.estimators.sampled import SampleAccumulator
-from kolmo.estimators.sweep import Sweep
+from kolmo.estimators.sweep import Sweep, is_late
 from kolmo.measure import Measurement
 from kolmo.nulls import Source, UniformSymbols, Weights
 from kolmo.outcomes import Missing, Outcome
 from kolmo.quantize import Quantizer, SymbolCoder, side_bits
+from kolmo.quantize.late import LateCoder
 from kolmo.symbols import Symbols
 
 HELD = 1 << 27
@@ -122,8 +123,8 @@ def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:
     """Give the cells all symbols of a source, and the bits of their quantizers' parameters."""
     groups = by_quantizer([cell for cell in cells if cell.alive])
     if isinstance(source, Weights):
-        fed = [fitted for q, group in groups.items() if (fitted := _fit(source, q, group))]
-        sweep(source.tensor, fed, meter)
+        with _at_hand(source.tensor, groups) as tensor:
+            _feed_weights(tensor, groups, meter)
         return
     assert isinstance(source, UniformSymbols)
     for quantizer, group in groups.items():
@@ -132,17 +133,53 @@ def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:
             _update(group, symbols, meter)
 
 
+Groups = dict[Quantizer, list[Cell]]
+
+
+@contextmanager
+def _at_hand(tensor: WeightTensor, groups: Groups) -> Iterator[WeightTensor]:
+    """The tensor in memory, unless it is read just once, or a sample of it."""
+    cells = [cell for group in groups.values() for cell in group]
+    sampled = all(isinstance(cell.accumulator, SampleAccumulator) for cell in cells)
+    once = all(_reads_once(tensor, *each) for each in groups.items())
+    if sampled or (once and is_near(tensor.load)):
+        yield tensor
+        return
+    with held(tensor) as at_hand:
+        yield at_hand
+
+
+def _reads_once(tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
+    return quantizer.fitted_to == "nothing" or _is_late(tensor, quantizer, cells)
+
+
+def _is_late(tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
+    """Whether the quantizer may be fitted after the weights were swept."""
+    if quantizer.fitted_to != "values":
+        return False
+    takers = (_taker(cell) for cell in cells)
+    return is_late(tensor.dtype, quantizer.alphabet_of(tensor), takers, tensor.numel)
+
+
+def _feed_weights(tensor: WeightTensor, groups: Groups, meter: Meter) -> None:
+    fed = [fitted for each in groups.items() if (fitted := _fit(tensor, *each))]
+    sweep(tensor, fed, meter)
+    for coder, cells in fed:
+        if any(cell.alive for cell in cells):
+            _add_side(cells, side_bits(coder, tensor))
+
+
 def _fit(
-    source: Weights, quantizer: Quantizer, cells: Sequence[Cell]
+    tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]
 ) -> tuple[SymbolCoder, Sequence[Cell]] | None:
     """The quantizer fitted for these cells; None where it cannot be, which they are told."""
+    if _is_late(tensor, quantizer, cells):
+        return LateCoder(quantizer, tensor), cells
     try:
-        coder = source.fit(quantizer)
+        return quantizer.fit(tensor), cells
     except (NotApplicableError, NotExpressibleError) as error:
         _miss(cells, error)
         return None
-    _add_side(cells, side_bits(coder, source.tensor))
-    return coder, cells
 
 
 def _add_own_side(cells: Sequence[Cell], quantizer: Quantizer, tensor: WeightTensor) -> None:

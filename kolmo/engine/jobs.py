@@ -25,7 +25,6 @@ from kolmo.engine.feeding import Cell, by_quantizer, feed, held, hold, sweep
 from kolmo.engine.meters import Meter
 from kolmo.errors import NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
-from kolmo.estimators.sampled import SampleAccumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
@@ -146,11 +145,7 @@ class TensorJob(Job):
         return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
-        return [self._one(wanted, meter) for wanted in self.wanted]
-
-    def _one(self, wanted: Wanted, meter: Meter) -> TensorFound:
-        with held(wanted.tensor) as tensor:
-            return self._measure(tensor, wanted, meter)
+        return [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
 
     def _measure(self, tensor: WeightTensor, wanted: Wanted, meter: Meter) -> TensorFound:
         alone = {m: Cell.start(m, [tensor]) for m in wanted.alone}
@@ -172,13 +167,23 @@ def feed_variant(
     cells: Sequence[Cell], tensor: WeightTensor, variant: Variant, seed: int, meter: Meter
 ) -> None:
     """Feed cells with a tensor, or a draw of its null; they are told where it has none."""
+    if variant.null is None:
+        feed(cells, Weights(tensor), meter)
+        return
+    with held(tensor) as at_hand:
+        _feed_draw(cells, at_hand, variant, seed, meter)
+
+
+def _feed_draw(
+    cells: Sequence[Cell], tensor: WeightTensor, variant: Variant, seed: int, meter: Meter
+) -> None:
     try:
         source = variant.source(tensor, seed)
     except NotApplicableError as error:
         for cell in cells:
             cell.accumulator = Missing(str(error))
         return
-    if variant.null is not None and isinstance(source, Weights):  # which is drawn when it is read
+    if isinstance(source, Weights):  # which are drawn when they are read
         source = dataclasses.replace(source, tensor=hold(source.tensor))
     feed(cells, source, meter)
 
@@ -300,10 +305,7 @@ class StreamJob(Job):
         cell = Cell.start(self.measurement, self.tensors)
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):
-            sampled = isinstance(cell.accumulator, SampleAccumulator)
-            feed_variant(
-                [cell], tensor if sampled else hold(tensor), self.variant, self.seed, meter
-            )
+            feed_variant([cell], tensor, self.variant, self.seed, meter)
             if not cell.alive:
                 failed = number
                 break

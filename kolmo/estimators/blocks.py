@@ -275,7 +275,7 @@ class StringCounter:
         return start + blocks * self._step
 
     def _count_dense(self, symbols: Symbols, blocks: int, counts: NDArray[Any]) -> None:
-        from kolmo.estimators import kernels
+        from kolmo.estimators import kernels, kernels_signs
 
         if blocks <= _HANDFUL:
             windows = np.lib.stride_tricks.sliding_window_view(symbols, BLOCK[1])[:: self._step]
@@ -285,7 +285,8 @@ class StringCounter:
             kernels.count_quaternary(symbols, 0, self._step, counts)
         elif self._step == BLOCK[1]:
             signs = symbols[: blocks * BLOCK[1]].view(np.int8)
-            kernels.count_sign_strings(signs, np.int8(127), np.int8(127), counts, 0, counts, _NONE)
+            most = np.int8(127)  # no symbol is NaN
+            kernels_signs.count_sign_strings(signs, most, most, counts, 0, counts, _NONE)
         elif self._step == 1:
             kernels.slide_strings(symbols, counts)
         else:

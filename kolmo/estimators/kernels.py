@@ -13,9 +13,6 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
-_RUN = 128 * 24  # weights whose signs fit the nearest cache
-
-
 # --- counting symbols -----------------------------------------------------------------------
 
 
@@ -78,63 +75,6 @@ def rename_codes(codes: Array, length: int, bits: int, renamed: Array) -> None:
                 known += 1
             result = (result << bits) | ((names >> (4 * symbol)) & 15)
         renamed[i] = result
-
-
-@compiled(allocates=True)
-def count_sign_strings(
-    bits: Array, magnitude: Any, last: Any, counts: Array, shift: int, shifted: Array, ends: Array
-) -> bool:
-    """Count the 12-blocks of the signs of numbers, given as integers that are positive where they
-    are; returns whether one is NaN.
-
-    With a ``shift`` of 1 to 11 the blocks that begin so many signs later are counted in
-    ``shifted``, from pairs of neighbours; ``ends`` holds the first and the last block of all calls,
-    -1 before the first.
-
-    An integer stands for NaN if its bits in ``magnitude`` are over ``last``; these are of the dtype
-    of ``bits``, which holds a multiple of 12. Signs are first written as bytes, a run at a
-    time, in a loop that the compiler turns into vector code; a multiplication then gathers 8 of
-    them into a byte, first one highest, and three such bytes are two blocks.
-    """
-    words = np.zeros(_RUN // 8, np.uint64)
-    signs = words.view(np.uint8)
-    gather, top = np.uint64(0x8040201008040201), np.uint64(56)
-    nan = np.uint8(0)
-    for start in range(0, bits.size, _RUN):
-        run = bits[start : min(start + _RUN, bits.size)]
-        for i in range(run.size):
-            signs[i] = np.uint8(run[i] > 0)
-        for i in range(run.size):
-            nan |= np.uint8((run[i] & magnitude) > last)
-        for i in range(0, run.size // 24 * 3, 3):
-            a = (words[i] * gather) >> top
-            b = (words[i + 1] * gather) >> top
-            c = (words[i + 2] * gather) >> top
-            one = np.int64((a << np.uint64(4)) | (b >> np.uint64(4)))
-            two = np.int64(((b & np.uint64(15)) << np.uint64(8)) | c)
-            counts[one] += 1
-            counts[two] += 1
-            if shift:
-                _count_between(one, shift, shifted, ends)
-                _count_between(two, shift, shifted, ends)
-        if run.size % 24:  # a last block without its pair
-            code: Any = 0
-            for i in range(run.size - 12, run.size):
-                code = (code << 1) | np.int64(signs[i])
-            counts[code] += 1
-            if shift:
-                _count_between(code, shift, shifted, ends)
-    return bool(nan != 0)
-
-
-@compiled(inline=True)
-def _count_between(block: Any, shift: int, shifted: Array, ends: Array) -> None:
-    """Count the block that begins ``shift`` symbols after the last one, which ends in this one."""
-    if ends[1] >= 0:
-        shifted[((ends[1] << shift) | (block >> (12 - shift))) & 4095] += 1
-    else:
-        ends[0] = block
-    ends[1] = block
 
 
 @compiled

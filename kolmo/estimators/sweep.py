@@ -28,6 +28,7 @@ from kolmo.quantize.encoding import (
     last_number,
     patterns_of,
 )
+from kolmo.quantize.late import LateCoder
 from kolmo.quantize.native import SignCoder
 from kolmo.symbols import Alphabet, Symbols
 
@@ -35,6 +36,15 @@ Weights = NDArray[Any]
 
 _RUN = 1 << 16
 _MANY = 1 << 13  # weights from which counts of patterns cost less than those of symbols
+
+
+def is_late(
+    dtype: np.dtype[Any], alphabet: Alphabet, given: Iterable[Accumulator], weights: int
+) -> bool:
+    """Whether a sweep of so many weights asks a coder for symbols at its end alone, as all that is
+    given only counts them: then a `LateCoder` will do."""
+    few = weights >= _MANY and is_narrow(dtype) and alphabet.size <= ORDER_0_LIMIT
+    return few and all(_histogram(each) is not None for each in given)
 
 
 class Sweep:
@@ -202,7 +212,10 @@ class Patterns:
         """The counts of a coder's symbols."""
         counts = self._histogram.counts[0]
         present = np.flatnonzero(counts)
-        symbols = coder.encode(all_patterns(self.dtype)[present])
+        values = all_patterns(self.dtype)[present]
+        if isinstance(coder, LateCoder):
+            coder.settle(values)
+        symbols = coder.encode(values)
         found = np.zeros(coder.alphabet.size, np.int64)
         np.add.at(found, symbols, counts[present])
         return found
@@ -273,7 +286,7 @@ class Signs:
 
     def _count(self, weights: Weights) -> None:
         """Count the whole blocks, and keep what follows them."""
-        from kolmo.estimators import kernels
+        from kolmo.estimators.kernels_signs import count_sign_strings
 
         whole = weights.size // BLOCK[1] * BLOCK[1]
         signed = as_signed(weights[:whole])
@@ -281,7 +294,7 @@ class Signs:
         kind = signed.dtype.type
         magnitude, last = kind(np.iinfo(kind).max), kind(last_number(weights.dtype))
         shifted = self._shift, self._shifted, self._ends
-        if kernels.count_sign_strings(signed, magnitude, last, self._blocks, *shifted):
+        if count_sign_strings(signed, magnitude, last, self._blocks, *shifted):
             self._coder.encode(weights[:whole])  # raises the error that tells of NaN
         self._left = weights[whole:].copy()
 

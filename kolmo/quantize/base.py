@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,10 @@ from kolmo.registry import Registry
 from kolmo.symbols import Alphabet, Symbols
 
 Weights = NDArray[Any]
+FittedTo = Literal["nothing", "values", "weights"]
 
 _HUGE = float(np.finfo(np.float64).max) / 2
+_PIECE = 1 << 20  # weights that are looked at together: few enough to stay in a core's cache
 _SAMPLED = 1 << 20  # weights in the sample for quantiles and codebooks of a large tensor
 
 
@@ -91,7 +93,7 @@ class Quantizer(specs.Spec):
 
     Class attributes: ``summary``, one line for the list of quantizers; ``nearest``, whether a
     weight's symbol stands for the nearest of all levels, so that the error is at most half their
-    distance; ``order_free``, below.
+    distance; ``order_free`` and ``fitted_to``, below.
     """
 
     summary: ClassVar[str] = ""
@@ -105,6 +107,12 @@ class Quantizer(specs.Spec):
         of more than a million weights are, whatever the tensor.
         """
         return False
+
+    @property
+    def fitted_to(self) -> FittedTo:
+        """What `fit` looks at: nothing but the tensor's form; which values occur; or the weights,
+        that is also how often and where they do."""
+        return "weights"
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         """The alphabet for weights of this dtype; it does not depend on their values."""
@@ -213,7 +221,7 @@ def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
         If a weight is NaN, infinite, or over half the largest float64.
     """
     low, high = math.inf, -math.inf
-    for chunk in tensor.chunks():
+    for chunk in tensor.chunks(_PIECE, reuse=True):
         extremes = finite_range(chunk)
         if extremes is None:
             what = "NaN" if has_nan(chunk) else "an infinity"

@@ -39,6 +39,7 @@ class Native(Quantizer):
     summary = "the stored bit patterns, lossless"
     nearest = True
     order_free = True
+    fitted_to = "nothing"
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet.of_dtype(dtype)
@@ -97,6 +98,7 @@ class Sign(Quantizer):
     name = "sign"
     summary = "one bit: w > 0"
     order_free = True
+    fitted_to = "nothing"
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(2)

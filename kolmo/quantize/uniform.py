@@ -12,6 +12,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
 from kolmo.quantize.base import (
     ElementwiseCoder,
+    FittedTo,
     Quantizer,
     SymbolCoder,
     Weights,
@@ -90,6 +91,7 @@ class Symmetric(Quantizer):
     summary = "uniform levels around zero, scale from the largest magnitude"
     nearest = True
     order_free = True
+    fitted_to = "values"
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
@@ -136,6 +138,10 @@ class Affine(Quantizer):
     @property
     def order_free(self) -> bool:
         return self.clip == 100  # quantiles are of a sample
+
+    @property
+    def fitted_to(self) -> FittedTo:
+        return "values" if self.order_free else "weights"
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet(1 << self.bits)

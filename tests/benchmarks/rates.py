@@ -4,7 +4,8 @@ Run: python -m tests.benchmarks.rates [SPEC]...
 
 Seconds of CPU (all threads of the process), the best of a few runs, of every estimator, quantizer
 and null on heavy-tailed weights, at sizes that grow until one takes ``ENOUGH`` more. With specs,
-only these estimators (or quantizers, nulls, ``reading``, ``hashing``) are measured anew.
+only these estimators (or quantizers, nulls, ``reading``, ``hashing``) are measured anew. Points of
+larger sizes are those of runs on large checkpoints, where a search leaves memory; they are kept.
 """
 
 import json
@@ -175,6 +176,12 @@ def scaled(curves, factor):
     }
 
 
+def with_far(curves, before):
+    """Curves with the points of large sizes that were in the table before."""
+    far = {form: [p for p in points if p[0] > SIDES[-1] ** 2] for form, points in before.items()}
+    return {form: points + far.get(form, []) for form, points in curves.items()}
+
+
 def write(table):
     """One line a spec, so that a change shows."""
     lines = [f'"workload": {table["workload"]}']
@@ -186,7 +193,8 @@ def write(table):
 
 def main():
     chosen = sys.argv[1:]
-    table = json.loads(TABLE.read_text()) if chosen else {}
+    before = json.loads(TABLE.read_text())
+    table = before if chosen else {}
     fastest = workload_seconds()
     scale = table["workload"] / fastest if chosen else 1.0  # to the machine of all the others
     for kind, spec, measure in jobs():
@@ -198,7 +206,8 @@ def main():
             print(f"{kind} {spec}: {error}")
             continue
         if found:
-            table.setdefault(kind, {})[spec] = scaled(found, scale)
+            known = before.get(kind, {}).get(spec, {})
+            table.setdefault(kind, {})[spec] = with_far(scaled(found, scale), known)
             print(kind, spec, {form: points[-1] for form, points in found.items()}, flush=True)
         fastest = min(fastest, workload_seconds())
         if not chosen:

@@ -10,6 +10,7 @@ import pytest
 
 import kolmo
 from kolmo.checkpoints.base import array_tensor
+from kolmo.difference import kernels
 from kolmo.difference import stripes as stripes_module
 from kolmo.difference.codes import CodeSearch, native_choice
 from kolmo.difference.counted import TalliedDistances
@@ -132,6 +133,28 @@ def test_the_quick_search_finds_the_rank_and_nearly_the_bits(dtype, rank):
     assert exhaustive["code"] == "lowrank"
     assert "lowrank" not in details.get("not_tried", {})
     assert quick < 1.25 * thorough
+
+
+# --- counting ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_many_at_once_are_counted_as_one_after_the_other(dtype, signed):
+    random, bits = np.random.default_rng(0), 8 * np.dtype(dtype).itemsize
+    base = random.integers(0, 1 << bits, 3000, dtype)
+    tuned = np.where(random.random(3000) < 0.7, base, random.integers(0, 1 << bits, 3000, dtype))
+    tuned[:1500] = base[:1500] + random.integers(0, 9, 1500, dtype)
+    contexts = random.integers(0, 5, 3000)
+    top, every = signed << (bits - 1), (1 << bits) - 1
+    found = []
+    for tally in (kernels.tally_64, kernels.tally_32 if dtype == "u4" else kernels.tally):
+        counts = np.zeros((3, 5, 65, 4), np.int64), np.zeros((1, 65, 4), np.int64)
+        symbols = np.empty((2, 3000), dtype)
+        changed = tally(base, tuned, contexts, top, every, top, *counts, *symbols)
+        found.append([changed, *counts, symbols])
+    assert all(np.array_equal(*pair) for pair in zip(*found, strict=True))
+    assert found[0][0] == np.count_nonzero(base != tuned) > 0
 
 
 # --- stripes ----------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from kolmo.difference.lowrank import (
 from kolmo.difference.products import times
 from kolmo.difference.rankone import PairView, dtype_factors
 from kolmo.difference.stripes import Stripes, widened
-from kolmo.floats import Weights, least_exponent, mantissa_bits
+from kolmo.floats import Weights, bit_patterns, least_exponent, mantissa_bits
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -56,12 +56,10 @@ class TalliedDistances:
         """Whether the compiled loop could do it: all numbers are finite, and not the largest."""
         from kolmo.difference.kernels_lowrank import count_away
 
-        wide, after = widened(base), widened(tuned)
-        if not (np.isfinite(wide).all() and np.isfinite(after).all()):
-            return False
         counts, grid, flags = (np.zeros_like(c) for c in (self._counts, self._grid, self._flags))
-        across = np.ascontiguousarray(v.T)
-        exact = count_away(wide, after, u, across, self._form, self._rounded, counts, grid, flags)
+        pair, across = (widened(base), bit_patterns(tuned)), np.ascontiguousarray(v.T)
+        exact = count_away(*pair, u, across, self._form, self._largest, self._rounded,
+                           counts, grid, flags)  # fmt: skip
         if exact < 0:
             return False
         self.exact += exact
@@ -73,10 +71,15 @@ class TalliedDistances:
     @property
     def _form(self) -> Counts:
         digits, width = mantissa_bits(self._dtype), 8 * self._dtype.itemsize
-        largest = (1 << (width - 1)) - (1 << digits) - 1
-        by_single = self._dtype.name == "bfloat16"
-        least = least_exponent(self._dtype)
-        return np.array([digits, least, largest, width, by_single, self._unit], np.int64)
+        least, by_single = least_exponent(self._dtype), self._dtype.name == "bfloat16"
+        return np.array([digits, least, width, by_single, self._unit], np.int64)
+
+    @property
+    def _largest(self) -> float:
+        import ml_dtypes
+
+        finfo: Any = ml_dtypes.finfo
+        return float(finfo(self._dtype).max)
 
     def _plain(self, base: Weights, tuned: Weights, u: Floats, v: Floats) -> None:
         from kolmo.difference.kernels import count_digits

@@ -9,6 +9,9 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
+_BLOCK = 1024  # numbers whose places are found before they are counted
+_ROW = 65 * 4  # counts of a context
+
 
 @compiled(inline=True)
 def _count(number: Any, counts: Array) -> None:
@@ -57,7 +60,94 @@ def _ordered(pattern: Any, top: Any, mask: Any) -> Any:
     return ~pattern & mask if pattern & top else pattern | top
 
 
-@compiled
+@compiled(inline=True)
+def _narrow(number: Any) -> Any:
+    """The place of an unsigned number of up to 24 bits in rows of counts (65, 4), but that what
+    follows the first of two digits is in the place before the last.
+
+    The digits, and the two after the first, are the head of the number as a float.
+    """
+    head = np.float32(np.int32(number)).view(np.int32) >> np.int32(21)
+    return max(head - np.int32(4 * 126), np.int32(0))
+
+
+@compiled(inline=True)
+def _broad(number: Any) -> Any:
+    """As `_narrow`, of a number of up to 32 bits."""
+    return np.int32(max((np.float64(number).view(np.int64) >> 50) - 4 * 1022, np.int64(0)))
+
+
+@compiled(inline=True)
+def _zigzag32(difference: Any, gap: Any) -> Any:
+    """As `_zigzag`, of a difference modulo 2^(32 − gap)."""
+    high = np.uint32(np.uint32(difference) << gap)
+    folded = np.uint32(high << np.uint32(1)) ^ np.uint32(np.int32(high) >> np.int32(31))
+    return np.uint32(np.uint32(folded) >> gap)
+
+
+@compiled(inline=True)
+def _classes(
+    base: Array, tuned: Array, contexts: Array, top: Any, mask: Any, zero: Any,
+    difference: Array, xor: Array, codes: Array, place_of: Any,
+) -> None:  # fmt: skip
+    """Places of what `tally` counts, without a branch, so that many are found at once."""
+    gap = np.uint32(32 - 8 * base.itemsize)
+    first, second, third, fourth = codes[0], codes[1], codes[2], codes[3]
+    for i in range(base.size):
+        before, after = np.uint32(base[i]), np.uint32(tuned[i])
+        xor[i] = before ^ after
+        before = np.uint32(before ^ mask) if np.uint32(before & top) else np.uint32(before | top)
+        after = np.uint32(after ^ mask) if np.uint32(after & top) else np.uint32(after | top)
+        step = _zigzag32(np.uint32(after - before), gap)
+        difference[i] = step
+        row = np.int32(np.int32(contexts[i]) * np.int32(_ROW))
+        first[i] = row + place_of(step)
+        second[i] = row + place_of(np.uint32(xor[i]))
+        less = place_of(np.uint32(step - np.uint32(1)))
+        value = place_of(_zigzag32(np.uint32(after - zero), gap))
+        same = step == np.uint32(0)
+        third[i] = row + (np.int32(_ROW - 1) if same else less)
+        fourth[i] = np.int32(_ROW - 1) if same else value
+
+
+@compiled(inline=True)
+def _put_right(counts: Array) -> int:
+    """Move numbers of two digits to their place, and remove those that did not change."""
+    same = 0
+    for context in range(counts.shape[0]):
+        counts[context, 2, 1] += counts[context, 2, 2]
+        counts[context, 2, 2] = 0
+        same += counts[context, 64, 3]
+        counts[context, 64, 3] = 0
+    return same
+
+
+@compiled(inline=True, allocates=True)
+def _tally(
+    base: Array, tuned: Array, contexts: Array, top: Any, mask: Any, zero: Any,
+    counts: Array, values: Array, difference: Array, xor: Array, place_of: Any,
+) -> int:  # fmt: skip
+    top, mask, zero = np.uint32(top), np.uint32(mask), np.uint32(zero)
+    codes = np.empty((4, _BLOCK), np.int32)
+    steps, xors, less = counts[0].reshape(-1), counts[1].reshape(-1), counts[2].reshape(-1)
+    now = values.reshape(-1)
+    for start in range(0, base.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        _classes(base[part], tuned[part], contexts[part], top, mask, zero,
+                 difference[part], xor[part], codes, place_of)  # fmt: skip
+        for i in range(min(_BLOCK, base.size - start)):
+            steps[codes[0, i]] += 1
+            xors[codes[1, i]] += 1
+            less[codes[2, i]] += 1
+            now[codes[3, i]] += 1
+    _put_right(counts[0])
+    _put_right(counts[1])
+    _put_right(values)
+    changed: int = base.size - _put_right(counts[2])
+    return changed
+
+
+@compiled(allocates=True)
 def tally(
     base: Array,
     tuned: Array,
@@ -70,8 +160,8 @@ def tally(
     difference: Array,
     xor: Array,
 ) -> int:
-    """Count what two arrays of bit patterns (unsigned) are apart, by context; returns how many
-    entries differ.
+    """Count what two arrays of bit patterns (unsigned, up to 16 bits) are apart, by context;
+    returns how many entries differ.
 
     Parameters
     ----------
@@ -79,9 +169,45 @@ def tally(
     zero : the ordered pattern of the value 0
     counts : (3, contexts, 65, 4), added to: differences, exclusive ors, differences less one of
         the entries that changed
-    values : (65, 4), added to: what changed entries are now
+    values : (1, 65, 4), added to: what changed entries are now
     difference, xor : written
     """
+    return _tally(base, tuned, contexts, top, mask, zero,
+                  counts, values, difference, xor, _narrow)  # fmt: skip
+
+
+@compiled(allocates=True)
+def tally_32(
+    base: Array,
+    tuned: Array,
+    contexts: Array,
+    top: Any,
+    mask: Any,
+    zero: Any,
+    counts: Array,
+    values: Array,
+    difference: Array,
+    xor: Array,
+) -> int:
+    """As `tally`, of patterns of up to 32 bits."""
+    return _tally(base, tuned, contexts, top, mask, zero,
+                  counts, values, difference, xor, _broad)  # fmt: skip
+
+
+@compiled
+def tally_64(
+    base: Array,
+    tuned: Array,
+    contexts: Array,
+    top: Any,
+    mask: Any,
+    zero: Any,
+    counts: Array,
+    values: Array,
+    difference: Array,
+    xor: Array,
+) -> int:
+    """As `tally`, of patterns of any width, one after the other."""
     width = 8 * base.itemsize
     changed = 0
     top, mask, zero = np.uint64(top), np.uint64(mask), np.uint64(zero)
@@ -96,7 +222,7 @@ def tally(
         if step:
             changed += 1
             _count(step - np.uint64(1), counts[2, context])
-            _count(_zigzag(place - zero, width), values)
+            _count(_zigzag(place - zero, width), values[0])
     return changed
 
 

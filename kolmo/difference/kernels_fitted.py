@@ -65,6 +65,24 @@ def _squared(vectors: Array, size: int, into: Array) -> None:
             into[k, other + 2], into[k, other + 3] = c, d
 
 
+@compiled(fastmath=True)
+def multiply(left: Array, right: Array, into: Array) -> None:
+    """into += left · right, of shapes (m, k), (k, n) and (m, n)."""
+    whole = left.shape[1] // 4 * 4
+    for i in range(left.shape[0]):
+        row = into[i]
+        for k in range(0, whole, 4):
+            a, b, c, d = left[i, k], left[i, k + 1], left[i, k + 2], left[i, k + 3]
+            for j in range(row.size):
+                row[j] += (a * right[k, j] + b * right[k + 1, j]) + (
+                    c * right[k + 2, j] + d * right[k + 3, j]
+                )
+        for k in range(whole, left.shape[1]):
+            a = left[i, k]
+            for j in range(row.size):
+                row[j] += a * right[k, j]
+
+
 @compiled(inline=True)
 def _solve(matrix: Array, right: Array, work: Array) -> None:
     """right = matrix⁻¹ · right by Cholesky's decomposition, of the lower triangle."""

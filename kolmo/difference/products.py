@@ -1,8 +1,8 @@
 """Products of thin matrices without a library's threads.
 
-A large product starts threads, which then wait in loops for the next one and so take the cores from
-the threads of a run. Here a product is cut into pieces that are too small for that, and vectors are
-made orthogonal by the small matrix of their inner products.
+A library's large product starts threads, which then wait in loops for the next one and so take the
+cores from the threads of a run. Here it is a compiled loop, and vectors are made orthogonal by the
+small matrix of their inner products.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from kolmo.difference.factors import Factors
 
 Floats = NDArray[np.float64]
 
-_SMALL = 1 << 17  # multiplications of a piece at most
 _ZERO = 1e-14  # share of the largest square below which a direction is none
 
 
@@ -26,15 +25,12 @@ def times(left: Any, right: Any) -> Any:
     >>> times(np.ones((2, 1 << 17)), np.ones((1 << 17, 1))).tolist()
     [[131072.0], [131072.0]]
     """
-    sides = len(left), len(right), right.shape[1]
-    if sides[0] * sides[1] * sides[2] <= _SMALL:
-        return left @ right
-    half = max(sides) // 2
-    if sides[1] == max(sides):
-        return times(left[:, :half], right[:half]) + times(left[:, half:], right[half:])
-    if sides[0] == max(sides):
-        return np.concatenate([times(left[:half], right), times(left[half:], right)])
-    return np.concatenate([times(left, right[:, :half]), times(left, right[:, half:])], axis=1)
+    from kolmo.difference.kernels_fitted import multiply
+
+    into = np.zeros((len(left), right.shape[1]))
+    left, right = (np.ascontiguousarray(side, np.float64) for side in (left, right))
+    multiply(left, right, into)
+    return into
 
 
 def symmetric(matrix: Floats) -> tuple[Floats, Floats]:

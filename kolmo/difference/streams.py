@@ -26,12 +26,16 @@ from kolmo.symbols import Alphabet
 
 Arrays = NDArray[Any]
 
-WINDOWED = 1 << 18
+WINDOWED = 1 << 16
 """Symbols up to which compressors take everything at once."""
 
 _PIECE, _PIECES = 1 << 13, 16  # symbols of a piece; pieces of a small tensor, together a window
+_SMALL = 64  # a piece is at most one of so many parts of a tensor
 _MANY = 1 << 23  # symbols from which there are four times as many
+_GLANCE, _LEAST = 8, 1 << 9  # a part of each piece is looked at first: one of so many, at least
+_HOPEFUL = 1.25  # what that promises, over the bits of the shortest code
 _PROMISING = 1.01  # a window's bits, extrapolated, over those of the shortest code
+_TINY = 1 << 9  # bits that a compressor's own headers do not get under
 _BLOCK = 64  # bytes of a block that may be a repeat
 _HASHES = 1 << 17  # blocks that are remembered, at most about
 _REPEATED = 0.01  # share of the blocks that are repeats, from which all is tried
@@ -137,15 +141,21 @@ class SymbolStreams:
 
     def _unpromising(self, name: str, estimator: Estimator, shortest: float) -> str:
         assert self._windows is not None
+        if shortest < _TINY:
+            return f"another code has {shortest:.0f} bits"
         if self._windows.repeated > _REPEATED:
             return ""
-        window = self._windows.of(name)
+        for share, most in ((_GLANCE, _HOPEFUL), (1, _PROMISING)):
+            expected = self._expected(name, estimator, self._windows.of(name, share))
+            if expected > most * shortest:
+                return f"some {expected / self._numel:.3g} bits a weight by windows"
+        return ""
+
+    def _expected(self, name: str, estimator: Estimator, window: Arrays) -> float:
+        """The bits of a window, extrapolated."""
         accumulator = estimator.start(window.shape, self._alphabets[name])
         accumulator.update(window)
-        expected = accumulator.finish().bits * self._numel / window.size
-        if expected <= _PROMISING * shortest:
-            return ""
-        return f"some {expected / self._numel:.3g} bits a weight by windows"
+        return accumulator.finish().bits * self._numel / window.size
 
 
 class SymbolWindows:
@@ -153,7 +163,8 @@ class SymbolWindows:
 
     def __init__(self, numel: int, alphabets: Mapping[str, Alphabet]) -> None:
         pieces = _PIECES if numel < _MANY else 4 * _PIECES
-        self._starts = np.linspace(0, max(numel - _PIECE, 0), pieces).astype(np.int64)
+        self._piece = min(_PIECE, max(numel // _SMALL, _LEAST))
+        self._starts = np.linspace(0, max(numel - self._piece, 0), pieces).astype(np.int64)
         self._first = next(iter(alphabets))
         self._place = 0
         self._pieces: dict[str, list[Arrays]] = {name: [] for name in alphabets}
@@ -164,16 +175,20 @@ class SymbolWindows:
     def update(self, symbols: Mapping[str, Arrays]) -> None:
         first = symbols[self._first].reshape(-1)
         place, end = self._place, self._place + first.size
-        for start in self._starts[(self._starts < end) & (self._starts + _PIECE > place)].tolist():
-            part = slice(max(start - place, 0), max(start + _PIECE - place, 0))
+        inside = (self._starts < end) & (self._starts + self._piece > place)
+        for start in self._starts[inside].tolist():
+            part = slice(max(start - place, 0), max(start + self._piece - place, 0))
             for name, pieces in self._pieces.items():
                 pieces.append(symbols[name].reshape(-1)[part].copy())
         self._hashes.append(self._hashed(first))
         self._place = end
 
-    def of(self, name: str) -> Arrays:
-        """The pieces of a stream, one after the other."""
-        return np.concatenate(self._pieces[name])
+    def of(self, name: str, share: int) -> Arrays:
+        """The pieces of a stream, one after the other, or the first part of each: one of so
+        many."""
+        whole = np.concatenate(self._pieces[name])
+        some = whole[: len(self._starts) * self._piece].reshape(len(self._starts), -1)
+        return whole if share == 1 else some[:, : max(self._piece // share, _LEAST)].reshape(-1)
 
     @cached_property
     def repeated(self) -> float:

@@ -73,15 +73,29 @@ class DifferenceTally:
     def update(self, stripe: Stripe) -> dict[str, Arrays]:
         """The symbols of the stripe: those of the tuned weights, of the difference, and of the
         exclusive or."""
-        from kolmo.difference import kernels
-
         before, after = bit_patterns(stripe.base), bit_patterns(stripe.tuned)
+        contexts = _context(stripe.base, before)
+        if np.array_equal(before, after):
+            return self._unchanged(after, contexts)
         difference, xor = np.empty_like(after), np.empty_like(after)
         top, mask = _order(self._dtype)
-        kernels.tally(before, after, _context(stripe.base, before), top, mask, self._zero,
-                      self._counts, self._values[0], difference, xor)  # fmt: skip
+        self._count(before, after, contexts, top, mask, self._zero,
+                    self._counts, self._values, difference, xor)  # fmt: skip
         self.mask.update(stripe.row, difference != 0)
         return {"alone": after, "difference": difference, "xor": xor}
+
+    @property
+    def _count(self) -> Any:
+        from kolmo.difference import kernels
+
+        wide = {4: kernels.tally_32, 8: kernels.tally_64}
+        return wide.get(self._dtype.itemsize, kernels.tally)
+
+    def _unchanged(self, after: Arrays, contexts: Arrays) -> dict[str, Arrays]:
+        """The symbols of a stripe in which all patterns are equal."""
+        self._counts[:2, :, 0, 0] += np.bincount(contexts, minlength=self._counts.shape[1])
+        none = np.zeros_like(after)
+        return {"alone": after, "difference": none, "xor": none}
 
     def bits(self) -> dict[str, int]:
         """The bits of each code."""

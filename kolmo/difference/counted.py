@@ -34,6 +34,7 @@ Counts = NDArray[np.int64]
 _COMPILED = ("float16", "bfloat16", "float32")
 _SHARE, _LEAST, _MOST = 32, 1 << 15, 1 << 16  # of the weights, those on which codes are compared
 _NORMAL = 2 * math.pi * math.e  # 2^(2h) of a normal law of unit variance
+_NEARLY, _MORE = 1.03, 4  # of two that are so near, the better one is told on more rows
 _VIEW = 1 << 19  # weights on which numbers of vectors are moved
 
 
@@ -109,7 +110,7 @@ class TalliedDistances:
         return min(plain, gridded.word_bits)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Candidate:
     """Factors, the kind of prediction, and the bits that a sample promises.
 
@@ -125,7 +126,7 @@ class _Candidate:
     bits: int | None
     octave: int
     rounded: bool
-    expected: float
+    expected: float = math.inf
 
     def numbers(self) -> tuple[int, Floats, Floats]:
         """Bits of the factors, u and v."""
@@ -149,11 +150,16 @@ class FactorCounter:
     def __init__(self, stripes: Stripes, scale: float, rows: Counts) -> None:
         self._stripes, self._scale = stripes, scale
         size = min(max(stripes.numel // _SHARE, _LEAST), _MOST)
-        self._rows = rows[_spread(rows.size, max(1, size // stripes.columns))]
-        self._base, self._tuned = stripes.rows_at(self._rows)
+        self._given, self._number = rows, max(1, size // stripes.columns)
+        self._take(self._number)
         halves = Pair.halves(self._tuned)
         self._unit = math.frexp(float(np.median(halves)))[1]
-        self._best: _Candidate | None = None
+        self._candidates: list[_Candidate] = []
+
+    def _take(self, number: int) -> None:
+        """Take so many rows as the sample."""
+        self._rows = self._given[_spread(self._given.size, number)]
+        self._base, self._tuned = self._stripes.rows_at(self._rows)
 
     def promise(self, factors: Factors) -> float:
         """The bits that factors promise, at the precision that theory proposes."""
@@ -171,14 +177,13 @@ class FactorCounter:
             if numbers:
                 bits = dtype_bits(self._stripes.dtype, numbers)
                 for kind in (False, True):
-                    expected = bits + self._rest(numbers.u[self._rows], numbers.v, kind)
-                    self._offer(_Candidate(numbers, bits, 0, kind, expected))
+                    self._offer(_Candidate(numbers, bits, 0, kind))
 
     def finish(self) -> Found | None:
         """The code of all rows by the best candidate."""
-        best = self._best
-        if best is None:
+        if not self._candidates:
             return None
+        best = self._decided()
         bits, u, v = best.numbers()
         tallied = TalliedDistances(self._stripes.dtype, self._unit, best.rounded)
         columns = self._stripes.columns
@@ -206,25 +211,40 @@ class FactorCounter:
         """By octaves of precision, from the one that theory proposes."""
         some = dataclasses.replace(factors, u=factors.u[self._rows])
         octave = self._octave(some)
-        whole = {kind: self._try(factors, some, octave, kind) for kind in (False, True)}
+        whole = {kind: self._try(factors, octave, kind) for kind in (False, True)}
         kind = min(whole, key=whole.__getitem__)
         tried = {octave: whole[kind]}
         for direction in (-1, 1):
             place = octave + direction
             while True:
-                tried[place] = self._try(factors, some, place, kind)
+                tried[place] = self._try(factors, place, kind)
                 if tried[place] >= tried[place - direction]:
                     break
                 place += direction
 
-    def _try(self, factors: Factors, some: Factors, octave: int, rounded: bool) -> float:
-        expected = self._expected(some, octave, rounded)
-        self._offer(_Candidate(factors, None, octave, rounded, expected))
-        return expected
+    def _try(self, factors: Factors, octave: int, rounded: bool) -> float:
+        return self._offer(_Candidate(factors, None, octave, rounded))
 
-    def _offer(self, candidate: _Candidate) -> None:
-        if self._best is None or candidate.expected < self._best.expected:
-            self._best = candidate
+    def _offer(self, candidate: _Candidate) -> float:
+        """Keep a candidate with the bits that the sample promises."""
+        candidate.expected = self._promised(candidate)
+        self._candidates.append(candidate)
+        return candidate.expected
+
+    def _promised(self, candidate: _Candidate) -> float:
+        factors, rounded = candidate.factors, candidate.rounded
+        some = dataclasses.replace(factors, u=factors.u[self._rows])
+        if candidate.bits is None:
+            return self._expected(some, candidate.octave, rounded)
+        return candidate.bits + self._rest(some.u, some.v, rounded)
+
+    def _decided(self) -> _Candidate:
+        """The best candidate; of two that are nearly as good, by more rows."""
+        best, *others = sorted(self._candidates, key=lambda c: c.expected)[:2]
+        if not others or others[0].expected > _NEARLY * best.expected:
+            return best
+        self._take(_MORE * self._number)
+        return min((best, *others), key=self._promised)
 
     def _expected(self, some: Factors, octave: int, rounded: bool) -> float:
         """The bits that the sample promises at this precision, the product rounded or not."""

@@ -35,7 +35,7 @@ Tell = Callable[[float], None]
 
 _SPARE = 8  # vectors beyond those that are sought
 _ITERATIONS, _WHOLE = 4, 3  # in the sample and over all rows, at most
-_PASSES = 4, 2  # over some rows, and over all after that
+_PASSES = 4, 3  # over some rows, and over all after that
 _ONLY = 8  # over all where there are too few rows
 _GAIN = 0.0005  # share of the weights that a pass wins, below which none follows
 _REMEMBERED = 4  # passes before the last that say how far to go

@@ -7,7 +7,8 @@ import pytest
 from kolmo.checkpoints.base import array_tensor
 from kolmo.difference import kernels_fitted
 from kolmo.difference.factors import Pair
-from kolmo.difference.fitted import Difference, _leading
+from kolmo.difference.fitted import StepPath, _leading
+from kolmo.difference.matrix import Difference
 from kolmo.difference.products import balanced, orthonormal, symmetric, times
 from kolmo.difference.stripes import Stripes, widened
 
@@ -22,9 +23,7 @@ def update(rows=90, columns=120, rank=3, dtype=BFLOAT16):
 
 
 def difference(base, tuned):
-    matrix = Difference(Stripes(array_tensor("w", base), array_tensor("w", tuned)))
-    assert matrix.measure()
-    return matrix
+    return Difference(Stripes(array_tensor("w", base), array_tensor("w", tuned)), 11)
 
 
 # --- products ---------------------------------------------------------------------------------
@@ -67,6 +66,28 @@ def test_balanced_factors_have_the_same_product(zero):
     assert np.allclose(found.values[: 3 - zero], np.linalg.svd(u @ v.T)[1][: 3 - zero])
 
 
+@pytest.mark.parametrize("size", [4, 16])
+def test_equations_solved_together_are_solved(size):
+    """Those of each column, up to the ridge that keeps squares positive."""
+    normal = np.empty((13, size * (size + 1) // 2))
+    wanted, right = RANDOM.normal(size=(size, 13)), np.empty((size, 13))
+    for j in range(13):
+        half = RANDOM.normal(size=(size, 3 * size))
+        matrix = half @ half.T
+        normal[j], right[:, j] = matrix[np.tril_indices(size)], matrix @ wanted[:, j]
+    found = np.zeros((size, 13))
+    kernels_fitted.move(right, normal, np.zeros(13), np.zeros(size), found)
+    assert np.allclose(found, wanted, atol=1e-4)
+
+
+def test_a_path_of_linear_steps_leads_to_its_end():
+    end, path, matrix = RANDOM.normal(size=(1, 4)), StepPath(), np.diag([0.9, 0.6, 0.3, 0.1])
+    v = np.zeros((1, 4))
+    for _ in range(6):
+        v = path.ahead(v, end + (v - end) @ matrix)
+    assert np.abs(v - end).max() < 1e-3 * np.abs(end).max()
+
+
 # --- passes -----------------------------------------------------------------------------------
 
 
@@ -74,18 +95,22 @@ def test_balanced_factors_have_the_same_product(zero):
 def test_energy_and_floors_are_those_of_the_pair(dtype):
     base, tuned = update(dtype=dtype)
     matrix, pair = difference(base, tuned), Pair.of(base, tuned)
-    assert matrix.energy * matrix.unit**2 == pytest.approx(np.square(pair.difference).sum())
-    floor = np.square(pair.half).mean() / 3
-    assert matrix.floors[0] * matrix.unit**2 == pytest.approx(floor, rel=1e-3)
+    energy, halves, _ = sum(map(matrix.measure, matrix.parts())) * matrix.unit**2
+    assert energy == pytest.approx(np.square(pair.difference).sum())
+    assert halves == pytest.approx(np.square(pair.half).sum(), rel=1e-3)
 
 
 def test_leading_vectors_are_singular_vectors():
     base, tuned = update()
     matrix = difference(base, tuned)
-    values, v = _leading(matrix, 11)
+    found = _leading(matrix, 11)
+    values, v = found.values, found.v
     _, exact, right = np.linalg.svd(tuned.astype(np.float64) - base.astype(np.float64))
     assert np.allclose(values[:3] * matrix.unit, exact[:3], rtol=1e-5)
     assert np.abs(v[:3] @ right[:3].T @ right[:3] - v[:3]).max() < 1e-3
+    assert np.allclose(found.u[:, :3] @ v[:3] * matrix.unit, tuned.astype(float) - base, atol=1e-3)
+    assert list(found.ranks) == [3]
+    assert found.ranks[3]
 
 
 @pytest.mark.parametrize(("dtype", "near"), [(np.float32, 1e-2), (np.float64, 1e-3)])

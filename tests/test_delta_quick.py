@@ -157,6 +157,16 @@ def test_many_at_once_are_counted_as_one_after_the_other(dtype, signed):
     assert found[0][0] == np.count_nonzero(base != tuned) > 0
 
 
+def test_only_few_weights_are_searched_exhaustively():
+    few, many = CodeSearch(ESTIMATORS).among(1 << 18), CodeSearch(ESTIMATORS).among(1 << 19)
+    assert few.exhaustive > many.exhaustive == 0
+    assert few.manner != many.manner  # what one has kept is not recalled by the other
+    base, tuned = update(60, 70, 2, BFLOAT16)
+    short, quick = (native_choice(in_stripes(base, tuned), s, lambda _: None) for s in (few, many))
+    assert quick.best.name == short.best.name == "lowrank"
+    assert short.best.bits <= quick.best.bits < 1.2 * short.best.bits
+
+
 # --- stripes ----------------------------------------------------------------------------------
 
 
@@ -200,7 +210,7 @@ def test_what_is_held_changes_no_bit(monkeypatch, quantizer):
     """Neither of the tensors nor of draws of the null."""
     base, tuned = update(90, 70, 2, BFLOAT16, noise=1e-3)
     monkeypatch.setattr(stripes_module, "STRIPE", 7 * 70)
-    monkeypatch.setattr("kolmo.difference.codes.EXHAUSTIVE", 0)
+    monkeypatch.setattr("kolmo.difference.codes.FEW", 0)
     options = {"nulls": ["shuffled"], "draws": 2, "quantizers": [quantizer], "estimators": ["kt"]}
     tables = []
     for held in (1 << 27, 0):

@@ -44,7 +44,11 @@ from kolmo.symbols import Alphabet, Symbols
 Arrays = NDArray[Any]
 
 EXHAUSTIVE = 1 << 16
-"""Weights up to which factors are searched for exhaustively, once there can be any."""
+"""Weights of a matrix up to which factors are searched for exhaustively, once there can be any, in
+checkpoints of few weights."""
+
+FEW = 1 << 18
+"""Weights of such a checkpoint at most: a search takes some 50 µs a weight."""
 
 Tell = Callable[[float], None]
 """Takes the share of the work that is done."""
@@ -90,18 +94,25 @@ def choose(
 @dataclasses.dataclass(frozen=True)
 class CodeSearch:
     """How codes are searched for: the estimators, whether those that are costly are tried on
-    samples first, and whether the search for factors is exhaustive."""
+    samples first, and the weights of a matrix up to which the search for factors is exhaustive; of
+    a thorough one they are `LIMIT`, whatever a sample says."""
 
     estimators: Sequence[Estimator]
     tried: bool = True
     thorough: bool = False
+    exhaustive: int = EXHAUSTIVE
+
+    def among(self, numel: int) -> CodeSearch:
+        """The search in a checkpoint of so many weights."""
+        return self if numel <= FEW else dataclasses.replace(self, exhaustive=0)
 
     @property
     def manner(self) -> str:
         """A word for how codes are searched for, whatever the estimators."""
         if self.thorough:
             return "thorough delta"
-        return "delta" if self.tried else "delta as asked"
+        word = "delta" if self.tried else "delta as asked"
+        return word if self.exhaustive else f"quick {word}"
 
 
 def native_choice(stripes: Stripes, search: CodeSearch, tell: Tell) -> Choice:
@@ -215,7 +226,7 @@ def _lowrank(
     gate = RankGate() if exhaustive else sample.gate()
     if gate.reason:
         return [], gate.reason
-    if exhaustive or stripes.numel <= EXHAUSTIVE:
+    if exhaustive or stripes.numel <= search.exhaustive:
         found = lowrank_code(*stripes.read())
     else:
         found = fitted_code(stripes, gate.rank, lambda share: tell(0.6 + 0.4 * share))

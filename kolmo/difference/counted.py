@@ -18,6 +18,7 @@ from kolmo.difference.lowrank import (
     Found,
     Prediction,
     dtype_bits,
+    exponents_of,
     fewer_steps,
     product_of,
     rounded_factors,
@@ -31,8 +32,9 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _COMPILED = ("float16", "bfloat16", "float32")
-_SHARE, _LEAST, _MOST = 64, 1 << 14, 1 << 16  # of the weights, those on which codes are compared
-_HOPELESS = 1.5  # times as many bits as the best: no precision makes that good
+_SHARE, _LEAST, _MOST = 32, 1 << 15, 1 << 16  # of the weights, those on which codes are compared
+_NORMAL = 2 * math.pi * math.e  # 2^(2h) of a normal law of unit variance
+_NEARLY, _MORE = 1.03, 4  # of two that are so near, the better one is told on more rows
 _VIEW = 1 << 19  # weights on which numbers of vectors are moved
 
 
@@ -108,111 +110,191 @@ class TalliedDistances:
         return min(plain, gridded.word_bits)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class _Candidate:
-    """Factors, their bits, the kind of prediction, and the bits that a sample promises."""
+    """Factors, the kind of prediction, and the bits that a sample promises.
 
-    bits: int
-    u: Floats
-    v: Floats
+    Attributes
+    ----------
+    bits : int or None
+        Those of the factors' numbers; None of factors that are still to be rounded.
+    octave : int
+        To what they are to be rounded.
+    """
+
+    factors: Factors
+    bits: int | None
+    octave: int
     rounded: bool
-    expected: float
+    expected: float = math.inf
+
+    def numbers(self) -> tuple[int, Floats, Floats]:
+        """Bits of the factors, u and v."""
+        if self.bits is None:
+            return rounded_factors(self.factors, self.octave)
+        return self.bits, self.factors.u, self.factors.v
 
 
 class FactorCounter:
-    """Compares factors on a sample of the rows, and codes all with the best of them."""
+    """Compares factors on a sample of the rows, and codes all with the best of them.
 
-    def __init__(self, stripes: Stripes, scale: float) -> None:
+    Parameters
+    ----------
+    stripes : Stripes
+    scale : float
+        The unit of differences of which factors are.
+    rows : int array
+        Numbers of rows, of which the sample is some.
+    """
+
+    def __init__(self, stripes: Stripes, scale: float, rows: Counts) -> None:
         self._stripes, self._scale = stripes, scale
-        rows, columns = stripes.sides
         size = min(max(stripes.numel // _SHARE, _LEAST), _MOST)
-        self._rows = _spread(rows, max(1, size // columns))
-        self._columns = _spread(columns, max(1, _VIEW // rows))
-        self._base, self._tuned = self._sampled()
+        self._given, self._number = rows, max(1, size // stripes.columns)
+        self._take(self._number)
         halves = Pair.halves(self._tuned)
         self._unit = math.frexp(float(np.median(halves)))[1]
-        self._best: _Candidate | None = None
+        self._candidates: list[_Candidate] = []
+
+    def _take(self, number: int) -> None:
+        """Take so many rows as the sample."""
+        self._rows = self._given[_spread(self._given.size, number)]
+        self._base, self._tuned = self._stripes.rows_at(self._rows)
+
+    def promise(self, factors: Factors) -> float:
+        """The bits that factors promise, at the precision that theory proposes."""
+        factors = self._scaled(factors)
+        factors = dataclasses.replace(factors, u=factors.u[self._rows])
+        octave = self._octave(factors)
+        return min(self._expected(factors, octave, kind) for kind in (False, True))
 
     def consider(self, factors: Factors) -> None:
-        """Take factors, in the scale of the differences, as candidates."""
-        root = math.sqrt(self._scale)
-        factors = Factors(factors.u * root, factors.v * root, factors.values * self._scale)
+        """Take factors of all rows, in the scale of the differences, as candidates."""
+        factors = self._scaled(factors)
         self._descend(factors)
         if factors.rank == 1:
             numbers = dtype_factors(*self._views(), factors)
             if numbers:
                 bits = dtype_bits(self._stripes.dtype, numbers)
                 for kind in (False, True):
-                    self._try(bits, numbers.u, numbers.v, kind)
+                    self._offer(_Candidate(numbers, bits, 0, kind))
 
     def finish(self) -> Found | None:
         """The code of all rows by the best candidate."""
-        best = self._best
-        if best is None:
+        if not self._candidates:
             return None
+        best = self._decided()
+        bits, u, v = best.numbers()
         tallied = TalliedDistances(self._stripes.dtype, self._unit, best.rounded)
         columns = self._stripes.columns
         for stripe in self._stripes:
             base, tuned = (w.reshape(-1, columns) for w in (stripe.base, stripe.tuned))
-            u = np.ascontiguousarray(best.u[stripe.row : stripe.row + len(tuned)])
-            tallied.update(base, tuned, u, best.v)
+            tallied.update(base, tuned, np.ascontiguousarray(u[stripe.row :][: len(tuned)]), v)
         exact = tallied.exact / tallied.numel
-        return Found(best.bits + HEADER + tallied.bits, best.u.shape[1], best.bits, exact)
+        return Found(bits + HEADER + tallied.bits, u.shape[1], bits, exact)
+
+    def _scaled(self, factors: Factors) -> Factors:
+        root = math.sqrt(self._scale)
+        return Factors(factors.u * root, factors.v * root, factors.values * self._scale)
+
+    def _octave(self, some: Factors) -> int:
+        """The precision that theory proposes; ``some`` has the rows of the sample."""
+        rows, columns = self._stripes.sides
+        left = self._difference - times(some.u, some.v.T)
+        floor = float(np.square(Pair.halves(self._tuned)).mean())
+        rest = max(float(np.square(left).mean()) - floor, floor / 100)
+        step = math.sqrt(12 * rest / some.rank / (1 / rows + 1 / columns))
+        most = float(some.values.max()) / math.sqrt(max(rows, columns)) / 2  # all would be zeros
+        return round(math.log2(min(step, most)))
 
     def _descend(self, factors: Factors) -> None:
         """By octaves of precision, from the one that theory proposes."""
-        rows, columns = self._stripes.sides
-        left = self._difference - times(factors.u[self._rows], factors.v.T)
-        floor = float(np.square(Pair.halves(self._tuned)).mean())
-        rest = max(float(np.square(left).mean()) - floor, floor / 100)
-        octave = round(math.log2(math.sqrt(12 * rest / factors.rank / (1 / rows + 1 / columns))))
-        before = self._best.expected if self._best else math.inf
-        whole = {kind: self._try(*rounded_factors(factors, octave), kind) for kind in (False, True)}
+        some = dataclasses.replace(factors, u=factors.u[self._rows])
+        octave = self._octave(some)
+        whole = {kind: self._try(factors, octave, kind) for kind in (False, True)}
         kind = min(whole, key=whole.__getitem__)
-        if whole[kind] > _HOPELESS * before:
-            return
         tried = {octave: whole[kind]}
         for direction in (-1, 1):
             place = octave + direction
             while True:
-                tried[place] = self._try(*rounded_factors(factors, place), kind)
+                tried[place] = self._try(factors, place, kind)
                 if tried[place] >= tried[place - direction]:
                     break
                 place += direction
 
-    def _try(self, bits: int, u: Floats, v: Floats, rounded: bool) -> float:
-        """The bits that the sample promises with these factors, the product rounded or not."""
+    def _try(self, factors: Factors, octave: int, rounded: bool) -> float:
+        return self._offer(_Candidate(factors, None, octave, rounded))
+
+    def _offer(self, candidate: _Candidate) -> float:
+        """Keep a candidate with the bits that the sample promises."""
+        candidate.expected = self._promised(candidate)
+        self._candidates.append(candidate)
+        return candidate.expected
+
+    def _promised(self, candidate: _Candidate) -> float:
+        factors, rounded = candidate.factors, candidate.rounded
+        some = dataclasses.replace(factors, u=factors.u[self._rows])
+        if candidate.bits is None:
+            return self._expected(some, candidate.octave, rounded)
+        return candidate.bits + self._rest(some.u, some.v, rounded)
+
+    def _decided(self) -> _Candidate:
+        """The best candidate; of two that are nearly as good, by more rows."""
+        best, *others = sorted(self._candidates, key=lambda c: c.expected)[:2]
+        if not others or others[0].expected > _NEARLY * best.expected:
+            return best
+        self._take(_MORE * self._number)
+        return min((best, *others), key=self._promised)
+
+    def _expected(self, some: Factors, octave: int, rounded: bool) -> float:
+        """The bits that the sample promises at this precision, the product rounded or not."""
+        exponents = exponents_of(some, octave)
+        u, v = (_at(side, exponents) for side in (some.u, some.v))
+        return self._bits(some, exponents) + self._rest(u, v, rounded)
+
+    def _bits(self, some: Factors, exponents: Counts) -> float:
+        """Bits of the factors' numbers by a normal law, about."""
+        sides = zip(self._stripes.sides, (some.u, some.v), strict=True)
+        steps = np.ldexp(1.0, exponents)
+        return (
+            sum(
+                float(
+                    size * np.log2(_NORMAL * (np.square(side / steps).mean(axis=0) + 1 / 12)).sum()
+                )
+                for size, side in sides
+            )
+            / 2
+        )
+
+    def _rest(self, u: Floats, v: Floats, rounded: bool) -> float:
+        """The bits of the distances that the sample promises; u has its rows."""
         tallied = TalliedDistances(self._stripes.dtype, self._unit, rounded)
-        tallied.update(self._base, self._tuned, np.ascontiguousarray(u[self._rows]), v)
-        expected = bits + tallied.bits * self._stripes.numel / self._tuned.size
-        if self._best is None or expected < self._best.expected:
-            self._best = _Candidate(bits, u, v, rounded, expected)
-        return expected
+        tallied.update(self._base, self._tuned, np.ascontiguousarray(u), v)
+        return tallied.bits * self._stripes.numel / self._tuned.size
 
     @property
     def _difference(self) -> Floats:
         return self._tuned.astype(np.float64) - self._base.astype(np.float64)
 
-    def _sampled(self) -> tuple[Weights, Weights]:
-        """The rows of the sample."""
-        return self._gathered(self._rows, slice(None))
-
     def _views(self) -> tuple[PairView, PairView]:
         """All rows of some columns, and all columns of some rows."""
-        every = np.arange(self._stripes.rows)
-        tall = Pair.of(*self._gathered(every, self._columns))
+        rows, columns = self._stripes.sides
+        some = _spread(columns, max(1, _VIEW // rows))
+        tall = Pair.of(*self._columns(some))
         wide = Pair.of(self._base, self._tuned)
-        return PairView(tall, self._columns), PairView(wide.turned if wide else None, self._rows)
+        return PairView(tall, some), PairView(wide.turned if wide else None, self._rows)
 
-    def _gathered(self, rows: Counts, columns: Any) -> tuple[Weights, Weights]:
-        parts: tuple[list[Weights], list[Weights]] = ([], [])
-        for stripe in self._stripes:
-            shape = (-1, self._stripes.columns)
-            height = stripe.tuned.size // self._stripes.columns
-            inside = rows[(rows >= stripe.row) & (rows < stripe.row + height)] - stripe.row
-            for part, weights in zip(parts, (stripe.base, stripe.tuned), strict=True):
-                part.append(weights.reshape(shape)[inside][:, columns])
-        return np.concatenate(parts[0]), np.concatenate(parts[1])
+    def _columns(self, some: Counts) -> tuple[Weights, Weights]:
+        shape = (-1, self._stripes.columns)
+        parts = [(s.base.reshape(shape)[:, some], s.tuned.reshape(shape)[:, some])
+                 for s in self._stripes]  # fmt: skip
+        base, tuned = (np.concatenate(side) for side in zip(*parts, strict=True))
+        return base, tuned
+
+
+def _at(side: Floats, exponents: Counts) -> Floats:
+    """Numbers rounded to multiples of powers of two."""
+    return np.asarray(np.ldexp(np.rint(np.ldexp(side, -exponents)), exponents))
 
 
 def _spread(number: int, some: int) -> Counts:

@@ -74,7 +74,8 @@ def delta(
         Whether every code is tried on all weights, and factors are searched for exhaustively in
         matrices of up to 2^24 weights: some 9 µs a weight. Without it a general compressor that
         was not asked for is tried on windows first, and factors only where a sample of rows and
-        columns shows that there can be any; ``details`` say what was not tried, and why.
+        columns shows that there can be any; ``details`` say what was not tried, and why. Only small
+        matrices of checkpoints of up to 2^18 weights are then searched exhaustively.
     **options
         All other parameters are those of `analyze`; the
         bits of the whole model are the sum over its tensors.
@@ -108,6 +109,7 @@ def delta(
     plan, coders = _plan(settings, thorough)
     given, wanted = (as_weights(settings.open(source)) for source in (base, tuned))
     partners_of, common, problems = _match(given, wanted)
+    coders = {quantizer: search.among(common.numel) for quantizer, search in coders.items()}
     finished, kept = True, None
     with settings.open_memory() as memory:
         run = DeltaRun(partners_of, common, plan, coders, memory)

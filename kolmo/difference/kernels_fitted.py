@@ -13,6 +13,8 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
+_TOGETHER = 8  # rows, or columns, whose equations are solved at once
+
 # --- products ---------------------------------------------------------------------------------
 
 
@@ -109,6 +111,43 @@ def _solve(matrix: Array, right: Array, work: Array) -> None:
         right[k] /= work[k, k]
 
 
+@compiled(inline=True, fastmath=True)
+def _solve_together(matrices: Array, right: Array) -> None:
+    """As `_solve`, of some matrices at once, those of the last axis: of shapes (r, r, n) and
+    (r, n)."""
+    size = len(right)
+    for b in range(_TOGETHER):
+        trace = 0.0
+        for k in range(size):
+            trace += matrices[k, k, b]
+        ridge = 1e-7 * trace / size + 1e-300
+        for k in range(size):
+            matrices[k, k, b] += ridge
+    for k in range(size):
+        for other in range(k + 1):
+            row = matrices[k, other]
+            for i in range(other):
+                for b in range(_TOGETHER):
+                    row[b] -= matrices[k, i, b] * matrices[other, i, b]
+            for b in range(_TOGETHER):
+                if k == other:
+                    row[b] = 1 / math.sqrt(max(row[b], 1e-300))
+                else:
+                    row[b] *= matrices[other, other, b]
+    for k in range(size):
+        for i in range(k):
+            for b in range(_TOGETHER):
+                right[k, b] -= matrices[k, i, b] * right[i, b]
+        for b in range(_TOGETHER):
+            right[k, b] *= matrices[k, k, b]
+    for k in range(size - 1, -1, -1):
+        for i in range(k + 1, size):
+            for b in range(_TOGETHER):
+                right[k, b] -= matrices[i, k, b] * right[i, b]
+        for b in range(_TOGETHER):
+            right[k, b] *= matrices[k, k, b]
+
+
 @compiled
 def diagonalize(matrix: Array, vectors: Array) -> None:
     """Rotate a symmetric matrix until it is diagonal, and rows of vectors with it (Jacobi 1846)."""
@@ -203,22 +242,14 @@ def measure(
 
 
 @compiled(allocates=True, fastmath=True)
-def iterate(base: Array, tuned: Array, form: Array, basis: Array, image: Array) -> None:
-    """image += basis · Dᵀ · D, of the rows of the difference D, both (r, columns)."""
-    row, along = np.empty(base.shape[1], base.dtype), np.empty(len(basis), base.dtype)
-    for i in range(base.shape[0]):
-        _subtract(base[i], tuned[i], form[0], row)
-        _onto(basis, row, along)
-        _outwards(along, row, image)
-
-
-@compiled(allocates=True, fastmath=True)
-def project(base: Array, tuned: Array, form: Array, basis: Array, u: Array) -> None:
-    """u = D · basisᵀ, (rows, r)."""
+def iterate(base: Array, tuned: Array, form: Array, basis: Array, u: Array, image: Array) -> None:
+    """u = D · basisᵀ, (rows, r), and image += uᵀ · D, (r, columns), of the rows of the difference
+    D."""
     row = np.empty(base.shape[1], base.dtype)
     for i in range(base.shape[0]):
         _subtract(base[i], tuned[i], form[0], row)
         _onto(basis, row, u[i])
+        _outwards(u[i], row, image)
 
 
 @compiled(allocates=True, fastmath=True)
@@ -261,7 +292,7 @@ def fit(
     rank, columns = v.shape
     one = v.dtype.type(1)
     rows = np.empty((5, columns), v.dtype)
-    roots, places, chosen = rows[4], np.empty(columns, np.int64), np.empty_like(v)
+    roots, places, chosen = rows[4], np.empty(columns + 1, np.int64), np.empty_like(v)
     pairs = np.empty(rank * (rank + 1) // 2, v.dtype)
     error, half, bound, weights = rows[0], rows[1], rows[2], rows[3]
     matrix, work = np.empty((rank, rank), v.dtype), np.empty((rank, rank))
@@ -284,13 +315,14 @@ def fit(
         _less(u[i], v, error)
         for j in range(columns):
             hits += abs(error[j]) < half[j]
-        size, light = 0, 0.0
+        size, light = 0, one - one
         for j in range(columns):
-            if weights[j] >= heavy:
-                places[size] = j
-                size += 1
-            else:
-                light += weights[j]
+            places[size] = j
+            size += weights[j] >= heavy
+        for j in range(columns):
+            part = weights[j] if weights[j] < heavy else one - one
+            light += part
+            rest[j] += part
         for s in range(size):
             roots[s] = math.sqrt(weights[places[s]])
         for k in range(rank):
@@ -314,13 +346,10 @@ def fit(
             for other in range(k + 1):
                 pairs[place] = u[i, k] * u[i, other]
                 place += 1
-        for j in range(columns):
-            if weights[j] >= heavy:
-                weight = weights[j]
-                for place in range(pairs.size):
-                    normal[j, place] += weight * pairs[place]
-            else:
-                rest[j] += weights[j]
+        for s in range(size):
+            weight, sums = weights[places[s]], normal[places[s]]
+            for place in range(pairs.size):
+                sums[place] += weight * pairs[place]
         for j in range(columns):
             weights[j] *= error[j]
         _outwards(u[i], weights, right)
@@ -331,18 +360,20 @@ def fit(
 def move(
     right: Array, normal: Array, rest: Array, energies: Array, v: Array
 ) -> None:  # fmt: skip
-    """The step of v, (r, columns), by what `fit` added up; ``energies`` are the mean squares
-    of the vectors of u."""
+    """The step of v, (r, columns), by what `fit` added up, of which ``right`` has that shape too;
+    ``energies`` are the mean squares of the vectors of u."""
     rank, columns = v.shape
-    step, work, matrix = np.empty(rank), np.empty((rank, rank)), np.empty((rank, rank))
-    for j in range(columns):
-        place = 0
-        for k in range(rank):
-            step[k] = right[k, j]
-            for other in range(k + 1):
-                matrix[k, other] = normal[j, place]
-                place += 1
-            matrix[k, k] += rest[j] * energies[k]
-        _solve(matrix, step, work)
-        for k in range(rank):
-            v[k, j] += step[k]
+    steps, matrices = np.empty((rank, _TOGETHER)), np.empty((rank, rank, _TOGETHER))
+    for first in range(0, columns, _TOGETHER):
+        for b in range(_TOGETHER):
+            j, place = min(first + b, columns - 1), 0
+            for k in range(rank):
+                steps[k, b] = right[k, j]
+                for other in range(k + 1):
+                    matrices[k, other, b] = normal[j, place]
+                    place += 1
+                matrices[k, k, b] += rest[j] * energies[k]
+        _solve_together(matrices, steps)
+        for b in range(min(_TOGETHER, columns - first)):
+            for k in range(rank):
+                v[k, first + b] += steps[k, b]

@@ -147,14 +147,19 @@ def rounded_factors(factors: Factors, octave: int) -> tuple[int, Floats, Floats]
     """Bits of the factors as integer multiples of powers of two, and the numbers themselves."""
     bits = integer_bits(factors.rank)
     sides: tuple[list[Floats], list[Floats]] = ([], [])
-    for i, value in enumerate(factors.values.tolist()):
-        exponent = octave - round(math.log2(value) / 2)
+    for i, exponent in enumerate(exponents_of(factors, octave).tolist()):
         bits += _EXPONENT
         for side, vectors in zip(sides, (factors.u, factors.v), strict=True):
             integers = np.rint(np.ldexp(vectors[:, i], -exponent)).astype(np.int64)
             bits += vector_bits(integers)
             side.append(np.ldexp(integers.astype(np.float64), exponent))
     return bits, np.stack(sides[0], axis=1), np.stack(sides[1], axis=1)
+
+
+def exponents_of(factors: Factors, octave: int) -> NDArray[np.int64]:
+    """The exponent of two of which each factor's numbers are multiples: the finer, the larger its
+    singular value."""
+    return np.array([octave - round(math.log2(value) / 2) for value in factors.values.tolist()])
 
 
 def dtype_bits(dtype: np.dtype[Any], factors: Factors) -> int:

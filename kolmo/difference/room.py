@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
-from kolmo.difference.codes import EXHAUSTIVE, CodeSearch
+from kolmo.difference.codes import CodeSearch
 from kolmo.difference.draws import drawing_memory
 from kolmo.difference.lowrank import LIMIT
 from kolmo.difference.stripes import HELD
@@ -38,7 +38,7 @@ def memory_of(
     held = min(2 * numel * tensor.dtype.itemsize, HELD)
     working = min(64 * numel, _WORKING)
     accumulators = sum(_beyond(each, tensor, quantizer) for each in search.estimators)
-    most = LIMIT if search.thorough else EXHAUSTIVE
+    most = LIMIT if search.thorough else search.exhaustive
     factors = _EXHAUSTIVE * numel if native and numel <= most else 0
     drawing = drawing_memory(tensor) if drawn else 0
     return held + working + (3 if native else 2) * accumulators + factors + drawing

@@ -39,6 +39,7 @@ class Shortest(Estimator):
     """
 
     kind = "bound"
+    version = 2
 
 
 @dataclasses.dataclass(frozen=True)

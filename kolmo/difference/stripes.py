@@ -77,6 +77,15 @@ class Stripes:
         base, tuned = (tensor.load(0, self.numel) for tensor in self.pair)
         return base.reshape(self.shape), tuned.reshape(self.shape)
 
+    def rows_at(self, numbers: NDArray[np.int64]) -> tuple[Weights, Weights]:
+        """Some rows of both."""
+        starts = (numbers * self.columns).tolist()
+        base, tuned = (
+            np.concatenate([tensor.load(a, a + self.columns) for a in starts])
+            for tensor in self.pair
+        )
+        return base.reshape(-1, self.columns), tuned.reshape(-1, self.columns)
+
     def __iter__(self) -> Iterator[Stripe]:
         for start, stop in self._cuts():
             base, tuned = (tensor.load(start, stop) for tensor in self.pair)

@@ -14,7 +14,7 @@ A job is a plain value, which can be pickled: its tensors are opened again where
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -60,16 +60,6 @@ class Wanted:
     @property
     def measurements(self) -> list[Measurement]:
         return list(dict.fromkeys((*self.alone, *self.parts)))
-
-    def only(self, measurements: Container[Measurement]) -> Wanted:
-        """The same tensor, of which no other measurement than these is wanted."""
-        if all(m in measurements for m in (*self.alone, *self.parts)):
-            return self
-        return dataclasses.replace(
-            self,
-            alone=tuple(m for m in self.alone if m in measurements),
-            parts=tuple(m for m in self.parts if m in measurements),
-        )
 
 
 @dataclasses.dataclass

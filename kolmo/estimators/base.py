@@ -149,6 +149,10 @@ class Estimator(specs.Spec):
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
 
+    def start_inner(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        """The `Checked.inner` of `start_many`, for shapes of integers of Python."""
+        return self._start(shapes, alphabet)
+
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         """Bytes that one accumulator for these tensors takes at most, finishing included.
 

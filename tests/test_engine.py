@@ -204,6 +204,16 @@ def test_what_was_measured_is_looked_up(path, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(first, table(path, store=store))
 
 
+@pytest.mark.parametrize("held", [0, feeding.HELD])
+def test_what_is_known_of_some_tensors_changes_no_bit_of_the_whole(
+    path, tmp_path, monkeypatch, held
+):
+    whole, store = table(path, nulls=[]), tmp_path / "results.sqlite"
+    monkeypatch.setattr(feeding, "HELD", held)
+    table(path, nulls=[], store=store, scope="tensor", include=["layer*"])
+    pd.testing.assert_frame_equal(whole, table(path, nulls=[], store=store))
+
+
 def test_a_tensor_of_another_checkpoint_costs_a_hash(path, tmp_path, monkeypatch):
     store = tmp_path / "results.sqlite"
     table(path, store=store, scope="tensor")

@@ -69,6 +69,13 @@ def tensor_jobs(
         yield batch.job()
 
 
+def parts_last(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """What is wanted of tensors alone, and then the parts of the whole, which are of no use before
+    all of them are there: a run that is killed again and again does not count them each time."""
+    alone = [dataclasses.replace(w, parts=()) for w in wanted]
+    return alone + [dataclasses.replace(w, alone=()) for w in wanted]
+
+
 def cost_of(wanted: Wanted, variant: Variant) -> float:
     """Seconds that all measurements of a tensor alone, and of its parts, are expected to take."""
     cuts = _cuts(wanted, variant)
@@ -207,7 +214,7 @@ def _striped(wanted: Wanted) -> Striped:
     tensor, measurements = wanted.tensor, wanted.measurements
     quantizers = tuple(dict.fromkeys(m.quantizer for m in measurements))
     cost = len(quantizers) * reading_seconds(_bytes(tensor))
-    fit = FitJob(cost, 64 << 20, tensor, wanted.place, quantizers)
+    fit = FitJob(cost, 64 << 20, tensor, quantizers)
     return Striped(wanted, fit, tuple(_stripes(wanted)))
 
 

@@ -184,10 +184,9 @@ Fits = dict[Quantizer, SymbolCoder | Missing]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitJob(Job):
-    """Quantizers fitted to one tensor, which is at this place in its checkpoint."""
+    """Quantizers fitted to one tensor."""
 
     tensor: WeightTensor
-    place: int
     quantizers: tuple[Quantizer, ...]
 
     @property

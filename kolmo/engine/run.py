@@ -9,7 +9,7 @@ from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.engine.costs import stream_seconds
-from kolmo.engine.cutting import Striped, add_up, cost_of, stream_job, tensor_jobs
+from kolmo.engine.cutting import Striped, add_up, cost_of, parts_last, stream_job, tensor_jobs
 from kolmo.engine.feeding import Cell
 from kolmo.engine.jobs import (
     CountedPart,
@@ -60,7 +60,7 @@ class Run:
         self._known: dict[Figure, Result] = {}
         self._news: list[Figure] = []
         self._wholes: dict[Figure, Whole] = {}
-        self._striped: dict[int, StripedTensor] = {}
+        self._striped: dict[Job, StripedTensor] = {}  # by each of its jobs
         self._later: float | None = None if memory else 0.0  # not foreseen yet
         self._alone: dict[str, list[tuple[Measurement, Variant]]] = {}
         self.measured: set[str] = set()
@@ -117,9 +117,11 @@ class Run:
         elif isinstance(job, StreamJob):
             self._take_stream(job, found)
         elif isinstance(job, FitJob):
-            return self._striped[job.place].fitted(found)
+            stripes = self._striped[job].fitted(found)
+            self._striped |= dict.fromkeys(stripes, self._striped.pop(job))
+            return stripes
         elif isinstance(job, StripeJob):
-            complete = self._striped[job.wanted.place].take(job, found)
+            complete = self._striped.pop(job).take(job, found)
             if complete is not None:
                 self._take_tensor(complete, Variant())
         return ()
@@ -143,24 +145,23 @@ class Run:
 
     def _register(self, job: Job | Striped) -> Job:
         if isinstance(job, Striped):
-            self._striped[job.wanted.place] = StripedTensor(job)
+            self._striped[job.fit] = StripedTensor(job)
             return job.fit
         return job
 
     def _foreseen(self) -> float:
         """Seconds that the jobs for all figures are expected to take."""
-        kinds = Counter((tensor.form, tensor.shape) for tensor in self._tensors)
         places = {(t.form, t.shape): place for place, t in enumerate(self._tensors)}
-        expected = 0.0
+        kinds, expected = Counter((t.form, t.shape) for t in self._tensors), 0.0
         for stage in self._plan.stages or [self._plan.measurements]:
             for variant in self._plan.variants:
                 plans = {form: self._of_form(form, stage, variant) for form in self._forms}
                 streamed = list(self._streamed(stage, variant))
                 for kind, times in kinds.items():
                     wanted = self._wanted(places[kind], variant, plans)
-                    after = [m for form, m in streamed if form == wanted.tensor.form]
-                    alone = sum(stream_seconds(m, [wanted.tensor], variant) for m in after)
-                    expected += times * (cost_of(wanted, variant) + alone)
+                    expected += times * cost_of(wanted, variant)
+                    for m in (m for form, m in streamed if form == kind[0]):
+                        expected += times * stream_seconds(m, [wanted.tensor], variant)
         return expected
 
     def _cut(self) -> Iterator[Job | Striped]:
@@ -171,9 +172,10 @@ class Run:
 
     def _cut_stage(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[Job | Striped]:
         plans = {form: self._of_form(form, stage, variant) for form in self._forms}
-        wanted = (self._wanted(place, variant, plans) for place in range(len(self._tensors)))
-        some = [w for w in wanted if w.alone or w.parts]
-        yield from tensor_jobs(some, variant, self._plan.seed)
+        wanted = [self._wanted(place, variant, plans) for place in range(len(self._tensors))]
+        if any(w.parts and not w.alone for w in wanted):
+            wanted = parts_last(wanted)
+        yield from tensor_jobs(wanted, variant, self._plan.seed)
         yield from self._streams(stage, variant)
 
     def _figures(self) -> Iterator[Figure]:
@@ -187,8 +189,7 @@ class Run:
         form = self._tensors[place].form
         if form not in self._alone:
             places = len(self._forms[form])
-            made = [(m, v) for m, v in self._moved() if self._is_alone(m, places)]
-            self._alone[form] = made
+            self._alone[form] = [(m, v) for m, v in self._moved() if self._is_alone(m, places)]
         return ((place, m, variant) for m, variant in self._alone[form])
 
     def _of_models(self) -> Iterator[Figure]:

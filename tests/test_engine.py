@@ -189,6 +189,16 @@ def test_a_meter_that_is_stopped_raises():
     assert meter.taken == 3
 
 
+@pytest.mark.parametrize("aggregate", ["pooled", "sum"])
+def test_parts_of_neighbours_are_joined_where_that_is_the_same(monkeypatch, aggregate):
+    arrays = {f"t{i}": RANDOM.normal(size=(5, 7 + i % 3)).astype(np.float32) for i in range(40)}
+    arrays["t20"] = np.zeros((0, 3), np.float32)
+    measured = {"quantizers": ["sign"], "estimators": ["kt", f"bdm,aggregate={aggregate}"]}
+    joined = table(arrays, **measured, nulls=[])
+    monkeypatch.setattr(cutting, "_MANY", 1)  # a job for each tensor
+    pd.testing.assert_frame_equal(joined, table(arrays, **measured, nulls=[]))
+
+
 # --- the store --------------------------------------------------------------------------------
 
 

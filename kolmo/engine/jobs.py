@@ -62,13 +62,22 @@ class Wanted:
         return list(dict.fromkeys((*self.alone, *self.parts)))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class CountedPart:
-    """A tensor's part of the whole model's accumulator, or why there is none."""
+    """A tensor's part of the whole model's accumulator, or why there is none; or that of so many
+    tensors from this one on."""
 
     accumulator: Accumulator | Missing
     side_bits: float
     seconds: float
+    tensors: int = 1
+
+    def join(self, following: CountedPart) -> None:
+        """Take the part of the next tensors."""
+        self.accumulator.merge(following.accumulator)  # type: ignore[union-attr]
+        self.side_bits += following.side_bits
+        self.seconds += following.seconds
+        self.tensors += following.tensors
 
 
 @dataclasses.dataclass
@@ -136,7 +145,9 @@ class TensorJob(Job):
         return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
-        return [self._one(wanted, meter) for wanted in self.wanted]
+        found = [self._one(wanted, meter) for wanted in self.wanted]
+        _join_parts(found, [wanted.tensor.form for wanted in self.wanted])
+        return found
 
     def _one(self, wanted: Wanted, meter: Meter) -> TensorFound:
         with held(wanted.tensor) as tensor:
@@ -156,6 +167,22 @@ class TensorJob(Job):
         for m, cell in shared.items():  # whose seconds are told already
             merged[m] = CountedPart(cell.accumulator, cell.side_bits, 0.0)
         return TensorFound(wanted.place, results, merged)
+
+
+def _join_parts(found: Sequence[TensorFound], forms: Sequence[str]) -> None:
+    """Join the parts of neighbours, so that one is sent rather than many."""
+    first: dict[tuple[str, Measurement], CountedPart] = {}
+    ends: dict[CountedPart, int] = {}
+    for each, form in zip(found, forms, strict=True):
+        for measurement in [m for m in each.parts if m.estimator.joins]:
+            part, before = each.parts[measurement], first.get((form, measurement))
+            if isinstance(part.accumulator, Missing):
+                continue
+            if before and ends[before] == each.place:
+                before.join(each.parts.pop(measurement))
+            else:
+                first[form, measurement] = before = part
+            ends[before] = each.place + 1
 
 
 def feed_variant(

@@ -127,8 +127,7 @@ class Run:
         return ()
 
     def _remember(self, recall: Recall, job: DigestJob, found: Sequence[bytes]) -> list[Job]:
-        """Take what is known already of tensors whose contents are known now, while others are
-        hashed; after the last of them, gives the jobs for the rest."""
+        """Take what is known of tensors that were hashed; after the last, gives further jobs."""
         recall.take(job, found)
         places = () if recall.waits else recall.places(job)
         figures = [figure for place in places for figure in self._of_place(place)]
@@ -307,7 +306,8 @@ class Run:
             self._keep((found.place, measurement, variant), result)
             self._observe(found.place, measurement, variant, result)
         for measurement, part in found.parts.items():
-            self._note((found.place, measurement, variant), part.accumulator)
+            for place in range(found.place, found.place + part.tensors):
+                self._note((place, measurement, variant), part.accumulator)
             self._take_part(found.place, measurement, variant, part)
 
     def _observe(

@@ -225,6 +225,12 @@ class Estimator(specs.Spec):
         inner = self._start_part(plain, symbols, start, stop, before)
         return Checked(self, inner, [(stop - start,)], symbols)
 
+    @property
+    def joins(self) -> bool:
+        """Whether the parts of neighbouring tensors may be merged, in order, before they are merged
+        into that of all."""
+        return self.order_free
+
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         """The accumulator, whose symbols are already checked."""
         raise NotImplementedError

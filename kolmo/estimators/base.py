@@ -92,7 +92,9 @@ class CodeLength:
         if not side_bits:
             return self
         bits = self.bits + side_bits if self.kind == "bound" else self.bits
-        return dataclasses.replace(self, bits=bits, side_bits=self.side_bits + side_bits)
+        same = object.__new__(type(self))  # in a fifth of the time of `dataclasses.replace`
+        vars(same).update(vars(self), bits=bits, side_bits=self.side_bits + side_bits)
+        return same
 
 
 @runtime_checkable

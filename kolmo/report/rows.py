@@ -26,6 +26,8 @@ from kolmo.report.data import ReportData
 from kolmo.report.table import COLUMNS, COVERAGE, normalize, normalize_coverage
 from kolmo.text import NAMELESS
 
+_DETAILS = json.JSONEncoder(sort_keys=True)
+
 
 def make_report(
     checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], finished: bool
@@ -101,7 +103,7 @@ def _measured(
         "degrees": outcome.degrees,
         "saturated": outcome.saturated,
         "note": outcome.note,
-        "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
+        "details": _DETAILS.encode(dict(outcome.details)) if outcome.details else "",
     }
 
 

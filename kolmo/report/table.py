@@ -67,7 +67,7 @@ def _text(column: pd.Series) -> pd.Series:
 def _numbers(column: pd.Series) -> pd.Series:
     # float() reads back every bit of what repr() wrote; pandas' own reader may not.
     given = column.tolist()
-    if not all(type(value) in (float, int) for value in given):
+    if not {float, int}.issuperset(map(type, given)):
         given = [math.nan if _is_absent(value) else value for value in given]
     values = [float(value) for value in given]
     numbers = pd.Series(values, index=column.index, dtype="float64")

@@ -122,9 +122,11 @@ class _Packed(Layout):
         self._left = np.empty(0, self._dtype)
 
     def update(self, symbols: Symbols) -> Iterator[Bytes]:
-        symbols = np.concatenate([self._left, symbols.astype(self._dtype, copy=False)])
+        symbols = symbols.astype(self._dtype, copy=False)
+        if self._left.size:
+            symbols = np.concatenate([self._left, symbols])
         whole = symbols.size // 8 * 8
-        self._left = symbols[whole:]
+        self._left = symbols[whole:].copy()
         for start in range(0, whole, 1 << 19):
             yield self._pack(symbols[start : min(start + (1 << 19), whole)])
 
@@ -142,7 +144,7 @@ class _Packed(Layout):
         if self._bits == 8 * self._dtype.itemsize:
             return symbols.astype(symbols.dtype.newbyteorder(">")).view(np.uint8)
         if self._bits == 1:
-            return np.packbits(symbols)
+            return np.packbits(symbols & symbols.dtype.type(1))
         return np.packbits(_to_bits(symbols, self._bits))
 
 

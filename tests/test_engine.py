@@ -231,6 +231,16 @@ def test_a_meter_that_is_stopped_raises():
     assert meter.taken == 3
 
 
+@pytest.mark.parametrize("aggregate", ["pooled", "sum"])
+def test_parts_of_neighbours_are_joined_where_that_is_the_same(monkeypatch, aggregate):
+    arrays = {f"t{i}": RANDOM.normal(size=(5, 7 + i % 3)).astype(np.float32) for i in range(40)}
+    arrays["t20"] = np.zeros((0, 3), np.float32)
+    measured = {"quantizers": ["sign"], "estimators": ["kt", f"bdm,aggregate={aggregate}"]}
+    joined = table(arrays, **measured, nulls=[])
+    monkeypatch.setattr(cutting, "_MANY", 1)  # a job for each tensor
+    pd.testing.assert_frame_equal(joined, table(arrays, **measured, nulls=[]))
+
+
 # --- the store --------------------------------------------------------------------------------
 
 
@@ -244,6 +254,16 @@ def test_what_was_measured_is_looked_up(path, tmp_path, monkeypatch):
     monkeypatch.setattr("kolmo.engine.jobs.TensorJob.run", fail)
     monkeypatch.setattr("kolmo.engine.jobs.StreamJob.run", fail)
     pd.testing.assert_frame_equal(first, table(path, store=store))
+
+
+@pytest.mark.parametrize("held", [0, feeding.HELD])
+def test_what_is_known_of_some_tensors_changes_no_bit_of_the_whole(
+    path, tmp_path, monkeypatch, held
+):
+    whole, store = table(path, nulls=[]), tmp_path / "results.sqlite"
+    monkeypatch.setattr(feeding, "HELD", held)
+    table(path, nulls=[], store=store, scope="tensor", include=["layer*"])
+    pd.testing.assert_frame_equal(whole, table(path, nulls=[], store=store))
 
 
 def test_a_tensor_of_another_checkpoint_costs_a_hash(path, tmp_path, monkeypatch):

@@ -174,8 +174,10 @@ def test_a_new_version_forgets_results(monkeypatch, attribute):
 
     monkeypatch.setattr(KT, attribute, {"version": 2, "software": ("pytest",)}[attribute])
     keys._identity.cache_clear()
+    keys._measurement.cache_clear()
     after = make_key(ONE, SIGN, KT_)
     keys._identity.cache_clear()
+    keys._measurement.cache_clear()
     assert before.content != after.content
 
 

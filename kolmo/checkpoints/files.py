@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,8 @@ from kolmo.errors import InputError
 class LocalFile:
     """The bytes of a file of this machine, read from any thread.
 
-    It is opened for every read, so that hundreds of checkpoints hold no file open. What is read is
-    of one version of it: InputError once it is changed.
+    It is opened for every read, or `kept_open`, so that hundreds of checkpoints hold no file open.
+    What is read is of one version of it: InputError once it is changed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,12 +39,9 @@ class LocalFile:
     def into(self, offset: int, out: memoryview) -> int:
         """Fill ``out`` with the bytes from ``offset``; how many these are, where the file ends."""
         try:
-            descriptor = os.open(self._path, os.O_RDONLY)  # in half the time of `open`
-            try:
+            with _opened(self._path) as descriptor:
                 self._check(os.fstat(descriptor))
                 return fill(descriptor, offset, out)
-            finally:
-                os.close(descriptor)
         except OSError as error:
             raise self._unreadable(error) from None
 
@@ -51,6 +51,45 @@ class LocalFile:
 
     def _unreadable(self, error: OSError) -> InputError:
         return InputError(f"{self._path}: cannot be read ({error.strerror})")
+
+
+class _Kept(threading.local):
+    """The files that a thread keeps open; None where it keeps none."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, int] | None = None
+
+
+_kept = _Kept()
+
+
+@contextmanager
+def kept_open() -> Iterator[None]:
+    """Open each file once, for all that this thread reads of it meanwhile."""
+    if _kept.files is not None:
+        yield
+        return
+    _kept.files = {}
+    try:
+        yield
+    finally:
+        files, _kept.files = _kept.files, None
+        for descriptor in files.values():
+            os.close(descriptor)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    if _kept.files is not None:
+        if path not in _kept.files:
+            _kept.files[path] = os.open(path, os.O_RDONLY)
+        yield _kept.files[path]
+        return
+    descriptor = os.open(path, os.O_RDONLY)  # in half the time of `open`
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 SLACK = 128

@@ -16,13 +16,14 @@ from kolmo.measure import Measurement, Variant
 from kolmo.rates import hashing_seconds, reading_seconds
 from kolmo.symbols import Alphabet, Shape
 
-QUANTUM = 0.5
+QUANTUM = 0.25
 """Seconds that small measurements are gathered into one job for."""
 
 STRIPE = 1 << 24
 """Weights of a stripe, about: as many whole grains as come nearest below."""
 
 _MANY = 256  # tensors of one job, at most
+_HASHED = 1 << 25  # bytes that are hashed in one job, about
 _ROOM = 256 << 20  # bytes of accumulators that one job has side by side
 
 
@@ -58,14 +59,27 @@ def tensor_jobs(
             cuts[known] = list(_cuts(each, variant))
         for cut in cuts[known]:
             if cut.striped:
-                yield _striped(each.only(cut.measurements))
+                yield _striped(cut.of(each))
                 continue
-            batch.add(each.only(cut.measurements), cut)
+            batch.add(cut.of(each), cut)
             if batch.is_full:
                 yield batch.job()
                 batch = _Batch(variant, seed)
     if batch.wanted:
         yield batch.job()
+
+
+def parts_last(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """What is wanted of tensors alone, and then the parts of the whole, which are of no use before
+    all of them are there: a run that is killed again and again does not count them each time."""
+    alone = [dataclasses.replace(w, parts=()) for w in wanted]
+    return alone + [dataclasses.replace(w, alone=()) for w in wanted]
+
+
+def cost_of(wanted: Wanted, variant: Variant) -> float:
+    """Seconds that all measurements of a tensor alone, and of its parts, are expected to take."""
+    cuts = _cuts(wanted, variant)
+    return sum(_striped(cut.of(wanted)).cost if cut.striped else cut.cost for cut in cuts)
 
 
 def stream_job(
@@ -78,13 +92,14 @@ def stream_job(
 
 
 def digest_jobs(tensors: Iterable[WeightTensor]) -> Iterator[DigestJob]:
-    """Jobs that hash tensors, in their order."""
+    """Jobs that hash tensors: large ones first, so that none is alone at the end, the others in
+    their order."""
     batch: list[WeightTensor] = []
     size = 0
-    for tensor in tensors:
+    for tensor in sorted(tensors, key=lambda tensor: -max(_bytes(tensor), _HASHED)):
         batch.append(tensor)
         size += _bytes(tensor)
-        if len(batch) >= _MANY or size > feeding.HELD:
+        if len(batch) >= _MANY or size >= _HASHED:
             yield _digest_job(batch)
             batch, size = [], 0
     if batch:
@@ -106,15 +121,29 @@ def _bytes(tensor: WeightTensor) -> int:
 class _Cut:
     """Measurements of a tensor that a job makes together, and what it takes."""
 
-    measurements: tuple[Measurement, ...]
+    alone: tuple[Measurement, ...]
+    parts: tuple[Measurement, ...]
     striped: bool = False
     cost: float = 0.0
     memory: int = 0
 
     @classmethod
-    def of(cls, group: Sequence[Measurement], tensor: WeightTensor, variant: Variant) -> _Cut:
-        cost = sum(seconds(m, tensor, variant) for m in group)
-        return cls(tuple(group), False, cost, memory([tensor], group, variant))
+    def made(cls, wanted: Wanted, group: Sequence[Measurement], striped: bool = False) -> _Cut:
+        alone, parts = (
+            tuple(m for m in those if m in group) for those in (wanted.alone, wanted.parts)
+        )
+        return cls(alone, parts, striped)
+
+    @classmethod
+    def held(cls, wanted: Wanted, group: Sequence[Measurement], variant: Variant) -> _Cut:
+        """Of a tensor that is held in memory."""
+        cost = sum(seconds(m, wanted.tensor, variant) for m in group)
+        held = memory([wanted.tensor], group, variant)
+        return dataclasses.replace(cls.made(wanted, group), cost=cost, memory=held)
+
+    def of(self, wanted: Wanted) -> Wanted:
+        """The same of another tensor of this kind."""
+        return Wanted(wanted.tensor, wanted.place, wanted.before, self.alone, self.parts)
 
 
 def _cuts(wanted: Wanted, variant: Variant) -> Iterator[_Cut]:
@@ -124,14 +153,14 @@ def _cuts(wanted: Wanted, variant: Variant) -> Iterator[_Cut]:
     adding = [m for m in wanted.measurements if add_up(m, tensor)]
     others = [m for m in wanted.measurements if m not in adding]
     if adding and variant.null is None and _bytes(tensor) > feeding.HELD:
-        yield _Cut(tuple(adding), striped=True)
+        yield _Cut.made(wanted, adding, striped=True)
         adding = []
     small = [m for m in others if _is_small(m, tensor, variant)]
     for group in _fitting([*adding, *small], tensor, variant):
-        yield _Cut.of(group, tensor, variant)
+        yield _Cut.held(wanted, group, variant)
     for measurement in others:
         if measurement not in small:
-            yield _Cut.of([measurement], tensor, variant)
+            yield _Cut.held(wanted, [measurement], variant)
 
 
 class _Batch:
@@ -185,7 +214,7 @@ def _striped(wanted: Wanted) -> Striped:
     tensor, measurements = wanted.tensor, wanted.measurements
     quantizers = tuple(dict.fromkeys(m.quantizer for m in measurements))
     cost = len(quantizers) * reading_seconds(_bytes(tensor))
-    fit = FitJob(cost, 64 << 20, tensor, wanted.place, quantizers)
+    fit = FitJob(cost, 64 << 20, tensor, quantizers)
     return Striped(wanted, fit, tuple(_stripes(wanted)))
 
 

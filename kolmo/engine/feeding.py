@@ -47,7 +47,7 @@ class Cell:
         shapes = [array_shape(tensor.shape) for tensor in tensors]
         alphabet = measurement.quantizer.alphabet_of(tensors[0])
         try:
-            started = measurement.estimator.start_many(shapes, alphabet).inner
+            started = measurement.estimator.start_inner(shapes, alphabet)
         except NotApplicableError as error:
             return cls(measurement, Missing(str(error)))
         return cls(measurement, started)

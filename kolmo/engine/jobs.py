@@ -14,7 +14,7 @@ A job is a plain value, which can be pickled: its tensors are opened again where
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -60,24 +60,23 @@ class Wanted:
     def measurements(self) -> list[Measurement]:
         return list(dict.fromkeys((*self.alone, *self.parts)))
 
-    def only(self, measurements: Container[Measurement]) -> Wanted:
-        """The same tensor, of which no other measurement than these is wanted."""
-        if all(m in measurements for m in (*self.alone, *self.parts)):
-            return self
-        return dataclasses.replace(
-            self,
-            alone=tuple(m for m in self.alone if m in measurements),
-            parts=tuple(m for m in self.parts if m in measurements),
-        )
 
-
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class CountedPart:
-    """A tensor's part of the whole model's accumulator, or why there is none."""
+    """A tensor's part of the whole model's accumulator, or why there is none; or that of so many
+    tensors from this one on."""
 
     accumulator: Accumulator | Missing
     side_bits: float
     seconds: float
+    tensors: int = 1
+
+    def join(self, following: CountedPart) -> None:
+        """Take the part of the next tensors."""
+        self.accumulator.merge(following.accumulator)  # type: ignore[union-attr]
+        self.side_bits += following.side_bits
+        self.seconds += following.seconds
+        self.tensors += following.tensors
 
 
 @dataclasses.dataclass
@@ -145,7 +144,9 @@ class TensorJob(Job):
         return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
-        return [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
+        found = [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
+        _join_parts(found, [wanted.tensor.form for wanted in self.wanted])
+        return found
 
     def _measure(self, tensor: WeightTensor, wanted: Wanted, meter: Meter) -> TensorFound:
         alone = {m: Cell.start(m, [tensor]) for m in wanted.alone}
@@ -161,6 +162,22 @@ class TensorJob(Job):
         for m, cell in shared.items():  # whose seconds are told already
             merged[m] = CountedPart(cell.accumulator, cell.side_bits, 0.0)
         return TensorFound(wanted.place, results, merged)
+
+
+def _join_parts(found: Sequence[TensorFound], forms: Sequence[str]) -> None:
+    """Join the parts of neighbours, so that one is sent rather than many."""
+    first: dict[tuple[str, Measurement], CountedPart] = {}
+    ends: dict[CountedPart, int] = {}
+    for each, form in zip(found, forms, strict=True):
+        for measurement in [m for m in each.parts if m.estimator.joins]:
+            part, before = each.parts[measurement], first.get((form, measurement))
+            if isinstance(part.accumulator, Missing):
+                continue
+            if before and ends[before] == each.place:
+                before.join(each.parts.pop(measurement))
+            else:
+                first[form, measurement] = before = part
+            ends[before] = each.place + 1
 
 
 def feed_variant(
@@ -199,10 +216,9 @@ Fits = dict[Quantizer, SymbolCoder | Missing]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitJob(Job):
-    """Quantizers fitted to one tensor, which is at this place in its checkpoint."""
+    """Quantizers fitted to one tensor."""
 
     tensor: WeightTensor
-    place: int
     quantizers: tuple[Quantizer, ...]
 
     @property

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from kolmo.checkpoints.files import kept_open
 from kolmo.engine.cluster import crew_of
 from kolmo.engine.deadline import Deadline
 from kolmo.engine.jobs import Job
@@ -201,7 +202,8 @@ class Pool:
 
 def run_job(job: Job, meter: Meter | None = None) -> Any:
     """What an executor runs."""
-    return job.run(meter or Meter())
+    with kept_open():
+        return job.run(meter or Meter())
 
 
 def _result(job: Job, future: Future[Any]) -> Any:

@@ -34,6 +34,7 @@ class Recall:
         self._memory, self._plan, self._forms, self._tensors = memory, plan, forms, tensors
         self._partners = dict(_partners(tensors, plan))
         self._hashed = list(dict.fromkeys([*tensors, *self._partners.values()]))  # each once
+        self._places = {tensor: place for place, tensor in enumerate(tensors)}
         self._digests: dict[WeightTensor, bytes] = {}
         self._subjects: dict[Place, Subject] = {}
         self._keys: dict[Figure, ResultKey | None] = {}
@@ -42,10 +43,24 @@ class Recall:
         """Jobs that hash all that the keys depend on."""
         return digest_jobs(self._hashed)
 
-    def take(self, job: DigestJob, found: Sequence[bytes]) -> bool:
-        """Take the digests that a job found; whether all are known now."""
+    def take(self, job: DigestJob, found: Sequence[bytes]) -> None:
+        """Take the digests that a job found."""
         self._digests |= dict(zip(job.tensors, found, strict=True))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all digests are known."""
         return len(self._digests) == len(self._hashed)
+
+    @property
+    def waits(self) -> bool:
+        """Whether figures depend on more tensors than they are of, so that none can be looked up
+        before all digests are known."""
+        return bool(self._partners)
+
+    def places(self, job: DigestJob) -> list[int]:
+        """Where the tensors of a job lie in the checkpoint."""
+        return [self._places[tensor] for tensor in job.tensors]
 
     @property
     def content(self) -> str:
@@ -54,10 +69,10 @@ class Recall:
         return object_digest(known).hex() if all(known) else ""
 
     def find(self, figures: Sequence[Figure]) -> dict[Figure, Result]:
-        """Those of these figures that are known already."""
+        """Those of these figures that are known already; of the others, what to keep them under."""
         keys = {figure: self._key(*figure) for figure in figures}
         found = self._memory.recall(keys.values())
-        self._keys = {figure: key for figure, key in keys.items() if key not in found}
+        self._keys |= {figure: key for figure, key in keys.items() if key not in found}
         return {figure: found[key] for figure, key in keys.items() if key in found}
 
     def keep(self, figure: Figure, result: Result) -> None:
@@ -96,6 +111,8 @@ class Recall:
 
     def _partner(self, place: Place, variant: Variant) -> bytes | None:
         """What is measured in the place of tensors, where each has a partner."""
+        if not self._partners:
+            return None
         found = [self._partners.get((tensor, variant.null)) for tensor in self._of(place)]
         known = [self._digests[tensor] for tensor in found if tensor is not None]
         return object_digest(known) if known and len(known) == len(found) else None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
-from kolmo.engine.cutting import Striped, add_up, stream_job, tensor_jobs
+from kolmo.engine.costs import stream_seconds
+from kolmo.engine.cutting import Striped, add_up, cost_of, parts_last, stream_job, tensor_jobs
 from kolmo.engine.feeding import Cell
 from kolmo.engine.jobs import (
     CountedPart,
@@ -58,8 +60,9 @@ class Run:
         self._known: dict[Figure, Result] = {}
         self._news: list[Figure] = []
         self._wholes: dict[Figure, Whole] = {}
-        self._striped: dict[int, StripedTensor] = {}
-        self._later = sum(job.cost for job in self._cut()) if memory else 0.0
+        self._striped: dict[Job, StripedTensor] = {}  # by each of its jobs
+        self._later: float | None = None if memory else 0.0  # not foreseen yet
+        self._alone: dict[str, list[tuple[Measurement, Variant]]] = {}
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.content = ""
@@ -74,6 +77,8 @@ class Run:
     @property
     def to_come(self) -> float:
         """Seconds that jobs are expected to take which only follow from others."""
+        if self._later is None:
+            self._later = self._foreseen()
         return self._later + sum(striped.to_come for striped in self._striped.values())
 
     @property
@@ -104,27 +109,34 @@ class Run:
 
     def take(self, job: Job, found: Any) -> Iterable[Job]:
         """Keep what a job found; gives the jobs that can be done now."""
-        if isinstance(job, DigestJob) and self._recall and self._recall.take(job, found):
-            self.content = self._recall.content
-            return self._remember(self._recall)
+        if isinstance(job, DigestJob) and self._recall:
+            return self._remember(self._recall, job, found)
         if isinstance(job, TensorJob):
             for each in found:
                 self._take_tensor(each, job.variant)
         elif isinstance(job, StreamJob):
             self._take_stream(job, found)
         elif isinstance(job, FitJob):
-            return self._striped[job.place].fitted(found)
+            stripes = self._striped[job].fitted(found)
+            self._striped |= dict.fromkeys(stripes, self._striped.pop(job))
+            return stripes
         elif isinstance(job, StripeJob):
-            complete = self._striped[job.wanted.place].take(job, found)
+            complete = self._striped.pop(job).take(job, found)
             if complete is not None:
                 self._take_tensor(complete, Variant())
         return ()
 
-    def _remember(self, recall: Recall) -> list[Job]:
-        """Take what is known already; gives the jobs for the rest."""
-        for figure, result in recall.find(list(self._figures())).items():
+    def _remember(self, recall: Recall, job: DigestJob, found: Sequence[bytes]) -> list[Job]:
+        """Take what is known of tensors that were hashed; after the last, gives further jobs."""
+        recall.take(job, found)
+        places = () if recall.waits else recall.places(job)
+        figures = [figure for place in places for figure in self._of_place(place)]
+        if recall.is_complete:
+            self.content = recall.content
+            figures += self._figures() if recall.waits else self._of_models()
+        for figure, result in recall.find(figures).items():
             self._learn(figure, result)
-        return self._begin()
+        return self._begin() if recall.is_complete else []
 
     def _begin(self) -> list[Job]:
         self._later = 0.0
@@ -132,9 +144,24 @@ class Run:
 
     def _register(self, job: Job | Striped) -> Job:
         if isinstance(job, Striped):
-            self._striped[job.wanted.place] = StripedTensor(job)
+            self._striped[job.fit] = StripedTensor(job)
             return job.fit
         return job
+
+    def _foreseen(self) -> float:
+        """Seconds that the jobs for all figures are expected to take."""
+        places = {(t.form, t.shape): place for place, t in enumerate(self._tensors)}
+        kinds, expected = Counter((t.form, t.shape) for t in self._tensors), 0.0
+        for stage in self._plan.stages or [self._plan.measurements]:
+            for variant in self._plan.variants:
+                plans = {form: self._of_form(form, stage, variant) for form in self._forms}
+                streamed = list(self._streamed(stage, variant))
+                for kind, times in kinds.items():
+                    wanted = self._wanted(places[kind], variant, plans)
+                    expected += times * cost_of(wanted, variant)
+                    for m in (m for form, m in streamed if form == kind[0]):
+                        expected += times * stream_seconds(m, [wanted.tensor], variant)
+        return expected
 
     def _cut(self) -> Iterator[Job | Striped]:
         """All jobs for the figures that are not known."""
@@ -144,22 +171,37 @@ class Run:
 
     def _cut_stage(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[Job | Striped]:
         plans = {form: self._of_form(form, stage, variant) for form in self._forms}
-        wanted = (self._wanted(place, variant, plans) for place in range(len(self._tensors)))
-        some = [w for w in wanted if w.alone or w.parts]
-        yield from tensor_jobs(some, variant, self._plan.seed)
+        wanted = [self._wanted(place, variant, plans) for place in range(len(self._tensors))]
+        if any(w.parts and not w.alone for w in wanted):
+            wanted = parts_last(wanted)
+        yield from tensor_jobs(wanted, variant, self._plan.seed)
         yield from self._streams(stage, variant)
 
     def _figures(self) -> Iterator[Figure]:
         """All figures that are made, rather than copied from others."""
+        for place in range(len(self._tensors)):
+            yield from self._of_place(place)
+        yield from self._of_models()
+
+    def _of_place(self, place: int) -> Iterator[Figure]:
+        """The figures of one tensor alone."""
+        form = self._tensors[place].form
+        if form not in self._alone:
+            places = len(self._forms[form])
+            self._alone[form] = [(m, v) for m, v in self._moved() if self._is_alone(m, places)]
+        return ((place, m, variant) for m, variant in self._alone[form])
+
+    def _of_models(self) -> Iterator[Figure]:
+        """The figures of several tensors together."""
+        for m, variant in self._moved():
+            for form, places in self._forms.items():
+                if len(places) > 1 and self._plan.makes(m, "model"):
+                    yield form, m, variant
+
+    def _moved(self) -> Iterator[tuple[Measurement, Variant]]:
+        """What is measured of weights, and of draws that have figures of their own."""
         for variant in self._plan.variants:
-            for m in self._plan.measurements:
-                if _same(m, variant):
-                    continue
-                for form, places in self._forms.items():
-                    if self._is_alone(m, len(places)):
-                        yield from ((place, m, variant) for place in places)
-                    if len(places) > 1 and self._plan.makes(m, "model"):
-                        yield form, m, variant
+            yield from ((m, variant) for m in self._plan.measurements if not _same(m, variant))
 
     def _is_alone(self, measurement: Measurement, places: int) -> bool:
         """Whether each tensor of a form is measured alone: a single one is the whole of it."""
@@ -199,13 +241,19 @@ class Run:
         return self._adding[form, measurement]
 
     def _streams(self, stage: Sequence[Measurement], variant: Variant) -> Iterator[StreamJob]:
-        made = [m for m in stage if self._plan.makes(m, "model")]
+        for form, m in self._streamed(stage, variant):
+            tensors = [self._tensors[place] for place in self._forms[form]]
+            yield stream_job(tensors, m, variant, self._plan.seed)
+
+    def _streamed(
+        self, stage: Sequence[Measurement], variant: Variant
+    ) -> Iterator[tuple[str, Measurement]]:
+        """The forms whose tensors are read one after the other, and what measures them."""
+        made = [m for m in stage if self._plan.makes(m, "model") and not _same(m, variant)]
         for form, places in self._forms.items():
-            for m in made:
-                wanted = (form, m, variant) not in self._known and not _same(m, variant)
-                if len(places) > 1 and wanted and not self._add_up(form, m):
-                    tensors = [self._tensors[place] for place in places]
-                    yield stream_job(tensors, m, variant, self._plan.seed)
+            for m in made if len(places) > 1 else ():
+                if (form, m, variant) not in self._known and not self._add_up(form, m):
+                    yield form, m
 
     # --- results ----------------------------------------------------------------------------
 
@@ -258,7 +306,8 @@ class Run:
             self._keep((found.place, measurement, variant), result)
             self._observe(found.place, measurement, variant, result)
         for measurement, part in found.parts.items():
-            self._note((found.place, measurement, variant), part.accumulator)
+            for place in range(found.place, found.place + part.tensors):
+                self._note((place, measurement, variant), part.accumulator)
             self._take_part(found.place, measurement, variant, part)
 
     def _observe(

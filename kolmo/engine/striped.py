@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from kolmo.engine.cutting import Striped
 from kolmo.engine.feeding import Cell
@@ -31,7 +31,7 @@ class StripedTensor:
         self._left = len(self._stripes)
         self.to_come = sum(stripe.cost for stripe in self._stripes)
 
-    def fitted(self, fits: Fits) -> Iterable[StripeJob]:
+    def fitted(self, fits: Fits) -> list[StripeJob]:
         """Take the fitted quantizers; gives the stripes."""
         self.to_come = 0.0
         wanted, whole = self._wanted, (self._wanted.tensor, 0, self._wanted.tensor.numel)

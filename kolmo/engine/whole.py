@@ -16,11 +16,13 @@ class Whole:
         self._merged, self._parts = 0, parts
 
     def add(self, number: int, part: CountedPart) -> bool:
-        """Take the part of this number; whether there are all now."""
+        """Take the part of this number, and of those after it that are joined to it; whether there
+        are all now."""
         self._waiting[number] = part
         while self._merged in self._waiting:
-            self._merge(self._waiting.pop(self._merged))
-            self._merged += 1
+            following = self._waiting.pop(self._merged)
+            self._merge(following)
+            self._merged += following.tensors
         return self._merged == self._parts
 
     def _merge(self, part: CountedPart) -> None:

@@ -92,7 +92,9 @@ class CodeLength:
         if not side_bits:
             return self
         bits = self.bits + side_bits if self.kind == "bound" else self.bits
-        return dataclasses.replace(self, bits=bits, side_bits=self.side_bits + side_bits)
+        same = object.__new__(type(self))  # in a fifth of the time of `dataclasses.replace`
+        vars(same).update(vars(self), bits=bits, side_bits=self.side_bits + side_bits)
+        return same
 
 
 @runtime_checkable
@@ -148,6 +150,10 @@ class Estimator(specs.Spec):
         plain = [tuple(int(side) for side in shape) for shape in shapes]
         symbols = Alphabet.of(alphabet)
         return Checked(self, self._start(plain, symbols), plain, symbols)
+
+    def start_inner(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
+        """The `Checked.inner` of `start_many`, for shapes of integers of Python."""
+        return self._start(shapes, alphabet)
 
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         """Bytes that one accumulator for these tensors takes at most, finishing included.
@@ -220,6 +226,12 @@ class Estimator(specs.Spec):
             )
         inner = self._start_part(plain, symbols, start, stop, before)
         return Checked(self, inner, [(stop - start,)], symbols)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the parts of neighbouring tensors may be merged, in order, before they are merged
+        into that of all."""
+        return self.order_free
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         """The accumulator, whose symbols are already checked."""

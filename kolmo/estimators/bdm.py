@@ -78,6 +78,10 @@ class _Aggregated(Estimator):
             return SumAccumulator(self, plan, alphabet)
         return self.pooled(plan, alphabet)
 
+    @property
+    def joins(self) -> bool:
+        return self.aggregate == "pooled"  # a sum needs each tensor's own
+
     def pooled(self, plan: BlockPlan, alphabet: Alphabet) -> Accumulator:
         """Counts the blocks of all tensors together."""
         raise NotImplementedError

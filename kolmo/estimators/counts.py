@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.lengths import Counts, Tally, tally
+from kolmo.codes.lengths import Counts, Tally
+from kolmo.estimators.rooms import empty_table
 from kolmo.symbols import Alphabet, Symbols
 
 ORDER_0_LIMIT = 1 << 16
@@ -50,11 +51,14 @@ class Histogram:
         yet; None where they are."""
         if not self._few or self._counts is not None or self._held:
             return None
-        symbols = np.concatenate(self._few)
-        symbols.sort()
-        ends = np.flatnonzero(np.append(symbols[1:] != symbols[:-1], True))
-        times = tally(np.diff(ends, prepend=-1))
-        return {0: self._size - ends.size, **times} if self._size > ends.size else times
+        from kolmo.estimators import kernels_few
+
+        symbols = self._few[0] if len(self._few) == 1 else np.concatenate(self._few)
+        every = np.zeros(symbols.size + 1, np.int64)
+        distinct = kernels_few.tally_symbols(symbols, empty_table(self._size), every)
+        counts = np.flatnonzero(every)
+        times = dict(zip(counts.tolist(), every[counts].tolist(), strict=True))
+        return {0: self._size - distinct, **times} if self._size > distinct else times
 
     def update(self, symbols: Symbols) -> None:
         fitting = np.ascontiguousarray(symbols, dtype=self._dtype)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from kolmo.codes.lengths import tally
 from kolmo.estimators.repeats import Repeats
+from kolmo.estimators.rooms import empty_table, few_rooms
 from kolmo.symbols import Alphabet, Symbols
-
-FEW = 1 << 14
-"""Symbols of a tensor that is small."""
 
 
 class FewSearch:
@@ -50,26 +48,20 @@ class FewSearch:
 
     def run(self) -> Iterator[tuple[int, Repeats]]:
         """Each size, the smallest first, and what was found."""
-        from kolmo.estimators import kernels, kernels_mosaic
+        from kolmo.estimators import kernels_few
 
-        symbols = np.concatenate(self._taken)
-        kernels.count_planes(symbols, self.planes)
-        keys = symbols.astype(np.uint64)
-        names, counts = np.empty(keys.size, np.uint32), np.empty(keys.size, np.int64)
-        repeating = True
-        for size in self._sizes:
-            found, blocks = Repeats(self.planes.shape[0]), symbols.size // size
-            if size > 1:
-                keys = keys[:blocks]
-                kernels_mosaic.pair_names(names[: 2 * blocks], keys)
-            if repeating:
-                slots = np.zeros(2 << blocks.bit_length(), np.uint32)
-                distinct = kernels_mosaic.number_blocks(
-                    keys, symbols, size, slots, names, counts, found.planes
-                )
-                repeating = distinct < blocks
-                found.times = tally(counts[:distinct][counts[:distinct] > 1])
-            yield size, found
+        symbols = self._taken[0] if len(self._taken) == 1 else np.concatenate(self._taken)
+        number = len(self._sizes)
+        times = np.zeros((number, math.isqrt(2 * symbols.size) + 2, 2), np.int64)
+        repeated = np.zeros((number, *self.planes.shape), np.int64)
+        table = empty_table(1 << 8 * symbols.itemsize if symbols.itemsize < 3 else 0)
+        found = self.planes, times, repeated
+        kernels_few.search_few(symbols, number, table, *few_rooms(), *found)
+        for size, pairs, planes in zip(self._sizes, times, repeated, strict=True):
+            again = Repeats(planes)
+            if pairs[0, 0]:
+                again.times = {count: often for count, often in pairs.tolist() if count}
+            yield size, again
 
     def close(self) -> None:
         """Forget the symbols."""

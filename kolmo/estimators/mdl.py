@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from kolmo.codes.chances import Chance, all_of, enumerative, kt, kt_tally, nml
+from kolmo.codes.chances import Chance, all_of, enumerative, kt, kt_rows, kt_tally, nml
 from kolmo.codes.lengths import Counts, multinomial_regret
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import Histogram
@@ -92,7 +92,11 @@ class KT(OrderZero):
 
     def chances(self, histogram: Histogram) -> list[tuple[Chance, dict[str, Any]]]:
         times = histogram.few_times  # of a few symbols, no table of counts is filled
-        return super().chances(histogram) if times is None else [(kt_tally(times), {})]
+        if times is not None:
+            return [(kt_tally(times), {})]
+        if histogram.by_byte:
+            return super().chances(histogram)
+        return [(kt_rows(histogram.counts), {})]
 
 
 @register

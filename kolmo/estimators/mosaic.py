@@ -30,8 +30,9 @@ from kolmo.codes.chances import all_of, kt_rows, kt_tally, orders
 from kolmo.codes.lengths import integer_bits
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
-from kolmo.estimators.few_repeats import FEW, FewSearch
+from kolmo.estimators.few_repeats import FewSearch
 from kolmo.estimators.repeats import Repeats, Search, search_memory, search_space
+from kolmo.estimators.rooms import FEW
 from kolmo.estimators.spool import check_room
 from kolmo.estimators.streams import BlockStreams, Cut
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -131,15 +132,16 @@ class _MosaicAccumulator:
     def _code(self, size: int, repeats: Repeats) -> _Code:
         """The code at a block size."""
         blocks = sum(numel // size for numel in self._sizes)
-        motifs, others = repeats.motifs, blocks - repeats.blocks
+        motifs, again = repeats.motifs, repeats.blocks
+        others = blocks - again
         written, (indices, how) = self._all_written, (1, "fixed")
         if motifs:
             written = self._written_bits(self._planes - repeats.planes)
-            indices, how = _index_bits(repeats, others)
+            indices, how = _index_bits(repeats, again, others)
         details = {
             "block": size,
             "motifs": motifs,
-            "share_motifs": (blocks - others) / blocks,
+            "share_motifs": again / blocks,
             "indices": how,
         }
         header = integer_bits(motifs) + integer_bits(others)
@@ -172,8 +174,9 @@ class _Code:
 _NO_BLOCKS = {"block": 0, "motifs": 0, "share_motifs": 0.0, "indices": "none"}
 
 
-def _index_bits(repeats: Repeats, others: int) -> tuple[int, str]:
-    """Bits of the indices of all blocks: one index for each motif, one more for all other blocks.
+def _index_bits(repeats: Repeats, again: int, others: int) -> tuple[int, str]:
+    """Bits of the indices of all blocks: one index for each motif, of which there are blocks again
+    and again, one more for all other blocks.
 
     All numberings of the motifs have the same probability under the KT code and mean the same
     blocks. The one by first appearance stands for all of them, so that their probabilities add up.
@@ -184,6 +187,6 @@ def _index_bits(repeats: Repeats, others: int) -> tuple[int, str]:
     kinds = sum(times.values())
     if kinds <= 1:
         return 1, "fixed"
-    fixed = (repeats.blocks + others) * max(0, kinds - 1).bit_length()
+    fixed = (again + others) * max(0, kinds - 1).bit_length()
     adaptive = all_of([kt_tally(times), orders(repeats.motifs)]).word_bits
     return (1 + adaptive, "kt") if adaptive < fixed else (1 + fixed, "fixed")

@@ -76,9 +76,9 @@ class Repeats:
         Counts by byte-plane of all their occurrences but the first of each.
     """
 
-    def __init__(self, planes: int) -> None:
+    def __init__(self, planes: NDArray[np.int64]) -> None:
         self.times: dict[int, int] = {}
-        self.planes = np.zeros((planes, 256), np.int64)
+        self.planes = planes
 
     def add(self, counts: Keys) -> None:
         """Take distinct blocks with these counts."""
@@ -91,10 +91,12 @@ class Repeats:
 
     @property
     def motifs(self) -> int:
+        """How many distinct blocks these are."""
         return sum(self.times.values())
 
     @property
     def blocks(self) -> int:
+        """How many blocks."""
         return sum(map(operator.mul, self.times, self.times.values()))
 
 
@@ -111,7 +113,8 @@ class Search:
         self.planes = np.zeros((alphabet.container.itemsize, 256), np.int64)
         self._streams, self._cut = streams, streams.cut
         self._has_table = 1 in dense_sizes(streams.cut, streams.numel)
-        self.found = {size: Repeats(alphabet.container.itemsize) for size in self._cut.sizes}
+        shape = alphabet.container.itemsize, 256
+        self.found = {size: Repeats(np.zeros(shape, np.int64)) for size in self._cut.sizes}
 
     def update(self, symbols: Symbols) -> None:
         """Take the next symbols, in the alphabet's container."""

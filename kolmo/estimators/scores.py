@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -90,18 +91,27 @@ def normalized_bdm(bits: float, blocks: Blocks, tables: Tables) -> float:
     least = greatest = 0.0
     for shape, (_, counts) in blocks.items():
         number = int(counts.sum())
-        if number == 0:
-            continue
-        values, times = tables[shape].by_complexity
-        least += float(values[-1]) + math.log2(number)
-        per_block, rest = divmod(number, int(times.sum()))
-        ahead = np.concatenate([[0], np.cumsum(times)[:-1]])
-        more = np.clip(rest - ahead, 0, times)
-        greatest += float((values * more).sum()) + float(more.sum()) * math.log2(per_block + 1)
-        if per_block:
-            greatest += float((values * (times - more)).sum())
-            greatest += float((times - more).sum()) * math.log2(per_block)
+        if number:
+            low, high = _extremes(tables[shape], number)
+            least += low
+            for each in high:
+                greatest += each
     return (bits - least) / (greatest - least) if greatest != least else math.nan
+
+
+@functools.lru_cache(1024)  # tensors of a model have few sizes
+def _extremes(table: ShapeTable, number: int) -> tuple[float, list[float]]:
+    """The least BDM of so many blocks of a shape, and what the greatest is the sum of."""
+    values, times = table.by_complexity
+    least = float(values[-1]) + math.log2(number)
+    per_block, rest = divmod(number, int(times.sum()))
+    ahead = np.concatenate([[0], np.cumsum(times)[:-1]])
+    more = np.clip(rest - ahead, 0, times)
+    greatest = [float((values * more).sum()) + float(more.sum()) * math.log2(per_block + 1)]
+    if per_block:
+        greatest.append(float((values * (times - more)).sum()))
+        greatest.append(float((times - more).sum()) * math.log2(per_block))
+    return least, greatest
 
 
 def normalized_entropy(each: float, blocks: Blocks, tables: Tables) -> float:

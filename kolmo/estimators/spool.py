@@ -86,8 +86,10 @@ def check_room(size: int, what: str) -> None:
 
     >>> check_room(0, "mosaic")
     """
+    if not size:
+        return
     folder = tempfile.gettempdir()
-    if size and size > (free := shutil.disk_usage(folder).free):
+    if size > (free := shutil.disk_usage(folder).free):
         raise NotApplicableError(
             f"{what}: puts up to {size >> 20:,} MiB in {folder}, where {free >> 20:,} MiB are free;"
             f" name a roomier folder in TMPDIR"

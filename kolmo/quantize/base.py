@@ -212,7 +212,7 @@ def parameter_width(parameters: Sequence[float], dtype: np.dtype[Any]) -> int:
     return bits_of(dtype) if exact else 64
 
 
-def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
+def value_range(tensor: WeightTensor, quantizer: Quantizer) -> tuple[float, float]:
     """Least and greatest weight; (0, 0) for an empty tensor.
 
     Raises
@@ -225,12 +225,12 @@ def value_range(tensor: WeightTensor, quantizer: str) -> tuple[float, float]:
         extremes = finite_range(chunk)
         if extremes is None:
             what = "NaN" if has_nan(chunk) else "an infinity"
-            raise not_expressible(tensor.name, what, quantizer)
+            raise not_expressible(tensor.name, what, str(quantizer))
         low, high = min(low, extremes[0]), max(high, extremes[1])
     if low > high:
         return 0.0, 0.0
     if max(-low, high) > _HUGE:  # a range, or the sum of two values, would be infinite
-        raise not_expressible(tensor.name, f"a magnitude over {_HUGE:.3g}", quantizer)
+        raise not_expressible(tensor.name, f"a magnitude over {_HUGE:.3g}", str(quantizer))
     return low, high
 
 

@@ -54,7 +54,7 @@ class Codebook(Quantizer):
         return Alphabet(self.size)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        value_range(tensor, str(self))
+        value_range(tensor, self)
         values = _distinct(tensor, self.size)
         if values is None:
             values = _kmeans(np.sort(sample(tensor)), self.size)

@@ -100,7 +100,7 @@ class Symmetric(Quantizer):
         return Alphabet((1 << self.bits) - 1)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        low, high = value_range(tensor, str(self))
+        low, high = value_range(tensor, self)
         return _SymmetricCoder(self.alphabet(tensor.dtype), max(abs(low), abs(high)))
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
@@ -147,7 +147,7 @@ class Affine(Quantizer):
         return Alphabet(1 << self.bits)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
-        low, high = value_range(tensor, str(self))
+        low, high = value_range(tensor, self)
         if self.clip < 100 and tensor.numel:
             tail = (1 - self.clip / 100) / 2
             low, high = (float(q) for q in np.quantile(sample(tensor), [tail, 1 - tail]))

@@ -25,6 +25,8 @@ from kolmo.report.columns import COLUMNS, COVERAGE, TableRows
 from kolmo.report.data import ReportData
 from kolmo.text import NAMELESS
 
+_DETAILS = json.JSONEncoder(sort_keys=True)
+
 
 def make_report(
     checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], finished: bool
@@ -100,7 +102,7 @@ def _measured(
         "degrees": outcome.degrees,
         "saturated": outcome.saturated,
         "note": outcome.note,
-        "details": json.dumps(dict(outcome.details), sort_keys=True) if outcome.details else "",
+        "details": _DETAILS.encode(dict(outcome.details)) if outcome.details else "",
     }
 
 

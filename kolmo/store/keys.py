@@ -52,15 +52,20 @@ class ResultKey:
     ----------
     content : bytes
         The key of a figure.
-    named : bytes
-        The key of a reason why there is no figure.
+    names : bytes
+        What else the key of a reason why there is no figure depends on.
     label : str
         The measurement, for people.
     """
 
     content: bytes
-    named: bytes
+    names: bytes
     label: str = dataclasses.field(default="", compare=False)
+
+    @functools.cached_property
+    def named(self) -> bytes:
+        """The key of a reason why there is no figure."""
+        return _digest(_framed([self.content]) + self.names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,14 +138,13 @@ def make_key(
     >>> make_key(one, sign, kt) == make_key(one, sign, zstd), make_key(one, sign, kt).label
     (False, 'kt of sign')
     """
-    ids = [_identity(spec) for spec in (quantizer, estimator, *also)]
+    made = _measurement(quantizer, estimator, *also)
     drawn = b"" if null is None else _draw(subject, null, number, seed, partner)
-    if drawn is None or None in ids:
+    if drawn is None or made is None:
         return None
-    content = _join([subject.content_id, drawn, *(each for each in ids if each)])
+    content = _digest(_framed([subject.content_id, drawn]) + made)
     of_null = str(null or "").encode("utf-8", "surrogatepass")
-    named = _join([content, subject.names_id, of_null])
-    return ResultKey(content, named, _label(quantizer, estimator))
+    return ResultKey(content, _framed([subject.names_id, of_null]), _label(quantizer, estimator))
 
 
 def _draw(
@@ -151,6 +155,14 @@ def _draw(
         return partner and _join([null.name.encode(), str(null.version).encode(), partner])
     of_null = _identity(null)
     return of_null and _join([of_null, f"{number} {seed}".encode(), subject.names_id])
+
+
+@functools.lru_cache(4096)
+def _measurement(*specs: Spec) -> bytes | None:
+    """The identities of what measures; None if one is unknown."""
+    ids = [_identity(spec) for spec in specs]
+    known = [each for each in ids if each is not None]
+    return _framed(known) if len(known) == len(ids) else None
 
 
 @functools.lru_cache(4096)
@@ -214,5 +226,18 @@ def _of_files(paths: Iterable[Path]) -> str | None:
 
 def _join(parts: Iterable[bytes]) -> bytes:
     """A digest of several texts, of which none runs into the next."""
-    framed = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
-    return blake3(framed, derive_key_context=_CONTEXT).digest()
+    return _digest(_framed(parts))
+
+
+def _framed(parts: Iterable[bytes]) -> bytes:
+    """Texts in a row, each with its length ahead."""
+    return b"".join([len(part).to_bytes(8, "little") + part for part in parts])
+
+
+def _digest(framed: bytes) -> bytes:
+    state = _EMPTY.copy()
+    state.update(framed)
+    return state.digest()
+
+
+_EMPTY = blake3(derive_key_context=_CONTEXT)

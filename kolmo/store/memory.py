@@ -14,7 +14,7 @@ from kolmo.outcomes import Result
 from kolmo.store.keys import ResultKey
 from kolmo.store.store import Store
 
-PAUSE = 1.0
+PAUSE = 0.2
 """Seconds that a result waits to be written, at most."""
 
 MANY = 512
@@ -27,7 +27,7 @@ _Found = TypeVar("_Found")
 class RunMemory:
     """What a run recalls and keeps; safe to use from any thread.
 
-    A thread of its own writes what has waited for a second, so that a run that is killed loses no
+    A thread of its own writes what has waited for a moment, so that a run that is killed loses no
     more than that. No trouble of the store reaches the run.
 
     Parameters
@@ -93,7 +93,7 @@ class RunMemory:
         return {**waiting, **found}
 
     def keep(self, key: ResultKey | None, result: Result) -> None:
-        """Keep a result, within a second; under a key that is None it is not."""
+        """Keep a result, within a moment; under a key that is None it is not."""
         if key is None:
             return
         with self._changed:

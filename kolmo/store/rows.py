@@ -7,6 +7,7 @@ but text is ever read from a store, and nothing is made of it that has not the f
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ LARGEST = 1 << 22
 """Bytes of a result, at most; a larger one is not kept."""
 
 _KINDS: Mapping[str, type[CodeLength] | type[Missing]] = {"code": CodeLength, "missing": Missing}
+_NAMES = {kind: [field.name for field in dataclasses.fields(cls)] for kind, cls in _KINDS.items()}
+_DETAILS = _NAMES["code"].index("details")
 _NUMBER = (float, int)
 _SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
@@ -47,13 +50,13 @@ def write_result(result: Result) -> bytes:
     """
     outcome = result.outcome
     kind = "code" if isinstance(outcome, CodeLength) else "missing"
-    values = [getattr(outcome, field.name) for field in dataclasses.fields(outcome)]
+    values = [getattr(outcome, name) for name in _NAMES[kind]]
     document = [kind, float(result.seconds), *values]
     try:
         text = _ENCODER.encode(document)
     except (TypeError, RecursionError) as error:
         raise ValueError(f"a result is not JSON ({error})") from None
-    restored = _is_restored(values, _TYPES[kind]) or _same(json.loads(text), document)
+    restored = _is_restored(kind, values) or _same(json.loads(text), document)
     if len(text) > LARGEST or not restored:
         raise ValueError("a result is not what its text restores, or too large")
     return text.encode()
@@ -77,23 +80,35 @@ def read_result(text: bytes) -> Result:
     ValueError: the text is no result
     """
     try:
-        kind, seconds, *values = json.loads(text)
-        types = _TYPES[kind]
-    except (RecursionError, TypeError, KeyError):
+        kind, seconds, *values = json.loads(text.decode())
+        fits = type(seconds) is float and _fits(kind, *map(type, values))
+    except (RecursionError, TypeError):
         raise ValueError("the text is no result") from None
-    fits = len(values) == len(types) and type(seconds) is float
-    if not fits or not all(type(v) in of for v, of in zip(values, types, strict=True)):
+    if not fits:
         raise ValueError("the text is no result")
     if kind == "code" and values[3] not in ("bound", "estimate"):
         raise ValueError(f"{values[3]!r} is no kind of code")
     return Result(_KINDS[kind](*values), seconds)
 
 
-def _is_restored(values: Sequence[Any], types: Sequence[tuple[type, ...]]) -> bool:
+@functools.lru_cache
+def _fits(kind: str, *types: type) -> bool:
+    """Whether the fields of a kind of outcome may have these types."""
+    may = _TYPES.get(kind, ())
+    return len(types) == len(may) and all(of in those for of, those in zip(types, may, strict=True))
+
+
+def _is_restored(kind: str, values: Sequence[Any]) -> bool:
     """Whether JSON restores these fields for certain: those of most results, which are many."""
-    details = next((value for value in values if isinstance(value, Mapping)), {})
-    flat = all(type(k) is str and type(v) in _SCALARS for k, v in details.items())
-    return flat and all(type(v) in of for v, of in zip(values, types, strict=True))
+    details = values[_DETAILS] if kind == "code" else {}
+    return _fits(kind, *map(type, values)) and _are_flat(*map(type, (*details, *details.values())))
+
+
+@functools.lru_cache
+def _are_flat(*types: type) -> bool:
+    """Whether keys of these types are text, and the values that follow them are of JSON as is."""
+    keys = len(types) // 2
+    return all(of is str for of in types[:keys]) and all(of in _SCALARS for of in types[keys:])
 
 
 def _same(a: Any, b: Any) -> bool:

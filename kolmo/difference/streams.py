@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -123,6 +123,13 @@ class SymbolStreams:
                 raise InputError(f"{estimator}: is an estimate here; delta takes bounds only")
             self.codes[name, estimator] = DifferenceCode(f"{name}, {estimator}", code.bits)
         self._fed = {}
+
+    def forget(self, names: Collection[str], reason: str) -> None:
+        """Leave out streams, for this reason."""
+        for waiting in (self._fed, self._waiting):
+            for name, estimator in [key for key in waiting if key[0] in names]:
+                del waiting[name, estimator]
+                self.not_tried[f"{name}, {estimator}"] = reason
 
     def choose(self, shortest: Mapping[str, float], gates: Mapping[str, RankGate]) -> bool:
         """Whether symbols have to be fed again, to those that may be under ``shortest``, the bits

@@ -30,7 +30,7 @@ WINDOWED = 1 << 16
 """Symbols up to which compressors take everything at once."""
 
 _PIECE, _PIECES = 1 << 13, 16  # symbols of a piece; pieces of a small tensor, together a window
-_SMALL = 64  # a piece is at most one of so many parts of a tensor
+_SMALL = 16  # a piece is at most one of so many parts of a tensor
 _MANY = 1 << 23  # symbols from which there are four times as many
 _GLANCE, _LEAST = 8, 1 << 9  # a part of each piece is looked at first: one of so many, at least
 _HOPEFUL = 1.25  # what that promises, over the bits of the shortest code

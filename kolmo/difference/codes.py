@@ -129,6 +129,8 @@ def native_choice(stripes: Stripes, search: CodeSearch, tell: Tell) -> Choice:
         streams.update(tally.update(stripe))
         sample.update(stripe.row, stripe.base.size, stripe.difference)
         tell(0.4 * (stripe.row + 1) / stripes.rows)
+    if tally.mask.ones == 0:
+        streams.forget(("difference", "xor"), "nothing changed")
     streams.finish()
     counted = {name: DifferenceCode(name, bits) for name, bits in tally.bits().items()}
     _feed_rest(stripes, streams, _shortest(streams, counted), {}, _native_symbols)

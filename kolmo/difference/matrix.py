@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -106,7 +105,6 @@ class Difference:
         kernels().measure(part.base, part.tuned, self.form, self.exponents, sums)
         return sums
 
-    @functools.cache  # noqa: B019
     def heavy(self, rank: int) -> Any:
         """The weight of an error's square from which it is among the few that count most."""
         least = max(_EQUATIONS[0], _EQUATIONS[1] * rank) / self.shape[1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ WINDOWED = 1 << 16
 """Symbols up to which compressors take everything at once."""
 
 _PIECE, _PIECES = 1 << 13, 16  # symbols of a piece; pieces of a small tensor, together a window
-_SMALL = 64  # a piece is at most one of so many parts of a tensor
+_SMALL = 16  # a piece is at most one of so many parts of a tensor
 _MANY = 1 << 23  # symbols from which there are four times as many
 _GLANCE, _LEAST = 8, 1 << 9  # a part of each piece is looked at first: one of so many, at least
 _HOPEFUL = 1.25  # what that promises, over the bits of the shortest code
@@ -123,6 +123,13 @@ class SymbolStreams:
                 raise InputError(f"{estimator}: is an estimate here; delta takes bounds only")
             self.codes[name, estimator] = DifferenceCode(f"{name}, {estimator}", code.bits)
         self._fed = {}
+
+    def forget(self, names: Collection[str], reason: str) -> None:
+        """Leave out streams, for this reason."""
+        for waiting in (self._fed, self._waiting):
+            for name, estimator in [key for key in waiting if key[0] in names]:
+                del waiting[name, estimator]
+                self.not_tried[f"{name}, {estimator}"] = reason
 
     def choose(self, shortest: Mapping[str, float], gates: Mapping[str, RankGate]) -> bool:
         """Whether symbols have to be fed again, to those that may be under ``shortest``, the bits

@@ -28,10 +28,8 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.np.numpy_support import as_dtype, from_dtype
 
-from kolmo.compiled import folder_of_code, kept
+from kolmo.compiled import as_dtype, folder_of_code, from_dtype, kept, types
 
 ROOT = Path(__file__).parents[1]
 LIST = Path(__file__).with_name("signatures.json")

@@ -28,22 +28,43 @@ import shutil
 import stat
 import sys
 import tempfile
+import typing
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 import llvmlite  # type: ignore[import-untyped]
 import numba
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher
 from numba.core.runtime.nrt import rtsys
+from numba.extending import intrinsic, overload
 from numba.misc.appdirs import AppDirs
+from numba.np.numpy_support import as_dtype, from_dtype
+
+# Kernels take numba and llvmlite from here alone. Their files import each other in circles: when
+# two threads enter by different ones, Python gives one what the other has half imported.
+__all__ = [
+    "Array",
+    "as_dtype",
+    "cgutils",
+    "compiled",
+    "folder_of_code",
+    "from_dtype",
+    "intrinsic",
+    "ir",
+    "kept",
+    "kernel_files",
+    "overload",
+    "types",
+]
 
 Array = Any
 """Type of the arrays that compiled functions take: numba infers their dtype and dimensions."""
@@ -58,9 +79,9 @@ kept: dict[str, Any] = {}
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-@overload
+@typing.overload
 def compiled(function: _Function) -> _Function: ...
-@overload
+@typing.overload
 def compiled(
     *, inline: bool = False, allocates: bool = False, fastmath: bool = False
 ) -> Callable[[_Function], _Function]: ...

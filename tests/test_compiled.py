@@ -413,14 +413,43 @@ def test_every_kernel_has_the_one_decorator():
             assert "cache=True" not in text, path
 
 
-def own_imports(path: Path) -> set[Path]:
-    """The files of kolmo and momos that a file imports from."""
+def test_numba_is_entered_by_one_door():
+    """Its files import each other in circles, so that two threads that enter by two find it half
+    imported."""
+    for path in python_files():
+        if path != Path(compiled.__file__):
+            found = {name.split(".")[0] for name in all_imports(path)}
+            assert not {"numba", "llvmlite"} & found, path
+
+
+def test_threads_may_need_their_first_kernels_at_the_same_time():
+    """A job counts signs while another one shuffles."""
+    program = """
+import numpy as np
+from kolmo import compare
+weights = {f"w{i}": np.random.default_rng(i).normal(size=(64, 64)) for i in range(6)}
+chosen = {"quantizers": ["sign"], "estimators": ["bdm"], "nulls": ["shuffled"], "draws": 4}
+report = compare({"m": weights}, **chosen, threads=4)
+print(report.table["bits"].notna().all())
+"""
+    for _ in range(3):
+        assert run(program, ROOT, KOLMO_STORE="off").split()[-1] == "True"
+
+
+def all_imports(path: Path) -> set[str]:
+    """The names that a file imports, and those of the modules that it takes them from."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+    return names
+
+
+def own_imports(path: Path) -> set[Path]:
+    """The files of kolmo and momos that a file imports from."""
+    names = all_imports(path)
     return {file for name in names if (file := ROOT / f"{name.replace('.', '/')}.py").exists()}
 
 

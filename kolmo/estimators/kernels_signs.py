@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import types
-from numba.extending import intrinsic, overload
 
-from kolmo.compiled import Array, compiled
+from kolmo.compiled import Array, compiled, intrinsic, ir, overload, types
 
 _RUN = 16 * 192  # numbers that fit the nearest cache, for two passes
 

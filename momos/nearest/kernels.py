@@ -10,11 +10,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
-from numba.extending import intrinsic
 
-from kolmo.compiled import Array, compiled
+from kolmo.compiled import Array, compiled, intrinsic, types
 from momos.nearest import vectors
 
 NEVER = np.float32(1e37)  # cost of the rows that fill up a group of four: never the least
@@ -35,8 +33,8 @@ def _scan(
     ``best`` is a block's least cost, ``chosen`` the group that has it, ``second`` the least cost
     of any other group.
     """
-    types = (tile, motifs, norms, first, last, best, second, chosen)
-    return numba.void(*types), partial(vectors.generate_scan, types)
+    given = (tile, motifs, norms, first, last, best, second, chosen)
+    return types.void(*given), partial(vectors.generate_scan, given)
 
 
 @compiled(inline=True)

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba.core import cgutils
+from kolmo.compiled import cgutils, ir
 
 LANES, GROUP = 8, 4
 STRIP = 2 * LANES

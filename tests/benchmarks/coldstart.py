@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.coldstart [--runs 3] [--only analyze]
 
-Each command runs in new processes: with the machine code that building the package leaves, which is
-what its user meets; with an empty folder for machine code, as after an installation on another
+Each command runs in new processes, of a copy of the packages: with the machine code that building
+them leaves, which is what its user meets; without any, as after an installation on another
 processor; and with what that run has left. Seconds of processor time and of the clock, the best of
 some runs.
 """
@@ -44,8 +44,6 @@ COMMANDS = {
 
 STATES = "installed", "nothing", "second run"
 
-Seconds = tuple[float, float]
-
 
 def main() -> None:
     """Print the table."""
@@ -57,10 +55,13 @@ def main() -> None:
     print(" " * 22 + "".join(f"{head:>18}" for head in heads))
     with tempfile.TemporaryDirectory() as folder:
         make_weights(Path(folder))
-        compile_ahead(Path(folder, "installed"))
+        installed, bare = copy_packages(Path(folder)), copy_packages(Path(folder))
+        run(["-m", "kolmo.ahead"], Path(folder), installed)
         for name, command in COMMANDS.items():
             if options.only in name:
-                figures = measure(name, command, Path(folder), options.runs)
+                words = [*command.split(), *([ESTIMATE] if command == "-c" else [])]
+                runs = [measure(words, Path(folder), installed, bare) for _ in range(options.runs)]
+                figures = [min(column) for column in zip(*runs, strict=True)]
                 print(f"{name:22}" + "".join(f"{x:18.2f}" for x in figures), flush=True)
 
 
@@ -69,33 +70,29 @@ def make_weights(folder: Path) -> None:
     np.save(folder / "weights.npy", np.random.default_rng(0).normal(size=(256, 64)))
 
 
-def compile_ahead(folder: Path) -> None:
-    """Compile what the package compiles when it is built."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(folder)}
-    subprocess.run(
-        [sys.executable, "-m", "kolmo.ahead"], env=environment, check=True, capture_output=True
-    )
+def copy_packages(folder: Path) -> Path:
+    """A copy of the packages without machine code."""
+    target = Path(tempfile.mkdtemp(dir=folder))
+    for name in ("kolmo", "momos"):
+        ignored = shutil.ignore_patterns("compiled-*")
+        shutil.copytree(ROOT / name, target / name, ignore=ignored)
+    return target
 
 
-def measure(name: str, command: str, folder: Path, runs: int) -> list[float]:
-    """The least seconds of some runs in each state."""
-    arguments = [*command.split(), *([ESTIMATE] if command == "-c" else [])]
-    times: dict[str, list[Seconds]] = {state: [] for state in STATES}
-    for _ in range(runs):
-        with tempfile.TemporaryDirectory() as empty:
-            shutil.copytree(folder / "installed", f"{empty}/installed")
-            for state, compiled in zip(STATES, ("installed", "new", "new"), strict=True):
-                times[state].append(seconds(arguments, folder, f"{empty}/{compiled}"))
-    return [min(column) for state in STATES for column in zip(*times[state], strict=True)]
+def measure(words: list[str], folder: Path, installed: Path, bare: Path) -> list[float]:
+    """Processor time and time on the clock in each state."""
+    for compiled in (bare / "kolmo" / "__pycache__").glob("compiled-*"):
+        shutil.rmtree(compiled)
+    return [x for packages in (installed, bare, bare) for x in run(words, folder, packages)]
 
 
-def seconds(arguments: list[str], folder: Path, compiled: str) -> Seconds:
-    """Processor time and time on the clock of a new process."""
-    own = {"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": compiled, "KOLMO_STORE": "off"}
-    environment = {**os.environ, **own}
+def run(words: list[str], folder: Path, packages: Path) -> tuple[float, float]:
+    """The same of a new process."""
+    environment = {**os.environ, "PYTHONPATH": str(packages), "KOLMO_STORE": "off"}
+    environment.pop("NUMBA_CACHE_DIR", None)
     used, began = children(), time.perf_counter()
     subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, check=True, capture_output=True
+        [sys.executable, *words], cwd=folder, env=environment, check=True, capture_output=True
     )
     return children() - used, time.perf_counter() - began
 

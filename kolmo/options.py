@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
 
     quantizers: Sequence[str | Quantizer] | None
     estimators: Sequence[str | Estimator] | None
-    nulls: Sequence[str | Null]
+    nulls: Sequence[str | Null] | None
     draws: int
     scope: Scope
     include: Sequence[str]
@@ -59,7 +59,7 @@ class Settings:
 
     quantizers: Sequence[str | Quantizer] | None = None
     estimators: Sequence[str | Estimator] | None = None
-    nulls: Sequence[str | Null] = ()
+    nulls: Sequence[str | Null] | None = None
     draws: int = 5
     scope: Scope = "both"
     include: Sequence[str] = ()
@@ -93,6 +93,11 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def tests(self) -> bool:
+        """Whether structure is tested by itself: where no nulls are named, and no time is set."""
+        return self.nulls is None and self.budget is None
 
     @property
     def report_progress(self) -> Progress:

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
+from kolmo.analysis import Interrupted
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.opening import open_source
 from kolmo.codes.libraries import Zlib
 from kolmo.engine import cutting, feeding

@@ -25,7 +25,7 @@ KOLMO = (
     ("memory of runs", "digests store rates"),
     ("measure", "engine measure"),
     ("report", "report"),
-    ("analysis", "estimating options analysis planning budgets inspection"),
+    ("analysis", "estimating options defaults structure analysis planning budgets inspection"),
     ("comparisons", "series difference"),
     ("container", "container"),
     ("calibration", "calibration"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS, make_plan, measurements_of
+from kolmo.analysis import make_plan, measurements_of
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.engine.feeding import HELD
 from kolmo.options import Settings

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,13 @@ _DETAILS = json.JSONEncoder(sort_keys=True)
 
 
 def make_report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], finished: bool
+    checkpoints: Mapping[str, Checkpoint],
+    plan: Plan,
+    runs: Mapping[str, Measured],
+    finished: bool,
+    tested: Iterable[dict[str, Any]] = (),
 ) -> ReportData:
+    """The data of a report; ``tested`` are the rows that a test of structure adds."""
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, run in runs.items():
@@ -38,7 +43,7 @@ def make_report(
         rows += _rows(name, checkpoints[name], plan, results)
         problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData.of_rows(
-        table=TableRows.made_of(rows, COLUMNS),
+        table=TableRows.made_of([*rows, *tested], COLUMNS),
         coverage=TableRows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
         provenance=_provenance(checkpoints, plan, runs, finished, problems),
     )

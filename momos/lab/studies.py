@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
 from kolmo.execution import Progress
 from kolmo.provenance import versions

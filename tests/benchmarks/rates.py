@@ -19,7 +19,7 @@ import blake3
 import ml_dtypes
 import numpy as np
 
-from kolmo.analysis import DEFAULT_MEASUREMENTS
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import array_tensor
 from kolmo.checkpoints.files import read_at
 from kolmo.errors import KolmoError, NotApplicableError

@@ -28,12 +28,13 @@ from kolmo.options import Options, Settings, takes_options
 from kolmo.quantize import get_quantizer
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
-from kolmo.structure.chain import Bench, Trial, run_trials
+from kolmo.structure.chain import Bench, ChainTest, run_trials
 from kolmo.structure.rows import rows_of
 from kolmo.structure.sample import sample_size
 
 if TYPE_CHECKING:
     from kolmo.planning import Outlook
+
 
 class Interrupted(KeyboardInterrupt):
     """A run was interrupted; ``report`` holds what was measured until then.
@@ -261,7 +262,7 @@ def measurements_of(settings: Settings, weights: int) -> Iterator[Measurement]:
 @short_turns()
 def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settings) -> Report:
     runs: dict[str, Run] = {}
-    trials: dict[str, Trial] = {}
+    trials: dict[str, ChainTest] = {}
     kept = None
 
     def report(finished: bool) -> Report:
@@ -278,7 +279,7 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
                 measure_all(runs, pool, stages.next(), settings.each, until)
             if settings.tests:
                 each = sample_size(len(checkpoints))
-                trials |= {n: Trial(c, each, plan.seed) for n, c in checkpoints.items()}
+                trials |= {n: ChainTest(c, each, plan.seed) for n, c in checkpoints.items()}
                 run_trials(trials, Bench(settings, memory, stages))
         return report(_all_known(runs))
     except KeyboardInterrupt:

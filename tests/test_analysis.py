@@ -11,9 +11,9 @@ import pytest
 
 import kolmo
 from kolmo.analysis import Interrupted
-from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.opening import open_source
 from kolmo.codes.libraries import Zlib
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.engine import cutting, feeding
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names

@@ -65,7 +65,7 @@ class Measuring:
         return {
             "quantizers": self.quantizer or None,
             "estimators": self.estimator or None,
-            "nulls": self.null or (),
+            "nulls": self._nulls,
             "draws": self.draws,
             "scope": self.scope,
             "include": self.include or (),
@@ -76,6 +76,15 @@ class Measuring:
             "store": self._store,
             "budget": self.budget,
         }
+
+    @property
+    def _nulls(self) -> list[str] | None:
+        """What `kolmo.analyze` takes: None where structure is to be tested by itself."""
+        if not self.null:
+            return None
+        if "none" in self.null and len(self.null) > 1:
+            raise InputError("--null none means no nulls at all: name none besides")
+        return [] if self.null == ["none"] else list(self.null)
 
     @property
     def _store(self) -> str | None:

@@ -14,6 +14,7 @@ from kolmo.container.format import Entry, Part, Unit, part_of
 from kolmo.container.repeats import Repeat
 from kolmo.symbols import Alphabet
 
+
 def plan_units(
     entries: Sequence[Entry],
     skip: Collection[int] = (),

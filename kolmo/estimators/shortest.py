@@ -19,7 +19,7 @@ _REPEATED = 0.1  # share of blocks that occurred before, from which a dictionary
 
 
 @dataclasses.dataclass(frozen=True)
-class Shortest(Estimator):
+class ShortestOf(Estimator):
     """The shortest of some codes of one tensor, with the bits that say which it is; a bound.
 
     It is not in the registry of estimators: the test of structure makes it (`kolmo.structure`).
@@ -34,7 +34,7 @@ class Shortest(Estimator):
 
     Examples
     --------
-    >>> best = Shortest("context+mosaic")
+    >>> best = ShortestOf("context+mosaic")
     >>> motifs = np.random.default_rng(0).integers(0, 256, (5, 4))
     >>> symbols = motifs[np.random.default_rng(1).integers(0, 5, 2000)].astype(np.uint8)
     >>> accumulator = best.start(symbols.shape, 256)

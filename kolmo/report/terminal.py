@@ -12,8 +12,8 @@ from rich.text import Text
 from kolmo.console import make_console
 from kolmo.report.columns import Row, is_known
 from kolmo.report.data import ReportData
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import estimator_label, remarks
-from kolmo.report.verdicts import quote_p, quote_z
 from kolmo.report.words import summarize
 from kolmo.text import shorten
 

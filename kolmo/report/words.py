@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from kolmo.report.columns import Row, TableRows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
+from kolmo.report.distortion import distortion_lines
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
-from kolmo.report.verdicts import quote_p, quote_z, verdicts
+from kolmo.report.verdicts import verdict_lines
 from kolmo.report.words_budget import budget_lines
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
@@ -27,7 +29,7 @@ def summarize(report: ReportData) -> str:
         )
     if report.kind == "delta":  # which has a single measurement, compared in its own lines
         return "\n".join(lines)
-    found = [*verdicts(report), *_saturation(report.rows)]
+    found = [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
     return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
 
 

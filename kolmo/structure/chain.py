@@ -24,7 +24,7 @@ from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
 from kolmo.estimators.base import CodeLength
-from kolmo.estimators.shortest import Shortest
+from kolmo.estimators.shortest import ShortestOf
 from kolmo.execution import Stages
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls import Null, get_null
@@ -33,7 +33,7 @@ from kolmo.outcomes import Missing, Outcome
 from kolmo.pvalues import is_significant
 from kolmo.quantize import get_quantizer
 from kolmo.store import RunMemory
-from kolmo.structure.sample import Piece, Sample, draw_sample
+from kolmo.structure.sample import Sample, SampledTensor, draw_sample
 from kolmo.structure.sequential import MOST, Settled, settled
 
 DISTORTION = "nmse:0.001,axis=tensor"
@@ -65,7 +65,7 @@ class DrawsPlan(Plan):
         return [Variant(null, number) for number in range(self.first, self.first + self.draws)]
 
 
-class Trial:
+class ChainTest:
     """The test of one checkpoint.
 
     Attributes
@@ -76,7 +76,7 @@ class Trial:
 
     def __init__(self, checkpoint: Checkpoint, weights: int, seed: int) -> None:
         self.sample: Sample = draw_sample(checkpoint, weights, seed)
-        self.measurement = Measurement(get_quantizer(DISTORTION), Shortest(CODES))
+        self.measurement = Measurement(get_quantizer(DISTORTION), ShortestOf(CODES))
         self._known: dict[tuple[str, Variant], Outcome] = {}
         self._source = checkpoint
 
@@ -92,7 +92,7 @@ class Trial:
             self._known[name, variant] = result.outcome
 
     @property
-    def pieces(self) -> list[Piece]:
+    def pieces(self) -> list[SampledTensor]:
         """Those that the code and the quantizer take."""
         actual = Variant()
         return [p for p in self.sample.pieces if self._code(p.tensor.name, actual) is not None]
@@ -100,14 +100,16 @@ class Trial:
     @property
     def missing(self) -> dict[str, Missing]:
         """Why others are not taken, by the name of the tensor."""
-        found = {p.tensor.name: self._known.get((p.tensor.name, Variant())) for p in self.sample.pieces}
+        found = {
+            p.tensor.name: self._known.get((p.tensor.name, Variant())) for p in self.sample.pieces
+        }
         return {name: each for name, each in found.items() if isinstance(each, Missing)}
 
-    def actual(self, piece: Piece | None = None) -> float:
+    def actual(self, piece: SampledTensor | None = None) -> float:
         """Bits of a tensor, or of all of them; of a sample, what it stands for."""
         return self._bits(Variant(), piece)
 
-    def draws(self, null: str, piece: Piece | None = None) -> list[float]:
+    def draws(self, null: str, piece: SampledTensor | None = None) -> list[float]:
         """The same of every draw of a null, in the order of their numbers."""
         numbers = sorted(v.number for v in self._variants(null))
         return [self._bits(Variant(get_null(null), number), piece) for number in numbers]
@@ -116,13 +118,13 @@ class Trial:
         """The outcome of the test against a null; None while it takes more draws."""
         return settled(self.actual(), self.draws(null)) if self.pieces else Settled(1.0, 0)
 
-    def code(self, piece: Piece) -> CodeLength:
+    def code(self, piece: SampledTensor) -> CodeLength:
         """The code length of the sample of a tensor."""
         found = self._code(piece.tensor.name, Variant())
         assert found is not None
         return found
 
-    def _bits(self, variant: Variant, piece: Piece | None) -> float:
+    def _bits(self, variant: Variant, piece: SampledTensor | None) -> float:
         pieces = self.pieces if piece is None else [piece]
         found = [(p, self._code(p.tensor.name, variant)) for p in pieces]
         return math.fsum(p.stands_for / p.tensor.numel * code.bits for p, code in found if code)
@@ -143,7 +145,7 @@ class Bench:
     memory: RunMemory | None
     stages: Stages
 
-    def draw(self, trials: Mapping[str, Trial], null: str, first: int, draws: int) -> None:
+    def draw(self, trials: Mapping[str, ChainTest], null: str, first: int, draws: int) -> None:
         """Make some draws of a null, for all of these trials side by side."""
         runs = {name: self._run(trial, null, first, draws) for name, trial in trials.items()}
         if not runs:
@@ -155,7 +157,7 @@ class Bench:
             for name, run in runs.items():
                 trials[name].take(run)
 
-    def _run(self, trial: Trial, null: str, first: int, draws: int) -> Run:
+    def _run(self, trial: ChainTest, null: str, first: int, draws: int) -> Run:
         plan = DrawsPlan(
             (trial.measurement,), (get_null(null),), draws,
             model_scope=False, seed=self.settings.seed, first=first,
@@ -163,7 +165,7 @@ class Bench:
         return Run(trial.tensors, plan, self.memory)
 
 
-def run_trials(trials: Mapping[str, Trial], bench: Bench) -> None:
+def run_trials(trials: Mapping[str, ChainTest], bench: Bench) -> None:
     """Test all checkpoints; what was found is in the trials, whatever ends it early."""
     _settle(trials, SHUFFLED, bench)
     bench.draw(trials, GAUSSIAN, 0, _MEANS[GAUSSIAN])
@@ -172,13 +174,13 @@ def run_trials(trials: Mapping[str, Trial], bench: Bench) -> None:
     _settle(arranged, SCALED, bench)
 
 
-def is_arranged(trial: Trial) -> bool:
+def is_arranged(trial: ChainTest) -> bool:
     """Whether the weights are shorter than shuffled ones, by more than chance."""
     outcome = trial.outcome(SHUFFLED)
     return outcome is not None and is_significant(outcome.p)
 
 
-def _settle(trials: Mapping[str, Trial], null: str, bench: Bench) -> None:
+def _settle(trials: Mapping[str, ChainTest], null: str, bench: Bench) -> None:
     first = 0
     for draws in _ROUNDS:
         waiting = {n: t for n, t in trials.items() if first == 0 or t.outcome(null) is None}
@@ -186,6 +188,6 @@ def _settle(trials: Mapping[str, Trial], null: str, bench: Bench) -> None:
         first += draws
 
 
-def steps(trial: Trial) -> Iterator[str]:
+def steps(trial: ChainTest) -> Iterator[str]:
     """The nulls of the chain that were drawn."""
     return (null for null in CHAIN if trial.draws(null))

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from kolmo.pvalues import permutation_p
-from kolmo.structure.chain import SCALED, SHUFFLED, Trial, steps
-from kolmo.structure.sample import Piece
+from kolmo.structure.chain import SCALED, SHUFFLED, ChainTest, steps
+from kolmo.structure.sample import SampledTensor
 from kolmo.structure.sequential import MOST
 
 TESTS = (SHUFFLED, SCALED)
 """The nulls that the weights are tested against."""
 
 
-def rows_of(name: str, trial: Trial) -> Iterator[dict[str, Any]]:
+def rows_of(name: str, trial: ChainTest) -> Iterator[dict[str, Any]]:
     """A row for each tensor of the sample and null, and for all of them together."""
     if not trial.pieces:
         return
@@ -28,7 +28,7 @@ def rows_of(name: str, trial: Trial) -> Iterator[dict[str, Any]]:
             yield {**described, **_compared(trial, piece, null)}
 
 
-def _described(trial: Trial, piece: Piece | None) -> dict[str, Any]:
+def _described(trial: ChainTest, piece: SampledTensor | None) -> dict[str, Any]:
     pieces = trial.pieces if piece is None else [piece]
     stands_for = math.fsum(p.stands_for for p in pieces)
     looked_at = sum(p.tensor.numel for p in pieces)
@@ -42,7 +42,9 @@ def _described(trial: Trial, piece: Piece | None) -> dict[str, Any]:
     return {
         "scope": "sample",
         "tensor": None if piece is None else piece.tensor.name,
-        "shape": f"{len(pieces)} tensors" if piece is None else "x".join(map(str, piece.tensor.shape)),
+        "shape": f"{len(pieces)} tensors"
+        if piece is None
+        else "x".join(map(str, piece.tensor.shape)),
         "numel": round(stands_for),
         "covered": stands_for,
         "dtype": "+".join(dict.fromkeys(p.tensor.form for p in pieces)),
@@ -59,7 +61,7 @@ def _described(trial: Trial, piece: Piece | None) -> dict[str, Any]:
     }
 
 
-def _details(trial: Trial, piece: Piece | None, taken: Sequence[str]) -> dict[str, Any]:
+def _details(trial: ChainTest, piece: SampledTensor | None, taken: Sequence[str]) -> dict[str, Any]:
     """Which codes were the shortest, of how many tensors; and how many windows were looked at."""
     pieces = trial.pieces if piece is None else [piece]
     codes = {name: taken.count(name) for name in sorted(set(taken))}
@@ -70,7 +72,7 @@ def _details(trial: Trial, piece: Piece | None, taken: Sequence[str]) -> dict[st
     }
 
 
-def _compared(trial: Trial, piece: Piece | None, null: str) -> dict[str, Any]:
+def _compared(trial: ChainTest, piece: SampledTensor | None, null: str) -> dict[str, Any]:
     draws = trial.draws(null, piece)
     row: dict[str, Any] = {"null": null}
     outcome = trial.outcome(null) if null in TESTS else None

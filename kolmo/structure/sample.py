@@ -38,7 +38,7 @@ def sample_size(checkpoints: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Piece:
+class SampledTensor:
     """What is taken of one tensor.
 
     Attributes
@@ -62,7 +62,7 @@ class Piece:
 class Sample:
     """The sample of a checkpoint."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SampledTensor, ...]
     of: int
 
     @property
@@ -94,7 +94,7 @@ def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -
     tensors = [tensor for tensor in checkpoint.values() if tensor.numel]
     total = sum(tensor.numel for tensor in tensors)
     if total <= weights:
-        whole = (Piece(_whole(t), t.numel, float(t.numel), 1) for t in tensors)
+        whole = (SampledTensor(_whole(t), t.numel, float(t.numel), 1) for t in tensors)
         return Sample(tuple(whole), total)
     length = max(1, weights // WINDOWS)
     large = [t for t in tensors if 4 * t.numel >= length] or tensors
@@ -122,13 +122,17 @@ def _shared_out(sizes: Sequence[int], windows: int, seed: int) -> list[tuple[int
     return [(count, count * step) for count in counts]
 
 
-def _piece(tensor: WeightTensor, count: int, length: int, stands_for: float, seed: int) -> Piece:
+def _piece(
+    tensor: WeightTensor, count: int, length: int, stands_for: float, seed: int
+) -> SampledTensor:
     if tensor.numel <= count * length:
-        return Piece(_whole(tensor), tensor.numel, stands_for, count)
+        return SampledTensor(_whole(tensor), tensor.numel, stands_for, count)
     draw = np.random.default_rng((seed, name_seed(tensor.name)))
     shape, ranges = _windows(tensor.shape, count, length, draw)
     values = np.concatenate([tensor.load(*each) for each in ranges])
-    return Piece(array_tensor(tensor.name, values.reshape(shape)), tensor.numel, stands_for, count)
+    return SampledTensor(
+        array_tensor(tensor.name, values.reshape(shape)), tensor.numel, stands_for, count
+    )
 
 
 def _windows(

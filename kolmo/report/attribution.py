@@ -9,8 +9,8 @@
 The residual is the shortest bound of the weights, the structure the shortest bound of their
 shuffles less that: each may be of another code. They add up to the raw bits. The residual is no
 floor: a code that sees more leaves less over. The marginal is negative where a code costs more than
-it saves; the structure where codes do worse on the weights as they are than on their shuffles. Where
-every bound costs the same in every draw, structure cannot be seen, and is missing.
+it saves; the structure where codes do worse on the weights as they are than on their shuffles.
+Where every bound costs the same in every draw, structure cannot be seen, and is missing.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ DECOMPOSITION = [
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Saving:
     """What one property of the weights saves.
 
     Attributes
@@ -103,7 +103,7 @@ class Chain:
         """Whether they are shorter than scaled draws too."""
         return _is_shorter(self.by_null.get(SCALED))
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[Saving]:
         """What saves bits; without scaled draws, all that a shuffle destroys is one part."""
         if SCALED in self.by_null:
             pairs = QUESTIONS
@@ -111,7 +111,9 @@ class Chain:
             pairs = {"value distribution": (GAUSSIAN, SHUFFLED), "order": (SHUFFLED, ACTUAL)}
         whole = self.bits(GAUSSIAN)
         found = {q: self.bits(before) - self.bits(after) for q, (before, after) in pairs.items()}
-        return [Part(q, saved, saved / whole if whole else math.nan) for q, saved in found.items()]
+        return [
+            Saving(q, saved, saved / whole if whole else math.nan) for q, saved in found.items()
+        ]
 
     def steps(self) -> Iterator[dict[str, Any]]:
         """Rows of the decomposition."""

@@ -8,7 +8,6 @@ a code gives a bound.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -61,11 +60,7 @@ def _shares(group: Sequence[Row]) -> Iterator[str]:
 
 def _unequal(rows: TableRows) -> Iterator[str]:
     """Quantizers of fixed levels whose errors differ between checkpoints."""
-    known = [
-        row
-        for row in rows.records(scope="model")
-        if is_known(row.get("nmse", math.nan)) and row["nmse"]
-    ]
+    known = [row for row in rows.records(scope="model") if row["nmse"] > 0]
     for (quantizer,), group in grouped(known, "quantizer").items():
         each = {row["checkpoint"]: row["nmse"] for row in group}
         low, high = min(each.values()), max(each.values())

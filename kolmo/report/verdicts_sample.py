@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from kolmo.pvalues import is_significant
 from kolmo.report.chains import ACTUAL, GAUSSIAN, SCALED, SHUFFLED, Chain
@@ -47,7 +48,7 @@ def _tested(chain: Chain, row: Row) -> Verdict:
     )
 
 
-def _described(chain: Chain) -> dict[str, object]:
+def _described(chain: Chain) -> dict[str, Any]:
     row = chain.row
     of = {name: row[name] for name in ("checkpoint", "scope", "quantizer", "estimator", "kind")}
     return {**of, "bits": row["bits"], "tensor": row["tensor"] or ""}
@@ -91,8 +92,8 @@ def _ledger_sentence(chain: Chain) -> str:
     saved = enumerated(f"{part.question} {_percent(part.share)}" for part in chain.parts())
     return (
         f"of {per_weight[GAUSSIAN]:.4g} bits per weight that normal weights of the same variance "
-        f"and error take (nmse {_distortion(chain)}), {saved} {'saves' if len(chain.parts()) == 1 else 'save'}"
-        f"; {per_weight[ACTUAL]:.4g} are left over{_looked_at(chain)}"
+        f"and error take (nmse {_distortion(chain)}), these save: {saved}; "
+        f"{per_weight[ACTUAL]:.4g} are left over{_looked_at(chain)}"
     )
 
 

@@ -88,7 +88,8 @@ def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -
     >>> import kolmo
     >>> big, small = np.zeros((512, 512), np.float32), np.zeros((64, 512), np.float32)
     >>> checkpoint = kolmo.open_checkpoint({"big": big, "small": small})
-    >>> [(p.tensor.name, p.tensor.shape, p.windows) for p in draw_sample(checkpoint, 1 << 17).pieces]
+    >>> sample = draw_sample(checkpoint, weights=1 << 17)
+    >>> [(piece.tensor.name, piece.tensor.shape, piece.windows) for piece in sample.pieces]
     [('big', (228, 512), 57), ('small', (28, 512), 7)]
     """
     tensors = [tensor for tensor in checkpoint.values() if tensor.numel]
@@ -100,7 +101,7 @@ def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -
     large = [t for t in tensors if 4 * t.numel >= length] or tensors
     counts = _shared_out([t.numel for t in large], WINDOWS, seed)
     pieces = [
-        _piece(tensor, count, length, stands_for, seed)
+        _sampled(tensor, count, length, stands_for, seed)
         for tensor, (count, stands_for) in zip(large, counts, strict=True)
         if count
     ]

@@ -123,7 +123,7 @@ def _shared_out(sizes: Sequence[int], windows: int, seed: int) -> list[tuple[int
     return [(count, count * step) for count in counts]
 
 
-def _piece(
+def _sampled(
     tensor: WeightTensor, count: int, length: int, stands_for: float, seed: int
 ) -> SampledTensor:
     if tensor.numel <= count * length:

@@ -71,11 +71,11 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     quantizers, estimators : list of specs or objects, optional
         Every estimator is applied to the symbols of every quantizer. If only one of the two is
         given, the other comes from the defaults; if neither is, `DEFAULT_MEASUREMENTS` are.
-    nulls : list of specs or objects, optional
-        Null models to compare with; the table then has a row for each measurement and null. If
-        they are not given, structure is tested by itself (`kolmo.structure`): a sample of the
-        weights against as many draws as settle the verdict, in rows of the scope ``sample``. An
-        empty list means no nulls and no test.
+    nulls : list of specs or objects, or "auto", optional
+        Null models to compare with; the table then has a row for each measurement and null.
+        ``"auto"`` tests structure instead (`kolmo.structure`): a sample of the weights against as
+        many draws as settle the verdict, in rows of the scope ``sample``. That is the default
+        where no estimators are named, and no budget; an empty list means no nulls and no test.
     draws : int
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
         where many tests are corrected (`kolmo.pvalues.draws_needed`). P-values of shuffles
@@ -236,7 +236,7 @@ def make_plan(
         raise InputError("there is nothing to measure: no quantizer or no estimator was given")
     return Plan(
         distinct,
-        tuple(dict.fromkeys(get_null(null) for null in settings.nulls or ())),
+        tuple(dict.fromkeys(get_null(null) for null in settings.named_nulls)),
         settings.draws,
         tensor_scope=settings.scope != "model",
         model_scope=settings.scope != "tensor",

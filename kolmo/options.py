@@ -26,6 +26,9 @@ from kolmo.store import RunMemory, open_store
 CACHE = "cache"
 """The store of results in the user's cache folder, or where ``KOLMO_STORE`` says."""
 
+AUTO = "auto"
+"""In the place of nulls: the test of structure that a run makes by itself."""
+
 Scope = Literal["tensor", "model", "both"]
 SCOPES: tuple[Scope, ...] = ("tensor", "model", "both")
 
@@ -38,7 +41,7 @@ class Options(TypedDict, total=False):
 
     quantizers: Sequence[str | Quantizer] | None
     estimators: Sequence[str | Estimator] | None
-    nulls: Sequence[str | Null] | None
+    nulls: Sequence[str | Null] | Literal["auto"] | None
     draws: int
     scope: Scope
     include: Sequence[str]
@@ -59,7 +62,7 @@ class Settings:
 
     quantizers: Sequence[str | Quantizer] | None = None
     estimators: Sequence[str | Estimator] | None = None
-    nulls: Sequence[str | Null] | None = None
+    nulls: Sequence[str | Null] | Literal["auto"] | None = None
     draws: int = 5
     scope: Scope = "both"
     include: Sequence[str] = ()
@@ -84,7 +87,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("quantizers", "estimators", "nulls"):
-            if isinstance(getattr(self, name), str):
+            if isinstance(getattr(self, name), str) and (name, self.nulls) != ("nulls", AUTO):
                 raise InputError(f"{name} are a list of specs, such as ['kt'], and no text")
         get_roles(self.roles)
         if self.scope not in SCOPES:
@@ -96,8 +99,16 @@ class Settings:
 
     @property
     def tests(self) -> bool:
-        """Whether structure is tested by itself: where no nulls are named, and no time is set."""
-        return self.nulls is None and self.budget is None
+        """Whether structure is tested by itself: where it is asked for, and where neither nulls nor
+        estimators are named, and no time is set."""
+        if self.nulls is not None:
+            return self.nulls == AUTO
+        return self.estimators is None and self.budget is None
+
+    @property
+    def named_nulls(self) -> Sequence[str | Null]:
+        """The nulls that every measurement is compared with."""
+        return () if self.nulls is None or self.nulls == AUTO else self.nulls
 
     @property
     def report_progress(self) -> Progress:

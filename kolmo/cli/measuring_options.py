@@ -32,7 +32,7 @@ from kolmo.cli.options import (
     Threads,
 )
 from kolmo.errors import InputError
-from kolmo.options import CACHE
+from kolmo.options import AUTO, CACHE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +78,14 @@ class Measuring:
         }
 
     @property
-    def _nulls(self) -> list[str] | None:
-        """What `kolmo.analyze` takes: None where structure is to be tested by itself."""
+    def _nulls(self) -> list[str] | str | None:
+        """What `kolmo.analyze` takes; None where nothing is named."""
         if not self.null:
             return None
-        if "none" in self.null and len(self.null) > 1:
-            raise InputError("--null none means no nulls at all: name none besides")
-        return [] if self.null == ["none"] else list(self.null)
+        alone = next((null for null in self.null if null in ("none", AUTO)), None)
+        if alone and len(self.null) > 1:
+            raise InputError(f"--null {alone} takes no other null beside it")
+        return {"none": [], AUTO: AUTO}[alone] if alone else list(self.null)
 
     @property
     def _store(self) -> str | None:

@@ -102,8 +102,8 @@ class _ShortestAccumulator:
 def repeated_share(symbols: Symbols) -> float:
     """The share of a string's blocks of four symbols that occurred before.
 
-    >>> repeated_share(np.uint8([1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]))
-    0.3333333333333333
+    >>> repeated_share(np.uint8([1, 2, 3, 4, 1, 2, 3, 4, 9]))
+    0.5
     """
     blocks = symbols.size // _BLOCK
     if not blocks:

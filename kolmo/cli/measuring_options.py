@@ -85,7 +85,9 @@ class Measuring:
         alone = next((null for null in self.null if null in ("none", AUTO)), None)
         if alone and len(self.null) > 1:
             raise InputError(f"--null {alone} takes no other null beside it")
-        return {"none": [], AUTO: AUTO}[alone] if alone else list(self.null)
+        if alone == AUTO:
+            return AUTO
+        return [] if alone else self.null
 
     @property
     def _store(self) -> str | None:

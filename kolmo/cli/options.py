@@ -19,8 +19,8 @@ Nulls = Annotated[
     list[str] | None,
     typer.Option(
         "--null",
-        help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, inits:… or "
-        "reference:PATH; auto, the default, tests structure on a sample; none.",
+        help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, inits:… "
+        "or reference:PATH; auto, the default, tests structure on a sample; none.",
     ),
 ]
 Draws = Annotated[int, typer.Option(help="Draws of each random null; p-values need 39.")]

@@ -6,8 +6,8 @@ are tested here. Each object, a model or a tensor, is tested by one estimator, i
 whose figures, the actual one and those of the draws alike, reach lowest. Where there is structure
 that is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid
 as if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's
-method. A measurement that costs the same in every draw is no evidence and never leads; nor does a saturated
-BDM, nor a figure of a part of the weights.
+method. A measurement that costs the same in every draw is no evidence and never leads; nor does a
+saturated BDM, nor a figure of a part of the weights.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from kolmo.compiled import Array, compiled
@@ -9,37 +11,96 @@ from kolmo.compiled import Array, compiled
 # --- all weights ------------------------------------------------------------------------------
 
 
+@compiled(inline=True)
+def _extremes(patterns: Array, magnitude: int, most: Array) -> None:
+    """The largest pattern without its sign, all bits of any, and how many are zeros."""
+    largest, bits, zeros = patterns.dtype.type(0), patterns.dtype.type(0), 0
+    for i in range(patterns.size):
+        pattern = patterns[i] & magnitude
+        largest = max(largest, pattern)
+        bits |= pattern
+        zeros += pattern == 0
+    most[0] = max(most[0], np.uint64(largest))
+    most[1] |= np.uint64(bits)
+    most[2] += np.uint64(zeros)
+
+
+@compiled(inline=True)
+def _add(weights: Array, shift: float, sums: Array) -> None:
+    """Sums of w − shift and of its square: four of each, so that none waits for the one before."""
+    a = b = c = d = e = f = g = h = 0.0
+    whole = weights.size & ~3
+    for i in range(0, whole, 4):
+        p, q = np.float64(weights[i]) - shift, np.float64(weights[i + 1]) - shift
+        r, s = np.float64(weights[i + 2]) - shift, np.float64(weights[i + 3]) - shift
+        a, b, c, d = a + p, b + q, c + r, d + s
+        e, f, g, h = e + p * p, f + q * q, g + r * r, h + s * s
+    for i in range(whole, weights.size):
+        p = np.float64(weights[i]) - shift
+        a, e = a + p, e + p * p
+    sums[0] += (a + b) + (c + d)
+    sums[1] += (e + f) + (g + h)
+
+
+@compiled(inline=True)
+def _count_exponents(patterns: Array, down: int, fields: int, counts: Array) -> None:
+    """Count exponent fields, in four tables in turn."""
+    whole = patterns.size & ~3
+    for i in range(0, whole, 4):
+        counts[0, np.intp((patterns[i] >> down) & fields)] += 1
+        counts[1, np.intp((patterns[i + 1] >> down) & fields)] += 1
+        counts[2, np.intp((patterns[i + 2] >> down) & fields)] += 1
+        counts[3, np.intp((patterns[i + 3] >> down) & fields)] += 1
+    for i in range(whole, patterns.size):
+        counts[0, np.intp((patterns[i] >> down) & fields)] += 1
+
+
+@compiled(inline=True)
+def _are_whole(weights: Array, scale: float) -> bool:
+    """Whether all weights times a power of two are whole numbers."""
+    broken = 0
+    for i in range(weights.size):
+        scaled = np.float64(weights[i]) * scale
+        broken += scaled != np.rint(scaled)
+    return broken == 0
+
+
 @compiled
 def scan(
-    patterns: Array, weights: Array, digits: int, shift: float,
-    counts: Array, seen: Array, sums: Array, most: Array,
-) -> None:  # fmt: skip
-    """Add up floats of 32 or 64 bits, four lanes side by side.
+    patterns: Array, weights: Array, digits: int, shift: float, scale: float,
+    counts: Array, most: Array, sums: Array,
+) -> int:  # fmt: skip
+    """Add up floats of 32 or 64 bits, all finite; gives how many of the first of them are multiples
+    of 1 / scale, a power of two, to a whole block.
 
-    ``counts[lane, e]`` counts the weights of exponent field e, ``seen[lane, e]`` are the bits of
-    ``digits`` mantissa bits that any of them has. ``sums[lane]`` are the sums of w − shift, and of
-    its square, over finite weights; ``most`` is the largest finite pattern without its sign, and
-    the number of zeros.
+    ``counts[lane, e]`` counts the weights of exponent field e; ``most`` is the largest pattern
+    without its sign, the bits that any weight has, and the number of zeros; ``sums`` are those of
+    w − shift, and of its square.
     """
     one = patterns.dtype.type(1)
     fields = patterns.dtype.type(counts.shape[1] - 1)
     down = patterns.dtype.type(digits)
-    mask = (one << down) - one
-    magnitude = (fields << down) | mask
-    largest, zeros = patterns.dtype.type(most[0]), 0
+    magnitude = (fields << down) | ((one << down) - one)
+    whole, are_whole = 0, True
+    for start in range(0, patterns.size, 8192):  # which stay in the cache
+        stop = min(start + 8192, patterns.size)
+        _extremes(patterns[start:stop], magnitude, most)
+        _add(weights[start:stop], shift, sums)
+        _count_exponents(patterns[start:stop], down, fields, counts)
+        are_whole = are_whole and _are_whole(weights[start:stop], scale)
+        whole = stop if are_whole else whole
+    return whole
+
+
+@compiled
+def see_bits(patterns: Array, digits: int, seen: Array) -> None:
+    """Join the mantissas of each exponent: ``seen[e]`` are the bits that any of them has, and the
+    one before them."""
+    one = patterns.dtype.type(1)
+    down = patterns.dtype.type(digits)
+    mask, fields = (one << down) - one, patterns.dtype.type(seen.size - 1)
     for i in range(patterns.size):
-        lane, bits = i & 3, patterns[i] & magnitude
-        exponent = np.intp(bits >> down)
-        counts[lane, exponent] += 1
-        seen[lane, exponent] |= bits & mask
-        if exponent < fields:
-            largest = max(largest, bits)
-            zeros += bits == 0
-            moved = np.float64(weights[i]) - shift
-            sums[lane, 0] += moved
-            sums[lane, 1] += moved * moved
-    most[0] = largest
-    most[1] += np.uint64(zeros)
+        seen[np.intp((patterns[i] >> down) & fields)] |= (patterns[i] & mask) | (one << down)
 
 
 @compiled
@@ -53,7 +114,7 @@ def count_patterns(patterns: Array, counts: Array) -> None:
 
 
 @compiled(inline=True)
-def _slot(pattern: int, mask: int) -> int:
+def _slot(pattern: int, mask: int) -> Any:
     """Where a pattern is looked for first in a table of mask + 1 entries."""
     hashed = np.uint64(pattern) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64((hashed ^ (hashed >> np.uint64(32))) & np.uint64(mask))
@@ -117,7 +178,8 @@ def distinct_of_groups(
 def _are_multiples(weights: Array, start: int, stop: int, scale: float, slack: float) -> bool:
     for i in range(start, stop):
         multiple = np.float64(weights[i]) * scale
-        if abs(multiple - np.rint(multiple)) > slack or (weights[i] != 0.0 and abs(multiple) < 0.5):
+        near = abs(multiple - np.rint(multiple)) <= slack  # which what is no number never is
+        if not near or (weights[i] != 0.0 and abs(multiple) < 0.5):
             return False
     return True
 
@@ -125,10 +187,11 @@ def _are_multiples(weights: Array, start: int, stop: int, scale: float, slack: f
 @compiled
 def levels_of_groups(weights: Array, width: int, most: int, precision: float, start: int) -> int:
     """The largest multiple, ``most`` at most, that any group needs if its weights are multiples of
-    a step of its own; 0 if those of one are not.
+    a step of its own; −1 if those of one are not.
 
-    The largest weight of a group is m steps; m is tried from 1 on, first the one that fitted the
-    group before (``start`` for the first). Multiples may be off by ``precision`` of the largest.
+    A group of zeros needs none, 0. The largest weight of a group is m steps; m is tried from 1 on,
+    first the one that fitted the group before (``start`` for the first). Multiples may be off by
+    ``precision`` of the largest.
     """
     largest, last = start, start
     for first in range(0, weights.size, width):
@@ -146,6 +209,6 @@ def levels_of_groups(weights: Array, width: int, most: int, precision: float, st
                 fits = multiple
             multiple += 1
         if not fits:
-            return 0
+            return -1
         last, largest = fits, max(largest, fits)
     return largest

@@ -25,6 +25,7 @@ from kolmo.ledger.relations import Relation, candidates, relation_of
 from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
 from kolmo.measure import Plan
 from kolmo.rates import reading_seconds
+from kolmo.text import NAMELESS, printable
 
 RECORD = [
     *(field.name for field in dataclasses.fields(Facts)),
@@ -33,6 +34,7 @@ RECORD = [
 ]
 """Fields of a record, in order: those of `Facts`, `Relation` and `Spectrum`."""
 
+_NAMES = {"tensor", "of"}  # fields that a report shows
 _TENSOR, _WEIGHT = 1e-3, 3e-9  # seconds of one core
 _QUANTUM, _MANY = 0.25, 256  # seconds and tensors that are gathered into one job
 _MEMORY = 64 << 20  # bytes of chunks, tables and a matrix that a rule may have made
@@ -151,6 +153,7 @@ class Ledger:
         parts = self._found[place].facts, self._relations.get(place), self._spectrum.get(place)
         fields = [dataclasses.asdict(part) for part in parts if part is not None]
         known = {name: value for part in fields for name, value in part.items()}
+        known |= {name: printable(known[name]) or NAMELESS for name in _NAMES & known.keys()}
         return {name: known[name] for name in RECORD if _is_fact(known.get(name))}
 
 

@@ -50,6 +50,9 @@ class Facts:
         is narrower than the dtype; else empty.
     step_exponent : int
         The greatest k such that every weight is a multiple of 2^k.
+    fixed_bits : float
+        log2 of how many steps of 2^step_exponent lie from −absmax to absmax: bits of a weight in
+        fixed point, beside those of its dtype.
     exponents : int
         Exponents in use, that of zero included.
     exponent_entropy : float
@@ -80,6 +83,7 @@ class Facts:
     trailing_zeros: int | None = None
     holds: str = ""
     step_exponent: int | None = None
+    fixed_bits: float | None = None
     exponents: int | None = None
     exponent_entropy: float | None = None
     distinct: int | None = None
@@ -158,9 +162,17 @@ def _sizes(known: WeightSizes, numel: int) -> dict[str, Any]:
             name: getattr(known, name)
             for name in ("nonfinite", "trailing_zeros", "holds", "step_exponent")
         },
+        "fixed_bits": _fixed_bits(known),
         "exponents": known.exponents,
         "exponent_entropy": known.exponent_entropy,
     }
+
+
+def _fixed_bits(known: WeightSizes) -> float | None:
+    if known.step_exponent is None or not known.absmax:
+        return None
+    largest, exponent = math.frexp(known.absmax)
+    return exponent + 1 - known.step_exponent + math.log2(largest)
 
 
 _NO_SKETCH = np.zeros(0, np.float32)

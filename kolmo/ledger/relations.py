@@ -80,12 +80,17 @@ def _alike(places: Sequence[int], sketches: Sequence[Sketch]) -> Iterator[tuple[
     rows = np.stack([_normalized(sketches[place]) for place in places])
     for first in range(0, len(places), _TOGETHER):
         some = rows[first : first + _TOGETHER]
-        correlations = np.abs(some @ rows[: first + len(some)].T)
+        correlations = some @ rows[: first + len(some)].T
         for number, row in enumerate(correlations, start=first):
             before = row[:number]
-            if before.size and before.max() >= _CANDIDATE:
-                nearest = int(np.argmax(before >= before.max() - 1e-6))  # the first of equal ones
-                yield places[number], places[nearest]
+            if before.size and np.abs(before).max() >= _CANDIDATE:
+                yield places[number], places[_nearest(before)]
+
+
+def _nearest(correlations: NDArray[np.float32]) -> int:
+    """The first of those that are nearest to 1, or −1 if none is near 1."""
+    signed = correlations if correlations.max() >= _CANDIDATE else -correlations
+    return int(np.argmax(signed >= signed.max() - 1e-6))
 
 
 def _normalized(sketch: Sketch) -> NDArray[np.float32]:

@@ -21,7 +21,7 @@ KOLMO = (
     ("quantize", "quantize"),
     ("estimators", "estimators"),
     ("contracts", "testing"),
-    ("variants", "nulls outcomes"),
+    ("variants", "nulls outcomes ledger"),
     ("memory of runs", "digests store rates"),
     ("measure", "engine measure"),
     ("report", "report"),

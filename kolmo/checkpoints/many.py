@@ -11,8 +11,9 @@ from kolmo.checkpoints.choosing import Grouping, candidates, foremost, is_candid
 from kolmo.checkpoints.directories import checkpoint_folders
 from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
-from kolmo.checkpoints.naming import natural, parsed
+from kolmo.checkpoints.naming import parsed
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _DEEP = 4  # folders of folders of checkpoints
 
@@ -100,7 +101,9 @@ def _matches(source: str) -> list[str]:
     is_url = "://" in source
     if not glob.has_magic(source) or (not is_url and os.path.exists(source)):
         return [source]
-    return sorted(_globbed(source) if is_url else glob.glob(source, recursive=True), key=natural)
+    return sorted(
+        _globbed(source) if is_url else glob.glob(source, recursive=True), key=natural_key
+    )
 
 
 def _globbed(url: str) -> list[str]:
@@ -169,7 +172,7 @@ def _below(folder: Folder, depth: int) -> list[str]:
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=natural)
+    return sorted(names, key=natural_key)
 
 
 # --- names ----------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
 from kolmo.quantize import Quantizer, SymbolCoder
 
-_FINE = 1 << 16  # weights of tensors that are small on average
+FINE = 1 << 16
+"""Weights of tensors that are small on average: Python's own work is the most of theirs."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ class TensorJob(Job):
 
     @property
     def is_fine(self) -> bool:
-        return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
+        return sum(w.tensor.numel for w in self.wanted) < FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
         found = [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
@@ -315,7 +316,7 @@ class StreamJob(Job):
 
     @property
     def is_fine(self) -> bool:
-        return self.symbols < _FINE * len(self.tensors)
+        return self.symbols < FINE * len(self.tensors)
 
     def run(self, meter: Meter) -> StreamFound:
         cell = Cell.start(self.measurement, self.tensors)

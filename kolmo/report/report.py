@@ -201,6 +201,33 @@ class Report(ReportData):
 
         return agreement(self.table, over)
 
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """Facts of every tensor that explain its figures before any structure does.
+
+        One row for each tensor: its sizes, zeros, precision, exponents and distinct values, the
+        rule that makes it, the tensor that it is a copy or an average of, and the spectrum of a
+        matrix (`kolmo.report.ledger.LEDGER` lists the columns). None of them is an estimate of
+        complexity; a fact that has no meaning for a tensor, or was not looked for, is missing.
+
+        Raises
+        ------
+        InputError
+            If the report was made without a ledger.
+        """
+        from kolmo.report.ledger import ledger
+
+        return ledger(self.provenance)
+
+    def ledger_lines(self) -> list[str]:
+        """The ledger in sentences, each kind of fact once, with the tensors that it holds of.
+
+        Empty if the report was made without a ledger.
+        """
+        from kolmo.report.ledger import ledger_lines
+
+        return ledger_lines(self.provenance)
+
     def coverage_line(self) -> str:
         """How many of the weights were measured, which were not and why, and what else there is."""
         return coverage_line(self.entries.records(), self.sources)

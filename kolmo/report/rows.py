@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint, check_unchanged
 from kolmo.checkpoints.base import Role
+from kolmo.engine.run import Run
 from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
@@ -244,7 +245,17 @@ def _provenance(
             }
             for name, checkpoint in checkpoints.items()
         },
+        **({"ledger": _ledger(runs)} if plan.ledger else {}),
         "finished": finished,
         "complete": finished and _has_all(checkpoints, runs),
         "problems": list(problems),
     }
+
+
+def _ledger(runs: Mapping[str, Measured]) -> dict[str, Any]:
+    """The facts of every tensor, and whether the tensors of each checkpoint were compared."""
+    known = {name: run.ledger for name, run in runs.items() if isinstance(run, Run)}
+    records = [
+        {"checkpoint": name, **record} for name, kept in known.items() for record in kept.records()
+    ]
+    return {"records": records, "compared": {name: kept.compared for name, kept in known.items()}}

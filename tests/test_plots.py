@@ -13,7 +13,8 @@ from scipy import stats
 
 import kolmo
 from kolmo.errors import InputError
-from kolmo.report.figures.plots import PALETTE, figures, png_bytes, save_figure, style
+from kolmo.report.figures.marks import PALETTE
+from kolmo.report.figures.plots import figures, png_bytes, save_figure, style
 
 RANDOM = np.random.default_rng(0)
 HOSTILE = ("$\\frac$", "<b>&amp;</b>", "层.权重", "a\x1b[31m", "_hidden", "x" * 500)

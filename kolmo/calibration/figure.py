@@ -10,7 +10,8 @@ import pandas as pd
 from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.ranks import ALPHA
 from kolmo.calibration.words import grid
-from kolmo.report.figures.drawing import MARKERS, PALETTE, shown_figure, style
+from kolmo.report.figures.drawing import shown_figure, style
+from kolmo.report.figures.marks import MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kolmo.report.figures.plots import MARKERS, PALETTE, style
+from kolmo.report.figures.drawing import style
+from kolmo.report.figures.marks import MARKERS, PALETTE, marks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,8 +91,9 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, name: str, arms: list[str]) -> N
     place = {arm: number for number, arm in enumerate(arms)}
     labels = rows["estimator"] + rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
     series = list(rows.groupby(labels, sort=False))
+    marks = marks_of(labels)
     for number, (estimator, group) in enumerate(series):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker = marks[str(estimator)]
         kind = str(group["kind"].iloc[0])
         axis.errorbar(
             group[f"{name}_mean"],

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's palette, which colour-blind readers can distinguish, without its yellow.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#444444", "#8C510A")
-MARKERS = ("o", "s", "^", "D", "v", "p", "<", "h")
-
 _STYLE: Any = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,

@@ -16,17 +16,15 @@ from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import (
-    MARKERS,
     MOST_CHECKPOINTS,
     MOST_LABELS,
-    PALETTE,
     grid,
     name_label,
     png_bytes,
     save_figure,
     style,
 )
-from kolmo.report.figures.marks import Mark, series_of
+from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.figures.parts import draw_agreement, draw_attribution, draw_bitplanes
 from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows, null_names
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["MARKERS", "PALETTE", "Plots", "figures", "png_bytes", "save_figure", "style"]
+__all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
 
 _NULL_COLOURS = ("#c8c8c8", "#d9c9e6", "#c5e0d2", "#ecd9bf")
 
@@ -205,7 +203,7 @@ def _draw(
     axis: Axes,
     rows: pd.DataFrame,
     column: str,
-    series: Sequence[Mark],
+    series: Sequence[Series],
     nulls: Sequence[str],
     spread: float,
 ) -> None:
@@ -229,7 +227,7 @@ def _draw(
     axis.set_xlim(0, 1.03 * min(edge, axis.get_xlim()[1]))
 
 
-def _edge(lanes: Sequence[tuple[Mark, pd.DataFrame]]) -> float:
+def _edge(lanes: Sequence[tuple[Series, pd.DataFrame]]) -> float:
     """The end of the axis: a third beyond all ordinary values. Tiny tensors, whose bits are mostly
     a compressor's headers, would lie far beyond it and mean nothing."""
     usual = [group["bits_per_weight"].median() for _, group in lanes]
@@ -237,7 +235,7 @@ def _edge(lanes: Sequence[tuple[Mark, pd.DataFrame]]) -> float:
     return 1.33 * float(max(*usual, *raw))
 
 
-def _draw_marks(axis: Axes, one: Mark, rows: pd.DataFrame, y: Any, edge: float) -> None:
+def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float) -> None:
     """Draw marks with their 95 % interval, if there is an error; arrows beyond the edge."""
     x = rows["bits_per_weight"].to_numpy(float)
     error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
@@ -289,7 +287,7 @@ def _draw_raw(axis: Axes, rows: pd.DataFrame) -> None:
     )
 
 
-def _legend(figure: Figure, series: Sequence[Mark], nulls: Sequence[str]) -> None:
+def _legend(figure: Figure, series: Sequence[Series], nulls: Sequence[str]) -> None:
     """One legend for all panels."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch

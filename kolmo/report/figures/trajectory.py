@@ -18,7 +18,7 @@ from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import name_label, shown_figure, style
-from kolmo.report.figures.marks import Mark, series_of
+from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.table import measured_rows, null_names
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _relative(rows: pd.DataFrame) -> pd.DataFrame:
 def _draw_complexity(
     axis: Axes,
     rows: pd.DataFrame,
-    estimators: Sequence[Mark],
+    estimators: Sequence[Series],
     nulls: Sequence[str],
     relative: bool,
 ) -> None:
@@ -115,13 +115,13 @@ def _draw_complexity(
     axis.margins(x=0.02, y=0.12)
 
 
-def _look(one: Mark) -> dict[str, Any]:
+def _look(one: Series) -> dict[str, Any]:
     line = "-" if one.kind == "bound" else (0, (4, 2))
     colour = one.mark["markeredgecolor"]
     return {**one.mark, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
 
 
-def _draw_null(axis: Axes, rows: pd.DataFrame, one: Mark, line: Any) -> None:
+def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
     rows = rows[rows["null_bits"].notna()]
     if rows.empty:
         return
@@ -191,7 +191,7 @@ def _finish(axis: Axes, series: Mapping[str, Any], steps: pd.Series) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _legend(figure: Figure, estimators: Sequence[Mark], nulls: Sequence[str]) -> None:
+def _legend(figure: Figure, estimators: Sequence[Series], nulls: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -9,6 +9,8 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
+from kolmo import __version__
+
 _PACKAGES = ("numpy", "ml_dtypes", "numba", "pybdm", "zstandard", "brotli", "torch")
 
 _LINKED = {

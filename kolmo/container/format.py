@@ -243,7 +243,8 @@ def read_contents(source: Path | Stored, max_bytes: int | None = None) -> Conten
 
 def _read(stored: Stored, offset: int, size: int) -> bytes:
     """Bytes [offset, offset + size), fewer where they end."""
-    return bytes(stored.read(offset, max(0, min(size, stored.size - offset))))
+    begin, end = min(offset, stored.size), min(offset + size, stored.size)
+    return bytes(stored.read(begin, end - begin))
 
 
 def _check_magic(path: Path, head: bytes) -> None:

@@ -26,7 +26,11 @@ def versions() -> dict[str, str]:
     >>> "numpy" in versions()
     True
     """
-    by_name = {"kolmo": __version__, "python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    by_name = {
+        "kolmo": __version__,
+        "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
     for package in _PACKAGES:
         try:
             by_name[package] = version(package)

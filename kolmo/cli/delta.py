@@ -10,6 +10,7 @@ import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
 from kolmo.cli.measuring_options import Measuring, name_sources, takes_measuring
+from kolmo.cli.options import MEASURING, option
 
 
 @app.command()
@@ -19,7 +20,7 @@ def delta(
     tuned: Annotated[str, typer.Argument(help="What was made of it.")],
     options: Measuring,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Try every code on all weights: slow.")
+        bool, option("--thorough", help="Try every code on all weights: slow.", under=MEASURING)
     ] = False,
 ) -> None:
     """Measure what a tuned checkpoint costs once its base is known (--null shuffled)."""

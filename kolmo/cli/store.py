@@ -6,23 +6,27 @@ import datetime
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Json
+from kolmo.cli.examples import STORE_EXAMPLES
+from kolmo.cli.help import Application
+from kolmo.cli.options import Json, option
 from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.store import default_path, open_store
 from kolmo.store.upkeep import StoreContents, contents, parse_age, parse_size, prune
 
-store = typer.Typer(
-    help="Look after the results that are kept.", rich_markup_mode=None, no_args_is_help=True
+store = Application(
+    help="Look after the results that are kept.", examples=STORE_EXAMPLES, no_args_is_help=True
 )
 app.add_typer(store, name="store")
 
 File = Annotated[
     Path | None,
-    typer.Option("--store", help="KOLMO_STORE or results.sqlite in the cache folder by default."),
+    option(
+        "--store",
+        help="KOLMO_STORE or results.sqlite in the cache folder by default.",
+        metavar="FILE",
+    ),
 ]
 
 
@@ -39,10 +43,11 @@ def ls(file: File = None, json: Json = False) -> None:
 @store.command("prune")
 def prune_store(
     older_than: Annotated[
-        str | None, typer.Option(help="What was not used for so long goes: 30d, 12h.")
+        str | None, option(help="What was not used for so long goes: 30d, 12h.", metavar="AGE")
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option(help="What was not used for longest goes until this: 1GB.")
+        str | None,
+        option(help="What was not used for longest goes until this: 1GB.", metavar="SIZE"),
     ] = None,
     file: File = None,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Opening a mosaic file as a checkpoint, without torch: blocks are put in place as they are read."""
+"""Opening a mosaic file as a checkpoint, without torch: blocks find their places when read."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from kolmo.cli.options import (
     Draws,
     Estimators,
     Exclude,
+    FailIf,
     Html,
     Include,
     Json,
@@ -56,6 +57,7 @@ class Measuring:
     lines: Lines = False
     output: Output = None
     html: Html = None
+    fail_if: FailIf = None
     json: Json = False
     all_rows: AllRows = False
 

@@ -46,7 +46,7 @@ Nulls = Annotated[
     option(
         "--null",
         help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, inits:… "
-        "or reference:PATH.",
+        "or reference:PATH; auto, the default, tests structure on a sample; none.",
         metavar="SPEC", under=MEASURING, autocompletion=completing.nulls,
     ),
 ]  # fmt: skip
@@ -139,7 +139,7 @@ FailIf = Annotated[
     option(
         "--fail-if",
         help="Exit with code 1 if a row of the table is so, of whole models unless the condition "
-        "names scope or tensor: 'bits_per_weight > 8', 'estimator == kt and null_bits < bits'.",
+        "names scope or tensor: 'bits_per_weight > 8', 'kind == bound and bits > null_bits'.",
         metavar="CONDITION", under=SHOWING,
     ),
 ]  # fmt: skip

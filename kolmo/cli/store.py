@@ -14,6 +14,7 @@ from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.store import default_path, open_store
 from kolmo.store.upkeep import StoreContents, contents, parse_age, parse_size, prune
+from kolmo.text import byte_text
 
 store = Application(
     help="Look after the results that are kept.", examples=STORE_EXAMPLES, no_args_is_help=True
@@ -58,7 +59,7 @@ def prune_store(
     age = None if older_than is None else parse_age(older_than)
     removed = prune(path, age, None if max_size is None else parse_size(max_size))
     left = contents(path)
-    print(f"{path}: {removed:,} results removed, {left.entries:,} left, {_size(left.bytes)}")
+    print(f"{path}: {removed:,} results removed, {left.entries:,} left, {byte_text(left.bytes)}")
 
 
 @store.command()
@@ -99,16 +100,8 @@ def _show(found: StoreContents) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for kept in found.measurements:
         day = datetime.datetime.fromtimestamp(kept.used).date().isoformat()
-        table.add_row(Text(kept.measurement), f"{kept.entries:,}", _size(kept.bytes), day)
+        table.add_row(Text(kept.measurement), f"{kept.entries:,}", byte_text(kept.bytes), day)
     if found.measurements:
         console.print(table, "")
-    text = f"{found.file}: {found.entries:,} results, {_size(found.bytes)}"
+    text = f"{found.file}: {found.entries:,} results, {byte_text(found.bytes)}"
     console.print(text, markup=False, soft_wrap=True)
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 import kolmo
+from kolmo.checkpoints.many import short_names
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
-from kolmo.cli.measuring_options import Measuring, name_sources, takes_measuring
+from kolmo.cli.measuring_options import Measuring, takes_measuring
 from kolmo.cli.options import MEASURING, option
 
 
@@ -29,5 +30,5 @@ def delta(
 
 
 def _difference(sources: dict[str, str], **options: Any) -> kolmo.Report:
-    name = next(iter(name_sources([sources["tuned"]])))
+    (name,) = short_names([sources["tuned"]])
     return kolmo.delta(sources["base"], sources["tuned"], name=name, **options)

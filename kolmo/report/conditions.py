@@ -16,6 +16,7 @@ from typing import Any
 
 from kolmo.errors import InputError
 from kolmo.report.columns import COLUMNS, Row, TableRows, dtype_of, is_known
+from kolmo.specs import unknown
 
 Truth = bool | None
 """True, false, or None where that is unknown."""
@@ -45,7 +46,7 @@ class Condition:
     >>> Condition.of("shap > 8")
     Traceback (most recent call last):
     ...
-    kolmo.errors.InputError: condition 'shap > 8': unknown column 'shap'; did you mean shape?
+    kolmo.errors.InputError: condition 'shap > 8': unknown column 'shap'; did you mean shape or sampled?
     """
 
     text: str

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kolmo.execution import Progress
 from kolmo.text import printable
@@ -21,8 +21,10 @@ def make_console() -> Console:
     """The console of stdout; 160 columns where that is no terminal."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    # No text is markup: names and specs may hold brackets.
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain)
+    return console if console.is_terminal else Console(**plain, width=160)
 
 
 @contextmanager

@@ -248,10 +248,13 @@ def test_coverage_line(report):
     part = dataclasses.replace(
         report, coverage=report.coverage.assign(measured=False, reason="why")
     )
-    assert part.coverage_line().startswith(
-        "0 of 5,724 weights measured; 8 skipped: layer.weight (why"
+    assert part.coverage_line() == (
+        "0 of 5,724 weights measured; skipped: 8 tensors (why; 5,724 weights)"
     )
-    assert "and 3 more" in part.coverage_line()
+    reasons = [f"why {number}" for number in range(len(report.coverage))]
+    each = dataclasses.replace(part, coverage=part.coverage.assign(reason=reasons))
+    assert "; skipped: layer.weight (why 0; " in each.coverage_line()
+    assert each.coverage_line().endswith("and for 3 more reasons")
 
 
 def test_an_unfinished_report_says_so(report):

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from kolmo.checkpoints.selecting import DEFAULT_ROLES
@@ -17,6 +16,7 @@ from kolmo.cli.options import (
     Draws,
     Estimators,
     Exclude,
+    FailIf,
     Html,
     Include,
     Json,
@@ -56,6 +56,7 @@ class Measuring:
     lines: Lines = False
     output: Output = None
     html: Html = None
+    fail_if: FailIf = None
     json: Json = False
     all_rows: AllRows = False
 
@@ -123,15 +124,3 @@ def takes_measuring(scope: str = "both") -> Callable[[Command], Command]:
         return run
 
     return decorate
-
-
-def name_sources(sources: list[str]) -> dict[str, str]:
-    """Sources by the stem of their path, or by the whole path where stems coincide."""
-    twice = next((source for source in sources if sources.count(source) > 1), None)
-    if twice:
-        raise InputError(
-            f"{twice!r} is named twice; to measure it twice: kolmo compare A=... B=..."
-        )
-    stems = [Path(source.rstrip("/")).name.split(".")[0] or source for source in sources]
-    names = [s if stems.count(s) == 1 else source for s, source in zip(stems, sources, strict=True)]
-    return dict(zip(names, sources, strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kolmo import __version__
 from kolmo.checkpoints.writing import SafetensorsWriter
@@ -64,7 +65,7 @@ def unpack(
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     dtypes = [
-        e.alphabet.container if symbols else _weight_dtype(contents, e) for e in contents.entries
+        e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries
     ]
     write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))
     return out
@@ -90,18 +91,19 @@ def _write_tensors(
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = decoded if symbols else _weights(contents, entries[number], decoded)
+                values = decoded if symbols else decoded_weights(contents, entries[number], decoded)
                 writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
 
 
-def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
+def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols) -> NDArray[Any]:
+    """The weights of a part of a tensor, whose symbols these are."""
     try:
         return entry.coder.decode(symbols)
     except IndexError:  # a codebook that lacks a symbol
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 
 
-def _weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
+def weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
     """The dtype of the source, unless the quantizer has made floats of its integers."""
     kept = not is_quantized(entry.role, entry.copy_of, contents.entries)
     if contents.quantizer.name == "native" or kept or is_float(entry.dtype):

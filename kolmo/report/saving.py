@@ -83,11 +83,17 @@ def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     import pandas as pd
 
     document = json.loads(path.read_text(encoding="utf-8"))
-    rows = document["table"]
+    rows = [_with_text(row) for row in document["table"]]
     if not all(list(row) == COLUMNS for row in rows):
         _check_age(path, list(rows[0]))
         raise InputError(f"{path}: not a report; its rows lack columns, or have others")
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
+
+
+def _with_text(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose details are JSON in a text, as the table has them, not objects."""
+    details = row.get("details")
+    return {**row, "details": json.dumps(details)} if isinstance(details, dict) else row
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:

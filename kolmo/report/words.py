@@ -15,6 +15,7 @@ from kolmo.report.verdicts import verdict_lines
 from kolmo.report.words_budget import budget_lines
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
+from kolmo.text import bit_text, raised
 
 
 def summarize(report: ReportData) -> str:
@@ -83,7 +84,8 @@ def _checkpoint_lines(whole: list[Row]) -> Iterator[str]:
         for estimate in known:
             row = estimate[0]
             if row["kind"] == "estimate":
-                yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_nulls(estimate)}{_caveat(row)}"
+                told = f"{_bits(row)} ({_kind(row)}), {bit_text(row['bits'])}"
+                yield f"{quantizer}: {told}{_nulls(estimate)}{_caveat(row)}"
         for row in partial:
             yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_caveat(row)}"
         for missing in _measurements(row for row in group if not is_known(row["bits"])):
@@ -98,10 +100,7 @@ def _measurements(rows: Iterable[Row]) -> Iterable[list[Row]]:
 
 def _up(value: float) -> str:
     """Four digits, rounded up, so that "at most" stays true."""
-    if not value > 0:
-        return f"{value:.4g}"
-    scale = 10.0 ** (3 - math.floor(math.log10(value)))
-    return f"{math.ceil(value * scale) / scale:.4g}"
+    return f"{raised(value, 4):.4g}"
 
 
 def _kind(row: Row) -> str:
@@ -109,8 +108,8 @@ def _kind(row: Row) -> str:
 
 
 def _share(row: Row) -> str:
-    raw = row["raw_bits"] / row["covered"]
-    return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
+    raw, size = row["raw_bits"] / row["covered"], bit_text(row["bits"], up=True)
+    return f"{size}, {100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
 def _bits(row: Row) -> str:

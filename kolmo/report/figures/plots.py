@@ -135,7 +135,7 @@ class Plots:
         self,
         quantizer: str | None = None,
         metrics: Sequence[str] | None = None,
-        relative: bool = False,
+        relative: bool | None = None,
     ) -> Figure:
         """Complexity of the whole model against step: one panel for each quantizer, and metrics.
 
@@ -145,8 +145,10 @@ class Plots:
             Only this one, as the table spells it.
         metrics : list of str, optional
             Metrics to draw, in one panel for each kind; losses and accuracies by default.
-        relative : bool
-            Draw percent of each estimator's own figure at the first step.
+        relative : bool, optional
+            Draw percent of each estimator's own figure at the first step and, beside it where
+            shuffles were drawn, percent of the shuffles of the same weights; by default as
+            `kolmo.trajectory` was asked to.
 
         Raises
         ------

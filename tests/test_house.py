@@ -13,7 +13,7 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled ahead dtypes floats symbols registry "
+        "errors text spoken specs execution progress console files compiled ahead dtypes floats symbols registry "
         "gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
@@ -26,7 +26,7 @@ KOLMO = (
     ("measure", "engine measure"),
     ("report", "report"),
     ("analysis", "estimating options analysis planning budgets inspection"),
-    ("comparisons", "series difference"),
+    ("comparisons", "series difference callbacks"),
     ("container", "container"),
     ("calibration", "calibration"),
     ("command line", "cli __main__"),

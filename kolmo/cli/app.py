@@ -21,6 +21,7 @@ from kolmo import __version__
 from kolmo.cli.coercing import coerce_plainly
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import rare_collections
+from kolmo.spoken import in_shell
 from kolmo.text import printable
 
 COMMANDS = {
@@ -97,7 +98,8 @@ def run_app(application: typer.Typer, name: str) -> None:
     try:
         command: Any = typer.main.get_command(application)
         coerce_plainly(command)
-        code = command(sys.argv[1:] or ["--help"], standalone_mode=False)
+        with in_shell():
+            code = command(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED

@@ -10,8 +10,8 @@ import typer
 import kolmo
 from kolmo.cli.app import app, print_json
 from kolmo.cli.options import Exclude, Include, Json, PackedRoles, Threads
-from kolmo.console import progress_bar
 from kolmo.container.state import STATE_ROLES
+from kolmo.progress import progress_bar
 
 
 @app.command()
@@ -29,7 +29,7 @@ def pack(
     json: Json = False,
 ) -> None:
     """Write a checkpoint as the shortest file, checked by decoding it."""
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         certificate = kolmo.pack(
             source,
             output,

@@ -24,6 +24,7 @@ from kolmo.report.columns import Row, TableRows, is_known
 from kolmo.report.data import ReportData
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
+from kolmo.spoken import option, options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,8 @@ def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
 def _without_null() -> str:
     draws = draws_needed()
     return (
-        f"no verdict on structure without shuffles to compare with: measure with --null shuffled "
-        f'--draws {draws} (nulls=["shuffled"], draws={draws})'
+        f"no verdict on structure without shuffles to compare with: measure with "
+        f"{options(nulls='shuffled', draws=draws)}"
     )
 
 
@@ -260,8 +261,8 @@ def _untested(rows: pd.DataFrame) -> Iterator[str]:
     """How many draws a test needs, in one line for all untested leads."""
     short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
-        had = int(short["null_draws"].min())
-        yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
+        had, needed = int(short["null_draws"].min()), draws_needed()
+        yield f"a test takes {needed} draws, by {option('draws', needed)}; it had {had}"
 
 
 def _blind(rows: pd.DataFrame) -> Iterator[str]:

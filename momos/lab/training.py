@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 
 from kolmo.errors import InputError
-from kolmo.execution import Progress
+from kolmo.progress import Wanted, progress_bar
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
 from momos.lab.loop import State, Training
@@ -71,7 +71,7 @@ def train(
     out: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> TrainResult:
     """Train a model as configured.
 
@@ -85,8 +85,9 @@ def train(
     resume : bool
         Continue after the last epoch that an interrupted run of the same configuration finished
         there; the result is the same, bit for bit. Without such a run, begin one.
-    progress : callable, optional
-        ``progress(epoch, epochs, label)`` after each epoch.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(epoch, epochs, label)``, called after each epoch.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def train(
     if resume and out is None:
         raise InputError("to resume, name the folder of the interrupted run")
     folder = None if out is None else make_folder(out)
-    with _deterministic():
+    with _deterministic(), progress_bar(progress) as report:
         run = Training(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
@@ -118,9 +119,8 @@ def train(
             run.epoch(epoch)
             if folder:
                 run.save(folder / RESUME)
-            if progress:
-                accuracy = run.history[-1]["validation_accuracy"]
-                progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
+            accuracy = run.history[-1]["validation_accuracy"]
+            report(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
     result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})

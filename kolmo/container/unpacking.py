@@ -23,6 +23,7 @@ from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
 from kolmo.floats import is_float
+from kolmo.progress import Wanted, progress_bar
 from kolmo.symbols import Symbols
 
 
@@ -32,7 +33,7 @@ def unpack(
     *,
     symbols: bool = False,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     max_bytes: int | None = None,
 ) -> Path:
     """Write the weights of a container as safetensors.
@@ -67,7 +68,10 @@ def unpack(
     dtypes = [
         e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries
     ]
-    write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))
+    with progress_bar(progress) as report:
+        write_atomically(
+            out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, report)
+        )
     return out
 
 
@@ -77,7 +81,7 @@ def _write_tensors(
     dtypes: Sequence[np.dtype[Any]],
     symbols: bool,
     threads: int | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     entries = contents.entries
     copies: dict[int, list[int]] = {}

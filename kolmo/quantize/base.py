@@ -247,7 +247,7 @@ def sample(tensor: WeightTensor) -> NDArray[np.float64]:
 def not_expressible(tensor: str, what: str, quantizer: str) -> NotExpressibleError:
     return NotExpressibleError(
         f"tensor {tensor!r} holds {what}, which {quantizer} cannot express; "
-        f"use native, or leave it out with --exclude"
+        f"use native, or leave it out (exclude)"
     )
 
 

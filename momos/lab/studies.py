@@ -24,6 +24,7 @@ import kolmo
 from kolmo.checkpoints.base import sha256
 from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.execution import Progress
+from kolmo.progress import Wanted, progress_bar
 from kolmo.provenance import versions
 from momos.lab.arms import StudyConfig, StudyResult, StudyRun
 from momos.lab.results import combine, summarize, write_results
@@ -42,7 +43,7 @@ def study(
     out: str | os.PathLike[str] = "out/study",
     *,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> StudyResult:
     """Train every arm with every seed, measure all, write tables, figures and a page.
 
@@ -55,8 +56,9 @@ def study(
         are used.
     threads : int, optional
         Threads that measure; results do not depend on it.
-    progress : callable, optional
-        ``progress(done, total, label)``.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(done, total, label)``, called now and then from this thread.
 
     Raises
     ------
@@ -64,9 +66,10 @@ def study(
         If the folder cannot be written or the data cannot be read.
     """
     config, out = config or StudyConfig(), make_folder(out)
-    steps = _Steps(progress, 2 * len(config.seeds) * (len(config.arms()) + 1))
-    runs = [run for seed in config.seeds for run in _train_seed(config, seed, out, steps)]
-    table = combine([(run, _measure(run, config.draws, out, threads, steps)) for run in runs])
+    with progress_bar(progress) as report:
+        steps = _Steps(report, 2 * len(config.seeds) * (len(config.arms()) + 1))
+        runs = [run for seed in config.seeds for run in _train_seed(config, seed, out, steps)]
+        table = combine([(run, _measure(run, config.draws, out, threads, steps)) for run in runs])
     summary = summarize(table)
     paths = write_results(config, runs, table, summary, out)
     return StudyResult(config, runs, table, summary, paths)
@@ -75,7 +78,7 @@ def study(
 class _Steps:
     """Progress over all runs and measurements: each is one step, with parts of its own."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
     def part(self, name: str, number: int = 0, parts: int = 1) -> Progress:
@@ -92,8 +95,7 @@ class _Steps:
         self._report(1000 * self._done, label)
 
     def _report(self, done: int, label: str) -> None:
-        if self._progress:
-            self._progress(done, 1000 * self._total, label)
+        self._progress(done, 1000 * self._total, label)
 
 
 # --- training ---------------------------------------------------------------------------------

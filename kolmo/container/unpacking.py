@@ -90,13 +90,15 @@ def _write_tensors(
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = decoded if symbols else _weights(contents, entries[number], decoded)
+                values = (
+                    decoded if symbols else _weights(contents, entries[number], decoded, part.start)
+                )
                 writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
 
 
-def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
+def _weights(contents: Contents, entry: Entry, symbols: Symbols, start: int) -> Symbols:
     try:
-        return entry.coder.decode(symbols)
+        return entry.coder.decode_at(symbols, start)
     except IndexError:  # a codebook that lacks a symbol
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 

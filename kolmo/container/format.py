@@ -294,6 +294,8 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
         dtype, original = DTYPES[NUMBERED[number]], copy - 1 if copy else None
         own = quantizer if is_quantized(ROLES[role], original, entries) else NATIVE
         coder = own.restore(dtype, parameters)
+        if not coder.fits(shape):
+            raise ValueError("a coder has the scales of its tensor's rows and columns")
         packed = weights - 1 if weights else None
         entries.append(Entry(name, shape, dtype, coder, original, ROLES[role], packed))
         _check_copy(entries)

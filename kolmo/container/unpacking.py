@@ -95,14 +95,17 @@ def _write_tensors(
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = decoded if symbols else decoded_weights(contents, entries[number], decoded)
-                writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
+                there = entries[number]
+                values = (
+                    decoded if symbols else decoded_weights(contents, there, decoded, part.start)
+                )
+                writer.write(there.name, part.start, values.astype(dtypes[number]))
 
 
-def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols) -> NDArray[Any]:
-    """The weights of a part of a tensor, whose symbols these are."""
+def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols, start: int) -> NDArray[Any]:
+    """The weights of a part of a tensor from weight ``start`` on, whose symbols these are."""
     try:
-        return entry.coder.decode(symbols)
+        return entry.coder.decode_at(symbols, start)
     except IndexError:  # a codebook that lacks a symbol
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 

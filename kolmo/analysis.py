@@ -217,7 +217,8 @@ def _plan(checkpoints: Mapping[str, Checkpoint], settings: Settings) -> Plan:
     measurements = list(measurements_of(settings, weights))
     by_default = settings.estimators is None and settings.scope == "both"
     left = left_out(measurements, weights) if by_default else ()
-    return make_plan(settings, measurements, left)
+    plan = make_plan(settings, measurements, left)
+    return dataclasses.replace(plan, ledger=settings.tests)
 
 
 def _within(plan: Plan, checkpoints: Mapping[str, Checkpoint], settings: Settings) -> Plan:
@@ -281,7 +282,10 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
                 measure_all(runs, pool, stages.next(), settings.each, until)
             if settings.tests:
                 each = sample_size(len(checkpoints))
-                trials |= {n: ChainTest(c, each, plan.seed) for n, c in checkpoints.items()}
+                trials |= {
+                    name: ChainTest(opened, each, plan.seed, runs[name].ledger.by_rule)
+                    for name, opened in checkpoints.items()
+                }
                 run_trials(trials, Bench(settings, memory, stages))
         return report(_all_known(runs))
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
-from kolmo.report.figures.drawing import name_label, shown_figure, style
+from kolmo.report.figures.drawing import INK, SOFT, Canvas, name_label
 from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.table import measured_rows, null_names
 
@@ -38,6 +38,7 @@ def draw_trajectory(
     quantizer: str | None = None,
     metrics: Sequence[str] | None = None,
     relative: bool = False,
+    canvas: Canvas = Canvas(),  # noqa: B008 (it is frozen)
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
     if report.kind != "trajectory":
@@ -52,14 +53,8 @@ def draw_trajectory(
         rows = _relative(rows)
     panels = list(rows.groupby("quantizer", sort=False))
     groups = _groups(series, metrics)
-    with style():
-        figure = shown_figure()(
-            figsize=(7.6, 2.3 * len(panels) + 1.5 * len(groups) + 1.1), layout="constrained"
-        )
-        heights = [2.3] * len(panels) + [1.5] * len(groups)
-        axes = np.ravel(
-            figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        )
+    with canvas.style():
+        figure, axes = canvas.stack([2.3] * len(panels) + [1.5] * len(groups), 7.6)
         estimators, nulls = series_of(rows), null_names(rows)
         for axis, (spec, group) in zip(axes, panels, strict=False):
             _draw_complexity(axis, group, estimators, nulls, relative)
@@ -67,8 +62,8 @@ def draw_trajectory(
         for axis, names in zip(axes[len(panels) :], groups, strict=True):
             _draw_metrics(axis, series, names)
         _finish(axes[-1], series, rows["step"])
-        figure.align_ylabels(list(axes))
-        _legend(figure, estimators, nulls)
+        figure.align_ylabels(axes)
+        canvas.legend(figure, _handles(estimators, nulls), 3)
     return figure
 
 
@@ -98,7 +93,7 @@ def _draw_complexity(
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
         error = half_widths(once["standard_error"] / once["covered"], once["degrees"])
-        colour = one.mark["markeredgecolor"]
+        colour = one.colour
         axis.vlines(
             once["step"],
             once["bits_per_weight"] - error,
@@ -117,7 +112,7 @@ def _draw_complexity(
 
 def _look(one: Series) -> dict[str, Any]:
     line = "-" if one.kind == "bound" else (0, (4, 2))
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     return {**one.mark, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
 
 
@@ -127,7 +122,7 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
         return
     mean = rows["null_bits"] / rows["covered"]
     width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     axis.fill_between(
         rows["step"], mean - width, mean + width, color=colour, alpha=0.16, linewidth=0, zorder=1
     )
@@ -163,7 +158,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
         axis.plot(
             steps,
             values,
-            color=("#444444", "#999999", "#8C510A", "#5ab4ac")[number % 4],
+            color=(INK, SOFT, "#a3622c", "#12908f")[number % 4],
             linewidth=1.5,
             marker="." if len(steps) <= 40 else "",
             markersize=5,
@@ -172,7 +167,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
     if len(names) == 1:
         axis.set_ylabel(fill(name_label(names[0].replace("_", " "), 34), 18))
     else:
-        axis.legend(fontsize=8.5, loc="best")
+        axis.legend(loc="best")
     axis.margins(x=0.02, y=0.12)
 
 
@@ -191,15 +186,15 @@ def _finish(axis: Axes, series: Mapping[str, Any], steps: pd.Series) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _legend(figure: Figure, estimators: Sequence[Series], nulls: Sequence[str]) -> None:
+def _handles(estimators: Sequence[Series], nulls: Sequence[str]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [Line2D([], [], **_look(one)) for one in estimators]
     handles += [
-        Line2D([], [], linestyle=line, color="#777777", label=f"{name_label(null)} null")
+        Line2D([], [], linestyle=line, color=SOFT, label=f"{name_label(null)} null")
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False)
     ]
     if nulls:
-        handles.append(Patch(color="#777777", alpha=0.2, label="95 % of a null's draws"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
+        handles.append(Patch(color=SOFT, alpha=0.2, label="95 % of a null's draws"))
+    return handles

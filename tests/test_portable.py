@@ -34,9 +34,9 @@ def parsed(path):
 def texts_without_encoding(tree):
     """Lines that open or read a text, and name no encoding."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _is_text(node):
-            if not any(keyword.arg in ("encoding", None) for keyword in node.keywords):
-                yield node.lineno
+        named = any(k.arg in ("encoding", None) for k in getattr(node, "keywords", ()))
+        if isinstance(node, ast.Call) and _is_text(node) and not named:
+            yield node.lineno
 
 
 def _is_text(call):
@@ -74,12 +74,11 @@ def unguarded(tree, source):
     for node in ast.walk(tree):
         if isinstance(node, ast.Import) and POSIX_MODULES & {a.name for a in node.names}:
             yield node.lineno
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            owner, name = node.value.id, node.attr
+        owner, name = getattr(getattr(node, "value", None), "id", ""), getattr(node, "attr", "")
+        if name in POSIX.get(owner, ()):
             around = [f for f in functions if f.lineno <= node.lineno <= f.end_lineno]
             text = ast.get_source_segment(source, around[-1]) if around else ""
-            asked = f'hasattr({owner}, "{name}")' in text or "sys.platform" in text
-            if name in POSIX.get(owner, ()) and not asked:
+            if f'hasattr({owner}, "{name}")' not in text and "sys.platform" not in text:
                 yield node.lineno
 
 

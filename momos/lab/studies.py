@@ -223,7 +223,7 @@ def _code(package: str) -> str:
 def _read_record(path: Path, key: str) -> dict[str, Any] | None:
     """The record that was written under this key; None without one."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and record.get("key") == key else None

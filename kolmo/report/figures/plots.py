@@ -70,6 +70,10 @@ class Plots:
     def __init__(self, report: ReportData) -> None:
         self._report, self._table = report, report.table
 
+    def __repr__(self) -> str:
+        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        return f"<figures of a report: {', '.join(f'.{name}()' for name in names)}>"
+
     def layers(self, quantizer: str | None = None) -> Figure:
         """Bits per weight of every tensor: one panel for each checkpoint and quantizer.
 

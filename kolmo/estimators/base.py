@@ -88,6 +88,13 @@ class CodeLength:
         ratio = self.squared_error / self.squared_weights if self.squared_weights else math.inf
         return float(f"{ratio:.10g}") if math.isfinite(ratio) else math.nan
 
+    def __repr__(self) -> str:
+        """``<CodeLength: 8 bits of 4,096 weights, 0.001953 bits per weight (bound)>``"""
+        return (
+            f"<CodeLength: {self.bits:,.10g} bits of {self.numel:,} weights, "
+            f"{self.bits_per_weight:.4g} bits per weight ({self.kind})>"
+        )
+
     @property
     def bits_per_weight(self) -> float:
         """``bits / numel``; NaN for an empty object."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
 from kolmo.files import check_output, write_text
+from kolmo.markup import Lines
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.saving import read_report, save_report, to_json
-from kolmo.report.words import summarize
+from kolmo.report.words import one_line, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from kolmo.report.figures.plots import Plots
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report(ReportData):
-    """What a run measured.
+    """What a run measured: it prints as its summary, and is one line in a list.
 
     Attributes
     ----------
@@ -48,8 +49,14 @@ class Report(ReportData):
         return Plots(self)
 
     def summary(self) -> str:
-        """The results in sentences, with their figures."""
+        """The results in sentences, with their figures; a text, whose lines show as lines."""
+        return Lines(summarize(self))
+
+    def __str__(self) -> str:
         return summarize(self)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def attribution(self) -> pd.DataFrame:
         """Where each object's raw bits go: residual + structure + marginal = raw bits.

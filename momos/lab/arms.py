@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kolmo.checkpoints.files import plural
 from kolmo.errors import InputError
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
@@ -144,3 +145,8 @@ class StudyResult:
     table: pd.DataFrame
     summary: pd.DataFrame
     paths: dict[str, Path]
+
+    def __repr__(self) -> str:
+        arms = ", ".join(dict.fromkeys(run.arm for run in self.runs))
+        seeds = len({run.seed for run in self.runs})
+        return f"<StudyResult: {arms}; {plural(seeds, 'seed')}, {len(self.table):,} figures>"

@@ -87,8 +87,8 @@ class Plots:
         self._report, self._table = report, report.table
 
     def __repr__(self) -> str:
-        names = ", ".join(name for name in vars(type(self)) if not name.startswith("_"))
-        return f"<figures of a report: {names}>"
+        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        return f"<figures of a report: {', '.join(f'.{name}()' for name in names)}>"
 
     def layers(
         self,

@@ -13,8 +13,8 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled ahead dtypes floats symbols registry "
-        "gathering layout pvalues intervals provenance",
+        "errors text spoken specs execution progress console files compiled ahead dtypes floats "
+        "symbols registry gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),
@@ -26,7 +26,7 @@ KOLMO = (
     ("measure", "engine measure"),
     ("report", "report"),
     ("analysis", "estimating options defaults structure analysis planning budgets inspection"),
-    ("comparisons", "series difference"),
+    ("comparisons", "series difference callbacks"),
     ("container", "container"),
     ("calibration", "calibration"),
     ("command line", "cli __main__"),

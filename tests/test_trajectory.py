@@ -110,7 +110,7 @@ def test_wrong_sources_are_explained(tmp_path):
     for sources, message in (
         (str(tmp_path / "no*.safetensors"), "no such checkpoint"),
         (str(tmp_path / "no"), "no such file"),
-        ({"init": {}, "final": {}}, "kolmo compare"),
+        ({"init": {}, "final": {}}, "kolmo.compare"),
         ({1: {}, "1": {}}, "two steps or more"),
     ):
         with pytest.raises(InputError, match=message):

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.globs import check_globs, why_left_out
+from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.places import Place, footprint
 from kolmo.errors import InputError
+from kolmo.specs import several
 from kolmo.symbols import Alphabet
 
 CHUNK = 1 << 22
@@ -266,16 +267,18 @@ class Checkpoint(Mapping[str, WeightTensor]):
         local = {file: self._opened.get(file) or fingerprint(file) for file in self.files}
         return {**local, **self.versions}
 
-    def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
+    def select(
+        self, include: str | Sequence[str] = (), exclude: str | Sequence[str] = ()
+    ) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
         ``exclude``: shell globs, case-sensitive. What is left out is listed in ``skipped``.
 
         Raises
         ------
         InputError
-            If nothing is left, or a pattern is a bare string rather than a list of them.
+            If nothing is left.
         """
-        check_globs(include, exclude)
+        include, exclude = several(include), several(exclude)
         kept, left_out = [], []
         for tensor in self.values():
             reason = why_left_out(tensor.name, include, exclude)
@@ -290,24 +293,22 @@ class Checkpoint(Mapping[str, WeightTensor]):
             )
         return self.holding(kept, [*self.skipped, *left_out])
 
-    def with_roles(self, roles: Sequence[str] = ()) -> Checkpoint:
+    def with_roles(self, roles: str | Sequence[str] = ()) -> Checkpoint:
         """What is here, and all that was left out for one of these roles, such as ``buffer``.
 
         Raises
         ------
         InputError
-            If there is no such role, or ``roles`` is a bare string rather than a list of them.
+            If there is no such role.
 
         Examples
         --------
         >>> import kolmo, numpy as np
         >>> source = {"norm.weight": np.ones(4), "norm.running_mean": np.zeros(4)}
-        >>> list(kolmo.open_checkpoint(source).with_roles(["buffer"]))
+        >>> list(kolmo.open_checkpoint(source).with_roles("buffer"))
         ['norm.weight', 'norm.running_mean']
         """
-        if isinstance(roles, str):
-            raise InputError("roles are a list, such as ['buffer']")
-        wanted = {_role(role) for role in roles} - {Role.WEIGHT}
+        wanted = {_role(role) for role in several(roles)} - {Role.WEIGHT}
         back = [s for s in self.skipped if s.tensor is not None and s.role in wanted]
         if not back:
             return self

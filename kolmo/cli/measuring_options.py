@@ -79,16 +79,12 @@ class Measuring:
         }
 
     @property
-    def _nulls(self) -> list[str] | str | None:
+    def _nulls(self) -> list[str] | None:
         """What `kolmo.analyze` takes; None where nothing is named."""
-        if not self.null:
-            return None
-        alone = next((null for null in self.null if null in ("none", AUTO)), None)
-        if alone and len(self.null) > 1:
+        alone = next((null for null in self.null or () if null in ("none", AUTO)), None)
+        if self.null and alone and len(self.null) > 1:
             raise InputError(f"--null {alone} takes no other null beside it")
-        if alone == AUTO:
-            return AUTO
-        return [] if alone else self.null
+        return [] if alone == "none" else self.null or None
 
     @property
     def _store(self) -> str | None:

@@ -21,6 +21,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.engine.jobs import FINE, Job
 from kolmo.engine.meters import Meter
 from kolmo.ledger.facts import Facts, Noted, find_facts
+from kolmo.ledger.patterns import RULES
 from kolmo.ledger.relations import Relation, candidates, relation_of
 from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
 from kolmo.measure import Plan
@@ -144,6 +145,12 @@ class Ledger:
         ]  # fmt: skip
         self._waiting, self.compared = len(jobs), not jobs
         return jobs
+
+    @property
+    def by_rule(self) -> set[str]:
+        """The names of the tensors that a rule makes."""
+        facts = (noted.facts for noted in self._found.values())
+        return {each.tensor for each in facts if each.pattern in RULES}
 
     def records(self) -> list[dict[str, Any]]:
         """One record for each tensor that was read, in the order of the checkpoint."""

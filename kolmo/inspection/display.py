@@ -9,6 +9,7 @@ from html import escape
 from kolmo.checkpoints.files import plural
 from kolmo.inspection.data import InspectionData
 from kolmo.inspection.folding import Row, fold, single_rows
+from kolmo.spoken import is_shell
 from kolmo.text import byte_text, printable, shorten
 
 _FEW = 60  # rows that are shown as they are; more are folded, and cut if that does not help
@@ -26,10 +27,14 @@ def text_of(inspection: InspectionData, width: int, all_rows: bool) -> str:
     parts = [
         "\n".join(_heading(inspection)),
         _aligned(_arrays(rows), None if all_rows else width),
-        *([f"and {more:,} rows more: --all prints them"] if more else []),
+        *([f"and {more:,} rows more: {_all_rows()}"] if more else []),
         _aligned(_totals(inspection), None),
     ]
     return "\n\n".join(parts)
+
+
+def _all_rows() -> str:
+    return "--all prints them" if is_shell() else ".table has them all"
 
 
 def html_of(inspection: InspectionData) -> str:

@@ -20,6 +20,12 @@ HELD = 1 << 22
 
 _HEAD = 1 << 14  # weights that are looked at first, at most
 
+RULES = {
+    *("constant", "range", "identity", "diagonal", "sinusoids"),
+    *("lower triangular mask", "upper triangular mask"),
+}
+"""The patterns that leave nothing of a tensor to be told: a line of program makes it."""
+
 Matrix = NDArray[np.float64]
 
 

@@ -19,12 +19,14 @@ from kolmo.quantize.base import (
 )
 from kolmo.quantize.codebook import Codebook
 from kolmo.quantize.native import Native, Sign
+from kolmo.quantize.nmse import Nmse
 from kolmo.quantize.uniform import Affine, Symmetric
 
 __all__ = [
     "Affine",
     "Codebook",
     "Native",
+    "Nmse",
     "Quantizer",
     "Sign",
     "SymbolCoder",

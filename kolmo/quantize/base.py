@@ -16,7 +16,7 @@ from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotExpressibleError
 from kolmo.quantize.encoding import by_table, finite_range, has_nan
 from kolmo.registry import Registry
-from kolmo.symbols import Alphabet, Symbols
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 Weights = NDArray[Any]
 FittedTo = Literal["nothing", "values", "weights"]
@@ -54,13 +54,28 @@ class SymbolCoder:
         """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
 
+    def encode_at(self, weights: Weights, start: int) -> Symbols:
+        """The symbols of weights that lie together in the flat tensor, from a place on."""
+        return self.encode(weights)
+
+    def decode_at(self, symbols: Symbols, start: int) -> Weights:
+        """The weights that such symbols stand for."""
+        return self.decode(symbols)
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether it can be the coder of a tensor of this shape."""
+        return True
+
     def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
         """The symbols of the weights [start, stop) of the tensor, flat."""
-        return self.encode(tensor.load(start, stop))
+        return self.encode_at(tensor.load(start, stop), start)
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         """The symbols of the whole tensor, chunk by chunk: flat, in row-major order."""
-        return (self.encode(chunk) for chunk in tensor.chunks())
+        start = 0
+        for chunk in tensor.chunks():
+            yield self.encode_at(chunk, start)
+            start += chunk.size
 
     def side_bits(self, dtype: np.dtype[Any]) -> int:
         """Bits of a code of the parameters, for weights of a dtype.
@@ -247,7 +262,7 @@ def sample(tensor: WeightTensor) -> NDArray[np.float64]:
 def not_expressible(tensor: str, what: str, quantizer: str) -> NotExpressibleError:
     return NotExpressibleError(
         f"tensor {tensor!r} holds {what}, which {quantizer} cannot express; "
-        f"use native, or leave it out with --exclude"
+        f"use native, or leave it out (exclude)"
     )
 
 

@@ -25,6 +25,7 @@ from kolmo.errors import InputError
 from kolmo.estimators.planes import plane_p_values
 from kolmo.pvalues import holm, is_significant
 from kolmo.report.table import whole_rows
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +54,8 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     shuffled = table[table["null"] == "shuffled"]
     if shuffled.empty:
         raise InputError(
-            'attribution needs shuffles to compare with: measure with nulls=["shuffled"] '
-            "(--null shuffled)"
+            f"attribution needs shuffles to compare with: measure with "
+            f"{option('nulls', 'shuffled')}"
         )
     planes = _effective(table)
     rows = []

@@ -60,7 +60,7 @@ def _shares(group: Sequence[Row]) -> Iterator[str]:
 
 def _unequal(rows: TableRows) -> Iterator[str]:
     """Quantizers of fixed levels whose errors differ between checkpoints."""
-    known = [row for row in rows.records(scope="model") if row["nmse"] > 0]
+    known = [row for row in rows.records(scope="model") if row.get("nmse", 0) > 0]
     for (quantizer,), group in grouped(known, "quantizer").items():
         each = {row["checkpoint"]: row["nmse"] for row in group}
         low, high = min(each.values()), max(each.values())

@@ -10,6 +10,7 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import OBJECT, is_blind
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +40,15 @@ def significance(
     if rows.empty:
         raise InputError(
             f"there is no {scope} scope with the null {null!r} in this report: measure with "
-            f"nulls=[{null!r}]"
+            f"{option('nulls', null)}"
         )
     most = max(1, int(rows["tests"].max()))
     draws, needed = int(rows["null_draws"].min()), max(draws_needed(most, alpha), draws_needed())
     if draws < needed:
         over = f" after Holm's correction over {most} tests" if most > 1 else ""
         raise InputError(
-            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with draws={needed}"
+            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with "
+            f"{option('draws', needed)}"
         )
     rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
     return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)

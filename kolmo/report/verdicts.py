@@ -29,6 +29,7 @@ from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_r
 from kolmo.report.table import estimator_label
 from kolmo.report.verdict import MEASURED, NONE, STRUCTURE, UNDECIDED, Verdict
 from kolmo.report.verdicts_sample import chain_verdicts
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,11 +101,8 @@ def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
 
 
 def _without_null() -> str:
-    draws = draws_needed()
-    return (
-        f"no verdict on structure without shuffles to compare with: measure with --null shuffled "
-        f'--draws {draws} (nulls=["shuffled"], draws={draws})'
-    )
+    asked = option("nulls", "auto")
+    return f"no verdict on structure without draws to compare with: measure with {asked}"
 
 
 # --- of named nulls -------------------------------------------------------------------------
@@ -263,8 +261,8 @@ def _untested(rows: pd.DataFrame) -> Iterator[str]:
     """How many draws a test needs, in one line for all untested leads."""
     short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
-        had = int(short["null_draws"].min())
-        yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
+        had, needed = int(short["null_draws"].min()), draws_needed()
+        yield f"a test takes {needed} draws, by {option('draws', needed)}; it had {had}"
 
 
 def _blind(rows: pd.DataFrame) -> Iterator[str]:

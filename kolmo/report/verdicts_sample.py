@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kolmo.checkpoints.files import plural
 from kolmo.pvalues import is_significant
 from kolmo.report.chains import ACTUAL, GAUSSIAN, SCALED, SHUFFLED, Chain
 from kolmo.report.columns import Row, is_known
@@ -107,7 +108,10 @@ def _distortion(chain: Chain) -> str:
 
 def _looked_at(chain: Chain) -> str:
     """Which weights these are, if not all."""
-    if chain.row["sampled"] >= 1:
-        return ""
-    windows, weights = chain.details["windows"], chain.details["weights"]
-    return f" (in {windows} windows, {weights:,} of {chain.row['numel']:,} weights)"
+    remarks = []
+    if chain.row["sampled"] < 1:
+        windows, weights = chain.details["windows"], chain.details["weights"]
+        remarks.append(f"in {windows} windows, {weights:,} of {chain.row['numel']:,} weights")
+    if by_rule := chain.details["by_rule"]:
+        remarks.append(f"without {plural(by_rule, 'tensor')} that a rule makes")
+    return f" ({'; '.join(remarks)})" if remarks else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kolmo.report.columns import Row, TableRows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
 from kolmo.report.distortion import distortion_lines
+from kolmo.report.ledger import ledger_lines
 from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
 from kolmo.report.verdicts import verdict_lines
@@ -31,7 +32,12 @@ def summarize(report: ReportData) -> str:
     if report.kind == "delta":  # which has a single measurement, compared in its own lines
         return "\n".join(lines)
     found = [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
-    return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
+    lines += _section("Verdicts", found)
+    return "\n".join([*lines, *_section("What the weights are", ledger_lines(report.provenance))])
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _measurement_lines(report: ReportData) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from kolmo.report.columns import is_known
 from kolmo.report.data import ReportData
+from kolmo.report.quoting import quote_p
 from kolmo.report.table import estimator_labels, model_rows, remarks, whole_rows
-from kolmo.report.verdicts import quote_p
 
 if TYPE_CHECKING:
     import pandas as pd

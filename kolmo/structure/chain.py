@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.engine.pool import open_pool
@@ -71,11 +71,17 @@ class ChainTest:
     Attributes
     ----------
     sample : Sample
+    by_rule : int
+        Tensors that are not in it, for a rule makes them: masks, positions, constants.
     measurement : Measurement
     """
 
-    def __init__(self, checkpoint: Checkpoint, weights: int, seed: int) -> None:
-        self.sample: Sample = draw_sample(checkpoint, weights, seed)
+    def __init__(
+        self, checkpoint: Checkpoint, weights: int, seed: int, by_rule: Collection[str] = ()
+    ) -> None:
+        tested = [tensor for name, tensor in checkpoint.items() if name not in by_rule]
+        self.by_rule = len(checkpoint) - len(tested)
+        self.sample: Sample = draw_sample(checkpoint.holding(tested, []), weights, seed)
         self.measurement = Measurement(get_quantizer(DISTORTION), ShortestOf(CODES))
         self._known: dict[tuple[str, Variant], Outcome] = {}
         self._source = checkpoint

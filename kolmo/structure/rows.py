@@ -69,6 +69,7 @@ def _details(trial: ChainTest, piece: SampledTensor | None, taken: Sequence[str]
         "taken": codes,
         "windows": sum(p.windows for p in pieces),
         "weights": sum(p.tensor.numel for p in pieces),
+        **({"by_rule": trial.by_rule} if piece is None else {}),
     }
 
 

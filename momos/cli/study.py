@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kolmo.cli.app import print_json
-from kolmo.console import progress_bar
 from kolmo.errors import InputError
 from kolmo.execution import cores
+from kolmo.progress import progress_bar
 from momos.cli.app import app
 from momos.cli.options import (
     DATA,
@@ -81,7 +81,7 @@ def study(
     # Here, because it needs torch, which --help does not.
     from momos.lab.studies import study as run
 
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         workers = threads or cores()
         result = run(settings, out, threads=threads, workers=workers, progress=progress)
     _show(result, json)

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 import typer
 
 from kolmo.cli.app import print_json
-from kolmo.console import progress_bar
+from kolmo.progress import progress_bar
 from momos.cli.app import app
 from momos.cli.options import (
     DATA,
@@ -72,7 +72,7 @@ def train(
     from momos.cli.printing import print_values
     from momos.lab.training import train as run
 
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         result = run(
             settings,
             out,

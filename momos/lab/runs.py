@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.base import sha256
-from kolmo.execution import Progress
+from kolmo.execution import Progress, no_progress
 from momos.lab.arms import INIT, StudyConfig, StudyRun
 from momos.lab.config import TrainConfig
 from momos.lab.records import key_of, read_record, write_record
@@ -44,7 +44,7 @@ class _Job:
         found = [_kept(self.out, arm, self.config.seed, self.key) for arm in self.arms]
         return [run for run in found if run] if all(found) else []
 
-    def make(self, progress: Progress | None = None) -> None:
+    def make(self, progress: Progress = no_progress) -> None:
         """Train, and keep what comes of it."""
         steps = self.out / "checkpoints" / f"{self.arm}-seed{self.config.seed}"
         shutil.rmtree(steps, ignore_errors=True)

@@ -12,15 +12,24 @@ interrupted study continues where it stopped, and a finished one trains and meas
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kolmo.execution import Progress
-from momos.lab.arms import StudyConfig, StudyResult
+from kolmo.progress import Wanted, progress_bar
+from momos.lab.arms import StudyConfig, StudyResult, StudyRun
 from momos.lab.measuring import finished_rows, followed_rows, is_followed
 from momos.lab.results import combine, combine_steps, summarize
 from momos.lab.runs import train_runs
 from momos.lab.words import findings
 from momos.lab.writing import write_results
 from momos.tensors import make_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+Measured = list[tuple[StudyRun, "pd.DataFrame"]]
 
 
 def study(
@@ -29,7 +38,7 @@ def study(
     *,
     threads: int | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> StudyResult:
     """Train every arm with every seed, measure all, write tables, figures and a page.
 
@@ -46,8 +55,9 @@ def study(
     workers : int
         Processes that train; results do not depend on it. More than this one need a script whose
         call stands under ``if __name__ == "__main__":``, as all new processes in Python do.
-    progress : callable, optional
-        ``progress(done, total, label)``.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(done, total, label)``, called now and then from this thread.
 
     Raises
     ------
@@ -55,8 +65,21 @@ def study(
         If the folder cannot be written or the data cannot be read.
     """
     config, out = config or StudyConfig(), make_folder(out)
-    steps = _Steps(progress, len(config.seeds) * (2 * len(config.arms()) + 1))
-    runs = train_runs(config, out, workers, steps.step, steps.part)
+    with progress_bar(progress) as report:
+        steps = _Steps(report, len(config.seeds) * (2 * len(config.arms()) + 1))
+        runs = train_runs(config, out, workers, steps.step, steps.part)
+        finished, followed = _measured(config, runs, out, threads, steps)
+    table, trajectory = combine(finished), combine_steps(followed)
+    summary = summarize(table)
+    found = findings(trajectory, table, config)
+    paths = write_results(config, runs, table, summary, trajectory, found, out)
+    return StudyResult(config, runs, table, summary, trajectory, found, paths)
+
+
+def _measured(
+    config: StudyConfig, runs: list[StudyRun], out: Path, threads: int | None, steps: _Steps
+) -> tuple[Measured, Measured]:
+    """kolmo's tables of the finished checkpoints, and of those along training."""
     finished, followed = [], []
     for run in runs:
         name = f"measure {run.arm}, seed {run.seed}"
@@ -65,17 +88,13 @@ def study(
             rows = followed_rows(run, config, out, threads, steps.part(name, 1, 2))
             followed.append((run, rows))
         steps.step(f"measured {run.arm}, seed {run.seed}")
-    table, trajectory = combine(finished), combine_steps(followed)
-    summary = summarize(table)
-    found = findings(trajectory, table, config)
-    paths = write_results(config, runs, table, summary, trajectory, found, out)
-    return StudyResult(config, runs, table, summary, trajectory, found, paths)
+    return finished, followed
 
 
 class _Steps:
     """Progress over all runs and measurements: each is one step, with parts of its own."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
 
     def part(self, name: str, number: int = 0, parts: int = 1) -> Progress:
@@ -92,5 +111,4 @@ class _Steps:
         self._report(1000 * self._done, label)
 
     def _report(self, done: int, label: str) -> None:
-        if self._progress:
-            self._progress(done, 1000 * self._total, label)
+        self._progress(done, 1000 * self._total, label)

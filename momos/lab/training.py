@@ -24,6 +24,7 @@ import torch
 
 from kolmo.errors import InputError
 from kolmo.execution import Progress
+from kolmo.progress import Wanted, progress_bar
 from kolmo.specs import unknown
 from momos.config import Unit
 from momos.lab.config import TrainConfig
@@ -79,7 +80,7 @@ def train(
     save_to: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> TrainResult:
     """Train a model as configured.
 
@@ -103,8 +104,9 @@ def train(
         there; the result is the same, bit for bit. Without such a run, begin one.
     overwrite : bool
         Delete the files of another run that the folder holds, and no other file.
-    progress : callable, optional
-        ``progress(epoch, epochs, label)`` after each epoch.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(epoch, epochs, label)``, called after each epoch.
 
     Raises
     ------
@@ -130,14 +132,14 @@ def train(
         goes_on = resume and (Path(out) / RESUME).exists()
         folder = make_folder(out) if goes_on else begin(out, config, overwrite)
     along = Path(save_to) if save_to else folder / STEPS if folder else None
-    with _deterministic():
+    with _deterministic(), progress_bar(progress) as report:
         run = Training(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
         steps = None
         if along and save_every:
             steps = _Steps(run, config, along, save_every, save_unit)
-        _train(run, config, folder, steps, progress)
+        _train(run, config, folder, steps, report)
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
     result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
@@ -173,7 +175,7 @@ def _train(
     config: TrainConfig,
     folder: Path | None,
     steps: _Steps | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     """All epochs; after each what is needed to resume, and how far it is."""
     while not run.is_over:
@@ -183,9 +185,8 @@ def _train(
             steps.after_epoch(epoch, run.is_over)
         if folder:
             run.save(folder / RESUME)
-        if progress:
-            accuracy = run.history[-1]["validation_accuracy"]
-            progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
+        accuracy = run.history[-1]["validation_accuracy"]
+        progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
 
 
 class _Steps:

@@ -50,7 +50,7 @@ class Mosaic(Parts):
             Of a module, the trainable parameters are cut into blocks; of anything else, all
             floating-point tensors. Of parameters that share memory, the first is kept.
         block_size : int
-        include, exclude : list of globs
+        include, exclude : glob or list of globs
             Names of the tensors to cut; the others are kept dense.
 
         Raises

@@ -28,6 +28,7 @@ from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.figures.parts import draw_agreement, draw_attribution, draw_bitplanes
 from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows, null_names
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +83,9 @@ class Plots:
         """
         rows = self._table[self._table["scope"] == "tensor"]
         if rows.empty:
-            raise InputError("there is no tensor scope in this report: measure with scope='both'")
+            raise InputError(
+                f"there is no tensor scope in this report: measure with {option('scope', 'both')}"
+            )
         rows = measured_rows(rows, quantizer)
         models, quantizers = (list(dict.fromkeys(rows[c])) for c in ("checkpoint", "quantizer"))
         if len(models) > MOST_CHECKPOINTS:

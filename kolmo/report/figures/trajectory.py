@@ -21,6 +21,7 @@ from kolmo.report.figures.drawing import name_label, shown_figure, style
 from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.table import measured_rows, null_names
 from kolmo.report.words_series import SHUFFLED
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,9 @@ def draw_trajectory(
     series = report.series
     whole = report.table[report.table["scope"] == "model"]
     if whole.empty:
-        raise InputError("there is no model scope in this report: measure with scope='both'")
+        raise InputError(
+            f"there is no model scope in this report: measure with {option('scope', 'both')}"
+        )
     rows = measured_rows(whole, quantizer)
     rows = rows.assign(step=rows["checkpoint"].map(series["steps"]).astype(float))
     views = _views(rows, bool(series.get("relative")) if relative is None else relative)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.titles import title, titled
+from kolmo.defaults import (
+    DEFAULT_MEASUREMENTS,
+    default_estimators,
+    default_measurements,
+    left_out,
+)
 from kolmo.engine.deadline import Deadline
 from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import get_estimator
-from kolmo.execution import rare_collections, short_turns
-from kolmo.measure import Measurement, Plan
+from kolmo.execution import Stages, rare_collections, short_turns
+from kolmo.measure import Left, Measurement, Plan
 from kolmo.nulls import get_null
 from kolmo.options import Options, Settings, takes_options
 from kolmo.quantize import get_quantizer
 from kolmo.report.report import Report
 from kolmo.report.rows import make_report
 from kolmo.spoken import is_shell
+from kolmo.structure.chain import Bench, ChainTest, run_trials
+from kolmo.structure.rows import rows_of
+from kolmo.structure.sample import sample_size
 
 if TYPE_CHECKING:
     from kolmo.planning import Outlook
-
-DEFAULT_MEASUREMENTS: Mapping[str, tuple[str, ...]] = {
-    "native": ("zstd:3@shuffle", "kt", "mosaic"),
-    "symmetric:8": ("zstd:3", "kt", "entropy", "mosaic"),
-    "sign": ("zstd:3@packed", "kt", "bdm"),
-}
-"""Default measurements: estimators by quantizer."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -75,8 +78,11 @@ def analyze(source: Any, *, name: str | None = None, **options: Unpack[Options])
     quantizers, estimators : spec or object, or a list of these, optional
         Every estimator is applied to the symbols of every quantizer. If only one of the two is
         given, the other comes from the defaults; if neither is, `DEFAULT_MEASUREMENTS` are.
-    nulls : spec or object, or a list of these
+    nulls : spec or object, a list of these, or "auto", optional
         Null models to compare with; the table then has a row for each measurement and null.
+        ``"auto"`` tests structure instead (`kolmo.structure`): a sample of the weights against as
+        many draws as settle the verdict, in rows of the scope ``sample``. That is the default
+        where no estimators are named, and no budget; an empty list means no nulls and no test.
     draws : int
         Draws of each random null, at least 2 for a standard deviation and 39 for p-values, more
         where many tests are corrected (`kolmo.pvalues.draws_needed`). P-values of shuffles
@@ -168,9 +174,8 @@ def compare(
     if not named:
         raise InputError("there is nothing to measure: no source was given")
     settings = Settings.of(options)
-    plan = make_plan(settings, measurements_of(settings))
     opened = {name: settings.open(source) for name, source in named.items()}
-    return _measure(opened, _within(plan, opened, settings), settings)
+    return _measure(opened, _plan(opened, settings), settings)
 
 
 @takes_options
@@ -199,42 +204,60 @@ def plan_of(
 
     settings = Settings.of(options)
     opened = {name: settings.open(source) for name, source in titled(sources).items()}
-    plan = _within(make_plan(settings, measurements_of(settings)), opened, settings)
+    plan = _plan(opened, settings)
     return {
         name: foresee(checkpoint, plan, settings.threads) for name, checkpoint in opened.items()
     }
 
 
+def _plan(checkpoints: Mapping[str, Checkpoint], settings: Settings) -> Plan:
+    """What is measured of these checkpoints."""
+    weights = max(checkpoint.numel for checkpoint in checkpoints.values())
+    if settings.budget is not None:  # which decides itself what is made whole, or of windows
+        return _within(make_plan(settings, measurements_of(settings, 0)), checkpoints, settings)
+    measurements = list(measurements_of(settings, weights))
+    by_default = settings.estimators is None and settings.scope == "both"
+    left = left_out(measurements, weights) if by_default else ()
+    plan = make_plan(settings, measurements, left)
+    return dataclasses.replace(plan, ledger=settings.tests)
+
+
 def _within(plan: Plan, checkpoints: Mapping[str, Checkpoint], settings: Settings) -> Plan:
-    """The plan, cut to the budget if there is one."""
-    if settings.budget is None:
-        return plan
+    """The plan, cut to the budget."""
     from kolmo.budgets import within
 
+    assert settings.budget is not None
     hashes = settings.store is not None
     return within(plan, checkpoints, settings.budget, settings.threads, hashes)
 
 
-def make_plan(settings: Settings, measurements: Iterable[Measurement]) -> Plan:
+def make_plan(
+    settings: Settings, measurements: Iterable[Measurement], left: Iterable[Left] = ()
+) -> Plan:
     """The plan of a run; InputError if there is nothing to measure."""
     distinct = tuple(dict.fromkeys(measurements))
     if not distinct:
         raise InputError("there is nothing to measure: no quantizer or no estimator was given")
     return Plan(
         distinct,
-        tuple(dict.fromkeys(get_null(null) for null in settings.nulls)),
+        tuple(dict.fromkeys(get_null(null) for null in settings.named_nulls)),
         settings.draws,
         tensor_scope=settings.scope != "model",
         model_scope=settings.scope != "tensor",
         seed=settings.seed,
+        left=tuple(left),
     )
 
 
-def measurements_of(settings: Settings) -> Iterator[Measurement]:
+def measurements_of(settings: Settings, weights: int) -> Iterator[Measurement]:
+    """What is asked for, and the defaults for the rest, of checkpoints of so many weights."""
     quantizers, estimators = settings.quantizers, settings.estimators
+    if quantizers is None and estimators is None:
+        yield from default_measurements(weights, settings.seed)
+        return
     for quantizer in DEFAULT_MEASUREMENTS if quantizers is None else quantizers:
         made = get_quantizer(quantizer)
-        usual = DEFAULT_MEASUREMENTS.get(str(made), DEFAULT_MEASUREMENTS["symmetric:8"])
+        usual = default_estimators(str(made), weights, settings.seed)
         for estimator in usual if estimators is None else estimators:
             yield Measurement(made, get_estimator(estimator))
 
@@ -243,25 +266,37 @@ def measurements_of(settings: Settings) -> Iterator[Measurement]:
 @short_turns()
 def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settings) -> Report:
     runs: dict[str, Run] = {}
+    trials: dict[str, ChainTest] = {}
     kept = None
+
+    def report(finished: bool) -> Report:
+        tested = [row for name, trial in trials.items() for row in rows_of(name, trial)]
+        return Report.of(make_report(checkpoints, plan, runs, finished, tested))
+
     try:
-        with (
-            settings.progress_bar() as progress,
-            settings.open_memory() as memory,
-            open_pool(settings.executor, settings.threads) as pool,
-        ):
+        with settings.progress_bar() as progress, settings.open_memory() as memory:
             kept = memory.path if memory else None
             runs |= {name: Run(opened, plan, memory) for name, opened in checkpoints.items()}
-            until = Deadline(plan.deadline, pool.workers) if plan.deadline else None
-            measure_all(runs, pool, progress, settings.each, until)
-        return Report.of(make_report(checkpoints, plan, runs, finished=_all_known(runs)))
+            stages = Stages(progress, _PLAIN if settings.tests else 1.0)
+            with open_pool(settings.executor, settings.threads) as pool:
+                until = Deadline(plan.deadline, pool.workers) if plan.deadline else None
+                measure_all(runs, pool, stages.next(), settings.each, until)
+            if settings.tests:
+                each = sample_size(len(checkpoints))
+                trials |= {
+                    name: ChainTest(opened, each, plan.seed, runs[name].ledger.by_rule)
+                    for name, opened in checkpoints.items()
+                }
+                run_trials(trials, Bench(settings, memory, stages))
+        return report(_all_known(runs))
     except KeyboardInterrupt:
-        partial = Report.of(make_report(checkpoints, plan, runs, finished=False))
         done, wanted = (sum(each) for each in zip(*(r.count for r in runs.values()), strict=True))
-        raise Interrupted(partial, done, wanted, kept) from None
+        raise Interrupted(report(False), done, wanted, kept) from None
     except KolmoError as error:
-        partial = Report.of(make_report(checkpoints, plan, runs, finished=False))
-        raise error.with_report(partial) from error.__cause__
+        raise error.with_report(report(False)) from error.__cause__
+
+
+_PLAIN = 0.6  # the share of the progress that measuring is, where structure is tested besides
 
 
 def _all_known(runs: Mapping[str, Run]) -> bool:

@@ -27,6 +27,9 @@ from kolmo.store import RunMemory, open_store
 CACHE = "cache"
 """The store of results in the user's cache folder, or where ``KOLMO_STORE`` says."""
 
+AUTO = "auto"
+"""In the place of nulls: the test of structure that a run makes by itself."""
+
 Scope = Literal["tensor", "model", "both"]
 SCOPES: tuple[Scope, ...] = ("tensor", "model", "both")
 
@@ -39,7 +42,7 @@ class Options(TypedDict, total=False):
 
     quantizers: str | Quantizer | Sequence[str | Quantizer] | None
     estimators: str | Estimator | Sequence[str | Estimator] | None
-    nulls: str | Null | Sequence[str | Null]
+    nulls: str | Null | Sequence[str | Null] | None
     draws: int
     scope: Scope
     include: str | Sequence[str]
@@ -60,7 +63,7 @@ class Settings:
 
     quantizers: Sequence[str | Quantizer] | None = None
     estimators: Sequence[str | Estimator] | None = None
-    nulls: Sequence[str | Null] = ()
+    nulls: Sequence[str | Null] | None = None
     draws: int = 5
     scope: Scope = "both"
     include: Sequence[str] = ()
@@ -92,6 +95,19 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} must be at least {least}, not {value}")
+
+    @property
+    def tests(self) -> bool:
+        """Whether structure is tested by itself: where it is asked for, and where neither nulls nor
+        estimators are named, and no time is set."""
+        if self.nulls is not None:
+            return list(self.nulls) == [AUTO]
+        return self.estimators is None and self.budget is None
+
+    @property
+    def named_nulls(self) -> Sequence[str | Null]:
+        """The nulls that every measurement is compared with."""
+        return () if self.nulls is None or self.tests else self.nulls
 
     def progress_bar(self) -> AbstractContextManager[Progress]:
         """Where to tell how far the run has come, while it lasts."""

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS, Interrupted
+from kolmo.analysis import Interrupted
 from kolmo.checkpoints.opening import open_source
 from kolmo.codes.libraries import Zlib
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.engine import cutting, feeding
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import estimator_names

@@ -21,11 +21,11 @@ KOLMO = (
     ("quantize", "quantize"),
     ("estimators", "estimators"),
     ("contracts", "testing"),
-    ("variants", "nulls outcomes"),
+    ("variants", "nulls outcomes ledger"),
     ("memory of runs", "digests store rates"),
     ("measure", "engine measure"),
     ("report", "report"),
-    ("analysis", "estimating options analysis planning budgets inspection"),
+    ("analysis", "estimating options defaults structure analysis planning budgets inspection"),
     ("comparisons", "series difference callbacks"),
     ("container", "container"),
     ("calibration", "calibration"),
@@ -34,7 +34,7 @@ KOLMO = (
 """The rooms of kolmo, the lowest first: each imports those below it, and no other."""
 
 MOMOS = (
-    ("ground floor", "config tensors parameters"),
+    ("ground floor", "config formats tensors parameters"),
     ("mosaic", "mosaic"),
     ("nearest", "nearest"),
     ("sampled", "sampled"),

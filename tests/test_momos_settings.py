@@ -195,7 +195,7 @@ def test_printed_settings_repeat_a_run(run, tmp_path):
     for name, how in (("a", options), ("b", ["--config", path])):
         code, out, _ = run("train", *how, "--out", tmp_path / name, "--json")
         assert code == 0
-        assert (tmp_path / name / "config.toml").read_text() == printed
+        assert (tmp_path / name / "config.toml").read_text().split("\n", 1)[1] == printed
         bytes_of.append((tmp_path / name / "weights.mosaic").read_bytes())
         assert json.loads(out)["metrics"]["motifs"] == 5
     assert bytes_of[0] == bytes_of[1]

@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from kolmo.estimators.base import Kind
-from kolmo.report.verdicts import show_p
+from kolmo.report.quoting import show_p
 
 PREFIX = "kolmo/"
 

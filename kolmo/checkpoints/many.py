@@ -11,8 +11,9 @@ from kolmo.checkpoints.choosing import Grouping, candidates, foremost, is_candid
 from kolmo.checkpoints.directories import checkpoint_folders
 from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
-from kolmo.checkpoints.naming import hub_hint, natural, parsed
+from kolmo.checkpoints.naming import hub_hint, parsed
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _DEEP = 4  # folders of folders of checkpoints
 
@@ -47,7 +48,7 @@ def find_checkpoints(sources: Iterable[str | os.PathLike[str]]) -> dict[str, str
     >>> list(find_checkpoints([folder])), list(find_checkpoints([folder / "*10*"]))
     (['step-2', 'step-10'], ['step-10'])
     """
-    given = [_named(os.fspath(source)) for source in sources]
+    given = [_named(_slashed(os.fspath(source))) for source in sources]
     twice = next((path for pair in given if given.count(pair) > 1 for path in pair[1:]), None)
     if twice:
         raise InputError(f"{twice!r} is named twice; to measure it twice: A={twice} B={twice}")
@@ -61,6 +62,11 @@ def find_checkpoints(sources: Iterable[str | os.PathLike[str]]) -> dict[str, str
             if found.setdefault(key, path) != path:
                 raise InputError(f"{found[key]} and {path} both have the name {key!r}")
     return found
+
+
+def _slashed(source: str) -> str:
+    """A path with slashes between its parts, whatever the system has there."""
+    return source if "://" in source else source.replace(os.sep, "/")
 
 
 def _named(source: str) -> tuple[str, str]:
@@ -100,7 +106,9 @@ def _matches(source: str) -> list[str]:
     is_url = "://" in source
     if not glob.has_magic(source) or (not is_url and os.path.exists(source)):
         return [source]
-    return sorted(_globbed(source) if is_url else glob.glob(source, recursive=True), key=natural)
+    return sorted(
+        _globbed(source) if is_url else glob.glob(source, recursive=True), key=natural_key
+    )
 
 
 def _globbed(url: str) -> list[str]:
@@ -169,19 +177,24 @@ def _below(folder: Folder, depth: int) -> list[str]:
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=natural)
+    return sorted(names, key=natural_key)
 
 
 # --- names ----------------------------------------------------------------------------------
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The parts of paths that tell them apart, without endings where these do not.
+    """The parts of paths that tell them apart, without endings where these do not; a folder's one
+    model, as programs call it, goes by the name of the folder.
 
     >>> short_names(["runs/a/model.safetensors", "runs/b/model.safetensors"])
     ['a', 'b']
-    >>> short_names(["runs/a/step-1.pt", "runs/a/step-2.pt", "base.pt"])
-    ['runs/a/step-1', 'runs/a/step-2', 'base']
+    >>> short_names(["runs/bert/pytorch_model.bin"]), short_names(["runs/bert/head.bin"])
+    (['bert'], ['head'])
+    >>> short_names(["runs/a/step-1.pt", "runs/b/step-1.pt", "base.pt"])
+    ['runs/a/step-1', 'runs/b/step-1', 'base']
+    >>> short_names(["runs/a/step-1.pt", "base.pt"])
+    ['step-1', 'base']
     >>> short_names(["a/x.pt", "a/x.npz"]), short_names(["out/final.pt"])
     (['x.pt', 'x.npz'], ['final'])
 
@@ -219,6 +232,10 @@ def _model(path: str) -> str:
 
 
 def _without_ending(path: str) -> str:
+    above, _, name = path.rpartition("/")
+    said = parsed(name, _endings())
+    if said.is_main and (said.ending or said.is_index):
+        return above or os.path.basename(os.getcwd()) or path
     lower = path.lower()
     ending = max((e for e in _endings() if lower.endswith(e)), key=len, default="")
     return path[: len(path) - len(ending)]
@@ -232,8 +249,9 @@ def _shared(parts: Sequence[Sequence[str]]) -> int:
 
 
 def _apart(own: list[str], parts: Sequence[Sequence[str]], first: int) -> list[str]:
-    """The parts of a path that differ, where all paths have as many."""
+    """The parts of a path that differ, where all paths have as many; else the last, if it tells
+    them apart."""
     if len({len(other) for other in parts}) > 1:
-        return own
+        return own[-1:] if len({other[-1] for other in parts}) == len(parts) else own
     differing = [len({other[first + at] for other in parts}) > 1 for at in range(len(own))]
     return [part for part, differs in zip(own, differing, strict=True) if differs]

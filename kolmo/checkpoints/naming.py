@@ -121,16 +121,6 @@ def sibling(name: str, number: int) -> str:
     return f"{name[: found.start()]}{number:0{len(found[1])}}{name[found.end(1) :]}"
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which shard 2 comes before shard 10."""
-    parts = re.split(r"([0-9]+)", name)
-    digits = [part.lstrip("0") if part.isdecimal() else "" for part in parts]
-    return [
-        (1, len(number), number) if part.isdecimal() else (0, 0, part)
-        for part, number in zip(parts, digits, strict=True)
-    ]
-
-
 def hub_hint(path: str) -> str:
     """How to name a model of the Hugging Face Hub, where a path that is nowhere may be one.
 

@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 import kolmo
+from kolmo.cli import completing
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Exclude, Include, Json, PackedRoles, Threads
+from kolmo.cli.options import (
+    Exclude,
+    Include,
+    Json,
+    PackedRoles,
+    Threads,
+    choice,
+    option,
+)
 from kolmo.container.state import STATE_ROLES
 from kolmo.progress import progress_bar
 
@@ -17,11 +26,20 @@ from kolmo.progress import progress_bar
 @app.command()
 def pack(
     source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The container: model.kmo.")],
+    output: Annotated[Path, option("--output", "-o", help="The container.", metavar="FILE.kmo")],
     quantizer: Annotated[
-        str, typer.Option("--quantizer", "-q", help="native keeps every bit; symmetric:B, ...")
+        str,
+        option(
+            "--quantizer",
+            "-q",
+            help="native keeps every bit; symmetric:B, affine:B, ...",
+            metavar="SPEC",
+            autocompletion=completing.quantizers,
+        ),
     ] = "native",
-    preset: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    preset: Annotated[
+        str, choice(of=("best", "fast"), help="The shortest file, or a quick one.")
+    ] = "best",
     role: PackedRoles = None,
     include: Include = None,
     exclude: Exclude = None,

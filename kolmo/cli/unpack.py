@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import kolmo
-from kolmo.cli.app import app, make_directory
-from kolmo.cli.options import Container, MaxBytes, Threads
+from kolmo.cli.app import app, make_directory, print_json
+from kolmo.cli.options import Container, Json, MaxBytes, Threads, option
 from kolmo.progress import progress_bar
 
 
@@ -17,13 +15,15 @@ from kolmo.progress import progress_bar
 def unpack(
     container: Container,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .safetensors file, or a directory.")
+        Path,
+        option("--output", "-o", help="A .safetensors file, or a directory.", metavar="FILE|DIR"),
     ],
     symbols: Annotated[
-        bool, typer.Option("--symbols", help="Write the symbols rather than the weights.")
+        bool, option("--symbols", help="Write the symbols rather than the weights.")
     ] = False,
     threads: Threads = None,
     max_bytes: MaxBytes = None,
+    json: Json = False,
 ) -> None:
     """Write the weights of a container as safetensors."""
     if output.suffix != ".safetensors":
@@ -37,4 +37,4 @@ def unpack(
             progress=progress,
             max_bytes=max_bytes,
         )
-    typer.echo(str(path))
+    print_json({"file": str(path), "file_bytes": path.stat().st_size}) if json else print(path)

@@ -192,4 +192,4 @@ class _Packing:
     def _read(self, part: Part) -> Symbols:
         entry = self.entries[part.tensor]
         weights = self.tensors[entry.name].load(part.start, part.stop)
-        return entry.coder.encode(weights).reshape(part.shape)
+        return entry.coder.encode_at(weights, part.start).reshape(part.shape)

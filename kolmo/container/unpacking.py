@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kolmo import __version__
 from kolmo.checkpoints.writing import SafetensorsWriter
@@ -65,7 +66,7 @@ def unpack(
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     dtypes = [
-        e.alphabet.container if symbols else _weight_dtype(contents, e) for e in contents.entries
+        e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries
     ]
     with progress_bar(progress) as report:
         write_atomically(
@@ -94,18 +95,22 @@ def _write_tensors(
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = decoded if symbols else _weights(contents, entries[number], decoded)
-                writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
+                there = entries[number]
+                values = (
+                    decoded if symbols else decoded_weights(contents, there, decoded, part.start)
+                )
+                writer.write(there.name, part.start, values.astype(dtypes[number]))
 
 
-def _weights(contents: Contents, entry: Entry, symbols: Symbols) -> Symbols:
+def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols, start: int) -> NDArray[Any]:
+    """The weights of a part of a tensor from weight ``start`` on, whose symbols these are."""
     try:
-        return entry.coder.decode(symbols)
+        return entry.coder.decode_at(symbols, start)
     except IndexError:  # a codebook that lacks a symbol
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 
 
-def _weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
+def weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
     """The dtype of the source, unless the quantizer has made floats of its integers."""
     kept = not is_quantized(entry.role, entry.copy_of, contents.entries)
     if contents.quantizer.name == "native" or kept or is_float(entry.dtype):

@@ -11,7 +11,7 @@ from kolmo.inspection.data import InspectionData
 from kolmo.inspection.folding import Row, fold, single_rows
 from kolmo.markup import table_html
 from kolmo.spoken import is_shell
-from kolmo.text import printable, shorten
+from kolmo.text import byte_text, printable, shorten
 
 _FEW = 60  # rows that are shown as they are; more are folded, and cut if that does not help
 _NAME = 16  # columns that a name has at least
@@ -121,11 +121,7 @@ def byte_size(bits: int) -> str:
     >>> byte_size(8 * 999), byte_size(8 * 14_440), byte_size(8 * 10**11), byte_size(12)
     ('999 B', '14.4 kB', '100 GB', '2 B')
     """
-    value, units = -(-bits // 8), iter(("B", "kB", "MB", "GB", "TB", "PB"))
-    unit, size = next(units), float(value)
-    while size >= 999.5 and unit != "PB":
-        unit, size = next(units), size / 1000
-    return f"{size:.3g} {unit}" if value else ""
+    return byte_text(-(-bits // 8)) if bits else ""
 
 
 # --- how it is shown --------------------------------------------------------------------------

@@ -21,6 +21,9 @@ AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
 FEWEST = 3
 """Fewest objects for which a rank correlation is given."""
 
+FEWEST_COLOURED = 6
+"""Fewest objects for which a figure gives it a colour: of 5, chance alone reaches ±1 in 1 of 60."""
+
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
     """Rank correlation of two series of the same objects (Spearman 1904); ties share a mean rank.
@@ -78,10 +81,16 @@ def _correlation(x: pd.Series, y: pd.Series) -> tuple[float, str]:
     return spearman(x, y), ""
 
 
-def matrix(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float64]]]:
-    """The measurements, and their correlations as a symmetric matrix with ones on its diagonal."""
-    names = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
-    values = np.eye(len(names))
+def matrix(
+    pairs: pd.DataFrame, names: list[str] | None = None
+) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float64]]]:
+    """The measurements, and their correlations as a symmetric matrix with ones on its diagonal.
+
+    Pairs that are not there are missing in it; `names` are those of the pairs by default.
+    """
+    names = names or list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
+    values = np.full((len(names), len(names)), np.nan)
+    np.fill_diagonal(values, 1.0)
     for a, b, value in pairs[["a", "b", "correlation"]].itertuples(index=False):
         i, j = names.index(a), names.index(b)
         values[i, j] = values[j, i] = value

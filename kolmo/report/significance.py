@@ -9,7 +9,7 @@ import numpy as np
 
 from kolmo.errors import InputError
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
-from kolmo.report.attribution import OBJECT
+from kolmo.report.attribution import OBJECT, is_blind
 from kolmo.spoken import option
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     """
     known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
     rows = table[known & (table["numel"] > 0)].copy()
-    blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
     partial = rows["covered"] < rows["numel"]
-    reasons = [partial, blind, rows["saturated"]]
+    reasons = [partial, is_blind(rows), rows["saturated"]]
     rows["evidence"] = np.select(reasons, [PARTIAL, BLIND, SATURATED], "")
     rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
     rows.loc[_leads(_evidence(rows)), "lead"] = True

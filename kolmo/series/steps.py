@@ -24,6 +24,9 @@ from kolmo.spoken import command
 
 Step = int | float
 
+STEPS = "steps"
+"""The folder within a run's where checkpoints along training lie."""
+
 _NUMBER = re.compile(r"(\d+)([kKM]?)(?![A-Za-z])")
 _SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _UNITS = (
@@ -123,7 +126,11 @@ def _expand(source: str, alone: bool) -> list[str]:
 
 
 def _inside(folder: str) -> list[str]:
-    """Checkpoints of a folder: folders with a number in their names, else files."""
+    """Checkpoints of a folder: those in ``steps``, where momos train puts them; folders with a
+    number in their names; else files."""
+    steps = os.path.join(folder, STEPS)
+    if os.path.isdir(steps) and any(map(_is_checkpoint, os.listdir(steps))):
+        return _inside(steps)
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     folders = [
         path

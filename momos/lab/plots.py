@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kolmo.report.figures.plots import MARKERS, PALETTE, style
+from kolmo.report.figures.drawing import PALE, PAPER, SOFT, new_figure, style
+from kolmo.report.figures.marks import MARKERS, PALETTE, marks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
 
 def accuracy_figure(arms: pd.DataFrame) -> Figure:
     """Test accuracy against bits per weight (logarithmic); see `momos.lab.results.arms`."""
-    from matplotlib.figure import Figure
-
     with style():
-        figure = Figure(figsize=(8, 4.8), layout="constrained")
+        figure = new_figure((8, 4.8))
         axis = figure.subplots()
         for number, (_, arm) in enumerate(arms.iterrows()):
             if arm["arm"] != "init":  # at chance, far below: it would flatten the others
@@ -40,7 +39,7 @@ def _draw_arm(axis: Axes, arm: pd.Series[Any], number: int) -> None:
     points = arm["points"]
     axis.plot([bound, nominal], [accuracy] * 2, color=colour, linewidth=1, alpha=0.6)
     axis.plot(*points.T, linestyle="none", marker=".", color=colour, markersize=5, alpha=0.6)
-    axis.plot(nominal, accuracy, marker, color=colour, markerfacecolor="white", markersize=8)
+    axis.plot(nominal, accuracy, marker, color=colour, markerfacecolor=PAPER, markersize=8)
     axis.errorbar(
         bound,
         accuracy,
@@ -65,22 +64,20 @@ def ratio_figure(summary: pd.DataFrame, name: str, reference: str) -> Figure:
 
 
 def _panels(summary: pd.DataFrame, name: str, label: str, line: float | None) -> Figure:
-    from matplotlib.figure import Figure
-
     rows = summary[summary[f"{name}_mean"].notna()]
     shared = rows.groupby("quantizer")["arm"].nunique() > 1  # a panel of one arm compares nothing
     rows = rows[rows["quantizer"].map(shared).astype(bool)]
     arms, quantizers = (list(dict.fromkeys(rows[c])) for c in ("arm", "quantizer"))
     height = 1.6 + 0.42 * len(arms)
     with style():
-        figure = Figure(figsize=(10.5, height * -(-len(quantizers) // 2)), layout="constrained")
+        figure = new_figure((10.5, height * -(-len(quantizers) // 2)))
         axes = figure.subplots(-(-len(quantizers) // 2), 2, squeeze=False).ravel()
         for axis, quantizer in zip(axes, quantizers, strict=False):
             _draw_panel(axis, rows[rows["quantizer"] == quantizer], name, arms)
             axis.set_title(f"quantizer {quantizer}")
             axis.set_xlabel(label)
             if line is not None:
-                axis.axvline(line, color="#999999", linestyle=":", linewidth=1.2, zorder=1)
+                axis.axvline(line, color=SOFT, linestyle=":", linewidth=1.2, zorder=1)
         for axis in axes[len(quantizers) :]:
             axis.set_visible(False)
     return figure
@@ -90,8 +87,9 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, name: str, arms: list[str]) -> N
     place = {arm: number for number, arm in enumerate(arms)}
     labels = rows["estimator"] + rows["layout"].map(lambda v: f"@{v}" if isinstance(v, str) else "")
     series = list(rows.groupby(labels, sort=False))
+    marks = marks_of(labels)
     for number, (estimator, group) in enumerate(series):
-        colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+        colour, marker = marks[str(estimator)]
         kind = str(group["kind"].iloc[0])
         axis.errorbar(
             group[f"{name}_mean"],
@@ -99,14 +97,14 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, name: str, arms: list[str]) -> N
             xerr=np.nan_to_num(group[f"{name}_sd"].to_numpy(float)),
             fmt=marker,
             color=colour,
-            markerfacecolor=colour if kind == "bound" else "white",
+            markerfacecolor=colour if kind == "bound" else PAPER,
             markersize=6,
             capsize=2,
             label=f"{estimator} ({kind})",
         )
     for number in range(1, len(arms), 2):
-        axis.axhspan(number - 0.5, number + 0.5, color="#f4f5f7", zorder=0)
+        axis.axhspan(number - 0.5, number + 0.5, color=PALE, zorder=0)
     axis.locator_params(axis="x", nbins=6)
     axis.set_yticks(range(len(arms)), arms)
     axis.set_ylim(len(arms) - 0.5, -0.5)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

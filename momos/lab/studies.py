@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import sha256
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.execution import Progress
 from kolmo.progress import Wanted, progress_bar
 from kolmo.provenance import versions

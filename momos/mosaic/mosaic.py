@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,16 +109,12 @@ class Mosaic(Parts):
 
     def arrays(self) -> dict[str, Array]:
         """The tensors as numpy arrays, in checkpoint order, bit for bit."""
-        dtype = self.dtype or self.motifs.dtype
-        joined = self.partition.join(self.motifs[self.indices])
-        for name, values in joined.items():
-            if name in self.scales:  # the product is of float32 values, whatever is stored
-                scale = self.scales[name].reshape(-1, *[1] * (values.ndim - 1))
-                product = values.astype(np.float32) * scale
-                joined[name] = product.reshape(self.partition.shapes[name])
-            joined[name] = joined[name].astype(dtype)
+        shapes = self.partition.shapes
         return {
-            name: self.dense[name] if name in self.dense else joined[name] for name in self.names
+            name: self.dense[name]
+            if name in self.dense
+            else self.values(name, 0, math.prod(shapes[name])).reshape(shapes[name])
+            for name in self.names
         }
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -283,7 +283,7 @@ def cores() -> int:
 def _share(quota: Path) -> int:
     """The processors that a control group's quota amounts to, rounded up; many without one."""
     try:
-        microseconds, period = quota.read_text().split()
+        microseconds, period = quota.read_text(encoding="ascii").split()
         return max(1, math.ceil(int(microseconds) / int(period)))
     except (OSError, ValueError):  # no control groups, or "max", no quota
         return 1 << 16

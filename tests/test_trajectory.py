@@ -303,7 +303,7 @@ def test_marks_bands_and_metrics_are_where_the_table_says(report):
         rows = report.table[report.table.estimator == label.split()[0]]
         assert drawn[label].get_xdata().tolist() == [0, 2, 10]
         assert drawn[label].get_ydata() == pytest.approx(rows.bits_per_weight.to_numpy())
-        assert (drawn[label].get_markerfacecolor() != "white") == filled
+        assert (drawn[label].get_markerfacecolor() != "#ffffff") == filled
         assert (drawn[label].get_linestyle() == "-") == filled
     band = complexity.collections[0].get_paths()[0].vertices[:, 1]
     row = report.table[report.table.estimator == "kt"].iloc[0]

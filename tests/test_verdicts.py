@@ -181,8 +181,8 @@ def test_p_of_a_fitted_null_is_called_approximate():
 def test_what_no_shuffle_moves_tells_nothing():
     lines = said(analyze({"w": TILED}, ["kt", "entropy"]))
     assert lines == [
-        "arrays, symmetric:4: no verdict on structure beyond the value distribution: kt and entropy "
-        "cost the same in every draw",
+        "arrays, symmetric:4: no verdict on structure beyond the value distribution: kt and "
+        "entropy cost the same in every draw",
         "kt and entropy cost the same in every draw and are no evidence of structure",
     ]
 

@@ -246,7 +246,7 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
             yield piece, *run_piece(piece)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
         with _for_workers():
             waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
         try:
@@ -257,19 +257,37 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
             raise
 
 
+def _ignore_interrupts() -> None:
+    """In a worker: Ctrl-C is handled by the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """Workers started inside ignore Ctrl-C, which the parent handles, and use one BLAS thread: on
-    small matrices more are slower."""
+    """Workers started inside see no Ctrl-C before they ignore it, and use one BLAS thread: on small
+    matrices more are slower."""
     name = "OPENBLAS_NUM_THREADS"
-    before, mask = os.environ.get(name), signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = os.environ.get(name)
     os.environ.setdefault(name, "1")
+    try:
+        with _without_interrupts():
+            yield
+    finally:
+        if before is None:
+            del os.environ[name]
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Ctrl-C waits meanwhile, also for processes started inside, where the system has signals."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if before is None:
-            del os.environ[name]
 
 
 def _gather(rows: Iterable[Row]) -> list[Row]:

@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 _PUBLIC = {
-    "Check": "kolmo.callbacks.checks",
+    "Reading": "kolmo.callbacks.readings",
     "LightningMonitor": "kolmo.callbacks.lightning",
     "Monitor": "kolmo.callbacks.monitor",
     "TransformersMonitor": "kolmo.callbacks.transformers",

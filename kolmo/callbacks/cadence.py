@@ -1,4 +1,4 @@
-"""Cadence: when the next check may begin, so that all of them take a small share of the time."""
+"""Cadence: when the next reading may begin, so that all of them take a small share of the time."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ class Cadence:
     """Checks begin only where, with what the next one may take, all of them together have taken at
     most a share of the time since the first.
 
-    So at the end of each check but the first the share holds, as long as no check takes longer than
+    So the share holds at the end of each reading but the first, as long as none takes longer than
     its forerunner said that one may; if one does, the next waits until the share holds again.
 
     Parameters
     ----------
     share : float or None
-        In (0, 1]; None of checks that may always begin.
+        In (0, 1]; None of readings that may always begin.
     clock : callable
         Seconds.
 
     Attributes
     ----------
     spent : float
-        Seconds that checks took.
+        Seconds that readings took.
     expected : float
         Seconds that the next one may take; the first is not foreseen.
     """
@@ -42,23 +42,23 @@ class Cadence:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the first check began."""
+        """Seconds since the first reading began."""
         return 0.0 if self._began is None else self._clock() - self._began
 
     @property
     def cost_share(self) -> float:
-        """The share of the time since the first check that checks took; 0 before it."""
+        """The share of the time since the first reading that readings took; 0 before it."""
         return self.spent / self.elapsed if self.elapsed else 0.0
 
     def may_begin(self) -> bool:
-        """Whether a check may begin now."""
+        """Whether a reading may begin now."""
         if self.share is None:
             return True
         return self.spent + self.expected <= self.share * self.elapsed
 
     @contextmanager
-    def check(self) -> Iterator[None]:
-        """While a check lasts."""
+    def reading(self) -> Iterator[None]:
+        """While a reading lasts."""
         start = self._clock()
         self._began = start if self._began is None else self._began
         try:

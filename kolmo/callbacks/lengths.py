@@ -67,27 +67,31 @@ class Tested:
 def against_shuffles(
     checkpoint: Checkpoint, measurement: Measurement, most: int, seed: int = 0
 ) -> Tested:
-    """The weights against their shuffles.
-
-    Shuffles are drawn until one is no longer than the weights, but at least `FEW`, and at most
-    ``most``. With the first such at draw L, p = 2 / L, and 2 / (N + 1) if none of all N is: valid,
-    for the chance that none of L − 1 is so short is at most 1 / L (Besag & Clifford 1991, h = 1).
-    """
+    """The weights against their shuffles, which are drawn until one is no longer than the weights,
+    but at least `FEW` of them, and at most ``most``."""
     outcome = code_length(checkpoint, measurement, Variant(), seed)
     if isinstance(outcome, Missing) or not most:
         return Tested(outcome, why="no shuffle was drawn")
     if unmoved(SHUFFLED, measurement.estimator, measurement.quantizer):
         return Tested(outcome, why=f"{measurement.estimator} only counts, in whatever order")
     draws: list[float] = []
-    first = None
-    for number in range(most):
-        drawn = code_length(checkpoint, measurement, Variant(SHUFFLED, number), seed)
+    while len(draws) < most and (len(draws) < FEW or min(draws) > outcome.bits):
+        drawn = code_length(checkpoint, measurement, Variant(SHUFFLED, len(draws)), seed)
         assert isinstance(drawn, CodeLength)  # as the weights themselves are
         draws.append(drawn.bits)
-        if first is None and drawn.bits <= outcome.bits:
-            first = number + 1
-        if first is not None and len(draws) >= FEW:
-            break
     if set(draws) == {outcome.bits}:
         return Tested(outcome, tuple(draws), why="all shuffles cost what the weights do")
-    return Tested(outcome, tuple(draws), min(1.0, 2 / (first or len(draws) + 1)))
+    return Tested(outcome, tuple(draws), sequential_p(outcome.bits, draws))
+
+
+def sequential_p(actual: float, draws: Sequence[float]) -> float:
+    """The two-sided p-value of a figure among draws that end with the first that is no longer.
+
+    With that one as the L-th, p = 2 / L; 2 / (N + 1) if all N are longer. It is valid, for the
+    chance that L − 1 draws are all longer is at most 1 / L (Besag & Clifford 1991, with h = 1).
+
+    >>> sequential_p(5.0, [6, 7, 5, 8]), sequential_p(5.0, [6] * 39), sequential_p(5.0, [4])
+    (0.6666666666666666, 0.05, 1.0)
+    """
+    first = next((number for number, bits in enumerate(draws, 1) if bits <= actual), None)
+    return min(1.0, 2 / (first or len(draws) + 1))

@@ -23,7 +23,7 @@ class LightningMonitor(Callback):
     Attributes
     ----------
     monitor : Monitor or None
-        That of the present or the last training: ``monitor.history`` holds its checks.
+        That of the present or the last training: ``monitor.history`` holds its readings.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 ::
 
-    model ─► windows, copied ─► code length, and that of their shuffles ─► Check ─► loggers
+    model ─► windows, copied ─► code length, and that of their shuffles ─► Reading ─► loggers
               the same at every step        only as often as a share of the time allows
 """
 
@@ -16,9 +16,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from kolmo.callbacks.cadence import Cadence
-from kolmo.callbacks.checks import Check
 from kolmo.callbacks.lengths import Tested, against_shuffles
 from kolmo.callbacks.loggers import logs_of, tell
+from kolmo.callbacks.readings import Reading
 from kolmo.callbacks.windows import watched
 from kolmo.checkpoints.base import Checkpoint
 from kolmo.errors import InputError
@@ -51,11 +51,11 @@ class Monitor:
     model : nn.Module
         Also one that is compiled, or wrapped for several processes.
     every : int
-        Steps from one check to the next, at least.
+        Steps from one reading to the next, at least.
     share : float or None
-        Share of the time that checks may take together, the first excepted, which comes before the
-        first step and is counted as well: the second waits for it (`kolmo.callbacks.cadence`). None
-        for a check at every multiple of ``every``, whatever it takes.
+        Share of the time that readings may take together: the first comes before the first step,
+        and the second waits until both fit (`kolmo.callbacks.cadence`). None for a reading at every
+        multiple of ``every``, whatever it takes.
     weights : int
         Weights that are watched, at most.
     quantizer, estimator : spec or object
@@ -63,15 +63,15 @@ class Monitor:
         Shuffles at most: 39 reach a verdict at α = .05. Drawing ends with the first shuffle that is
         no longer than the weights, but not before nine are drawn. 0 for no test.
     log : callable, logger, or a list of these, optional
-        Who is told of each check: see `kolmo.callbacks.loggers`.
+        Who is told of each reading: see `kolmo.callbacks.loggers`.
     seed : int
         Of windows and shuffles.
 
     Attributes
     ----------
-    history : list of Check
+    history : list of Reading
     cost_share : float
-        Share of the time since the first check that checks took.
+        Share of the time since the first reading that readings took.
 
     Examples
     --------
@@ -79,8 +79,8 @@ class Monitor:
     >>> model = torch.nn.Linear(30, 20)
     >>> monitor = Monitor(model, every=100, share=None, draws=0)
     >>> for n in range(301):  # the training
-    ...     check = monitor.step(n)
-    >>> [check.step for check in monitor.history], monitor.history[0].weights
+    ...     reading = monitor.step(n)
+    >>> [reading.step for reading in monitor.history], monitor.history[0].weights
     ([0, 100, 200, 300], 620)
     """
 
@@ -104,28 +104,29 @@ class Monitor:
         self._model, self._every, self._weights = model, every, weights
         self._draws, self._seed, self._logs = draws, seed, logs_of(log)
         self._cadence, self._steps = Cadence(share), -1
-        self.history: list[Check] = []
-        self.windows()  # which refuses what cannot be watched, before the training
+        self.history: list[Reading] = []
+        if _is_first():
+            self.windows()  # which refuses what cannot be watched, before the training
 
     @property
     def cost_share(self) -> float:
-        """Share of the time since the first check that checks took."""
+        """Share of the time since the first reading that readings took."""
         return self._cadence.cost_share
 
     @property
     def table(self) -> pd.DataFrame:
-        """The history as a table, a row for each check."""
+        """The history as a table, a row for each reading."""
         import pandas as pd
 
-        names = [field.name for field in dataclasses.fields(Check)]
+        names = [field.name for field in dataclasses.fields(Reading)]
         return pd.DataFrame([dataclasses.astuple(c) for c in self.history], columns=names)
 
     def windows(self) -> Checkpoint:
         """The watched weights as they are now, a checkpoint that all of kolmo measures."""
         return watched(self._model, self._weights, self._seed)
 
-    def step(self, number: int | None = None) -> Check | None:
-        """Tell of a step of the training; measures if a check is due.
+    def step(self, number: int | None = None) -> Reading | None:
+        """Tell of a step of the training; measures if a reading is due.
 
         Parameters
         ----------
@@ -134,41 +135,42 @@ class Monitor:
 
         Returns
         -------
-        Check or None
+        Reading or None
         """
         before, self._steps = self._steps, self._steps + 1 if number is None else number
         is_new = self._steps != before or not self.history
         due = is_new and self._steps % self._every == 0 and _is_first()
-        return self.check(self._steps) if due and self._cadence.may_begin() else None
+        return self.read(self._steps) if due and self._cadence.may_begin() else None
 
-    def check(self, step: int) -> Check:
+    def read(self, step: int) -> Reading:
         """Measure now, due or not."""
-        with self._cadence.check():
+        with self._cadence.reading():
             windows = self.windows()
             if not self.history:
                 self._warm_up(windows)
             began = time.perf_counter()
             found = against_shuffles(windows, self._measurement, self._draws, self._seed)
             seconds = time.perf_counter() - began
-            check = self._check(step, windows.numel, found, seconds)
-            self.history.append(check)
-            tell(self._logs, check)
-        self._cadence.expected = seconds * (self._draws + 1) / (len(found.draws) + 1)
-        return check
+            reading = self._reading(step, windows.numel, found, seconds)
+            self.history.append(reading)
+            tell(self._logs, reading)
+            longest = (self._draws + 1) / (len(found.draws) + 1)
+            self._cadence.expected = longest * (time.perf_counter() - began)
+        return reading
 
     def _warm_up(self, windows: Checkpoint) -> None:
-        """Load the compiled loops, which takes a while once and is no part of a check's time."""
+        """Load the compiled loops, which takes a while once and is no part of a reading's time."""
         few = windows.holding([next(iter(windows.values()))], [])
         against_shuffles(few, self._measurement, min(1, self._draws), self._seed)
 
-    def _check(self, step: int, weights: int, found: Tested, seconds: float) -> Check:
+    def _reading(self, step: int, weights: int, found: Tested, seconds: float) -> Reading:
         outcome = found.outcome
-        known = isinstance(outcome, CodeLength)
-        share, spread = _share(outcome.bits, found.draws) if known else (math.nan, math.nan)
-        return Check(
+        known = outcome if isinstance(outcome, CodeLength) else None
+        share, spread = _share(known.bits, found.draws) if known else (math.nan, math.nan)
+        return Reading(
             step,
             weights,
-            outcome.bits_per_weight if known else math.nan,
+            known.bits_per_weight if known else math.nan,
             self._measurement.estimator.kind,
             share,
             spread,
@@ -196,8 +198,8 @@ def _verdict(found: Tested) -> str:
         return "no test"
     if is_significant(found.p):
         return "structure"
-    drawn_to_the_end = all(bits > found.outcome.bits for bits in found.draws)
-    return "undecided" if drawn_to_the_end else "none"
+    all_longer = found.p == 2 / (len(found.draws) + 1)
+    return "undecided" if all_longer else "none"
 
 
 def _is_first() -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from kolmo.callbacks.checks import Check
 from kolmo.callbacks.loggers import logs_of, tell
 from kolmo.callbacks.monitor import Monitor
+from kolmo.callbacks.readings import Reading
 from kolmo.errors import MissingExtraError
 
 try:
@@ -27,7 +27,7 @@ class TransformersMonitor(TrainerCallback):
     Attributes
     ----------
     monitor : Monitor or None
-        That of the present or the last training: ``monitor.history`` holds its checks.
+        That of the present or the last training: ``monitor.history`` holds its readings.
 
     Examples
     --------
@@ -68,15 +68,15 @@ class TransformersMonitor(TrainerCallback):
         if self.monitor:
             self._tell(self.monitor.step(state.global_step), state, control)
 
-    def _tell(self, check: Check | None, state: Any, control: Any) -> None:
-        if check is None:
+    def _tell(self, reading: Reading | None, state: Any, control: Any) -> None:
+        if reading is None:
             return
         if self._trainer is None:
             epoch = {} if state.epoch is None else {"epoch": state.epoch}
-            state.log_history.append({**check.figures, **epoch, "step": check.step})
+            state.log_history.append({**reading.figures, **epoch, "step": reading.step})
         else:
             should_log = control.should_log  # of the loss, which logging anything takes back
-            self._trainer.log(dict(check.figures))
+            self._trainer.log(dict(reading.figures))
             control.should_log = should_log
-        state.log_history[-1]["kolmo/verdict_text"] = check.text
-        tell(self._logs, check)
+        state.log_history[-1]["kolmo/verdict_text"] = reading.text
+        tell(self._logs, reading)

@@ -26,7 +26,7 @@ _WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module")  # what torch.compile and FSDP
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class WatchedWindow:
     """A block of a tensor: its rows and columns; the whole tensor in its own shape without.
 
     A tensor of one dimension is one row; all dimensions after the first are columns.
@@ -53,7 +53,7 @@ class Window:
         return found.to("cpu", copy=True).contiguous()
 
 
-def windows_of(shapes: Mapping[str, Shape], weights: int, seed: int = 0) -> list[Window]:
+def windows_of(shapes: Mapping[str, Shape], weights: int, seed: int = 0) -> list[WatchedWindow]:
     """The windows of tensors of these shapes, about so many weights in all.
 
     >>> [window.name for window in windows_of({"w": (64, 64), "b": (64,)}, 9000)]
@@ -64,11 +64,11 @@ def windows_of(shapes: Mapping[str, Shape], weights: int, seed: int = 0) -> list
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     total = sum(sizes.values())
     if total <= weights:
-        return [Window(name) for name, size in sizes.items() if size]
+        return [WatchedWindow(name) for name, size in sizes.items() if size]
     count = max(1, weights // SIDE**2)
     drawn = (np.arange(count) + np.random.default_rng(seed).random(count)) * total / count
     wanted = iter(drawn.astype(int).tolist())
-    found: dict[Window, None] = {}
+    found: dict[WatchedWindow, None] = {}
     place, before = next(wanted), 0
     for name, size in sizes.items():
         while place is not None and place < before + size:
@@ -78,7 +78,7 @@ def windows_of(shapes: Mapping[str, Shape], weights: int, seed: int = 0) -> list
     return list(found)
 
 
-def _around(name: str, shape: Shape, place: int) -> Window:
+def _around(name: str, shape: Shape, place: int) -> WatchedWindow:
     """The window of a tensor's grid that holds a weight."""
     rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
     height = min(rows, max(SIDE, SIDE**2 // columns))
@@ -86,7 +86,7 @@ def _around(name: str, shape: Shape, place: int) -> Window:
     row, column = divmod(place, columns)
     top, left = row // height * height, column // width * width
     bottom, right = min(top + height, rows), min(left + width, columns)
-    return Window(name, (top, bottom), (left, right))
+    return WatchedWindow(name, (top, bottom), (left, right))
 
 
 # --- networks -------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from kolmo.estimators.base import Accumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
-from kolmo.quantize import Quantizer, SymbolCoder
+from kolmo.quantize import Distortion, Quantizer, SymbolCoder
 
 FINE = 1 << 16
 """Weights of tensors that are small on average: Python's own work is the most of theirs."""
@@ -70,6 +70,7 @@ class CountedPart:
     accumulator: Accumulator | Missing
     side_bits: float
     seconds: float
+    distortion: Distortion
     tensors: int = 1
 
     def join(self, following: CountedPart) -> None:
@@ -77,6 +78,7 @@ class CountedPart:
         self.accumulator.merge(following.accumulator)  # type: ignore[union-attr]
         self.side_bits += following.side_bits
         self.seconds += following.seconds
+        self.distortion += following.distortion
         self.tensors += following.tensors
 
 
@@ -161,7 +163,7 @@ class TensorJob(Job):
         results = {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()}
         merged = {m: part_of(cell) for m, cell in parts.items()}
         for m, cell in shared.items():  # whose seconds are told already
-            merged[m] = CountedPart(cell.accumulator, cell.side_bits, 0.0)
+            merged[m] = dataclasses.replace(part_of(cell), seconds=0.0)
         return TensorFound(wanted.place, results, merged)
 
 
@@ -203,12 +205,12 @@ def _feed_draw(
         return
     if isinstance(source, Weights):  # which are drawn when they are read
         source = dataclasses.replace(source, tensor=hold(source.tensor))
-    feed(cells, source, meter)
+    feed(cells, source, meter, measured=False)
 
 
 def part_of(cell: Cell) -> CountedPart:
     """What a cell has taken, as a part of something larger."""
-    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds)
+    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds, cell.distortion)
 
 
 Fits = dict[Quantizer, SymbolCoder | Missing]

@@ -32,6 +32,7 @@ class Whole:
         cell = self.cell
         cell.seconds += part.seconds
         cell.side_bits += part.side_bits
+        cell.distortion += part.distortion
         if isinstance(part.accumulator, Missing):
             cell.miss(part.accumulator.reason, part.accumulator.problem)
         elif not isinstance(cell.accumulator, Missing):

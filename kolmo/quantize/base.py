@@ -37,10 +37,17 @@ class SymbolCoder:
     elementwise : bool
         Class attribute: whether a weight's symbol depends on that weight alone, so that the counts
         of the weights tell those of the symbols.
+    lossless : bool
+        Class attribute: whether symbols stand for the very weights.
+    restores : bool
+        Class attribute: whether they stand for weights of the tensor's scale, so that an error
+        means something; those of signs do not.
     """
 
     alphabet: Alphabet
     elementwise: ClassVar[bool] = False
+    lossless: ClassVar[bool] = False
+    restores: ClassVar[bool] = True
 
     def encode(self, weights: Weights) -> Symbols:
         """The symbols of weights of the tensor: same shape, smallest unsigned dtype."""

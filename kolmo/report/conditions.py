@@ -46,7 +46,7 @@ class Condition:
     >>> Condition.of("shap > 8")
     Traceback (most recent call last):
     ...
-    kolmo.errors.InputError: condition 'shap > 8': unknown column 'shap'; did you mean ...?
+    kolmo.errors.InputError: condition 'shap > 8': unknown column 'shap'; did you mean shape ...
     """
 
     text: str

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
 from kolmo.files import check_output, write_text
+from kolmo.markup import Lines
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.saving import read_report, save_report, to_json
-from kolmo.report.words import summarize
+from kolmo.report.words import one_line, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from kolmo.report.figures.plots import Plots
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report(ReportData):
-    """What a run measured.
+    """What a run measured: it prints as its summary, and is one line in a list.
 
     Attributes
     ----------
@@ -48,8 +49,14 @@ class Report(ReportData):
         return Plots(self)
 
     def summary(self) -> str:
-        """The results in sentences, with their figures."""
+        """The results in sentences, with their figures; a text, whose lines show as lines."""
+        return Lines(summarize(self))
+
+    def __str__(self) -> str:
         return summarize(self)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def attribution(self) -> pd.DataFrame:
         """Where each object's raw bits go: residual + structure + marginal = raw bits.
@@ -195,11 +202,60 @@ class Report(ReportData):
         ----------
         over : {"tensors", "models"}
             Objects to rank: the tensors of each checkpoint, or all checkpoints. A correlation of
-            fewer than three objects, or of a constant, is missing; ``note`` says why.
+            fewer than three objects, or of a constant, is missing; ``note`` says why. ``objects``
+            counts them: of fewer than six, ``few`` is true, and no conclusion should be drawn.
         """
         from kolmo.report.agreement import agreement
 
         return agreement(self.table, over)
+
+    def layers(self, quantizer: str | None = None) -> pd.DataFrame:
+        """One row for each tensor, in natural order: its kind, its best bound, its test, its share.
+
+        ``kind`` (q, k, v, o, qkv, mlp, norm, embedding, head, conv, recurrent, bias, other) and
+        ``depth``, the number of its layer, are read from names. ``bits_per_weight`` is that of the
+        shortest bound. ``of_null`` is bits / null bits, ``arrangement`` = 1 − of_null, ``spread``
+        the draws' standard deviation as a share of their mean: of the test against ``scaled``,
+        ``row-shuffled`` or ``shuffled``, the first that was drawn, by the estimator that leads
+        (`significance`). ``verdict`` is ``structure`` (p ≤ .05), ``none``, ``undecided`` (too few
+        draws) or ``no test``; ``reason`` says why of the last two. ``structure_bits`` are those
+        that the places of the weights save against shuffles, 0 where the test found none, and
+        ``share`` their part of the checkpoint's. P-values are not corrected for the number of
+        tensors. ``line`` is a sentence.
+
+        Parameters
+        ----------
+        quantizer : str, optional
+            Of which symbols the bounds are: ``native`` by default, if it was measured.
+
+        Raises
+        ------
+        InputError
+            If no tensor was measured alone.
+        """
+        from kolmo.report.layers import layers
+
+        return layers(self.table, quantizer)
+
+    def layer_groups(self, by: str = "kind", quantizer: str | None = None) -> pd.DataFrame:
+        """Sums of `layers` over the tensors of each kind of module, or of each depth.
+
+        Bits a weight and ``arrangement`` are means over weights, the latter over those of the
+        ``tested`` tensors; ``structure_bits`` and ``share`` are sums.
+
+        Parameters
+        ----------
+        by : {"kind", "depth"}
+        quantizer : str, optional
+
+        Raises
+        ------
+        InputError
+            As `layers`; and if there is no such way to group.
+        """
+        from kolmo.report.layers import layer_groups
+
+        return layer_groups(self.table, by, quantizer)
 
     @property
     def ledger(self) -> pd.DataFrame:

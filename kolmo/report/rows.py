@@ -21,7 +21,7 @@ from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
 from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
-from kolmo.pvalues import draws_needed, permutation_p
+from kolmo.pvalues import draws_needed, permutation_p, student_p
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows
 from kolmo.report.data import ReportData
 from kolmo.text import NAMELESS
@@ -100,6 +100,7 @@ def _measured(
         "covered": outcome.numel,
         "raw_bits": float(outcome.raw_bits),
         "side_bits": float(outcome.side_bits),
+        "nmse": outcome.nmse,
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
@@ -146,7 +147,7 @@ def _compared(
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
     row |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
-    return {**row, "p": p, "p_missing": why}
+    return {**row, "p": p, "p_missing": why, "p_t": student_p(z, bits.size)}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from kolmo.checkpoints.files import plural
 from kolmo.report.columns import Row, TableRows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
@@ -38,6 +39,24 @@ def summarize(report: ReportData) -> str:
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []
+
+
+_MEASURED = ("checkpoint", "scope", "tensor", "quantizer", "layout", "estimator")
+_OF: dict[Kind, str] = {"measurement": "Report", "trajectory": "Trajectory", "delta": "Delta"}
+
+
+def one_line(report: ReportData) -> str:
+    """``Report of 2 checkpoints, 216,586 weights, 33 measurements: complete``"""
+    rows = report.rows
+    whole = (row for scope in ("model", "tensor") for row in rows.records(scope=scope))
+    told = {tuple(row[name] for name in _MEASURED) for row in whole if is_known(row["bits"])}
+    weights = sum(entry["numel"] for entry in report.entries.records(measured=True))
+    state = "complete" if report.complete else "not complete"
+    return (
+        f"{_OF[report.kind]} of {plural(len(set(rows['checkpoint'])), 'checkpoint')}, "
+        f"{weights:,} weights, {plural(len(told), 'measurement')}: "
+        f"{state if report.finished else 'not finished'}"
+    )
 
 
 def _measurement_lines(report: ReportData) -> Iterator[str]:

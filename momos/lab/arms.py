@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kolmo.checkpoints.files import plural
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from momos.config import LearnedMosaic, SampledMosaic
@@ -219,3 +220,8 @@ class StudyResult:
     trajectory: pd.DataFrame
     findings: list[str]
     paths: dict[str, Path]
+
+    def __repr__(self) -> str:
+        arms = ", ".join(dict.fromkeys(run.arm for run in self.runs))
+        seeds = len({run.seed for run in self.runs})
+        return f"<StudyResult: {arms}; {plural(seeds, 'seed')}, {len(self.table):,} figures>"

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+<<<<<<< HEAD
+from kolmo.report.figures.drawing import PALE, PAPER, SOFT, new_figure, style
+=======
 from kolmo.intervals import draw_widths
 from kolmo.report.figures.drawing import shown_figure, style
+>>>>>>> study
 from kolmo.report.figures.marks import MARKERS, PALETTE, marks_of
 from momos.lab.arms import INIT
 
@@ -98,9 +102,14 @@ def _draw_chance(axis: Axes, points: pd.DataFrame) -> None:
 
 def accuracy_figure(arms: pd.DataFrame) -> Figure:
     """Test accuracy against bits per weight (logarithmic); see `momos.lab.results.arms`."""
+<<<<<<< HEAD
+    with style():
+        figure = new_figure((8, 4.8))
+=======
     marks = arm_marks(arms["arm"])
     with style():
         figure = shown_figure()(figsize=(8, 4.8), layout="constrained")
+>>>>>>> study
         axis = figure.subplots()
         for _, arm in arms.iterrows():
             if arm["arm"] != INIT:  # at chance, far below: it would flatten the others
@@ -120,7 +129,7 @@ def _draw_arm(axis: Axes, arm: pd.Series[Any], colour: str, marker: str) -> None
     points = arm["points"]
     axis.plot([bound, nominal], [accuracy] * 2, color=colour, linewidth=1, alpha=0.6)
     axis.plot(*points.T, linestyle="none", marker=".", color=colour, markersize=5, alpha=0.6)
-    axis.plot(nominal, accuracy, marker, color=colour, markerfacecolor="white", markersize=8)
+    axis.plot(nominal, accuracy, marker, color=colour, markerfacecolor=PAPER, markersize=8)
     axis.errorbar(
         bound,
         accuracy,
@@ -144,6 +153,8 @@ def ratio_figure(summary: pd.DataFrame, name: str, reference: str) -> Figure:
     return _panels(summary, name, f"bits / bits of {reference}", 1.0)
 
 
+<<<<<<< HEAD
+=======
 def published_figure(table: pd.DataFrame) -> Figure:
     """The figures of the papers, trained over initial, each beside that of its own shuffle."""
     rows = published_rows(table)
@@ -212,6 +223,7 @@ def _published_legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
+>>>>>>> study
 def _panels(summary: pd.DataFrame, name: str, label: str, line: float | None) -> Figure:
     rows = summary[summary[f"{name}_mean"].notna()]
     shared = rows.groupby("quantizer")["arm"].nunique() > 1  # a panel of one arm compares nothing
@@ -219,16 +231,24 @@ def _panels(summary: pd.DataFrame, name: str, label: str, line: float | None) ->
     arms, quantizers = (list(dict.fromkeys(rows[c])) for c in ("arm", "quantizer"))
     height = 1.6 + 0.42 * len(arms)
     with style():
+<<<<<<< HEAD
+        figure = new_figure((10.5, height * -(-len(quantizers) // 2)))
+=======
         figure = shown_figure()(
             figsize=(10.5, height * -(-len(quantizers) // 2)), layout="constrained"
         )
+>>>>>>> study
         axes = figure.subplots(-(-len(quantizers) // 2), 2, squeeze=False).ravel()
         for axis, quantizer in zip(axes, quantizers, strict=False):
             _draw_panel(axis, rows[rows["quantizer"] == quantizer], name, arms)
             axis.set_title(f"quantizer {quantizer}")
             axis.set_xlabel(label)
             if line is not None:
+<<<<<<< HEAD
+                axis.axvline(line, color=SOFT, linestyle=":", linewidth=1.2, zorder=1)
+=======
                 axis.axvline(line, color=_GREY, linestyle=":", linewidth=1.2, zorder=1)
+>>>>>>> study
         for axis in axes[len(quantizers) :]:
             axis.set_visible(False)
     return figure
@@ -248,14 +268,14 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, name: str, arms: list[str]) -> N
             xerr=np.nan_to_num(group[f"{name}_sd"].to_numpy(float)),
             fmt=marker,
             color=colour,
-            markerfacecolor=colour if kind == "bound" else "white",
+            markerfacecolor=colour if kind == "bound" else PAPER,
             markersize=6,
             capsize=2,
             label=f"{estimator} ({kind})",
         )
     for number in range(1, len(arms), 2):
-        axis.axhspan(number - 0.5, number + 0.5, color="#f4f5f7", zorder=0)
+        axis.axhspan(number - 0.5, number + 0.5, color=PALE, zorder=0)
     axis.locator_params(axis="x", nbins=6)
     axis.set_yticks(range(len(arms)), arms)
     axis.set_ylim(len(arms) - 0.5, -0.5)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kolmo.report.figures.drawing import PAPER
 from kolmo.report.table import estimator_labels
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ PALETTE = (BLUE, VERMILION, GREEN, PINK, SKY, OCHRE, GREY, BROWN, PURPLE, OLIVE,
 MARKERS = ("o", "s", "^", "D", "v", "P", "p", "X", "h", "d", "*", "<")
 
 _FAMILIES = {
-    BLUE: ("context", "prequential", "lowrank"),
+    BLUE: ("context", "shortest", "prequential", "lowrank"),
     VERMILION: ("zstd",),
     GREEN: ("kt", "nml", "enumerative"),
     PINK: ("bdm", "ctm", "qubd"),
@@ -37,7 +38,7 @@ _FAMILIES = {
     GREY: ("gaussian", "laplace"),
     BROWN: ("brotli",),
     PURPLE: ("mosaic", "planes"),
-    OLIVE: ("gzip", "byteplanes"),
+    OLIVE: ("pack", "gzip"),
     TEAL: ("bz2", "lz4", "ppmd"),
 }
 _LINES: dict[str, Any] = {
@@ -47,6 +48,14 @@ _LINES: dict[str, Any] = {
     "affine": (0, (5, 2, 1, 2)),
     "codebook": (0, (9, 3)),
     "nmse": (0, (3, 1, 1, 1, 1, 1)),
+}
+_NULLS = {
+    "shuffled": GREY,
+    "row-shuffled": GREEN,
+    "column-shuffled": TEAL,
+    "scaled": OCHRE,
+    "gaussian": PURPLE,
+    "signs": PINK,
 }
 
 
@@ -100,6 +109,12 @@ def line_of(quantizer: str) -> Any:
     return _LINES.get(name, list(_LINES.values())[_hash(name) % len(_LINES)])
 
 
+def null_colour(null: str) -> str:
+    """The colour of a null model, by its name in a table."""
+    name = _split(null)[0]
+    return _NULLS.get(name, PALETTE[_hash(name) % len(PALETTE)])
+
+
 def _split(label: str) -> tuple[str, str]:
     """The name, and what follows it."""
     found = re.match(r"[^:,@]*", label)
@@ -135,13 +150,17 @@ class Series:
     look: Mark
 
     @property
+    def colour(self) -> str:
+        return self.look.colour
+
+    @property
     def mark(self) -> dict[str, Any]:
         colour, marker = self.look
         return {
             "linestyle": "none",
             "marker": marker,
             "markersize": 6,
-            "markerfacecolor": colour if self.kind == "bound" else "white",
+            "markerfacecolor": colour if self.kind == "bound" else PAPER,
             "markeredgecolor": colour,
             "markeredgewidth": 1.4,
             "label": f"{self.label} ({self.kind})",

@@ -17,7 +17,7 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
-from kolmo.report.figures.drawing import name_label, shown_figure, style
+from kolmo.report.figures.drawing import INK, SOFT, Canvas, name_label, new_figure
 from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.table import measured_rows, null_names
 from kolmo.report.words_series import SHUFFLED
@@ -41,6 +41,7 @@ def draw_trajectory(
     quantizer: str | None = None,
     metrics: Sequence[str] | None = None,
     relative: bool | None = None,
+    canvas: Canvas = Canvas(),  # noqa: B008 (it is frozen)
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
     if report.kind != "trajectory":
@@ -56,8 +57,8 @@ def draw_trajectory(
     views = _views(rows, bool(series.get("relative")) if relative is None else relative)
     groups = _groups(series, metrics)
     quantizers = list(dict.fromkeys(rows["quantizer"]))
-    with style():
-        figure, panels, below = _axes(len(quantizers), len(views), len(groups))
+    with canvas.style():
+        figure, panels, below = _axes(canvas, len(quantizers), len(views), len(groups))
         estimators, nulls = series_of(rows), null_names(rows)
         for line, spec in zip(panels, quantizers, strict=True):
             for axis, (label, view) in zip(line, views.items(), strict=True):
@@ -69,16 +70,22 @@ def draw_trajectory(
             _draw_metrics(axis, series, names)
         for axis in below[-1:] or panels[-1]:
             _finish(axis, series, rows["step"])
-        figure.align_ylabels(list(figure.axes))
-        _legend(figure, estimators, nulls)
+        figure.align_ylabels([*(axis for line in panels for axis in line), *below])
+        canvas.legend(figure, _handles(estimators, nulls), 3)
     return figure
 
 
-def _axes(quantizers: int, views: int, groups: int) -> tuple[Figure, list[list[Axes]], list[Axes]]:
+def _axes(
+    canvas: Canvas, quantizers: int, views: int, groups: int
+) -> tuple[Figure, list[list[Axes]], list[Axes]]:
     """The figure, its panels by quantizer and view, and those of metrics, as wide as it is."""
+    if canvas.ax is not None:
+        figure, given = canvas.stack([1.0] * (quantizers * views + groups), 1.0)
+        lines = [given[row * views : (row + 1) * views] for row in range(quantizers)]
+        return figure, lines, given[quantizers * views :]
     heights = [2.3] * quantizers + [1.5] * groups
-    size = (7.6 if views == 1 else 10.4, sum(heights) + 1.1)
-    figure = shown_figure()(figsize=size, layout="constrained")
+    width = canvas.inches or (7.6 if views == 1 else 10.4)
+    figure = new_figure(canvas.figsize or (width, sum(heights) + 1.1))
     grid = figure.add_gridspec(len(heights), views, height_ratios=heights)
     first = figure.add_subplot(grid[0, 0])
     panels = [
@@ -145,7 +152,7 @@ def _draw_complexity(
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
         error = half_widths(once["standard_error"] / once["covered"], once["degrees"])
-        colour = one.mark["markeredgecolor"]
+        colour = one.colour
         axis.vlines(
             once["step"],
             once["bits_per_weight"] - error,
@@ -167,7 +174,7 @@ def _draw_complexity(
 
 def _look(one: Series) -> dict[str, Any]:
     line = "-" if one.kind == "bound" else (0, (4, 2))
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     return {**one.mark, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
 
 
@@ -177,7 +184,7 @@ def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
         return
     mean = rows["null_bits"] / rows["covered"]
     width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     axis.fill_between(
         rows["step"], mean - width, mean + width, color=colour, alpha=0.16, linewidth=0, zorder=1
     )
@@ -213,7 +220,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
         axis.plot(
             steps,
             values,
-            color=("#444444", "#999999", "#8C510A", "#5ab4ac")[number % 4],
+            color=(INK, SOFT, "#a3622c", "#12908f")[number % 4],
             linewidth=1.5,
             marker="." if len(steps) <= 40 else "",
             markersize=5,
@@ -222,7 +229,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
     if len(names) == 1:
         axis.set_ylabel(fill(name_label(names[0].replace("_", " "), 34), 18))
     else:
-        axis.legend(fontsize=8.5, loc="best")
+        axis.legend(loc="best")
     axis.margins(x=0.02, y=0.12)
 
 
@@ -241,15 +248,15 @@ def _finish(axis: Axes, series: Mapping[str, Any], steps: pd.Series) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _legend(figure: Figure, estimators: Sequence[Series], nulls: Sequence[str]) -> None:
+def _handles(estimators: Sequence[Series], nulls: Sequence[str]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [Line2D([], [], **_look(one)) for one in estimators]
     handles += [
-        Line2D([], [], linestyle=line, color="#777777", label=f"{name_label(null)} null")
+        Line2D([], [], linestyle=line, color=SOFT, label=f"{name_label(null)} null")
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False)
     ]
     if nulls:
-        handles.append(Patch(color="#777777", alpha=0.2, label="95 % of a null's draws"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
+        handles.append(Patch(color=SOFT, alpha=0.2, label="95 % of a null's draws"))
+    return handles

@@ -1,4 +1,4 @@
-"""Check: what is known of the watched weights at one step."""
+"""Reading: what is known of the watched weights at one step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class Reading:
     """Figures of the watched weights, which are those of the windows and of nothing else.
 
     Attributes
@@ -40,11 +40,11 @@ class Check:
     draws : int
         Shuffles that were drawn until the test was decided.
     verdict : {"structure", "none", "undecided", "no test"}
-        At α = .05, of this check alone: of 100 checks of weights without structure two or three
+        At α = .05, of this reading alone: of 100 readings of weights without structure two or three
         say "structure" (those that cost less than each of 39 shuffles).
     quantizer, estimator : str
     seconds : float
-        Time that the check took.
+        Time that the reading took.
     note : str
     """
 

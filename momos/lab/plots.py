@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-<<<<<<< HEAD
-from kolmo.report.figures.drawing import PALE, PAPER, SOFT, new_figure, style
-=======
 from kolmo.intervals import draw_widths
-from kolmo.report.figures.drawing import shown_figure, style
->>>>>>> study
+from kolmo.report.figures.drawing import PALE, PAPER, new_figure, style
 from kolmo.report.figures.marks import MARKERS, PALETTE, marks_of
 from momos.lab.arms import INIT
 
@@ -52,7 +48,7 @@ def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = 
     """
     marks = arm_marks(arms or points["arm"])
     with style():
-        figure = shown_figure()(figsize=(10.4, 4.2), layout="constrained")
+        figure = new_figure((10.4, 4.2))
         left, right = figure.subplots(1, 2)
         for arm, group in points.groupby("arm", sort=False):
             _draw_story(left, _to_first(group), marks[str(arm)], str(arm))
@@ -102,14 +98,9 @@ def _draw_chance(axis: Axes, points: pd.DataFrame) -> None:
 
 def accuracy_figure(arms: pd.DataFrame) -> Figure:
     """Test accuracy against bits per weight (logarithmic); see `momos.lab.results.arms`."""
-<<<<<<< HEAD
-    with style():
-        figure = new_figure((8, 4.8))
-=======
     marks = arm_marks(arms["arm"])
     with style():
-        figure = shown_figure()(figsize=(8, 4.8), layout="constrained")
->>>>>>> study
+        figure = new_figure((8, 4.8))
         axis = figure.subplots()
         for _, arm in arms.iterrows():
             if arm["arm"] != INIT:  # at chance, far below: it would flatten the others
@@ -153,8 +144,6 @@ def ratio_figure(summary: pd.DataFrame, name: str, reference: str) -> Figure:
     return _panels(summary, name, f"bits / bits of {reference}", 1.0)
 
 
-<<<<<<< HEAD
-=======
 def published_figure(table: pd.DataFrame) -> Figure:
     """The figures of the papers, trained over initial, each beside that of its own shuffle."""
     rows = published_rows(table)
@@ -162,7 +151,7 @@ def published_figure(table: pd.DataFrame) -> Figure:
     marks, panels = arm_marks(table["arm"]), list(rows.groupby("measure", sort=False))
     height = 1.2 + 0.36 * len(arms)
     with style():
-        figure = shown_figure()(figsize=(10.5, height * -(-len(panels) // 2)), layout="constrained")
+        figure = new_figure((10.5, height * -(-len(panels) // 2)))
         axes = figure.subplots(-(-len(panels) // 2), 2, squeeze=False).ravel()
         for axis, (measure, group) in zip(axes, panels, strict=False):
             for place, arm in enumerate(arms):
@@ -188,8 +177,8 @@ def published_rows(table: pd.DataFrame) -> pd.DataFrame:
         ("native", name): f"{name} of the float32 bytes" for name in ("gzip:9", "bz2:9", "xz:6")
     }
     keys = list(zip(table["quantizer"], table["estimator"], strict=True))
-    rows = table.assign(measure=[published.get(key, "") for key in keys])
-    rows = rows[(rows["measure"] != "") & rows["ratio_to_init"].notna()]
+    rows = table.assign(measure=[published.get(key) for key in keys])
+    rows = rows[rows["measure"].notna() & rows["ratio_to_init"].notna()]
     return rows.assign(shuffled_to_init=rows["ratio_to_init"] / rows["ratio_to_shuffled"])
 
 
@@ -217,13 +206,12 @@ def _published_legend(figure: Figure) -> None:
     none: dict[str, Any] = {"linestyle": "none", "color": "#555555"}
     handles = [
         Line2D([], [], marker="o", label="trained / initial (bound)", **none),
-        Line2D([], [], marker="o", markerfacecolor="white", label="(estimate)", **none),
+        Line2D([], [], marker="o", markerfacecolor=PAPER, label="(estimate)", **none),
         Line2D([], [], marker="|", markersize=12, label="the same weights shuffled", **none),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
 
->>>>>>> study
 def _panels(summary: pd.DataFrame, name: str, label: str, line: float | None) -> Figure:
     rows = summary[summary[f"{name}_mean"].notna()]
     shared = rows.groupby("quantizer")["arm"].nunique() > 1  # a panel of one arm compares nothing
@@ -231,24 +219,14 @@ def _panels(summary: pd.DataFrame, name: str, label: str, line: float | None) ->
     arms, quantizers = (list(dict.fromkeys(rows[c])) for c in ("arm", "quantizer"))
     height = 1.6 + 0.42 * len(arms)
     with style():
-<<<<<<< HEAD
         figure = new_figure((10.5, height * -(-len(quantizers) // 2)))
-=======
-        figure = shown_figure()(
-            figsize=(10.5, height * -(-len(quantizers) // 2)), layout="constrained"
-        )
->>>>>>> study
         axes = figure.subplots(-(-len(quantizers) // 2), 2, squeeze=False).ravel()
         for axis, quantizer in zip(axes, quantizers, strict=False):
             _draw_panel(axis, rows[rows["quantizer"] == quantizer], name, arms)
             axis.set_title(f"quantizer {quantizer}")
             axis.set_xlabel(label)
             if line is not None:
-<<<<<<< HEAD
-                axis.axvline(line, color=SOFT, linestyle=":", linewidth=1.2, zorder=1)
-=======
                 axis.axvline(line, color=_GREY, linestyle=":", linewidth=1.2, zorder=1)
->>>>>>> study
         for axis in axes[len(quantizers) :]:
             axis.set_visible(False)
     return figure

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kolmo.errors import InputError
 from momos import cli
 from momos.cli.options import DATA, MODEL, MOSAIC, OPTIMIZATION, QUANTIZATION, SEED
-from momos.cli.study import ARMS, DRAWS, SAMPLED
+from momos.cli.study import ARMS, MEASURING, SAMPLED
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
@@ -167,7 +167,7 @@ def test_every_setting_of_a_run_has_one_option():
 
 
 def test_every_setting_of_a_study_has_one_option_but_three():
-    named = {name for group in (ARMS, SAMPLED, DRAWS) for name in group.helps}
+    named = {name for group in (ARMS, SAMPLED, MEASURING) for name in group.helps}
     own = {field.name for field in dataclasses.fields(StudyConfig)}
     assert own - named == {"train", "seeds", "learn", "zeros_rate"}  # --seeds is how many
     assert named <= own

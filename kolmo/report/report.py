@@ -202,11 +202,60 @@ class Report(ReportData):
         ----------
         over : {"tensors", "models"}
             Objects to rank: the tensors of each checkpoint, or all checkpoints. A correlation of
-            fewer than three objects, or of a constant, is missing; ``note`` says why.
+            fewer than three objects, or of a constant, is missing; ``note`` says why. ``objects``
+            counts them: of fewer than six, ``few`` is true, and no conclusion should be drawn.
         """
         from kolmo.report.agreement import agreement
 
         return agreement(self.table, over)
+
+    def layers(self, quantizer: str | None = None) -> pd.DataFrame:
+        """One row for each tensor, in natural order: its kind, its best bound, its test, its share.
+
+        ``kind`` (q, k, v, o, qkv, mlp, norm, embedding, head, conv, recurrent, bias, other) and
+        ``depth``, the number of its layer, are read from names. ``bits_per_weight`` is that of the
+        shortest bound. ``of_null`` is bits / null bits, ``arrangement`` = 1 − of_null, ``spread``
+        the draws' standard deviation as a share of their mean: of the test against ``scaled``,
+        ``row-shuffled`` or ``shuffled``, the first that was drawn, by the estimator that leads
+        (`significance`). ``verdict`` is ``structure`` (p ≤ .05), ``none``, ``undecided`` (too few
+        draws) or ``no test``; ``reason`` says why of the last two. ``structure_bits`` are those
+        that the places of the weights save against shuffles, 0 where the test found none, and
+        ``share`` their part of the checkpoint's. P-values are not corrected for the number of
+        tensors. ``line`` is a sentence.
+
+        Parameters
+        ----------
+        quantizer : str, optional
+            Of which symbols the bounds are: ``native`` by default, if it was measured.
+
+        Raises
+        ------
+        InputError
+            If no tensor was measured alone.
+        """
+        from kolmo.report.layers import layers
+
+        return layers(self.table, quantizer)
+
+    def layer_groups(self, by: str = "kind", quantizer: str | None = None) -> pd.DataFrame:
+        """Sums of `layers` over the tensors of each kind of module, or of each depth.
+
+        Bits a weight and ``arrangement`` are means over weights, the latter over those of the
+        ``tested`` tensors; ``structure_bits`` and ``share`` are sums.
+
+        Parameters
+        ----------
+        by : {"kind", "depth"}
+        quantizer : str, optional
+
+        Raises
+        ------
+        InputError
+            As `layers`; and if there is no such way to group.
+        """
+        from kolmo.report.layers import layer_groups
+
+        return layer_groups(self.table, by, quantizer)
 
     @property
     def ledger(self) -> pd.DataFrame:

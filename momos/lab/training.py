@@ -77,6 +77,7 @@ def train(
     *,
     save_every: int | None = None,
     save_unit: Unit = "epoch",
+    save_to: str | os.PathLike[str] | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Wanted = None,
@@ -96,6 +97,8 @@ def train(
         are the weights that the forward pass sees, and training is the same without.
     save_unit : {"epoch", "step"}
         What ``save_every`` counts.
+    save_to : path, optional
+        Another folder for these checkpoints than ``steps/``.
     resume : bool
         Continue after the last epoch that an interrupted run of the same configuration finished
         there; the result is the same, bit for bit. Without such a run, begin one.
@@ -122,19 +125,20 @@ def train(
     (['init', 'best', 'last'], 4)
     """
     start = time.perf_counter()
-    _check(out, save_every, save_unit, resume, overwrite)
+    _check(out or save_to, save_every, save_unit, resume, overwrite)
     dataset = load_dataset(config.data, config.folder)
     folder = None
     if out is not None:
         goes_on = resume and (Path(out) / RESUME).exists()
         folder = make_folder(out) if goes_on else begin(out, config, overwrite)
+    along = Path(save_to) if save_to else folder / STEPS if folder else None
     with _deterministic(), progress_bar(progress) as report:
         run = Training(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
         steps = None
-        if folder and save_every:
-            steps = _Steps(run, config, folder / STEPS, save_every, save_unit)
+        if along and save_every:
+            steps = _Steps(run, config, along, save_every, save_unit)
         _train(run, config, folder, steps, report)
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
@@ -142,7 +146,8 @@ def train(
     files = {} if folder is None else _save(result, folder)
     if folder:
         (folder / RESUME).unlink(missing_ok=True)
-        files |= {"steps": folder / STEPS} if steps else {}
+    if along and steps:
+        files["steps"] = along
     return dataclasses.replace(result, checkpoints=files)
 
 

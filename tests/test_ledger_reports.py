@@ -117,7 +117,7 @@ def test_spectra_are_made_where_they_are_affordable(monkeypatch):
         return kept.ledger.effective_rank.notna().tolist()
 
     assert ranks(None) == ranks(True) == [True]
-    monkeypatch.setattr("kolmo.engine.ledgering.AFFORDABLE", 1000)
+    monkeypatch.setattr("kolmo.engine.ledgering.AFFORDABLE", 0.001)
     assert (ranks(None), ranks(True), ranks(False)) == ([False], [True], [False])
 
 

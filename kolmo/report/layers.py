@@ -194,10 +194,10 @@ def layer_groups(
 
 def _order(group: tuple[Any, pd.DataFrame]) -> tuple[bool, int]:
     """Kinds as they are listed, depths by number; tensors without one come last."""
-    name = group[0]
-    if isinstance(name, str):
-        return False, KINDS.index(name)
-    return not is_known(name), int(name) if is_known(name) else 0
+    name, some = group
+    if some["depth"].isna().all() and not isinstance(name, str):
+        return True, 0
+    return False, KINDS.index(name) if isinstance(name, str) else int(name)
 
 
 def _group(checkpoint: str, group: Any, some: pd.DataFrame) -> dict[str, Any]:

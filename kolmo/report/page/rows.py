@@ -22,15 +22,15 @@ SHOWN = {
     "checkpoint": "checkpoint",
     "tensor": "tensor",
     "quantizer": "quantizer",
-    "nmse": "distortion",
     "estimator": "estimator",
     "layout": "layout",
+    "bits_per_weight": "bits per weight",
     "kind": "kind",
+    "nmse": "distortion",
+    "compression_ratio": "ratio",
     "covered": "weights",
     "bits": "bits",
     "side_bits": "side bits",
-    "bits_per_weight": "bits per weight",
-    "compression_ratio": "ratio",
     "null": "null",
     "null_draws": "draws",
     "null_bits": "null bits",
@@ -41,7 +41,7 @@ SHOWN = {
 """Columns of a page's table and their heads."""
 
 TOLD = {"shape": "shape", "dtype": "dtype", "null_sd": "null sd", "standard_error": "± (bits)"}
-"""Columns that are told of a row that is pointed at."""
+"""Columns that are told of a row that is pointed at, as are those that are the same in all rows."""
 
 WHOLE = ("bits", "side_bits", "covered", "null_bits", "null_draws")
 """Columns of numbers that are shown without decimals."""
@@ -56,8 +56,9 @@ _WIDEST = 44  # letters of a column
 def rows_html(rows: pd.DataFrame, most: int = AT_FIRST) -> str:
     """Rows of the report's table: they can be searched, filtered by column and sorted."""
     rows = _with_remarks(rows)
-    present = [name for name in SHOWN if name in rows and _says(rows[name])]
-    told = [name for name in TOLD if name in rows and _says(rows[name])]
+    known = [name for name in (*SHOWN, *TOLD) if name in rows and _says(rows[name])]
+    told = [name for name in known if name in TOLD or _is_the_same(rows, name)]
+    present = [name for name in known if name not in told]
     columns = [_column(rows, name, name in told) for name in [*present, *told]]
     data = f'{{"rows":{len(rows)},"columns":[{",".join(columns)}]}}'
     widths = {name: _width(rows, name) for name in present}
@@ -98,6 +99,12 @@ def _with_remarks(rows: pd.DataFrame) -> pd.DataFrame:
 def _says(values: pd.Series) -> bool:
     """Whether a column says anything."""
     return bool(values.notna().any() and (values != "").any())
+
+
+def _is_the_same(rows: pd.DataFrame, name: str) -> bool:
+    """Whether a name is that of every row, so that it need not stand in each."""
+    named = ("checkpoint", "tensor", "quantizer", "layout", "null")
+    return name in named and len(rows) > 1 and rows[name].nunique(dropna=False) == 1
 
 
 def _is_number(values: pd.Series) -> bool:
@@ -151,7 +158,7 @@ def _width(rows: pd.DataFrame, name: str) -> int:
 
 
 def _column(rows: pd.DataFrame, name: str, told: bool) -> str:
-    label = TOLD[name] if told else SHOWN[name]
+    label = (SHOWN | TOLD)[name]
     facts: dict[str, Any] = {"label": label, **({"hidden": 1} if told else {})}
     if _is_number(rows[name]):
         facts |= {"whole": 1} if name in WHOLE else {}

@@ -48,16 +48,22 @@ class NotExpressibleError(InputError):
     """A tensor holds values, such as NaN, that a quantizer has no symbol for."""
 
 
+def how_to_install(extra: str) -> str:
+    """The command that installs an extra; the package index has another project named kolmo.
+
+    >>> how_to_install("torch")
+    "in a clone of kolmo, run  pip install '.[torch]'"
+    """
+    return f"in a clone of kolmo, run  pip install '.[{extra}]'"
+
+
 class MissingExtraError(KolmoError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 
     exit_code = 2
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(
-            f"{what} needs the package {package!r}: in a clone of kolmo, run  "
-            f"pip install '.[{extra}]'"
-        )
+        super().__init__(f"{what} needs the package {package!r}: {how_to_install(extra)}")
         self._needs = what, package, extra
 
     def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:

@@ -9,7 +9,9 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("kolmo", "numpy", "ml_dtypes", "numba", "pybdm", "zstandard", "brotli", "torch")
+from kolmo import __version__
+
+_PACKAGES = ("numpy", "ml_dtypes", "numba", "pybdm", "zstandard", "brotli", "torch")
 
 _LINKED = {
     "libbzip2": ("_bz2", "BZ2_bzlibVersion"),
@@ -24,7 +26,11 @@ def versions() -> dict[str, str]:
     >>> "numpy" in versions()
     True
     """
-    by_name = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    by_name = {
+        "kolmo": __version__,
+        "python": platform.python_version(),
+        "zlib": zlib.ZLIB_RUNTIME_VERSION,
+    }
     for package in _PACKAGES:
         try:
             by_name[package] = version(package)

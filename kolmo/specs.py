@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from kolmo.errors import InputError
 
@@ -102,6 +102,20 @@ def build(cls: type[Any], text: str, value: str | None, options: dict[str, str])
         example = f"{cls.name}:<{missing[0]}>" if missing[0] == cls.value_field else missing[0]
         raise InputError(f"spec {text!r}: {cls.name} needs {missing[0]} ({example})")
     return cls(**arguments)
+
+
+One = TypeVar("One")
+
+
+def several(given: One | Iterable[One]) -> tuple[One, ...]:
+    """One thing, or all of a list: wherever there may be several, one needs no brackets.
+
+    >>> several("kt"), several(["kt", "zstd:3"]), several([])
+    (('kt',), ('kt', 'zstd:3'), ())
+    """
+    if isinstance(given, (str, Spec)):
+        return (given,)
+    return tuple(typing.cast(Iterable[One], given))
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

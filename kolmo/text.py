@@ -3,7 +3,9 @@ characters."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 
 NAMELESS = '""'
 """The name, in a report, of what has an empty one: an empty text in it is no text."""
@@ -20,6 +22,52 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def byte_text(size: float) -> str:
+    """A number of bytes, in units of a thousand.
+
+    Examples
+    --------
+    >>> byte_text(512), byte_text(140_000_000_000), byte_text(2_500_000)
+    ('512 B', '140 GB', '2.5 MB')
+    """
+    return _in_units(size, ("B", "kB", "MB", "GB", "TB", "PB"))
+
+
+def bit_text(bits: float, up: bool = False) -> str:
+    """A number of bits, and the bytes that they take; both rounded up where ``up``.
+
+    Examples
+    --------
+    >>> bit_text(1_168_000), bit_text(900.0), bit_text(1_161_000, up=True)
+    ('1.17 Mbit (146 kB)', '900 bit (113 B)', '1.17 Mbit (146 kB)')
+    """
+    units = ("bit", "kbit", "Mbit", "Gbit", "Tbit", "Pbit")
+    size = float(math.ceil(bits / 8))
+    if up:
+        bits, size = raised(bits, 3), raised(size, 3)
+    return f"{_in_units(bits, units)} ({byte_text(size)})"
+
+
+def raised(value: float, digits: int) -> float:
+    """The value, rounded up to so many digits, so that "at most" stays true.
+
+    >>> raised(1234.1, 4), raised(0.5, 3)
+    (1235.0, 0.5)
+    """
+    if not value > 0:
+        return value
+    scale = 10.0 ** (digits - 1 - math.floor(math.log10(value)))
+    return math.ceil(value * scale) / scale
+
+
+def _in_units(amount: float, units: Sequence[str]) -> str:
+    """Three digits, in the first unit of which there are fewer than a thousand."""
+    value, left = float(amount), list(units)
+    while value >= 999.5 and len(left) > 1:
+        value, left = value / 1000, left[1:]
+    return f"{value:.3g} {left[0]}"
 
 
 def shorten(text: str, most: int) -> str:

@@ -133,11 +133,12 @@ def test_compare_and_names(model, tmp_path):
     twin.write_bytes(Path(model).read_bytes())
     both = run("analyze", model, twin, "-e", "kt", "-q", "sign", "--json", "--scope", "model")
     names = [row["checkpoint"] for row in json.loads(both.stdout)["table"]]
-    assert names == ["model", "twin/model"]  # the same stem would not tell them apart
+    folder = tmp_path.name  # a model file has the name of its folder
+    assert names == [folder, f"{folder}/twin"]
     refused(run("compare", f"a={model}", f"a={model}"), "is named twice")
     refused(run("compare", f"a={model}", f"a={twin}"), "both have the name 'a'")
     alone = run("compare", model, "-e", "kt", "-q", "sign", "--json")
-    assert [row["checkpoint"] for row in json.loads(alone.stdout)["table"]] == ["model"]
+    assert [row["checkpoint"] for row in json.loads(alone.stdout)["table"]] == [folder]
 
 
 def test_estimators_are_listed():

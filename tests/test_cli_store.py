@@ -61,7 +61,7 @@ def test_ls_as_json(path):
 def test_ls_makes_no_file(tmp_path):
     path = tmp_path / "none.sqlite"
     done = run("store", "ls", "--store", path)
-    assert (done.returncode, done.stdout) == (0, f"{path}: 0 results, 0 bytes\n")
+    assert (done.returncode, done.stdout) == (0, f"{path}: 0 results, 0 B\n")
     assert not path.exists()
 
 

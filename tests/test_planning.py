@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS, make_plan, measurements_of
+from kolmo.analysis import make_plan, measurements_of
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.engine.feeding import HELD
 from kolmo.options import Settings
 from kolmo.planning import foresee, plan_text

@@ -122,12 +122,13 @@ def test_a_changed_document_is_refused(report, tmp_path, change):
         kolmo.load_report(path)
 
 
+@pytest.mark.parametrize("lacks", [["nmse", "p_t"], ["nmse", "null_draws", "p", "p_t"]])
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "json"])
-def test_a_report_of_an_older_kolmo_is_told_by_its_columns(report, tmp_path, suffix):
+def test_a_report_of_an_older_kolmo_is_told_by_its_columns(report, tmp_path, suffix, lacks):
     path = tmp_path / f"r.{suffix}"
-    old = report.table.drop(columns=["null_draws", "p"])
+    old = report.table.drop(columns=lacks)
     dataclasses.replace(report, table=old).save(path)
-    with pytest.raises(InputError, match="saved by an older kolmo, without null_draws and p"):
+    with pytest.raises(InputError, match=f"saved by an older kolmo, without {', '.join(lacks)}"):
         kolmo.load_report(path)
 
 
@@ -248,10 +249,13 @@ def test_coverage_line(report):
     part = dataclasses.replace(
         report, coverage=report.coverage.assign(measured=False, reason="why")
     )
-    assert part.coverage_line().startswith(
-        "0 of 5,724 weights measured; 8 skipped: layer.weight (why"
+    assert part.coverage_line() == (
+        "0 of 5,724 weights measured; skipped: 8 tensors (why; 5,724 weights)"
     )
-    assert "and 3 more" in part.coverage_line()
+    reasons = [f"why {number}" for number in range(len(report.coverage))]
+    each = dataclasses.replace(part, coverage=part.coverage.assign(reason=reasons))
+    assert "; skipped: layer.weight (why 0; " in each.coverage_line()
+    assert each.coverage_line().endswith("and for 3 more reasons")
 
 
 def test_an_unfinished_report_says_so(report):

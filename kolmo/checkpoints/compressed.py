@@ -106,11 +106,8 @@ class _Kept:
 
     def __call__(self, offset: int, size: int) -> bytes:
         """These bytes, from any thread."""
-        parts = []
-        while size and (data := os.pread(self._descriptor, size, offset)):
-            parts.append(data)
-            offset, size = offset + len(data), size - len(data)
-        return b"".join(parts)
+        data = memoryview(bytearray(size))
+        return bytes(data[: self.into(offset, data)])
 
     def into(self, offset: int, out: memoryview) -> int:
         """Fill ``out`` with the bytes from ``offset``; how many there were."""

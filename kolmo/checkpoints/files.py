@@ -53,6 +53,9 @@ class LocalFile:
         return InputError(f"{self._path}: cannot be read ({error.strerror})")
 
 
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)  # Windows would read a text
+
+
 class _Kept(threading.local):
     """The files that a thread keeps open; None where it keeps none."""
 
@@ -82,10 +85,10 @@ def kept_open() -> Iterator[None]:
 def _opened(path: str) -> Iterator[int]:
     if _kept.files is not None:
         if path not in _kept.files:
-            _kept.files[path] = os.open(path, os.O_RDONLY)
+            _kept.files[path] = os.open(path, _READ)
         yield _kept.files[path]
         return
-    descriptor = os.open(path, os.O_RDONLY)  # in half the time of `open`
+    descriptor = os.open(path, _READ)  # in half the time of `open`
     try:
         yield descriptor
     finally:
@@ -123,9 +126,23 @@ def read_at(path: Path, offset: int, size: int) -> memoryview:
 def fill(descriptor: int, offset: int, out: memoryview) -> int:
     """Read from an open file into ``out``; how many bytes there were, without a copy of them."""
     done = 0
-    while done < len(out) and (count := os.preadv(descriptor, [out[done:]], offset + done)):
+    while done < len(out) and (count := _read(descriptor, offset + done, out[done:])):
         done += count
     return done
+
+
+_seeking = threading.Lock()
+
+
+def _read(descriptor: int, offset: int, out: memoryview) -> int:
+    """Read some bytes; where the system cannot say from where, one thread at a time."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [out], offset)
+    with _seeking:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        data = os.read(descriptor, len(out))
+    out[: len(data)] = data
+    return len(data)
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:

@@ -166,6 +166,13 @@ FORMATS = (
         magic.is_tensorflow_data,
         f"{_HERE}.tensorflow:open_data",
     ),
+    # Its reader stands on the codes above this room, and is imported when there is one to read.
+    Format(
+        "kolmo's container",
+        magic.starts(b"kmo"),
+        "kolmo.container.reading:open_container",
+        (".kmo",),
+    ),
     Format(
         "archives and compressed files",
         magic.is_packed,

@@ -10,19 +10,23 @@ from kolmo.checkpoints.many import find_checkpoints
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement, show_plan
 from kolmo.cli.measuring_options import Measuring, takes_measuring
+from kolmo.cli.options import MEASURING, option
 
 
 @app.command()
 @takes_measuring()
 def analyze(
     sources: Annotated[
-        list[str], typer.Argument(help="Files, directories, URLs, globs; or NAME=SOURCE.")
+        list[str],
+        typer.Argument(help="Files, directories, URLs, globs; or NAME=SOURCE.", metavar="SOURCE"),
     ],
     options: Measuring,
     plan: Annotated[
         bool,
-        typer.Option(
-            "--plan", help="Only tell what would be measured, in which time, memory and bytes."
+        option(
+            "--plan",
+            help="Only tell what would be measured, in which time, memory and bytes.",
+            under=MEASURING,
         ),
     ] = False,
 ) -> None:

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from kolmo import __version__
 from kolmo.cli.coercing import coerce_plainly
+from kolmo.cli.examples import EXAMPLES
+from kolmo.cli.help import Application, told
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import rare_collections
+from kolmo.spoken import in_shell
 from kolmo.text import printable
 
 COMMANDS = {
@@ -40,21 +42,9 @@ COMMANDS = {
 """The commands, by the names of their modules, which are imported when they are called."""
 
 
-class _Commands(TyperGroup):
-    """The commands, which ``--help`` lists without importing them."""
+_HELP = "How complex is a neural network, in bits?"
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-app = typer.Typer(
-    cls=_Commands,
-    help="How complex is a neural network, in bits?",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = Application(help=_HELP, examples=EXAMPLES)
 
 _INTERRUPTED = 130
 
@@ -74,17 +64,31 @@ def root(
 def main() -> None:
     """The console script: runs the command line, turns errors into one line and an exit code."""
     with rare_collections():  # what is imported stays
-        _import_commands(sys.argv[1:])
-        run_app(app, "kolmo")
+        run_app(_application(_words()), "kolmo")
 
 
-def _import_commands(arguments: Iterable[str]) -> None:
-    """Import the command that is called; all of them, among which typer looks for a similar one, if
-    there is none of this name."""
-    called = next((word for word in arguments if not word.startswith("-")), None)
-    names = COMMANDS if called not in COMMANDS else [called]
-    for name in names if called is not None else ():
-        import_module(f"kolmo.cli.{name}")
+def _words() -> list[str]:
+    """The words of the command line; those typed so far where a shell asks what may follow."""
+    typed = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return typed.split()[1:] if "_KOLMO_COMPLETE" in os.environ else sys.argv[1:]
+
+
+def _application(words: Iterable[str]) -> Application:
+    """The application with the command that is called imported; if none is, one that knows no more
+    of each than its name and what it is for."""
+    called = next((word for word in words if not word.startswith("-")), None)
+    if called in COMMANDS:
+        import_module(f"kolmo.cli.{called}")
+        return app
+    listing = Application(help=_HELP, examples={})
+    listing.callback(invoke_without_command=True)(root)
+    for name, line in COMMANDS.items():
+        listing.command(name, help=line)(_named_only)
+    return listing
+
+
+def _named_only() -> None:
+    """Stands for a command that is listed, not called."""
 
 
 def run_app(application: typer.Typer, name: str) -> None:
@@ -97,12 +101,14 @@ def run_app(application: typer.Typer, name: str) -> None:
     try:
         command: Any = typer.main.get_command(application)
         coerce_plainly(command)
-        code = command(sys.argv[1:] or ["--help"], standalone_mode=False)
+        arguments = sys.argv[1:] or ["--help"]
+        with in_shell():
+            code = command(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except _USAGE_ERROR as error:
-        _complain(name, error.format_message())
+        _complain(name, told(error))
         sys.exit(2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 import kolmo
+from kolmo.cli import completing
 from kolmo.cli.app import app
-from kolmo.cli.options import Json, Seed
-from kolmo.console import make_console, progress_bar
+from kolmo.cli.options import RUNNING, SHOWING, Json, Seed, option
+from kolmo.console import make_console
 from kolmo.errors import KolmoError
 from kolmo.execution import cores
+from kolmo.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,25 +26,42 @@ if TYPE_CHECKING:
 @app.command()
 def calibrate(
     estimator: Annotated[
-        list[str] | None, typer.Option("--estimator", "-e", help="All by default.")
+        list[str] | None,
+        option(
+            "--estimator",
+            "-e",
+            help="All by default.",
+            metavar="SPEC",
+            autocompletion=completing.estimators,
+        ),
     ] = None,
     null: Annotated[
-        list[str] | None, typer.Option(help="Of which false positives are counted; all by default.")
+        list[str] | None,
+        option(
+            help="Of which false positives are counted; all by default.",
+            metavar="SPEC",
+            autocompletion=completing.nulls,
+        ),
     ] = None,
     family: Annotated[
-        list[str] | None, typer.Option(help="Of objects of known complexity; all by default.")
+        list[str] | None,
+        option(help="Of objects of known complexity; all by default.", metavar="NAME"),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Seconds, with few trials, rather than minutes.")
+        bool, option("--quick", help="Seconds, with few trials, rather than minutes.")
     ] = False,
     seed: Seed = 0,
-    workers: Annotated[int | None, typer.Option(help="Processes; all cores by default.")] = None,
+    workers: Annotated[
+        int | None, option(help="Processes; all cores by default.", metavar="N", under=RUNNING)
+    ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "--output",
             "-o",
             help="Save: .csv, .parquet or .json, a page as .md, a figure as .png, .svg or .pdf.",
+            metavar="FILE",
+            under=SHOWING,
         ),
     ] = None,
     json: Json = False,
@@ -58,7 +75,7 @@ def calibrate(
     for path in output or ():
         check_calibration_output(path)
     journal = Path(f"{output[0]}.journal") if output else None
-    with _announce_journal(journal), progress_bar() as progress:
+    with _announce_journal(journal), progress_bar(True) as progress:
         result = kolmo.calibrate(
             estimator or None,
             nulls=null or None,

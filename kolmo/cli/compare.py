@@ -17,7 +17,10 @@ from kolmo.cli.measuring_options import Measuring, takes_measuring
 def compare(
     sources: Annotated[
         list[str],
-        typer.Argument(help="Checkpoints, globs such as 'runs/*/step*.safetensors'; NAME=SOURCE."),
+        typer.Argument(
+            help="Checkpoints, globs such as 'runs/*/step*.safetensors'; NAME=SOURCE.",
+            metavar="SOURCE",
+        ),
     ],
     options: Measuring,
 ) -> None:

@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import typer
 
 import kolmo
+from kolmo.checkpoints.many import short_names
 from kolmo.cli.app import app
 from kolmo.cli.measuring import run_measurement
-from kolmo.cli.measuring_options import Measuring, name_sources, takes_measuring
+from kolmo.cli.measuring_options import Measuring, takes_measuring
+from kolmo.cli.options import MEASURING, option
 
 
 @app.command()
@@ -19,7 +21,7 @@ def delta(
     tuned: Annotated[str, typer.Argument(help="What was made of it.")],
     options: Measuring,
     thorough: Annotated[
-        bool, typer.Option("--thorough", help="Try every code on all weights: slow.")
+        bool, option("--thorough", help="Try every code on all weights: slow.", under=MEASURING)
     ] = False,
 ) -> None:
     """Measure what a tuned checkpoint costs once its base is known (--null shuffled)."""
@@ -28,5 +30,5 @@ def delta(
 
 
 def _difference(sources: dict[str, str], **options: Any) -> kolmo.Report:
-    name = next(iter(name_sources([sources["tuned"]])))
+    (name,) = short_names([sources["tuned"]])
     return kolmo.delta(sources["base"], sources["tuned"], name=name, **options)

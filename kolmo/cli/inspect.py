@@ -10,8 +10,9 @@ import typer
 
 import kolmo
 from kolmo.checkpoints.base import Role
+from kolmo.cli import completing
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import AllRows, Exclude, Include, Json
+from kolmo.cli.options import CHOOSING, AllRows, Exclude, Include, Json, option
 
 _WIDTH = 160  # columns where there is no terminal
 
@@ -21,7 +22,12 @@ def inspect(
     source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
     role: Annotated[
         list[str] | None,
-        typer.Option(help="List arrays of this role alone: weight, book-keeping, buffer, ..."),
+        option(
+            help="List arrays of this role alone: weight, book-keeping, buffer, ...",
+            metavar="ROLE",
+            under=CHOOSING,
+            autocompletion=completing.roles,
+        ),
     ] = None,
     include: Include = None,
     exclude: Exclude = None,

@@ -11,18 +11,21 @@ from typing import Any
 import kolmo
 from kolmo.analysis import plan_of
 from kolmo.cli.app import print_json
+from kolmo.cli.documents import report_document
 from kolmo.cli.measuring_options import Measuring
-from kolmo.console import make_console, progress_bar
+from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
-from kolmo.report.columns import is_known
+from kolmo.progress import progress_bar
+from kolmo.report.columns import Row, is_known
+from kolmo.report.conditions import Condition
 from kolmo.report.terminal import show
 from kolmo.text import printable
 
-_REASONS = 3  # of one checkpoint that are told
+_REASONS = 3  # of one checkpoint, or rows of one condition, that are told
 
 
 def run_measurement(
@@ -37,6 +40,7 @@ def run_measurement(
         check_output(options.output, (".parquet", ".csv", ".json"))
     if options.html:
         check_output(options.html, (".html", ".htm"))
+    conditions = [Condition.of(text) for text in options.fail_if or ()]
     try:
         with _running(options) as running:
             report = (measure or kolmo.compare)(sources, **{**options.plan, **running}, **more)
@@ -48,16 +52,39 @@ def run_measurement(
         raise
     without = _without_figures(report)
     if len(without) == len(set(report.rows["checkpoint"])):
-        raise InputError("; ".join(without))
+        raise KolmoError("; ".join(without))
     keep(report, options)
     if options.json:
-        print(report.to_json())
+        print_json(report_document(report))
     else:
         show(report, options.all_rows)
-    problems = [*report.provenance["problems"], *without]
+    _judge([*report.provenance["problems"], *without], conditions, report)
+
+
+def _judge(problems: list[str], conditions: list[Condition], report: kolmo.Report) -> None:
+    """Raise what is wrong with a run whose results are out: problems, then conditions that hold."""
+    failed = [line for condition in conditions for line in _failed(condition, report)]
     if problems:
         others = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        raise InputError(f"{problems[0]}{others}; everything else was measured")
+        told = f"{problems[0]}{others}; everything else was measured"
+        raise InputError("; ".join([told, *failed]))
+    if failed:
+        raise KolmoError("; ".join(failed))
+
+
+def _failed(condition: Condition, report: kolmo.Report) -> Iterator[str]:
+    """A line that names the rows of which a condition is true, each once."""
+    named = dict.fromkeys(
+        f"{_row_name(row)} ({condition.values(row)})" for row in condition.holding(report.rows)
+    )
+    if named:
+        more = f" and {len(named) - _REASONS} more" if len(named) > _REASONS else ""
+        yield f"--fail-if {condition.text!r}: {'; '.join(list(named)[:_REASONS])}{more}"
+
+
+def _row_name(row: Row) -> str:
+    parts = (row["checkpoint"], row["tensor"], row["quantizer"], row["estimator"], row["null"])
+    return " ".join(str(part) for part in parts if part)
 
 
 def show_plan(sources: list[str], options: Measuring) -> None:
@@ -76,7 +103,7 @@ def show_plan(sources: list[str], options: Measuring) -> None:
 def _running(options: Measuring) -> Iterator[dict[str, Any]]:
     """How the work is done and shown: on which machines, with a progress bar, line by line."""
     with ExitStack() as opened:
-        running: dict[str, Any] = {"progress": opened.enter_context(progress_bar())}
+        running: dict[str, Any] = {"progress": opened.enter_context(progress_bar(True))}
         if options.lines:
             running["each"] = _tell
         if options.dask:
@@ -101,7 +128,7 @@ def _tell(checkpoint: str, tensor: str, results: Mapping[Measurement, Result]) -
 def _show_partial(error: kolmo.Interrupted, options: Measuring) -> None:
     """What was measured before an interruption, and how to go on."""
     if options.json:
-        print(error.report.to_json())
+        print_json(report_document(error.report))
     elif len(error.report.rows):
         show(error.report, options.all_rows)
     if error.wanted:

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from kolmo.checkpoints.selecting import DEFAULT_ROLES
@@ -17,6 +16,7 @@ from kolmo.cli.options import (
     Draws,
     Estimators,
     Exclude,
+    FailIf,
     Html,
     Include,
     Json,
@@ -32,7 +32,7 @@ from kolmo.cli.options import (
     Threads,
 )
 from kolmo.errors import InputError
-from kolmo.options import CACHE
+from kolmo.options import AUTO, CACHE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Measuring:
     lines: Lines = False
     output: Output = None
     html: Html = None
+    fail_if: FailIf = None
     json: Json = False
     all_rows: AllRows = False
 
@@ -65,7 +66,7 @@ class Measuring:
         return {
             "quantizers": self.quantizer or None,
             "estimators": self.estimator or None,
-            "nulls": self.null or (),
+            "nulls": self._nulls,
             "draws": self.draws,
             "scope": self.scope,
             "include": self.include or (),
@@ -76,6 +77,14 @@ class Measuring:
             "store": self._store,
             "budget": self.budget,
         }
+
+    @property
+    def _nulls(self) -> list[str] | None:
+        """What `kolmo.analyze` takes; None where nothing is named."""
+        alone = next((null for null in self.null or () if null in ("none", AUTO)), None)
+        if self.null and alone and len(self.null) > 1:
+            raise InputError(f"--null {alone} takes no other null beside it")
+        return [] if alone == "none" else self.null or None
 
     @property
     def _store(self) -> str | None:
@@ -111,15 +120,3 @@ def takes_measuring(scope: str = "both") -> Callable[[Command], Command]:
         return run
 
     return decorate
-
-
-def name_sources(sources: list[str]) -> dict[str, str]:
-    """Sources by the stem of their path, or by the whole path where stems coincide."""
-    twice = next((source for source in sources if sources.count(source) > 1), None)
-    if twice:
-        raise InputError(
-            f"{twice!r} is named twice; to measure it twice: kolmo compare A=... B=..."
-        )
-    stems = [Path(source.rstrip("/")).name.split(".")[0] or source for source in sources]
-    names = [s if stems.count(s) == 1 else source for s, source in zip(stems, sources, strict=True)]
-    return dict(zip(names, sources, strict=True))

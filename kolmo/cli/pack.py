@@ -8,20 +8,38 @@ from typing import Annotated
 import typer
 
 import kolmo
+from kolmo.cli import completing
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Exclude, Include, Json, PackedRoles, Threads
-from kolmo.console import progress_bar
+from kolmo.cli.options import (
+    Exclude,
+    Include,
+    Json,
+    PackedRoles,
+    Threads,
+    choice,
+    option,
+)
 from kolmo.container.state import STATE_ROLES
+from kolmo.progress import progress_bar
 
 
 @app.command()
 def pack(
     source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The container: model.kmo.")],
+    output: Annotated[Path, option("--output", "-o", help="The container.", metavar="FILE.kmo")],
     quantizer: Annotated[
-        str, typer.Option("--quantizer", "-q", help="native keeps every bit; symmetric:B, ...")
+        str,
+        option(
+            "--quantizer",
+            "-q",
+            help="native keeps every bit; symmetric:B, affine:B, ...",
+            metavar="SPEC",
+            autocompletion=completing.quantizers,
+        ),
     ] = "native",
-    preset: Annotated[str, typer.Option(help="best or fast.")] = "best",
+    preset: Annotated[
+        str, choice(of=("best", "fast"), help="The shortest file, or a quick one.")
+    ] = "best",
     role: PackedRoles = None,
     include: Include = None,
     exclude: Exclude = None,
@@ -29,7 +47,7 @@ def pack(
     json: Json = False,
 ) -> None:
     """Write a checkpoint as the shortest file, checked by decoding it."""
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         certificate = kolmo.pack(
             source,
             output,

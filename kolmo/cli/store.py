@@ -6,23 +6,28 @@ import datetime
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Json
+from kolmo.cli.examples import STORE_EXAMPLES
+from kolmo.cli.help import Application
+from kolmo.cli.options import Json, option
 from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.store import default_path, open_store
 from kolmo.store.upkeep import StoreContents, contents, parse_age, parse_size, prune
+from kolmo.text import byte_text
 
-store = typer.Typer(
-    help="Look after the results that are kept.", rich_markup_mode=None, no_args_is_help=True
+store = Application(
+    help="Look after the results that are kept.", examples=STORE_EXAMPLES, no_args_is_help=True
 )
 app.add_typer(store, name="store")
 
 File = Annotated[
     Path | None,
-    typer.Option("--store", help="KOLMO_STORE or results.sqlite in the cache folder by default."),
+    option(
+        "--store",
+        help="KOLMO_STORE or results.sqlite in the cache folder by default.",
+        metavar="FILE",
+    ),
 ]
 
 
@@ -39,10 +44,11 @@ def ls(file: File = None, json: Json = False) -> None:
 @store.command("prune")
 def prune_store(
     older_than: Annotated[
-        str | None, typer.Option(help="What was not used for so long goes: 30d, 12h.")
+        str | None, option(help="What was not used for so long goes: 30d, 12h.", metavar="AGE")
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option(help="What was not used for longest goes until this: 1GB.")
+        str | None,
+        option(help="What was not used for longest goes until this: 1GB.", metavar="SIZE"),
     ] = None,
     file: File = None,
 ) -> None:
@@ -53,7 +59,7 @@ def prune_store(
     age = None if older_than is None else parse_age(older_than)
     removed = prune(path, age, None if max_size is None else parse_size(max_size))
     left = contents(path)
-    print(f"{path}: {removed:,} results removed, {left.entries:,} left, {_size(left.bytes)}")
+    print(f"{path}: {removed:,} results removed, {left.entries:,} left, {byte_text(left.bytes)}")
 
 
 @store.command()
@@ -94,16 +100,8 @@ def _show(found: StoreContents) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for kept in found.measurements:
         day = datetime.datetime.fromtimestamp(kept.used).date().isoformat()
-        table.add_row(Text(kept.measurement), f"{kept.entries:,}", _size(kept.bytes), day)
+        table.add_row(Text(kept.measurement), f"{kept.entries:,}", byte_text(kept.bytes), day)
     if found.measurements:
         console.print(table, "")
-    text = f"{found.file}: {found.entries:,} results, {_size(found.bytes)}"
+    text = f"{found.file}: {found.entries:,} results, {byte_text(found.bytes)}"
     console.print(text, markup=False, soft_wrap=True)
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

@@ -5,30 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 import kolmo
-from kolmo.cli.app import app, make_directory
-from kolmo.cli.options import Container, MaxBytes, Threads
-from kolmo.console import progress_bar
+from kolmo.cli.app import app, make_directory, print_json
+from kolmo.cli.options import Container, Json, MaxBytes, Threads, option
+from kolmo.progress import progress_bar
 
 
 @app.command()
 def unpack(
     container: Container,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A .safetensors file, or a directory.")
+        Path,
+        option("--output", "-o", help="A .safetensors file, or a directory.", metavar="FILE|DIR"),
     ],
     symbols: Annotated[
-        bool, typer.Option("--symbols", help="Write the symbols rather than the weights.")
+        bool, option("--symbols", help="Write the symbols rather than the weights.")
     ] = False,
     threads: Threads = None,
     max_bytes: MaxBytes = None,
+    json: Json = False,
 ) -> None:
     """Write the weights of a container as safetensors."""
     if output.suffix != ".safetensors":
         make_directory(output)
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         path = kolmo.unpack(
             container,
             output,
@@ -37,4 +37,4 @@ def unpack(
             progress=progress,
             max_bytes=max_bytes,
         )
-    typer.echo(str(path))
+    print_json({"file": str(path), "file_bytes": path.stat().st_size}) if json else print(path)

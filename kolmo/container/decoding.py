@@ -69,7 +69,7 @@ def decode_parts(
         If the file is damaged. The parts that came before may then be wrong.
     """
     total = sum(unit.numel for unit in contents.units)
-    decode, done = _decoder(contents), 0
+    decode, done = unit_decoder(contents), 0
     for number, arrays in in_order(decode, range(len(contents.units)), threads):
         for part, symbols in zip(contents.units[number].parts, arrays, strict=True):
             digests.update(part.tensor, symbols)
@@ -81,7 +81,8 @@ def decode_parts(
         raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
 
 
-def _decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
+def unit_decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
+    """What decodes a unit by its number: the symbols of its parts, in order; from any thread."""
     repeats = _Repeats(contents, lambda number: decode(number))
 
     def decode(number: int) -> list[Symbols]:

@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.files import read_at
+from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.header import NUMBERED, ROLES, Header, decode_header, encode_header
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
 from kolmo.files import expansion_limit
 from kolmo.quantize import Native, Quantizer, SymbolCoder, get_quantizer
+from kolmo.spoken import command, option
 from kolmo.symbols import Alphabet, Shape
 
 VERSION = 2
@@ -118,14 +119,19 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """The contents of a container's header and foot."""
+    """The contents of a container's header and foot; its units lie in ``stored``, unread."""
 
-    path: Path
+    stored: Stored
     quantizer: Quantizer
     entries: tuple[Entry, ...]
     units: tuple[Unit, ...]
     digest: bytes
     file_bytes: int
+
+    @property
+    def path(self) -> Path:
+        """The file, for people."""
+        return Path(self.stored.where)
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -134,7 +140,7 @@ class Contents:
     def read_unit(self, number: int) -> bytes:
         """The bytes of a unit; InputError if the checksum is wrong."""
         size = self.units[number].size
-        data = bytes(read_at(self.path, self._starts[number], size + CRC))
+        data = _read(self.stored, self._starts[number], size + CRC)
         if zlib.crc32(data[:size]) != int.from_bytes(data[size:], "little") or len(data) < CRC:
             raise InputError(f"{self.path}: a checksum is wrong: the file is damaged")
         return data[:size]
@@ -200,8 +206,15 @@ def _runs(unit: Unit, entries: Sequence[Entry]) -> list[tuple[int, ...]]:
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_contents(path: Path, max_bytes: int | None = None) -> Contents:
+def read_contents(source: Path | Stored, max_bytes: int | None = None) -> Contents:
     """Read the contents of a container; all its claims are checked, except those about symbols.
+
+    Parameters
+    ----------
+    source : Path or Stored
+        A file, or the bytes of one wherever they are.
+    max_bytes : int, optional
+        What it may expand to.
 
     Raises
     ------
@@ -209,35 +222,35 @@ def read_contents(path: Path, max_bytes: int | None = None) -> Contents:
         If the file cannot be read, is no container, is damaged, or would expand to more bytes than
         ``max_bytes`` (by default 1,024 times its size, and at least 1 GiB).
     """
-    size, head, foot = _read_ends(path)
+    stored = source if isinstance(source, Stored) else file_bytes(source)
+    path, size = Path(stored.where), stored.size
+    head = _read(stored, 0, len(MAGIC))
+    foot = _read(stored, max(len(MAGIC), size - _LENGTH), _LENGTH)
     _check_magic(path, head)
     length, taken = _read_length(path, foot)
     start = size - taken - CRC - DIGEST - length
     if start < len(MAGIC):
         raise InputError(f"{path}: the file is cut off")
-    end = bytes(read_at(path, start, size - start))
+    end = _read(stored, start, size - start)
     data, digest = end[:length], end[length : length + DIGEST]
     if with_foot(data, digest, head) != end:
         raise InputError(f"{path}: its header's checksum is wrong: the file is damaged or cut off")
-    contents = _checked_contents(path, data, digest, size, head[-1])
+    contents = _checked_contents(stored, data, digest, head[-1])
     if start != len(MAGIC) + sum(unit.size + CRC for unit in contents.units):
         raise InputError(f"{path}: the units that it claims do not fill the file")
     _check_expansion(contents, max_bytes)
     return contents
 
 
-def _read_ends(path: Path) -> tuple[int, bytes, bytes]:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    head = bytes(read_at(path, 0, len(MAGIC)))
-    return size, head, bytes(read_at(path, max(len(MAGIC), size - _LENGTH), _LENGTH))
+def _read(stored: Stored, offset: int, size: int) -> bytes:
+    """Bytes [offset, offset + size), fewer where they end."""
+    begin, end = min(offset, stored.size), min(offset + size, stored.size)
+    return bytes(stored.read(begin, end - begin))
 
 
 def _check_magic(path: Path, head: bytes) -> None:
     if head[:-1] != MAGIC[:-1]:
-        raise InputError(f"{path}: not a kolmo container (kolmo pack writes them)")
+        raise InputError(f"{path}: not a kolmo container ({command('pack')} writes them)")
     if head[-1] not in VERSIONS:
         known = " and ".join(map(str, VERSIONS))
         raise InputError(
@@ -254,7 +267,7 @@ def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
         raise InputError(f"{path}: the file is cut off") from None
 
 
-def _checked_contents(path: Path, data: bytes, digest: bytes, size: int, version: int) -> Contents:
+def _checked_contents(stored: Stored, data: bytes, digest: bytes, version: int) -> Contents:
     try:
         header = decode_header(data, version)
         quantizer = get_quantizer(header.quantizer)
@@ -262,8 +275,8 @@ def _checked_contents(path: Path, data: bytes, digest: bytes, size: int, version
         units = _read_units(header, entries)
         _check_units(entries, units)
     except (zlib.error, KolmoError, ValueError, LookupError):
-        raise InputError(f"{path}: its header contradicts itself, or is none") from None
-    return Contents(path, quantizer, entries, units, digest, size)
+        raise InputError(f"{stored.where}: its header contradicts itself, or is none") from None
+    return Contents(stored, quantizer, entries, units, digest, stored.size)
 
 
 def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
@@ -281,6 +294,8 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
         dtype, original = DTYPES[NUMBERED[number]], copy - 1 if copy else None
         own = quantizer if is_quantized(ROLES[role], original, entries) else NATIVE
         coder = own.restore(dtype, parameters)
+        if not coder.fits(shape):
+            raise ValueError("a coder has the scales of its tensor's rows and columns")
         packed = weights - 1 if weights else None
         entries.append(Entry(name, shape, dtype, coder, original, ROLES[role], packed))
         _check_copy(entries)
@@ -349,5 +364,5 @@ def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     if claimed > limit:
         raise InputError(
             f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "
-            f"{limit:,}; if you trust the file, raise it (max_bytes, --max-bytes)"
+            f"{limit:,}; if you trust the file, raise it ({option('max_bytes')})"
         )

@@ -56,6 +56,8 @@ class CodeLength:
         objects.
     degrees : float
         Degrees of freedom of the standard error; NaN if they, or the error, are unknown.
+    squared_error, squared_weights : float
+        Σ(w − ŵ)² and Σw² of the weights and of what their symbols stand for; NaN where unknown.
     """
 
     bits: float
@@ -69,6 +71,29 @@ class CodeLength:
     side_bits: float = 0.0
     saturated: bool = False
     degrees: float = math.nan
+    squared_error: float = math.nan
+    squared_weights: float = math.nan
+
+    @property
+    def nmse(self) -> float:
+        """The quantizer's relative squared error, Σ(w − ŵ)² / Σw², to 10 digits: 0 where it loses
+        nothing, NaN where it is unknown.
+
+        >>> code = CodeLength(8.0, 1, 32, "bound")
+        >>> code.nmse, code.with_distortion(1.0, 3.0).nmse
+        (nan, 0.3333333333)
+        """
+        if self.squared_error == 0:
+            return 0.0
+        ratio = self.squared_error / self.squared_weights if self.squared_weights else math.inf
+        return float(f"{ratio:.10g}") if math.isfinite(ratio) else math.nan
+
+    def __repr__(self) -> str:
+        """``<CodeLength: 8 bits of 4,096 weights, 0.001953 bits per weight (bound)>``"""
+        return (
+            f"<CodeLength: {self.bits:,.10g} bits of {self.numel:,} weights, "
+            f"{self.bits_per_weight:.4g} bits per weight ({self.kind})>"
+        )
 
     @property
     def bits_per_weight(self) -> float:
@@ -92,8 +117,15 @@ class CodeLength:
         if not side_bits:
             return self
         bits = self.bits + side_bits if self.kind == "bound" else self.bits
+        return self._with(bits=bits, side_bits=self.side_bits + side_bits)
+
+    def with_distortion(self, squared_error: float, squared_weights: float) -> CodeLength:
+        """The same figure with what the quantizer loses."""
+        return self._with(squared_error=squared_error, squared_weights=squared_weights)
+
+    def _with(self, **fields: float) -> CodeLength:
         same = object.__new__(type(self))  # in a fifth of the time of `dataclasses.replace`
-        vars(same).update(vars(self), bits=bits, side_bits=self.side_bits + side_bits)
+        vars(same).update(vars(self), **fields)
         return same
 
 
@@ -391,3 +423,4 @@ ESTIMATORS.declare("kolmo.estimators.ppmd", "ppmd")
 ESTIMATORS.declare("kolmo.estimators.lz78", "lz78")
 ESTIMATORS.declare("kolmo.estimators.prequential", "prequential")
 ESTIMATORS.declare("kolmo.estimators.lowrank", "lowrank")
+ESTIMATORS.declare("kolmo.estimators.packed", "pack")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.lengths import entropy_bits
-from kolmo.errors import NotApplicableError
+from kolmo.errors import NotApplicableError, how_to_install
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram
 from kolmo.gathering import Gatherer
@@ -110,7 +110,7 @@ class LempelZiv(Estimator):
         if numel > PLAIN_LIMIT and not find_spec("pydivsufsort"):
             raise NotApplicableError(
                 f"lz76: {numel:,} symbols are over its limit of {PLAIN_LIMIT:,} without the "
-                f"package pydivsufsort; pip install 'kolmo[suffix]'"
+                f"package pydivsufsort: {how_to_install('suffix')}"
             )
         return _LempelZivAccumulator(numel, alphabet)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from kolmo.planning.outlook import Outlook, PlannedRow
-from kolmo.text import printable
+from kolmo.text import byte_text, printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,19 +64,6 @@ def duration(seconds: float) -> str:
             rest = whole % size // part
             return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{whole} s"
-
-
-def byte_text(size: int) -> str:
-    """A number of bytes, in units of a thousand.
-
-    >>> byte_text(512), byte_text(140_000_000_000), byte_text(2_500_000)
-    ('512 B', '140 GB', '2.5 MB')
-    """
-    value, units = float(size), ["B", "kB", "MB", "GB", "TB", "PB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        units.pop(0)
-    return f"{value:.3g} {units[0]}"
 
 
 def _cells(row: PlannedRow) -> tuple[str, ...]:

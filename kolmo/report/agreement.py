@@ -16,13 +16,14 @@ from kolmo.specs import unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
+AGREEMENT = ["checkpoint", "a", "b", "objects", "few", "correlation", "note"]
 
 FEWEST = 3
 """Fewest objects for which a rank correlation is given."""
 
-FEWEST_COLOURED = 6
-"""Fewest objects for which a figure gives it a colour: of 5, chance alone reaches ±1 in 1 of 60."""
+TELLING = 6
+"""Fewest objects whose rank correlation tells anything: five are in one order by chance once in 120
+pairs of measurements, and near it far more often. Of fewer, ``few`` is true."""
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
@@ -68,7 +69,8 @@ def _pairs(checkpoint: Any, rows: pd.DataFrame, column: str) -> Iterator[dict[st
     names = list(dict.fromkeys(once["measurement"]))
     for a, b in itertools.combinations(names, 2):
         both = wide[[a, b]].dropna()
-        found = (checkpoint, a, b, len(both), *_correlation(both[a], both[b]))
+        objects = len(both)
+        found = checkpoint, a, b, objects, objects < TELLING, *_correlation(both[a], both[b])
         yield dict(zip(AGREEMENT, found, strict=True))
 
 

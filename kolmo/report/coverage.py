@@ -8,14 +8,14 @@ from typing import Any
 from kolmo.report.columns import Row, grouped
 from kolmo.text import printable
 
-_SHOWN = 5  # weights that were left out, by name
+_SHOWN = 5  # reasons for which weights were left out
 _WEIGHT = "weight"
 
 
 def coverage_line(coverage: Sequence[Row], sources: Mapping[str, Any]) -> str:
     """What was measured, and what was left out, by role, the most numbers first.
 
-    ``1,000 of 1,010 weights measured; 1 skipped: b (excluded by 'b'; 10 weights); left out: 2,020
+    ``1,000 of 1,010 weights measured; skipped: b (excluded by 'b'; 10 weights); left out: 2,020
     optimizer, 12 buffer; 1 entry without numbers``
 
     Parameters
@@ -54,14 +54,20 @@ def _plural(role: str) -> str:
 
 
 def _skipped(missed: Sequence[Row]) -> Iterator[str]:
-    """Weights that were not measured, by name, each with its reason."""
+    """Weights that were not measured: each reason once, with the tensor, or with how many."""
     if not missed:
         return
+    reasons = list(grouped(missed, "reason").items())
     shown = [
-        f"{row['tensor']} ({row['reason']}; {_weights(row['numel'])})" for row in missed[:_SHOWN]
+        f"{_tensors(rows)} ({reason}; {_weights(sum(row['numel'] for row in rows))})"
+        for (reason,), rows in reasons[:_SHOWN]
     ]
-    more = f" and {len(missed) - _SHOWN} more" if len(missed) > _SHOWN else ""
-    yield f"{len(missed)} skipped: {', '.join(shown)}{more}"
+    more = f" and for {len(reasons) - _SHOWN} more reasons" if len(reasons) > _SHOWN else ""
+    yield f"skipped: {', '.join(shown)}{more}"
+
+
+def _tensors(rows: Sequence[Row]) -> str:
+    return str(rows[0]["tensor"]) if len(rows) == 1 else f"{len(rows):,} tensors"
 
 
 def _left_out(missed: Sequence[Row]) -> Iterator[str]:

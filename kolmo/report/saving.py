@@ -83,11 +83,17 @@ def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     import pandas as pd
 
     document = json.loads(path.read_text(encoding="utf-8"))
-    rows = document["table"]
+    rows = [_with_text(row) for row in document["table"]]
     if not all(list(row) == COLUMNS for row in rows):
         _check_age(path, list(rows[0]))
         raise InputError(f"{path}: not a report; its rows lack columns, or have others")
     return pd.DataFrame(rows, columns=COLUMNS, dtype=object), document
+
+
+def _with_text(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose details are JSON in a text, as the table has them, not objects."""
+    details = row.get("details")
+    return {**row, "details": json.dumps(details)} if isinstance(details, dict) else row
 
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
@@ -126,11 +132,17 @@ def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
 
 
 def _check_age(path: Path, columns: list[str]) -> None:
-    """InputError for a report of an older version, which lacks p-values and the draws for them."""
-    if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
+    """InputError for a report of an older version, which lacks columns that came later."""
+    lacks = [column for column in COLUMNS if column not in columns]
+    older = columns == [column for column in COLUMNS if column in columns]
+    if older and lacks and _LATER.issuperset(lacks):
         raise InputError(
-            f"{path}: saved by an older kolmo, without null_draws and p: measure again"
+            f"{path}: saved by an older kolmo, without {', '.join(lacks)}: measure again"
         )
+
+
+_LATER = {"nmse", "p_t", "null_draws", "p"}
+"""Columns that reports of earlier versions lack."""
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

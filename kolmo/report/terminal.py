@@ -12,24 +12,27 @@ from rich.text import Text
 from kolmo.console import make_console
 from kolmo.report.columns import Row, is_known
 from kolmo.report.data import ReportData
+from kolmo.report.layers import in_natural_order
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import estimator_label, remarks
-from kolmo.report.verdicts import quote_p, quote_z
 from kolmo.report.words import summarize
-from kolmo.text import shorten
+from kolmo.text import byte_text, shorten
 
 _WIDE = 120  # columns that hold the whole table
-_NUMBERS = ("weights", "bits", "bits/weight", "ratio", "of null", "z", "p")
+_ROOMY = 140  # columns that hold sizes in bytes, too
+_NUMBERS = ("weights", "bits", "size", "bits/weight", "ratio", "of null", "z", "p")
 
 
 def show(report: ReportData, all_rows: bool = False) -> None:
     """The table (whole models, and tensors if few or asked for), then the summary."""
     whole = report.rows.records(scope="model")
-    tensors = report.rows["scope"].count("tensor")
+    single = in_natural_order(report.rows.records(scope="tensor"))
+    tensors = len(single)
     console = make_console()
     if whole:
         console.print(rich_table(whole, console.width))
     if tensors and (all_rows or not whole or tensors <= 60):
-        console.print(rich_table(report.rows.records(scope="tensor"), console.width))
+        console.print(rich_table(single, console.width))
     elif tensors:
         console.print(f"{tensors:,} rows of single tensors: --all prints them, -o saves them")
     if console.width < _WIDE:
@@ -40,7 +43,7 @@ def show(report: ReportData, all_rows: bool = False) -> None:
 
 def rich_table(rows: Sequence[Row], width: int) -> Table:
     """Rows of the report's table, with the columns that fit a terminal of this width."""
-    columns = _columns(rows, wide=width >= _WIDE)
+    columns = _columns(rows, wide=width >= _WIDE, roomy=width >= _ROOMY)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in columns:
         if heading in _NUMBERS:
@@ -52,7 +55,7 @@ def rich_table(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
-def _columns(rows: Sequence[Row], wide: bool) -> dict[str, list[str]]:
+def _columns(rows: Sequence[Row], wide: bool, roomy: bool) -> dict[str, list[str]]:
     """The columns that are not empty; in a narrow terminal only the most important ones."""
     name = 44 if wide else 20
     columns = {
@@ -63,6 +66,7 @@ def _columns(rows: Sequence[Row], wide: bool) -> dict[str, list[str]]:
         "kind": [_text(row["kind"]) for row in rows],
         "weights": [_number(row["covered"], ",.0f") for row in rows],
         "bits": [_number(row["bits"], ",.0f") for row in rows],
+        "size": [_size(row["bits"]) for row in rows],
         "bits/weight": [_number(row["bits_per_weight"], ".4g") for row in rows],
         "ratio": [_number(row["compression_ratio"], ".4g") for row in rows],
         "null": [_text(row["null"]) for row in rows],
@@ -76,6 +80,7 @@ def _columns(rows: Sequence[Row], wide: bool) -> dict[str, list[str]]:
         "checkpoint": len({row["checkpoint"] for row in rows}) > 1,
         "tensor": any(is_known(row["tensor"]) for row in rows),
         **dict.fromkeys(("weights", "bits", "ratio"), wide),
+        "size": roomy,
         **dict.fromkeys(("null", "of null"), has_null),
         "z": has_null and wide,
         "p": any(is_known(row["p"]) for row in rows),
@@ -96,6 +101,10 @@ def _p(row: Row) -> str:
 
 def _number(value: float, form: str, unit: str = "") -> str:
     return "–" if value != value else f"{value:{form}}{unit}"
+
+
+def _size(bits: float) -> str:
+    return "–" if bits != bits else byte_text(math.ceil(bits / 8))
 
 
 def _text(value: Any) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from kolmo.checkpoints.files import plural
 from kolmo.report.columns import Row, TableRows, grouped, is_known
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import Kind, ReportData
+from kolmo.report.distortion import distortion_lines
+from kolmo.report.ledger import ledger_lines
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import error_width, estimator_label, is_partial, remarks
-from kolmo.report.verdicts import quote_p, quote_z, verdicts
+from kolmo.report.verdicts import verdict_lines
 from kolmo.report.words_budget import budget_lines
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
+from kolmo.text import bit_text, raised
 
 
 def summarize(report: ReportData) -> str:
@@ -27,8 +32,31 @@ def summarize(report: ReportData) -> str:
         )
     if report.kind == "delta":  # which has a single measurement, compared in its own lines
         return "\n".join(lines)
-    found = [*verdicts(report), *_saturation(report.rows)]
-    return "\n".join([*lines, *(["Verdicts:"] if found else []), *(f"  {v}" for v in found)])
+    found = [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
+    lines += _section("Verdicts", found)
+    return "\n".join([*lines, *_section("What the weights are", ledger_lines(report.provenance))])
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"{title}:", *(f"  {line}" for line in lines)] if lines else []
+
+
+_MEASURED = ("checkpoint", "scope", "tensor", "quantizer", "layout", "estimator")
+_OF: dict[Kind, str] = {"measurement": "Report", "trajectory": "Trajectory", "delta": "Delta"}
+
+
+def one_line(report: ReportData) -> str:
+    """``Report of 2 checkpoints, 216,586 weights, 33 measurements: complete``"""
+    rows = report.rows
+    whole = (row for scope in ("model", "tensor") for row in rows.records(scope=scope))
+    told = {tuple(row[name] for name in _MEASURED) for row in whole if is_known(row["bits"])}
+    weights = sum(entry["numel"] for entry in report.entries.records(measured=True))
+    state = "complete" if report.complete else "not complete"
+    return (
+        f"{_OF[report.kind]} of {plural(len(set(rows['checkpoint'])), 'checkpoint')}, "
+        f"{weights:,} weights, {plural(len(told), 'measurement')}: "
+        f"{state if report.finished else 'not finished'}"
+    )
 
 
 def _measurement_lines(report: ReportData) -> Iterator[str]:
@@ -81,7 +109,8 @@ def _checkpoint_lines(whole: list[Row]) -> Iterator[str]:
         for estimate in known:
             row = estimate[0]
             if row["kind"] == "estimate":
-                yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_nulls(estimate)}{_caveat(row)}"
+                told = f"{_bits(row)} ({_kind(row)}), {bit_text(row['bits'])}"
+                yield f"{quantizer}: {told}{_nulls(estimate)}{_caveat(row)}"
         for row in partial:
             yield f"{quantizer}: {_bits(row)} ({_kind(row)}){_caveat(row)}"
         for missing in _measurements(row for row in group if not is_known(row["bits"])):
@@ -96,10 +125,7 @@ def _measurements(rows: Iterable[Row]) -> Iterable[list[Row]]:
 
 def _up(value: float) -> str:
     """Four digits, rounded up, so that "at most" stays true."""
-    if not value > 0:
-        return f"{value:.4g}"
-    scale = 10.0 ** (3 - math.floor(math.log10(value)))
-    return f"{math.ceil(value * scale) / scale:.4g}"
+    return f"{raised(value, 4):.4g}"
 
 
 def _kind(row: Row) -> str:
@@ -107,8 +133,8 @@ def _kind(row: Row) -> str:
 
 
 def _share(row: Row) -> str:
-    raw = row["raw_bits"] / row["covered"]
-    return f"{100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
+    raw, size = row["raw_bits"] / row["covered"], bit_text(row["bits"], up=True)
+    return f"{size}, {100 * row['bits_per_weight'] / raw:.1f} % of its {raw:.4g} raw bits"
 
 
 def _bits(row: Row) -> str:

@@ -133,7 +133,14 @@ def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
 
 def read_header(path: Path) -> dict[str, Any]:
     """Header of a mosaic file: block size, motifs, dtypes, tensors, and its ``metadata``."""
-    return _parse_content(str(path), read_file(path))[0]
+    return checked_header(str(path), read_file(path))
+
+
+def checked_header(path: str, content: bytes) -> dict[str, Any]:
+    """The header in the bytes of a file, its claims checked; the path is for messages."""
+    header, body = _parse_content(path, content)
+    _check_size(path, header, len(body))
+    return header
 
 
 def read_file(path: Path) -> bytes:

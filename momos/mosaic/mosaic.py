@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from kolmo.errors import InputError
+from kolmo.markup import table_html
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.files import decode_parts, encode_parts, read_file
@@ -49,7 +51,7 @@ class Mosaic(Parts):
             Of a module, the trainable parameters are cut into blocks; of anything else, all
             floating-point tensors. Of parameters that share memory, the first is kept.
         block_size : int
-        include, exclude : list of globs
+        include, exclude : glob or list of globs
             Names of the tensors to cut; the others are kept dense.
 
         Raises
@@ -107,16 +109,12 @@ class Mosaic(Parts):
 
     def arrays(self) -> dict[str, Array]:
         """The tensors as numpy arrays, in checkpoint order, bit for bit."""
-        dtype = self.dtype or self.motifs.dtype
-        joined = self.partition.join(self.motifs[self.indices])
-        for name, values in joined.items():
-            if name in self.scales:  # the product is of float32 values, whatever is stored
-                scale = self.scales[name].reshape(-1, *[1] * (values.ndim - 1))
-                product = values.astype(np.float32) * scale
-                joined[name] = product.reshape(self.partition.shapes[name])
-            joined[name] = joined[name].astype(dtype)
+        shapes = self.partition.shapes
         return {
-            name: self.dense[name] if name in self.dense else joined[name] for name in self.names
+            name: self.dense[name]
+            if name in self.dense
+            else self.values(name, 0, math.prod(shapes[name])).reshape(shapes[name])
+            for name in self.names
         }
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -168,6 +166,20 @@ class Mosaic(Parts):
             f"<Mosaic: {self.partition.numel:,} weights, {self.indices.size:,} blocks of {size}, "
             f"{motifs:,} motifs>"
         )
+
+    def _repr_html_(self) -> str:
+        stored = 8 * (self.dtype or self.motifs.dtype).itemsize
+        ratio = f"1 / {self.relative_algorithmic_compression():.4g}"
+        facts = [
+            ("weights in blocks", f"{self.partition.numel:,}"),
+            ("weights kept dense", f"{sum(array.size for array in self.dense.values()):,}"),
+            ("block size s", f"{self.motifs.shape[1]}"),
+            ("motifs k", f"{len(self.motifs):,}"),
+            ("blocks m", f"{self.indices.size:,}"),
+            ("description length", f"{self.description_length():,} bits"),
+            (f"of raw, {stored} bits a weight", ratio),
+        ]
+        return table_html([("Mosaic", ""), *facts], ("",))
 
     def _bits(self, bits: int | None) -> int:
         if bits is not None and bits < 1:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,3 +43,25 @@ class Parts:
     names: tuple[str, ...]
     scales: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     dtype: np.dtype[Any] | None = None
+
+    def values(self, name: str, start: int, stop: int) -> Array:
+        """The entries [start, stop) of a tensor, flat in row-major order, bit for bit."""
+        if name in self.dense:
+            return self.dense[name].reshape(-1)[start:stop]
+        size, first = self.partition.block_size, self._first_blocks[name]
+        begin = start // size
+        blocks = self.motifs[self.indices[first + begin : first - (-stop // size)]]
+        found = blocks.reshape(-1)[start - begin * size :][: stop - start]
+        if name in self.scales:  # the product is of float32 values, whatever is stored
+            found = found.astype(np.float32) * self._scale(name, start, stop)
+        return found.astype(self.dtype or self.motifs.dtype)
+
+    @cached_property
+    def _first_blocks(self) -> dict[str, int]:
+        return {name: first for name, first, _, _ in self.partition.spans()}
+
+    def _scale(self, name: str, start: int, stop: int) -> Array:
+        """The scale of each of these entries; a single one where all have it."""
+        scale = self.scales[name]
+        row = math.prod(self.partition.shapes[name][1:])
+        return scale if scale.size == 1 else scale[np.arange(start, stop) // row]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kolmo.intervals import draw_widths
-from kolmo.report.agreement import FEWEST_COLOURED
+from kolmo.report.agreement import TELLING
 from kolmo.report.figures.chain import MEANING, percent
 from kolmo.report.figures.drawing import named_rows
 from kolmo.report.table import estimator_labels
@@ -98,12 +98,12 @@ def agreement_caption(pairs: pd.DataFrame) -> str:
     """Of rank correlations."""
     known = pairs[pairs["correlation"].notna()]
     said = "1: both put the objects in the same order; −1: in opposite orders."
-    if (known["objects"] < FEWEST_COLOURED).any():
+    if (known["objects"] < TELLING).any():
         said += (
-            f" Correlations of fewer than {FEWEST_COLOURED} objects are numbers without colour: "
+            f" Correlations of fewer than {TELLING} objects are numbers without colour: "
             f"chance alone makes them large."
         )
-    coloured = known[known["objects"] >= FEWEST_COLOURED]
+    coloured = known[known["objects"] >= TELLING]
     if coloured.empty:
         return said
     least = coloured.loc[[coloured["correlation"].idxmin()]].iloc[0]

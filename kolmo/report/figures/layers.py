@@ -29,6 +29,7 @@ from kolmo.report.figures.drawing import (
 )
 from kolmo.report.figures.marks import Series, null_colour, series_of
 from kolmo.report.table import measured_rows, null_names
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,9 @@ def layer_rows(table: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
     """The rows that the figure of layers shows, in the natural order of the tensors."""
     rows = table[table["scope"] == "tensor"]
     if rows.empty:
-        raise InputError("there is no tensor scope in this report: measure with scope='both'")
+        raise InputError(
+            f"there is no tensor scope in this report: measure with {option('scope', 'both')}"
+        )
     rows = measured_rows(rows, quantizer)
     models = rows["checkpoint"].nunique()
     if models > MOST_CHECKPOINTS:

@@ -291,7 +291,7 @@ def draw_agreement(pairs: pd.DataFrame, canvas: Canvas) -> Figure:
 def _draw_matrix(axis: Axes, pairs: pd.DataFrame) -> None:
     """Correlations as colours and numbers; of few objects as numbers alone."""
     names, values = agreements.matrix(pairs)
-    _, coloured = agreements.matrix(pairs[pairs["objects"] >= agreements.FEWEST_COLOURED], names)
+    _, coloured = agreements.matrix(pairs[pairs["objects"] >= agreements.TELLING], names)
     np.fill_diagonal(coloured, np.nan)
     axis.imshow(np.ma.masked_invalid(coloured), cmap="RdBu", vmin=-1.25, vmax=1.25)
     axis.set_facecolor(PALE)

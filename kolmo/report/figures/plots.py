@@ -108,8 +108,8 @@ class Plots:
         self._report, self._table = report, report.table
 
     def __repr__(self) -> str:
-        names = ", ".join(name for name in vars(type(self)) if not name.startswith("_"))
-        return f"<figures of a report: {names}>"
+        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        return f"<figures of a report: {', '.join(f'.{name}()' for name in names)}>"
 
     def layers(
         self,
@@ -169,7 +169,7 @@ class Plots:
         self,
         quantizer: str | None = None,
         metrics: Sequence[str] | None = None,
-        relative: bool = False,
+        relative: bool | None = None,
         *,
         ax: Given = None,
         figsize: Size | None = None,
@@ -183,8 +183,10 @@ class Plots:
             Only this one, as the table spells it.
         metrics : list of str, optional
             Metrics to draw, in one panel for each kind; losses and accuracies by default.
-        relative : bool
-            Draw percent of each estimator's own figure at the first step.
+        relative : bool, optional
+            Draw percent of each estimator's own figure at the first step and, beside it where
+            shuffles were drawn, percent of the shuffles of the same weights; by default as
+            `kolmo.trajectory` was asked to.
         ax, figsize, width
             Where it is drawn: see `Plots`.
 

@@ -14,7 +14,7 @@ from kolmo.report.page.drawn import embedded_png, framed, image
 from kolmo.report.page.frame import document, listed, prose, section
 from kolmo.report.page.rows import rows_html, short_table
 from kolmo.report.table import model_rows
-from kolmo.report.verdicts import verdicts
+from kolmo.report.verdicts import verdict_lines
 from kolmo.report.words import summarize
 from kolmo.text import printable
 
@@ -33,7 +33,7 @@ def page(report: ReportData) -> str:
     names = ", ".join(printable(str(name)) for name in report.sources) or "report"
     first, *others = _figures(report) or [""]
     sections = [
-        section("What was found", listed(verdicts(report), "found")),
+        section("What was found", listed(verdict_lines(report), "found")),
         section("Summary", prose(_without_verdicts(report))),
         first,
         *_tables(report),
@@ -53,7 +53,7 @@ def fragment(report: ReportData) -> str:
     return "".join(
         [
             "<div>",
-            listed(verdicts(report)),
+            listed(verdict_lines(report)),
             prose(_without_verdicts(report)),
             _shown(figure) if figure is not None else "",
             short_table(model_rows(report.table), _MOST_ROWS),
@@ -68,7 +68,7 @@ def _shown(figure: Figure) -> str:
 
 def _without_verdicts(report: ReportData) -> str:
     """The summary without the verdicts, which stand above it."""
-    found = {f"  {line}" for line in verdicts(report)}
+    found = {f"  {line}" for line in verdict_lines(report)}
     lines = [line for line in summarize(report).splitlines() if line not in found]
     return "\n".join(line for line in lines if line != "Verdicts:")
 

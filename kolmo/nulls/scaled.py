@@ -21,7 +21,7 @@ from kolmo.quantize import Quantizer, SymbolCoder
 from kolmo.quantize.encoding import finite_range
 from kolmo.quantize.scales import (
     Floats,
-    alternating_rms,
+    alternating_scales,
     in_units,
     matrix_shape,
     rectangles,
@@ -35,13 +35,19 @@ _STREAM = 6
 class Scaled(Null):
     """Weights that have the scales of the tensor's rows and columns, and nothing else of places.
 
-    w' = r cᵀ ∘ π(z) with z = w / (r cᵀ), whose rows and columns have a root mean square of 1, and a
-    random permutation π of all of z. The scales are those of at most 20 rounds of alternating root
-    mean squares (`alternating_rms`); rows and columns of zeros stay as they are. Kept: the scale of
+    w' = r cᵀ ∘ π(z) with z = w / (r cᵀ), whose rows and columns have a mean magnitude of 1, and a
+    random permutation π of all of z. The scales are those of at most 20 rounds of rows and columns
+    in turns (`alternating_scales`); rows and columns of zeros stay as they are. Kept: the scale of
     each row and column, the law of values apart from it, the share of exact zeros, and how many
     binary digits of the mantissa are 0 in all weights, so that float32 that holds bfloat16 stays
     so. Gone: all else. A tensor of more than two dimensions is its first dimension × the rest; a
     vector, or a single row, is shuffled.
+
+    Scales of short rows and columns are partly noise, and a draw has noise of its own. They are
+    therefore drawn together, on a logarithmic scale, until their variance is that of all scales
+    less that of the noise (as James & Stein 1961 do): (s/m)² / C for a row of C weights, m and s
+    the mean and deviation of |z|. Magnitudes rather than squares, which a single large weight of a
+    row decides.
 
     The scales are fitted to the weights, so that p-values are approximate: of weights that are
     r_i c_j × exchangeable ones, false alarms were counted (docs/nulls.md). A quantizer keeps the
@@ -118,11 +124,16 @@ class _Scaled:
 
     @classmethod
     def of(cls, tensor: WeightTensor, seed: Seed, exponent: int) -> _Scaled:
-        r, c = alternating_rms(tensor, exponent, settled=_SETTLED)
+        r, c = alternating_scales(tensor, exponent, power=1, settled=_SETTLED)
         rows, columns = np.flatnonzero(r), np.flatnonzero(c)
         z = _Normalized(tensor, rows, columns, (r[rows], c[columns]), exponent)
+        noise = z.variation()
+        scales = (
+            drawn_together(r[rows], noise / columns.size),
+            drawn_together(c[columns], noise / rows.size),
+        )
         line = MovedInLine(z.load, np.dtype(np.float64), (rows.size * columns.size,), 8, seed)
-        scales, shape = (r[rows], c[columns]), matrix_shape(tensor.shape)
+        shape = matrix_shape(tensor.shape)
         return cls(shape, rows, columns, scales, exponent, _Rounding.of(tensor), line)
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
@@ -145,6 +156,21 @@ class _Scaled:
         return self.rounding.apply(in_units(found, -self.exponent))
 
 
+def drawn_together(scales: Floats, noise: float) -> Floats:
+    """Scales nearer to their geometric mean, of which so much variance of the logarithms is gone.
+
+    >>> drawn_together(np.exp([-0.5, 0.5]), noise=0.16).round(3).tolist()
+    [0.741, 1.35]
+    """
+    logs = np.log(scales)
+    variance = float(logs.var()) if logs.size else 0.0
+    if variance <= noise:
+        return np.full(scales.shape, math.exp(logs.mean()) if logs.size else 1.0)
+    centre = float(logs.mean())
+    nearer: Floats = np.exp(centre + math.sqrt(1 - noise / variance) * (logs - centre))
+    return nearer
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Normalized:
     """z = w / (r cᵀ), of rows and columns that hold more than zeros."""
@@ -164,6 +190,15 @@ class _Normalized:
             weights /= self.scales[1][part.of_columns]
             found[part.start - start : part.stop - start] = weights.reshape(-1)
         return found
+
+    def variation(self) -> float:
+        """The square of the deviation of magnitudes over their mean."""
+        size, total, squares = self.rows.size * self.columns.size, 0.0, 0.0
+        for part in rectangles(0, size, self.columns.size):
+            z = np.abs(self.load(part.start, part.stop))
+            total += float(z.sum())
+            squares += float(np.square(z).sum())
+        return squares * size / total**2 - 1 if total else 0.0
 
     def _weights(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:
         """Those of some rows and columns, from the first of them to the last."""

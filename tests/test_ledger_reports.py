@@ -2,6 +2,7 @@
 
 import dataclasses
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,3 +137,8 @@ def test_what_was_not_compared_is_said():
     ended = {**report.provenance, "ledger": {**kept, "compared": {"m": False}}}
     lines = dataclasses.replace(report, provenance=ended).ledger_lines()
     assert "the run ended before tensors were compared with each other" in lines
+
+
+def test_the_documentation_names_every_column():
+    page = (Path(__file__).parents[1] / "docs/ledger.md").read_text()
+    assert [name for name in LEDGER if f"`{name}`" not in page] == []

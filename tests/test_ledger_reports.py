@@ -11,7 +11,7 @@ import kolmo
 from kolmo.engine.ledgering import RECORD, Ledger
 from kolmo.errors import InputError
 from kolmo.measure import Plan
-from kolmo.report.ledger import LEDGER
+from kolmo.report.ledger import LEDGER, ledger_lines
 from tests.ledgers import report_with_ledger
 
 RANDOM = np.random.default_rng(0)
@@ -142,3 +142,23 @@ def test_what_was_not_compared_is_said():
 def test_the_documentation_names_every_column():
     page = (Path(__file__).parents[1] / "docs/ledger.md").read_text()
     assert [name for name in LEDGER if f"`{name}`" not in page] == []
+
+
+def test_codes_of_quantized_tensors_are_not_called_floats_that_hold_few_values():
+    record = {
+        "checkpoint": "m",
+        "tensor": "w",
+        "dtype": "4-bit GPTQ",
+        "numel": 4096,
+        "zeros": 0.2,
+        "holds": "float16",
+        "trailing_zeros": 13,
+        "group": "128",
+        "group_levels": 7,
+        "exponents": 4,
+        "exponent_entropy": 1.5,
+        "step_exponent": -9,
+        "fixed_bits": 8.0,
+    }
+    kept = {"ledger": {"records": [record], "compared": {"m": True}}}
+    assert ledger_lines(kept) == ["1 tensor has many exact zeros: w (20 %)"]

@@ -21,6 +21,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.engine.jobs import FINE, Job
 from kolmo.engine.meters import Meter
 from kolmo.ledger.facts import Facts, Noted, find_facts
+from kolmo.ledger.patterns import HELD
 from kolmo.ledger.relations import Relation, candidates, relation_of
 from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
 from kolmo.measure import Plan
@@ -37,7 +38,8 @@ RECORD = [
 _NAMES = {"tensor", "of"}  # fields that a report shows
 _TENSOR, _WEIGHT = 1e-3, 3e-9  # seconds of one core
 _QUANTUM, _MANY = 0.25, 256  # seconds and tensors that are gathered into one job
-_MEMORY = 64 << 20  # bytes of chunks, tables and a matrix that a rule may have made
+_MEMORY = 48 << 20  # bytes of chunks and tables
+_COPIES = 32  # bytes a weight of a matrix that is compared with a rule
 _PRODUCTS = 192 << 20  # bytes of a matrix of the longest sides, its shuffle and its square
 
 
@@ -117,7 +119,7 @@ class Ledger:
         if not self.is_kept:
             return
         for group in _grouped(self._tensors, _seconds):
-            yield FactsJob(sum(map(_seconds, group)), _MEMORY, tuple(group))
+            yield FactsJob(sum(map(_seconds, group)), _memory(group), tuple(group))
         for group in _grouped(self._matrices, expected_seconds):
             yield SpectraJob(sum(map(expected_seconds, group)), _PRODUCTS, tuple(group))
 
@@ -170,6 +172,11 @@ def _seconds(tensor: WeightTensor) -> float:
     """Seconds that the facts of a tensor take, about."""
     size = tensor.numel * tensor.dtype.itemsize
     return _TENSOR + _WEIGHT * tensor.numel + reading_seconds(size)
+
+
+def _memory(tensors: Iterable[WeightTensor]) -> int:
+    """Bytes that a job holds, with the largest tensor that a rule may have made."""
+    return _MEMORY + _COPIES * max(t.numel if t.numel <= HELD else 0 for t in tensors)
 
 
 def _grouped(

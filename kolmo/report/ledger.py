@@ -153,7 +153,7 @@ _PATTERNS = {
 
 
 def _precision(records: Sequence[Row]) -> Iterator[str]:
-    plain = [r for r in _with(records, "holds") if not r.get("pattern")]
+    plain = [r for r in _with(_as_stored(records), "holds") if not r.get("pattern")]
     fine = [r for r in plain if r.get("distinct", math.inf) > FEW]
     for (dtype, holds), some in grouped(fine, "dtype", "holds").items():
         zeros = min(record["trailing_zeros"] for record in some)
@@ -165,7 +165,8 @@ def _precision(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _fixed_point(records: Sequence[Row]) -> Iterator[str]:
-    plain = [r for r in records if not r.get("holds") and not r.get("pattern")]
+    stored = _as_stored(records)
+    plain = [r for r in stored if not r.get("holds") and not r.get("pattern")]
     coarse = [r for r in plain if r.get("distinct", math.inf) > FEW and _saved(r) >= COARSE]
     for (dtype,), some in grouped(coarse, "dtype").items():
         steps = [record["step_exponent"] for record in some]
@@ -179,12 +180,12 @@ def _fixed_point(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _saved(record: Row) -> float:
-    dtype = DTYPES.get(record["dtype"])
-    return bits_of(dtype) - record.get("fixed_bits", math.inf) if dtype else -math.inf
+    return bits_of(DTYPES[record["dtype"]]) - float(record.get("fixed_bits", math.inf))
 
 
 def _exponents(records: Sequence[Row]) -> Iterator[str]:
-    known = [r for r in records if r.get("exponent_entropy") is not None and not r.get("pattern")]
+    stored = _as_stored(records)
+    known = [r for r in stored if r.get("exponent_entropy") is not None and not r.get("pattern")]
     for (dtype,), some in grouped(known, "dtype").items():
         weights = sum(record["numel"] for record in some)
         if not weights:
@@ -198,7 +199,8 @@ def _exponents(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _groups(records: Sequence[Row]) -> Iterator[str]:
-    stepped = _with(records, "group_levels")
+    stored = _as_stored(records)
+    stepped = _with(stored, "group_levels")
     for (group, levels), some in grouped(stepped, "group", "group_levels").items():
         bits = math.ceil(math.log2(2 * levels + 1))
         yield (
@@ -206,7 +208,7 @@ def _groups(records: Sequence[Row]) -> Iterator[str]:
             f"{_GROUPS.get(group, _width(group))}, up to {levels:,} of them, as dequantized codes "
             f"of {bits} bits do: {_names(some)}"
         )
-    few = [r for r in _with(records, "group_values") if not r.get("group_levels")]
+    few = [r for r in _with(stored, "group_values") if not r.get("group_levels")]
     for (group,), some in grouped(few, "group").items():
         most = max(record["group_values"] for record in some)
         yield (
@@ -276,6 +278,11 @@ _WRITERS: Sequence[Callable[[Sequence[Row]], Iterator[str]]] = (
 
 
 # --- words ----------------------------------------------------------------------------------
+
+
+def _as_stored(records: Iterable[Row]) -> list[Row]:
+    """Those whose weights are the numbers of the file, not what its codes stand for."""
+    return [record for record in records if record["dtype"] in DTYPES]
 
 
 def _with(records: Iterable[Row], field: str) -> list[Row]:

@@ -77,9 +77,20 @@ def test_names_stand_in_natural_order():
 
 
 def test_several_checkpoints_are_told_apart():
-    report = report_with_ledger({"a": {"w": np.zeros(9)}, "b": {"w": np.ones(9)}})
-    assert report.ledger_lines() == ["a: 1 tensor is constant: w", "b: 1 tensor is constant: w"]
+    report = report_with_ledger({"a": {"v": np.zeros(9)}, "b": {"w": np.ones(9)}})
+    assert report.ledger_lines() == ["a: 1 tensor is constant: v", "b: 1 tensor is constant: w"]
     assert report.ledger.absmax.tolist() == [0, 1]
+
+
+def test_what_is_true_of_several_checkpoints_is_said_once():
+    ones, zeros = {"w": np.ones(9)}, {"v": np.zeros(9)}
+    report = report_with_ledger({"a": ones, "b": ones, "c": ones})
+    assert report.ledger_lines() == ["all: 1 tensor is constant: w"]
+    report = report_with_ledger({"a": ones, "b": zeros, "c": ones})
+    assert report.ledger_lines() == [
+        "a, c: 1 tensor is constant: w",
+        "b: 1 tensor is constant: v",
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "parquet"])

@@ -18,13 +18,16 @@ from functools import cached_property
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.loads import is_near
+from kolmo.engine.costs import held_bytes
+from kolmo.engine.feeding import held
 from kolmo.engine.jobs import FINE, Job
 from kolmo.engine.meters import Meter
 from kolmo.ledger.facts import Facts, Noted, find_facts
 from kolmo.ledger.patterns import HELD
 from kolmo.ledger.relations import Relation, candidates, relation_of
 from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
-from kolmo.measure import Plan
+from kolmo.measure import Plan, Variant
 from kolmo.rates import reading_seconds
 from kolmo.text import NAMELESS, printable
 
@@ -67,7 +70,14 @@ class FactsJob(_OfTensors):
     """The facts of tensors."""
 
     def run(self, meter: Meter) -> list[Noted]:
-        return [find_facts(tensor, meter.add) for tensor in self.tensors]
+        return [self._find(tensor, meter) for tensor in self.tensors]
+
+    def _find(self, tensor: WeightTensor, meter: Meter) -> Noted:
+        """Facts take several looks; what is far away is read once, if it can be held."""
+        if is_near(tensor.load):
+            return find_facts(tensor, meter.add)
+        with held(tensor) as at_hand:
+            return find_facts(at_hand, meter.add)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -175,8 +185,10 @@ def _seconds(tensor: WeightTensor) -> float:
 
 
 def _memory(tensors: Iterable[WeightTensor]) -> int:
-    """Bytes that a job holds, with the largest tensor that a rule may have made."""
-    return _MEMORY + _COPIES * max(t.numel if t.numel <= HELD else 0 for t in tensors)
+    """Bytes that a job holds, with the largest tensor that is held, or compared with a rule."""
+    return _MEMORY + max(
+        _COPIES * (t.numel if t.numel <= HELD else 0) + held_bytes(t, Variant()) for t in tensors
+    )
 
 
 def _grouped(

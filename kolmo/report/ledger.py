@@ -1,6 +1,7 @@
 """The ledger of a report: the facts of its tensors as a table, and in sentences.
 
-Each sentence is of one checkpoint and one kind of fact, and names the tensors that it holds of.
+Each sentence is of one kind of fact, and names the tensors that it holds of; what is true of several
+checkpoints is said once.
 """
 
 from __future__ import annotations
@@ -78,14 +79,27 @@ def ledger_lines(provenance: Mapping[str, Any]) -> list[str]:
     """The facts that explain figures, each once; see `kolmo.Report.ledger_lines`."""
     by_name = grouped(_records(provenance) or (), "checkpoint")
     compared = provenance["ledger"]["compared"] if by_name else {}
-    lines = []
+    told: dict[str, list[str]] = {}  # by sentence the checkpoints that it is true of
     for (name,), records in by_name.items():
-        found = [line for write in _WRITERS for line in write(_in_order(records))]
-        if not compared.get(name, True):
-            found.append("the run ended before tensors were compared with each other")
-        before = f"{name}: " if len(by_name) > 1 else ""
-        lines += [f"{before}{line}" for line in found]
-    return lines
+        for line in _lines_of(records, compared.get(name, True)):
+            told.setdefault(line, []).append(name)
+    return [f"{_where(names, len(by_name))}{line}" for line, names in told.items()]
+
+
+def _where(names: Sequence[str], all_of_them: int) -> str:
+    """The checkpoints that a sentence is true of, where there are several."""
+    if all_of_them == 1:
+        return ""
+    return "all: " if len(names) == all_of_them else f"{_listed(names)}: "
+
+
+def _lines_of(records: Sequence[Row], compared: bool) -> Iterator[str]:
+    """The sentences on one checkpoint."""
+    ordered = _in_order(records)
+    for write in _WRITERS:
+        yield from write(ordered)
+    if not compared:
+        yield "the run ended before tensors were compared with each other"
 
 
 def _in_order(records: Iterable[Row]) -> list[Row]:

@@ -100,6 +100,7 @@ def _coverage(report: ReportData) -> str:
 
 
 def _provenance(provenance: dict[str, Any]) -> str:
-    text = json.dumps(provenance, indent=1)
+    shown = {name: value for name, value in provenance.items() if name != "ledger"}  # by tensor
+    text = json.dumps(shown, indent=1)
     title = "versions, settings, files"
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"

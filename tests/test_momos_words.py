@@ -116,7 +116,7 @@ def test_half_of_a_fall_is_arrangement():
 def test_values_and_arrangement_may_pull_against_each_other():
     end = point("dense", 60, {"mosaic": (7.2, 8.8, 0.01, 0.05)})
     line = told(START, end)[0]
-    assert "fall by 10 %" in line
+    assert "fall by 10.0 %" in line
     assert "Their distribution alone makes 10 % more, their arrangement 20 % less." in line
 
 
@@ -124,7 +124,8 @@ def test_what_hardly_changes_is_no_finding():
     end = point("dense", 60, {"kt": blind(8.001), "context": (8.03, 8.03, 0.001, 1.0)})
     assert told(START, end)[0] == (
         "dense: bits at 8-bit resolution hardly change in training (8.000 → 8.001 bits per "
-        "weight). No arrangement was found at the end (context, not the shortest bound; 39 shuffles; p ≥ 1)."
+        "weight). No arrangement was found at the end (context, not the shortest bound; 39 "
+        "shuffles; p ≥ 1)."
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import hashlib
-import itertools
 import math
 import os
 import uuid
@@ -20,19 +19,17 @@ from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.places import Place, footprint
+from kolmo.checkpoints.showing import tensor_cells, tensors_html
 from kolmo.errors import InputError
-from kolmo.markup import lines_html, table_html
 from kolmo.specs import several
 from kolmo.symbols import Alphabet
-from kolmo.text import printable, shorten
+from kolmo.text import printable
 
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
 
 AXES = 64
 """Axes of an array at most, as in numpy."""
-
-_SHOWN, _ROWS = 60, 20  # characters of a name, and tensors, that are shown
 
 _PROCESS = uuid.uuid4().hex  # and the process id: places in memory are those of one process
 
@@ -122,8 +119,8 @@ class WeightTensor:
     place: Hashable = None
 
     def __repr__(self) -> str:
-        name, sides = shorten(printable(self.name), _SHOWN), " × ".join(map(str, self.shape))
-        return f"<WeightTensor {name}: {self.form} [{sides}], {self.numel:,} weights>"
+        cells = tensor_cells(self.name, self.shape, self.form, self.numel)
+        return "<WeightTensor {0}: {2} [{1}], {3} weights>".format(*cells)
 
     def __getstate__(self) -> dict[str, Any]:
         away = self.place and (_PROCESS, os.getpid(), self.place)
@@ -254,25 +251,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return len(self._tensors)
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {printable(self.source)}: {self._size}>"
+        return f"<Checkpoint {printable(self.source)}: {len(self)} tensors, {self.numel:,} weights>"
 
     def _repr_html_(self) -> str:
-        cells = [["tensor", "shape", "dtype", "weights"]]
-        for tensor in itertools.islice(self.values(), _ROWS):
-            sides = " × ".join(map(str, tensor.shape))
-            name = shorten(printable(tensor.name), _SHOWN)
-            cells.append([name, sides, tensor.form, f"{tensor.numel:,}"])
-        more = len(self) - _ROWS
-        lines = [f"{printable(self.source)}: {self.format}, {self._size}"]
-        if self.skipped:
-            lines.append(f"{len(self.skipped):,} other entries: .skipped has them")
-        rest = f"and {more:,} tensors more: kolmo.inspect shows them all" if more > 0 else ""
-        table = table_html(cells, ("shape", "weights"))
-        return lines_html("\n".join(lines)) + table + (lines_html(rest) if rest else "")
-
-    @property
-    def _size(self) -> str:
-        return f"{len(self):,} tensors, {self.numel:,} weights"
+        cells = [tensor_cells(t.name, t.shape, t.form, t.numel) for t in self.values()]
+        return tensors_html(f"{repr(self)[1:-1]} ({self.format})", cells, len(self.skipped))
 
     @property
     def numel(self) -> int:
@@ -294,9 +277,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         local = {file: self._opened.get(file) or fingerprint(file) for file in self.files}
         return {**local, **self.versions}
 
-    def select(
-        self, include: str | Sequence[str] = (), exclude: str | Sequence[str] = ()
-    ) -> Checkpoint:
+    def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
         ``exclude``: shell globs, case-sensitive. What is left out is listed in ``skipped``.
 

@@ -34,7 +34,7 @@ def arm_marks(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
 # --- K(w) over training -------------------------------------------------------------------------
 
 
-def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = None) -> Figure:
+def story_figure(points: pd.DataFrame, where: str, arms: Iterable[str] | None = None) -> Figure:
     """K(w) over training: against the initialization, and against the own shuffle.
 
     Parameters
@@ -42,8 +42,8 @@ def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = 
     points : pandas.DataFrame
         As `momos.lab.story.story` makes it. A line is the mean over the seeds, which are thin; a
         bar the range of 95 % of the shuffles.
-    title : str
-        What the bits are of.
+    where : str
+        Through what the weights are seen (`momos.lab.words.resolution`).
     arms : names, optional
         All arms of the study, which colours depend on.
     """
@@ -59,10 +59,10 @@ def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = 
             _draw_story(right, saved, mark, "_")
             _draw_chance(right, saved.mean(axis=1), group, mark[0])
         left.axhline(100, color=_GREY, linestyle=":", linewidth=1.2, zorder=1)
-        left.set(title=title, ylabel="bits, % of the initialization's")
+        left.set(title=f"Bits {where}", ylabel="bits, % of the initialization's")
         left.set_ylim(bottom=0)
         _scale_savings(right)
-        right.set(title="Saved by arrangement", ylabel="bits saved, % of the own shuffle's")
+        right.set(title="Saved by arrangement", ylabel="bits below the own shuffle's, %")
         for axis in (left, right):
             axis.set_xlabel("epoch")
         figure.legend(loc="outside lower center", ncols=6)

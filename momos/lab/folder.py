@@ -95,6 +95,6 @@ def _refuse_another(folder: Path, config: TrainConfig) -> None:
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """The settings as a run takes them, those left open included; those of a mosaic by its name."""
-    settings = json.loads(json.dumps(config.settings()))
+    settings: dict[str, Any] = json.loads(json.dumps(config.settings()))
     mosaic = settings.pop("mosaic") or {}
     return settings | {f"mosaic {name}": value for name, value in mosaic.items()}

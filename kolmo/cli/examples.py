@@ -22,6 +22,7 @@ EXAMPLES = {
         "kolmo delta base.safetensors tuned.safetensors --null shuffled",
         "kolmo delta hf://org/base tuned/ --include '*attn*' --json",
     ),
+    "demo": ("kolmo demo", "kolmo demo -o demo.html"),
     "estimators": ("kolmo estimators", "kolmo estimators --json"),
     "inspect": (
         "kolmo inspect model.gguf",
@@ -36,7 +37,7 @@ EXAMPLES = {
         "kolmo plot report.parquet -o figures --format pdf",
     ),
     "trajectory": (
-        "kolmo trajectory out/run -e context --null shuffled",
+        "kolmo trajectory out/run -e context --relative --html run.html",
         "kolmo trajectory 'run/step-*.safetensors' --metrics metrics.csv -o series.json",
     ),
     "unpack": (

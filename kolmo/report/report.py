@@ -136,14 +136,9 @@ class Report(ReportData):
         InputError
             If the run made no test of structure.
         """
-        import pandas as pd
+        from kolmo.report.chains import decomposition
 
-        from kolmo.report.chains import DECOMPOSITION, chains
-
-        rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
-        if not rows:
-            raise InputError("this report has no test of structure: measure without named nulls")
-        return pd.DataFrame(rows, columns=DECOMPOSITION)
+        return decomposition(self.rows, tensors)
 
     def at_distortion(self) -> pd.DataFrame:
         """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
 from kolmo.report.data import ReportData
@@ -24,7 +24,6 @@ from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
@@ -261,7 +260,7 @@ class Plots:
             If the report has no decomposition.
         """
         canvas = Canvas(ax, figsize, width)
-        rows = chain_rows(_decomposition(self._report), scope, quantizer)
+        rows = chain_rows(self._report.rows, scope, quantizer)
         return _captioned(draw_chain(rows, canvas), canvas, captions.chain_caption(rows))
 
     def attribution(
@@ -348,11 +347,3 @@ class Plots:
         canvas = Canvas(ax, figsize, width)
         pairs = agreement_rows(self._table, over)
         return _captioned(draw_agreement(pairs, canvas), canvas, captions.agreement_caption(pairs))
-
-
-def _decomposition(report: Any) -> pd.DataFrame:
-    made = getattr(report, "decomposition", None)
-    if made is None:
-        raise InputError("there is no decomposition in this report")
-    table: pd.DataFrame = made()
-    return table

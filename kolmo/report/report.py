@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kolmo.report.figures.plots import Plots
+    from kolmo.report.interactive import Interactive
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -47,6 +48,13 @@ class Report(ReportData):
         from kolmo.report.figures.plots import Plots
 
         return Plots(self)
+
+    @cached_property
+    def interactive(self) -> Interactive:
+        """Figures to explore, by plotly: ``report.interactive.layers()`` (extra interactive)."""
+        from kolmo.report.interactive import Interactive
+
+        return Interactive(self)
 
     def summary(self) -> str:
         """The results in sentences, with their figures; a text, whose lines show as lines."""

@@ -210,11 +210,14 @@ def _draw_close(axis: Axes, rows: pd.DataFrame) -> None:
         width = 100 * float(draw_widths([row.sd], [row.draws])[0]) / shuffled
         if row.step != ACTUAL and width > 0:
             axis.plot([after - width, after + width], [y, y], color=SOFT, linewidth=2.2, zorder=3)
+    chance = rows[rows["step"] == SHUFFLED].iloc[0]
+    band = 100 * float(draw_widths([chance["sd"]], [chance["draws"]])[0]) / shuffled
+    axis.axvspan(-band, band, color=SOFT, alpha=0.18, linewidth=0, zorder=1)
     label_names(axis, beyond["question"].tolist())
     axis.axvline(0, color=SOFT, linewidth=1)
     axis.grid(axis="y", visible=False)
     axis.set_title("enlarged: beyond values")
-    axis.set_xlabel("% of shuffled")
+    axis.set_xlabel("% of shuffled;  grey: 95 % of shuffles")
     axis.xaxis.set_major_formatter(lambda value, _: f"{100 + value:.6g}")
     axis.locator_params(axis="x", nbins=5)
     axis.use_sticky_edges = False

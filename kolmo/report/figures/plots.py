@@ -31,18 +31,24 @@ __all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
 Size = tuple[float, float]
 
 
-def figures(report: ReportData, width: float | None = None) -> dict[str, Figure | InputError]:
+def figures(report: ReportData, width: str | float | None = None) -> dict[str, Figure | InputError]:
     """All figures of a report, the most telling first; the error where one cannot be drawn.
 
     Parameters
     ----------
-    width : float, optional
-        In inches.
+    width : {"column", "text"} or float, optional
+        In inches, or by name.
+
+    Raises
+    ------
+    InputError
+        For a width that is none.
     """
+    Canvas(width=width)
     return {title: _attempt(draw, width) for title, draw in _drawers(report).items()}
 
 
-def drawn_figures(report: ReportData, width: float | None = None) -> dict[str, Figure]:
+def drawn_figures(report: ReportData, width: str | float | None = None) -> dict[str, Figure]:
     """Those figures of a report that can be drawn."""
     found = figures(report, width)
     return {title: f for title, f in found.items() if not isinstance(f, InputError)}
@@ -68,7 +74,7 @@ def _drawers(report: ReportData) -> dict[str, Callable[..., Figure]]:
     return {"Trajectory": plot.trajectory, **drawers} if report.kind == "trajectory" else drawers
 
 
-def _attempt(draw: Callable[..., Figure], width: float | None) -> Figure | InputError:
+def _attempt(draw: Callable[..., Figure], width: str | float | None) -> Figure | InputError:
     try:
         return draw(width=width)
     except InputError as error:

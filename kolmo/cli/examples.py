@@ -34,7 +34,8 @@ EXAMPLES = {
     ),
     "plot": (
         "kolmo analyze model.safetensors -o report.json; kolmo plot report.json -o figures",
-        "kolmo plot report.parquet -o figures --format pdf",
+        "kolmo plot report.parquet -o figures --format pdf --width column",
+        "kolmo plot report.json -o figures --interactive",
     ),
     "trajectory": (
         "kolmo trajectory out/run -e context --relative --html run.html",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kolmo.report.figures.plots import Plots
+    from kolmo.report.interactive import Interactive
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -47,6 +48,13 @@ class Report(ReportData):
         from kolmo.report.figures.plots import Plots
 
         return Plots(self)
+
+    @cached_property
+    def interactive(self) -> Interactive:
+        """Figures to explore, by plotly: ``report.interactive.layers()`` (extra interactive)."""
+        from kolmo.report.interactive import Interactive
+
+        return Interactive(self)
 
     def summary(self) -> str:
         """The results in sentences, with their figures; a text, whose lines show as lines."""
@@ -136,14 +144,9 @@ class Report(ReportData):
         InputError
             If the run made no test of structure.
         """
-        import pandas as pd
+        from kolmo.report.chains import decomposition
 
-        from kolmo.report.chains import DECOMPOSITION, chains
-
-        rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
-        if not rows:
-            raise InputError("this report has no test of structure: measure without named nulls")
-        return pd.DataFrame(rows, columns=DECOMPOSITION)
+        return decomposition(self.rows, tensors)
 
     def at_distortion(self) -> pd.DataFrame:
         """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.

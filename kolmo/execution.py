@@ -125,6 +125,38 @@ Progress = Callable[[int, int, str], None]
 """``progress(done, total, label)``, called now and then from the thread that began the work."""
 
 
+class Stages:
+    """One progress over several runs, one after the other, each of which tells its own.
+
+    The first is given a share of the whole, and each of the others half of what is left then, for
+    nobody knows how many there will be.
+
+    >>> told = []
+    >>> stages = Stages(lambda done, total, label: told.append(done / total), first=0.6)
+    >>> for _ in range(3):
+    ...     stages.next()(1, 1, "done")
+    >>> [round(share, 2) for share in told]
+    [0.6, 0.8, 0.9]
+    """
+
+    def __init__(self, progress: Progress, first: float) -> None:
+        self._progress, self._behind, self._width = progress, 0.0, 0.0
+        self._first = first
+
+    def next(self) -> Progress:
+        """The progress of the next run."""
+        behind = self._behind + self._width
+        self._width = (1 - behind) / 2 if behind else self._first
+        self._behind = behind
+        if self._width == 1:
+            return self._progress
+        return self._tell
+
+    def _tell(self, done: int, total: int, label: str) -> None:
+        share = self._behind + self._width * done / max(1, total)
+        self._progress(round(share * 1_000_000), 1_000_000, label)
+
+
 def no_progress(done: int, total: int, label: str) -> None:
     """Tells nobody."""
 

@@ -82,6 +82,11 @@ class Plan:
         What is measured together, one after the other; empty if that is everything.
     deadline : float or None
         Until when jobs may begin, by `time.monotonic`.
+    ledger : bool
+        Whether the facts of each tensor are found too (`kolmo.ledger`).
+    spectra : bool or None
+        Whether those of the ledger include spectra of matrices; None: of small checkpoints alone
+        (`kolmo.ledger.spectra.AFFORDABLE`).
     """
 
     measurements: tuple[Measurement, ...]
@@ -94,6 +99,8 @@ class Plan:
     stages: tuple[tuple[Measurement, ...], ...] = ()
     budget: Mapping[str, Any] | None = dataclasses.field(default=None, compare=False)
     deadline: float | None = dataclasses.field(default=None, compare=False)
+    ledger: bool = False
+    spectra: bool | None = None
 
     def makes(self, measurement: Measurement, scope: MeasuredScope) -> bool:
         """Whether a measurement is made in a scope."""

@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
@@ -18,13 +18,17 @@ from kolmo.checkpoints.selecting import DEFAULT_ROLES, choose, get_roles
 from kolmo.engine.session import Each
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
-from kolmo.execution import Progress, no_progress
+from kolmo.execution import Progress
 from kolmo.nulls import Null
+from kolmo.progress import Wanted, progress_bar
 from kolmo.quantize import Quantizer
 from kolmo.store import RunMemory, open_store
 
 CACHE = "cache"
 """The store of results in the user's cache folder, or where ``KOLMO_STORE`` says."""
+
+AUTO = "auto"
+"""In the place of nulls: the test of structure that a run makes by itself."""
 
 Scope = Literal["tensor", "model", "both"]
 SCOPES: tuple[Scope, ...] = ("tensor", "model", "both")
@@ -36,20 +40,20 @@ class Options(TypedDict, total=False):
     """The keyword arguments of `kolmo.analyze`, `compare`, `delta` and `trajectory`; the docstring
     of `kolmo.analyze` says what each is."""
 
-    quantizers: Sequence[str | Quantizer] | None
-    estimators: Sequence[str | Estimator] | None
-    nulls: Sequence[str | Null]
+    quantizers: str | Quantizer | Sequence[str | Quantizer] | None
+    estimators: str | Estimator | Sequence[str | Estimator] | None
+    nulls: str | Null | Sequence[str | Null] | None
     draws: int
     scope: Scope
-    include: Sequence[str]
-    exclude: Sequence[str]
-    roles: Sequence[str | Role]
+    include: str | Sequence[str]
+    exclude: str | Sequence[str]
+    roles: str | Sequence[str | Role]
     seed: int
     threads: int | None
     executor: Executor | None
     store: str | Path | None
     budget: float | str | None
-    progress: Progress | None
+    progress: Wanted
     each: Each | None
 
 
@@ -59,7 +63,7 @@ class Settings:
 
     quantizers: Sequence[str | Quantizer] | None = None
     estimators: Sequence[str | Estimator] | None = None
-    nulls: Sequence[str | Null] = ()
+    nulls: Sequence[str | Null] | None = None
     draws: int = 5
     scope: Scope = "both"
     include: Sequence[str] = ()
@@ -70,7 +74,7 @@ class Settings:
     executor: Executor | None = None
     store: str | Path | None = CACHE
     budget: float | str | None = None
-    progress: Progress | None = None
+    progress: Wanted = None
     each: Each | None = None
 
     @classmethod
@@ -80,12 +84,10 @@ class Settings:
         for name in options:
             if name not in known:
                 raise specs.unknown("option", name, known)
-        return cls(**options)
+        given: dict[str, Any] = {**options}
+        return cls(**{name: _several(value, name) for name, value in given.items()})
 
     def __post_init__(self) -> None:
-        for name in ("quantizers", "estimators", "nulls"):
-            if isinstance(getattr(self, name), str):
-                raise InputError(f"{name} are a list of specs, such as ['kt'], and no text")
         get_roles(self.roles)
         if self.scope not in SCOPES:
             raise specs.unknown("scope", self.scope, SCOPES)
@@ -95,9 +97,21 @@ class Settings:
                 raise InputError(f"{name} must be at least {least}, not {value}")
 
     @property
-    def report_progress(self) -> Progress:
-        """Where to tell how far the run has come."""
-        return self.progress or no_progress
+    def tests(self) -> bool:
+        """Whether structure is tested by itself: where it is asked for, and where neither nulls nor
+        estimators are named, and no time is set."""
+        if self.nulls is not None:
+            return list(self.nulls) == [AUTO]
+        return self.estimators is None and self.budget is None
+
+    @property
+    def named_nulls(self) -> Sequence[str | Null]:
+        """The nulls that every measurement is compared with."""
+        return () if self.nulls is None or self.tests else self.nulls
+
+    def progress_bar(self) -> AbstractContextManager[Progress]:
+        """Where to tell how far the run has come, while it lasts."""
+        return progress_bar(self.progress)
 
     def open_memory(self) -> RunMemory | nullcontext[None]:
         """What the run recalls and keeps; nothing if there is to be no store."""
@@ -107,6 +121,14 @@ class Settings:
     def open(self, source: Any) -> Checkpoint:
         """The tensors of a source that are to be measured; InputError if there are none."""
         return choose(survey(source), self.roles, self.include, self.exclude)
+
+
+_LISTS = {"quantizers", "estimators", "nulls", "include", "exclude", "roles"}
+
+
+def _several(value: Any, name: str) -> Any:
+    """A list where there may be several, and one was given; None for the default."""
+    return specs.several(value) if name in _LISTS and value is not None else value
 
 
 def takes_options(function: _Function) -> _Function:

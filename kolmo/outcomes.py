@@ -71,6 +71,8 @@ def total(parts: Mapping[str, Outcome], details: Mapping[str, Any]) -> Outcome:
         side_bits=sum(code.side_bits for code in codes),
         saturated=any(code.saturated for code in codes),
         degrees=_degrees(codes),
+        squared_error=sum(code.squared_error for code in codes),
+        squared_weights=sum(code.squared_weights for code in codes),
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kolmo.intervals import student_share
+
 ALPHA = 0.05
 """The level of every verdict."""
 
@@ -30,6 +32,22 @@ def permutation_p(actual: float, draws: ArrayLike) -> float:
     drawn = np.asarray(draws, dtype=np.float64)
     below, above = 1 + int((drawn <= actual).sum()), 1 + int((drawn >= actual).sum())
     return min(1.0, 2 * min(below, above) / (drawn.size + 1))
+
+
+def student_p(z: float, draws: int) -> float:
+    """The two-sided p-value of a figure z standard deviations from the mean of N draws.
+
+    t = z / √(1 + 1/N) has N − 1 degrees of freedom where the N + 1 figures are independent and
+    normal; nothing is known of other laws. NaN where there is no z, or a single draw.
+
+    Examples
+    --------
+    >>> round(student_p(3.04136, 5), 4), student_p(math.nan, 5)
+    (0.05, nan)
+    """
+    if draws < 2 or math.isnan(z):
+        return math.nan
+    return max(0.0, 1 - student_share(abs(z) / math.sqrt(1 + 1 / draws), draws - 1))
 
 
 def draws_needed(tests: int = 1, alpha: float = ALPHA) -> int:

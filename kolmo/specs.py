@@ -104,6 +104,17 @@ def build(cls: type[Any], text: str, value: str | None, options: dict[str, str])
     return cls(**arguments)
 
 
+def several(given: Any) -> tuple[Any, ...]:
+    """One thing, or all of a list: wherever there may be several, one needs no brackets.
+
+    >>> several("kt"), several(["kt", "zstd:3"]), several([])
+    (('kt',), ('kt', 'zstd:3'), ())
+    """
+    if isinstance(given, (str, Spec)):
+        return (given,)
+    return tuple(given)
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for a name that nobody registered, with the close ones."""
     names = sorted(known)

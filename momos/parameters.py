@@ -30,9 +30,6 @@ def select_parameters(
     trainable = {plain_name(name): p for name, p in model.named_parameters() if p.requires_grad}
     if not trainable:
         raise InputError(f"{type(model).__name__}: it has no trainable parameter to project")
-    for globs in (include, exclude):
-        if isinstance(globs, str):
-            raise InputError("include and exclude are lists of globs, such as ['*.weight']")
     selected = open_source(trainable).select(include, exclude)
     norms = norm_parameters(model)
     kept = {n: trainable[n] for n in selected if _takes_part(n, trainable[n], policy, norms)}

@@ -15,7 +15,15 @@ def key(number, label="kt of sign"):
 
 def result(number):
     code = CodeLength(
-        number / 7, number, 32 * number, "bound", {"phrases": number}, standard_error=0.5, degrees=7
+        number / 7,
+        number,
+        32 * number,
+        "bound",
+        {"phrases": number},
+        standard_error=0.5,
+        degrees=7,
+        squared_error=0.25,
+        squared_weights=8.0,
     )
     return Result(code, number / 3) if number % 5 else Result(Missing(f"no {number}"), 0.0)
 

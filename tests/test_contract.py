@@ -17,6 +17,7 @@ ESTIMATORS = [*(FAST.get(name, name) for name in estimator_names()), *AGGREGATES
 QUANTIZERS = [
     *("native", "sign", "symmetric:2", "symmetric:8", "affine:1", "affine:8", "affine:8,clip=99"),
     *("codebook:1", "codebook:4", "codebook:16"),
+    *("symmetric:4,axis=column", "symmetric:8,group=4", "nmse:0.001", "nmse:0.3,axis=tensor"),
 ]
 
 

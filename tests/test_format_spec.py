@@ -132,6 +132,8 @@ def test_each_code_on_integers(tmp_path, preset, code, quantizer):
 QUANTIZERS = (
     *("sign", "symmetric:2", "symmetric:4", "symmetric:8", "codebook:1", "codebook:16"),
     *("affine:1", "affine:3", "affine:8", "affine:8,clip=99"),
+    *("symmetric:4,axis=row", "symmetric:8,axis=column", "symmetric:3,group=7"),
+    *("nmse:0.001", "nmse:0.2,axis=row", "nmse:0.01,axis=column", "nmse:0.01,axis=tensor"),
 )
 
 
@@ -149,6 +151,14 @@ def test_quantizers_and_rounding(tmp_path, quantizer, dtype):
         "integers": np.arange(-20, 20, dtype=np.int16),
     }
     agreed(tmp_path / "x.kmo", source, quantizer=quantizer)
+
+
+def test_weights_beyond_the_grid(tmp_path):
+    source = {"w": random().normal(size=(40, 100)).astype(np.float32)}
+    source["w"][1, 27] = 60.3
+    agreed(tmp_path / "x.kmo", source, quantizer="nmse:0.001,axis=tensor")
+    (tensor,) = kmo.read_file((tmp_path / "x.kmo").read_bytes()).tensors
+    assert tensor.values[5:] == [127.0, source["w"][1, 27]]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])

@@ -13,20 +13,20 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text specs execution console files compiled ahead dtypes floats symbols registry "
-        "gathering layout pvalues intervals provenance",
+        "errors text markup spoken specs execution progress console files compiled ahead dtypes "
+        "floats symbols registry gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),
     ("quantize", "quantize"),
     ("estimators", "estimators"),
     ("contracts", "testing"),
-    ("variants", "nulls outcomes"),
+    ("variants", "nulls outcomes ledger"),
     ("memory of runs", "digests store rates"),
     ("measure", "engine measure"),
     ("report", "report"),
-    ("analysis", "estimating options analysis planning budgets inspection"),
-    ("comparisons", "series difference"),
+    ("analysis", "estimating options defaults structure analysis planning budgets inspection"),
+    ("comparisons", "series difference callbacks"),
     ("container", "container"),
     ("calibration", "calibration"),
     ("command line", "cli __main__"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kolmo
-from kolmo.analysis import DEFAULT_MEASUREMENTS
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.estimators import Estimator, estimator_class, estimator_names
 from kolmo.nulls import NULLS
 from kolmo.quantize import quantizer_names

@@ -64,7 +64,7 @@ def test_weights_that_names_leave_out_are_named(checkpoint):
 
 @pytest.mark.parametrize(("roles", "message"), [
     (["weigt"], "unknown role 'weigt'; known: weight, book-keeping, buffer, optimizer, copy, ot"),
-    ("weight", "roles are a list"),
+    ("weigt", "unknown role 'weigt'"),
     ([], "no role was given"),
     (["copy"], r"model.pt: nothing to measure: there is no copy in it; it holds 64 weight, 128 op"),
 ])  # fmt: skip

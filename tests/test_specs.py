@@ -86,7 +86,7 @@ def test_wrong_quantizers_are_explained(spec: str, message: str) -> None:
 
 
 def test_quantizer_names() -> None:
-    assert quantizer_names() == ["affine", "codebook", "native", "sign", "symmetric"]
+    assert quantizer_names() == ["affine", "codebook", "native", "nmse", "sign", "symmetric"]
 
 
 def test_a_name_is_taken_once() -> None:

@@ -52,6 +52,8 @@ CODES = st.builds(
     side_bits=FLOATS,
     saturated=st.booleans(),
     degrees=FLOATS,
+    squared_error=FLOATS,
+    squared_weights=FLOATS,
 )
 MISSING = st.builds(Missing, reason=st.text(st.characters()), problem=st.booleans())
 

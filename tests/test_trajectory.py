@@ -110,7 +110,7 @@ def test_wrong_sources_are_explained(tmp_path):
     for sources, message in (
         (str(tmp_path / "no*.safetensors"), "no such checkpoint"),
         (str(tmp_path / "no"), "no such file"),
-        ({"init": {}, "final": {}}, "kolmo compare"),
+        ({"init": {}, "final": {}}, "kolmo.compare"),
         ({1: {}, "1": {}}, "two steps or more"),
     ):
         with pytest.raises(InputError, match=message):
@@ -157,15 +157,67 @@ def test_metrics_that_do_not_fit_are_explained(table, unit, message):
 def test_unreadable_metrics_are_explained(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "m.parquet").write_bytes(b"no")
+    (tmp_path / "m.json").write_text("[]")
     for source, message in (
         (tmp_path / "m.csv", "cannot be read"),
         (tmp_path / "m.parquet", "cannot be read"),
-        (tmp_path / "m.txt", ".csv or .parquet"),
+        (tmp_path / "m.txt", r"\.csv, \.parquet or trainer_state\.json"),
+        (tmp_path / "m.json", "no 'log_history'"),
         (tmp_path / "none.csv", "no such file"),
         (7, "not int"),
     ):
         with pytest.raises(InputError, match=message):
             read_metrics(source)
+
+
+LOG = [  # as Trainer writes it: training and evaluation apart, totals of the run at the end
+    {"epoch": 0.5, "step": 10, "loss": 2.0, "learning_rate": 5e-5},
+    {"epoch": 1.0, "step": 20, "loss": 1.0, "learning_rate": 3e-5},
+    {"epoch": 1.0, "step": 20, "eval_loss": 1.5, "eval_accuracy": 0.6, "eval_runtime": 0.1},
+    {"epoch": 2.0, "step": 40, "loss": 0.5, "learning_rate": 1e-5},
+    {"epoch": 2.0, "step": 40, "eval_loss": 1.2, "eval_accuracy": 0.7, "eval_runtime": 0.1},
+    {"epoch": 2.0, "step": 40, "train_runtime": 9.0, "train_loss": 1.1, "total_flos": 1e9},
+]
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_the_log_of_a_trainer_is_read(tmp_path, given):
+    """Named, or found in the last checkpoint, which holds that of the whole run."""
+    for step in (20, 40):
+        touch(tmp_path, f"checkpoint-{step}/model.safetensors")
+        state = {"global_step": step, "log_history": [e for e in LOG if e["step"] <= step]}
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
+    state = tmp_path / "checkpoint-40" / "trainer_state.json"
+    found = kolmo.trajectory(tmp_path, metrics=state if given else None, **FAST)
+    series = found.provenance["series"]
+    assert series["metrics_source"] == str(state)
+    assert series["metrics"] == {
+        "step": [10, 20, 40],
+        "loss": [2.0, 1.0, 0.5],
+        "learning_rate": [5e-5, 3e-5, 1e-5],
+        "eval_loss": [None, 1.5, 1.2],
+        "eval_accuracy": [None, 0.6, 0.7],
+        "eval_runtime": [None, 0.1, 0.1],
+    }
+    assert len(found.plot.trajectory().axes) == 3
+    assert "eval_accuracy: 0.6 → 0.7" in found.summary()
+
+
+def test_a_log_that_nobody_named_and_that_holds_nothing_is_left_out(tmp_path):
+    for step in (20, 40):
+        touch(tmp_path, f"checkpoint-{step}/model.safetensors")
+    state = tmp_path / "trainer_state.json"
+    state.write_text(json.dumps({"log_history": []}))
+    series = kolmo.trajectory(tmp_path, **FAST).provenance["series"]
+    assert series["metrics"] == {}
+    assert str(state) in series["left_out"][0]
+    with pytest.raises(InputError, match="no column 'step'"):
+        kolmo.trajectory(tmp_path, metrics=state, **FAST)
+
+
+def test_metrics_may_be_of_steps_between_those_of_checkpoints():
+    _, _, without = align(pd.DataFrame({"step": [1, 20], "loss": [1.0, 2.0]}), "step", [7, 9])
+    assert without == [7, 9]
 
 
 # --- reports ----------------------------------------------------------------------------------
@@ -251,7 +303,7 @@ def test_marks_bands_and_metrics_are_where_the_table_says(report):
         rows = report.table[report.table.estimator == label.split()[0]]
         assert drawn[label].get_xdata().tolist() == [0, 2, 10]
         assert drawn[label].get_ydata() == pytest.approx(rows.bits_per_weight.to_numpy())
-        assert (drawn[label].get_markerfacecolor() != "white") == filled
+        assert (drawn[label].get_markerfacecolor() != "#ffffff") == filled
         assert (drawn[label].get_linestyle() == "-") == filled
     band = complexity.collections[0].get_paths()[0].vertices[:, 1]
     row = report.table[report.table.estimator == "kt"].iloc[0]
@@ -269,6 +321,24 @@ def test_a_figure_may_be_relative_to_the_first_step(report):
     for line in axis.lines:
         if line.get_label().endswith(("(bound)", "(estimate)")):
             assert line.get_ydata()[0] == pytest.approx(100)
+
+
+def test_a_relative_series_is_set_against_its_first_step_and_its_own_shuffle():
+    found = kolmo.trajectory(SERIES, relative=True, **FAST)
+    kt = found.table[(found.table.estimator == "kt") & (found.table.null == "shuffled")]
+    shares = {
+        "percent of the first": 100 * kt.bits / kt.bits.iloc[0],
+        "percent of its own shuffle": 100 * kt.bits / kt.null_bits,
+    }
+    axes = found.plot.trajectory().axes
+    assert [axis.get_ylabel() for axis in axes] == list(shares)
+    for axis, values in zip(axes, shares.values(), strict=True):
+        line = next(line for line in axis.lines if line.get_label() == "kt (bound)")
+        assert line.get_ydata() == pytest.approx(values.to_numpy())
+    assert "of its own shuffle 100.00 → 100.00 %" in found.summary()
+    assert len(found.plot.trajectory(relative=False).axes) == 1
+    gaussian = kolmo.trajectory(SERIES, relative=True, nulls=["gaussian"], **FAST)
+    assert [a.get_ylabel() for a in gaussian.plot.trajectory().axes] == ["percent of the first"]
 
 
 def test_options_of_the_figure(report):
@@ -299,9 +369,12 @@ def test_the_command_measures_and_plot_draws(tmp_path, capsys):
     METRICS.to_csv(tmp_path / "m.csv", index=False)
     saved = tmp_path / "r.parquet"
     options = ["-q", "sign", "-e", "kt", "--metrics", tmp_path / "m.csv", "-o", saved, "--json"]
+    options += ["--relative"]
     done = run("trajectory", tmp_path / "step-*.safetensors", *options)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["provenance"]["series"]["steps"] == {"step 2": 2, "step 10": 10}
+    axes = kolmo.load_report(saved).plot.trajectory().axes
+    assert axes[1].get_ylabel() == "percent of its own shuffle"
     plot(saved, tmp_path / "figures", "png")
     assert f"{tmp_path / 'figures' / 'r-trajectory.png'}" in capsys.readouterr().out.splitlines()
 
@@ -309,7 +382,8 @@ def test_the_command_measures_and_plot_draws(tmp_path, capsys):
 def test_a_run_of_momos_works_as_it_is(tmp_path):
     import momos
 
-    momos.train(momos.TrainConfig(epochs=2, hidden=8), out=tmp_path / "run")
+    config = momos.TrainConfig(epochs=2, hidden=8)
+    momos.train(config, out=tmp_path / "run")
     found = kolmo.trajectory(tmp_path / "run", **FAST)
     series = found.provenance["series"]
     assert set(series["steps"]) >= {"epoch 0", "epoch 2"}
@@ -318,3 +392,17 @@ def test_a_run_of_momos_works_as_it_is(tmp_path):
     assert found.plot.trajectory().axes[-1].get_xlabel() == "epoch"
     globbed = find_series(str(tmp_path / "run" / "*.safetensors"))
     assert globbed == find_series(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("unit", "steps"), [("epoch", [0, 1, 2]), ("step", [0, 6, 12, 18, 20])])
+def test_checkpoints_along_a_run_of_momos_are_its_series(tmp_path, unit, steps):
+    import momos
+
+    config = momos.TrainConfig(epochs=2, hidden=8)
+    every = {"epoch": 1, "step": 6}[unit]
+    momos.train(config, out=tmp_path, save_every=every, save_unit=unit)
+    series = find_series(tmp_path)
+    assert (series.unit, list(series.sources)) == (unit, steps)
+    found = kolmo.trajectory(tmp_path, **FAST).provenance["series"]
+    assert found["metrics_source"] == str(tmp_path / "history.parquet")
+    assert found["metrics"][unit] == ([1, 2] if unit == "epoch" else [10, 20])

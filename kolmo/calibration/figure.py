@@ -10,7 +10,8 @@ import pandas as pd
 from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.ranks import ALPHA
 from kolmo.calibration.words import grid
-from kolmo.report.figures.drawing import MARKERS, PALETTE, shown_figure, style
+from kolmo.report.figures.drawing import BRIGHT, DARK, LINE, PAPER, SOFT, new_figure, style
+from kolmo.report.figures.marks import MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +26,13 @@ def draw(result: CalibrationData) -> Figure:
     cells = cells.reindex(labels).fillna("")
     with style():
         size = (1.05 * len(cells.columns) + 6.4, 0.34 * len(labels) + 1.9)
-        figure = shown_figure()(figsize=size, layout="constrained")
+        figure = new_figure(size)
         widths = [max(len(cells.columns), 3), 4]
         left, right = figure.subplots(1, 2, width_ratios=widths, sharey=True)
         _draw_seen(left, result.seen, cells)
-        left.set_yticks(range(len(labels)), [f"{e} ({kinds[e]})" for e in labels], fontsize=9)
+        left.set_yticks(range(len(labels)), [f"{e} ({kinds[e]})" for e in labels], fontsize="small")
         _draw_rates(right, result.false_positives, labels)
-        figure.legend(
-            *right.get_legend_handles_labels(), loc="outside lower right", ncols=4, fontsize=8.5
-        )
+        figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=4)
     return figure
 
 
@@ -50,11 +49,11 @@ def _draw_seen(axis: Axes, seen: pd.DataFrame, cells: pd.DataFrame) -> None:
             *(column, row, text),
             ha="center",
             va="center",
-            fontsize=8.5,
-            color="white" if dark else "#333333",
+            fontsize="small",
+            color=BRIGHT if dark else DARK,
         )
     axis.grid(visible=False)
-    axis.set_xticks(range(len(cells.columns)), cells.columns, fontsize=9)
+    axis.set_xticks(range(len(cells.columns)), cells.columns, fontsize="small")
     axis.tick_params(length=0)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -74,13 +73,13 @@ def _draw_rates(axis: Axes, pairs: pd.DataFrame, labels: list[str]) -> None:
             marker=MARKERS[number % len(MARKERS)],
             markersize=5,
             clip_on=False,
-            markerfacecolor=colour if exact else "white",
+            markerfacecolor=colour if exact else PAPER,
             markeredgecolor=colour,
             label=f"{null}" if exact else f"{null} (nearly exchangeable)",
         )
     low, high = 100 * pairs["band_low"].iloc[0], 100 * pairs["band_high"].iloc[0]
-    axis.axvspan(low, high, color="#e4e4e4", zorder=0, label="binomial 99 % band")
-    axis.axvline(100 * ALPHA, color="#777777", linestyle=":", linewidth=1.2, zorder=1)
+    axis.axvspan(low, high, color=LINE, zorder=0, label="binomial 99 % band")
+    axis.axvline(100 * ALPHA, color=SOFT, linestyle=":", linewidth=1.2, zorder=1)
     axis.set_xlim(0, max(1.6 * high, 1.1 * 100 * float(pairs["rate"].max())))
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)

@@ -35,8 +35,9 @@ from kolmo.calibration.trials import (
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators import get_estimator
 from kolmo.execution import Progress
+from kolmo.progress import Wanted, progress_bar
 from kolmo.provenance import versions
-from kolmo.specs import unknown
+from kolmo.specs import several, unknown
 
 _COUNTS = ("trials", "rejections", "strict_rejections")
 
@@ -73,25 +74,25 @@ EFFORTS = {
 
 
 def calibrate(
-    estimators: Sequence[str] | None = None,
+    estimators: str | Sequence[str] | None = None,
     *,
-    nulls: Sequence[str] | None = None,
-    families: Sequence[str] | None = None,
+    nulls: str | Sequence[str] | None = None,
+    families: str | Sequence[str] | None = None,
     effort: str | Effort = "full",
     seed: int = 0,
     workers: int = 1,
     journal: str | os.PathLike[str] | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> CalibrationResult:
     """Measure the estimators themselves, on objects of known complexity.
 
     Parameters
     ----------
-    estimators : list of specs, optional
+    estimators : spec or list of specs, optional
         All that are registered by default, each with the quantizer natural for it.
-    nulls : list of specs, optional
+    nulls : spec or list of specs, optional
         Nulls whose false positives are counted; all random ones by default.
-    families : list of str, optional
+    families : str or list of str, optional
         Names from `kolmo.calibration.FAMILIES`; all by default.
     effort : {"full", "quick"} or Effort
         Minutes on two cores with 1,000 trials of every pair, or some seconds.
@@ -103,8 +104,9 @@ def calibrate(
     journal : path, optional
         A file to which every finished piece of work is written at once. If it exists, pieces of
         the same work in it are not repeated; it is removed at the end.
-    progress : callable, optional
-        ``progress(done, total, label)``.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(done, total, label)``, called now and then from this thread.
 
     Returns
     -------
@@ -138,8 +140,9 @@ def calibrate(
     amount = EFFORTS[effort] if isinstance(effort, str) else effort
     pieces = [*_pieces(specs, chosen, named, amount, seed)]
     kept = Journal(Path(journal) if journal else None)
-    rows, failed = _run(pieces, workers, kept, progress)
-    again, failed_again = _run([*_repeats(rows, amount, seed)], workers, kept, progress)
+    with progress_bar(progress) as report:
+        rows, failed = _run(pieces, workers, kept, report)
+        again, failed_again = _run([*_repeats(rows, amount, seed)], workers, kept, report)
     rows[FalsePositives.part] += again[FalsePositives.part]
     failed |= failed_again
     if not failed:
@@ -166,17 +169,15 @@ def _result(
     )
 
 
-def _checked(given: Sequence[str] | None, usual: Iterable[str], what: str) -> list[str]:
-    if isinstance(given, str):
-        raise InputError(f"{what} is a list, such as [{given!r}]")
-    names = list(dict.fromkeys(usual if given is None else given))
+def _checked(given: str | Sequence[str] | None, usual: Iterable[str], what: str) -> list[str]:
+    names = list(dict.fromkeys(several(usual if given is None else given)))
     if not names:
         raise InputError(f"there is nothing to calibrate: {what} is empty")
     return names
 
 
 def _known(
-    what: str, given: Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
+    what: str, given: str | Sequence[str] | None, usual: Iterable[str], known: Iterable[str]
 ) -> list[str]:
     names = _checked(given, usual, f"the list of each {what}")
     for name in names:
@@ -221,7 +222,7 @@ def _stretches(whole: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _run(
-    pieces: Sequence[Piece], workers: int, journal: Journal, progress: Progress | None
+    pieces: Sequence[Piece], workers: int, journal: Journal, progress: Progress
 ) -> tuple[dict[str, list[Row]], dict[str, str]]:
     """Rows of each part, in the order of the pieces, and the error of each failed estimator."""
     done = {piece: rows for piece in pieces if (rows := journal.find(piece)) is not None}
@@ -231,8 +232,7 @@ def _run(
             journal.keep(piece, rows)
         done[piece] = rows
         failed |= failures
-        if progress:
-            progress(len(done), len(pieces), piece.part)
+        progress(len(done), len(pieces), piece.part)
     rows_of: dict[str, list[Row]] = {cls.part: [] for cls in (KnownValues, FalsePositives, Power)}
     for piece in pieces:
         rows_of[piece.part] += done[piece]

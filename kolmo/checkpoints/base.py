@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.globs import check_globs, why_left_out
+from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.places import Place, footprint
+from kolmo.checkpoints.showing import tensor_cells, tensors_html
 from kolmo.errors import InputError
+from kolmo.specs import several
 from kolmo.symbols import Alphabet
+from kolmo.text import printable
 
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
@@ -114,6 +117,10 @@ class WeightTensor:
     codes: Codes | None = None
     role: Role | None = None
     place: Hashable = None
+
+    def __repr__(self) -> str:
+        cells = tensor_cells(self.name, self.shape, self.form, self.numel)
+        return "<WeightTensor {0}: {2} [{1}], {3} weights>".format(*cells)
 
     def __getstate__(self) -> dict[str, Any]:
         away = self.place and (_PROCESS, os.getpid(), self.place)
@@ -244,7 +251,11 @@ class Checkpoint(Mapping[str, WeightTensor]):
         return len(self._tensors)
 
     def __repr__(self) -> str:
-        return f"<Checkpoint {self.source}: {len(self)} tensors, {self.numel:,} weights>"
+        return f"<Checkpoint {printable(self.source)}: {len(self)} tensors, {self.numel:,} weights>"
+
+    def _repr_html_(self) -> str:
+        cells = [tensor_cells(t.name, t.shape, t.form, t.numel) for t in self.values()]
+        return tensors_html(f"{repr(self)[1:-1]} ({self.format})", cells, len(self.skipped))
 
     @property
     def numel(self) -> int:
@@ -273,9 +284,9 @@ class Checkpoint(Mapping[str, WeightTensor]):
         Raises
         ------
         InputError
-            If nothing is left, or a pattern is a bare string rather than a list of them.
+            If nothing is left.
         """
-        check_globs(include, exclude)
+        include, exclude = several(include), several(exclude)
         kept, left_out = [], []
         for tensor in self.values():
             reason = why_left_out(tensor.name, include, exclude)
@@ -290,24 +301,22 @@ class Checkpoint(Mapping[str, WeightTensor]):
             )
         return self.holding(kept, [*self.skipped, *left_out])
 
-    def with_roles(self, roles: Sequence[str] = ()) -> Checkpoint:
+    def with_roles(self, roles: str | Sequence[str] = ()) -> Checkpoint:
         """What is here, and all that was left out for one of these roles, such as ``buffer``.
 
         Raises
         ------
         InputError
-            If there is no such role, or ``roles`` is a bare string rather than a list of them.
+            If there is no such role.
 
         Examples
         --------
         >>> import kolmo, numpy as np
         >>> source = {"norm.weight": np.ones(4), "norm.running_mean": np.zeros(4)}
-        >>> list(kolmo.open_checkpoint(source).with_roles(["buffer"]))
+        >>> list(kolmo.open_checkpoint(source).with_roles("buffer"))
         ['norm.weight', 'norm.running_mean']
         """
-        if isinstance(roles, str):
-            raise InputError("roles are a list, such as ['buffer']")
-        wanted = {_role(role) for role in roles} - {Role.WEIGHT}
+        wanted = {_role(role) for role in several(roles)} - {Role.WEIGHT}
         back = [s for s in self.skipped if s.tensor is not None and s.role in wanted]
         if not back:
             return self

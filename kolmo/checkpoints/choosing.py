@@ -19,9 +19,10 @@ from itertools import takewhile
 from kolmo.checkpoints.base import Role, Skipped
 from kolmo.checkpoints.folders import File, Folder, depth_of
 from kolmo.checkpoints.formats import FORMATS, format_of
-from kolmo.checkpoints.naming import Name, is_training, natural, parsed, sibling
+from kolmo.checkpoints.naming import Name, is_training, parsed, sibling
 from kolmo.checkpoints.shards import named_shards
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _RANKS = {ending: rank for rank, format in reversed([*enumerate(FORMATS)])
           for ending in format.endings}  # fmt: skip
@@ -77,7 +78,7 @@ def is_candidate(name: str) -> bool:
 
 def candidates(folder: Folder) -> list[Candidate]:
     """The checkpoints that lie in a folder itself, not below it."""
-    names = sorted((n for n in folder.names() if "/" not in n and is_candidate(n)), key=natural)
+    names = sorted((n for n in folder.names() if "/" not in n and is_candidate(n)), key=natural_key)
     read = {name: parsed(name, _RANKS) for name in names}
     found = [_index(folder, name) for name in names if read[name].is_index]
     claimed = {shard for index in found for shard in index.files}
@@ -134,9 +135,9 @@ def several(folder: Folder, names: Sequence[str], count: int) -> InputError:
             f"are not joined; convert it to one by the program that wrote it, or name a rank to "
             f"measure its part"
         )
-    named = ", ".join(sorted(names, key=natural)[:5])
+    named = ", ".join(sorted(names, key=natural_key)[:5])
     more = f" and {count - 5} more" if count > 5 else ""
-    example = f"such as {folder.where.rstrip('/')}/{sorted(names, key=natural)[0]}"
+    example = f"such as {folder.where.rstrip('/')}/{sorted(names, key=natural_key)[0]}"
     how = "after unpacking it" if depth_of(folder) else example
     return InputError(f"{folder.where}: holds {count} checkpoints; name one: {named}{more} ({how})")
 

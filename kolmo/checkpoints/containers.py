@@ -26,7 +26,7 @@ from kolmo.checkpoints.nests import (
 )
 from kolmo.checkpoints.networks import NestPart, network_names, parts_of
 from kolmo.checkpoints.stored import Stored, Strided
-from kolmo.checkpoints.torch_tensors import torch_tensor
+from kolmo.checkpoints.torch_tensors import META, torch_tensor
 from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
 
@@ -306,6 +306,12 @@ def _without_tensors(contents: Any, source: str, what: str, skipped: list[Skippe
     """Why there is nothing to measure: what a file is, what it holds, what of it was left out."""
     maps = mapping_of(contents)
     held = ", ".join(repr(str(key)[:60]) for key in list(maps)[:8]) if maps else ""
+    if skipped and all(entry.reason == META for entry in skipped if entry.numel):
+        return (
+            f"{source}: its tensors are on the device meta, where they have shapes and no values: "
+            f"load the weights first (from_pretrained outside init_empty_weights, or "
+            f"load_state_dict with assign=True)"
+        )
     if not what:
         return f"{source}: there is no tensor in it" + (f"; it holds {held}" if held else "")
     odd = [entry for entry in skipped if entry.numel]

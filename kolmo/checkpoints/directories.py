@@ -16,12 +16,13 @@ from kolmo.checkpoints.folders import File, Folder, PackedFolder, SubFolder
 from kolmo.checkpoints.formats import FOLDERS, HEAD, format_of, known, open_file
 from kolmo.checkpoints.magic import is_text
 from kolmo.checkpoints.mistaken import unfinished_download, zip_kind
-from kolmo.checkpoints.naming import is_training, natural
+from kolmo.checkpoints.naming import is_training
 from kolmo.checkpoints.quantized import logical_tensors
 from kolmo.checkpoints.quantized.config import config_beside
 from kolmo.checkpoints.shards import open_shards
 from kolmo.checkpoints.slices import open_slices
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _DEEP = 32  # folders within folders
 
@@ -81,7 +82,7 @@ def checkpoint_folders(folder: Folder) -> list[SubFolder]:
     tops = dict.fromkeys(name.partition("/")[0] for name in names)
     return [
         SubFolder(folder, top)
-        for top in sorted(tops, key=natural)
+        for top in sorted(tops, key=natural_key)
         if not top.startswith((".", "__MACOSX")) and not is_training(top)
     ]
 

@@ -11,8 +11,9 @@ from kolmo.checkpoints.choosing import Grouping, candidates, foremost, is_candid
 from kolmo.checkpoints.directories import checkpoint_folders
 from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
-from kolmo.checkpoints.naming import natural, parsed
+from kolmo.checkpoints.naming import hub_hint, parsed
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _DEEP = 4  # folders of folders of checkpoints
 
@@ -89,7 +90,7 @@ def _expanded(source: str) -> list[str]:
     """The checkpoints that a source stands for, in natural order, each once."""
     matches = {path: _folder(path) for path in _matches(source)}
     if not matches:
-        raise InputError(f"{source}: there is no such file or folder")
+        raise InputError(f"{source}: there is no such file or folder{hub_hint(source)}")
     if len(matches) > 1:
         matches = {p: f for p, f in matches.items() if _may_be(p, f)} or matches
     paths = [
@@ -105,7 +106,9 @@ def _matches(source: str) -> list[str]:
     is_url = "://" in source
     if not glob.has_magic(source) or (not is_url and os.path.exists(source)):
         return [source]
-    return sorted(_globbed(source) if is_url else glob.glob(source, recursive=True), key=natural)
+    return sorted(
+        _globbed(source) if is_url else glob.glob(source, recursive=True), key=natural_key
+    )
 
 
 def _globbed(url: str) -> list[str]:
@@ -174,29 +177,37 @@ def _below(folder: Folder, depth: int) -> list[str]:
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
-    return sorted(names, key=natural)
+    return sorted(names, key=natural_key)
 
 
 # --- names ----------------------------------------------------------------------------------
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The parts of paths that tell them apart, without endings where these do not; a folder's one
-    model, as programs call it, goes by the name of the folder.
+    """The parts of paths that tell them apart, without endings where these do not.
 
     >>> short_names(["runs/a/model.safetensors", "runs/b/model.safetensors"])
     ['a', 'b']
-    >>> short_names(["runs/bert/pytorch_model.bin"]), short_names(["runs/bert/head.bin"])
-    (['bert'], ['head'])
     >>> short_names(["runs/a/step-1.pt", "runs/b/step-1.pt", "base.pt"])
     ['runs/a/step-1', 'runs/b/step-1', 'base']
     >>> short_names(["runs/a/step-1.pt", "base.pt"])
     ['step-1', 'base']
     >>> short_names(["a/x.pt", "a/x.npz"]), short_names(["out/final.pt"])
     (['x.pt', 'x.npz'], ['final'])
+
+    A file that is called as the one model of its folder has the folder's name, and a snapshot in
+    the cache of the Hugging Face Hub that of its model:
+
+    >>> short_names(["runs/bert/pytorch_model.bin"]), short_names(["runs/bert/head.bin"])
+    (['bert'], ['head'])
+    >>> short_names(["a/model.pt", "b/pytorch_model.bin"])
+    ['a', 'b']
+    >>> short_names(["hub/models--org--name/snapshots/0a1b2c/pytorch_model.bin"])
+    ['name']
     """
     bare = [_without_ending(path) for path in paths]
-    told = bare if len(set(bare)) == len(set(paths)) else list(paths)
+    ways = ([_model(path) for path in paths], bare, list(paths))
+    told = next((way for way in ways if len(set(way)) == len(set(paths))), list(paths))
     parts = [path.strip("/").split("/") for path in told]
     if len(set(told)) < 2:
         return [own[-1] for own in parts]
@@ -205,11 +216,21 @@ def short_names(paths: Sequence[str]) -> list[str]:
     return ["/".join(_apart(own[first : len(own) - last], parts, first)) for own in parts]
 
 
-def _without_ending(path: str) -> str:
-    above, _, name = path.rpartition("/")
+def _model(path: str) -> str:
+    """The path of the model that a path is of: a folder, or a file without its ending."""
+    above, _, name = path.rstrip("/").rpartition("/")
     said = parsed(name, _endings())
     if said.is_main and (said.ending or said.is_index):
-        return above or os.path.basename(os.getcwd()) or path
+        path = above or os.getcwd().rpartition("/")[2] or path
+    elif name in (".", ".."):
+        path = os.path.basename(os.path.realpath(path))
+    parts = path.rstrip("/").split("/")
+    if len(parts) > 2 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].rpartition("--")[2]
+    return _without_ending(path)
+
+
+def _without_ending(path: str) -> str:
     lower = path.lower()
     ending = max((e for e in _endings() if lower.endswith(e)), key=len, default="")
     return path[: len(path) - len(ending)]

@@ -8,6 +8,7 @@ diffusers, ``consolidated.00.pth`` of Llama, ``optimizer.pt`` and ``rng_state_0.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterable
 
@@ -16,6 +17,8 @@ _SHARD = re.compile(r"(.*?)[-._]?([0-9]{1,6})[-_]of[-_]([0-9]{1,6})(.*)")
 _NUMBERED = re.compile(r"([0-9]{1,6})[-_]of[-_][0-9]{1,6}")
 _SLICE = re.compile(r"(consolidated)\.([0-9]{2,3})")
 _PRECISION = re.compile(r"(.+?)[-._](fp16|fp32|bf16|float16|float32|bfloat16|half|fp8)", re.I)
+_FILE = re.compile(r"\.[a-z]+[0-9]?$")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 # What the one model of a folder is called, by the programs that write it in several formats.
 _MAIN = (
@@ -118,14 +121,16 @@ def sibling(name: str, number: int) -> str:
     return f"{name[: found.start()]}{number:0{len(found[1])}}{name[found.end(1) :]}"
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which shard 2 comes before shard 10."""
-    parts = re.split(r"([0-9]+)", name)
-    digits = [part.lstrip("0") if part.isdecimal() else "" for part in parts]
-    return [
-        (1, len(number), number) if part.isdecimal() else (0, 0, part)
-        for part, number in zip(parts, digits, strict=True)
-    ]
+def hub_hint(path: str) -> str:
+    """How to name a model of the Hugging Face Hub, where a path that is nowhere may be one.
+
+    >>> hub_hint("org/model-v1.5"), hub_hint("runs/step.safetensors")
+    ('; a model of the Hugging Face Hub is  hf://org/model-v1.5', '')
+    """
+    is_file = os.path.isdir(path.partition("/")[0]) or _FILE.search(path)
+    if is_file or not _HUB_ID.fullmatch(path):
+        return ""
+    return f"; a model of the Hugging Face Hub is  hf://{path}"
 
 
 def _without_ending(name: str, endings: Iterable[str]) -> tuple[str, str]:

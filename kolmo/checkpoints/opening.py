@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,12 @@ from kolmo.checkpoints.binding import arrays, bound, by_value, with_loads
 from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.loads import Load, is_near
+from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.origins import Origin, fingerprint
 from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.errors import InputError
 
 _KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w-]*/[\w-][\w.-]*(@[\w.-]+)?")
 
 
 def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
@@ -37,7 +35,7 @@ def open_checkpoint(source: Any, roles: Sequence[str] = ()) -> Checkpoint:
         directory that holds one of these, a URL (any that fsspec knows), a live module, a state
         dict, or arrays (of numpy, torch, JAX and all that have ``__array__`` or ``__dlpack__``)
         in a nest of mappings and lists.
-    roles : list of str, optional
+    roles : str or list of str, optional
         What to open besides weights: ``buffer``, ``optimizer``, ``copy``, ``book-keeping`` or
         ``other``.
 
@@ -100,9 +98,7 @@ def open_path(path: Path) -> Checkpoint:
     if not path.exists() and index.is_file():  # TensorFlow calls its checkpoints by their prefix
         return open_named(File.local(index))
     if not path.exists():
-        hub = _HUB_ID.fullmatch(str(path))
-        hint = f"; a model of the Hugging Face Hub is  hf://{path}" if hub else ""
-        raise InputError(f"{path}: there is no such file{hint}")
+        raise InputError(f"{path}: there is no such file{hub_hint(str(path))}")
     return open_named(File.local(path))
 
 

@@ -17,8 +17,8 @@ from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.choosing import candidates, several
 from kolmo.checkpoints.directories import checkpoint_folders, open_folder, open_plain
 from kolmo.checkpoints.folders import File, Folder, SubFolder
-from kolmo.checkpoints.naming import natural
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 _LIMIT = 1 << 22  # bytes of a list of parts, at most
 
@@ -86,7 +86,7 @@ def _modules(folder: Folder) -> dict[str, Folder]:
 def open_hub_cache(folder: Folder) -> Checkpoint:
     """The snapshot that the branch ``main`` names, or the only one."""
     snapshots = [name for name in folder.names() if name.startswith("snapshots/")]
-    revisions = sorted({name.split("/")[1] for name in snapshots}, key=natural)
+    revisions = sorted({name.split("/")[1] for name in snapshots}, key=natural_key)
     main = File(folder, "refs/main")
     named = main.head(128).decode("ascii", "replace").strip() if main.exists else ""
     if named in revisions:

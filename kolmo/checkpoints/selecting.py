@@ -11,15 +11,17 @@ from kolmo.checkpoints.base import (
     Skipped,
     WeightTensor,
 )
-from kolmo.checkpoints.globs import check_globs, why_left_out
+from kolmo.checkpoints.globs import why_left_out
 from kolmo.errors import InputError
+from kolmo.specs import several
+from kolmo.spoken import option
 
 DEFAULT_ROLES = (Role.WEIGHT,)
 """Roles that are measured where nothing else is asked for."""
 
 
-def get_roles(names: Iterable[str | Role]) -> tuple[Role, ...]:
-    """Roles by their names.
+def get_roles(names: str | Iterable[str | Role]) -> tuple[Role, ...]:
+    """Roles by their names; one, or a list of them.
 
     Raises
     ------
@@ -32,9 +34,7 @@ def get_roles(names: Iterable[str | Role]) -> tuple[Role, ...]:
     (<Role.WEIGHT: 'weight'>, <Role.BUFFER: 'buffer'>)
     """
     known = ", ".join(Role)
-    if isinstance(names, str):
-        raise InputError(f"roles are a list, such as ['weight'], and no text; known: {known}")
-    roles = tuple(dict.fromkeys(names))
+    roles = tuple(dict.fromkeys(several(names)))
     for name in roles:
         if name not in list(Role):
             raise InputError(f"unknown role {name!r}; known: {known}")
@@ -45,9 +45,9 @@ def get_roles(names: Iterable[str | Role]) -> tuple[Role, ...]:
 
 def choose(
     checkpoint: Checkpoint,
-    roles: Iterable[str | Role] = DEFAULT_ROLES,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    roles: str | Iterable[str | Role] = DEFAULT_ROLES,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
 ) -> Checkpoint:
     """The arrays of these roles and names; what is left out is listed in ``skipped``.
 
@@ -98,9 +98,9 @@ def free_name(name: str, taken: Container[str]) -> str:
 
 def choose_entries(
     checkpoint: Checkpoint,
-    roles: Iterable[str | Role],
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    roles: str | Iterable[str | Role],
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
 ) -> tuple[list[WeightTensor], list[Skipped]]:
     """The entries of these roles and names, as the checkpoint lists them.
 
@@ -110,10 +110,10 @@ def choose_entries(
         If there is none, or an argument does not fit.
     """
     asked = get_roles(roles)
-    check_globs(include, exclude)
+    chosen, left_out = several(include), several(exclude)
 
     def wanted(name: str, role: Role) -> bool:
-        return role in asked and why_left_out(name, include, exclude) is None
+        return role in asked and why_left_out(name, chosen, left_out) is None
 
     tensors = [t for t in checkpoint.values() if wanted(t.name, t.role or Role.WEIGHT)]
     skipped = [s for s in checkpoint.skipped if wanted(s.name, s.role)]
@@ -134,7 +134,7 @@ def _why(found: Checkpoint, roles: Sequence[Role]) -> str:
     if len(found):
         what = "its tensors are empty"
     return (
-        f"{what}; it holds {', '.join(there)} (roles=[...], or --role, measures them)"
+        f"{what}; it holds {', '.join(there)} ({option('roles')} says which are measured)"
         if there
         else what
     )

@@ -14,9 +14,9 @@ from kolmo.checkpoints.files import plural
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.formats import HEAD, open_file
 from kolmo.checkpoints.magic import is_index
-from kolmo.checkpoints.naming import natural
 from kolmo.checkpoints.safetensors import HEADER_LIMIT, parse_json
 from kolmo.errors import InputError
+from kolmo.text import natural_key
 
 
 def open_index(index: File) -> Checkpoint:
@@ -37,7 +37,7 @@ def open_index(index: File) -> Checkpoint:
     opened = [_open_shard(index, shard) for shard in shards]
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
-    for part, name in zip(opened, sorted(names, key=natural), strict=True):
+    for part, name in zip(opened, sorted(names, key=natural_key), strict=True):
         wanted = names[name]
         _refuse_lacking(index, name, part, wanted)
         tensors += [tensor for tensor in part.values() if tensor.name in wanted]
@@ -74,7 +74,7 @@ def open_shards(shards: Sequence[File]) -> Checkpoint:
 
 def named_shards(index: File) -> list[File]:
     """The files that an index names, in natural order; InputError if one is outside its folder."""
-    names = sorted(set(_read_index(index).values()), key=natural)
+    names = sorted(set(_read_index(index).values()), key=natural_key)
     return [index.beside(name) for name in names]
 
 

@@ -20,6 +20,9 @@ from kolmo.checkpoints.torch_coded import (
 from kolmo.dtypes import DTYPES, EXTENDED_DTYPES, PARTS, bits_of
 from kolmo.errors import MissingExtraError
 
+META = "a meta tensor: it has no values"
+"""Why a tensor on the device ``meta`` is not measured."""
+
 
 def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
     """A lazy tensor over a torch tensor; nothing is copied until it is read."""
@@ -28,7 +31,7 @@ def torch_tensor(name: str, tensor: Any) -> WeightTensor | Skipped:
     if str(tensor.layout) != "torch.strided":
         return Skipped(name, f"a {str(tensor.layout).removeprefix('torch.')} tensor", numel)
     if tensor.device.type == "meta":
-        return Skipped(name, "a meta tensor: it has no values", numel)
+        return Skipped(name, META, numel)
     if tensor.is_quantized:
         return _quantized_tensor(name, tensor, dtype_name)
     detached, shape = tensor.detach(), tuple(tensor.shape)

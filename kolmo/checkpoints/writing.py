@@ -14,6 +14,7 @@ from kolmo.checkpoints.safetensors import CODES
 from kolmo.dtypes import bits_of
 from kolmo.errors import InputError
 from kolmo.floats import bit_patterns
+from kolmo.spoken import option
 
 _CODES = {dtype.newbyteorder("="): code for code, dtype in CODES.items()}
 
@@ -95,6 +96,6 @@ def _code(name: str, dtype: np.dtype[Any]) -> str:
     if code is None:
         raise InputError(
             f"tensor {name!r}: safetensors has no dtype {dtype.name}; its symbols can be written "
-            f"(--symbols)"
+            f"({option('symbols', True)})"
         )
     return code

@@ -22,6 +22,7 @@ from kolmo.cli.examples import EXAMPLES
 from kolmo.cli.help import Application, told
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import rare_collections
+from kolmo.spoken import in_shell
 from kolmo.text import printable
 
 COMMANDS = {
@@ -101,7 +102,8 @@ def run_app(application: typer.Typer, name: str) -> None:
         command: Any = typer.main.get_command(application)
         coerce_plainly(command)
         arguments = sys.argv[1:] or ["--help"]
-        code = command(arguments, prog_name=name, standalone_mode=False)
+        with in_shell():
+            code = command(arguments, prog_name=name, standalone_mode=False)
         sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED

@@ -12,9 +12,10 @@ import kolmo
 from kolmo.cli import completing
 from kolmo.cli.app import app
 from kolmo.cli.options import RUNNING, SHOWING, Json, Seed, option
-from kolmo.console import make_console, progress_bar
+from kolmo.console import make_console
 from kolmo.errors import KolmoError
 from kolmo.execution import cores
+from kolmo.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,7 +75,7 @@ def calibrate(
     for path in output or ():
         check_calibration_output(path)
     journal = Path(f"{output[0]}.journal") if output else None
-    with _announce_journal(journal), progress_bar() as progress:
+    with _announce_journal(journal), progress_bar(True) as progress:
         result = kolmo.calibrate(
             estimator or None,
             nulls=null or None,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import kolmo
-from kolmo.report.verdicts import verdicts
+from kolmo.report.verdicts import find_verdicts
 
 
 def report_document(report: kolmo.Report) -> dict[str, Any]:
@@ -18,8 +19,9 @@ def report_document(report: kolmo.Report) -> dict[str, Any]:
 
 
 def verdict_records(report: kolmo.Report) -> list[dict[str, Any]]:
-    """The verdicts, a record each."""
-    return [{"sentence": sentence} for sentence in verdicts(report)]
+    """The verdicts, a record each; what is not known is null."""
+    found = map(dataclasses.asdict, find_verdicts(report))
+    return [{name: v if v == v else None for name, v in each.items()} for each in found]
 
 
 def _plain(details: str | None) -> Any:

@@ -13,12 +13,13 @@ from kolmo.analysis import plan_of
 from kolmo.cli.app import print_json
 from kolmo.cli.documents import report_document
 from kolmo.cli.measuring_options import Measuring
-from kolmo.console import make_console, progress_bar
+from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength
 from kolmo.files import check_output
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
+from kolmo.progress import progress_bar
 from kolmo.report.columns import Row, is_known
 from kolmo.report.conditions import Condition
 from kolmo.report.terminal import show
@@ -102,7 +103,7 @@ def show_plan(sources: list[str], options: Measuring) -> None:
 def _running(options: Measuring) -> Iterator[dict[str, Any]]:
     """How the work is done and shown: on which machines, with a progress bar, line by line."""
     with ExitStack() as opened:
-        running: dict[str, Any] = {"progress": opened.enter_context(progress_bar())}
+        running: dict[str, Any] = {"progress": opened.enter_context(progress_bar(True))}
         if options.lines:
             running["each"] = _tell
         if options.dask:

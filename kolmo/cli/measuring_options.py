@@ -32,7 +32,7 @@ from kolmo.cli.options import (
     Threads,
 )
 from kolmo.errors import InputError
-from kolmo.options import CACHE
+from kolmo.options import AUTO, CACHE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Measuring:
         return {
             "quantizers": self.quantizer or None,
             "estimators": self.estimator or None,
-            "nulls": self.null or (),
+            "nulls": self._nulls,
             "draws": self.draws,
             "scope": self.scope,
             "include": self.include or (),
@@ -77,6 +77,14 @@ class Measuring:
             "store": self._store,
             "budget": self.budget,
         }
+
+    @property
+    def _nulls(self) -> list[str] | None:
+        """What `kolmo.analyze` takes; None where nothing is named."""
+        alone = next((null for null in self.null or () if null in ("none", AUTO)), None)
+        if self.null and alone and len(self.null) > 1:
+            raise InputError(f"--null {alone} takes no other null beside it")
+        return [] if alone == "none" else self.null or None
 
     @property
     def _store(self) -> str | None:

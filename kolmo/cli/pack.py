@@ -19,8 +19,8 @@ from kolmo.cli.options import (
     choice,
     option,
 )
-from kolmo.console import progress_bar
 from kolmo.container.state import STATE_ROLES
+from kolmo.progress import progress_bar
 
 
 @app.command()
@@ -47,7 +47,7 @@ def pack(
     json: Json = False,
 ) -> None:
     """Write a checkpoint as the shortest file, checked by decoding it."""
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         certificate = kolmo.pack(
             source,
             output,

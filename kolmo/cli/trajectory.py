@@ -22,9 +22,18 @@ def trajectory(
     options: Measuring,
     metrics: Annotated[
         Path | None,
-        typer.Option(help="A .csv or .parquet with a column step or epoch, to draw beside."),
+        typer.Option(
+            help="To draw beside: a .csv or .parquet with a column step or epoch, or the "
+            "trainer_state.json of Hugging Face's Trainer."
+        ),
     ] = None,
+    relative: Annotated[
+        bool,
+        typer.Option(
+            "--relative", help="Say percent of the first step, and percent of the own shuffle."
+        ),
+    ] = False,
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
     one_or_more = sources[0] if len(sources) == 1 else sources
-    run_measurement(one_or_more, options, kolmo.trajectory, metrics=metrics)
+    run_measurement(one_or_more, options, kolmo.trajectory, metrics=metrics, relative=relative)

@@ -8,7 +8,7 @@ from typing import Annotated
 import kolmo
 from kolmo.cli.app import app, make_directory, print_json
 from kolmo.cli.options import Container, Json, MaxBytes, Threads, option
-from kolmo.console import progress_bar
+from kolmo.progress import progress_bar
 
 
 @app.command()
@@ -28,7 +28,7 @@ def unpack(
     """Write the weights of a container as safetensors."""
     if output.suffix != ".safetensors":
         make_directory(output)
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         path = kolmo.unpack(
             container,
             output,

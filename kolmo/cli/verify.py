@@ -10,8 +10,8 @@ import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.options import Container, Exclude, Include, Json, MaxBytes, PackedRoles, Threads
 from kolmo.cli.pack import show_certificate
-from kolmo.console import progress_bar
 from kolmo.container.state import STATE_ROLES
+from kolmo.progress import progress_bar
 
 
 @app.command()
@@ -26,7 +26,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check a container by decoding it, and against its source where that is given."""
-    with progress_bar() as progress:
+    with progress_bar(True) as progress:
         certificate = kolmo.verify(
             container,
             source,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kolmo.checkpoints.base import Skipped
 from kolmo.checkpoints.files import plural
+from kolmo.markup import lines_html
 from kolmo.text import printable, shorten
 
 if TYPE_CHECKING:
@@ -129,6 +130,15 @@ class Certificate:
         fields = {**dataclasses.asdict(plain), "path": str(self.path), "skipped": skipped}
         each = self.bits_per_weight if self.numel else None
         return {"kind": "bound", "bits_per_weight": each, "roles": self.roles, **fields}
+
+    def __repr__(self) -> str:
+        return (
+            f"<Certificate {printable(self.path.name)}: K(w) ≤ {self.bits:,} bits, "
+            f"{self.bits_per_weight:.4g} for each of {self.numel:,} weights, {self.quantizer}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return lines_html(str(self))
 
     def __str__(self) -> str:
         tensors = sum(row.weights > 0 for row in self.tensors)

@@ -30,6 +30,7 @@ from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
 from kolmo.files import expansion_limit
 from kolmo.quantize import Native, Quantizer, SymbolCoder, get_quantizer
+from kolmo.spoken import command, option
 from kolmo.symbols import Alphabet, Shape
 
 VERSION = 2
@@ -249,7 +250,7 @@ def _read(stored: Stored, offset: int, size: int) -> bytes:
 
 def _check_magic(path: Path, head: bytes) -> None:
     if head[:-1] != MAGIC[:-1]:
-        raise InputError(f"{path}: not a kolmo container (kolmo pack writes them)")
+        raise InputError(f"{path}: not a kolmo container ({command('pack')} writes them)")
     if head[-1] not in VERSIONS:
         known = " and ".join(map(str, VERSIONS))
         raise InputError(
@@ -293,6 +294,8 @@ def _read_entries(header: Header, quantizer: Quantizer) -> tuple[Entry, ...]:
         dtype, original = DTYPES[NUMBERED[number]], copy - 1 if copy else None
         own = quantizer if is_quantized(ROLES[role], original, entries) else NATIVE
         coder = own.restore(dtype, parameters)
+        if not coder.fits(shape):
+            raise ValueError("a coder has the scales of its tensor's rows and columns")
         packed = weights - 1 if weights else None
         entries.append(Entry(name, shape, dtype, coder, original, ROLES[role], packed))
         _check_copy(entries)
@@ -361,5 +364,5 @@ def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     if claimed > limit:
         raise InputError(
             f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "
-            f"{limit:,}; if you trust the file, raise it (max_bytes; --max-bytes of kolmo unpack)"
+            f"{limit:,}; if you trust the file, raise it ({option('max_bytes')})"
         )

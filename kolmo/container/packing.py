@@ -35,6 +35,7 @@ from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
 from kolmo.files import write_atomically
+from kolmo.progress import Wanted, progress_bar
 from kolmo.quantize import Quantizer, get_quantizer
 from kolmo.symbols import Symbols
 
@@ -53,7 +54,7 @@ def pack(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
 ) -> Certificate:
     """Write a checkpoint as the shortest container that kolmo can make, checked by decoding it.
 
@@ -66,14 +67,15 @@ def pack(
         ``native`` keeps every bit of every array as it is stored, packed codes as codes; any other
         keeps the symbols of the weights and the quantizer's parameters, and buffers as they are.
     preset : {"best", "fast"}
-    roles : list of str
+    roles : str or list of str
         Roles of the arrays to pack; by default those that the model is loaded from: weights,
         book-keeping, buffers, and copies that have the values of their originals.
-    include, exclude : list of globs
+    include, exclude : glob or list of globs
         Names of the arrays to pack; all by default.
     threads : int, optional
         All cores by default. The file does not depend on it.
-    progress : callable, optional
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
         ``progress(done, total, label)``, called now and then from this thread.
 
     Returns
@@ -103,22 +105,29 @@ def pack(
     check_preset(preset)
     checkpoint = survey(source)
     state, left_out = state_of(checkpoint, quantize, roles, include, exclude)
-    entries, digests = read_entries(state, quantize, count, progress)
-    tensors = {kept.tensor.name: kept.tensor for kept in state}
-    job = _Packing(tensors, quantize, tuple(entries), preset, count, progress)
+    with progress_bar(progress) as report:
+        entries, digests = read_entries(state, quantize, count, report)
+        tensors = {kept.tensor.name: kept.tensor for kept in state}
+        job = _Packing(tensors, quantize, tuple(entries), preset, count, report)
+        certificate = _written(path, job, digests)
+    return dataclasses.replace(certificate, path=path, skipped=tuple(left_out))
+
+
+def _written(path: Path, job: _Packing, digests: Sequence[bytes]) -> Certificate:
+    """The file, checked before it has its name."""
     written: list[Certificate] = []
 
     def write(temporary: Path) -> None:
         job.write(temporary, whole_digest(digests))
         try:
             contents = read_contents(temporary, _UNBOUNDED)
-            written.append(certify(contents, count, progress, "checking"))
+            written.append(certify(contents, job.threads, job.progress, "checking"))
         except InputError as error:
             what = str(error).removeprefix(f"{temporary}: ")
             raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
 
     write_atomically(path, write)
-    return dataclasses.replace(written[0], path=path, skipped=tuple(left_out))
+    return written[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,4 +192,4 @@ class _Packing:
     def _read(self, part: Part) -> Symbols:
         entry = self.entries[part.tensor]
         weights = self.tensors[entry.name].load(part.start, part.stop)
-        return entry.coder.encode(weights).reshape(part.shape)
+        return entry.coder.encode_at(weights, part.start).reshape(part.shape)

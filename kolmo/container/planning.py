@@ -8,17 +8,11 @@ and about a million weights, so that a code learns from one tensor for the next.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import pairwise
 
+from kolmo.codes.units import CUT, SOLID, cut
 from kolmo.container.format import Entry, Part, Unit, part_of
 from kolmo.container.repeats import Repeat
 from kolmo.symbols import Alphabet
-
-CUT = 1 << 22
-"""Most weights of a unit, unless its code asks for more."""
-
-SOLID = 1 << 20
-"""Most weights of a unit of several tensors."""
 
 
 def plan_units(
@@ -80,11 +74,4 @@ def _units_alone(entry: Entry, number: int, repeats: Sequence[Repeat]) -> Iterat
 
 
 def _cut(entry: Entry, number: int, start: int, stop: int) -> Iterator[Part]:
-    """Parts of nearly equal size, of whole rows unless a row is too long for a unit."""
-    row = entry.numel // entry.shape[0]
-    step = row if row <= CUT else 1
-    steps, most = (stop - start) // step, CUT // step
-    pieces = -(-steps // most)
-    borders = [start + steps * piece // pieces * step for piece in range(pieces + 1) if pieces]
-    for first, last in pairwise(borders):
-        yield part_of(entry, number, first, last)
+    return (part_of(entry, number, *each) for each in cut(entry.shape, start, stop))

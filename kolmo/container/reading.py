@@ -81,7 +81,7 @@ class _Symbols:
         found = np.empty(stop - start, self.dtype)
         for part, symbols in self.units.overlapping(self._original, start, stop):
             first, last = max(start, part.start), min(stop, part.stop)
-            piece = self._values(symbols, first - part.start, last - part.start)
+            piece = self._values(symbols, part.start, first, last)
             found[first - start : last - start] = piece
         return found
 
@@ -90,21 +90,22 @@ class _Symbols:
         copy_of = self.units.contents.entries[self.number].copy_of
         return self.number if copy_of is None else copy_of
 
-    def _values(self, symbols: Symbols, first: int, last: int) -> NDArray[Any]:
-        return symbols.reshape(-1)[first:last]
+    def _values(self, symbols: Symbols, begin: int, first: int, last: int) -> NDArray[Any]:
+        """Those of the weights [first, last), of symbols that begin with weight ``begin``."""
+        return symbols.reshape(-1)[first - begin : last - begin]
 
 
 class _Weights(_Symbols):
     """Loads the weights that the symbols of a tensor stand for."""
 
-    def _values(self, symbols: Symbols, first: int, last: int) -> NDArray[Any]:
+    def _values(self, symbols: Symbols, begin: int, first: int, last: int) -> NDArray[Any]:
         contents = self.units.contents
         entry = contents.entries[self.number]
         if entry.coder.elementwise:
-            piece = super()._values(symbols, first, last)
-            return decoded_weights(contents, entry, piece).astype(self.dtype)
-        whole = decoded_weights(contents, entry, symbols)
-        return whole.reshape(-1)[first:last].astype(self.dtype)
+            piece = super()._values(symbols, begin, first, last)
+            return decoded_weights(contents, entry, piece, first).astype(self.dtype)
+        whole = decoded_weights(contents, entry, symbols, begin)
+        return whole.reshape(-1)[first - begin : last - begin].astype(self.dtype)
 
 
 class _Units:

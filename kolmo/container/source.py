@@ -50,6 +50,6 @@ class _Reading:
         packed = kept.packed_weights
         entry = Entry(tensor.name, tensor.shape, tensor.dtype, coder, None, kept.role, packed)
         digests = Digests([entry])
-        for chunk in tensor.chunks():
-            digests.update(0, entry.coder.encode(chunk))
+        for symbols in entry.coder.symbols(tensor):
+            digests.update(0, symbols)
         return entry, digests.each()[0]

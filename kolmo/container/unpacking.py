@@ -23,6 +23,7 @@ from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import write_atomically
 from kolmo.floats import is_float
+from kolmo.progress import Wanted, progress_bar
 from kolmo.symbols import Symbols
 
 
@@ -32,7 +33,7 @@ def unpack(
     *,
     symbols: bool = False,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     max_bytes: int | None = None,
 ) -> Path:
     """Write the weights of a container as safetensors.
@@ -67,7 +68,10 @@ def unpack(
     dtypes = [
         e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries
     ]
-    write_atomically(out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, progress))
+    with progress_bar(progress) as report:
+        write_atomically(
+            out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, report)
+        )
     return out
 
 
@@ -77,7 +81,7 @@ def _write_tensors(
     dtypes: Sequence[np.dtype[Any]],
     symbols: bool,
     threads: int | None,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     entries = contents.entries
     copies: dict[int, list[int]] = {}
@@ -91,14 +95,17 @@ def _write_tensors(
         digests = Digests(entries)
         for part, decoded in decode_parts(contents, digests, thread_count(threads), progress):
             for number in copies[part.tensor]:
-                values = decoded if symbols else decoded_weights(contents, entries[number], decoded)
-                writer.write(entries[number].name, part.start, values.astype(dtypes[number]))
+                there = entries[number]
+                values = (
+                    decoded if symbols else decoded_weights(contents, there, decoded, part.start)
+                )
+                writer.write(there.name, part.start, values.astype(dtypes[number]))
 
 
-def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols) -> NDArray[Any]:
-    """The weights of a part of a tensor, whose symbols these are."""
+def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols, start: int) -> NDArray[Any]:
+    """The weights of a part of a tensor from weight ``start`` on, whose symbols these are."""
     try:
-        return entry.coder.decode(symbols)
+        return entry.coder.decode_at(symbols, start)
     except IndexError:  # a codebook that lacks a symbol
         raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
 

@@ -24,6 +24,7 @@ from kolmo.container.source import read_entries
 from kolmo.container.state import STATE_ROLES, state_of
 from kolmo.errors import KolmoError
 from kolmo.execution import Progress, thread_count
+from kolmo.progress import Wanted, progress_bar
 
 
 def verify(
@@ -34,7 +35,7 @@ def verify(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Wanted = None,
     max_bytes: int | None = None,
 ) -> Certificate:
     """Check a container by decoding it and, if a source is given, against the source.
@@ -61,12 +62,13 @@ def verify(
         If the source differs from the container.
     """
     contents = read_contents(Path(path), max_bytes)
-    certificate = certify(contents, thread_count(threads), progress, "decoding")
-    if source is None:
-        return certificate
-    checkpoint, quantizer = survey(source), contents.quantizer
-    state, left_out = state_of(checkpoint, quantizer, roles, include, exclude)
-    entries, digests = read_entries(state, quantizer, thread_count(threads), progress)
+    with progress_bar(progress) as report:
+        certificate = certify(contents, thread_count(threads), report, "decoding")
+        if source is None:
+            return certificate
+        checkpoint, quantizer = survey(source), contents.quantizer
+        state, left_out = state_of(checkpoint, quantizer, roles, include, exclude)
+        entries, digests = read_entries(state, quantizer, thread_count(threads), report)
     _check_same(certificate, contents.entries, entries, [digest.hex() for digest in digests])
     return dataclasses.replace(certificate, skipped=tuple(left_out))
 

@@ -114,8 +114,8 @@ def delta(
     with settings.open_memory() as memory:
         run = DeltaRun(partners_of, common, plan, coders, memory)
         try:
-            with Lanes(settings.threads) as lanes:
-                run.go(lanes, settings.report_progress)
+            with Lanes(settings.threads) as lanes, settings.progress_bar() as progress:
+                run.go(lanes, progress)
         except KeyboardInterrupt:
             finished, kept = False, memory.path if memory else None
     data = make_report({name: common}, plan, {name: run}, finished)

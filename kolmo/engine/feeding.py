@@ -21,7 +21,7 @@ from kolmo.estimators.sweep import Sweep, is_late
 from kolmo.measure import Measurement
 from kolmo.nulls import Source, UniformSymbols, Weights
 from kolmo.outcomes import Missing, Outcome
-from kolmo.quantize import Quantizer, SymbolCoder, side_bits
+from kolmo.quantize import UNKNOWN, Distortion, Quantizer, SymbolCoder, distortion, side_bits
 from kolmo.quantize.late import LateCoder
 from kolmo.symbols import Symbols
 
@@ -40,6 +40,7 @@ class Cell:
         self.accumulator = accumulator
         self.seconds = 0.0
         self.side_bits = 0.0
+        self.distortion = Distortion()
 
     @classmethod
     def start(cls, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
@@ -94,7 +95,8 @@ class Cell:
             return self.accumulator
         began = time.thread_time()
         try:
-            return self.accumulator.finish().with_side(self.side_bits)
+            found = self.accumulator.finish().with_side(self.side_bits)
+            return found.with_distortion(self.distortion.error, self.distortion.power)
         except NotApplicableError as error:
             return Missing(str(error))
         finally:
@@ -119,16 +121,18 @@ def held(tensor: WeightTensor) -> Iterator[WeightTensor]:
         yield dataclasses.replace(tensor, load=ArrayLoad(array))
 
 
-def feed(cells: Sequence[Cell], source: Source, meter: Meter) -> None:
-    """Give the cells all symbols of a source, and the bits of their quantizers' parameters."""
+def feed(cells: Sequence[Cell], source: Source, meter: Meter, measured: bool = True) -> None:
+    """Give the cells all symbols of a source, and the bits of their quantizers' parameters; and
+    what the quantizers lose, if that is to be measured."""
     groups = by_quantizer([cell for cell in cells if cell.alive])
     if isinstance(source, Weights):
         with _at_hand(source.tensor, groups) as tensor:
-            _feed_weights(tensor, groups, meter)
+            _feed_weights(tensor, groups, meter, measured)
         return
     assert isinstance(source, UniformSymbols)
     for quantizer, group in groups.items():
         _add_own_side(group, quantizer, source.original)
+        _lose(group, UNKNOWN)
         for symbols in source.coded(quantizer).chunks:
             _update(group, symbols, meter)
 
@@ -161,9 +165,9 @@ def _is_late(tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]) 
     return is_late(tensor.dtype, quantizer.alphabet_of(tensor), takers, tensor.numel)
 
 
-def _feed_weights(tensor: WeightTensor, groups: Groups, meter: Meter) -> None:
+def _feed_weights(tensor: WeightTensor, groups: Groups, meter: Meter, measured: bool) -> None:
     fed = [fitted for each in groups.items() if (fitted := _fit(tensor, *each))]
-    sweep(tensor, fed, meter)
+    sweep(tensor, fed, meter, measured=measured)
     for coder, cells in fed:
         if any(cell.alive for cell in cells):
             _add_side(cells, side_bits(coder, tensor))
@@ -194,6 +198,11 @@ def _add_side(cells: Sequence[Cell], bits: int) -> None:
         cell.side_bits += bits
 
 
+def _lose(cells: Sequence[Cell], lost: Distortion) -> None:
+    for cell in cells:
+        cell.distortion += lost
+
+
 def _miss(cells: Sequence[Cell], error: InputError) -> None:
     for cell in cells:
         cell.miss(str(error), problem=isinstance(error, NotExpressibleError))
@@ -205,20 +214,48 @@ Fed = Sequence[tuple[SymbolCoder, Sequence[Cell]]]
 
 
 def sweep(
-    tensor: WeightTensor, fed: Fed, meter: Meter, start: int = 0, stop: int | None = None
+    tensor: WeightTensor,
+    fed: Fed,
+    meter: Meter,
+    start: int = 0,
+    stop: int | None = None,
+    measured: bool = True,
 ) -> None:
     """Feed cells with the weights [start, stop) of a tensor, in one pass for all whose symbols
-    follow from single weights."""
-    end = tensor.numel if stop is None else stop
+    follow from single weights; and tell them what is lost, if that is to be measured."""
+    stretch = Stretch(tensor, start, tensor.numel if stop is None else stop, measured)
     for coder, cells in fed:
         if not coder.elementwise:
-            for first, last in _chunks(start, end):
-                _update(cells, coder.load(tensor, first, last), meter)
+            for first, last in _chunks(stretch.start, stretch.stop):
+                _update(cells, _symbols(stretch, coder, cells, first, last), meter)
     elementwise = [each for each in fed if each[0].elementwise]
-    if _is_simple(elementwise, end - start):
-        _at_once(tensor, *elementwise[0], meter, start, end)
+    if _is_simple(elementwise, stretch.stop - stretch.start):
+        _at_once(stretch, *elementwise[0], meter)
     else:
-        _one_pass(tensor, elementwise, meter, start, end)
+        _one_pass(stretch, elementwise, meter)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretch:
+    """The weights [start, stop) of a tensor, and whether what is lost of them is measured."""
+
+    tensor: WeightTensor
+    start: int
+    stop: int
+    measured: bool
+
+
+def _symbols(
+    stretch: Stretch, coder: SymbolCoder, cells: Sequence[Cell], start: int, stop: int
+) -> Symbols:
+    """Symbols of some of the weights; the cells are told what is lost."""
+    if coder.lossless or not coder.restores or not stretch.measured:
+        _lose(cells, Distortion() if coder.lossless and stretch.measured else UNKNOWN)
+        return coder.load(stretch.tensor, start, stop)
+    weights = stretch.tensor.load(start, stop)
+    symbols = coder.encode_at(weights, start)
+    _lose(cells, distortion(coder, weights, symbols, start))
+    return symbols
 
 
 def _is_simple(fed: Fed, weights: int) -> bool:
@@ -229,19 +266,12 @@ def _is_simple(fed: Fed, weights: int) -> bool:
     return not is_mergeable(cell) and not isinstance(cell.accumulator, SampleAccumulator)
 
 
-def _at_once(
-    tensor: WeightTensor,
-    coder: SymbolCoder,
-    cells: Sequence[Cell],
-    meter: Meter,
-    start: int,
-    stop: int,
-) -> None:
+def _at_once(stretch: Stretch, coder: SymbolCoder, cells: Sequence[Cell], meter: Meter) -> None:
     """Feed one cell with the symbols of a few weights: nothing is shared by a pass."""
     (cell,) = cells
     began = time.thread_time()
     try:
-        symbols = coder.load(tensor, start, stop)
+        symbols = _symbols(stretch, coder, cells, stretch.start, stretch.stop)
     except NotExpressibleError as error:
         _miss(cells, error)
         return
@@ -249,19 +279,22 @@ def _at_once(
     _update(cells, symbols, meter)
 
 
-def _one_pass(tensor: WeightTensor, fed: Fed, meter: Meter, start: int, stop: int) -> None:
+def _one_pass(stretch: Stretch, fed: Fed, meter: Meter) -> None:
     cells = [cell for _, group in fed for cell in group]
     if not cells:
         return
     began = time.thread_time()
     own = sum(cell.seconds for cell in cells)
     takers = [(coder, [_taker(cell) for cell in group]) for coder, group in fed]
-    passing = Sweep(tensor.dtype, takers, stop - start)
-    for chunk in _weights(tensor, cells, start, stop):
+    numel, seen = stretch.stop - stretch.start, 0
+    passing = Sweep(stretch.tensor.dtype, takers, numel, stretch.measured)
+    for chunk in _weights(stretch.tensor, cells, stretch.start, stretch.stop):
         passing.update(chunk)
         meter.add(chunk.size * len(cells))
+        seen += chunk.size
     passing.finish()
-    for error, (_, group) in zip(passing.errors, fed, strict=True):
+    for error, lost, (coder, group) in zip(passing.errors, passing.distortions, fed, strict=True):
+        _lose(group, lost if seen == numel or coder.lossless else UNKNOWN)
         if error is not None:
             _miss(group, error)
     _share(cells, time.thread_time() - began, sum(cell.seconds for cell in cells) - own)

@@ -28,9 +28,10 @@ from kolmo.estimators.base import Accumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
 from kolmo.outcomes import Missing, Result
-from kolmo.quantize import Quantizer, SymbolCoder
+from kolmo.quantize import Distortion, Quantizer, SymbolCoder
 
-_FINE = 1 << 16  # weights of tensors that are small on average
+FINE = 1 << 16
+"""Weights of tensors that are small on average: Python's own work is the most of theirs."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,6 +70,7 @@ class CountedPart:
     accumulator: Accumulator | Missing
     side_bits: float
     seconds: float
+    distortion: Distortion
     tensors: int = 1
 
     def join(self, following: CountedPart) -> None:
@@ -76,6 +78,7 @@ class CountedPart:
         self.accumulator.merge(following.accumulator)  # type: ignore[union-attr]
         self.side_bits += following.side_bits
         self.seconds += following.seconds
+        self.distortion += following.distortion
         self.tensors += following.tensors
 
 
@@ -141,7 +144,7 @@ class TensorJob(Job):
 
     @property
     def is_fine(self) -> bool:
-        return sum(w.tensor.numel for w in self.wanted) < _FINE * len(self.wanted)
+        return sum(w.tensor.numel for w in self.wanted) < FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
         found = [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
@@ -160,7 +163,7 @@ class TensorJob(Job):
         results = {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()}
         merged = {m: part_of(cell) for m, cell in parts.items()}
         for m, cell in shared.items():  # whose seconds are told already
-            merged[m] = CountedPart(cell.accumulator, cell.side_bits, 0.0)
+            merged[m] = dataclasses.replace(part_of(cell), seconds=0.0)
         return TensorFound(wanted.place, results, merged)
 
 
@@ -202,12 +205,12 @@ def _feed_draw(
         return
     if isinstance(source, Weights):  # which are drawn when they are read
         source = dataclasses.replace(source, tensor=hold(source.tensor))
-    feed(cells, source, meter)
+    feed(cells, source, meter, measured=False)
 
 
 def part_of(cell: Cell) -> CountedPart:
     """What a cell has taken, as a part of something larger."""
-    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds)
+    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds, cell.distortion)
 
 
 Fits = dict[Quantizer, SymbolCoder | Missing]
@@ -315,7 +318,7 @@ class StreamJob(Job):
 
     @property
     def is_fine(self) -> bool:
-        return self.symbols < _FINE * len(self.tensors)
+        return self.symbols < FINE * len(self.tensors)
 
     def run(self, meter: Meter) -> StreamFound:
         cell = Cell.start(self.measurement, self.tensors)

@@ -23,13 +23,13 @@ from kolmo.engine.jobs import (
     TensorJob,
     Wanted,
 )
+from kolmo.engine.ledgering import Ledger
 from kolmo.engine.recall import Figure, Place, Recall
 from kolmo.engine.striped import StripedTensor
-from kolmo.engine.whole import Whole
-from kolmo.estimators.base import CodeLength
+from kolmo.engine.whole import Whole, sum_of_forms
 from kolmo.measure import Key, Measurement, Plan, Variant
 from kolmo.nulls import unmoved
-from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.outcomes import Missing, Result
 from kolmo.rates import observe
 from kolmo.store import RunMemory
 
@@ -49,6 +49,8 @@ class Run:
         The digest of all tensors, in hexadecimal; empty if they were not hashed.
     ended : str
         Why nothing more will become known; empty until then.
+    ledger : Ledger
+        What is found of the tensors besides their figures.
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
@@ -63,6 +65,7 @@ class Run:
         self._striped: dict[Job, StripedTensor] = {}  # by each of its jobs
         self._later: float | None = None if memory else 0.0  # not foreseen yet
         self._alone: dict[str, list[tuple[Measurement, Variant]]] = {}
+        self.ledger = Ledger(self._tensors, plan)
         self.measured: set[str] = set()
         self.reasons: dict[str, str] = {}
         self.content = ""
@@ -72,7 +75,8 @@ class Run:
 
     def jobs(self) -> Iterable[Job]:
         """The jobs that can be done at once; `take` gives those that follow from their results."""
-        return self._recall.jobs() if self._recall and self._tensors else self._begin()
+        first = self._recall.jobs() if self._recall and self._tensors else self._begin()
+        return (*first, *self.ledger.jobs())
 
     @property
     def to_come(self) -> float:
@@ -124,7 +128,7 @@ class Run:
             complete = self._striped.pop(job).take(job, found)
             if complete is not None:
                 self._take_tensor(complete, Variant())
-        return ()
+        return self.ledger.take(job, found)
 
     def _remember(self, recall: Recall, job: DigestJob, found: Sequence[bytes]) -> list[Job]:
         """Take what is known of tensors that were hashed; after the last, gives further jobs."""
@@ -298,7 +302,7 @@ class Run:
             found[form] = result
         if not found:
             return None
-        outcome = _sum({form: result.outcome for form, result in found.items()})
+        outcome = sum_of_forms({form: result.outcome for form, result in found.items()})
         return Result(outcome, sum(result.seconds for result in found.values()))
 
     def _take_tensor(self, found: TensorFound, variant: Variant) -> None:
@@ -388,13 +392,3 @@ def _weights_before(tensors: list[WeightTensor]) -> list[int]:
         before.append(seen.get(tensor.form, 0))
         seen[tensor.form] = before[-1] + tensor.numel
     return before
-
-
-def _sum(by_form: Mapping[str, Outcome]) -> Outcome:
-    """The outcomes of a model's forms, added up."""
-    if len(by_form) == 1:
-        return next(iter(by_form.values()))
-    codes = {form: dict(o.details) for form, o in by_form.items() if isinstance(o, CodeLength)}
-    return total(
-        {f"{form} tensors": outcome for form, outcome in by_form.items()}, {"dtypes": codes}
-    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from kolmo.engine.feeding import Cell
 from kolmo.engine.jobs import CountedPart
-from kolmo.outcomes import Missing
+from kolmo.estimators.base import CodeLength
+from kolmo.outcomes import Missing, Outcome, total
 
 
 class Whole:
@@ -29,7 +32,18 @@ class Whole:
         cell = self.cell
         cell.seconds += part.seconds
         cell.side_bits += part.side_bits
+        cell.distortion += part.distortion
         if isinstance(part.accumulator, Missing):
             cell.miss(part.accumulator.reason, part.accumulator.problem)
         elif not isinstance(cell.accumulator, Missing):
             cell.accumulator.merge(part.accumulator)  # type: ignore[attr-defined]
+
+
+def sum_of_forms(by_form: Mapping[str, Outcome]) -> Outcome:
+    """The outcomes of a model's forms, added up."""
+    if len(by_form) == 1:
+        return next(iter(by_form.values()))
+    codes = {form: dict(o.details) for form, o in by_form.items() if isinstance(o, CodeLength)}
+    return total(
+        {f"{form} tensors": outcome for form, outcome in by_form.items()}, {"dtypes": codes}
+    )

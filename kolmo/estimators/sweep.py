@@ -19,7 +19,8 @@ from kolmo.estimators.base import Accumulator
 from kolmo.estimators.blocks import StringCounter
 from kolmo.estimators.counts import ORDER_0_LIMIT, Histogram
 from kolmo.estimators.ctm import BLOCK
-from kolmo.quantize import SymbolCoder
+from kolmo.quantize import UNKNOWN, Distortion, SymbolCoder, distortion
+from kolmo.quantize.distortion import weighted
 from kolmo.quantize.encoding import (
     all_patterns,
     as_signed,
@@ -59,6 +60,8 @@ class Sweep:
         each coder. They are fed no further by anybody else until the sweep is finished.
     weights : int, optional
         How many there are, for a few are not worth a table of all patterns.
+    measured : bool
+        Whether the distortions are wanted as well.
 
     Attributes
     ----------
@@ -87,10 +90,21 @@ class Sweep:
         dtype: np.dtype[Any],
         takers: Iterable[tuple[SymbolCoder, Sequence[Accumulator]]],
         weights: int | None = None,
+        measured: bool = False,
     ) -> None:
         self._patterns = Patterns(dtype, pays=weights is None or weights >= _MANY)
-        self._feeds = [_feeds(coder, given, self._patterns) for coder, given in takers]
+        self._feeds: list[list[Feed]] = []
+        self._losses: list[Loss] = []
+        for coder, given in takers:
+            loss = Loss.of(coder, self._patterns) if measured else Loss(UNKNOWN)
+            self._losses.append(loss)
+            self._feeds.append([*_feeds(coder, given, self._patterns, loss), *loss.feeds])
         self.errors: list[NotExpressibleError | None] = [None] * len(self._feeds)
+
+    @property
+    def distortions(self) -> list[Distortion]:
+        """For each taker what its coder lost of the weights so far; known when it is finished."""
+        return [loss.found for loss in self._losses]
 
     def update(self, weights: Weights) -> None:
         """Take the next weights: flat, contiguous, of the dtype, in native byte order."""
@@ -123,7 +137,9 @@ class Feed(Protocol):
         ...
 
 
-def _feeds(coder: SymbolCoder, given: Sequence[Accumulator], patterns: Patterns) -> list[Feed]:
+def _feeds(
+    coder: SymbolCoder, given: Sequence[Accumulator], patterns: Patterns, loss: Loss
+) -> list[Feed]:
     """The quickest ways to the accumulators of one coder."""
     counting = [found for each in given if (found := _histogram(each))]
     others = [each for each in given if not _histogram(each)]
@@ -143,8 +159,40 @@ def _feeds(coder: SymbolCoder, given: Sequence[Accumulator], patterns: Patterns)
         feeds.append(patterns.feed(coder, counting))
         counting = []
     if counting or others:
-        feeds.append(SymbolFeed(coder, counting, others))
+        feeds.append(SymbolFeed(coder, counting, others, loss))
     return feeds
+
+
+class Loss:
+    """What a coder loses, as far as it is known.
+
+    Attributes
+    ----------
+    found : Distortion
+    feeds : list of Feed
+        What finds it, where the symbols themselves are not looked at.
+    from_symbols : bool
+        Whether it is found where symbols are made.
+    """
+
+    def __init__(self, found: Distortion, from_symbols: bool = False) -> None:
+        self.found, self.from_symbols = found, from_symbols
+        self.feeds: list[Feed] = []
+
+    @classmethod
+    def of(cls, coder: SymbolCoder, patterns: Patterns) -> Loss:
+        if coder.lossless or not coder.restores:
+            return cls(Distortion() if coder.lossless else UNKNOWN)
+        loss = cls(Distortion(), from_symbols=not patterns.are_few)
+        if patterns.are_few:
+            patterns.are_needed = True
+            loss.feeds.append(_PatternLoss(patterns, coder, loss))
+        return loss
+
+    def take(self, coder: SymbolCoder, weights: Weights, symbols: Symbols) -> None:
+        """Take weights and their symbols, if it is found so."""
+        if self.from_symbols:
+            self.found += distortion(coder, weights, symbols, 0)
 
 
 def _histogram(accumulator: Accumulator) -> Histogram | None:
@@ -162,27 +210,33 @@ class SymbolFeed:
     """Makes the symbols of a coder, and counts them once for all that keep counts alone."""
 
     def __init__(
-        self, coder: SymbolCoder, counting: Sequence[Histogram], others: Sequence[Accumulator]
+        self,
+        coder: SymbolCoder,
+        counting: Sequence[Histogram],
+        others: Sequence[Accumulator],
+        loss: Loss,
     ) -> None:
-        self._coder, self._others = coder, others
+        self._coder, self._others, self._loss = coder, others, loss
         self._counting = counting if len(counting) > 1 else ()
         self._counts = counting[0] if len(counting) == 1 else Histogram(coder.alphabet)
         self._is_counted = bool(counting)
 
     def update(self, weights: Weights) -> None:
         if self._others:
-            self._take(self._coder.encode(weights))
+            self._take(weights)
             return
         runs = max(1, weights.size // _RUN)  # whose symbols stay in a near cache
         for run in range(runs):
             first, last = (weights.size * place // runs for place in (run, run + 1))
-            self._take(self._coder.encode(weights[first:last]))
+            self._take(weights[first:last])
 
     def finish(self) -> None:
         for histogram in self._counting:
             histogram.merge(self._counts)
 
-    def _take(self, symbols: Symbols) -> None:
+    def _take(self, weights: Weights) -> None:
+        symbols = self._coder.encode(weights)
+        self._loss.take(self._coder, weights, symbols)
         if self._is_counted:
             self._counts.update(symbols)
         for accumulator in self._others:
@@ -210,15 +264,23 @@ class Patterns:
 
     def symbol_counts(self, coder: SymbolCoder) -> NDArray[np.int64]:
         """The counts of a coder's symbols."""
+        values, counts = self._settled(coder)
+        found = np.zeros(coder.alphabet.size, np.int64)
+        np.add.at(found, coder.encode(values), counts)
+        return found
+
+    def distortion(self, coder: SymbolCoder) -> Distortion:
+        """What a coder loses of all weights."""
+        return weighted(coder, *self._settled(coder))
+
+    def _settled(self, coder: SymbolCoder) -> tuple[Weights, NDArray[np.int64]]:
+        """The values that occur, and how often; the coder is told of them if it waits for them."""
         counts = self._histogram.counts[0]
         present = np.flatnonzero(counts)
         values = all_patterns(self.dtype)[present]
         if isinstance(coder, LateCoder):
             coder.settle(values)
-        symbols = coder.encode(values)
-        found = np.zeros(coder.alphabet.size, np.int64)
-        np.add.at(found, symbols, counts[present])
-        return found
+        return values, counts[present]
 
 
 @dataclasses.dataclass
@@ -234,6 +296,19 @@ class _PatternFeed:
         counts = self.patterns.symbol_counts(self.coder)
         for histogram in self.counting:
             histogram.add_counts(counts)
+
+
+@dataclasses.dataclass
+class _PatternLoss:
+    patterns: Patterns
+    coder: SymbolCoder
+    loss: Loss
+
+    def update(self, weights: Weights) -> None:
+        """The patterns are counted for all coders together."""
+
+    def finish(self) -> None:
+        self.loss.found = self.patterns.distortion(self.coder)
 
 
 class Signs:

@@ -9,6 +9,8 @@ from html import escape
 from kolmo.checkpoints.files import plural
 from kolmo.inspection.data import InspectionData
 from kolmo.inspection.folding import Row, fold, single_rows
+from kolmo.markup import table_html
+from kolmo.spoken import is_shell
 from kolmo.text import byte_text, printable, shorten
 
 _FEW = 60  # rows that are shown as they are; more are folded, and cut if that does not help
@@ -26,10 +28,14 @@ def text_of(inspection: InspectionData, width: int, all_rows: bool) -> str:
     parts = [
         "\n".join(_heading(inspection)),
         _aligned(_arrays(rows), None if all_rows else width),
-        *([f"and {more:,} rows more: --all prints them"] if more else []),
+        *([f"and {more:,} rows more: {_all_rows()}"] if more else []),
         _aligned(_totals(inspection), None),
     ]
     return "\n\n".join(parts)
+
+
+def _all_rows() -> str:
+    return "--all prints them" if is_shell() else ".table has them all"
 
 
 def html_of(inspection: InspectionData) -> str:
@@ -37,7 +43,8 @@ def html_of(inspection: InspectionData) -> str:
     rows, more = _rows(inspection, False)
     heading = "<br>".join(escape(line) for line in _heading(inspection))
     rest = f"<p>and {more:,} rows more: <code>.table</code> has them all</p>" if more else ""
-    return f"<p>{heading}</p>{_html(_arrays(rows))}{rest}{_html(_totals(inspection))}"
+    arrays, totals = (table_html(t, _NUMERIC) for t in (_arrays(rows), _totals(inspection)))
+    return f"<p>{heading}</p>{arrays}{rest}{totals}"
 
 
 # --- what is shown ----------------------------------------------------------------------------
@@ -133,13 +140,3 @@ def _aligned(table: _Table, width: int | None) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def _html(table: _Table) -> str:
-    styles = [f' style="text-align: {"right" if h in _NUMERIC else "left"}"' for h in table[0]]
-    rows = [
-        "".join(f"<{tag}{s}>{escape(cell)}</{tag}>" for s, cell in zip(styles, line, strict=True))
-        for tag, line in (("th" if n == 0 else "td", line) for n, line in enumerate(table))
-    ]
-    body = "".join(f"<tr>{row}</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{rows[0]}</tr></thead><tbody>{body}</tbody></table>"

@@ -72,9 +72,9 @@ def inspect(
     Parameters
     ----------
     source : path, directory, URL, nn.Module, state dict or mapping of arrays
-    roles : list of str
+    roles : str or list of str
         Roles of the arrays to list; all by default.
-    include, exclude : list of globs
+    include, exclude : glob or list of globs
         Names of the arrays to list; all by default.
 
     Returns

@@ -18,17 +18,23 @@ from kolmo.quantize.base import (
     side_bits,
 )
 from kolmo.quantize.codebook import Codebook
+from kolmo.quantize.distortion import UNKNOWN, Distortion, distortion
 from kolmo.quantize.native import Native, Sign
+from kolmo.quantize.nmse import Nmse
 from kolmo.quantize.uniform import Affine, Symmetric
 
 __all__ = [
+    "UNKNOWN",
     "Affine",
     "Codebook",
+    "Distortion",
     "Native",
+    "Nmse",
     "Quantizer",
     "Sign",
     "SymbolCoder",
     "Symmetric",
+    "distortion",
     "get_quantizer",
     "quantizer_class",
     "quantizer_names",

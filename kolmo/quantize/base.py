@@ -16,7 +16,7 @@ from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotExpressibleError
 from kolmo.quantize.encoding import by_table, finite_range, has_nan
 from kolmo.registry import Registry
-from kolmo.symbols import Alphabet, Symbols
+from kolmo.symbols import Alphabet, Shape, Symbols
 
 Weights = NDArray[Any]
 FittedTo = Literal["nothing", "values", "weights"]
@@ -37,10 +37,17 @@ class SymbolCoder:
     elementwise : bool
         Class attribute: whether a weight's symbol depends on that weight alone, so that the counts
         of the weights tell those of the symbols.
+    lossless : bool
+        Class attribute: whether symbols stand for the very weights.
+    restores : bool
+        Class attribute: whether they stand for weights of the tensor's scale, so that an error
+        means something; those of signs do not.
     """
 
     alphabet: Alphabet
     elementwise: ClassVar[bool] = False
+    lossless: ClassVar[bool] = False
+    restores: ClassVar[bool] = True
 
     def encode(self, weights: Weights) -> Symbols:
         """The symbols of weights of the tensor: same shape, smallest unsigned dtype."""
@@ -54,13 +61,28 @@ class SymbolCoder:
         """The fitted numbers, from which `Quantizer.restore` makes an equal coder."""
         return []
 
+    def encode_at(self, weights: Weights, start: int) -> Symbols:
+        """The symbols of weights that lie together in the flat tensor, from a place on."""
+        return self.encode(weights)
+
+    def decode_at(self, symbols: Symbols, start: int) -> Weights:
+        """The weights that such symbols stand for."""
+        return self.decode(symbols)
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether it can be the coder of a tensor of this shape."""
+        return True
+
     def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
         """The symbols of the weights [start, stop) of the tensor, flat."""
-        return self.encode(tensor.load(start, stop))
+        return self.encode_at(tensor.load(start, stop), start)
 
     def symbols(self, tensor: WeightTensor) -> Iterator[Symbols]:
         """The symbols of the whole tensor, chunk by chunk: flat, in row-major order."""
-        return (self.encode(chunk) for chunk in tensor.chunks())
+        start = 0
+        for chunk in tensor.chunks():
+            yield self.encode_at(chunk, start)
+            start += chunk.size
 
     def side_bits(self, dtype: np.dtype[Any]) -> int:
         """Bits of a code of the parameters, for weights of a dtype.
@@ -247,7 +269,7 @@ def sample(tensor: WeightTensor) -> NDArray[np.float64]:
 def not_expressible(tensor: str, what: str, quantizer: str) -> NotExpressibleError:
     return NotExpressibleError(
         f"tensor {tensor!r} holds {what}, which {quantizer} cannot express; "
-        f"use native, or leave it out with --exclude"
+        f"use native, or leave it out (exclude)"
     )
 
 

@@ -60,6 +60,7 @@ class Native(Quantizer):
 @dataclasses.dataclass(frozen=True, eq=False)
 class _NativeCoder(SymbolCoder):
     elementwise = True
+    lossless = True
     dtype: np.dtype[Any]
 
     def encode(self, weights: Weights) -> Symbols:
@@ -73,6 +74,7 @@ class _NativeCoder(SymbolCoder):
 class _CodesReader(SymbolCoder):
     """The codes of a quantized tensor, which are read: its weights alone do not tell them."""
 
+    lossless = True
     side: int
 
     def load(self, tensor: WeightTensor, start: int, stop: int) -> Symbols:
@@ -115,6 +117,7 @@ class Sign(Quantizer):
 class SignCoder(ElementwiseCoder):
     """Signs, of a tensor whose name errors tell."""
 
+    restores = False
     tensor: str
 
     def encode(self, weights: Weights) -> Symbols:

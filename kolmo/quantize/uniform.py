@@ -22,6 +22,7 @@ from kolmo.quantize.base import (
     value_range,
 )
 from kolmo.quantize.encoding import on_grid
+from kolmo.quantize.grouped import GroupedCoder, Groups, fit_scales
 from kolmo.symbols import Alphabet, Symbols
 
 
@@ -79,6 +80,12 @@ class Symmetric(Quantizer):
     Symbols are shifted by 2^(B−1) − 1 so that they start at 0; the alphabet has 2^B − 1 symbols.
     This is the quantizer of quantization-aware training in Bakhtiarifard et al., arXiv 2602.14896.
 
+    ``axis=row`` has a scale for each row, ``axis=column`` for each column, ``group=128`` for each
+    128 weights of a row, the last of which may be fewer; each is the least bfloat16 with which
+    nothing is clipped, in 16 bits. A tensor of more than two dimensions is its first dimension ×
+    the rest; a vector is a single row, or column. Rows scaled by powers of two keep their symbols
+    under ``axis=row``.
+
     >>> from kolmo.checkpoints import array_tensor
     >>> w = np.float32([-1, -0.4, 0, 0.6, 1])
     >>> Symmetric(3).fit(array_tensor("w", w)).encode(w)
@@ -86,24 +93,51 @@ class Symmetric(Quantizer):
     """
 
     bits: int
+    axis: str = "tensor"
+    group: int | None = None
     name = "symmetric"
     value_field = "bits"
-    summary = "uniform levels around zero, scale from the largest magnitude"
-    nearest = True
-    order_free = True
-    fitted_to = "values"
+    summary = "uniform levels around zero, scale from the largest magnitude; axis=row, group=128"
 
     def __post_init__(self) -> None:
         check_bits(self, self.bits, 2)
+        if self.axis not in ("tensor", "row", "column"):
+            raise InputError(f"symmetric: axis is tensor, row or column, not {self.axis!r}")
+        if self.group is not None and (self.group < 1 or self.axis != "tensor"):
+            raise InputError("symmetric: a group is of at least 1 weight of a row, without an axis")
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether a tensor has a single scale."""
+        return self.axis == "tensor" and self.group is None
+
+    @property
+    def nearest(self) -> bool:  # type: ignore[override]
+        return self._is_plain
+
+    @property
+    def order_free(self) -> bool:
+        return self._is_plain
+
+    @property
+    def fitted_to(self) -> FittedTo:
+        return "values" if self._is_plain else "weights"
 
     def alphabet(self, dtype: np.dtype[Any]) -> Alphabet:
         return Alphabet((1 << self.bits) - 1)
 
     def fit(self, tensor: WeightTensor) -> SymbolCoder:
+        if not self._is_plain:
+            alphabet = self.alphabet(tensor.dtype)
+            groups = Groups.of(tensor.shape, self.axis, self.group)
+            scales = fit_scales(self, tensor, groups, alphabet.size // 2)
+            return GroupedCoder(alphabet, max(1, groups.columns), groups, scales)
         low, high = value_range(tensor, self)
         return _SymmetricCoder(self.alphabet(tensor.dtype), max(abs(low), abs(high)))
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
+        if not self._is_plain:
+            return GroupedCoder.restored(self.alphabet(dtype), parameters)
         (largest,) = parameters
         return _SymmetricCoder(self.alphabet(dtype), largest)
 

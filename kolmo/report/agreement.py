@@ -16,10 +16,14 @@ from kolmo.specs import unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-AGREEMENT = ["checkpoint", "a", "b", "objects", "correlation", "note"]
+AGREEMENT = ["checkpoint", "a", "b", "objects", "few", "correlation", "note"]
 
 FEWEST = 3
 """Fewest objects for which a rank correlation is given."""
+
+TELLING = 6
+"""Fewest objects whose rank correlation tells anything: five are in one order by chance once in 120
+pairs of measurements, and near it far more often. Of fewer, ``few`` is true."""
 
 
 def spearman(x: pd.Series, y: pd.Series) -> float:
@@ -65,7 +69,8 @@ def _pairs(checkpoint: Any, rows: pd.DataFrame, column: str) -> Iterator[dict[st
     names = list(dict.fromkeys(once["measurement"]))
     for a, b in itertools.combinations(names, 2):
         both = wide[[a, b]].dropna()
-        found = (checkpoint, a, b, len(both), *_correlation(both[a], both[b]))
+        objects = len(both)
+        found = checkpoint, a, b, objects, objects < TELLING, *_correlation(both[a], both[b])
         yield dict(zip(AGREEMENT, found, strict=True))
 
 
@@ -78,10 +83,16 @@ def _correlation(x: pd.Series, y: pd.Series) -> tuple[float, str]:
     return spearman(x, y), ""
 
 
-def matrix(pairs: pd.DataFrame) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float64]]]:
-    """The measurements, and their correlations as a symmetric matrix with ones on its diagonal."""
-    names = list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
-    values = np.eye(len(names))
+def matrix(
+    pairs: pd.DataFrame, names: list[str] | None = None
+) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float64]]]:
+    """The measurements, and their correlations as a symmetric matrix with ones on its diagonal.
+
+    Pairs that are not there are missing in it; `names` are those of the pairs by default.
+    """
+    names = names or list(dict.fromkeys([*pairs["a"], *pairs["b"]]))
+    values = np.full((len(names), len(names)), np.nan)
+    np.fill_diagonal(values, 1.0)
     for a, b, value in pairs[["a", "b", "correlation"]].itertuples(index=False):
         i, j = names.index(a), names.index(b)
         values[i, j] = values[j, i] = value

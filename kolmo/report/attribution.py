@@ -6,10 +6,11 @@
               ├─ structure     shuffled − actual: what their places save besides
               └─ residual      actual: what the best bound leaves over
 
-All three are of the best bound of the object and of no other. They add up to the raw bits. The
-residual is no floor: a code that sees more leaves less over. The marginal is negative where a code
-costs more than it saves; the structure where it does worse on the weights as they are than on their
-shuffles.
+The residual is the shortest bound of the weights, the structure the shortest bound of their
+shuffles less that: each may be of another code. They add up to the raw bits. The residual is no
+floor: a code that sees more leaves less over. The marginal is negative where a code costs more than
+it saves; the structure where codes do worse on the weights as they are than on their shuffles.
+Where every bound costs the same in every draw, structure cannot be seen, and is missing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from kolmo.errors import InputError
 from kolmo.estimators.planes import plane_p_values
 from kolmo.pvalues import holm, is_significant
 from kolmo.report.table import whole_rows
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,8 +36,8 @@ OBJECT = ["checkpoint", "scope", "tensor", "quantizer"]
 PARTS = ("residual", "structure", "marginal")
 
 ATTRIBUTION = [
-    *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "numel", "raw_bits"),
-    *(*PARTS, "structure_sd", *(f"{part}_per_weight" for part in PARTS)),
+    *("checkpoint", "scope", "tensor", "quantizer", "estimator", "layout", "null_estimator"),
+    *("numel", "raw_bits", *PARTS, "structure_sd", *(f"{part}_per_weight" for part in PARTS)),
     *("null_draws", "p", "effective_bits", "note"),
 ]
 
@@ -52,8 +54,8 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
     shuffled = table[table["null"] == "shuffled"]
     if shuffled.empty:
         raise InputError(
-            'attribution needs shuffles to compare with: measure with nulls=["shuffled"] '
-            "(--null shuffled)"
+            f"attribution needs shuffles to compare with: measure with "
+            f"{option('nulls', 'shuffled')}"
         )
     planes = _effective(table)
     rows = []
@@ -64,10 +66,8 @@ def attribution(table: pd.DataFrame) -> pd.DataFrame:
 
 def best_bound(rows: pd.DataFrame) -> pd.Series | None:
     """The row of the shortest bound that describes the whole object; None without such a bound."""
-    bounds = whole_rows(rows[(rows["kind"] == "bound") & rows["bits"].notna()])
-    if bounds.empty:
-        return None
-    return least(bounds, bounds["bits"])
+    bounds = _bounds(rows)
+    return None if bounds.empty else least(bounds, bounds["bits"])
 
 
 def least(rows: pd.DataFrame, figures: pd.Series) -> pd.Series:
@@ -78,22 +78,48 @@ def least(rows: pd.DataFrame, figures: pd.Series) -> pd.Series:
 def _parts(group: pd.DataFrame) -> dict[str, Any]:
     first = group.iloc[0]
     described = {column: first[column] for column in [*OBJECT, "numel"]}
-    row = best_bound(group[group["null_bits"].notna()])
-    if row is None:
+    bounds = _bounds(group[group["null_bits"].notna()])
+    if bounds.empty:
         return {**described, "note": _why(group)}
+    actual, drawn = least(bounds, bounds["bits"]), least(bounds, bounds["null_bits"])
     parts = {
-        "residual": row["bits"],
-        "structure": row["null_bits"] - row["bits"],
-        "marginal": row["raw_bits"] - row["null_bits"],
+        "residual": actual["bits"],
+        "structure": drawn["null_bits"] - actual["bits"],
+        "marginal": actual["raw_bits"] - drawn["null_bits"],
     }
-    numel = row["numel"] or np.nan
+    unseen = bool(is_blind(bounds).all())
+    if unseen:
+        parts["structure"] = np.nan
+    numel = first["numel"] or np.nan
     return {
         **described,
         **parts,
         **{f"{part}_per_weight": bits / numel for part, bits in parts.items()},
-        **{c: row[c] for c in ("estimator", "layout", "raw_bits", "null_draws", "p", "note")},
-        "structure_sd": row["null_sd"],
+        **{c: actual[c] for c in ("estimator", "layout", "raw_bits", "null_draws", "note")},
+        "p": actual["p"] if unseen else _p(bounds, actual),
+        "null_estimator": drawn["estimator"],
+        "structure_sd": np.nan if unseen else drawn["null_sd"],
+        **({"note": UNSEEN} if unseen else {}),
     }
+
+
+UNSEEN = "structure cannot be seen: every bound costs the same in every draw"
+
+
+def _p(bounds: pd.DataFrame, actual: pd.Series) -> float:
+    """That of the shortest bound, or where no draw moves it, of the shortest of the others."""
+    moved = bounds[~is_blind(bounds)]
+    is_moved = actual["null_sd"] != 0 or actual["bits"] != actual["null_bits"]
+    return float((actual if is_moved else least(moved, moved["bits"]))["p"])
+
+
+def is_blind(rows: pd.DataFrame) -> pd.Series:
+    """Which figures are the same in every draw."""
+    return (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
+
+
+def _bounds(rows: pd.DataFrame) -> pd.DataFrame:
+    return whole_rows(rows[(rows["kind"] == "bound") & rows["bits"].notna()])
 
 
 def _why(group: pd.DataFrame) -> str:
@@ -115,7 +141,7 @@ def bitplanes(table: pd.DataFrame) -> pd.DataFrame:
     rows = [row for measured, details in _planes(table) for row in _plane_rows(measured, details)]
     if not rows:
         raise InputError(
-            'bit-planes are measured by the estimator planes: estimators=["planes"] (-e planes)'
+            f"bit-planes are measured by the estimator planes: {option('estimators', 'planes')}"
         )
     return pd.DataFrame(rows, columns=BITPLANES)
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("checkpoint", "scope", "tensor", "shape", "numel", "dtype", "quantizer", "layout"),
-    *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "bits_per_weight"),
-    *("compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z", "p", "p_missing"),
+    *("estimator", "kind", "covered", "raw_bits", "bits", "side_bits", "nmse"),
+    *("bits_per_weight", "compression_ratio", "null", "null_draws", "null_bits", "null_sd", "z"),
+    *("p", "p_missing", "p_t"),
     *("sampled", "saturated", "seconds", "note", "standard_error", "degrees", "details"),
 ]
 """Columns of the table, in order.
@@ -26,9 +27,11 @@ COLUMNS = [
 ``numel`` counts the object's weights, ``covered`` those that the figure describes; ``raw_bits``
 count the covered weights, so that ``bits_per_weight`` = bits / covered. A row that covers fewer
 weights than the object has is *partial*: it is shown, but never compared. ``side_bits``, those of
-the quantizer's parameters, are part of the ``bits`` of a bound. ``p_missing`` says why there is no
-``p``; ``note`` is prose. ``standard_error`` (bits) belongs to an extrapolated or averaged figure,
-``degrees`` are its degrees of freedom; ``details`` are JSON."""
+the quantizer's parameters, are part of the ``bits`` of a bound. ``nmse`` is the quantizer's
+relative squared error, Σ(w − ŵ)² / Σw²: 0 of ``native``, missing where it is unknown. ``p`` is that
+of ranks among draws, and ``p_missing`` says why there is none; ``p_t`` is Student's, as if figures
+of draws were normal. ``note`` is prose. ``standard_error`` (bits) belongs to an extrapolated or
+averaged figure, ``degrees`` are its degrees of freedom; ``details`` are JSON."""
 
 COVERAGE = ["checkpoint", "tensor", "role", "numel", "measured", "reason"]
 """Columns of the coverage; ``role`` is one of `kolmo.checkpoints.base.Role`."""

@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kolmo.errors import InputError
 from kolmo.files import check_output, write_text
+from kolmo.markup import Lines
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.saving import read_report, save_report, to_json
-from kolmo.report.words import summarize
+from kolmo.report.words import one_line, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from kolmo.report.figures.plots import Plots
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Report(ReportData):
-    """What a run measured.
+    """What a run measured: it prints as its summary, and is one line in a list.
 
     Attributes
     ----------
@@ -47,21 +49,27 @@ class Report(ReportData):
         return Plots(self)
 
     def summary(self) -> str:
-        """The results in sentences, with their figures."""
+        """The results in sentences, with their figures; a text, whose lines show as lines."""
+        return Lines(summarize(self))
+
+    def __str__(self) -> str:
         return summarize(self)
+
+    def __repr__(self) -> str:
+        return one_line(self)
 
     def attribution(self) -> pd.DataFrame:
         """Where each object's raw bits go: residual + structure + marginal = raw bits.
 
-        All three come from the best bound of the object (the shortest that was measured), in bits
-        and per weight:
+        In bits and per weight:
 
-        - ``residual``: the code length of the weights, ``bits``;
-        - ``structure``: the bits saved by their places, shuffled − actual, the mean over the
-          shuffles, whose standard deviation is ``structure_sd``;
+        - ``residual``: the shortest bound of the weights, by ``estimator``;
+        - ``structure``: the bits saved by their places: the shortest bound of their shuffles, by
+          ``null_estimator``, the mean over draws, whose standard deviation is ``structure_sd``,
+          less the residual; missing where every bound costs the same in every draw;
         - ``marginal``: the bits saved by their values alone, raw − shuffled.
 
-        A part is negative if the code takes more bits than without it, such as the marginal of a
+        A part is negative if the codes take more bits than without it, such as the marginal of a
         tiny tensor. ``p`` is copied from the table, not corrected for choosing the shortest bound;
         `significance` is. ``effective_bits`` is the number of bit-planes that differ from noise
         if the estimator ``planes`` was run (their mean over the weights if dtypes differ).
@@ -91,6 +99,72 @@ class Report(ReportData):
         from kolmo.report.attribution import bitplanes
 
         return bitplanes(self.table)
+
+    @property
+    def verdicts(self) -> pd.DataFrame:
+        """What the figures carry: a row for each test, and for each step of a decomposition.
+
+        ``question`` is what saves the bits, ``share`` the bits saved as a share of the null's (of
+        those that normal weights take, in rows of the ledger), ``spread`` what chance alone makes
+        of it in 95 % of cases, ``verdict`` *structure*, *none*, *measured* (no test) or
+        *undecided*, ``sentence`` the verdict in words. `kolmo.report.verdict.Verdict` says more.
+        """
+        import dataclasses
+
+        import pandas as pd
+
+        from kolmo.report.verdict import VERDICTS
+        from kolmo.report.verdicts import find_verdicts
+
+        return pd.DataFrame(map(dataclasses.asdict, find_verdicts(self)), columns=VERDICTS)
+
+    def verdict_lines(self) -> list[str]:
+        """The verdicts in sentences, and where there are none, what to run."""
+        from kolmo.report.verdicts import verdict_lines
+
+        return verdict_lines(self)
+
+    def decomposition(self, tensors: bool = False) -> pd.DataFrame:
+        """Bits at every step of the chain of nulls, of each checkpoint or of its tensors.
+
+        The steps ``raw``, ``gaussian``, ``shuffled``, ``row-shuffled``, ``scaled`` and ``actual``
+        keep more and more of the weights (`kolmo.structure.chain`), so that the differences are
+        what each property saves, and add up. They are of a sample, where the checkpoint is large.
+
+        Raises
+        ------
+        InputError
+            If the run made no test of structure.
+        """
+        import pandas as pd
+
+        from kolmo.report.chains import DECOMPOSITION, chains
+
+        rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
+        if not rows:
+            raise InputError("this report has no test of structure: measure without named nulls")
+        return pd.DataFrame(rows, columns=DECOMPOSITION)
+
+    def at_distortion(self) -> pd.DataFrame:
+        """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.
+
+        A description whose error is no larger than asked for will do: the weights as they are
+        (``native``, error 0) count at every distortion. Quantizers with a fixed number of levels
+        do not, for their error differs from checkpoint to checkpoint.
+
+        Raises
+        ------
+        InputError
+            If nothing was measured under a quantizer of a set distortion (``nmse:D``).
+        """
+        import pandas as pd
+
+        from kolmo.report.distortion import DISTORTION, at_distortion
+
+        rows = at_distortion(self.rows)
+        if not rows:
+            raise InputError('no distortion was set: measure with quantizers=["nmse:0.001"]')
+        return pd.DataFrame(rows, columns=DISTORTION)
 
     def significance(
         self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
@@ -128,11 +202,87 @@ class Report(ReportData):
         ----------
         over : {"tensors", "models"}
             Objects to rank: the tensors of each checkpoint, or all checkpoints. A correlation of
-            fewer than three objects, or of a constant, is missing; ``note`` says why.
+            fewer than three objects, or of a constant, is missing; ``note`` says why. ``objects``
+            counts them: of fewer than six, ``few`` is true, and no conclusion should be drawn.
         """
         from kolmo.report.agreement import agreement
 
         return agreement(self.table, over)
+
+    def layers(self, quantizer: str | None = None) -> pd.DataFrame:
+        """One row for each tensor, in natural order: its kind, its best bound, its test, its share.
+
+        ``kind`` (q, k, v, o, qkv, mlp, norm, embedding, head, conv, recurrent, bias, other) and
+        ``depth``, the number of its layer, are read from names. ``bits_per_weight`` is that of the
+        shortest bound. ``of_null`` is bits / null bits, ``arrangement`` = 1 − of_null, ``spread``
+        the draws' standard deviation as a share of their mean: of the test against ``scaled``,
+        ``row-shuffled`` or ``shuffled``, the first that was drawn, by the estimator that leads
+        (`significance`). ``verdict`` is ``structure`` (p ≤ .05), ``none``, ``undecided`` (too few
+        draws) or ``no test``; ``reason`` says why of the last two. ``structure_bits`` are those
+        that the places of the weights save against shuffles, 0 where the test found none, and
+        ``share`` their part of the checkpoint's. P-values are not corrected for the number of
+        tensors. ``line`` is a sentence.
+
+        Parameters
+        ----------
+        quantizer : str, optional
+            Of which symbols the bounds are: ``native`` by default, if it was measured.
+
+        Raises
+        ------
+        InputError
+            If no tensor was measured alone.
+        """
+        from kolmo.report.layers import layers
+
+        return layers(self.table, quantizer)
+
+    def layer_groups(self, by: str = "kind", quantizer: str | None = None) -> pd.DataFrame:
+        """Sums of `layers` over the tensors of each kind of module, or of each depth.
+
+        Bits a weight and ``arrangement`` are means over weights, the latter over those of the
+        ``tested`` tensors; ``structure_bits`` and ``share`` are sums.
+
+        Parameters
+        ----------
+        by : {"kind", "depth"}
+        quantizer : str, optional
+
+        Raises
+        ------
+        InputError
+            As `layers`; and if there is no such way to group.
+        """
+        from kolmo.report.layers import layer_groups
+
+        return layer_groups(self.table, by, quantizer)
+
+    @property
+    def ledger(self) -> pd.DataFrame:
+        """Facts of every tensor that explain its figures before any structure does.
+
+        One row for each tensor: its sizes, zeros, precision, exponents and distinct values, the
+        rule that makes it, the tensor that it is a copy or an average of, and the spectrum of a
+        matrix (`kolmo.report.ledger.LEDGER` lists the columns). None of them is an estimate of
+        complexity; a fact that has no meaning for a tensor, or was not looked for, is missing.
+
+        Raises
+        ------
+        InputError
+            If the report was made without a ledger.
+        """
+        from kolmo.report.ledger import ledger
+
+        return ledger(self.provenance)
+
+    def ledger_lines(self) -> list[str]:
+        """The ledger in sentences, each kind of fact once, with the tensors that it holds of.
+
+        Empty if the report was made without a ledger.
+        """
+        from kolmo.report.ledger import ledger_lines
+
+        return ledger_lines(self.provenance)
 
     def coverage_line(self) -> str:
         """How many of the weights were measured, which were not and why, and what else there is."""

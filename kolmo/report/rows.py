@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints import Checkpoint, check_unchanged
 from kolmo.checkpoints.base import Role
+from kolmo.engine.run import Run
 from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
 from kolmo.outcomes import Missing, Result
 from kolmo.provenance import versions
-from kolmo.pvalues import draws_needed, permutation_p
+from kolmo.pvalues import draws_needed, permutation_p, student_p
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows
 from kolmo.report.data import ReportData
 from kolmo.text import NAMELESS
@@ -29,8 +30,13 @@ _DETAILS = json.JSONEncoder(sort_keys=True)
 
 
 def make_report(
-    checkpoints: Mapping[str, Checkpoint], plan: Plan, runs: Mapping[str, Measured], finished: bool
+    checkpoints: Mapping[str, Checkpoint],
+    plan: Plan,
+    runs: Mapping[str, Measured],
+    finished: bool,
+    tested: Iterable[dict[str, Any]] = (),
 ) -> ReportData:
+    """The data of a report; ``tested`` are the rows that a test of structure adds."""
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, run in runs.items():
@@ -38,7 +44,7 @@ def make_report(
         rows += _rows(name, checkpoints[name], plan, results)
         problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
     return ReportData.of_rows(
-        table=TableRows.made_of(rows, COLUMNS),
+        table=TableRows.made_of([*rows, *tested], COLUMNS),
         coverage=TableRows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
         provenance=_provenance(checkpoints, plan, runs, finished, problems),
     )
@@ -94,6 +100,7 @@ def _measured(
         "covered": outcome.numel,
         "raw_bits": float(outcome.raw_bits),
         "side_bits": float(outcome.side_bits),
+        "nmse": outcome.nmse,
         "bits": float(outcome.bits),
         "bits_per_weight": outcome.bits_per_weight,
         "compression_ratio": outcome.compression_ratio if outcome.bits else math.nan,
@@ -140,7 +147,7 @@ def _compared(
     z = (actual - mean) / spread if spread > 0 else math.nan
     p, why = _p_value(actual, bits, null)
     row |= {"null_draws": bits.size, "null_bits": mean, "null_sd": sd, "z": z}
-    return {**row, "p": p, "p_missing": why}
+    return {**row, "p": p, "p_missing": why, "p_t": student_p(z, bits.size)}
 
 
 def _moments(bits: NDArray[np.float64]) -> tuple[float, float]:
@@ -239,7 +246,17 @@ def _provenance(
             }
             for name, checkpoint in checkpoints.items()
         },
+        **({"ledger": _ledger(runs)} if plan.ledger else {}),
         "finished": finished,
         "complete": finished and _has_all(checkpoints, runs),
         "problems": list(problems),
     }
+
+
+def _ledger(runs: Mapping[str, Measured]) -> dict[str, Any]:
+    """The facts of every tensor, and whether the tensors of each checkpoint were compared."""
+    known = {name: run.ledger for name, run in runs.items() if isinstance(run, Run)}
+    records = [
+        {"checkpoint": name, **record} for name, kept in known.items() for record in kept.records()
+    ]
+    return {"records": records, "compared": {name: kept.compared for name, kept in known.items()}}

@@ -132,11 +132,17 @@ def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
 
 
 def _check_age(path: Path, columns: list[str]) -> None:
-    """InputError for a report of an older version, which lacks p-values and the draws for them."""
-    if columns == [column for column in COLUMNS if column not in ("null_draws", "p")]:
+    """InputError for a report of an older version, which lacks columns that came later."""
+    lacks = [column for column in COLUMNS if column not in columns]
+    older = columns == [column for column in COLUMNS if column in columns]
+    if older and lacks and _LATER.issuperset(lacks):
         raise InputError(
-            f"{path}: saved by an older kolmo, without null_draws and p: measure again"
+            f"{path}: saved by an older kolmo, without {', '.join(lacks)}: measure again"
         )
+
+
+_LATER = {"nmse", "p_t", "null_draws", "p"}
+"""Columns that reports of earlier versions lack."""
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from kolmo.errors import InputError
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
-from kolmo.report.attribution import OBJECT
+from kolmo.report.attribution import OBJECT, is_blind
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +40,15 @@ def significance(
     if rows.empty:
         raise InputError(
             f"there is no {scope} scope with the null {null!r} in this report: measure with "
-            f"nulls=[{null!r}]"
+            f"{option('nulls', null)}"
         )
     most = max(1, int(rows["tests"].max()))
     draws, needed = int(rows["null_draws"].min()), max(draws_needed(most, alpha), draws_needed())
     if draws < needed:
         over = f" after Holm's correction over {most} tests" if most > 1 else ""
         raise InputError(
-            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with draws={needed}"
+            f"{draws} draws of {null} cannot reach α = {alpha:g}{over}: measure with "
+            f"{option('draws', needed)}"
         )
     rows["significant"] = rows["p_holm"].map(lambda p: is_significant(p, alpha))
     return rows[[*SIGNIFICANCE, "significant"]].reset_index(drop=True)
@@ -61,9 +63,8 @@ def family_rows(table: pd.DataFrame, null: str) -> pd.DataFrame:
     """
     known = (table["null"] == null) & table["bits"].notna() & table["null_bits"].notna()
     rows = table[known & (table["numel"] > 0)].copy()
-    blind = (rows["null_sd"] == 0) & (rows["bits"] == rows["null_bits"])
     partial = rows["covered"] < rows["numel"]
-    reasons = [partial, blind, rows["saturated"]]
+    reasons = [partial, is_blind(rows), rows["saturated"]]
     rows["evidence"] = np.select(reasons, [PARTIAL, BLIND, SATURATED], "")
     rows["lead"], rows["tests"], rows["p_holm"] = False, 0, math.nan
     rows.loc[_leads(_evidence(rows)), "lead"] = True

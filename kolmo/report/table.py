@@ -58,7 +58,9 @@ def estimator_labels(rows: pd.DataFrame) -> pd.Series:
     """`estimator_label` of every row."""
     import pandas as pd
 
-    return pd.Series([estimator_label(row) for _, row in rows.iterrows()], rows.index, dtype=object)
+    pairs = zip(rows["estimator"], rows["layout"], strict=True)
+    labels = [estimator_label({"estimator": e, "layout": layout}) for e, layout in pairs]
+    return pd.Series(labels, rows.index, dtype=object)
 
 
 def remarks(row: Row) -> list[str]:

@@ -12,8 +12,9 @@ from rich.text import Text
 from kolmo.console import make_console
 from kolmo.report.columns import Row, is_known
 from kolmo.report.data import ReportData
+from kolmo.report.layers import in_natural_order
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import estimator_label, remarks
-from kolmo.report.verdicts import quote_p, quote_z
 from kolmo.report.words import summarize
 from kolmo.text import byte_text, shorten
 
@@ -25,12 +26,13 @@ _NUMBERS = ("weights", "bits", "size", "bits/weight", "ratio", "of null", "z", "
 def show(report: ReportData, all_rows: bool = False) -> None:
     """The table (whole models, and tensors if few or asked for), then the summary."""
     whole = report.rows.records(scope="model")
-    tensors = report.rows["scope"].count("tensor")
+    single = in_natural_order(report.rows.records(scope="tensor"))
+    tensors = len(single)
     console = make_console()
     if whole:
         console.print(rich_table(whole, console.width))
     if tensors and (all_rows or not whole or tensors <= 60):
-        console.print(rich_table(report.rows.records(scope="tensor"), console.width))
+        console.print(rich_table(single, console.width))
     elif tensors:
         console.print(f"{tensors:,} rows of single tensors: --all prints them, -o saves them")
     if console.width < _WIDE:

@@ -1,29 +1,35 @@
 """Verdicts: sentences that a person can quote, none that the figures do not carry.
 
 A verdict on structure is a permutation test: the weights as they are against the same weights
-shuffled. Each object, a model or a tensor, is tested by one estimator, its *lead*: the bound whose
-figures, the actual one and those of the draws alike, reach lowest. Where there is structure that
-is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid as
-if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's method.
-A measurement that costs the same in every draw is no evidence and never leads; nor does a saturated
-BDM, nor a figure of a part of the weights.
+shuffled. A run makes one by itself (`kolmo.report.verdicts_sample`), unless nulls are named; those
+are tested here. Each object, a model or a tensor, is tested by one estimator, its *lead*: the bound
+whose figures, the actual one and those of the draws alike, reach lowest. Where there is structure
+that is the best bound; and since the choice treats all N + 1 figures alike, the p-value stays valid
+as if there had been none. The tensors of one checkpoint and quantizer are corrected by Holm's
+method. A measurement that costs the same in every draw is no evidence and never leads; nor does a
+saturated BDM, nor a figure of a part of the weights.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterable, Iterator
-from itertools import compress, product
+from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
-from kolmo.intervals import student_quantile, sum_degrees
 from kolmo.nulls import FITTED, PERMUTATIONS
 from kolmo.pvalues import ALPHA, draws_needed, holm, is_significant
 from kolmo.report.attribution import best_bound, bitplanes
-from kolmo.report.columns import Row, TableRows, is_known
+from kolmo.report.chains import SCOPE, chains
+from kolmo.report.columns import TableRows, is_known
 from kolmo.report.data import ReportData
+from kolmo.report.quoting import chance, enumerated, saving, show_p, shuffles
 from kolmo.report.significance import BLIND, PARTIAL, SATURATED, WHERE, family_rows
 from kolmo.report.table import estimator_label
+from kolmo.report.verdict import MEASURED, NONE, STRUCTURE, UNDECIDED, Verdict
+from kolmo.report.verdicts_sample import chain_verdicts
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,35 +40,60 @@ _BEYOND = {
     "column-shuffled": "beyond what each column holds",
 }
 
+_QUESTIONS = {
+    "shuffled": "order",
+    "row-shuffled": "beyond row-shuffled",
+    "column-shuffled": "beyond column-shuffled",
+}
 
-# --- sentences ------------------------------------------------------------------------------
+
+# --- what is found --------------------------------------------------------------------------
 
 
-def verdicts(report: ReportData) -> list[str]:
-    """What the figures carry, in sentences; and where they carry nothing, what to run."""
+def find_verdicts(report: ReportData) -> list[Verdict]:
+    """What the figures carry: of the test that a run makes by itself, or of the nulls it named."""
+    of_samples = [verdict for chain in chains(report.rows) for verdict in chain_verdicts(chain)]
+    nulls = {
+        n for n, s in zip(report.rows["null"], report.rows["scope"], strict=True) if s != SCOPE
+    }
+    if nulls.isdisjoint(PERMUTATIONS):
+        return of_samples
+    return [*of_samples, *_of_nulls(_named(report.table))]
+
+
+def verdict_lines(report: ReportData) -> list[str]:
+    """The verdicts in sentences, what they are worth, and where there are none, what to run."""
     rows = report.rows
-    measured = list(map(is_known, rows["bits"]))
-    if not any(measured):
+    if not any(map(is_known, rows["bits"])):
         return []
-    nulls = set(compress(rows["null"], measured))
-    found = [_without_null()] if nulls.isdisjoint(PERMUTATIONS) else _tested(report.table)
-    return [*found, *_approximate(rows), *_noise(report)]
+    found = find_verdicts(report)
+    lines = [verdict.line for verdict in found if verdict.sentence]
+    if not found and report.kind != "delta":
+        lines.append(_without_null())
+    if any(verdict.scope != SCOPE for verdict in found):
+        lines += _worth(_named(report.table))
+    return [*lines, *_approximate(rows), *_noise(report)]
 
 
-def _tested(table: pd.DataFrame) -> list[str]:
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of measurements and the nulls that were named for them."""
+    return table[(table["scope"] != SCOPE) & table["bits"].notna()]
+
+
+def _of_nulls(measured: pd.DataFrame) -> Iterator[Verdict]:
     """The verdicts on structure, by permutations."""
+    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
+    for checkpoint, quantizer in product(*(measured[c].unique() for c in WHERE)):
+        for null, rows in tested.items():
+            yield from _structure(_of(rows, checkpoint, quantizer), null)
+
+
+def _worth(measured: pd.DataFrame) -> list[str]:
+    """What several tests are worth together, and what could not be tested."""
     import pandas as pd
 
-    measured = table[table["bits"].notna()]
-    tested = {null: family_rows(measured, null) for null in PERMUTATIONS}
-    lines = [
-        f"{checkpoint}, {quantizer}: {sentence}"
-        for checkpoint, quantizer in product(*(measured[c].unique() for c in WHERE))
-        for null, rows in tested.items()
-        for sentence in _structure(_of(rows, checkpoint, quantizer), null)
-    ]
-    every = pd.concat(list(tested.values()))
-    return [*lines, *_together(every), *_untested(every), *_blind(every)]
+    every = pd.concat([family_rows(measured, null) for null in PERMUTATIONS])
+    return [*_together(every), *_untested(every), *_blind(every)]
 
 
 def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
@@ -70,23 +101,57 @@ def _of(rows: pd.DataFrame, checkpoint: str, quantizer: str) -> pd.DataFrame:
 
 
 def _without_null() -> str:
-    draws = draws_needed()
-    return (
-        f"no verdict on structure without shuffles to compare with: measure with --null shuffled "
-        f'--draws {draws} (nulls=["shuffled"], draws={draws})'
-    )
+    asked = option("nulls", "auto")
+    return f"no verdict on structure without draws to compare with: measure with {asked}"
 
 
-def _structure(rows: pd.DataFrame, null: str) -> Iterator[str]:
+# --- of named nulls -------------------------------------------------------------------------
+
+
+def _structure(rows: pd.DataFrame, null: str) -> Iterator[Verdict]:
     """Of the whole model, then of its tensors."""
     whole, single = (rows[rows["scope"] == scope] for scope in ("model", "tensor"))
     if whole["lead"].any():
-        yield _whole(whole[whole["lead"]].iloc[0], null) + _shorter(whole)
+        lead = whole[whole["lead"]].iloc[0]
+        yield _verdict(lead, null, _whole(lead, null) + _shorter(whole))
     elif len(whole):
-        yield f"no verdict on structure {_BEYOND[null]}: {_nothing(whole)}"
+        sentence = f"no verdict on structure {_BEYOND[null]}: {_nothing(whole)}"
+        yield dataclasses.replace(_verdict(whole.iloc[0], null, sentence), verdict=UNDECIDED)
     leads = single[single["lead"]]
     if len(leads) and (leads["p_holm"].notna().all() or whole.empty):
-        yield _single(leads, null)
+        first = leads.iloc[0]
+        yield Verdict(
+            first["checkpoint"], _QUESTIONS[null], MEASURED, _single(leads, null),
+            first["quantizer"], "tensor", null=null, draws=float(first["null_draws"]),
+        )  # fmt: skip
+
+
+def _verdict(row: pd.Series, null: str, sentence: str) -> Verdict:
+    """The verdict that a lead carries."""
+    saved, of = row["null_bits"] - row["bits"], row["null_bits"]
+    return Verdict(
+        checkpoint=row["checkpoint"],
+        question=_QUESTIONS[null],
+        verdict=_word(row),
+        sentence=sentence,
+        quantizer=row["quantizer"],
+        estimator=estimator_label(row),
+        kind=row["kind"],
+        null=null,
+        bits=row["bits"],
+        saved=saved,
+        share=saved / of if of else math.nan,
+        spread=chance(row) / of if of else math.nan,
+        draws=row["null_draws"],
+        p=row["p"],
+    )
+
+
+def _word(row: pd.Series) -> str:
+    if not is_known(row["p"]):
+        return UNDECIDED
+    found = is_significant(row["p_holm"]) and row["bits"] < row["null_bits"]
+    return STRUCTURE if found else NONE
 
 
 _VERBS = {BLIND: ("costs", "cost"), SATURATED: ("is", "are"), PARTIAL: ("is", "are")}
@@ -109,7 +174,7 @@ def _whole(lead: pd.Series, null: str) -> str:
     if not is_significant(lead["p_holm"]):
         return f"no structure found {_BEYOND[null]} at α = .05: {_figures(lead, null)}"
     if lead["bits"] > lead["null_bits"]:
-        return f"costs more than its {_shuffles(null)}, by more than chance: {_figures(lead, null)}"
+        return f"costs more than its {shuffles(null)}, by more than chance: {_figures(lead, null)}"
     return f"structure {_BEYOND[null]}: {_figures(lead, null)}"
 
 
@@ -133,7 +198,7 @@ def _single(leads: pd.DataFrame, null: str) -> str:
         return f"no verdict on its tensors: {over} takes {draws_needed(tensors)} draws, not {draws}"
     small = len(_fewer(leads[leads["p"] <= ALPHA]))
     return (
-        f"{small} of {tensors} tensors have p ≤ .05 and fewer bits than {_shuffles(null)}, where "
+        f"{small} of {tensors} tensors have p ≤ .05 and fewer bits than {shuffles(null)}, where "
         f"chance makes {tensors * ALPHA / 2:.2g}; to tell which, {over} takes "
         f"{draws_needed(tensors)} draws, not {draws}"
     )
@@ -148,73 +213,9 @@ def _figures(row: pd.Series, null: str) -> str:
     chance alone does."""
     p = f", p = {show_p(row['p'])}" if is_known(row["p"]) else ""
     return (
-        f"{_saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
-        f"{_shuffles(null)}{p})"
+        f"{saving(row)} ({row['kind']}, {estimator_label(row)}; {int(row['null_draws'])} "
+        f"{shuffles(null)}{p})"
     )
-
-
-def _saving(row: pd.Series) -> str:
-    share = 100 * (row["null_bits"] - row["bits"]) / row["null_bits"]
-    spread = 100 * _chance(row) / row["null_bits"]
-    if math.isnan(spread):  # a single draw
-        return f"{round(share, 1) or 0.0:.1f} %".replace("-", "−")
-    digits = max(1, _place(spread)) if spread > 0 else max(2, _place(share) + 1)
-    share = round(share, digits) or 0.0  # never −0
-    return f"{share:.{digits}f} % ± {spread:.{digits}f}".replace("-", "−")
-
-
-def _chance(row: pd.Series) -> float:
-    """How far chance alone brings a figure from the mean of its draws, in 95 % (Student's t): by
-    one more draw, and by the error of a sample; NaN of a single draw."""
-    draws, error = row["null_draws"], row["standard_error"]
-    if draws < 2:
-        return math.nan
-    errors = [row["null_sd"] * math.sqrt(1 + 1 / draws), 0.0 if math.isnan(error) else error]
-    degrees = sum_degrees(errors, [draws - 1, row["degrees"]])
-    return math.hypot(*errors) * student_quantile(degrees)
-
-
-def _place(number: float) -> int:
-    """The decimal place of the first digit.
-
-    >>> _place(0.03), _place(12.0), _place(0.0)
-    (2, -1, 0)
-    """
-    return -math.floor(math.log10(abs(number))) if number else 0
-
-
-def show_p(p: float) -> str:
-    """Two digits, without the leading zero.
-
-    Examples
-    --------
-    >>> show_p(0.05), show_p(0.0125), show_p(1.0), show_p(2**-30)
-    ('.05', '.013', '1', '9.3e-10')
-    """
-    return f"{p:.2g}".removeprefix("0")
-
-
-def quote_p(p: float, null: str) -> str:
-    """With ≈ where the null makes it approximate.
-
-    Examples
-    --------
-    >>> quote_p(0.05, "shuffled"), quote_p(0.05, "gaussian")
-    ('p = .05', 'p ≈ .05')
-    """
-    return f"p {'≈' if null in FITTED else '='} {show_p(p)}"
-
-
-def quote_z(row: Row) -> str:
-    """With the number of its draws where they are so few that z is far from normal.
-
-    Examples
-    --------
-    >>> [quote_z({"z": 4.1, "null_draws": draws}) for draws in (5, 39)]
-    ['4.1 of 5 draws', '4.1']
-    """
-    draws = int(row["null_draws"])
-    return f"{row['z']:.1f}" + ("" if draws >= draws_needed() else f" of {draws} draws")
 
 
 def _approximate(rows: TableRows) -> Iterator[str]:
@@ -260,8 +261,8 @@ def _untested(rows: pd.DataFrame) -> Iterator[str]:
     """How many draws a test needs, in one line for all untested leads."""
     short = rows[rows["lead"] & rows["p"].isna()]
     if len(short):
-        had = int(short["null_draws"].min())
-        yield f"a test takes {draws_needed()} draws, by --draws {draws_needed()}; it had {had}"
+        had, needed = int(short["null_draws"].min()), draws_needed()
+        yield f"a test takes {needed} draws, by {option('draws', needed)}; it had {had}"
 
 
 def _blind(rows: pd.DataFrame) -> Iterator[str]:
@@ -293,12 +294,3 @@ def _noise(report: ReportData) -> Iterator[str]:
             f"{checkpoint}: {enumerated(counts)} bit-planes differ from coin flips "
             f"(planes; α = .05 after Holm's correction)"
         )
-
-
-def _shuffles(null: str) -> str:
-    return null.replace("-shuffled", " shuffles").replace("shuffled", "shuffles")
-
-
-def enumerated(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last

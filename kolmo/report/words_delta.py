@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kolmo.report.data import ReportData
+from kolmo.report.quoting import quote_p, quote_z
 from kolmo.report.table import model_rows, remarks
-from kolmo.report.verdicts import quote_p, quote_z
 
 if TYPE_CHECKING:
     import pandas as pd

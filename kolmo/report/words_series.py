@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from kolmo.report.columns import is_known
 from kolmo.report.data import ReportData
+from kolmo.report.quoting import quote_p
 from kolmo.report.table import estimator_labels, model_rows, remarks, whole_rows
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SHUFFLED = "shuffled"
+"""The null that a relative series is set against: the own weights in random order."""
 
 
 def series_lines(report: ReportData) -> Iterator[str]:
@@ -17,13 +23,15 @@ def series_lines(report: ReportData) -> Iterator[str]:
     series = report.series
     names = list(series["steps"])
     yield f"{len(names)} checkpoints, {_ends(names)}"
-    rows = model_rows(report.table)
-    rows = rows.assign(label=estimator_labels(rows)).drop_duplicates(
-        ["checkpoint", "tensor", "quantizer", "label"]
-    )
+    every = model_rows(report.table)
+    every = every.assign(label=estimator_labels(every))
+    rows = every.drop_duplicates(["checkpoint", "tensor", "quantizer", "label"])
     if (rows["scope"] == "model").all():
         for (quantizer, label), group in rows.groupby(["quantizer", "label"], sort=False):
             yield f"  {quantizer}: {_change(group, str(label))}"
+            shuffled = every[(every["quantizer"] == quantizer) & (every["label"] == label)]
+            if series.get("relative"):
+                yield from _of_shuffle(shuffled[shuffled["null"] == SHUFFLED])
     yield from _metric_lines(series)
 
 
@@ -40,6 +48,17 @@ def _change(rows: pd.DataFrame, label: str) -> str:
     kind, gaps = known["kind"].iloc[0], len(rows) - len(known)
     missing = f"; missing at {gaps} of {len(rows)} steps" if gaps else ""
     return f"{first:.4g} → {last:.4g} bits per weight{share} ({kind}, {label}{missing})"
+
+
+def _of_shuffle(rows: pd.DataFrame) -> Iterator[str]:
+    """The bits in percent of those of the own shuffle, first and last, and the last p."""
+    known = whole_rows(rows[rows["bits"].notna() & (rows["null_bits"] > 0)])
+    if known.empty:
+        return
+    first, last = known.iloc[0], known.iloc[-1]
+    shares = [f"{100 * row['bits'] / row['null_bits']:.2f}" for row in (first, last)]
+    told = f", {quote_p(last['p'], SHUFFLED)} at the last" if is_known(last["p"]) else ""
+    yield f"    of its own shuffle {shares[0]} → {shares[1]} %{told}"
 
 
 def _metric_lines(series: Mapping[str, Any]) -> Iterator[str]:

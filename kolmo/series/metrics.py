@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ from typing import Any
 import pandas as pd
 
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.series.steps import STEPS
 
 _COUNTERS = ("step", "epoch")
-_HISTORIES = ("history.parquet", "history.csv")
+TRAINER_STATE = "trainer_state.json"
+_HISTORIES = ("history.parquet", "history.csv", TRAINER_STATE)
+_TOTALS = "train_runtime"  # what Trainer's last entry has, which is of the whole run
 
 
 def read_metrics(source: Any) -> pd.DataFrame:
-    """A table of metrics: from a .csv or .parquet file, a data frame, columns or rows.
+    """A table of metrics: from a file, a data frame, columns or rows.
+
+    Files are .csv, .parquet, or the ``trainer_state.json`` of Hugging Face's Trainer, whose log
+    has rows of training and of evaluation: those of one step become one row.
 
     Raises
     ------
@@ -40,23 +47,44 @@ def read_metrics(source: Any) -> pd.DataFrame:
     return table
 
 
-def find_history(folder: Path | None) -> Path | None:
-    """The history that a run left beside its checkpoints."""
-    candidates = [folder / name for name in _HISTORIES] if folder else []
+def find_history(folder: Path | None, last: str = "") -> Path | None:
+    """The history that a run left beside its checkpoints, or in the last of them."""
+    if folder is None:
+        return None
+    run = folder.parent if folder.name == STEPS else folder
+    candidates = [run / name for name in _HISTORIES] + [Path(last) / TRAINER_STATE]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{path}: metrics are a .csv or .parquet file")
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": pd.read_csv,
+        ".parquet": pd.read_parquet,
+        ".json": _read_log,
+    }
+    if path.suffix not in readers:
+        raise InputError(f"{path}: metrics are a .csv, .parquet or trainer_state.json file")
     try:
-        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return readers[path.suffix](path)
     except ImportError:
         raise MissingExtraError(f"reading {path}", "pyarrow", "parquet") from None
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from None
+
+
+def _read_log(path: Path) -> pd.DataFrame:
+    """The log of a ``trainer_state.json``, a row for each step; without the totals of the run."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    log = state.get("log_history") if isinstance(state, dict) else None
+    if not isinstance(log, list) or not all(isinstance(entry, dict) for entry in log):
+        raise InputError(f"{path}: there is no 'log_history' in it, as in a trainer_state.json")
+    rows: dict[Any, dict[str, Any]] = {}
+    for entry in log:
+        if "step" in entry and _TOTALS not in entry:
+            rows.setdefault(entry["step"], {}).update(entry)
+    return pd.DataFrame(list(rows.values()))
 
 
 def align(
@@ -93,10 +121,12 @@ def align(
     twice = next((step for step, after in pairwise(counted) if step == after), None)
     if twice is not None:
         raise InputError(f"the metrics have {unit} {twice} twice")
-    without = [step for step in steps if step not in set(counted)]
-    if len(without) == len(list(steps)):
+    wanted = list(steps)
+    without = [step for step in wanted if step not in set(counted)]
+    if not any(counted[0] <= step <= counted[-1] for step in wanted):
         raise InputError(
-            f"no {unit} of the metrics ({_few(counted)}) is that of a checkpoint ({_few(without)})"
+            f"no {unit} of the metrics ({_few(counted)}) is that of a checkpoint, or near one "
+            f"({_few(wanted)})"
         )
     columns: dict[str, list[float | None]] = {unit: list(counted)}
     for name in table.columns:

@@ -17,10 +17,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.safetensors import HEADER_LIMIT
 from kolmo.errors import InputError
+from kolmo.spoken import command
 
 Step = int | float
+
+STEPS = "steps"
+"""The folder within a run's where checkpoints along training lie."""
 
 _NUMBER = re.compile(r"(\d+)([kKM]?)(?![A-Za-z])")
 _SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
@@ -73,7 +78,9 @@ def find_series(sources: Any) -> StepSeries:
         raise InputError(f"{twice}: is named twice")
     if len(paths) < 2:
         what = f"{given[0]}: " if len(given) == 1 else ""
-        raise InputError(f"{what}a series takes two checkpoints or more; kolmo analyze takes one")
+        raise InputError(
+            f"{what}a series takes two checkpoints or more; {command('analyze')} takes one"
+        )
     return _enough(_series_of_paths(paths))
 
 
@@ -90,7 +97,7 @@ def _step(key: Any) -> Step:
             raise ValueError
     except (TypeError, ValueError):
         raise InputError(
-            f"step {key!r} is no number; models by name are for kolmo compare"
+            f"step {key!r} is no number; models by name are for {command('compare')}"
         ) from None
     return int(number) if number.is_integer() else number
 
@@ -111,15 +118,19 @@ def _expand(source: str, alone: bool) -> list[str]:
             path for path in glob.glob(source) if os.path.isdir(path) or _is_checkpoint(path)
         ]
         if not matches:
-            raise InputError(f"{source}: there is no such checkpoint")
+            raise InputError(f"{source}: there is no such checkpoint{hub_hint(source)}")
         return sorted(matches)
     if not os.path.exists(source):
-        raise InputError(f"{source}: there is no such file")
+        raise InputError(f"{source}: there is no such file{hub_hint(source)}")
     return _inside(source) if alone and os.path.isdir(source) else [source]
 
 
 def _inside(folder: str) -> list[str]:
-    """Checkpoints of a folder: folders with a number in their names, else files."""
+    """Checkpoints of a folder: those in ``steps``, where momos train puts them; folders with a
+    number in their names; else files."""
+    steps = os.path.join(folder, STEPS)
+    if os.path.isdir(steps) and any(map(_is_checkpoint, os.listdir(steps))):
+        return _inside(steps)
     paths = [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
     folders = [
         path

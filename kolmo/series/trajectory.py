@@ -17,15 +17,18 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.tensor_names import partners
-from kolmo.errors import KolmoError
+from kolmo.errors import InputError, KolmoError
 from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
+from kolmo.report.words_series import SHUFFLED
 from kolmo.series.metrics import align, find_history, read_metrics
 from kolmo.series.steps import StepSeries, find_series
 
 
 @takes_options
-def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options]) -> Report:
+def trajectory(
+    sources: Any, *, metrics: Any = None, relative: bool = False, **options: Unpack[Options]
+) -> Report:
     """Measure a series of checkpoints, step by step, with the same settings.
 
     Parameters
@@ -34,8 +37,12 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
         Steps are numbers; those of paths are parsed from their names (``step-2`` before
         ``step-10``), or read from a safetensors file's metadata where a name has none.
     metrics : path, DataFrame, mapping of columns or list of rows, optional
-        With a column ``step`` or ``epoch``; a .csv or .parquet file if a path. By default the
-        ``history.parquet`` or ``history.csv`` that lies beside the checkpoints, if one does.
+        With a column ``step`` or ``epoch``; a .csv, a .parquet or the ``trainer_state.json`` of
+        Hugging Face's Trainer if a path. By default the ``history.parquet``, ``history.csv`` or
+        ``trainer_state.json`` that lies beside the checkpoints, if one does.
+    relative : bool
+        Words and figures say percent of the first step, and percent of the own shuffle; the null
+        ``shuffled`` is drawn unless ``nulls`` are named.
     **options
         Options as in `analyze`; ``scope`` is "model" by default.
 
@@ -65,11 +72,13 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     """
     series = find_series(sources)
     opened = {step: survey(source) for step, source in series.sources.items()}
-    facts = _provenance(series, metrics)
+    facts = _provenance(series, metrics, relative)
     names = {step: f"{facts['unit']} {step}" for step in opened}
     facts["steps"] = {name: step for step, name in names.items()}
     named = {names[step]: checkpoint for step, checkpoint in opened.items()}
     options = {"scope": "model", **options}
+    if relative and not options.get("nulls"):
+        options["nulls"] = [SHUFFLED]
     settings = Settings.of(options)
     problems = list(_differences({name: settings.open(c) for name, c in named.items()}))
     try:
@@ -81,17 +90,32 @@ def trajectory(sources: Any, *, metrics: Any = None, **options: Unpack[Options])
     return _with_series(report, facts, problems)
 
 
-def _provenance(series: StepSeries, metrics: Any) -> dict[str, Any]:
+def _provenance(series: StepSeries, metrics: Any, relative: bool) -> dict[str, Any]:
     """The facts about the series that the report keeps, JSON-ready."""
-    history = find_history(series.folder) if metrics is None else None
-    source = metrics if history is None else history
-    facts: dict[str, Any] = {"unit": series.unit or "step", "left_out": list(series.left_out)}
-    if source is None:
-        return {**facts, "metrics": {}, "without_metrics": [], "metrics_source": ""}
-    unit, columns, without = align(read_metrics(source), series.unit, series.sources)
-    name = str(source) if isinstance(source, str) or hasattr(source, "__fspath__") else "given"
+    facts: dict[str, Any] = {
+        "unit": series.unit or "step",
+        "left_out": list(series.left_out),
+        "relative": relative,
+        "metrics": {},
+        "without_metrics": [],
+        "metrics_source": "",
+    }
+    if metrics is not None:
+        return facts | _aligned_metrics(metrics, series)
+    last = list(series.sources.values())[-1]
+    history = find_history(series.folder, last if isinstance(last, str) else "")
+    if history is None:
+        return facts
+    try:
+        return facts | _aligned_metrics(history, series)
+    except InputError as error:  # nobody asked for this file
+        return facts | {"left_out": [*series.left_out, f"{history} ({error})"]}
+
+
+def _aligned_metrics(metrics: Any, series: StepSeries) -> dict[str, Any]:
+    unit, columns, without = align(read_metrics(metrics), series.unit, series.sources)
+    name = str(metrics) if isinstance(metrics, str) or hasattr(metrics, "__fspath__") else "given"
     return {
-        **facts,
         "unit": unit,
         "metrics": columns,
         "without_metrics": without,

@@ -28,7 +28,7 @@ _SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
     "code": (
         *(_NUMBER, (int,), (int,), (str,), (dict,), _NUMBER, _NUMBER),
-        *((str,), _NUMBER, (bool,), _NUMBER),
+        *((str,), _NUMBER, (bool,), _NUMBER, _NUMBER, _NUMBER),
     ),
     "missing": ((str,), (bool,)),
 }

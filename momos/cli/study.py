@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from kolmo.cli.app import print_json
-from kolmo.console import progress_bar
 from kolmo.errors import InputError
+from kolmo.execution import cores
+from kolmo.progress import progress_bar
 from momos.cli.app import app
 from momos.cli.options import (
     DATA,
@@ -45,11 +46,20 @@ SAMPLED = Group(
         "block_size": "Weights a block of sampled mosaics.",
     },
 )
-DRAWS = Group("Measuring", (StudyConfig,), {"draws": "Shuffles that each figure is compared with."})
+MEASURING = Group(
+    "Measuring",
+    (StudyConfig,),
+    {
+        "draws": "Shuffles at the start and the end of training; p-values need 39.",
+        "save_every": "Epochs between the checkpoints that are measured along training.",
+        "quantizer": "What the weights are seen through, besides native and sign.",
+    },
+    defaults={"save_every": "a sixth of them"},
+)
 
 
 @app.command()
-@takes(DATA, MODEL, OPTIMIZATION, ARMS, SAMPLED, DRAWS)
+@takes(DATA, MODEL, OPTIMIZATION, ARMS, SAMPLED, MEASURING)
 def study(
     given: Given,
     config: ConfigFile = None,
@@ -60,7 +70,10 @@ def study(
     json: Json = False,
     threads: Annotated[
         int | None,
-        typer.Option(help="Threads; all cores by default.", rich_help_panel="Measuring"),
+        typer.Option(
+            help="Threads that measure, and processes that train; all cores by default.",
+            rich_help_panel="Measuring",
+        ),
     ] = None,
 ) -> None:
     """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
@@ -68,15 +81,16 @@ def study(
     # Here, because it needs torch, which --help does not.
     from momos.lab.studies import study as run
 
-    with progress_bar() as progress:
-        result = run(settings, out, threads=threads, progress=progress)
+    with progress_bar(True) as progress:
+        workers = threads or cores()
+        result = run(settings, out, threads=threads, workers=workers, progress=progress)
     _show(result, json)
 
 
 def _study_config(config: Path | None, given: Given, seeds: int) -> StudyConfig:
     if seeds < 1:
         raise InputError(f"a study needs at least one seed, not {seeds}")
-    names = {name for group in (ARMS, SAMPLED, DRAWS) for name in group.helps}
+    names = {name for group in (ARMS, SAMPLED, MEASURING) for name in group.helps}
     own: dict[str, Any] = {name: given[name] for name in given if name in names}
     train = train_config(config, {name: given[name] for name in given if name not in names})
     return StudyConfig(train, tuple(range(seeds)), **own)
@@ -91,10 +105,14 @@ def _show(result: StudyResult, json: bool) -> None:
     files = {name: str(path) for name, path in result.paths.items()}
     if json:
         by_arm = records(arms(result.table).drop(columns="points"))
-        print_json({"arms": by_arm, "measurements": records(result.summary), "files": files})
+        document = {"findings": result.findings, "arms": by_arm}
+        print_json({**document, "measurements": records(result.summary), "files": files})
         return
     print_table(measurement_table(result.summary))
     print()
     print_table(arm_table(result.table))
+    print()
+    for line in result.findings:
+        print(f"- {line}")
     print()
     print_values(files)

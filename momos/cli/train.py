@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from kolmo.cli.app import print_json
-from kolmo.console import progress_bar
+from kolmo.progress import progress_bar
 from momos.cli.app import app
 from momos.cli.options import (
     DATA,
@@ -23,6 +23,7 @@ from momos.cli.options import (
     Out,
     takes,
 )
+from momos.config import Unit
 from momos.lab.settings import to_toml, train_config
 
 
@@ -39,7 +40,28 @@ def train(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print all settings as TOML, and train nothing.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a stopped run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a stopped run.", rich_help_panel="Output")
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Delete another run's files there.", rich_help_panel="Output"
+        ),
+    ] = False,
+    save_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Save a checkpoint to OUT/steps every so many epochs, for kolmo trajectory OUT.",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    save_unit: Annotated[
+        str,
+        typer.Option(
+            help="What --save-every counts.", metavar="epoch|step", rich_help_panel="Output"
+        ),
+    ] = "epoch",
 ) -> None:
     """Train a bundled model: dense, with --bits quantized, with --momos or --rate as a mosaic."""
     settings = train_config(config, {**given, "momos": True} if momos else given)
@@ -50,8 +72,16 @@ def train(
     from momos.cli.printing import print_values
     from momos.lab.training import train as run
 
-    with progress_bar() as progress:
-        result = run(settings, out, resume=resume, progress=progress)
+    with progress_bar(True) as progress:
+        result = run(
+            settings,
+            out,
+            save_every=save_every,
+            save_unit=cast(Unit, save_unit),  # which `train` checks
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
     files = {name: str(path) for name, path in result.checkpoints.items()}
     if json:
         print_json({"metrics": result.metrics, "history": result.history, "files": files})

@@ -7,12 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kolmo.checkpoints.files import plural
 from kolmo.errors import InputError
+from kolmo.quantize import get_quantizer
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 
 if TYPE_CHECKING:
     import pandas as pd
+
+INIT = "init"
+"""The arm of the initialization, which comes with the first trained one."""
+
+_PARTS = 6  # of training, at whose ends there are checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +52,20 @@ class StudyConfig:
     block_size : int
         Values a block of the sampled mosaics.
     draws : int
-        Shuffles that each measurement is compared with.
+        Shuffles that the initialization and the end of training are compared with; 39 are needed
+        for p-values.
+    save_every : int, optional
+        Epochs between the checkpoints that are measured along training; by default a sixth of all,
+        in whole turns of ``every``, so that those of sampled mosaics are mosaics.
+    quantizer : str
+        What the weights are seen through in the first figure and the sentences, besides ``native``
+        and ``sign``.
     """
 
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     seeds: tuple[int, ...] = (0, 1, 2)
     bits: tuple[int, ...] = (4,)
-    capacities: tuple[float, ...] = (0.001, 0.01, 0.05, 0.10)
+    capacities: tuple[float, ...] = (0.01, 0.05, 0.10)
     rates: tuple[float, ...] = (0.3,)
     zeros: tuple[float, ...] = ()
     zeros_rate: float = 0.3
@@ -59,7 +73,9 @@ class StudyConfig:
     learn: LearnedMosaic = dataclasses.field(default_factory=LearnedMosaic)
     every: int = 10
     block_size: int = 4
-    draws: int = 3
+    draws: int = 39
+    save_every: int | None = None
+    quantizer: str = "symmetric:8"
 
     def __post_init__(self) -> None:
         if self.train.bits is not None or self.train.mosaic is not None:
@@ -72,13 +88,16 @@ class StudyConfig:
                 raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
         if self.draws < 1:
             raise InputError(f"draws is at least 1, not {self.draws}")
+        if self.save_every is not None and self.save_every < 1:
+            raise InputError(f"save_every is at least 1, not {self.save_every}")
+        get_quantizer(self.quantizer)
         for seed in self.seeds:
             dataclasses.replace(self.train, seed=seed)
         self.arms()  # each checks its own values
 
     def arms(self) -> dict[str, TrainConfig]:
         """The trained arms by name; ``init`` comes with the first."""
-        arms = {"trained": self.train}
+        arms = {"dense": self.train}
         for bits in self.bits:
             arms[f"qat{bits}"] = dataclasses.replace(self.train, bits=bits)
         for capacity in self.capacities:
@@ -98,6 +117,52 @@ class StudyConfig:
             arms[f"pruned-{sparsity:g}"] = dataclasses.replace(self.train, mosaic=learn)
         return arms
 
+    def followed(self) -> list[str]:
+        """The arms that are measured along training: dense, and the middle one of each kind."""
+        kinds: dict[str, list[str]] = {}
+        for arm in self.arms():
+            kinds.setdefault(arm.partition("-")[0].rstrip("0123456789"), []).append(arm)
+        return [arms[len(arms) // 2] for arms in kinds.values()]
+
+    def epochs_between(self) -> int:
+        """Epochs between the checkpoints along training."""
+        if self.save_every is not None:
+            return self.save_every
+        sixth = -(-self.train.epochs // _PARTS)
+        return min(-(-sixth // self.every) * self.every, self.train.epochs)
+
+    def meaning(self, arm: str) -> str:
+        """What an arm is, in a sentence."""
+        return "the random weights that training starts from" if arm == INIT else self._told()[arm]
+
+    def _told(self) -> dict[str, str]:
+        told = {"dense": "trained as usual, in float32"}
+        told |= {
+            f"qat{bits}": f"trained so that {bits} bits a weight suffice: the forward pass sees "
+            f"weights rounded to {2**bits - 1} levels (quantization-aware training)"
+            for bits in self.bits
+        }
+        told |= {
+            f"momos-{capacity:g}": f"a mosaic of motifs, as published: every {self.every} epochs "
+            f"each block of {self.block_size} weights becomes its nearest of k motifs, blocks "
+            f"drawn from the network itself; k is {capacity:.3g} of the number of blocks"
+            for capacity in self.capacities
+        }
+        told |= {
+            f"learned-{rate:g}": f"a learned mosaic: motifs move with the weights, and a bit of a "
+            f"block's index costs as much as a squared distance of {rate:g}"
+            for rate in self.rates
+        }
+        told |= {
+            f"zeros-{share:g}": f"a learned mosaic of which {share:.3g} of the weights are zero"
+            for share in self.zeros
+        }
+        return told | {
+            f"pruned-{share:g}": f"pruned by magnitude until {share:.3g} of the weights are zero; "
+            f"the others have one value and its negative"
+            for share in self.sparsities
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyRun:
@@ -109,6 +174,9 @@ class StudyRun:
     seed : int
     checkpoint : Path
     mosaic : Path or None
+    steps : mapping of int to Path
+        Checkpoints along training by their epoch, the first of which comes after some training;
+        the initialization is the only one of its own arm, at epoch 0.
     metrics : mapping
         ``test_accuracy``, ``nominal_bits_per_weight`` and, of a mosaic, its sizes and RAC.
     """
@@ -117,6 +185,7 @@ class StudyRun:
     seed: int
     checkpoint: Path
     mosaic: Path | None
+    steps: Mapping[int, Path]
     metrics: Mapping[str, Any]
 
 
@@ -135,6 +204,11 @@ class StudyResult:
         ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
     summary : pandas.DataFrame
         Mean and standard deviation over the seeds, for each arm and measurement.
+    trajectory : pandas.DataFrame
+        kolmo's table of the checkpoints along training, with ``arm``, ``seed``, ``epoch``, the
+        two ratios, and ``zero_tail`` and ``peak`` (`momos.lab.weights.weight_facts`).
+    findings : list of str
+        What was found, in sentences.
     paths : dict of str to Path
         The files written.
     """
@@ -143,4 +217,11 @@ class StudyResult:
     runs: list[StudyRun]
     table: pd.DataFrame
     summary: pd.DataFrame
+    trajectory: pd.DataFrame
+    findings: list[str]
     paths: dict[str, Path]
+
+    def __repr__(self) -> str:
+        arms = ", ".join(dict.fromkeys(run.arm for run in self.runs))
+        seeds = len({run.seed for run in self.runs})
+        return f"<StudyResult: {arms}; {plural(seeds, 'seed')}, {len(self.table):,} figures>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Training:
         self._schedule = _schedule(self._optimizer, config, self._steps)
         self._best = (-1.0, 0)
         self._best_since = 0  # epoch that first reached the best accuracy
+        self.is_projected = False  # whether the weights are those right after a projection
         self.history: list[dict[str, Any]] = []
         self.mosaic: Mosaic | None = None
 
@@ -68,8 +69,16 @@ class Training:
             patience is not None and done - self._best_since >= patience
         )
 
-    def epoch(self, number: int) -> None:
-        """Train through the images once, project if it is due, validate, keep the best."""
+    @property
+    def step(self) -> int:
+        """Steps of the optimizer until now."""
+        return self._step
+
+    def epoch(self, number: int, after_step: Callable[[], None] = lambda: None) -> None:
+        """Train through the images once, project if it is due, validate, keep the best.
+
+        ``after_step`` is called after each step, and the projection that follows it.
+        """
         losses, stats = [], None
         order = torch.from_numpy(self._order.permutation(len(self._labels)))
         batches = torch.split(order, self._config.batch_size)
@@ -77,15 +86,18 @@ class Training:
             losses.append(self._train_step(rows))
             due = self._is_due(number, last_of_epoch=place == len(batches))
             stats = self._projector.project() if self._projector and due else None
+            self.is_projected = self._learner is not None or stats is not None
+            after_step()
         loss = float(np.mean(losses))
         if not np.isfinite(loss):
             raise KolmoError(
                 f"the training diverged in epoch {number} (the loss is {loss}); "
                 f"use a lower learning rate than {self._config.learning_rate}"
             )
-        state = self._seen_state()
+        state = self.seen_state()
         accuracy = self._accuracy(state, self._dataset.validation)
-        entry = {"epoch": number, "loss": loss, "validation_accuracy": accuracy}
+        entry = {"epoch": number, "step": self._step, "loss": loss}
+        entry["validation_accuracy"] = accuracy
         self.history.append(entry | _projection_entry(stats))
         self.states["last"] = state
         # A checkpoint that claims to be a mosaic is one taken right after a projection.
@@ -95,7 +107,7 @@ class Training:
         if self._learner or (complete and accuracy >= self._best[0]):
             self._keep(accuracy, number)
 
-    def _seen_state(self) -> State:
+    def seen_state(self) -> State:
         """The weights that a forward pass sees now."""
         if self._learner:
             self._learner.refresh()

@@ -1,24 +1,14 @@
-"""The table of a study, its summary over seeds, its figures and its page."""
+"""The tables of a study, and their summary over seeds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kolmo.report.figures.plots import save_figure
-from kolmo.report.html import document, image, section
-from momos.lab.arms import StudyConfig, StudyRun
-from momos.lab.plots import accuracy_figure, bits_figure, ratio_figure
-from momos.tensors import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+from momos.lab.arms import INIT, StudyRun
 
 _MEASUREMENT = ["quantizer", "layout", "estimator"]
 _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
@@ -40,13 +30,30 @@ def combine(measured: Sequence[tuple[StudyRun, pd.DataFrame]]) -> pd.DataFrame:
     table["lossless"] = [
         _is_lossless(arm, q) for arm, q in zip(table.arm, table.quantizer, strict=True)
     ]
-    init = table[table.arm == "init"].set_index(["seed", *_MEASUREMENT])["bits"]
-    wanted = pd.MultiIndex.from_frame(table[["seed", *_MEASUREMENT]])
-    table["ratio_to_init"] = table["bits"].to_numpy() / init.reindex(wanted).to_numpy()
-    table["ratio_to_shuffled"] = table["bits"] / table["null_bits"]
     sizes = ("nominal_bits_per_weight", "file_bits_per_weight")
-    first = ["arm", "seed", "test_accuracy", *sizes, "lossless"]
-    return table[[*first, *[column for column in table.columns if column not in first]]]
+    return _first(_with_ratios(table), "arm", "seed", "test_accuracy", *sizes, "lossless")
+
+
+def combine_steps(measured: Sequence[tuple[StudyRun, pd.DataFrame]]) -> pd.DataFrame:
+    """One table of the checkpoints along training of all runs."""
+    tables = [rows.assign(arm=run.arm, seed=run.seed) for run, rows in measured]
+    table = _with_ratios(pd.concat(tables, ignore_index=True))
+    return _first(table, "arm", "seed", "epoch")
+
+
+def _with_ratios(table: pd.DataFrame) -> pd.DataFrame:
+    """The bits over those of the initialization of the same seed, and over the own shuffles'."""
+    init = table[table.arm == INIT].set_index(["seed", *_MEASUREMENT])["bits"]
+    wanted = pd.MultiIndex.from_frame(table[["seed", *_MEASUREMENT]])
+    return table.assign(
+        ratio_to_init=table["bits"].to_numpy() / init.reindex(wanted).to_numpy(),
+        ratio_to_shuffled=table["bits"] / table["null_bits"],
+    )
+
+
+def _first(table: pd.DataFrame, *names: str) -> pd.DataFrame:
+    """The table with these columns before all others."""
+    return table[[*names, *[column for column in table.columns if column not in names]]]
 
 
 def _is_lossless(arm: str, quantizer: str) -> bool:
@@ -93,76 +100,7 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_results(
-    config: StudyConfig,
-    runs: Sequence[StudyRun],
-    table: pd.DataFrame,
-    summary: pd.DataFrame,
-    out: Path,
-) -> dict[str, Path]:
-    """Write tables, figures and the page; their paths by name."""
-    table.to_parquet(out / "results.parquet", index=False)
-    table.to_csv(out / "results.csv", index=False)
-    summary.to_csv(out / "summary.csv", index=False)
-    drawn = dict(_figures(table, summary))
-    for name, figure in drawn.items():
-        save_figure(figure, out / f"{name}.png")
-    write_whole(out / "index.html", _page(config, table, summary, drawn).encode())
-    names = ["index.html", "results.parquet", "results.csv", "summary.csv"]
-    names += [f"{name}.png" for name in drawn]
-    return {name: out / name for name in names} | {"checkpoints": runs[0].checkpoint.parent}
-
-
-def _figures(table: pd.DataFrame, summary: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
-    yield "accuracy", accuracy_figure(arms(table))
-    yield "bits", bits_figure(summary)
-    yield "ratio_to_init", ratio_figure(summary, "ratio_to_init", "its own initialization")
-    yield "ratio_to_shuffled", ratio_figure(summary, "ratio_to_shuffled", "its own shuffle")
-
-
-# --- the page ---------------------------------------------------------------------------------
-
-_CAPTIONS = {
-    "accuracy": (
-        "Accuracy against size",
-        "Filled: the best lossless bound measured, a code from which the tested weights come back "
-        "exactly. Hollow: the nominal size, which counts what the method's formula counts. "
-        "Small marks: the seeds; bars: ± one standard deviation. The initialization, at chance, "
-        "is not drawn.",
-    ),
-    "bits": (
-        "Bits per weight",
-        "By quantizer. Filled marks are bounds (a decoder exists), hollow ones estimates; the "
-        "same symbols are compared only within a panel.",
-    ),
-    "ratio_to_init": (
-        "Against the model's own initialization",
-        "Below 1: simpler than the random weights that training started from. This alone may "
-        "come from the distribution of the weights, without any structure.",
-    ),
-    "ratio_to_shuffled": (
-        "Against the model's own shuffle",
-        "Below 1: the order of the weights is simpler than chance. Codes that count symbols read "
-        "1 by construction.",
-    ),
-}
-
-
-def _page(
-    config: StudyConfig, table: pd.DataFrame, summary: pd.DataFrame, drawn: dict[str, Figure]
-) -> str:
-    train = config.train
-    subtitle = (
-        f"{train.data}, a multilayer perceptron of {train.layers} layers of {train.hidden}, "
-        f"{train.epochs} epochs, seeds {', '.join(map(str, config.seeds))}; mean ± standard "
-        f"deviation over the seeds"
-    )
-    sections = [section("Arms", _html(arm_table(table)))]
-    for name, figure in drawn.items():
-        title, caption = _CAPTIONS[name]
-        sections.append(section(title, f"<p>{escape(caption)}</p>{image(figure)}"))
-    sections.append(section("All measurements", _html(measurement_table(summary))))
-    return document("Random, trained, quantized, mosaic: how simple?", subtitle, sections)
+# --- tables of texts -------------------------------------------------------------------------
 
 
 def arm_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -208,12 +146,3 @@ def _spread(rows: pd.DataFrame, name: str, form: str) -> list[str]:
         else f"{mean:{form}} ± {deviation:{form}}"
         for mean, deviation in pairs
     ]
-
-
-def _html(rows: pd.DataFrame) -> str:
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in rows.columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(str(value))}</td>" for value in row) + "</tr>"
-        for row in rows.itertuples(index=False)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -17,21 +17,25 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import torch
 
 from kolmo.errors import InputError
 from kolmo.execution import Progress
+from kolmo.progress import Wanted, progress_bar
+from kolmo.specs import unknown
+from momos.config import Unit
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
+from momos.lab.folder import RESUME, STEPS, begin
 from momos.lab.loop import State, Training
-from momos.lab.settings import to_toml
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
 
-RESUME = "resume.pt"
+UNITS = get_args(Unit)
+_DIGITS = 6  # of the number in a checkpoint's name, so that names sort as numbers do
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +59,8 @@ class TrainResult:
     mosaic : Mosaic or None
         Mosaic of the best weights (the latent ones, under quantization-aware training).
     checkpoints : dict of str to Path
-        The files written: ``init``, ``best``, ``last``, ``mosaic``.
+        The files written: ``init``, ``best``, ``last``, ``mosaic``, and ``steps``, the folder of
+        the checkpoints along training, if any were saved.
     """
 
     config: TrainConfig
@@ -70,8 +75,12 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str] | None = None,
     *,
+    save_every: int | None = None,
+    save_unit: Unit = "epoch",
+    save_to: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    progress: Progress | None = None,
+    overwrite: bool = False,
+    progress: Wanted = None,
 ) -> TrainResult:
     """Train a model as configured.
 
@@ -82,17 +91,28 @@ def train(
         Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.toml``,
         ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
         and, while it lasts, ``resume.pt`` after each epoch.
+    save_every : int, optional
+        Write a checkpoint to ``steps/`` there every so many epochs or steps, besides those of the
+        initialization (0) and of the end: ``kolmo.trajectory(out)`` measures them. What is saved
+        are the weights that the forward pass sees, and training is the same without.
+    save_unit : {"epoch", "step"}
+        What ``save_every`` counts.
+    save_to : path, optional
+        Another folder for these checkpoints than ``steps/``.
     resume : bool
         Continue after the last epoch that an interrupted run of the same configuration finished
         there; the result is the same, bit for bit. Without such a run, begin one.
-    progress : callable, optional
-        ``progress(epoch, epochs, label)`` after each epoch.
+    overwrite : bool
+        Delete the files of another run that the folder holds, and no other file.
+    progress : bool or callable, optional
+        A bar where a terminal or a notebook is, by default; False for none; or
+        ``progress(epoch, epochs, label)``, called after each epoch.
 
     Raises
     ------
     InputError
-        If the data cannot be read, an option does not fit the model, or the interrupted run was
-        of another configuration.
+        If the data cannot be read, an option does not fit the model, the folder holds a run of
+        another configuration, or the interrupted run was of one.
     KolmoError
         If the training diverges.
 
@@ -105,34 +125,102 @@ def train(
     (['init', 'best', 'last'], 4)
     """
     start = time.perf_counter()
+    _check(out or save_to, save_every, save_unit, resume, overwrite)
     dataset = load_dataset(config.data, config.folder)
-    if resume and out is None:
-        raise InputError("to resume, name the folder of the interrupted run")
-    folder = None if out is None else make_folder(out)
-    with _deterministic():
+    folder = None
+    if out is not None:
+        goes_on = resume and (Path(out) / RESUME).exists()
+        folder = make_folder(out) if goes_on else begin(out, config, overwrite)
+    along = Path(save_to) if save_to else folder / STEPS if folder else None
+    with _deterministic(), progress_bar(progress) as report:
         run = Training(config, dataset)
         if folder and resume:
             run.load(folder / RESUME)
-        while not run.is_over:
-            epoch = len(run.history) + 1
-            run.epoch(epoch)
-            if folder:
-                run.save(folder / RESUME)
-            if progress:
-                accuracy = run.history[-1]["validation_accuracy"]
-                progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
+        steps = None
+        if along and save_every:
+            steps = _Steps(run, config, along, save_every, save_unit)
+        _train(run, config, folder, steps, report)
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
     result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
     files = {} if folder is None else _save(result, folder)
     if folder:
         (folder / RESUME).unlink(missing_ok=True)
+    if along and steps:
+        files["steps"] = along
     return dataclasses.replace(result, checkpoints=files)
+
+
+def _check(
+    out: str | os.PathLike[str] | None,
+    save_every: int | None,
+    save_unit: Unit,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """InputError where what is asked of a run's folder does not fit."""
+    if out is None and (resume or save_every is not None):
+        what = "resume" if resume else "save checkpoints along training"
+        raise InputError(f"to {what}, name the folder of the run")
+    if resume and overwrite:
+        raise InputError("a run is resumed or overwritten, not both")
+    if save_unit not in UNITS:
+        raise unknown("unit", save_unit, UNITS)
+    if save_every is not None and save_every < 1:
+        raise InputError(f"checkpoints are saved every 1 or more {save_unit}s, not {save_every}")
+
+
+def _train(
+    run: Training,
+    config: TrainConfig,
+    folder: Path | None,
+    steps: _Steps | None,
+    progress: Progress,
+) -> None:
+    """All epochs; after each what is needed to resume, and how far it is."""
+    while not run.is_over:
+        epoch = len(run.history) + 1
+        run.epoch(epoch, steps.after_step if steps else lambda: None)
+        if steps:
+            steps.after_epoch(epoch, run.is_over)
+        if folder:
+            run.save(folder / RESUME)
+        accuracy = run.history[-1]["validation_accuracy"]
+        progress(epoch, config.epochs, f"validation accuracy {accuracy:.3f}")
+
+
+class _Steps:
+    """The checkpoints along training: the initialization, every so many, and the end."""
+
+    def __init__(
+        self, run: Training, config: TrainConfig, folder: Path, every: int, unit: Unit
+    ) -> None:
+        self._run, self._config, self._folder = run, config, folder
+        self._every, self._unit = every, unit
+        self._save(run.states["init"], 0, projected=False)
+
+    def after_step(self) -> None:
+        if self._unit == "step" and self._run.step % self._every == 0:
+            self._save(self._run.seen_state(), self._run.step, self._run.is_projected)
+
+    def after_epoch(self, epoch: int, is_last: bool) -> None:
+        if is_last or (self._unit == "epoch" and epoch % self._every == 0):
+            number = epoch if self._unit == "epoch" else self._run.step
+            self._save(self._run.states["last"], number, self._run.is_projected)
+
+    def _save(self, state: State, number: int, projected: bool) -> None:
+        metadata = {
+            self._unit: number,
+            "projected": projected,
+            "quantized_bits": self._config.bits if number else None,
+            "config": self._config.settings(),
+        }
+        path = self._folder / f"{self._unit}-{number:0{_DIGITS}d}.safetensors"
+        save_safetensors(path, state, metadata)
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
     metrics = json.dumps(result.metrics, indent=1)
-    write_whole(folder / "config.toml", to_toml(result.config).encode())
     write_whole(folder / "metrics.json", metrics.encode())
     pd.DataFrame(result.history).to_parquet(folder / "history.parquet", index=False)
     paths = {

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kolmo.errors import InputError
+from kolmo.markup import table_html
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.files import decode_parts, encode_parts, read_file
@@ -50,7 +51,7 @@ class Mosaic(Parts):
             Of a module, the trainable parameters are cut into blocks; of anything else, all
             floating-point tensors. Of parameters that share memory, the first is kept.
         block_size : int
-        include, exclude : list of globs
+        include, exclude : glob or list of globs
             Names of the tensors to cut; the others are kept dense.
 
         Raises
@@ -165,6 +166,20 @@ class Mosaic(Parts):
             f"<Mosaic: {self.partition.numel:,} weights, {self.indices.size:,} blocks of {size}, "
             f"{motifs:,} motifs>"
         )
+
+    def _repr_html_(self) -> str:
+        stored = 8 * (self.dtype or self.motifs.dtype).itemsize
+        ratio = f"1 / {self.relative_algorithmic_compression():.4g}"
+        facts = [
+            ("weights in blocks", f"{self.partition.numel:,}"),
+            ("weights kept dense", f"{sum(array.size for array in self.dense.values()):,}"),
+            ("block size s", f"{self.motifs.shape[1]}"),
+            ("motifs k", f"{len(self.motifs):,}"),
+            ("blocks m", f"{self.indices.size:,}"),
+            ("description length", f"{self.description_length():,} bits"),
+            (f"of raw, {stored} bits a weight", ratio),
+        ]
+        return table_html([("Mosaic", ""), *facts], ("",))
 
     def _bits(self, bits: int | None) -> int:
         if bits is not None and bits < 1:

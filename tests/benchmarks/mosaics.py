@@ -17,7 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 import momos
-from kolmo.report.figures.plots import MARKERS, PALETTE, save_figure, style
+from kolmo.report.figures.marks import MARKERS, PALETTE
+from kolmo.report.figures.plots import save_figure, style
 from momos.config import LearnedMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig

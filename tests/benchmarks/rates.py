@@ -19,9 +19,9 @@ import blake3
 import ml_dtypes
 import numpy as np
 
-from kolmo.analysis import DEFAULT_MEASUREMENTS
 from kolmo.checkpoints.base import array_tensor
 from kolmo.checkpoints.files import read_at
+from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.errors import KolmoError, NotApplicableError
 from kolmo.estimators import estimator_class, estimator_names, get_estimator
 from kolmo.nulls import NULLS, get_null

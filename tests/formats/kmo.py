@@ -86,6 +86,8 @@ class File:
             return 1 << bits, DTYPES[tensor.dtype] if floating else ""
         if name == "sign":
             return 2, ""
+        if name == "nmse":
+            return 2 * min(32_767, math.ceil(32 / math.sqrt(12 * float(value)))) + 1, ""
         number = int(value)
         alphabet = {"symmetric": (1 << number) - 1, "affine": 1 << number, "codebook": number}
         return alphabet[name], ""
@@ -313,7 +315,11 @@ def weights_of(file: File, tensor: Tensor) -> tuple[str, np.ndarray[Any, Any]]:
         bits = np.array(tensor.symbols, f"u{WIDTHS[tensor.dtype]}")
         return dtype, bits.reshape(tensor.shape)
     dtype = dtype if 9 <= tensor.dtype < 24 else "float32"
-    values = restored(name, alphabet, tensor.symbols, tensor.values)
+    if name == "nmse" or ",axis" in file.quantizer or ",group" in file.quantizer:
+        decode = on_grid if name == "nmse" else in_groups
+        values = decode(alphabet // 2, tensor.symbols, tensor.values)
+    else:
+        values = restored(name, alphabet, tensor.symbols, tensor.values)
     return dtype, rounding.to_bits(values, dtype).reshape(tensor.shape)
 
 
@@ -330,3 +336,40 @@ def restored(
         step = (high - low) / (alphabet - 1)
         return np.array([x * step + low for x in symbols], np.float64)
     return np.array([parameters[x] for x in symbols], np.float64)
+
+
+def in_groups(half: int, symbols: list[int], parameters: list[float]) -> np.ndarray[Any, Any]:
+    rows, columns, high, wide = (int(number) for number in parameters[:4])
+    across = max(1, -(-columns // wide))
+    scales = parameters[4:]
+    demand(len(scales) == max(1, -(-rows // high)) * across, "another number of scales")
+    found = []
+    for place, x in enumerate(symbols):
+        i, j = divmod(place, columns)
+        found.append((x - half) * scales[i // high * across + j // wide])
+    return np.array(found, np.float64)
+
+
+def on_grid(half: int, symbols: list[int], parameters: list[float]) -> np.ndarray[Any, Any]:
+    step, rest = parameters[0], parameters[5:]
+    columns, r, c, f = (int(number) for number in parameters[1:5])
+    demand(len(rest) == r + c + 2 * f, "another number of parameters")
+    found = []
+    for place, x in enumerate(symbols):
+        i, j = divmod(place, columns)
+        row = eighths(rest[i]) if r else 1.0
+        column = eighths(rest[r + j]) if c else 1.0
+        found.append((x - half) * ((step * row) * column))
+    for place, value in zip(rest[r + c : r + c + f], rest[r + c + f :], strict=True):
+        found[int(place)] = value
+    return np.array(found, np.float64)
+
+
+def eighths(code: float) -> float:
+    """2^(−k/8), from square roots."""
+    h = math.sqrt(0.5)
+    q = math.sqrt(h)
+    scale = 1.0
+    for bit, root in ((4, h), (2, q), (1, math.sqrt(q))):
+        scale *= root if int(code) & bit else 1.0
+    return scale * 2.0 ** -(int(code) // 8)

@@ -10,7 +10,21 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.report import agreement as agreements
 from kolmo.report.attribution import PARTS, attribution, bitplanes
-from kolmo.report.figures.drawing import MOST_CHECKPOINTS, MOST_LABELS, grid, name_label, style
+from kolmo.report.figures.drawing import (
+    BRIGHT,
+    DARK,
+    INK,
+    MOST_CHECKPOINTS,
+    MOST_LABELS,
+    PALE,
+    PAPER,
+    SOFT,
+    Canvas,
+    in_natural_order,
+    is_leftmost,
+    name_label,
+)
+from kolmo.report.figures.layers import by_tensor, hide, label_names
 from kolmo.specs import unknown
 
 if TYPE_CHECKING:
@@ -18,8 +32,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BACK = {"residual": "#555555", "structure": "#7f2704", "marginal": "#08519c"}
-COLOURS = {"residual": "#bdbdbd", "structure": "#D55E00", "marginal": "#9ecae1"}
+_BACK = {"residual": "#555555", "structure": "#a03f00", "marginal": "#2f6fa8"}
+COLOURS = {"residual": "#b4b4b4", "structure": "#d55e00", "marginal": "#7fb3d9"}
 _MEANING = {
     "residual": "residual: what the best bound leaves over",
     "structure": "structure: saved by places (shuffled − actual)",
@@ -31,8 +45,8 @@ _MOST_PAIRS = 16  # measurements in one panel of correlations
 # --- attribution ----------------------------------------------------------------------------
 
 
-def draw_attribution(table: pd.DataFrame, scope: str | None, quantizer: str | None) -> Figure:
-    """See `kolmo.report.figures.plots.Plots.attribution`."""
+def attribution_rows(table: pd.DataFrame, scope: str | None, quantizer: str | None) -> pd.DataFrame:
+    """The rows of the attribution that are drawn, in the natural order of the tensors."""
     parts = attribution(table)
     if scope not in (None, "model", "tensor"):
         raise unknown("scope", str(scope), ("model", "tensor"))
@@ -42,29 +56,32 @@ def draw_attribution(table: pd.DataFrame, scope: str | None, quantizer: str | No
         rows = rows[rows["quantizer"] == quantizer]
     if rows.empty:
         raise InputError(f"there is no bound beside its shuffles in {chosen} scope to draw")
-    column = "checkpoint" if chosen == "model" else "tensor"
-    panels = ["quantizer"] if chosen == "model" else ["checkpoint", "quantizer"]
-    if rows["checkpoint"].nunique() > MOST_CHECKPOINTS and chosen == "tensor":
+    if chosen == "model":
+        return rows
+    if rows["checkpoint"].nunique() > MOST_CHECKPOINTS:
         raise InputError(f"the tensors of {rows['checkpoint'].nunique()} checkpoints do not fit")
-    return _stacks(rows, panels, column)
+    return by_tensor(rows)
 
 
-def _stacks(rows: pd.DataFrame, panels: Sequence[str], column: str) -> Figure:
-    groups = list(rows.groupby(list(panels), sort=False))
+def draw_attribution(rows: pd.DataFrame, canvas: Canvas) -> Figure:
+    """See `kolmo.report.figures.plots.Plots.attribution`."""
+    whole = (rows["scope"] == "model").all()
+    panels = ["quantizer"] if whole else ["checkpoint", "quantizer"]
+    groups = list(rows.groupby(panels, sort=False))
     columns = rows["quantizer"].nunique()
     most = min(max(len(group) for _, group in groups), MOST_LABELS)
-    with style():
-        figure, axes = grid(-(-len(groups) // columns), columns, 1.3 + max(0.2 * most, 0.8))
+    with canvas.style():
+        figure, axes = canvas.panels(
+            -(-len(groups) // columns), columns, 1.3 + min(max(0.2 * most, 0.8), 14)
+        )
         for axis, (names, group) in zip(axes, groups, strict=False):
-            _stack(axis, group, column)
+            _stack(axis, group, "checkpoint" if whole else "tensor")
             axis.set_title(", ".join(name_label(str(name), 24) for name in names))
-        for axis in axes[len(groups) :]:
-            axis.set_axis_off()
+        hide(axes[len(groups) :])
         handles = [_patch(part) for part in PARTS]
         if any(_is_visible(rows, part) for part in PARTS):
             handles.append(_patch(None))
-        ncols = min(columns, 2)
-        figure.legend(handles=handles, loc="outside lower center", ncols=ncols, fontsize=8.5)
+        canvas.legend(figure, handles, min(columns, 2))
     return figure
 
 
@@ -83,15 +100,14 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
     saved = 100 * (rows["structure"] / (rows["structure"] + rows["residual"])).to_numpy(float)
     for place, (share, bound) in enumerate(zip(saved, rows["estimator"], strict=True)):
         _annotate(axis, place, f"{_percent(share)}  {bound}", len(rows))
-    step = -(-len(rows) // MOST_LABELS)
-    names = [name_label(str(name)) for name in rows[column]]
-    axis.set_yticks(y[::step], names[::step])
-    axis.set_ylim(len(rows) - 0.4, -0.6)
+    label_names(axis, [str(name) for name in rows[column]])
     axis.set_xlim(0, 1.02 * _end(rows))
-    axis.set_xlabel("bits per weight;  beside: structure in % of shuffled, the bound", fontsize=8.5)
+    axis.set_xlabel(
+        "bits per weight;  beside: structure in % of shuffled, the bound", fontsize="small"
+    )
     axis.grid(axis="y", visible=False)
     if len(rows) > 12:
-        axis.tick_params(axis="y", labelsize=7.5)
+        axis.tick_params(axis="y", labelsize="x-small")
 
 
 def _end(rows: pd.DataFrame) -> float:
@@ -108,8 +124,8 @@ def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:
         (1.01, place),
         xycoords=("axes fraction", "data"),
         va="center",
-        fontsize=8 if rows <= 12 else 6.5,
-        color="#555555",
+        fontsize="small" if rows <= 12 else "xx-small" if rows > 60 else "x-small",
+        color=SOFT,
         annotation_clip=False,
     )
 
@@ -128,7 +144,7 @@ def _patch(part: str | None) -> Any:
     from matplotlib.patches import Patch
 
     if part is None:
-        return Patch(facecolor="none", edgecolor="#777777", hatch="/////", linewidth=0,
+        return Patch(facecolor="none", edgecolor=SOFT, hatch="/////", linewidth=0,
                      label="hatched: negative, the code loses there")  # fmt: skip
     return Patch(color=COLOURS[part], label=_MEANING[part])
 
@@ -136,31 +152,37 @@ def _patch(part: str | None) -> Any:
 # --- bit-planes -----------------------------------------------------------------------------
 
 
-def draw_bitplanes(table: pd.DataFrame, quantizer: str | None) -> Figure:
-    """See `kolmo.report.figures.plots.Plots.bitplanes`."""
+def plane_rows(table: pd.DataFrame, quantizer: str | None) -> pd.DataFrame:
+    """The bit-planes that are drawn: of each checkpoint the whole, then its tensors."""
     planes = bitplanes(table)
     if quantizer is not None:
         planes = planes[planes["quantizer"] == quantizer]
     if planes.empty:
         raise InputError(f"no bit-planes of the quantizer {quantizer!r} are in this report")
-    planes = planes.assign(object=_objects(planes))
+    named = planes["tensor"].fillna("").astype(object)
+    planes = in_natural_order(planes.assign(object=_objects(planes), named=named), "named")
     places = {name: place for place, name in enumerate(planes["checkpoint"].unique())}
     first = planes["checkpoint"].map(places) + 0.5 * (planes["scope"] == "tensor")
-    planes = planes.loc[first.sort_values(kind="stable").index]  # the model above its tensors
+    return planes.loc[first.sort_values(kind="stable").index]  # the model above its tensors
+
+
+def draw_bitplanes(planes: pd.DataFrame, canvas: Canvas) -> Figure:
+    """See `kolmo.report.figures.plots.Plots.bitplanes`."""
     width = planes.groupby(["object", "quantizer", "dtype"])["plane"].transform("max") + 1
     groups = list(planes.assign(width=width).groupby(["quantizer", "width"], sort=False))
     most = max(group["object"].nunique() for _, group in groups)
-    with style():
-        figure, axes = grid(1, len(groups), 1.5 + min(max(0.2 * most, 0.7), 22))
-        for axis, ((spec, _), group) in zip(axes, groups, strict=True):
+    with canvas.style():
+        figure, axes = canvas.panels(1, len(groups), 1.5 + min(max(0.2 * most, 0.7), 14))
+        for axis, ((spec, _), group) in zip(axes, groups, strict=False):
             image = _map_planes(axis, group)
             axis.set_title(f"quantizer {spec}", pad=22)
             alike = group["object"].unique().tolist() == groups[0][1]["object"].unique().tolist()
-            axis.tick_params(axis="y", labelleft=axis is axes[0] or not alike)
+            axis.tick_params(axis="y", labelleft=is_leftmost(axis) or not alike)
+        hide(axes[len(groups) :])
         bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 2.5 / figure.get_figheight()))
-        bar.set_label("share of the plane saved", fontsize=8.5)
+        bar.set_label("share of the plane saved", fontsize="small")
         bar.set_ticks([0, 0.01, 0.1, 0.5, 1], labels=["0", "1 %", "10 %", "50 %", "100 %"])
-        bar.ax.tick_params(labelsize=8)
+        bar.ax.tick_params(labelsize="small")
     return figure
 
 
@@ -192,12 +214,12 @@ def _map_planes(axis: Axes, planes: pd.DataFrame) -> Any:
         np.ma.masked_array(saved, noise), aspect="auto", cmap="viridis_r",
         norm=PowerNorm(0.4, 0, 1), interpolation="nearest",
     )  # fmt: skip
-    axis.set_facecolor("#f2f2f2")
+    axis.set_facecolor(PALE)
     axis.grid(visible=False)
     _label_planes(axis, planes, order)
-    step = -(-len(names) // MOST_LABELS)
-    axis.set_yticks(range(0, len(names), step), [name_label(name) for name in names[::step]])
-    axis.tick_params(axis="y", labelsize=7.5 if len(names) > 12 else 9, length=0)
+    label_names(axis, names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.tick_params(axis="y", labelsize="x-small" if len(names) > 12 else "medium", length=0)
     for place, known in enumerate((~noise).sum(axis=1)):
         _annotate(axis, place, f"{known} of {len(order)}", len(names))
     return image
@@ -208,15 +230,16 @@ def _label_planes(axis: Axes, planes: pd.DataFrame, order: Sequence[int]) -> Non
     step = 4 if len(order) > 16 else 1
     shown = [place for place, plane in enumerate(order) if plane % step == 0 or place == 0]
     axis.set_xticks(shown, [str(order[place]) for place in shown])
-    axis.set_xlabel("bit-plane;  grey: like coin flips;  beside: how many are not", fontsize=8.5)
+    said = "bit-plane;  grey: like coin flips;  beside: how many are not"
+    axis.set_xlabel(said, fontsize="small")
     parts = planes.drop_duplicates("plane").set_index("plane")["part"]
     for part, first, last in _runs([str(parts[plane]) for plane in order]):
         if part:
-            axis.axvline(last + 0.5, color="white", linewidth=2)
+            axis.axvline(last + 0.5, color=PAPER, linewidth=2)
             place, align = ((first + last) / 2, "center") if last > first else (last + 0.5, "right")
             axis.annotate(part, (place, 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-                          textcoords="offset points", ha=align, fontsize=8,
-                          color="#777777")  # fmt: skip
+                          textcoords="offset points", ha=align, fontsize="small",
+                          color=SOFT)  # fmt: skip
 
 
 def _runs(names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
@@ -231,12 +254,17 @@ def _runs(names: Sequence[str]) -> Iterator[tuple[str, int, int]]:
 # --- agreement ------------------------------------------------------------------------------
 
 
-def draw_agreement(table: pd.DataFrame, over: str | None) -> Figure:
-    """See `kolmo.report.figures.plots.Plots.agreement`."""
+def agreement_rows(table: pd.DataFrame, over: str | None) -> pd.DataFrame:
+    """The correlations that are drawn."""
     single = table["scope"] == "tensor"
     pairs = agreements.agreement(table, over or ("tensors" if single.any() else "models"))
     if pairs["correlation"].isna().all():
         raise InputError(f"no two measurements can be compared: {pairs['note'].iloc[0]}")
+    return pairs
+
+
+def draw_agreement(pairs: pd.DataFrame, canvas: Canvas) -> Figure:
+    """See `kolmo.report.figures.plots.Plots.agreement`."""
     groups = list(pairs.groupby("checkpoint", sort=False, dropna=False))
     names = [agreements.matrix(group)[0] for _, group in groups]
     most = max(map(len, names))
@@ -245,34 +273,38 @@ def draw_agreement(table: pd.DataFrame, over: str | None) -> Figure:
             f"the correlations of {most} measurements of {len(groups)} checkpoints do not fit one "
             f"figure: take a part of the table"
         )
-    with style():
+    with canvas.style():
         columns = min(len(groups), 2)
-        figure, axes = grid(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
-        figure.set_figwidth(columns * max(4.8, 2.4 + 0.5 * most))
+        figure, axes = canvas.panels(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
+        if canvas.ax is None and canvas.inches is None:
+            figure.set_figwidth(columns * max(4.8, 2.4 + 0.5 * most))
         for axis, (checkpoint, group) in zip(axes, groups, strict=False):
             _draw_matrix(axis, group)
             of_one = isinstance(checkpoint, str)
             axis.set_title(name_label(str(checkpoint), 24) if of_one else "models")
             over = f"{group['objects'].max()} {'tensors' if of_one else 'models'}"
-            axis.set_xlabel(f"rank correlation of bits per weight, {over}", fontsize=8.5)
-        for axis in axes[len(groups) :]:
-            axis.set_axis_off()
+            axis.set_xlabel(f"rank correlation of bits per weight, {over}", fontsize="small")
+        hide(axes[len(groups) :])
     return figure
 
 
 def _draw_matrix(axis: Axes, pairs: pd.DataFrame) -> None:
+    """Correlations as colours and numbers; of few objects as numbers alone."""
     names, values = agreements.matrix(pairs)
-    axis.imshow(np.ma.masked_invalid(values), cmap="RdBu", vmin=-1.25, vmax=1.25)
-    axis.set_facecolor("#f2f2f2")
+    _, coloured = agreements.matrix(pairs[pairs["objects"] >= agreements.TELLING], names)
+    np.fill_diagonal(coloured, np.nan)
+    axis.imshow(np.ma.masked_invalid(coloured), cmap="RdBu", vmin=-1.25, vmax=1.25)
+    axis.set_facecolor(PALE)
     axis.grid(visible=False)
     for (i, j), value in np.ndenumerate(values):
         if i != j:
             text = "–" if np.isnan(value) else f"{value:.2f}".replace("-", "−")
-            axis.text(j, i, text, ha="center", va="center", fontsize=8,
-                      color="white" if abs(value) > 0.6 else "#333333")  # fmt: skip
+            shade = coloured[i, j]
+            colour = INK if np.isnan(shade) else BRIGHT if abs(shade) > 0.6 else DARK
+            axis.text(j, i, text, ha="center", va="center", fontsize="small", color=colour)
     shown = [name_label(name, 30) for name in names]
-    axis.set_xticks(range(len(names)), shown, rotation=40, ha="right", fontsize=8)
-    axis.set_yticks(range(len(names)), shown, fontsize=8)
+    axis.set_xticks(range(len(names)), shown, rotation=40, ha="right", fontsize="small")
+    axis.set_yticks(range(len(names)), shown, fontsize="small")
     axis.tick_params(length=0)
     for side in ("left", "bottom"):
         axis.spines[side].set_visible(False)

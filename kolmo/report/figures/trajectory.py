@@ -17,9 +17,11 @@ import numpy as np
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths, half_widths
 from kolmo.report.data import ReportData
-from kolmo.report.figures.drawing import name_label, shown_figure, style
-from kolmo.report.figures.marks import Mark, series_of
+from kolmo.report.figures.drawing import INK, SOFT, Canvas, name_label, new_figure
+from kolmo.report.figures.marks import Series, series_of
 from kolmo.report.table import measured_rows, null_names
+from kolmo.report.words_series import SHUFFLED
+from kolmo.spoken import option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 _MOST_GROUPS = 3  # panels of metrics
 # Parts of names by which metrics of one kind share a panel.
 _USUAL = ("loss", "acc", "err", "perplexity", "ppl", "score", "f1")
+_OF_SHUFFLE = "percent of its own shuffle"
 _NULL_LINES: tuple[Any, ...] = (":", "-.", "--", (0, (1, 3)))
 
 
@@ -37,7 +40,8 @@ def draw_trajectory(
     report: ReportData,
     quantizer: str | None = None,
     metrics: Sequence[str] | None = None,
-    relative: bool = False,
+    relative: bool | None = None,
+    canvas: Canvas = Canvas(),  # noqa: B008 (it is frozen)
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
     if report.kind != "trajectory":
@@ -45,50 +49,100 @@ def draw_trajectory(
     series = report.series
     whole = report.table[report.table["scope"] == "model"]
     if whole.empty:
-        raise InputError("there is no model scope in this report: measure with scope='both'")
+        raise InputError(
+            f"there is no model scope in this report: measure with {option('scope', 'both')}"
+        )
     rows = measured_rows(whole, quantizer)
     rows = rows.assign(step=rows["checkpoint"].map(series["steps"]).astype(float))
-    if relative:
-        rows = _relative(rows)
-    panels = list(rows.groupby("quantizer", sort=False))
+    views = _views(rows, bool(series.get("relative")) if relative is None else relative)
     groups = _groups(series, metrics)
-    with style():
-        figure = shown_figure()(
-            figsize=(7.6, 2.3 * len(panels) + 1.5 * len(groups) + 1.1), layout="constrained"
-        )
-        heights = [2.3] * len(panels) + [1.5] * len(groups)
-        axes = np.ravel(
-            figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
-        )
+    quantizers = list(dict.fromkeys(rows["quantizer"]))
+    with canvas.style():
+        figure, panels, below = _axes(canvas, len(quantizers), len(views), len(groups))
         estimators, nulls = series_of(rows), null_names(rows)
-        for axis, (spec, group) in zip(axes, panels, strict=False):
-            _draw_complexity(axis, group, estimators, nulls, relative)
-            axis.set_title(f"quantizer {spec}")
-        for axis, names in zip(axes[len(panels) :], groups, strict=True):
+        for line, spec in zip(panels, quantizers, strict=True):
+            for axis, (label, view) in zip(line, views.items(), strict=True):
+                group = view[view["quantizer"] == spec]
+                shown = [] if label == _OF_SHUFFLE else nulls
+                _draw_complexity(axis, group, estimators, shown, label)
+                axis.set_title(f"quantizer {spec}")
+        for axis, names in zip(below, groups, strict=True):
             _draw_metrics(axis, series, names)
-        _finish(axes[-1], series, rows["step"])
-        figure.align_ylabels(list(axes))
-        _legend(figure, estimators, nulls)
+        for axis in below[-1:] or panels[-1]:
+            _finish(axis, series, rows["step"])
+        figure.align_ylabels([*(axis for line in panels for axis in line), *below])
+        canvas.legend(figure, _handles(estimators, nulls), 3)
     return figure
 
 
-def _relative(rows: pd.DataFrame) -> pd.DataFrame:
+def _axes(
+    canvas: Canvas, quantizers: int, views: int, groups: int
+) -> tuple[Figure, list[list[Axes]], list[Axes]]:
+    """The figure, its panels by quantizer and view, and those of metrics, as wide as it is."""
+    if canvas.ax is not None:
+        figure, given = canvas.stack([1.0] * (quantizers * views + groups), 1.0)
+        lines = [given[row * views : (row + 1) * views] for row in range(quantizers)]
+        return figure, lines, given[quantizers * views :]
+    heights = [2.3] * quantizers + [1.5] * groups
+    width = canvas.inches or (7.6 if views == 1 else 10.4)
+    figure = new_figure(canvas.figsize or (width, sum(heights) + 1.1))
+    grid = figure.add_gridspec(len(heights), views, height_ratios=heights)
+    first = figure.add_subplot(grid[0, 0])
+    panels = [
+        [
+            first
+            if (row, column) == (0, 0)
+            else figure.add_subplot(grid[row, column], sharex=first)
+            for column in range(views)
+        ]
+        for row in range(quantizers)
+    ]
+    below = [
+        figure.add_subplot(grid[quantizers + number, :], sharex=first) for number in range(groups)
+    ]
+    for axis in [axis for line in panels[:-1] for axis in line] + below[:-1]:
+        axis.tick_params(labelbottom=False)
+    if below:
+        for axis in panels[-1]:
+            axis.tick_params(labelbottom=False)
+    return figure, panels, below
+
+
+def _views(rows: pd.DataFrame, relative: bool) -> dict[str, pd.DataFrame]:
+    """What is drawn of the rows, by the label of its axis: bits, or two ratios in percent."""
+    if not relative:
+        return {"bits per weight": rows}
+    views = {"percent of the first": _of_first(rows)}
+    shuffled = rows[(rows["null"] == SHUFFLED) & (rows["null_bits"] > 0)]
+    return views | ({_OF_SHUFFLE: _of_shuffle(shuffled)} if len(shuffled) else {})
+
+
+def _of_first(rows: pd.DataFrame) -> pd.DataFrame:
     """Bits, and those of nulls, in percent of the estimator's own at the first step."""
     keys = ["quantizer", "estimator", "layout"]
     ordered = rows.sort_values("step", kind="stable")
     first = ordered.groupby(keys, sort=False, dropna=False)["bits"].transform("first")
-    shares = {name: 100 * ordered[name] / first for name in ("null_bits", "null_sd")}
-    per_weight = ordered["standard_error"] / first * 100
-    figure = 100 * ordered["bits"] / first
-    return ordered.assign(bits_per_weight=figure, covered=1, standard_error=per_weight, **shares)
+    return _percent(ordered, first)
+
+
+def _of_shuffle(rows: pd.DataFrame) -> pd.DataFrame:
+    """Bits in percent of the mean of the shuffles of the same weights."""
+    return _percent(rows, rows["null_bits"])
+
+
+def _percent(rows: pd.DataFrame, reference: pd.Series) -> pd.DataFrame:
+    shares = {
+        name: 100 * rows[name] / reference for name in ("null_bits", "null_sd", "standard_error")
+    }
+    return rows.assign(bits_per_weight=100 * rows["bits"] / reference, covered=1, **shares)
 
 
 def _draw_complexity(
     axis: Axes,
     rows: pd.DataFrame,
-    estimators: Sequence[Mark],
+    estimators: Sequence[Series],
     nulls: Sequence[str],
-    relative: bool,
+    label: str,
 ) -> None:
     for one in estimators:
         group = one.of(rows).sort_values("step", kind="stable")
@@ -98,7 +152,7 @@ def _draw_complexity(
             _draw_null(axis, group[group["null"] == null], one, line)
         once = group.drop_duplicates("step")
         error = half_widths(once["standard_error"] / once["covered"], once["degrees"])
-        colour = one.mark["markeredgecolor"]
+        colour = one.colour
         axis.vlines(
             once["step"],
             once["bits_per_weight"] - error,
@@ -111,23 +165,26 @@ def _draw_complexity(
             once["bits_per_weight"],
             **_look(one),
         )
-    axis.set_ylabel("percent of the first" if relative else "bits per weight")
+    if label != "bits per weight":
+        axis.axhline(100, color="#999999", linestyle=":", linewidth=1.2, zorder=1)
+        axis.ticklabel_format(axis="y", useOffset=False)
+    axis.set_ylabel(label)
     axis.margins(x=0.02, y=0.12)
 
 
-def _look(one: Mark) -> dict[str, Any]:
+def _look(one: Series) -> dict[str, Any]:
     line = "-" if one.kind == "bound" else (0, (4, 2))
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     return {**one.mark, "linestyle": line, "color": colour, "markersize": 5, "linewidth": 1.5}
 
 
-def _draw_null(axis: Axes, rows: pd.DataFrame, one: Mark, line: Any) -> None:
+def _draw_null(axis: Axes, rows: pd.DataFrame, one: Series, line: Any) -> None:
     rows = rows[rows["null_bits"].notna()]
     if rows.empty:
         return
     mean = rows["null_bits"] / rows["covered"]
     width = draw_widths(rows["null_sd"] / rows["covered"], rows["null_draws"])
-    colour = one.mark["markeredgecolor"]
+    colour = one.colour
     axis.fill_between(
         rows["step"], mean - width, mean + width, color=colour, alpha=0.16, linewidth=0, zorder=1
     )
@@ -163,7 +220,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
         axis.plot(
             steps,
             values,
-            color=("#444444", "#999999", "#8C510A", "#5ab4ac")[number % 4],
+            color=(INK, SOFT, "#a3622c", "#12908f")[number % 4],
             linewidth=1.5,
             marker="." if len(steps) <= 40 else "",
             markersize=5,
@@ -172,7 +229,7 @@ def _draw_metrics(axis: Axes, series: Mapping[str, Any], names: Sequence[str]) -
     if len(names) == 1:
         axis.set_ylabel(fill(name_label(names[0].replace("_", " "), 34), 18))
     else:
-        axis.legend(fontsize=8.5, loc="best")
+        axis.legend(loc="best")
     axis.margins(x=0.02, y=0.12)
 
 
@@ -191,15 +248,15 @@ def _finish(axis: Axes, series: Mapping[str, Any], steps: pd.Series) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _legend(figure: Figure, estimators: Sequence[Mark], nulls: Sequence[str]) -> None:
+def _handles(estimators: Sequence[Series], nulls: Sequence[str]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Artist] = [Line2D([], [], **_look(one)) for one in estimators]
     handles += [
-        Line2D([], [], linestyle=line, color="#777777", label=f"{name_label(null)} null")
+        Line2D([], [], linestyle=line, color=SOFT, label=f"{name_label(null)} null")
         for null, line in zip(nulls, _NULL_LINES * len(nulls), strict=False)
     ]
     if nulls:
-        handles.append(Patch(color="#777777", alpha=0.2, label="95 % of a null's draws"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8.5)
+        handles.append(Patch(color=SOFT, alpha=0.2, label="95 % of a null's draws"))
+    return handles

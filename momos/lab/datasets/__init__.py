@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kolmo import specs
 from kolmo.errors import InputError
+from kolmo.spoken import option
 from momos.lab.datasets.cifar import SHAPE as _CIFAR_SHAPE
 from momos.lab.datasets.cifar import read_cifar10
 from momos.lab.datasets.fetch import SOURCES, fetch_dataset
@@ -90,7 +91,7 @@ def load_dataset(name: str = "digits", folder: str | os.PathLike[str] | None = N
     if name in SOURCES:
         if folder is None:
             raise InputError(
-                f"{name} is not bundled: name the folder of its files with --folder, where "
+                f"{name} is not bundled: name the folder of its files by {option('folder')}, where "
                 f"'momos fetch {name} --folder FOLDER' puts them"
             )
         return _from_files(name, Path(folder))

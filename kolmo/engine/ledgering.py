@@ -1,0 +1,195 @@
+"""The ledger of a run: jobs that find facts of tensors, and what becomes of them.
+
+::
+
+    FactsJob      every tensor read once      ─┬─► RelationsJob  tensors whose sketches are alike
+                                               └─► records
+    SpectraJob    singular values of matrices ───►
+
+Records are plain data, one for each tensor, as the provenance of a report holds them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.engine.jobs import FINE, Job
+from kolmo.engine.meters import Meter
+from kolmo.ledger.facts import Facts, Noted, find_facts
+from kolmo.ledger.patterns import RULES
+from kolmo.ledger.relations import Relation, candidates, relation_of
+from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
+from kolmo.measure import Plan
+from kolmo.rates import reading_seconds
+from kolmo.text import NAMELESS, printable
+
+RECORD = [
+    *(field.name for field in dataclasses.fields(Facts)),
+    *("relation", "of", "correlation", "factor"),
+    *(field.name for field in dataclasses.fields(Spectrum)),
+]
+"""Fields of a record, in order: those of `Facts`, `Relation` and `Spectrum`."""
+
+_NAMES = {"tensor", "of"}  # fields that a report shows
+_TENSOR, _WEIGHT = 1e-3, 3e-9  # seconds of one core
+_QUANTUM, _MANY = 0.25, 256  # seconds and tensors that are gathered into one job
+_MEMORY = 64 << 20  # bytes of chunks, tables and a matrix that a rule may have made
+_PRODUCTS = 192 << 20  # bytes of a matrix of the longest sides, its shuffle and its square
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _OfTensors(Job):
+    """Something found of each of several tensors."""
+
+    tensors: tuple[WeightTensor, ...]
+
+    @cached_property
+    def symbols(self) -> int:
+        return sum(tensor.numel for tensor in self.tensors)
+
+    @property
+    def label(self) -> str:
+        return self.tensors[-1].name
+
+    @property
+    def is_fine(self) -> bool:
+        return self.symbols < FINE * len(self.tensors)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FactsJob(_OfTensors):
+    """The facts of tensors."""
+
+    def run(self, meter: Meter) -> list[Noted]:
+        return [find_facts(tensor, meter.add) for tensor in self.tensors]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RelationsJob(_OfTensors):
+    """What each tensor is to another one, which it is to be compared with."""
+
+    others: tuple[WeightTensor, ...]
+
+    def run(self, meter: Meter) -> list[Relation | None]:
+        pairs = zip(self.tensors, self.others, strict=True)
+        return [relation_of(tensor, other, meter.add) for tensor, other in pairs]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SpectraJob(_OfTensors):
+    """The spectra of matrices."""
+
+    def run(self, meter: Meter) -> list[Spectrum | None]:
+        return [spectrum_of(tensor, meter.add) for tensor in self.tensors]
+
+
+class Ledger:
+    """What a run finds of its tensors besides their code lengths; nothing if it is not asked to.
+
+    Attributes
+    ----------
+    compared : bool
+        Whether tensors have been compared with each other, which waits for the facts of all.
+    """
+
+    def __init__(self, tensors: Sequence[WeightTensor], plan: Plan) -> None:
+        self._tensors, self.is_kept = tensors, plan.ledger
+        self._matrices = [tensor for tensor in tensors if is_matrix(tensor)]
+        if not (self._are_affordable if plan.spectra is None else plan.spectra):
+            self._matrices = []
+        self._places = {tensor: place for place, tensor in enumerate(tensors)}
+        self._found: dict[int, Noted] = {}
+        self._relations: dict[int, Relation] = {}
+        self._spectrum: dict[int, Spectrum] = {}
+        self._waiting = 0  # for jobs that compare tensors
+        self.compared = False
+
+    @property
+    def _are_affordable(self) -> bool:
+        return sum(map(expected_seconds, self._matrices)) <= AFFORDABLE
+
+    def jobs(self) -> Iterator[Job]:
+        """The jobs that can be done at once."""
+        if not self.is_kept:
+            return
+        for group in _grouped(self._tensors, _seconds):
+            yield FactsJob(sum(map(_seconds, group)), _MEMORY, tuple(group))
+        for group in _grouped(self._matrices, expected_seconds):
+            yield SpectraJob(sum(map(expected_seconds, group)), _PRODUCTS, tuple(group))
+
+    def take(self, job: Job, found: Any) -> list[Job]:
+        """Keep what a job found; gives those that follow from it."""
+        if isinstance(job, SpectraJob):
+            self._spectrum |= self._known(job, found)
+        elif isinstance(job, RelationsJob):
+            self._relations |= self._known(job, found)
+            self._waiting -= 1
+            self.compared = not self._waiting
+        elif isinstance(job, FactsJob):
+            self._found |= self._known(job, found)
+            return self._compare() if len(self._found) == len(self._tensors) else []
+        return []
+
+    def _known(self, job: _OfTensors, found: Iterable[Any]) -> dict[int, Any]:
+        pairs = zip(job.tensors, found, strict=True)
+        return {self._places[tensor]: each for tensor, each in pairs if each is not None}
+
+    def _compare(self) -> list[Job]:
+        sketches = [self._found[place].sketch for place in range(len(self._tensors))]
+        other = {self._tensors[a]: self._tensors[b] for a, b in candidates(self._tensors, sketches)}
+        jobs: list[Job] = [
+            RelationsJob(2 * sum(map(_seconds, group)), _MEMORY, tuple(group),
+                         tuple(other[tensor] for tensor in group))
+            for group in _grouped(list(other), _seconds)
+        ]  # fmt: skip
+        self._waiting, self.compared = len(jobs), not jobs
+        return jobs
+
+    @property
+    def by_rule(self) -> set[str]:
+        """The names of the tensors that a rule makes."""
+        facts = (noted.facts for noted in self._found.values())
+        return {each.tensor for each in facts if each.pattern in RULES}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One record for each tensor that was read, in the order of the checkpoint."""
+        return [self._record(place) for place in sorted(self._found)]
+
+    def _record(self, place: int) -> dict[str, Any]:
+        parts = self._found[place].facts, self._relations.get(place), self._spectrum.get(place)
+        fields = [dataclasses.asdict(part) for part in parts if part is not None]
+        known = {name: value for part in fields for name, value in part.items()}
+        known |= {name: printable(known[name]) or NAMELESS for name in _NAMES & known.keys()}
+        return {name: known[name] for name in RECORD if _is_fact(known.get(name))}
+
+
+def _is_fact(value: Any) -> bool:
+    """Whether there is a value, and JSON has it: sums over huge weights may be infinite."""
+    return value not in (None, "") and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def _seconds(tensor: WeightTensor) -> float:
+    """Seconds that the facts of a tensor take, about."""
+    size = tensor.numel * tensor.dtype.itemsize
+    return _TENSOR + _WEIGHT * tensor.numel + reading_seconds(size)
+
+
+def _grouped(
+    tensors: Sequence[WeightTensor], seconds: Callable[[WeightTensor], float]
+) -> Iterator[list[WeightTensor]]:
+    """Tensors that a job takes together."""
+    group: list[WeightTensor] = []
+    cost = 0.0
+    for tensor in tensors:
+        group.append(tensor)
+        cost += seconds(tensor)
+        if cost > _QUANTUM or len(group) >= _MANY:
+            yield group
+            group, cost = [], 0.0
+    if group:
+        yield group

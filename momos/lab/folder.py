@@ -1,0 +1,98 @@
+"""The folder of a run: which files are the run's own, whose run it holds, how it is emptied.
+
+::
+
+    config.toml                       written first; its first line says that momos train wrote it
+    init, best, last .safetensors     history.parquet, metrics.json, weights.mosaic
+    steps/epoch-0010.safetensors      checkpoints along training
+    resume.pt                         while the run lasts
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from kolmo.errors import InputError
+from momos.lab.config import TrainConfig
+from momos.lab.settings import to_toml, train_config
+from momos.tensors import make_folder, write_whole
+
+CONFIG, RESUME, STEPS = "config.toml", "resume.pt", "steps"
+_MADE_BY = "# A run of momos train: what it writes here is its own, and --overwrite deletes it."
+_OWN = (
+    *("init.safetensors", "best.safetensors", "last.safetensors"),
+    *("history.parquet", "metrics.json", "weights.mosaic", RESUME),
+)
+_STEP = re.compile(r"(epoch|step)-\d+\.safetensors")
+
+
+def begin(path: str | os.PathLike[str], config: TrainConfig, overwrite: bool) -> Path:
+    """The folder of a new run, which holds its configuration and nothing of an earlier one.
+
+    Raises
+    ------
+    InputError
+        If it holds another run and ``overwrite`` is false, or files that no run wrote under the
+        names of a run's.
+    """
+    folder = make_folder(path)
+    own = list(_own_files(folder))
+    if own and not _is_run(folder):
+        raise InputError(
+            f"{own[0]}: is there already, and momos train did not write it: name another folder"
+        )
+    if not (overwrite and _is_run(folder)):
+        _refuse_another(folder, config)
+    for file in own:
+        file.unlink()
+    described = f"{_MADE_BY}\n{to_toml(config)}"
+    write_whole(folder / CONFIG, described.encode())
+    return folder
+
+
+def _own_files(folder: Path) -> Iterator[Path]:
+    """The files of a run that are there, but for its configuration."""
+    yield from (folder / name for name in _OWN if (folder / name).exists())
+    steps = folder / STEPS
+    if steps.is_dir():
+        yield from (file for file in sorted(steps.iterdir()) if _STEP.fullmatch(file.name))
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        with (folder / CONFIG).open(encoding="utf-8") as file:
+            return file.readline().rstrip("\n") == _MADE_BY
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_another(folder: Path, config: TrainConfig) -> None:
+    """InputError if the folder holds a run, or a file of settings, of another configuration."""
+    path = folder / CONFIG
+    if not path.exists():
+        return
+    try:
+        before = train_config(path, {})
+    except InputError:
+        what = "is no configuration of a run"
+    else:
+        what = "is of another run" + _difference(before, config)
+        if before == config:
+            return
+    raise InputError(
+        f"{path}: {what}: name another folder, or delete that run's files with --overwrite "
+        f"(overwrite=True)"
+    )
+
+
+def _difference(before: TrainConfig, now: TrainConfig) -> str:
+    """The first setting that differs, in brackets."""
+    for field in dataclasses.fields(TrainConfig):
+        old, new = (getattr(one, field.name) for one in (before, now))
+        if old != new:
+            return f" ({field.name} {old} there, {new} now)"
+    return ""

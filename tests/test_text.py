@@ -1,0 +1,33 @@
+"""Names from outside: made safe to show, and in the order in which people number them."""
+
+import random
+
+import pytest
+
+from kolmo.text import natural_key
+
+
+def test_numbers_are_compared_as_numbers():
+    names = [f"encoder.layer.{n}.weight" for n in (0, 1, 2, 10, 11, 100)]
+    shuffled = random.Random(0).sample(names, len(names))
+    assert sorted(shuffled, key=natural_key) == names
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a", "a1"),  # what ends comes first
+        ("a2b10", "a10b2"),
+        ("7", "a"),
+        ("a.1", "a.1.b"),
+        ("a.01", "a.1"),  # the same number: the names decide
+        ("h.9", "h." + "1" * 5000),  # longer than Python makes an int of
+    ],
+)
+def test_any_two_names_have_an_order(before, after):
+    assert natural_key(before) < natural_key(after)
+
+
+def test_different_names_have_different_keys():
+    names = ["a1", "a01", "a001", "", "0", "00", "a0b", "a00b"]
+    assert len({natural_key(name) for name in names}) == len(names)

@@ -10,21 +10,26 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app, make_directory
+from kolmo.cli.options import choice, option
 from kolmo.errors import InputError
 from kolmo.specs import unknown
+
+_FORMATS = ("png", "svg", "pdf")
 
 
 @app.command()
 def plot(
     results: Annotated[Path, typer.Argument(help="A saved report.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A directory.")] = Path("."),
-    format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
+    output: Annotated[Path, option("--output", "-o", help="A directory.", metavar="DIR")] = Path(
+        "."
+    ),
+    format: Annotated[str, choice(of=_FORMATS, help="Of the files.")] = "png",
 ) -> None:
     """Draw the figures of a saved report."""
     from kolmo.report.figures.plots import figures, save_figure  # which import pandas
 
-    if format not in ("png", "svg", "pdf"):
-        raise unknown("format", format, ("png", "svg", "pdf"))
+    if format not in _FORMATS:
+        raise unknown("format", format, _FORMATS)
     if output.suffix in (".png", ".svg", ".pdf"):
         raise InputError(f"{output}: name a directory; --format says what the files are")
     drawn = figures(kolmo.load_report(results))

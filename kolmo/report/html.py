@@ -70,7 +70,7 @@ def page(report: ReportData) -> str:
     """A whole page."""
     sources = report.provenance.get("sources", {})
     names = ", ".join(printable(str(name)) for name in sources) or "report"
-    whole, tensors = (report.table[report.table["scope"] == scope] for scope in ("model", "tensor"))
+    whole, tensors = (report.plain[report.plain["scope"] == scope] for scope in ("model", "tensor"))
     sections = [
         section("Summary", f"<pre>{escape(summarize(report))}</pre>"),
         *(section(title, _drawn(figure)) for title, figure in figures(report).items()),
@@ -84,7 +84,7 @@ def page(report: ReportData) -> str:
 
 def fragment(report: ReportData) -> str:
     """The HTML that a notebook shows."""
-    return f"<pre>{escape(summarize(report))}</pre>{html_table(model_rows(report.table))}"
+    return f"<pre>{escape(summarize(report))}</pre>{html_table(model_rows(report.plain))}"
 
 
 def document(title: str, subtitle: str, sections: list[str]) -> str:

@@ -47,7 +47,7 @@ def draw_trajectory(
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
-    whole = report.table[report.table["scope"] == "model"]
+    whole = report.plain[report.plain["scope"] == "model"]
     if whole.empty:
         raise InputError(
             f"there is no model scope in this report: measure with {option('scope', 'both')}"

@@ -107,6 +107,8 @@ def test_json_is_clean(model):
                              nulls=["shuffled"])  # fmt: skip
     assert [row["bits"] for row in document["table"]] == expected.table.bits.tolist()
     assert [row["null_bits"] for row in document["table"]] == expected.table.null_bits.tolist()
+    assert document["summary"] == expected.summary().splitlines()
+    assert all(" " in verdict["sentence"] for verdict in document["verdicts"])
 
 
 def test_output_files(model, tmp_path):
@@ -203,7 +205,7 @@ def test_a_command_imports_no_more_than_it_needs(arguments, never, model, tmp_pa
     ("arguments", "message"),
     [
         (["analyze", "nothing.pt"], "nothing.pt: there is no such file"),
-        (["analyze"], "sources"),
+        (["analyze"], "SOURCE"),
         (["analyze", "MODEL", "MODEL"], "is named twice"),
         (["analize"], "analize"),
         (["analyze", "MODEL", "--draws", "x"], "draws"),
@@ -402,15 +404,6 @@ def _read_until(word, terminal):
     return shown.decode(errors="replace")  # a read may end within a character
 
 
-def test_files_of_our_own_name_the_command_that_opens_them(model, tmp_path):
-    packed = tmp_path / "m.kmo"
-    assert run("pack", model, "-o", packed, "--preset", "fast").returncode == 0
-    mosaic = Path("data/momos.mosaic").resolve()
-    for command in (["analyze"], ["inspect"], ["pack", "-o", tmp_path / "x.kmo"]):
-        refused(run(command[0], packed, *command[1:]), "kolmo unpack FILE.kmo -o DIR")
-        refused(run(command[0], mosaic, *command[1:]), "momos expand FILE.mosaic -o")
-
-
 # --- nothing to measure -----------------------------------------------------------------------
 
 
@@ -427,9 +420,14 @@ def test_nothing_to_measure_is_an_error_and_no_empty_table(tmp_path):
     for command in (["analyze"], ["trajectory", one], ["delta", one], ["pack", "-o", "x.kmo"]):
         refused(run(command[0], *command[1:], empty, cwd=tmp_path), "measure")
     refused(run("compare", f"a={empty}", f"b={one}"), "nothing to measure")
-    refused(run("analyze", nan, "-q", "sign", "-e", "kt"), "nan: nothing was measured: tensor 'w'")
-    refused(run("analyze", nan, "-q", "sign", "-e", "kt", "--json"), "nothing was measured")
-    refused(run("analyze", one, "-q", "symmetric:4", "-e", "bdm"), "one: nothing was measured: ")
+    missing = "nan: nothing was measured: tensor 'w' holds NaN"
+    for more in ([], ["--json"]):
+        result = run("analyze", nan, "-q", "sign", "-e", "kt", *more)
+        refused(result, missing, code=1)
+        assert result.stdout == ""
+    result = run("analyze", one, "-q", "symmetric:4", "-e", "bdm")
+    refused(result, "one: nothing was measured: ", code=1)
+    assert result.stderr.count("no 1-D CTM table") == 1
     assert not list(tmp_path.glob("*.kmo"))
 
 

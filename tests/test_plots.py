@@ -124,9 +124,7 @@ def test_nulls_are_ranges_of_95_percent_of_draws(report):
     ordered = chosen.sort_values("null", ascending=False, kind="stable", key=str_of)
     wanted = [
         ((row.null_bits - t * row.null_sd) / row.numel, 2 * t * row.null_sd / row.numel)
-        for row in chosen.sort_values(
-            "null", ascending=False, kind="stable", key=str_of
-        ).itertuples()
+        for row in ordered.itertuples()
     ]
     assert len(bars) == len(chosen) > 0
     assert np.array(bars) == pytest.approx(np.array(wanted))

@@ -99,8 +99,9 @@ class Ledger:
 
     def __init__(self, tensors: Sequence[WeightTensor], plan: Plan) -> None:
         self._tensors, self.is_kept = tensors, plan.ledger
-        weights = sum(tensor.numel for tensor in tensors)
-        self._spectra = weights <= AFFORDABLE if plan.spectra is None else plan.spectra
+        self._matrices = [tensor for tensor in tensors if is_matrix(tensor)]
+        if not (self._are_affordable if plan.spectra is None else plan.spectra):
+            self._matrices = []
         self._places = {tensor: place for place, tensor in enumerate(tensors)}
         self._found: dict[int, Noted] = {}
         self._relations: dict[int, Relation] = {}
@@ -108,14 +109,17 @@ class Ledger:
         self._waiting = 0  # for jobs that compare tensors
         self.compared = False
 
+    @property
+    def _are_affordable(self) -> bool:
+        return sum(map(expected_seconds, self._matrices)) <= AFFORDABLE
+
     def jobs(self) -> Iterator[Job]:
         """The jobs that can be done at once."""
         if not self.is_kept:
             return
         for group in _grouped(self._tensors, _seconds):
             yield FactsJob(sum(map(_seconds, group)), _MEMORY, tuple(group))
-        matrices = [tensor for tensor in self._tensors if self._spectra and is_matrix(tensor)]
-        for group in _grouped(matrices, expected_seconds):
+        for group in _grouped(self._matrices, expected_seconds):
             yield SpectraJob(sum(map(expected_seconds, group)), _PRODUCTS, tuple(group))
 
     def take(self, job: Job, found: Any) -> list[Job]:

@@ -140,7 +140,7 @@ def gather_distinct(patterns: Array, table: Array, used: Array, found: int, most
 
 @compiled
 def distinct_of_groups(
-    patterns: Array, width: int, sign: int, most: int, table: Array, used: Array, first: int
+    patterns: Array, width: int, sign: Any, most: int, table: Array, used: Array, first: int
 ) -> int:
     """The most distinct values other than zero of any group of ``width`` weights; −1 if a group
     has more than ``most``, or more than half as many as it has weights other than zero.

@@ -110,7 +110,8 @@ class ValueCounter:
         if self._distinct:
             values = self._distinct.values()
         found = None if values is None else values.size
-        return found, self._whole(values) or self._parts()
+        whole, parts = self._whole(values), self._parts()
+        return found, parts if whole is None or (parts.levels and not whole.levels) else whole
 
     def _whole(self, values: NDArray[np.float64] | None) -> Grouped | None:
         """The tensor as one group."""
@@ -161,8 +162,9 @@ class _Counted:
 
     def __init__(self, name: str, width: int, tensor: WeightTensor) -> None:
         self.name, self._width, self.values = name, width, 0
-        self._sign = 1 << (bits_of(tensor.dtype) - 1) if is_float(tensor.dtype) else 0
         self._table = np.zeros(4 * FEW, np.uint64 if tensor.dtype.itemsize > 4 else np.uint32)
+        sign = 1 << (bits_of(tensor.dtype) - 1) if is_float(tensor.dtype) else 0
+        self._sign = self._table.dtype.type(sign)
         self._used, self._first = np.zeros(4 * FEW, np.int64), 1
 
     @property

@@ -177,8 +177,8 @@ def published_rows(table: pd.DataFrame) -> pd.DataFrame:
         ("native", name): f"{name} of the float32 bytes" for name in ("gzip:9", "bz2:9", "xz:6")
     }
     keys = list(zip(table["quantizer"], table["estimator"], strict=True))
-    rows = table.assign(measure=[published.get(key) for key in keys])
-    rows = rows[rows["measure"].notna() & rows["ratio_to_init"].notna()]
+    rows = table.assign(measure=[published.get(key, "") for key in keys])
+    rows = rows[(rows["measure"] != "") & rows["ratio_to_init"].notna()]
     return rows.assign(shuffled_to_init=rows["ratio_to_init"] / rows["ratio_to_shuffled"])
 
 

@@ -102,7 +102,7 @@ def _draw_waterfalls(rows: pd.DataFrame, canvas: Canvas) -> Figure:
             title = f"{name_label(str(checkpoint), 24)}, {spec}"
             axis, *closer = axes[columns * number : columns * (number + 1)]
             _draw_steps(axis, group, title)
-            axis.set_xlim(0, 1.32 * float(group["raw"].iloc[0]))
+            axis.set_xlim(0, 1.5 * float(group["raw"].iloc[0]))
             for other in closer:
                 if near[number]:
                     _draw_close(other, group)
@@ -198,6 +198,7 @@ def _draw_close(axis: Axes, rows: pd.DataFrame) -> None:
     axis.set_xlabel("% of shuffled")
     axis.xaxis.set_major_formatter(lambda value, _: f"{100 + value:.6g}")
     axis.locator_params(axis="x", nbins=5)
+    axis.use_sticky_edges = False
     axis.margins(x=0.08)
     axis.autoscale_view()
 

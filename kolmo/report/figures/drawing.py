@@ -61,11 +61,14 @@ _STYLE: Any = {
 WIDTHS = {"column": 3.25, "text": 6.75}
 """Widths of what journals and conferences print, in inches: one of two columns, a page's text."""
 
+NARROW = 3.6
+"""The width of figures for a telephone's screen, in inches."""
+
 MOST_CHECKPOINTS = 12  # most checkpoints in a figure of layers
 MOST_LABELS = 120  # tensor names on one axis
 SUFFIXES = (".png", ".svg", ".pdf")
 _MOST_PIXELS = 30_000
-_NARROW = 2.4  # inches that a panel takes at least
+_LEAST = 2.4  # inches that a panel takes at least
 
 Given: TypeAlias = "Axes | Sequence[Axes] | None"
 """Axes of the caller's to draw on."""
@@ -134,7 +137,7 @@ class Canvas:
         if self.ax is not None:
             return _given(self.ax, rows * columns)
         if self.inches is not None:
-            fitting = max(1, min(columns, int(self.inches / _NARROW)))
+            fitting = max(1, min(columns, int(self.inches / _LEAST)))
             rows, columns = -(-rows * columns // fitting), fitting
         width = self.inches or 4.4 * columns + 1.6
         figure = new_figure(self.figsize or (width, height * rows + 0.6))
@@ -197,6 +200,12 @@ def shown_figure() -> type[Figure]:
     return ShownFigure
 
 
+def is_narrow(axis: Axes) -> bool:
+    """Whether its figure has little room for names."""
+    figure = axis.get_figure(root=True)
+    return figure is not None and figure.get_figwidth() < 5
+
+
 def is_leftmost(axis: Axes) -> bool:
     """Whether there is no panel at its left."""
     place = axis.get_subplotspec()
@@ -245,7 +254,7 @@ def png_bytes(figure: Figure, dpi: float = 300, **options: Any) -> bytes:
     return _bytes(lambda file: _render(figure, file, "png", dpi, **options))
 
 
-def svg_text(figure: Figure, dpi: float = 192) -> str:
+def svg_text(figure: Figure, dpi: float = 120) -> str:
     """A figure as SVG without a background; `dpi` is that of images in it."""
     return _bytes(lambda file: _render(figure, file, "svg", dpi, transparent=True)).decode()
 

@@ -24,6 +24,7 @@ from kolmo.report.figures.drawing import (
     Canvas,
     in_natural_order,
     is_leftmost,
+    is_narrow,
     name_label,
 )
 from kolmo.report.figures.marks import Series, null_colour, series_of
@@ -163,7 +164,8 @@ def draw_panel(
 def label_names(axis: Axes, names: Sequence[str]) -> None:
     """Names on the y axis from top to bottom, as many as can be read, ticks no wider than them."""
     step = -(-len(names) // MOST_LABELS) if len(names) <= MOST_LABELS else -(-len(names) // 75)
-    axis.set_yticks(range(0, len(names), step), [name_label(name) for name in names[::step]])
+    most = 22 if is_narrow(axis) else 44
+    axis.set_yticks(range(0, len(names), step), [name_label(name, most) for name in names[::step]])
     axis.set_ylim(len(names) - 0.4, -0.6)
     if step > 1:
         axis.tick_params(axis="y", width=0.4, length=2)
@@ -183,11 +185,13 @@ def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float
     x = rows["bits_per_weight"].to_numpy(float)
     error = half_widths(rows["standard_error"] / rows["covered"], rows["degrees"])
     inside, struck = x <= edge, rows["saturated"].to_numpy(bool)
+    unsure = inside & (error > 0)
     image = len(x) > _MANY
     look: dict[str, Any] = {**one.mark, "rasterized": image}
     if len(set(y)) > MOST_LABELS:
         look |= {"markersize": 3.2, "markeredgewidth": 0.8}
-    axis.hlines(y[inside], (x - error)[inside], (x + error)[inside], color=one.colour, zorder=2)
+    ends = (x - error)[unsure], (x + error)[unsure]
+    axis.hlines(y[unsure], *ends, color=one.colour, zorder=2)
     axis.plot(x[inside], y[inside], **look)
     axis.plot(x[inside & struck], y[inside & struck], zorder=4, label="_", **_STRIKE)
     beyond = np.full(int((~inside).sum()), edge)
@@ -204,8 +208,16 @@ def _draw_nulls(
         chosen = (rows["null"] == null).to_numpy() & (mean <= edge)
         m, w = mean[chosen], width[chosen]
         look: dict[str, Any] = {"color": null_colour(null), "rasterized": len(m) > _MANY}
+        wide = w > 0
         bars = axis.barh(
-            y[chosen], 2 * w, 0.9 * lane, m - w, alpha=0.35, linewidth=0, zorder=1, **look
+            y[chosen][wide],
+            2 * w[wide],
+            0.9 * lane,
+            (m - w)[wide],
+            alpha=0.35,
+            linewidth=0,
+            zorder=1,
+            **look,
         )
         bars.set_label("_")
         ends = (y[chosen] - 0.45 * lane, y[chosen] + 0.45 * lane)

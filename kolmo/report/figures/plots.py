@@ -33,27 +33,48 @@ __all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
 Size = tuple[float, float]
 
 
-def figures(report: ReportData) -> dict[str, Figure | InputError]:
-    """All figures of a report; the error instead of a figure that cannot be drawn."""
+def figures(report: ReportData, width: float | None = None) -> dict[str, Figure | InputError]:
+    """All figures of a report, the most telling first; the error where one cannot be drawn.
+
+    Parameters
+    ----------
+    width : float, optional
+        In inches.
+    """
+    return {title: _attempt(draw, width) for title, draw in _drawers(report).items()}
+
+
+def drawn_figures(report: ReportData, width: float | None = None) -> dict[str, Figure]:
+    """Those figures of a report that can be drawn."""
+    found = figures(report, width)
+    return {title: f for title, f in found.items() if not isinstance(f, InputError)}
+
+
+def first_figure(report: ReportData) -> Figure | None:
+    """The most telling figure of a report."""
+    attempts = (_attempt(draw, None) for draw in _drawers(report).values())
+    return next((figure for figure in attempts if not isinstance(figure, InputError)), None)
+
+
+def _drawers(report: ReportData) -> dict[str, Callable[..., Figure]]:
     plot = Plots(report)
-    drawers: dict[str, Callable[[], Figure]] = {
-        "Models": plot.compare,
+    drawers: dict[str, Callable[..., Figure]] = {
         "Decomposition": plot.decomposition,
+        "Models": plot.compare,
         "Shuffle-share": plot.shuffle_share,
         "Layers": plot.layers,
         "Attribution": plot.attribution,
         "Bit-planes": plot.bitplanes,
         "Agreement": plot.agreement,
     }
-    if report.kind == "trajectory":
-        drawers = {"Trajectory": plot.trajectory, **drawers}
-    drawn: dict[str, Figure | InputError] = {}
-    for title, draw in drawers.items():
-        try:
-            drawn[title] = draw()
-        except InputError as error:
-            drawn[title] = error
-    return drawn
+    return {"Trajectory": plot.trajectory, **drawers} if report.kind == "trajectory" else drawers
+
+
+def _attempt(draw: Callable[..., Figure], width: float | None) -> Figure | InputError:
+    try:
+        return draw(width=width)
+    except InputError as error:
+        return error
 
 
 def caption_of(figure: Figure) -> str:

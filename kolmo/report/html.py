@@ -55,7 +55,7 @@ def fragment(report: ReportData) -> str:
             listed(found_lines(report)),
             prose([*measured_lines(report), *weights_lines(report)]),
             _shown(figure) if figure is not None else "",
-            short_table(model_rows(report.table), _MOST_ROWS),
+            short_table(model_rows(report.plain), _MOST_ROWS),
             "</div>",
         ]
     )
@@ -75,7 +75,7 @@ def _figures(report: ReportData) -> list[str]:
 
 
 def _tables(report: ReportData) -> list[str]:
-    table = report.table
+    table = report.plain
     scopes = {scope: table[table["scope"] == scope] for scope in _TABLES}
     return [section(_TABLES[s], rows_html(rows)) for s, rows in scopes.items() if len(rows)]
 

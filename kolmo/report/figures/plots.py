@@ -111,7 +111,7 @@ class Plots:
     style = staticmethod(style)
 
     def __init__(self, report: ReportData) -> None:
-        self._report, self._table = report, report.table
+        self._report, self._table = report, report.plain
 
     def __repr__(self) -> str:
         own = vars(type(self)).items()

@@ -1,7 +1,7 @@
 """The ledger of a report: the facts of its tensors as a table, and in sentences.
 
-Each sentence is of one kind of fact, and names the tensors that it holds of; what is true of several
-checkpoints is said once.
+Each sentence is of one kind of fact, and names the tensors that it holds of; what is true of
+several checkpoints is said once.
 """
 
 from __future__ import annotations

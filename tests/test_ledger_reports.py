@@ -187,3 +187,12 @@ def test_what_the_store_knows_is_not_read_again(tmp_path, monkeypatch):
     assert again.tensor.tolist() == [f"x.{name}" for name in first.tensor]
     names = ["tensor", "of"]
     assert again.drop(columns=names).equals(first.drop(columns=names))
+
+
+def test_few_values_are_few_for_their_dtype():
+    """Nearly all of 256 symbols are not few; 200 of 65,536 are."""
+    codes = np.random.default_rng(0).integers(0, 200, size=4096)
+    model = {"bytes": codes.astype(np.uint8), "bits": codes.astype(np.uint8) % 7}
+    model["floats"] = (1 + codes / 1024).astype(np.float16)
+    lines = report_with_ledger({"m": model}, roles=EVERY_ROLE).ledger_lines()
+    assert "2 tensors hold at most 200 distinct values in all of it: bits, floats" in lines

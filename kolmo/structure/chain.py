@@ -165,7 +165,8 @@ class Bench:
             return
         try:
             with open_pool(self.settings.executor, self.settings.threads) as pool:
-                measure_all(runs, pool, self.stages.next())
+                threads = dataclasses.replace(pool, processes=None)  # a round is too short for them
+                measure_all(runs, threads, self.stages.next())
         finally:
             for name, run in runs.items():
                 trials[name].take(run)

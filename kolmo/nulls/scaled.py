@@ -129,8 +129,8 @@ class _Scaled:
         z = _Normalized(tensor, rows, columns, (r[rows], c[columns]), exponent)
         noise = z.variation()
         scales = (
-            drawn_together(r[rows], noise / columns.size),
-            drawn_together(c[columns], noise / rows.size),
+            drawn_together(r[rows], noise / max(1, columns.size)),
+            drawn_together(c[columns], noise / max(1, rows.size)),
         )
         line = MovedInLine(z.load, np.dtype(np.float64), (rows.size * columns.size,), 8, seed)
         shape = matrix_shape(tensor.shape)

@@ -27,7 +27,7 @@ from kolmo.quantize.scales import (
     rectangles,
 )
 
-_SETTLED = 1e-9  # change of a row's scale in a round from which scales are taken as settled
+_SETTLED = 1e-4  # change of a row's scale in a round from which scales are taken as settled
 _STREAM = 6
 
 

@@ -19,7 +19,8 @@ Nulls = Annotated[
     list[str] | None,
     typer.Option(
         "--null",
-        help="shuffled, row-shuffled, column-shuffled, gaussian, uniform or reference:PATH.",
+        help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, "
+        "inits:GLOB, inits:RECIPE,N or reference:PATH.",
     ),
 ]
 Draws = Annotated[int, typer.Option(help="Draws of each random null; p-values need 39.")]

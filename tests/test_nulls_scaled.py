@@ -12,7 +12,7 @@ import kolmo
 from kolmo.checkpoints import array_tensor
 from kolmo.checkpoints.base import Codes, WeightTensor
 from kolmo.errors import NotApplicableError
-from kolmo.nulls import get_null, moved
+from kolmo.nulls import get_null, moved, scaled
 from kolmo.nulls.scaled import drawn_together
 from kolmo.quantize import get_quantizer
 from kolmo.symbols import Alphabet
@@ -111,7 +111,7 @@ def test_a_draw_is_the_same_wherever_it_is_read(null, monkeypatch):
 def test_a_window_of_a_large_tensor_is_drawn_at_a_time(monkeypatch):
     weights = outer((200, 300))
     sizes = moved.Sizes(window=1 << 16, bucket=1 << 13, step=1 << 12)
-    monkeypatch.setattr(moved.MovedInLine, "sizes", sizes, raising=False)
+    monkeypatch.setattr(scaled, "_SIZES", sizes)
     drawn = draw("scaled", weights)
     assert magnitudes(drawn, 1) == pytest.approx(magnitudes(weights, 1), rel=0.25)
 
@@ -216,3 +216,9 @@ def test_scales_of_what_is_not_finite(value):
     with pytest.raises(NotApplicableError, match="finite"):
         draw("scaled", weights)
     assert np.isfinite(draw("signs", weights)).sum() == weights.size - 1
+
+
+def test_scales_of_too_many_lines_are_refused_from_the_header():
+    tensor = WeightTensor("w", (2, 1 << 21), np.dtype(np.float32), None)
+    with pytest.raises(NotApplicableError, match="1,048,576 rows and columns"):
+        get_null("scaled").draw(tensor, 0, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,11 @@ from momos.cli.options import (
     Out,
     takes,
 )
-from momos.lab.arms import StudyConfig, StudyResult
+from momos.lab.arms import StudyConfig
 from momos.lab.settings import train_config
+
+if TYPE_CHECKING:
+    from momos.lab.outcome import StudyResult
 
 ARMS = Group(
     "Arms",

@@ -1,20 +1,16 @@
-"""The arms of a study, its runs and its result."""
+"""The arms of a study, and its runs."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kolmo.checkpoints.files import plural
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 INIT = "init"
 """The arm of the initialization, which comes with the first trained one."""
@@ -187,41 +183,3 @@ class StudyRun:
     mosaic: Path | None
     steps: Mapping[int, Path]
     metrics: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyResult:
-    """Result of a study.
-
-    Attributes
-    ----------
-    config : StudyConfig
-    runs : list of StudyRun
-    table : pandas.DataFrame
-        kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
-        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
-        ``ratio_to_init`` (bits over those of the initialization of the same seed) and
-        ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
-    summary : pandas.DataFrame
-        Mean and standard deviation over the seeds, for each arm and measurement.
-    trajectory : pandas.DataFrame
-        kolmo's table of the checkpoints along training, with ``arm``, ``seed``, ``epoch``, the
-        two ratios, and ``zero_tail`` and ``peak`` (`momos.lab.weights.weight_facts`).
-    findings : list of str
-        What was found, in sentences.
-    paths : dict of str to Path
-        The files written.
-    """
-
-    config: StudyConfig
-    runs: list[StudyRun]
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    trajectory: pd.DataFrame
-    findings: list[str]
-    paths: dict[str, Path]
-
-    def __repr__(self) -> str:
-        arms = ", ".join(dict.fromkeys(run.arm for run in self.runs))
-        seeds = len({run.seed for run in self.runs})
-        return f"<StudyResult: {arms}; {plural(seeds, 'seed')}, {len(self.table):,} figures>"

@@ -26,7 +26,7 @@ def findings(trajectory: pd.DataFrame, table: pd.DataFrame, config: StudyConfig)
     Parameters
     ----------
     trajectory, table : pandas.DataFrame
-        As those of `momos.lab.arms.StudyResult`.
+        As those of `momos.StudyResult`.
     """
     seen = ends(story(trajectory, config.quantizer))
     native = ends(story(trajectory, "native"))

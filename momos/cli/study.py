@@ -55,7 +55,7 @@ MEASURING = Group(
     {
         "draws": "Shuffles at the start and the end of training; p-values need 39.",
         "save_every": "Epochs between the checkpoints that are measured along training.",
-        "quantizer": "What the weights are seen through, besides native and sign.",
+        "quantizer": "What the weights are seen through first.",
     },
     defaults={"save_every": "a sixth of them"},
 )

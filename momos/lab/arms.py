@@ -15,6 +15,9 @@ from momos.lab.config import TrainConfig
 INIT = "init"
 """The arm of the initialization, which comes with the first trained one."""
 
+LEVELS = "symmetric:8"
+"""A fixed number of levels, as much of the field sees weights: what it makes of equal networks."""
+
 _PARTS = 6  # of training, at whose ends there are checkpoints
 
 
@@ -54,8 +57,9 @@ class StudyConfig:
         Epochs between the checkpoints that are measured along training; by default a sixth of all,
         in whole turns of ``every``, so that those of sampled mosaics are mosaics.
     quantizer : str
-        What the weights are seen through in the first figure and the sentences, besides ``native``
-        and ``sign``.
+        What the weights are seen through in the first figure and the sentences, besides ``native``,
+        ``sign`` and `LEVELS`: equal relative errors by default, so that networks with larger
+        weights do not look simpler.
     """
 
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -71,7 +75,7 @@ class StudyConfig:
     block_size: int = 4
     draws: int = 39
     save_every: int | None = None
-    quantizer: str = "symmetric:8"
+    quantizer: str = "nmse:0.001,axis=tensor"
 
     def __post_init__(self) -> None:
         if self.train.bits is not None or self.train.mosaic is not None:
@@ -86,7 +90,7 @@ class StudyConfig:
             raise InputError(f"draws is at least 1, not {self.draws}")
         if self.save_every is not None and self.save_every < 1:
             raise InputError(f"save_every is at least 1, not {self.save_every}")
-        get_quantizer(self.quantizer)
+        object.__setattr__(self, "quantizer", str(get_quantizer(self.quantizer)))
         for seed in self.seeds:
             dataclasses.replace(self.train, seed=seed)
         self.arms()  # each checks its own values

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.pvalues import draws_needed, is_significant
-from momos.lab.arms import INIT, StudyConfig
+from momos.lab.arms import INIT, LEVELS, StudyConfig
 from momos.lab.results import arms
 from momos.lab.story import ends, story
 
@@ -33,6 +33,7 @@ def findings(trajectory: pd.DataFrame, table: pd.DataFrame, config: StudyConfig)
     return [
         *_training(seen, config.quantizer),
         *_beginning(seen),
+        *(_levels(ends(story(trajectory, LEVELS)), seen) if config.quantizer != LEVELS else ()),
         *_full_precision(native),
         *_signs(trajectory),
         *_accuracy(table),
@@ -147,6 +148,20 @@ def _scale(runs: pd.DataFrame, quantizer: str) -> str:
         f"The levels are scaled by the largest weight of a tensor, which grows from {first:.1f} to "
         f"{last:.1f} standard deviations: most weights then share fewer levels."
     )
+
+
+def _levels(fixed: pd.DataFrame, seen: pd.DataFrame) -> Iterator[str]:
+    """What a fixed number of levels says where it says something else."""
+    for arm, runs in fixed.groupby("arm", sort=False):
+        reason, other = _scale(runs, LEVELS), seen[seen["arm"] == arm]
+        if arm == INIT or not reason or other.empty:
+            continue
+        equal = other["last_bits_per_weight"] / other["first_bits_per_weight"] - 1
+        if equal.mean() > -_HARDLY:
+            yield (
+                f"{arm}: {_change(runs, LEVELS)} {reason} That is of the levels: at equal errors "
+                f"the bits do not fall."
+            )
 
 
 def _beginning(seen: pd.DataFrame) -> Iterator[str]:

@@ -60,6 +60,8 @@ MEASURING = Group(
     defaults={"save_every": "a sixth of them"},
 )
 
+_PROCESSES = 8  # that train by default: each holds a torch of its own
+
 
 @app.command()
 @takes(DATA, MODEL, OPTIMIZATION, ARMS, SAMPLED, MEASURING)
@@ -85,7 +87,7 @@ def study(
     from momos.lab.studies import study as run
 
     with progress_bar(True) as progress:
-        workers = threads or cores()
+        workers = threads or min(cores(), _PROCESSES)
         result = run(settings, out, threads=threads, workers=workers, progress=progress)
     _show(result, json)
 

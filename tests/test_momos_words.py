@@ -160,7 +160,10 @@ def test_too_few_draws_are_no_test():
     start = point("init", 0, {"context": (8.0, 8.0, 0.001, math.nan)}, draws=3)
     end = point("dense", 60, {"context": (7.9, 8.0, 0.001, math.nan)}, draws=3)
     (line,) = told(start, end)
+    assert "cost 1.2 % less than their shuffles (context; 3 shuffles)" in line
     assert "which is no test: 3 shuffles cannot reach p ≤ .05, 39 can" in line
+    worse = point("dense", 60, {"context": (8.1, 8.0, 0.001, math.nan)}, draws=1)
+    assert "cost 1.2 % more than their shuffles (context; 1 shuffle)" in told(start, worse)[0]
     assert "was found" not in line
 
 

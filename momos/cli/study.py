@@ -103,15 +103,14 @@ def _study_config(config: Path | None, given: Given, seeds: int) -> StudyConfig:
 
 def _show(result: StudyResult, json: bool) -> None:
     # Here, because they need torch, which --help does not.
-    from kolmo.report.saving import records
-    from momos.cli.printing import print_table, print_values
+    from momos.cli.printing import json_rows, print_table, print_values
     from momos.lab.results import arm_table, arms, measurement_table
 
     files = {name: str(path) for name, path in result.paths.items()}
     if json:
-        by_arm = records(arms(result.table).drop(columns="points"))
+        by_arm = json_rows(arms(result.table).drop(columns="points"))
         document = {"findings": result.findings, "arms": by_arm}
-        print_json({**document, "measurements": records(result.summary), "files": files})
+        print_json({**document, "measurements": json_rows(result.summary), "files": files})
         return
     print_table(measurement_table(result.summary))
     print()

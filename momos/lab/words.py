@@ -112,11 +112,12 @@ def _arrangement(runs: pd.DataFrame) -> str:
         return "No bound here can see an arrangement."
     saved = 100 * (1 - runs["last_to_shuffled"])
     longer = "" if {*leads} & {*runs["last_estimator"]} else ", not the shortest bound"
-    against = f"{', '.join(leads)}{longer}; {draws} shuffles"
+    count = f"{draws} shuffle{'s' * (draws > 1)}"
+    against = f"{', '.join(leads)}{longer}; {count}"
     if draws < draws_needed():
         return (
-            f"At the end they cost {_spread(saved)} % less than their shuffles ({against}), "
-            f"which is no test: {draws} shuffles cannot reach p ≤ .05, {draws_needed()} can."
+            f"At the end they cost {_less(saved)} their shuffles ({against}), "
+            f"which is no test: {count} cannot reach p ≤ .05, {draws_needed()} can."
         )
     sure = p.map(is_significant)
     found, worse = int((sure & (saved > 0)).sum()), int((sure & (saved < 0)).sum())
@@ -197,7 +198,7 @@ def _full_precision(native: pd.DataFrame) -> Iterator[str]:
         )
         if before > after + _GRID:
             text += (
-                f" Random numbers of torch lie on a grid of 2^-24 within a narrow range, so that "
+                f" Torch draws them in steps of 2^-24 of their range, so that "
                 f"the initial weights have few exponents and end on {before:.1f} zero bits on "
                 f"average; training fills these ({after:.1f} are left, 1 is chance). It adds "
                 f"digits, whatever it does to structure."
@@ -268,6 +269,13 @@ def _spread(values: pd.Series) -> str:
         return _plain(mean)
     digits = _digits(deviation)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _less(saved: pd.Series) -> str:
+    """How much less than something, of which percents are saved; or more, or as much."""
+    if abs(saved.mean()) < 5e-4:
+        return "as much as"
+    return f"{_spread(saved.abs())} % {'less' if saved.mean() > 0 else 'more'} than"
 
 
 def _plain(value: float) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
 from kolmo.report.html import document, image, section
-from momos.lab.arms import StudyConfig, StudyRun
+from momos.lab.arms import LEVELS, StudyConfig, StudyRun
 from momos.lab.plots import (
     accuracy_figure,
     bits_figure,
@@ -75,7 +75,10 @@ def study_panels(
 ) -> Iterator[Panel]:
     """The figures of a study, the answer first; those without anything to show are left out."""
     names = list(dict.fromkeys(table["arm"]))
-    for name, quantizer in (("trajectory", config.quantizer), ("trajectory_native", "native")):
+    seen = {"trajectory": config.quantizer, "trajectory_native": "native"}
+    if config.quantizer != LEVELS:
+        seen["trajectory_levels"] = LEVELS
+    for name, quantizer in seen.items():
         points = story(trajectory, quantizer)
         if points["epoch"].nunique() > 1:
             where = resolution(quantizer)

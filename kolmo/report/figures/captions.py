@@ -65,7 +65,7 @@ def chain_caption(rows: pd.DataFrame) -> str:
 def attribution_caption(parts: pd.DataFrame) -> str:
     """Of residual, structure and marginal."""
     shuffled = parts["structure"] + parts["residual"]
-    known = parts[(parts["structure_sd"] > 0) & (shuffled > 0)]
+    known = parts[parts["structure"].notna() & (shuffled > 0)]
     shares = (known["structure"] / shuffled).dropna()
     said = "Bars end at the raw bits; orange is what the places of the weights save."
     if shares.empty:

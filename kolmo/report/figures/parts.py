@@ -89,7 +89,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
     """Bars from 0 to the actual, the shuffled and the raw bits; negative parts are hatched."""
     y, left = np.arange(len(rows)), np.zeros(len(rows))
     for part in PARTS:
-        width = rows[f"{part}_per_weight"].to_numpy(float)
+        width = rows[f"{part}_per_weight"].fillna(0).to_numpy(float)  # what no bound can see
         for back in (False, True):
             chosen = (width < 0) == back
             mark: dict[str, Any] = {"color": COLOURS[part]}
@@ -131,6 +131,8 @@ def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:
 
 
 def _percent(share: float) -> str:
+    if np.isnan(share):
+        return "not seen"
     digits = 1 if abs(share) >= 1 else 2
     return f"{round(share, digits) or 0.0:.{digits}f} %".replace("-", "−")
 

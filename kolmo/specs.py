@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from kolmo.errors import InputError
 
@@ -104,10 +104,7 @@ def build(cls: type[Any], text: str, value: str | None, options: dict[str, str])
     return cls(**arguments)
 
 
-One = TypeVar("One")
-
-
-def several(given: One | Iterable[One]) -> tuple[One, ...]:
+def several(given: Any) -> tuple[Any, ...]:
     """One thing, or all of a list: wherever there may be several, one needs no brackets.
 
     >>> several("kt"), several(["kt", "zstd:3"]), several([])
@@ -115,7 +112,7 @@ def several(given: One | Iterable[One]) -> tuple[One, ...]:
     """
     if isinstance(given, (str, Spec)):
         return (given,)
-    return tuple(typing.cast(Iterable[One], given))
+    return tuple(given)
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:

@@ -90,9 +90,9 @@ def test_a_new_bound_is_taken_where_it_is_the_best(report):
 
 def test_without_shuffles_or_bounds_it_says_what_to_run():
     report = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["kt"], nulls=["uniform"])
-    with pytest.raises(InputError, match=r'nulls=\["shuffled"\]'):
+    with pytest.raises(InputError, match='nulls="shuffled"'):
         report.attribution()
-    with pytest.raises(InputError, match=r'estimators=\["planes"\]'):
+    with pytest.raises(InputError, match='estimators="planes"'):
         report.bitplanes()
     estimates = kolmo.analyze(MODEL, quantizers=["sign"], estimators=["entropy"], draws=2,
                               nulls=["shuffled"], scope="model")  # fmt: skip

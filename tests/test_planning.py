@@ -32,7 +32,7 @@ def header(shapes=SHAPES, dtype=ml_dtypes.bfloat16):
 
 def plan_of(**options):
     settings = Settings(**options)
-    return make_plan(settings, measurements_of(settings))
+    return make_plan(settings, measurements_of(settings, 0))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_the_default_plan_reads_no_weight(rates):
 def test_a_run_measures_what_was_planned(rates, options):
     random = np.random.default_rng(0)
     arrays = {name: random.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
-    table = kolmo.analyze(arrays, **options).table
+    table = kolmo.analyze(arrays, nulls=[], **options).table
     outlook = foresee(kolmo.open_checkpoint(arrays), plan_of(**options), 2, rates)
     measured = table[table["bits"].notna()]
     ran = collections.Counter(

@@ -48,7 +48,7 @@ def test_files_are_called_as_they_are_or_as_their_folder(tmp_path, monkeypatch):
     ("paths", "names"),
     [
         (["a/model.pt", "b/model.pt"], ["a", "b"]),
-        (["a/model.pt", "b/pytorch_model.bin", "c/step-3.pt"], ["a", "b", "c/step-3"]),
+        (["a/model.pt", "b/pytorch_model.bin", "c/step-3.pt"], ["a", "b", "step-3"]),
         (["a/model.pt", "a/pytorch_model.bin"], ["model", "pytorch_model"]),
         (["a/model.pt", "a/model.bin"], ["model.pt", "model.bin"]),
     ],

@@ -158,12 +158,11 @@ def test_where_there_is_structure_the_best_bound_leads():
 def test_without_a_null_it_says_what_to_run():
     report = kolmo.analyze({"w": TILED}, quantizers=["sign"], estimators=["kt"])
     assert said(report) == [
-        "no verdict on structure without shuffles to compare with: measure with "
-        'nulls="shuffled", draws=39'
+        'no verdict on structure without draws to compare with: measure with nulls="auto"'
     ]
     uniform = kolmo.analyze({"w": TILED}, quantizers=["sign"], estimators=["kt"], draws=2,
                             nulls=["uniform"])  # fmt: skip
-    assert said(uniform)[0].startswith("no verdict on structure without shuffles")
+    assert said(uniform)[0].startswith("no verdict on structure without draws")
 
 
 def test_p_of_a_fitted_null_is_called_approximate():

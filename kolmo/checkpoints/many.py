@@ -184,13 +184,10 @@ def _ordered(names: Iterable[str]) -> list[str]:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The parts of paths that tell them apart, without endings where these do not; a folder's one
-    model, as programs call it, goes by the name of the folder.
+    """The parts of paths that tell them apart, without endings where these do not.
 
     >>> short_names(["runs/a/model.safetensors", "runs/b/model.safetensors"])
     ['a', 'b']
-    >>> short_names(["runs/bert/pytorch_model.bin"]), short_names(["runs/bert/head.bin"])
-    (['bert'], ['head'])
     >>> short_names(["runs/a/step-1.pt", "runs/b/step-1.pt", "base.pt"])
     ['runs/a/step-1', 'runs/b/step-1', 'base']
     >>> short_names(["runs/a/step-1.pt", "base.pt"])
@@ -201,8 +198,10 @@ def short_names(paths: Sequence[str]) -> list[str]:
     A file that is called as the one model of its folder has the folder's name, and a snapshot in
     the cache of the Hugging Face Hub that of its model:
 
-    >>> short_names(["bert/model.safetensors"]), short_names(["a/model.pt", "b/pytorch_model.bin"])
-    (['bert'], ['a', 'b'])
+    >>> short_names(["runs/bert/pytorch_model.bin"]), short_names(["runs/bert/head.bin"])
+    (['bert'], ['head'])
+    >>> short_names(["a/model.pt", "b/pytorch_model.bin"])
+    ['a', 'b']
     >>> short_names(["hub/models--org--name/snapshots/0a1b2c/pytorch_model.bin"])
     ['name']
     """
@@ -232,10 +231,6 @@ def _model(path: str) -> str:
 
 
 def _without_ending(path: str) -> str:
-    above, _, name = path.rpartition("/")
-    said = parsed(name, _endings())
-    if said.is_main and (said.ending or said.is_index):
-        return above or os.path.basename(os.getcwd()) or path
     lower = path.lower()
     ending = max((e for e in _endings() if lower.endswith(e)), key=len, default="")
     return path[: len(path) - len(ending)]

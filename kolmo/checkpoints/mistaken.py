@@ -36,11 +36,6 @@ _STARTS: tuple[tuple[bytes, str, str], ...] = (
         "download it by  hf download  (huggingface_hub)",
     ),
     (
-        b"kmo",
-        "a container, which holds a model packed",
-        "unpack it:  kolmo unpack FILE.kmo -o DIR",
-    ),
-    (
         b"momos\0",
         "a mosaic file",
         "expand it:  momos expand FILE.mosaic -o model.safetensors",

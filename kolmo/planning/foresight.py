@@ -137,6 +137,7 @@ class _Foresight:
             self._work.wall(self._threads),
             self._work.memory(self._threads) + self._threads * _BESIDE,
             read,
+            self._plan.ledger,
         )
 
     def _rows(self, measurement: Measurement) -> Iterator[PlannedRow]:

@@ -63,6 +63,9 @@ class Outlook:
         Bytes at most beyond those of the interpreter and its packages.
     read : int
         Bytes read of the source, a tensor that is not held in memory twice.
+    tests : bool
+        Whether structure is tested besides, on a sample: how many draws that takes, it shows
+        itself, so that it is in none of these figures.
     """
 
     source: str
@@ -74,6 +77,7 @@ class Outlook:
     wall_seconds: float
     memory: int
     read: int
+    tests: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""

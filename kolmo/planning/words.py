@@ -99,7 +99,14 @@ def _totals(outlook: Outlook) -> list[str]:
         f"({duration(outlook.cpu_seconds)} of one core), if storage keeps up with reading "
         f"{byte_text(outlook.read)}.",
         f"Memory: up to {byte_text(outlook.memory)} more than Python and its packages take.",
+        *([_TESTS] if outlook.tests else []),
     ]
+
+
+_TESTS = (
+    "Structure is tested besides, on a sample, by as many draws as settle it: that is not counted "
+    "here, and takes less than the rest as a rule."
+)
 
 
 def _refusals(outlook: Outlook) -> list[str]:

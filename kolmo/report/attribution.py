@@ -141,7 +141,7 @@ def bitplanes(table: pd.DataFrame) -> pd.DataFrame:
     rows = [row for measured, details in _planes(table) for row in _plane_rows(measured, details)]
     if not rows:
         raise InputError(
-            'bit-planes are measured by the estimator planes: estimators=["planes"] (-e planes)'
+            f"bit-planes are measured by the estimator planes: {option('estimators', 'planes')}"
         )
     return pd.DataFrame(rows, columns=BITPLANES)
 

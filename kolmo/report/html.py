@@ -55,7 +55,7 @@ def fragment(report: ReportData) -> str:
             listed(found_lines(report)),
             prose([*measured_lines(report), *weights_lines(report)]),
             _shown(figure) if figure is not None else "",
-            short_table(model_rows(report.table), _MOST_ROWS),
+            short_table(model_rows(report.plain), _MOST_ROWS),
             "</div>",
         ]
     )
@@ -75,7 +75,7 @@ def _figures(report: ReportData) -> list[str]:
 
 
 def _tables(report: ReportData) -> list[str]:
-    table = report.table
+    table = report.plain
     scopes = {scope: table[table["scope"] == scope] for scope in _TABLES}
     return [section(_TABLES[s], rows_html(rows)) for s, rows in scopes.items() if len(rows)]
 
@@ -92,6 +92,7 @@ def _coverage(report: ReportData) -> str:
 
 
 def _provenance(provenance: dict[str, Any]) -> str:
-    text = json.dumps(provenance, indent=1)
+    shown = {name: value for name, value in provenance.items() if name != "ledger"}  # by tensor
+    text = json.dumps(shown, indent=1)
     title = "versions, settings, files"
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"

@@ -162,14 +162,14 @@ def _tested(null: str, test: Row | None) -> dict[str, Any]:
 
 
 def _line(found: Mapping[str, Any]) -> str:
-    """``h.3.attn.key (k, 147,456): 6.14 b/w, arrangement 1.2 % ± 0.2 (structure, p = .025, scaled)``"""
+    """``h.3.attn.q (q, 147,456): 6.14 b/w, arrangement 1.2 % ± 0.2 (structure, p = 0.025)``."""
     name = found["tensor"].removesuffix(".weight")
     head = f"{name} ({found['kind']}, {found['weights']:,}): {found['bits_per_weight']:.4g} b/w"
     if found["verdict"] == "no test":
         return f"{head}, no test"
     spread = f" ± {100 * found['spread']:.1g}" if is_known(found["spread"]) else ""
     saved = f"arrangement {100 * found['arrangement']:.2g} %{spread}"
-    p = f", p = {found['p']:.3f}".replace("0.", ".") if is_known(found["p"]) else ""
+    p = f", p = {found['p']:.2g}" if is_known(found["p"]) else ""
     return f"{head}, {saved} ({found['verdict']}{p}, {found['null']})"
 
 
@@ -196,10 +196,10 @@ def layer_groups(
 
 def _order(group: tuple[Any, pd.DataFrame]) -> tuple[bool, int]:
     """Kinds as they are listed, depths by number; tensors without one come last."""
-    name = group[0]
-    if isinstance(name, str):
-        return False, KINDS.index(name)
-    return not is_known(name), int(name) if is_known(name) else 0
+    name, some = group
+    if some["depth"].isna().all() and not isinstance(name, str):
+        return True, 0
+    return False, KINDS.index(name) if isinstance(name, str) else int(name)
 
 
 def _group(checkpoint: str, group: Any, some: pd.DataFrame) -> dict[str, Any]:

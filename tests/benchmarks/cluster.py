@@ -80,7 +80,7 @@ class Ran:
 def jobs_of(options):
     """The jobs of a plan for the 70 B model."""
     settings = Settings(**options)
-    plan = make_plan(settings, measurements_of(settings))
+    plan = make_plan(settings, measurements_of(settings, 0))
     shapes = list(LLAMA_70B.shapes().values())
     adding = [m for m in plan.measurements if part_bytes(m)]
     ordered = [m for m in plan.measurements if not part_bytes(m)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import isfunction
 from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
@@ -110,10 +111,11 @@ class Plots:
     style = staticmethod(style)
 
     def __init__(self, report: ReportData) -> None:
-        self._report, self._table = report, report.table
+        self._report, self._table = report, report.plain
 
     def __repr__(self) -> str:
-        names = [name for name in vars(type(self)) if not name.startswith("_")]
+        own = vars(type(self)).items()
+        names = [name for name, each in own if isfunction(each) and not name.startswith("_")]
         return f"<figures of a report: {', '.join(f'.{name}()' for name in names)}>"
 
     def layers(

@@ -73,7 +73,7 @@ def trajectory_views(
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
-    whole = report.table[report.table["scope"] == "model"]
+    whole = report.plain[report.plain["scope"] == "model"]
     if whole.empty:
         raise InputError(
             f"there is no model scope in this report: measure with {option('scope', 'both')}"

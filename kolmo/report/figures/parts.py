@@ -275,8 +275,11 @@ def draw_agreement(pairs: pd.DataFrame, canvas: Canvas) -> Figure:
             f"the correlations of {most} measurements of {len(groups)} checkpoints do not fit one "
             f"figure: take a part of the table"
         )
+    room = 1.8 + 0.32 * most  # inches of a panel, its names among them
+    if canvas.inches is not None and canvas.inches < room:
+        raise InputError(f"the correlations of {most} measurements take {room:.3g} inches of width")
     with canvas.style():
-        columns = min(len(groups), 2)
+        columns = min(len(groups), 2 if canvas.inches is None else int(canvas.inches / room))
         figure, axes = canvas.panels(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
         if canvas.ax is None and canvas.inches is None:
             figure.set_figwidth(columns * max(4.8, 2.4 + 0.5 * most))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
-from kolmo.report.html import document, image, section
+from kolmo.report.html import document, framed, section
 from momos.lab.arms import LEVELS, StudyConfig, StudyRun
 from momos.lab.plots import (
     accuracy_figure,
@@ -123,7 +123,7 @@ def _network(config: StudyConfig) -> str:
 
 
 def _shown(panel: Panel) -> str:
-    return section(panel.title, f"{image(panel.figure)}<p>{escape(panel.caption)}</p>")
+    return section(panel.title, framed(panel.figure, caption=panel.caption))
 
 
 def _arms(config: StudyConfig, table: pd.DataFrame) -> str:
@@ -149,7 +149,8 @@ def _html(rows: pd.DataFrame) -> str:
         + "</tr>"
         for row in rows.itertuples(index=False)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="tabled"><table class="plain">{table}</table></div>'
 
 
 # --- captions ---------------------------------------------------------------------------------

@@ -43,6 +43,11 @@ def series(axis):
     return {line.get_label(): line for line in axis.lines if line.get_label()[0] != "_"}
 
 
+def str_of(column):
+    """A key to sort words by, which are categories in the order of their first appearance."""
+    return column.astype(str)
+
+
 def legend(figure):
     return {handle.get_label(): handle for handle in figure.legends[0].legend_handles}
 
@@ -79,7 +84,7 @@ def test_marks_are_where_the_table_says(report):
         assert marks[f"{label} ({kind})"].get_xdata() == pytest.approx(wanted.to_numpy())
     single = table[(table.scope == "tensor") & (table.quantizer == "native")]
     single = single[(single.checkpoint == "two") & (single.estimator == "entropy")]
-    single = single.sort_values("tensor")  # as people number them
+    single = single.sort_values("tensor", key=str_of)  # as people number them
     axis = one.plot.layers("native").axes[1]
     drawn = series(axis)["entropy (estimate)"]
     assert drawn.get_xdata() == pytest.approx(single.bits_per_weight.to_numpy())
@@ -116,9 +121,10 @@ def test_nulls_are_ranges_of_95_percent_of_draws(report):
     bars = [(bar.get_x(), bar.get_width()) for bar in figure.axes[0].patches]
     draws = int(chosen.null_draws.iloc[0])
     t = stats.t.ppf(0.975, draws - 1) * math.sqrt(1 + 1 / draws)
+    ordered = chosen.sort_values("null", ascending=False, kind="stable", key=str_of)
     wanted = [
         ((row.null_bits - t * row.null_sd) / row.numel, 2 * t * row.null_sd / row.numel)
-        for row in chosen.sort_values("null", ascending=False, kind="stable").itertuples()
+        for row in ordered.itertuples()
     ]
     assert len(bars) == len(chosen) > 0
     assert np.array(bars) == pytest.approx(np.array(wanted))

@@ -59,11 +59,35 @@ def test_rows_say_what_the_table_says(report):
     table = fresh.table  # made now, and once
     assert table is fresh.table
     scopes = [table[table["scope"] == scope] for scope in ("model", "tensor")]
-    listed = pd.concat(scopes).astype(object)
-    pd.testing.assert_frame_equal(pd.DataFrame(rows, dtype=object), listed.reset_index(drop=True))
+    told, listed = pd.DataFrame(rows, dtype=object), pd.concat(scopes).astype(object)
+    listed = listed.reset_index(drop=True)
+    pd.testing.assert_frame_equal(told.isna(), listed.isna())
+    pd.testing.assert_frame_equal(told.fillna(0), listed.fillna(0))
     assert [row["numel"] for row in fresh.entries.records(tensor="broken")] == [2, 2]
     table.loc[0, "note"] = "changed"
     assert fresh.rows["note"][0] == "changed"  # they follow a table that somebody changes
+
+
+def test_words_are_categories_and_nothing_is_an_object(report, tmp_path):
+    for suffix in ("json", "csv", "parquet"):
+        report.save(tmp_path / f"r.{suffix}")
+        loaded = kolmo.load_report(tmp_path / f"r.{suffix}")
+        for found, saved in ((loaded.table, report.table), (loaded.coverage, report.coverage)):
+            assert (found.dtypes == saved.dtypes).all()
+            assert "object" not in map(str, found.dtypes)
+    table = report.table
+    assert table["scope"].cat.categories.tolist() == ["tensor", "model"]  # as they appear
+    assert table["quantizer"].cat.ordered
+    assert str(table["covered"].dtype) == str(table["null_draws"].dtype) == "Int64"
+    for made in (report.attribution(), report.agreement(), report.verdicts, report.layers()):
+        assert "object" not in map(str, made.dtypes)
+
+
+def test_a_table_that_is_given_is_read_as_one_that_was_made(report):
+    given = dataclasses.replace(report, table=report.table.copy())
+    assert given.summary() == report.summary()
+    pd.testing.assert_frame_equal(given.plain, report.plain)
+    assert (given.plain["tensor"].isna() == report.table["tensor"].isna()).all()
 
 
 def _named(names, tmp_path_factory):
@@ -270,11 +294,11 @@ def test_the_page_is_whole_and_escaped(report, tmp_path):
     assert NASTY not in page
     assert "&lt;script&gt;alert" in page
     assert "two &amp; three" in page
-    assert page.count("data:image/png;base64,") == 4  # models, layers, attribution, agreement
-    assert "measured by the estimator planes" in page  # the reason in the place of a figure
-    assert "Verdicts:" in page
+    assert "<h2>Agreement</h2>" in page
+    assert "Bit-planes" not in page  # which were not measured
+    assert "<h2>What was found</h2>" in page
     assert "no p: " not in page  # said once, in the summary
-    assert not re.search(r'(src|href)="(?!data:)', page)  # it needs nothing else
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # it needs nothing else
     assert "bits per weight" in page
     with pytest.raises(InputError, match="suffix"):
         report.to_html(tmp_path / "r.txt")

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from kolmo.text import printable
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class TableRows:
         """Those of a DataFrame; rows as they are."""
         if isinstance(table, TableRows):
             return table
-        return cls({str(name): table[name].tolist() for name in table.columns})
+        return cls({str(name): _listed(table[name], str(name)) for name in table.columns})
 
     @classmethod
     def made_of(cls, records: Sequence[Row], columns: Iterable[str]) -> TableRows:
@@ -112,6 +114,13 @@ class TableRows:
             for name, column in self._columns.items()
         }
         return pd.DataFrame(columns, index=index)
+
+
+def _listed(column: pd.Series[Any], name: str) -> list[Any]:
+    """The values of a column, those of a tidy one (`kolmo.report.tidy`) as of a plain one."""
+    if isinstance(column.dtype, np.dtype):
+        return column.tolist()
+    return typed(name, column.astype(object).where(column.notna(), None).tolist())
 
 
 def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from kolmo.report.columns import TableRows
+from kolmo.report.tidy import tidy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +59,12 @@ class ReportData:
         return TableRows.of(self.__dict__["table"])
 
     @property
+    def plain(self) -> pd.DataFrame:
+        """The table with words as objects and numbers as floats, as all of kolmo computes with it;
+        ``table`` is for people."""
+        return self.rows.frame()
+
+    @property
     def entries(self) -> TableRows:
         """The coverage as lists."""
         return TableRows.of(self.__dict__["coverage"])
@@ -86,7 +93,7 @@ class ReportData:
 
 
 class _Framed:
-    """A field that holds a DataFrame, or rows of which it makes one when it is first read."""
+    """A field that holds a DataFrame, or rows, of which it makes a tidy one when it is read."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -96,7 +103,7 @@ class _Framed:
             return self
         held = holder.__dict__[self._name]
         if isinstance(held, TableRows):
-            held = holder.__dict__[self._name] = held.frame()
+            held = holder.__dict__[self._name] = tidy(held.frame())
         return held
 
     def __set__(self, holder: Any, table: Any) -> None:

@@ -14,17 +14,22 @@ from kolmo.markup import Lines
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.saving import read_report, save_report, to_json
+from kolmo.report.tidy import tidy
 from kolmo.report.words import one_line, summarize
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from kolmo.report.figures.plots import Plots
+    from kolmo.report.interactive import Interactive
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Report(ReportData):
     """What a run measured: it prints as its summary, and is one line in a list.
+
+    Columns of words are categories in the order of their first appearance, counts that may be
+    missing are Int64, here and in all tables that its methods make.
 
     Attributes
     ----------
@@ -47,6 +52,13 @@ class Report(ReportData):
         from kolmo.report.figures.plots import Plots
 
         return Plots(self)
+
+    @cached_property
+    def interactive(self) -> Interactive:
+        """Figures to explore, by plotly: ``report.interactive.layers()`` (extra interactive)."""
+        from kolmo.report.interactive import Interactive
+
+        return Interactive(self)
 
     def summary(self) -> str:
         """The results in sentences, with their figures; a text, whose lines show as lines."""
@@ -82,7 +94,7 @@ class Report(ReportData):
         """
         from kolmo.report.attribution import attribution
 
-        return attribution(self.table)
+        return tidy(attribution(self.plain))
 
     def bitplanes(self) -> pd.DataFrame:
         """The code length of every bit-plane, the most significant first, measured by ``planes``.
@@ -98,7 +110,7 @@ class Report(ReportData):
         """
         from kolmo.report.attribution import bitplanes
 
-        return bitplanes(self.table)
+        return tidy(bitplanes(self.plain))
 
     @property
     def verdicts(self) -> pd.DataFrame:
@@ -116,7 +128,7 @@ class Report(ReportData):
         from kolmo.report.verdict import VERDICTS
         from kolmo.report.verdicts import find_verdicts
 
-        return pd.DataFrame(map(dataclasses.asdict, find_verdicts(self)), columns=VERDICTS)
+        return tidy(pd.DataFrame(map(dataclasses.asdict, find_verdicts(self)), columns=VERDICTS))
 
     def verdict_lines(self) -> list[str]:
         """The verdicts in sentences, and where there are none, what to run."""
@@ -136,14 +148,9 @@ class Report(ReportData):
         InputError
             If the run made no test of structure.
         """
-        import pandas as pd
+        from kolmo.report.chains import decomposition
 
-        from kolmo.report.chains import DECOMPOSITION, chains
-
-        rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
-        if not rows:
-            raise InputError("this report has no test of structure: measure without named nulls")
-        return pd.DataFrame(rows, columns=DECOMPOSITION)
+        return tidy(decomposition(self.rows, tensors))
 
     def at_distortion(self) -> pd.DataFrame:
         """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.
@@ -164,7 +171,7 @@ class Report(ReportData):
         rows = at_distortion(self.rows)
         if not rows:
             raise InputError('no distortion was set: measure with quantizers=["nmse:0.001"]')
-        return pd.DataFrame(rows, columns=DISTORTION)
+        return tidy(pd.DataFrame(rows, columns=DISTORTION))
 
     def significance(
         self, null: str = "shuffled", scope: str = "model", alpha: float = 0.05
@@ -193,7 +200,7 @@ class Report(ReportData):
         """
         from kolmo.report.significance import significance
 
-        return significance(self.table, null, scope, alpha)
+        return tidy(significance(self.plain, null, scope, alpha))
 
     def agreement(self, over: str = "tensors") -> pd.DataFrame:
         """Rank correlation (Spearman 1904) of the bits per weight of each pair of measurements.
@@ -207,7 +214,7 @@ class Report(ReportData):
         """
         from kolmo.report.agreement import agreement
 
-        return agreement(self.table, over)
+        return tidy(agreement(self.plain, over))
 
     def layers(self, quantizer: str | None = None) -> pd.DataFrame:
         """One row for each tensor, in natural order: its kind, its best bound, its test, its share.
@@ -235,7 +242,7 @@ class Report(ReportData):
         """
         from kolmo.report.layers import layers
 
-        return layers(self.table, quantizer)
+        return tidy(layers(self.plain, quantizer))
 
     def layer_groups(self, by: str = "kind", quantizer: str | None = None) -> pd.DataFrame:
         """Sums of `layers` over the tensors of each kind of module, or of each depth.
@@ -255,7 +262,7 @@ class Report(ReportData):
         """
         from kolmo.report.layers import layer_groups
 
-        return layer_groups(self.table, by, quantizer)
+        return tidy(layer_groups(self.plain, by, quantizer))
 
     @property
     def ledger(self) -> pd.DataFrame:
@@ -273,7 +280,7 @@ class Report(ReportData):
         """
         from kolmo.report.ledger import ledger
 
-        return ledger(self.provenance)
+        return tidy(ledger(self.provenance))
 
     def ledger_lines(self) -> list[str]:
         """The ledger in sentences, each kind of fact once, with the tensors that it holds of.

@@ -33,7 +33,7 @@ def save_report(data: ReportData, path: str | os.PathLike[str]) -> None:
     if path.suffix == ".json":
         write_text(path, to_json(data))
     elif path.suffix == ".csv":
-        write_atomically(path, lambda file: data.table.to_csv(file, index=False))
+        write_atomically(path, lambda file: data.plain.to_csv(file, index=False))
         write_text(_meta_path(path), _meta_json(data))
     else:
         write_atomically(path, lambda file: _write_parquet(data, file))
@@ -54,7 +54,7 @@ def _meta_json(data: ReportData) -> str:
 
 def _write_parquet(data: ReportData, path: Path) -> None:
     parquet, arrow = pyarrow_modules(f"writing {path}")
-    table = arrow.Table.from_pandas(data.table, preserve_index=False)
+    table = arrow.Table.from_pandas(data.plain, preserve_index=False)
     meta = {**(table.schema.metadata or {}), b"kolmo": _meta_json(data).encode()}
     parquet.write_table(table.replace_schema_metadata(meta), path)
 

@@ -58,7 +58,7 @@ def find_verdicts(report: ReportData) -> list[Verdict]:
     }
     if nulls.isdisjoint(PERMUTATIONS):
         return of_samples
-    return [*of_samples, *_of_nulls(_named(report.table))]
+    return [*of_samples, *_of_nulls(_named(report.plain))]
 
 
 def verdict_lines(report: ReportData) -> list[str]:
@@ -71,7 +71,7 @@ def verdict_lines(report: ReportData) -> list[str]:
     if not found and report.kind != "delta":
         lines.append(_without_null())
     if any(verdict.scope != SCOPE for verdict in found):
-        lines += _worth(_named(report.table))
+        lines += _worth(_named(report.plain))
     return [*lines, *_approximate(rows), *_noise(report)]
 
 
@@ -279,7 +279,7 @@ def _noise(report: ReportData) -> Iterator[str]:
     """How many bit-planes differ from coin flips, where `planes` was measured."""
     if "planes" not in report.rows["estimator"]:
         return
-    table = report.table
+    table = report.plain
     of_planes = (table["scope"] == "model") & (table["estimator"] == "planes")
     whole = table[of_planes & table["bits"].notna()]
     if whole.empty:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def delta_lines(report: ReportData) -> Iterator[str]:
     """For each quantizer the bits of the tuned weights given the base, and comparisons."""
-    for name, rows in report.table.groupby("checkpoint", sort=False):
+    for name, rows in report.plain.groupby("checkpoint", sort=False):
         base = report.provenance["base"]["source"]
         yield f"{name}, once {base} is known:"
         for quantizer, group in model_rows(rows).groupby("quantizer", sort=False):

@@ -23,7 +23,7 @@ def series_lines(report: ReportData) -> Iterator[str]:
     series = report.series
     names = list(series["steps"])
     yield f"{len(names)} checkpoints, {_ends(names)}"
-    every = model_rows(report.table)
+    every = model_rows(report.plain)
     every = every.assign(label=estimator_labels(every))
     rows = every.drop_duplicates(["checkpoint", "tensor", "quantizer", "label"])
     if (rows["scope"] == "model").all():

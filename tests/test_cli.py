@@ -251,6 +251,16 @@ def test_nan_is_reported_and_the_rest_measured(tmp_path):
     assert table.bits.notna().sum() == 4  # native: both and the model; symmetric: good
 
 
+def test_a_reason_is_said_once(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, **{f"layer{i}": RANDOM.normal(size=99).astype("f4") for i in range(9)})
+    shown = run("analyze", path, "-q", "symmetric:4", "-e", "bdm", "-e", "kt").stdout
+    assert shown.count("no 1-D CTM table") == 1
+    assert "layer8" in shown
+    alone = run("analyze", path, "-q", "symmetric:4", "-e", "bdm", "-e", "kt", "--scope", "tensor")
+    assert "no 1-D CTM table" in alone.stdout
+
+
 def test_an_internal_failure_is_one_line(model, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import kolmo.analysis\n"

@@ -80,7 +80,7 @@ def test_analyze_prints_a_table_and_sentences(model):
 def test_it_ends_with_verdicts(model):
     options = ["-q", "symmetric:4", "-e", "xz:1", "-e", "planes", "--scope", "model"]
     bare = run("analyze", model, *options).stdout.split("Verdicts:\n")[1]
-    assert "no verdict on structure without shuffles" in bare.splitlines()[0]
+    assert "no verdict on structure without draws" in bare.splitlines()[0]
     assert "bit-planes differ from coin flips" in bare.splitlines()[-1]
     nulls = ["--null", "shuffled", "--null", "row-shuffled", "--draws", "2"]
     said = run("analyze", model, *options, *nulls).stdout.split("Verdicts:\n")[1]

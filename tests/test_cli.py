@@ -80,7 +80,7 @@ def test_analyze_prints_a_table_and_sentences(model):
 def test_it_ends_with_verdicts(model):
     options = ["-q", "symmetric:4", "-e", "xz:1", "-e", "planes", "--scope", "model"]
     bare = run("analyze", model, *options).stdout.split("Verdicts:\n")[1]
-    assert "no verdict on structure without shuffles" in bare.splitlines()[0]
+    assert "no verdict on structure without draws" in bare.splitlines()[0]
     assert "bit-planes differ from coin flips" in bare.splitlines()[-1]
     nulls = ["--null", "shuffled", "--null", "row-shuffled", "--draws", "2"]
     said = run("analyze", model, *options, *nulls).stdout.split("Verdicts:\n")[1]
@@ -249,6 +249,16 @@ def test_nan_is_reported_and_the_rest_measured(tmp_path):
     assert "native" in result.stdout
     table = kolmo.load_report(saved).table
     assert table.bits.notna().sum() == 4  # native: both and the model; symmetric: good
+
+
+def test_a_reason_is_said_once(tmp_path):
+    path = tmp_path / "m.npz"
+    np.savez(path, **{f"layer{i}": RANDOM.normal(size=99).astype("f4") for i in range(9)})
+    shown = run("analyze", path, "-q", "symmetric:4", "-e", "bdm", "-e", "kt").stdout
+    assert shown.count("no 1-D CTM table") == 1
+    assert "layer8" in shown
+    alone = run("analyze", path, "-q", "symmetric:4", "-e", "bdm", "-e", "kt", "--scope", "tensor")
+    assert "no 1-D CTM table" in alone.stdout
 
 
 def test_an_internal_failure_is_one_line(model, tmp_path):

@@ -82,14 +82,16 @@ def test_a_container_measures_as_its_source_does(source, tmp_path):
     assert (same.bits == same.bits_kmo).all()
 
 
-@pytest.mark.parametrize("spec", ["symmetric:4", "affine:8", "codebook:16", "sign"])
+@pytest.mark.parametrize(
+    "spec", ["symmetric:4", "affine:8", "codebook:16", "sign", "nmse:0.01", "symmetric:4,axis=row"]
+)
 def test_a_quantized_container_has_symbols_as_codes(source, tmp_path, spec):
     path = packed(source, tmp_path, quantizer=spec)
     before, quantizer = kolmo.open_checkpoint(source), get_quantizer(spec)
     for name, tensor in kolmo.open_checkpoint(path).items():
         coder = quantizer.fit(before[name])
         symbols = coder.encode(before[name].read())
-        assert tensor.codes.scheme == spec
+        assert tensor.codes.scheme == str(quantizer)
         assert tensor.codes.alphabet == coder.alphabet
         assert tensor.codes.side_bits == coder.side_bits(before[name].dtype)
         assert np.array_equal(tensor.codes.load(0, tensor.numel), symbols.reshape(-1))

@@ -114,7 +114,7 @@ def test_it_works_outside_the_clone(installed, tmp_path):
     assert [Path(path).parents[1] for path in (kolmos, momos)] == [installed, installed]
     assert shown[0].startswith("momos.mosaic: mosaic, 17,290 weights in 10 tensors")
     assert "momos: 17,290 weights in 10 tensors" in shown
-    assert "  kolmo plot report.parquet -o figures --format pdf" in shown
+    assert "Usage: kolmo plot [OPTIONS] RESULTS" in shown
 
 
 def test_its_commands_run(installed, tmp_path):

@@ -25,8 +25,11 @@ _NUMBERS = ("weights", "bits", "size", "bits/weight", "ratio", "of null", "z", "
 
 def show(report: ReportData, all_rows: bool = False) -> None:
     """The table (whole models, and tensors if few or asked for), then the summary."""
-    whole = report.rows.records(scope="model")
+    models = report.rows.records(scope="model")
+    told = {_absence(row) for row in models if not is_known(row["bits"])}  # in the summary, once
+    whole = [row for row in models if _absence(row) not in told]
     single = in_natural_order(report.rows.records(scope="tensor"))
+    single = [row for row in single if _absence(row) not in told]
     tensors = len(single)
     console = make_console()
     if whole:
@@ -39,6 +42,13 @@ def show(report: ReportData, all_rows: bool = False) -> None:
         console.print(f"{_WIDE} columns would show weights, bits and ratios too; -o saves them")
     console.print()
     console.print(summarize(report), markup=False, highlight=False, soft_wrap=True)
+
+
+def _absence(row: Row) -> tuple[Any, ...] | None:
+    """Which measurement has no figure, and why; None of one that has."""
+    if is_known(row["bits"]):
+        return None
+    return tuple(row[name] for name in ("checkpoint", "quantizer", "layout", "estimator", "note"))
 
 
 def rich_table(rows: Sequence[Row], width: int) -> Table:

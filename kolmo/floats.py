@@ -32,6 +32,16 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or (dtype.kind == "V" and "float" in dtype.name)
 
 
+@functools.cache
+def has_sign(dtype: np.dtype[Any]) -> bool:
+    """Whether weights of this dtype are floating-point numbers of both signs.
+
+    >>> has_sign(DTYPES["float4_e2m1fn"]), has_sign(DTYPES["float8_e8m0fnu"])
+    (True, False)
+    """
+    return is_float(dtype) and dtype.name not in _UNSIGNED
+
+
 def bit_patterns(weights: Weights) -> Unsigned:
     """The stored bits, as unsigned integers of the same width and shape.
 

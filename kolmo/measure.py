@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.estimators.base import Estimator
 from kolmo.nulls import Null, Source, Weights
 from kolmo.outcomes import Result
@@ -119,12 +119,16 @@ class Plan:
     def quantizers(self) -> list[Quantizer]:
         return list(dict.fromkeys(m.quantizer for m in self.measurements))
 
+    def bound(self, checkpoint: Checkpoint) -> Plan:
+        """The plan for one checkpoint."""
+        return dataclasses.replace(self, nulls=tuple(null.bound(checkpoint) for null in self.nulls))
+
     @property
     def variants(self) -> list[Variant]:
         return [Variant(), *(v for null in self.nulls for v in self.variants_of(null))]
 
     def variants_of(self, null: Null) -> list[Variant]:
-        return [Variant(null, number) for number in range(1 if null.single else self.draws)]
+        return [Variant(null, number) for number in range(null.count(self.draws))]
 
 
 Key = tuple[str | None, Measurement, Variant]

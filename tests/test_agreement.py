@@ -47,6 +47,7 @@ def test_measurements_that_count_the_same_agree(report, over, objects, groups):
     assert len(found) == groups * 6  # of four measurements
     assert (found.objects == objects).all()
     assert found.correlation.tolist() == pytest.approx([1] * len(found))
+    assert found.few.all()  # fewer than six objects tell little
     assert found.checkpoint.nunique() == (3 if over == "tensors" else 0)
     names, values = matrix(found[: len(found) // groups])
     assert names == ["native kt", "native entropy", "symmetric:4 kt", "symmetric:4 entropy"]
@@ -62,6 +63,13 @@ def test_agreement_is_what_the_table_says(report):
     row = found[(found.a == "native entropy") & (found.b == "symmetric:4 kt")].iloc[0]
     wanted = spearmanr(first[0].bits_per_weight, first[1].bits_per_weight[first[0].index])
     assert row.correlation == pytest.approx(wanted.statistic)
+
+
+@pytest.mark.parametrize("objects", [5, 6])
+def test_six_objects_are_no_longer_few(objects):
+    model = {f"w{n}": np.arange(9 * n + 9, dtype=np.float32) % (n + 2) for n in range(objects)}
+    found = kolmo.analyze(model, quantizers=["native"], estimators=["kt", "entropy"]).agreement()
+    assert found[["objects", "few"]].to_numpy().tolist() == [[objects, objects < 6]]
 
 
 def test_too_few_objects_and_constants_are_missing_with_a_reason(report):

@@ -24,7 +24,7 @@ RANDOM = np.random.default_rng(0)
 
 @pytest.fixture
 def model(tmp_path):
-    path, random = tmp_path / "model.npz", np.random.default_rng(0)
+    path, random = tmp_path / "noise.npz", np.random.default_rng(0)
     np.savez(path, weight=random.normal(size=(40, 30)).astype(np.float32), bias=np.zeros(40, "f4"))
     return str(path)
 
@@ -103,7 +103,7 @@ def test_the_nulls_are_named_in_the_help():
 def test_json_is_clean(model):
     result = process("analyze", model, "--json", "-e", "kt", "-q", "sign", "--null", "shuffled")
     document = json.loads(result.stdout)
-    expected = kolmo.analyze(model, name="model", estimators=["kt"], quantizers=["sign"],
+    expected = kolmo.analyze(model, name="noise", estimators=["kt"], quantizers=["sign"],
                              nulls=["shuffled"])  # fmt: skip
     assert [row["bits"] for row in document["table"]] == expected.table.bits.tolist()
     assert [row["null_bits"] for row in document["table"]] == expected.table.null_bits.tolist()
@@ -130,17 +130,21 @@ def test_compare_and_names(model, tmp_path):
     result = run("compare", f"a={model}", f"b={model}", "-e", "kt", "-q", "sign", "--json")
     names = [row["checkpoint"] for row in json.loads(result.stdout)["table"]]
     assert names == ["a", "b"]
-    twin = tmp_path / "twin" / "model.npz"
+    twin = tmp_path / "twin" / "noise.npz"
+    main = tmp_path / "twin" / "model.npz"
     twin.parent.mkdir()
-    twin.write_bytes(Path(model).read_bytes())
-    both = run("analyze", model, twin, "-e", "kt", "-q", "sign", "--json", "--scope", "model")
-    names = [row["checkpoint"] for row in json.loads(both.stdout)["table"]]
-    folder = tmp_path.name  # a model file has the name of its folder
-    assert names == [folder, f"{folder}/twin"]
+    for path in (twin, main):
+        path.write_bytes(Path(model).read_bytes())
+    short = ["-e", "kt", "-q", "sign", "--json", "--scope", "model"]
+    both = json.loads(run("analyze", model, twin, *short).stdout)["table"]
+    # The same stem would not tell them apart.
+    assert [row["checkpoint"] for row in both] == ["noise", "twin/noise"]
+    named = json.loads(run("compare", model, main, *short).stdout)["table"]
+    assert [row["checkpoint"] for row in named] == ["noise", "twin"]  # a folder's one model
     refused(run("compare", f"a={model}", f"a={model}"), "is named twice")
     refused(run("compare", f"a={model}", f"a={twin}"), "both have the name 'a'")
     alone = run("compare", model, "-e", "kt", "-q", "sign", "--json")
-    assert [row["checkpoint"] for row in json.loads(alone.stdout)["table"]] == [folder]
+    assert [row["checkpoint"] for row in json.loads(alone.stdout)["table"]] == ["noise"]
 
 
 def test_estimators_are_listed():
@@ -172,8 +176,11 @@ def test_the_help_lists_all_commands():
 
 QUICK = [
     (["--help"], {"numpy", "kolmo.checkpoints"}),
-    (["analyze", "--help"], {"numba", "pandas", "pydantic"}),
+    (["analyze", "-h"], {"numpy", "rich", "kolmo.analysis"}),
+    (["pack", "-h"], {"numpy", "rich"}),
+    (["-h"], {"numpy", "rich"}),
     (["inspect", "MODEL"], {"kolmo.engine", "kolmo.estimators", "kolmo.checkpoints.remote"}),
+    (["inspect", "PACKED"], {"kolmo.engine", "kolmo.estimators"}),
     (["analyze", "MODEL", "--store", "STORE"], {"kolmo.budgets", "kolmo.report.html"}),
     (["analyze", "MODEL", "--store", "STORE", "--json"], set()),
     (["analyze", "MODEL", "--store", "STORE", "--plan"], set()),
@@ -186,6 +193,9 @@ HEAVY = {"numba", "pandas", "pyarrow", "scipy", "pydantic", "matplotlib", "torch
 @pytest.mark.parametrize(("arguments", "never"), QUICK, ids=[" ".join(a) for a, _ in QUICK])
 def test_a_command_imports_no_more_than_it_needs(arguments, never, model, tmp_path):
     places = {"MODEL": model, "STORE": str(tmp_path / "results.sqlite")}
+    if "PACKED" in arguments:
+        places["PACKED"] = str(tmp_path / "m.kmo")
+        assert run("pack", model, "-o", places["PACKED"], "--preset", "fast").returncode == 0
     argv = [places.get(word, word) for word in arguments]
     if "--store" in argv:
         process("analyze", *argv[1:4])
@@ -303,6 +313,24 @@ def test_tables_fit_the_terminal(width):
     if width == 200:
         assert "zstd:19@shuffle" in text
         assert "encoder.layer.11.atte…" in text
+
+
+def test_a_narrow_terminal_loses_no_column(model):
+    """A table takes 60 columns, which a terminal of 20 wraps."""
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, 20))
+    plain = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "kolmo", "analyze", model, "-q", "sign", "-e", "kt"]
+    with subprocess.Popen(
+        command, env={**plain, "TERM": "xterm", "LANG": "C", "LC_ALL": "C"}, stdout=theirs
+    ) as running:
+        os.close(theirs)
+        shown = _read_until(None, ours)
+    os.close(ours)
+    assert running.returncode == 0
+    for word in ("quantizer", "estimator", "sign", "kt", "bits/weight", "weights measured"):
+        assert word in shown
 
 
 def test_few_rows_are_printed_and_many_on_demand(tmp_path):

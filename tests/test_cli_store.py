@@ -47,6 +47,15 @@ def test_ls_lists_measurements(path):
     assert f"{path}: 400 results" in done.stdout
 
 
+def test_prune_and_verify_as_json(path):
+    checked = json.loads(run("store", "verify", "--json", "--store", path).stdout)
+    entries = contents(path).entries
+    assert (checked["whole"], checked["removed"], checked["moved"]) == (entries, 0, [])
+    options = ["--older-than", "0s", "--json", "--store", path]
+    pruned = json.loads(run("store", "prune", *options).stdout)
+    assert (pruned["removed"], pruned["left"], pruned["file"]) == (entries, 0, str(path))
+
+
 def test_ls_as_json(path):
     document = json.loads(run("store", "ls", "--json", "--store", path).stdout)
     assert document["file"] == str(path)

@@ -124,6 +124,7 @@ def test_no_file_is_too_long():
 
 
 LIGHT = [
+    ("kolmo, momos", "torch matplotlib pandas numba numpy scipy rich typer"),
     ("kolmo.checkpoints, kolmo.quantize, kolmo.layout, kolmo.estimators.mdl, kolmo.nulls",
      "torch matplotlib pandas numba"),
     ("kolmo.estimating", "torch matplotlib pandas numba"),

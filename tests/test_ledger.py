@@ -218,3 +218,16 @@ def test_distinct_values_are_counted_up_to_65_536(values):
     for piece in np.array_split(weights, 3):
         counter.update(piece)
     assert counter.finish()[0] == (values if values <= 65_536 else None)
+
+
+def test_rows_of_zeros_ahead_hide_no_groups():
+    weights = np.concatenate([np.zeros((64, 512)), dequantized(normal(96, 512), 128, 4)])
+    found = facts(weights.astype(np.float32))
+    assert (found.group, found.group_levels) == ("128", 7)
+
+
+@pytest.mark.parametrize("row", [50, 95])
+def test_a_single_weight_beside_its_step_is_no_multiple(row):
+    weights = dequantized(normal(96, 512), 128, 4)
+    weights[row, 77] += np.float32(0.01)
+    assert facts(weights).group_levels is None

@@ -2,6 +2,7 @@
 
 import dataclasses
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import kolmo
 from kolmo.engine.ledgering import RECORD, Ledger
 from kolmo.errors import InputError
 from kolmo.measure import Plan
-from kolmo.report.ledger import LEDGER
+from kolmo.report.ledger import LEDGER, ledger_lines
 from tests.ledgers import report_with_ledger
 
 RANDOM = np.random.default_rng(0)
@@ -76,9 +77,20 @@ def test_names_stand_in_natural_order():
 
 
 def test_several_checkpoints_are_told_apart():
-    report = report_with_ledger({"a": {"w": np.zeros(9)}, "b": {"w": np.ones(9)}})
-    assert report.ledger_lines() == ["a: 1 tensor is constant: w", "b: 1 tensor is constant: w"]
+    report = report_with_ledger({"a": {"v": np.zeros(9)}, "b": {"w": np.ones(9)}})
+    assert report.ledger_lines() == ["a: 1 tensor is constant: v", "b: 1 tensor is constant: w"]
     assert report.ledger.absmax.tolist() == [0, 1]
+
+
+def test_what_is_true_of_several_checkpoints_is_said_once():
+    ones, zeros = {"w": np.ones(9)}, {"v": np.zeros(9)}
+    report = report_with_ledger({"a": ones, "b": ones, "c": ones})
+    assert report.ledger_lines() == ["all: 1 tensor is constant: w"]
+    report = report_with_ledger({"a": ones, "b": zeros, "c": ones})
+    assert report.ledger_lines() == [
+        "a, c: 1 tensor is constant: w",
+        "b: 1 tensor is constant: v",
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["json", "csv", "parquet"])
@@ -136,3 +148,28 @@ def test_what_was_not_compared_is_said():
     ended = {**report.provenance, "ledger": {**kept, "compared": {"m": False}}}
     lines = dataclasses.replace(report, provenance=ended).ledger_lines()
     assert "the run ended before tensors were compared with each other" in lines
+
+
+def test_the_documentation_names_every_column():
+    page = (Path(__file__).parents[1] / "docs/ledger.md").read_text()
+    assert [name for name in LEDGER if f"`{name}`" not in page] == []
+
+
+def test_codes_of_quantized_tensors_are_not_called_floats_that_hold_few_values():
+    record = {
+        "checkpoint": "m",
+        "tensor": "w",
+        "dtype": "4-bit GPTQ",
+        "numel": 4096,
+        "zeros": 0.2,
+        "holds": "float16",
+        "trailing_zeros": 13,
+        "group": "128",
+        "group_levels": 7,
+        "exponents": 4,
+        "exponent_entropy": 1.5,
+        "step_exponent": -9,
+        "fixed_bits": 8.0,
+    }
+    kept = {"ledger": {"records": [record], "compared": {"m": True}}}
+    assert ledger_lines(kept) == ["1 tensor has many exact zeros: w (20 %)"]

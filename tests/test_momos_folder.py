@@ -104,7 +104,10 @@ def test_another_run_is_never_overwritten_unless_asked(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "steps" / "mine-1.safetensors").write_bytes(b"mine")
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
-    with pytest.raises(InputError, match=r"config\.toml: is of another run \(mosaic .*overwrite"):
+    with pytest.raises(
+        InputError,
+        match=r"config\.toml: is of another run \(mosaic kind sampled there, None now\): .*overwrite",
+    ):
         train(DENSE, tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before
     train(DENSE, tmp_path, overwrite=True)

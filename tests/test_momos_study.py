@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+import re
 import sys
 
 import numpy as np
@@ -13,11 +15,13 @@ import safetensors.numpy
 
 import kolmo
 from kolmo.errors import InputError
+from kolmo.execution import no_progress
 from momos import cli
 from momos.config import SampledMosaic
 from momos.lab.arms import StudyConfig
 from momos.lab.config import TrainConfig
 from momos.lab.results import arms
+from momos.lab.runs import train_runs
 from momos.lab.studies import study
 from momos.mosaic.mosaic import Mosaic
 
@@ -28,7 +32,7 @@ def metadata_of(path):
 
 
 TINY = StudyConfig(
-    TrainConfig(epochs=2, hidden=16),
+    TrainConfig(epochs=4, hidden=16),
     every=2,
     seeds=(0, 1),
     bits=(3,),
@@ -37,7 +41,7 @@ TINY = StudyConfig(
     sparsities=(0.5,),
     draws=2,
 )
-ARMS = ["init", "trained", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
+ARMS = ["init", "dense", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
 MOSAICS = ARMS[3:]
 
 
@@ -51,7 +55,10 @@ def test_every_arm_and_seed_is_there(finished):
     result, out = finished
     assert list(dict.fromkeys(result.table.arm)) == ARMS
     assert [(run.arm, run.seed) for run in result.runs] == [(a, s) for s in (0, 1) for a in ARMS]
-    for name in ("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"):
+    for name in (
+        *("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"),
+        *("trajectory.parquet", "trajectory.csv", "trajectory.png", "findings.txt"),
+    ):
         assert (out / name).stat().st_size > 0
     assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * len(ARMS)
     assert len(list((out / "checkpoints").glob("*.mosaic"))) == 2 * len(MOSAICS)
@@ -81,8 +88,8 @@ def test_ratios_of_the_initialization_are_one_and_summary_is_mean_and_sd(finishe
     result, _ = finished
     own = result.table[(result.table.arm == "init") & result.table.bits.notna()]
     assert (own.ratio_to_init == 1).all()
-    line = result.summary.query("arm == 'trained' and quantizer == 'sign' and estimator == 'kt'")
-    values = result.table.query("arm == 'trained' and quantizer == 'sign' and estimator == 'kt'")
+    line = result.summary.query("arm == 'dense' and quantizer == 'sign' and estimator == 'kt'")
+    values = result.table.query("arm == 'dense' and quantizer == 'sign' and estimator == 'kt'")
     assert line.bits_per_weight_mean.item() == pytest.approx(values.bits_per_weight.mean())
     assert line.bits_per_weight_sd.item() == pytest.approx(values.bits_per_weight.std(ddof=1))
     assert line.seeds.item() == 2
@@ -92,7 +99,7 @@ def test_the_best_bound_is_lossless_and_honest(finished):
     result, _ = finished
     found = arms(result.table).set_index("arm")
     lossless = result.table[result.table.lossless]
-    assert set(lossless[lossless.arm == "trained"].quantizer) == {"native"}
+    assert set(lossless[lossless.arm == "dense"].quantizer) == {"native"}
     assert set(lossless[lossless.arm == "qat3"].quantizer) == {"native", "symmetric:3"}
     for arm in ARMS:
         bounds = lossless[(lossless.arm == arm) & (lossless.kind == "bound")]
@@ -105,7 +112,7 @@ def test_the_best_bound_is_lossless_and_honest(finished):
     quantized = lossless[(lossless.arm == "qat3") & (lossless.quantizer == "symmetric:3")]
     assert (quantized.side_bits >= 10 * 32).all()  # of ten tensors
     assert found.nominal_bits_per_weight_mean["qat3"] == 3
-    assert found.nominal_bits_per_weight_mean["trained"] == 32
+    assert found.nominal_bits_per_weight_mean["dense"] == 32
 
 
 def test_nominal_bits_are_those_of_the_mosaic_file(finished):
@@ -121,8 +128,8 @@ def test_nominal_bits_are_those_of_the_mosaic_file(finished):
 
 def test_a_finished_study_trains_and_measures_nothing_again(finished, monkeypatch):
     result, out = finished
-    monkeypatch.setattr("momos.lab.studies.train", None)
-    monkeypatch.setattr("momos.lab.studies.kolmo", None)
+    monkeypatch.setattr("momos.lab.runs.train", None)
+    monkeypatch.setattr("momos.lab.measuring.kolmo", None)
     page = (out / "index.html").read_bytes()
     again = study(TINY, out)
     pd.testing.assert_frame_equal(again.table, result.table)
@@ -134,31 +141,105 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
         pass
 
     def stop(done, total, label):
-        if label == "measured trained, seed 0":
+        if label == "measured dense, seed 0":
             raise Stop
 
     small = dataclasses.replace(TINY, seeds=(0,))
     with pytest.raises(Stop):
         study(small, tmp_path, threads=1, progress=stop)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
-    assert len([path for path in files if path.parent.name == "measured"]) == 2
+    assert {path.name for path in files if path.parent.name == "measured"} == {
+        *("init-seed0.json", "init-seed0-end.json"),
+        *("dense-seed0.json", "dense-seed0-end.json", "dense-seed0-between.json"),
+    }
     (tmp_path / "runs" / "qat3-seed0.json").write_text("{damaged")
     changed = tmp_path / "checkpoints" / "momos-0.05-seed0.safetensors"
     changed.write_bytes(b"changed")
+    lost = tmp_path / "checkpoints" / "learned-0.1-seed0" / "epoch-000002.safetensors"
+    lost.unlink()
     result = study(small, tmp_path, threads=1)
-    kept = {path for path, at in files.items() if path.stat().st_mtime_ns == at}
+    kept = {path for path, at in files.items() if path.exists() and path.stat().st_mtime_ns == at}
     assert {path.name for path in files if path not in kept} == {
-        "qat3-seed0.json", "qat3-seed0.safetensors", "momos-0.05-seed0.json",
-        "momos-0.05-seed0.safetensors", "momos-0.05-seed0.mosaic",
-    }  # fmt: skip
+        *("qat3-seed0.json", "qat3-seed0.safetensors", "momos-0.05-seed0.json"),
+        *("momos-0.05-seed0.safetensors", "momos-0.05-seed0.mosaic", "learned-0.1-seed0.json"),
+        *("learned-0.1-seed0.safetensors", "learned-0.1-seed0.mosaic"),
+        *(f"epoch-00000{epoch}.safetensors" for epoch in (0, 2, 4)),
+    }
     whole = finished[0].table
     first = whole[whole.seed == 0].drop(columns="seconds").reset_index(drop=True)
     pd.testing.assert_frame_equal(result.table.drop(columns="seconds"), first)
 
 
+def test_checkpoints_along_training_are_measured_and_kept(finished):
+    result, out = finished
+    followed = ["dense", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
+    assert result.config.followed() == followed
+    table = result.trajectory
+    places = list(dict.fromkeys(zip(table.arm, table.seed, table.epoch, strict=True)))
+    assert places == [
+        (arm, seed, epoch)
+        for seed in (0, 1)
+        for arm, epochs in (("init", [0]), *((arm, [2, 4]) for arm in followed))
+        for epoch in epochs
+    ]
+    path = out / "checkpoints" / "momos-0.05-seed1" / "epoch-000002.safetensors"
+    assert metadata_of(path)["projected"] is True
+    report = kolmo.analyze(
+        path, quantizers=["native"], estimators=["mosaic"], nulls=["shuffled"], draws=2,
+        scope="model", seed=1,
+    )  # fmt: skip
+    row = table.query("arm == 'momos-0.05' and seed == 1 and epoch == 2 and quantizer == 'native'")
+    row = row[row.estimator == "mosaic"].iloc[0]
+    assert (row.bits, row.null_bits) == (report.table.bits[0], report.table.null_bits[0])
+    assert row.ratio_to_shuffled == row.bits / row.null_bits
+    facts = table.groupby("arm")[["zero_tail", "peak"]].first()
+    assert (facts.peak > 1).all()
+    assert facts.zero_tail["init"] > 2 > facts.zero_tail["dense"]  # torch's grid, and no grid
+    series = kolmo.trajectory(out / "checkpoints" / "dense-seed0", quantizers=["sign"],
+                              estimators=["kt"])  # fmt: skip
+    assert list(series.series["steps"].values()) == [0, 2, 4]
+
+
+def test_the_page_begins_with_the_figure_and_what_was_found(finished):
+    result, out = finished
+    page = (out / "index.html").read_text()
+    headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
+    assert headings[:3] == [
+        "K(w) over training, at 8-bit resolution", "What was found", "Arms",
+    ]  # fmt: skip
+    assert result.findings
+    for line in result.findings:
+        assert html.escape(line) in page
+    for address in ("https://arxiv.org/abs/2602.14896", "https://arxiv.org/abs/2605.15551"):
+        assert f'href="{address}"' in page
+    for arm in ARMS:
+        assert html.escape(result.config.meaning(arm)) in page
+    assert (out / "findings.txt").read_text().splitlines() == result.findings
+
+
+def test_processes_that_train_give_the_same_bits(finished, tmp_path):
+    _, out = finished
+    small = dataclasses.replace(TINY, seeds=(0,), bits=(), capacities=(), sparsities=())
+    train_runs(small, tmp_path, 2, lambda line: None, lambda name: no_progress)
+    for path in (tmp_path / "checkpoints").rglob("*.safetensors"):
+        own = path.relative_to(tmp_path)
+        assert path.read_bytes() == (out / own).read_bytes()
+
+
+def test_by_default_checkpoints_are_taken_right_after_projections():
+    config = StudyConfig()
+    assert config.epochs_between() == 10
+    assert config.followed() == ["dense", "qat4", "momos-0.05", "learned-0.3"]
+    short = dataclasses.replace(config, train=TrainConfig(epochs=4), every=3)
+    assert short.epochs_between() == 3
+    assert dataclasses.replace(config, save_every=7).epochs_between() == 7
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"save_every": 0}, "save_every"),
+        ({"quantizer": "symmetrical:8"}, "symmetric"),
         ({"seeds": ()}, "at least one seed"),
         ({"seeds": (1, 1)}, "twice"),
         ({"seeds": (-1,)}, "negative"),
@@ -276,8 +357,9 @@ def test_study_from_the_command_line(run, tmp_path):
     assert str(tmp_path / "index.html") in out
     code, out, _ = run("study", *options, "--json")
     document = json.loads(out)
-    expected = ["init", "trained", "qat4", "momos-0.1", "learned-0.2", "zeros-0.9", "pruned-0.5"]
+    expected = ["init", "dense", "qat4", "momos-0.1", "learned-0.2", "zeros-0.9", "pruned-0.5"]
     assert [row["arm"] for row in document["arms"]] == expected
+    assert document["findings"]
     assert document["arms"][0]["bound_sd"] is None  # one seed has no spread
 
 

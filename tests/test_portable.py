@@ -2,6 +2,7 @@
 has without a way around it, no text read where bytes are meant."""
 
 import ast
+import functools
 import os
 import threading
 
@@ -27,6 +28,7 @@ POSIX = {
 POSIX_MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "pty", "tty", "posix"}
 
 
+@functools.cache
 def parsed(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 

@@ -16,7 +16,7 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from kolmo.quantize.nmse import TOLERANCE, solve
-from kolmo.quantize.scales import alternating_rms, rectangles
+from kolmo.quantize.scales import alternating_scales, rectangles
 
 AXES = ("both", "row", "column", "tensor")
 
@@ -210,7 +210,7 @@ def test_solve_where_no_step_meets_it():
 
 def test_scales_give_rows_and_columns_of_unit_rms():
     weights = outer((60, 40)).astype(np.float64)
-    r, c = alternating_rms(array_tensor("w", weights))
+    r, c = alternating_scales(array_tensor("w", weights))
     squares = (weights / np.outer(r, c)) ** 2
     assert np.allclose(squares.mean(axis=0), 1)
     assert np.allclose(squares.mean(axis=1), 1)
@@ -218,7 +218,7 @@ def test_scales_give_rows_and_columns_of_unit_rms():
 
 def test_scales_of_an_outer_product_are_its_factors():
     rows, columns = np.array([1.0, 2, 0, 5]), np.array([0.0, 3, 4])
-    r, c = alternating_rms(array_tensor("w", np.outer(rows, columns)))
+    r, c = alternating_scales(array_tensor("w", np.outer(rows, columns)))
     assert np.allclose(np.outer(r, c), np.outer(rows, columns))
     assert c.tolist() == [0, 1, pytest.approx(4 / 3)]
 

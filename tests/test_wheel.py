@@ -81,10 +81,28 @@ def test_every_file_of_the_packages_is_in_it(wheel):
     assert there == ours
 
 
-def outside(installed, tmp_path, *arguments):
-    """A command of the installed package, run in a folder that is not the clone."""
+PROGRAM = """
+import sys, kolmo, momos
+print(kolmo.__file__, momos.__file__, sep="\\n")
+from kolmo.cli import main
+for line in sys.argv[1:]:
+    sys.argv = ["kolmo", *line.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, line
+"""
+
+
+def test_it_works_outside_the_clone(installed, tmp_path):
+    shutil.copy(ROOT / "data" / "momos.mosaic", tmp_path)
+    lines = [
+        "inspect momos.mosaic",
+        "analyze momos.mosaic -q native -e zstd:3 --null none --scope model",
+        "plot -h",
+    ]
     done = subprocess.run(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, "-c", PROGRAM, *lines],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(installed), "KOLMO_STORE": "off"},
         capture_output=True,
@@ -92,23 +110,21 @@ def outside(installed, tmp_path, *arguments):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
-def test_it_works_outside_the_clone(installed, tmp_path):
-    where = "import kolmo, momos; print(kolmo.__file__); print(momos.__file__)"
-    found = subprocess.run(
-        [sys.executable, "-c", where], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(installed)},
-    ).stdout.split()  # fmt: skip
-    assert [Path(path).parents[1] for path in found] == [installed, installed]
-    shutil.copy(ROOT / "data" / "momos.mosaic", tmp_path)
-    assert outside(installed, tmp_path, "kolmo", "--version").strip() == kolmo.__version__
-    assert "17,290" in outside(installed, tmp_path, "kolmo", "inspect", "momos.mosaic")
-    options = ["-q", "native", "-e", "zstd:3", "--scope", "model"]
-    shown = outside(installed, tmp_path, "kolmo", "analyze", "momos.mosaic", *options)
+    kolmos, momos, *shown = done.stdout.splitlines()
+    assert [Path(path).parents[1] for path in (kolmos, momos)] == [installed, installed]
+    assert shown[0].startswith("momos.mosaic: mosaic, 17,290 weights in 10 tensors")
     assert "momos: 17,290 weights in 10 tensors" in shown
-    assert "study" in outside(installed, tmp_path, "momos", "-h")
+    assert "  kolmo plot report.parquet -o figures --format pdf" in shown
+
+
+def test_its_commands_run(installed, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    for program, said in (("kolmo", kolmo.__version__), ("momos", kolmo.__version__)):
+        done = subprocess.run(
+            [sys.executable, "-m", program, "--version"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == said
 
 
 def test_the_source_archive_has_data_and_notebooks(clone):

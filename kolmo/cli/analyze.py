@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kolmo.checkpoints.many import find_checkpoints
 from kolmo.cli.app import app
-from kolmo.cli.measuring import run_measurement, show_plan
 from kolmo.cli.measuring_options import Measuring, takes_measuring
 from kolmo.cli.options import MEASURING, option
 
@@ -31,7 +29,6 @@ def analyze(
     ] = False,
 ) -> None:
     """Measure checkpoints, tensor by tensor and as a whole."""
-    if plan:
-        show_plan(sources, options)
-    else:
-        run_measurement(find_checkpoints(sources), options)
+    from kolmo.cli.measuring import run_measurement, show_plan  # which import what measures
+
+    show_plan(sources, options) if plan else run_measurement(sources, options)

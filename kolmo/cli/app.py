@@ -30,6 +30,7 @@ COMMANDS = {
     "calibrate": "Which estimator sees what: measure them on known objects.",
     "compare": "Measure several checkpoints in the same way, in one table.",
     "delta": "Measure what a tuned checkpoint costs once its base is known.",
+    "demo": "Measure three small networks that come with kolmo.",
     "estimators": "List the estimators and quantizers.",
     "inspect": "List what is in a source, from its header.",
     "pack": "Write a checkpoint as the shortest file, checked by decoding it.",

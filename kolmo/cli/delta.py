@@ -7,9 +7,7 @@ from typing import Annotated, Any
 import typer
 
 import kolmo
-from kolmo.checkpoints.many import short_names
 from kolmo.cli.app import app
-from kolmo.cli.measuring import run_measurement
 from kolmo.cli.measuring_options import Measuring, takes_measuring
 from kolmo.cli.options import MEASURING, option
 
@@ -25,10 +23,14 @@ def delta(
     ] = False,
 ) -> None:
     """Measure what a tuned checkpoint costs once its base is known (--null shuffled)."""
+    from kolmo.cli.measuring import run_measurement  # which imports what measures
+
     sources = {"base": base, "tuned": tuned}
     run_measurement(sources, options, _difference, thorough=thorough)
 
 
 def _difference(sources: dict[str, str], **options: Any) -> kolmo.Report:
+    from kolmo.checkpoints.many import short_names
+
     (name,) = short_names([sources["tuned"]])
     return kolmo.delta(sources["base"], sources["tuned"], name=name, **options)

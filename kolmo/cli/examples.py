@@ -22,6 +22,7 @@ EXAMPLES = {
         "kolmo delta base.safetensors tuned.safetensors --null shuffled",
         "kolmo delta hf://org/base tuned/ --include '*attn*' --json",
     ),
+    "demo": ("kolmo demo", "kolmo demo -o demo.html"),
     "estimators": ("kolmo estimators", "kolmo estimators --json"),
     "inspect": (
         "kolmo inspect model.gguf",
@@ -33,10 +34,11 @@ EXAMPLES = {
     ),
     "plot": (
         "kolmo analyze model.safetensors -o report.json; kolmo plot report.json -o figures",
-        "kolmo plot report.parquet -o figures --format pdf",
+        "kolmo plot report.parquet -o figures --format pdf --width column",
+        "kolmo plot report.json -o figures --interactive",
     ),
     "trajectory": (
-        "kolmo trajectory out/run -e context --null shuffled",
+        "kolmo trajectory out/run -e context --relative --html run.html",
         "kolmo trajectory 'run/step-*.safetensors' --metrics metrics.csv -o series.json",
     ),
     "unpack": (

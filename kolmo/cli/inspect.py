@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 import kolmo
-from kolmo.checkpoints.base import Role
 from kolmo.cli import completing
 from kolmo.cli.app import app, print_json
 from kolmo.cli.options import CHOOSING, AllRows, Exclude, Include, Json, option
+from kolmo.cli.pack import only_roles
 
 _WIDTH = 160  # columns where there is no terminal
 
@@ -35,9 +35,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """List what is in a source, from its header: names, shapes, dtypes, roles, sizes."""
-    found = kolmo.inspect(
-        source, roles=role or tuple(Role), include=include or (), exclude=exclude or ()
-    )
+    chosen = {"include": include or (), "exclude": exclude or (), **only_roles(role)}
+    found = kolmo.inspect(source, **chosen)
     if json:
         print_json(found.to_dict())
         return

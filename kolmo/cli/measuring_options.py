@@ -8,7 +8,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from kolmo.checkpoints.selecting import DEFAULT_ROLES
 from kolmo.cli.options import (
     AllRows,
     Budget,
@@ -32,7 +31,6 @@ from kolmo.cli.options import (
     Threads,
 )
 from kolmo.errors import InputError
-from kolmo.options import AUTO, CACHE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,35 +60,38 @@ class Measuring:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What is to be measured, as `kolmo.analyze` takes it."""
-        return {
+        """What is to be measured, as `kolmo.analyze` takes it: what is given, no defaults."""
+        given: dict[str, Any] = {
             "quantizers": self.quantizer or None,
             "estimators": self.estimator or None,
             "nulls": self._nulls,
             "draws": self.draws,
             "scope": self.scope,
-            "include": self.include or (),
-            "exclude": self.exclude or (),
-            "roles": self.role or DEFAULT_ROLES,
+            "include": self.include or None,
+            "exclude": self.exclude or None,
+            "roles": self.role or None,
             "seed": self.seed,
             "threads": self.threads,
-            "store": self._store,
             "budget": self.budget,
         }
+        known = {name: value for name, value in given.items() if value is not None}
+        return {**known, **self._store}
 
     @property
     def _nulls(self) -> list[str] | None:
         """What `kolmo.analyze` takes; None where nothing is named."""
-        alone = next((null for null in self.null or () if null in ("none", AUTO)), None)
+        alone = next((null for null in self.null or () if null in ("none", "auto")), None)
         if self.null and alone and len(self.null) > 1:
             raise InputError(f"--null {alone} takes no other null beside it")
         return [] if alone == "none" else self.null or None
 
     @property
-    def _store(self) -> str | None:
+    def _store(self) -> dict[str, str | None]:
         if self.no_store and self.store:
             raise InputError("--store names a store, and --no-store forbids one")
-        return None if self.no_store else str(self.store or CACHE)
+        if self.no_store:
+            return {"store": None}
+        return {"store": str(self.store)} if self.store else {}
 
 
 Command = Callable[..., None]

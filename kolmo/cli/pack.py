@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,7 +19,6 @@ from kolmo.cli.options import (
     choice,
     option,
 )
-from kolmo.container.state import STATE_ROLES
 from kolmo.progress import progress_bar
 
 
@@ -53,13 +52,18 @@ def pack(
             output,
             quantizer=quantizer,
             preset=preset,
-            roles=role or STATE_ROLES,
             include=include or (),
             exclude=exclude or (),
             threads=threads,
             progress=progress,
+            **only_roles(role),
         )
     show_certificate(certificate, json)
+
+
+def only_roles(named: list[str] | None) -> dict[str, Any]:
+    """The argument ``roles``, where the user names any; else there is its default."""
+    return {"roles": named} if named else {}
 
 
 def show_certificate(certificate: kolmo.Certificate, json: bool) -> None:

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import kolmo
 from kolmo.cli.app import app, make_directory
+from kolmo.cli.options import choice, option
 from kolmo.errors import InputError
+from kolmo.report.data import ReportData
 from kolmo.specs import unknown
+
+FORMATS = ("png", "svg", "pdf")
 
 
 @app.command()
 def plot(
     results: Annotated[Path, typer.Argument(help="A saved report.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="A directory.")] = Path("."),
-    format: Annotated[str, typer.Option(help="png, svg or pdf.")] = "png",
+    output: Annotated[Path, option("--output", "-o", help="A directory.", metavar="DIR")] = Path(
+        "."
+    ),
+    format: Annotated[
+        str,
+        choice(
+            of=FORMATS, help="Of the files: a PNG has 300 dots an inch, a PDF fonts of type 42."
+        ),
+    ] = "png",
+    width: Annotated[
+        str | None,
+        option(help="column (3.25 inches), text (6.75) or a number of inches.", metavar="WIDTH"),
+    ] = None,
+    interactive: Annotated[
+        bool, option("--interactive", help="Pages to explore instead (extra interactive).")
+    ] = False,
 ) -> None:
     """Draw the figures of a saved report."""
-    from kolmo.report.figures.plots import figures, save_figure  # which import pandas
-
-    if format not in ("png", "svg", "pdf"):
-        raise unknown("format", format, ("png", "svg", "pdf"))
-    if output.suffix in (".png", ".svg", ".pdf"):
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    if output.suffix in (".png", ".svg", ".pdf", ".html"):
         raise InputError(f"{output}: name a directory; --format says what the files are")
-    drawn = figures(kolmo.load_report(results))
+    report = kolmo.load_report(results)
+    drawn, write, suffix = _explored(report) if interactive else _drawn(report, width, format)
     if all(isinstance(figure, InputError) for figure in drawn.values()):
         raise InputError(f"{results}: there is no measured value in this report to draw")
     make_directory(output)
@@ -35,6 +53,30 @@ def plot(
         if isinstance(figure, InputError):
             print(f"no figure of {title.lower()}: {figure}", file=sys.stderr)
             continue
-        path = output / f"{results.stem}-{title.lower()}.{format}"
-        save_figure(figure, path)
+        path = output / f"{results.stem}-{title.lower()}.{suffix}"
+        write(figure, path)
         typer.echo(str(path))
+
+
+Drawn = tuple[Mapping[str, Any], Callable[[Any, Path], None], str]
+"""Figures by title, or why there is none; how one is written; the suffix of its file."""
+
+
+def _drawn(report: ReportData, width: str | None, form: str) -> Drawn:
+    from kolmo.report.figures.plots import figures, save_figure  # which import pandas
+
+    return figures(report, _inches(width)), save_figure, form
+
+
+def _explored(report: ReportData) -> Drawn:
+    from kolmo.report.interactive import interactive_figures, write_figure
+
+    return interactive_figures(report), write_figure, "html"
+
+
+def _inches(width: str | None) -> str | float | None:
+    """A width by name, or in inches."""
+    try:
+        return float(width) if width is not None else None
+    except ValueError:
+        return width

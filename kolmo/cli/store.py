@@ -51,6 +51,7 @@ def prune_store(
         option(help="What was not used for longest goes until this: 1GB.", metavar="SIZE"),
     ] = None,
     file: File = None,
+    json: Json = False,
 ) -> None:
     """Remove results that were not used for long; --older-than 0s removes all."""
     if older_than is None and max_size is None:
@@ -59,11 +60,15 @@ def prune_store(
     age = None if older_than is None else parse_age(older_than)
     removed = prune(path, age, None if max_size is None else parse_size(max_size))
     left = contents(path)
+    if json:
+        facts = {"removed": removed, "left": left.entries, "bytes": left.bytes}
+        print_json({"file": str(path), **facts})
+        return
     print(f"{path}: {removed:,} results removed, {left.entries:,} left, {byte_text(left.bytes)}")
 
 
 @store.command()
-def verify(file: File = None) -> None:
+def verify(file: File = None, json: Json = False) -> None:
     """Check every result, and remove what is damaged; exit code 1 if anything was."""
     path = _path(file)
     if not path.exists():
@@ -72,12 +77,17 @@ def verify(file: File = None) -> None:
         health = opened.check()
         if not opened.is_open:
             raise KolmoError(f"{path}: cannot be checked")
-    if health.good:
+    moved = [str(each) for each in health.moved]
+    if json:
+        facts = {"whole": health.entries, "removed": health.removed, "moved": moved}
+        print_json({"file": str(path), **facts})
+    elif health.good:
         print(f"{path}: {health.entries:,} results, all of them whole")
+    if health.good:
         return
-    moved = "".join(f"; the damaged file is now {each}" for each in health.moved)
+    told = "".join(f"; the damaged file is now {each}" for each in moved)
     raise KolmoError(
-        f"{path}: was damaged: {health.removed:,} results were removed{moved}; "
+        f"{path}: was damaged: {health.removed:,} results were removed{told}; "
         f"{health.entries:,} are whole and kept"
     )
 

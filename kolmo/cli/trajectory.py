@@ -9,7 +9,6 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app
-from kolmo.cli.measuring import run_measurement
 from kolmo.cli.measuring_options import Measuring, takes_measuring
 
 
@@ -35,5 +34,7 @@ def trajectory(
     ] = False,
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
+    from kolmo.cli.measuring import run_measurement  # which imports what measures
+
     one_or_more = sources[0] if len(sources) == 1 else sources
     run_measurement(one_or_more, options, kolmo.trajectory, metrics=metrics, relative=relative)

@@ -9,8 +9,7 @@ import typer
 import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.options import Container, Exclude, Include, Json, MaxBytes, PackedRoles, Threads
-from kolmo.cli.pack import show_certificate
-from kolmo.container.state import STATE_ROLES
+from kolmo.cli.pack import only_roles, show_certificate
 from kolmo.progress import progress_bar
 
 
@@ -30,11 +29,11 @@ def verify(
         certificate = kolmo.verify(
             container,
             source,
-            roles=role or STATE_ROLES,
             include=include or (),
             exclude=exclude or (),
             threads=threads,
             progress=progress,
             max_bytes=max_bytes,
+            **only_roles(role),
         )
     show_certificate(certificate, json)

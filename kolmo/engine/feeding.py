@@ -126,8 +126,8 @@ def feed(cells: Sequence[Cell], source: Source, meter: Meter, measured: bool = T
     what the quantizers lose, if that is to be measured."""
     groups = by_quantizer([cell for cell in cells if cell.alive])
     if isinstance(source, Weights):
-        with _at_hand(source.tensor, groups) as tensor:
-            _feed_weights(tensor, groups, meter, measured)
+        with _at_hand(source, groups) as at_hand:
+            _feed_weights(at_hand, groups, meter, measured)
         return
     assert isinstance(source, UniformSymbols)
     for quantizer, group in groups.items():
@@ -141,32 +141,34 @@ Groups = dict[Quantizer, list[Cell]]
 
 
 @contextmanager
-def _at_hand(tensor: WeightTensor, groups: Groups) -> Iterator[WeightTensor]:
-    """The tensor in memory, unless it is read just once, or a sample of it."""
+def _at_hand(source: Weights, groups: Groups) -> Iterator[Weights]:
+    """The weights in memory, unless they are read just once, or a sample of them."""
+    tensor = source.tensor
     cells = [cell for group in groups.values() for cell in group]
     sampled = all(isinstance(cell.accumulator, SampleAccumulator) for cell in cells)
-    once = all(_reads_once(tensor, *each) for each in groups.items())
+    once = all(_reads_once(source, *each) for each in groups.items())
     if sampled or (once and is_near(tensor.load)):
-        yield tensor
+        yield source
         return
     with held(tensor) as at_hand:
-        yield at_hand
+        yield dataclasses.replace(source, tensor=at_hand)
 
 
-def _reads_once(tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
-    return quantizer.fitted_to == "nothing" or _is_late(tensor, quantizer, cells)
+def _reads_once(source: Weights, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
+    return quantizer.fitted_to == "nothing" or _is_late(source, quantizer, cells)
 
 
-def _is_late(tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
+def _is_late(source: Weights, quantizer: Quantizer, cells: Sequence[Cell]) -> bool:
     """Whether the quantizer may be fitted after the weights were swept."""
-    if quantizer.fitted_to != "values":
+    if quantizer.fitted_to != "values" or not source.own_fit:
         return False
-    takers = (_taker(cell) for cell in cells)
+    tensor, takers = source.tensor, (_taker(cell) for cell in cells)
     return is_late(tensor.dtype, quantizer.alphabet_of(tensor), takers, tensor.numel)
 
 
-def _feed_weights(tensor: WeightTensor, groups: Groups, meter: Meter, measured: bool) -> None:
-    fed = [fitted for each in groups.items() if (fitted := _fit(tensor, *each))]
+def _feed_weights(source: Weights, groups: Groups, meter: Meter, measured: bool) -> None:
+    tensor = source.tensor
+    fed = [fitted for each in groups.items() if (fitted := _fit(source, *each))]
     sweep(tensor, fed, meter, measured=measured)
     for coder, cells in fed:
         if any(cell.alive for cell in cells):
@@ -174,13 +176,13 @@ def _feed_weights(tensor: WeightTensor, groups: Groups, meter: Meter, measured: 
 
 
 def _fit(
-    tensor: WeightTensor, quantizer: Quantizer, cells: Sequence[Cell]
+    source: Weights, quantizer: Quantizer, cells: Sequence[Cell]
 ) -> tuple[SymbolCoder, Sequence[Cell]] | None:
     """The quantizer fitted for these cells; None where it cannot be, which they are told."""
-    if _is_late(tensor, quantizer, cells):
-        return LateCoder(quantizer, tensor), cells
+    if _is_late(source, quantizer, cells):
+        return LateCoder(quantizer, source.tensor), cells
     try:
-        return quantizer.fit(tensor), cells
+        return source.fit(quantizer), cells
     except (NotApplicableError, NotExpressibleError) as error:
         _miss(cells, error)
         return None
@@ -223,7 +225,7 @@ def sweep(
 ) -> None:
     """Feed cells with the weights [start, stop) of a tensor, in one pass for all whose symbols
     follow from single weights; and tell them what is lost, if that is to be measured."""
-    stretch = Stretch(tensor, start, tensor.numel if stop is None else stop, measured)
+    stretch = Swept(tensor, start, tensor.numel if stop is None else stop, measured)
     for coder, cells in fed:
         if not coder.elementwise:
             for first, last in _chunks(stretch.start, stretch.stop):
@@ -236,7 +238,7 @@ def sweep(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stretch:
+class Swept:
     """The weights [start, stop) of a tensor, and whether what is lost of them is measured."""
 
     tensor: WeightTensor
@@ -246,7 +248,7 @@ class Stretch:
 
 
 def _symbols(
-    stretch: Stretch, coder: SymbolCoder, cells: Sequence[Cell], start: int, stop: int
+    stretch: Swept, coder: SymbolCoder, cells: Sequence[Cell], start: int, stop: int
 ) -> Symbols:
     """Symbols of some of the weights; the cells are told what is lost."""
     if coder.lossless or not coder.restores or not stretch.measured:
@@ -266,7 +268,7 @@ def _is_simple(fed: Fed, weights: int) -> bool:
     return not is_mergeable(cell) and not isinstance(cell.accumulator, SampleAccumulator)
 
 
-def _at_once(stretch: Stretch, coder: SymbolCoder, cells: Sequence[Cell], meter: Meter) -> None:
+def _at_once(stretch: Swept, coder: SymbolCoder, cells: Sequence[Cell], meter: Meter) -> None:
     """Feed one cell with the symbols of a few weights: nothing is shared by a pass."""
     (cell,) = cells
     began = time.thread_time()
@@ -279,7 +281,7 @@ def _at_once(stretch: Stretch, coder: SymbolCoder, cells: Sequence[Cell], meter:
     _update(cells, symbols, meter)
 
 
-def _one_pass(stretch: Stretch, fed: Fed, meter: Meter) -> None:
+def _one_pass(stretch: Swept, fed: Fed, meter: Meter) -> None:
     cells = [cell for _, group in fed for cell in group]
     if not cells:
         return

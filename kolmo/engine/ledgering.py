@@ -18,13 +18,16 @@ from functools import cached_property
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.loads import is_near
+from kolmo.engine.costs import held_bytes
+from kolmo.engine.feeding import held
 from kolmo.engine.jobs import FINE, Job
 from kolmo.engine.meters import Meter
 from kolmo.ledger.facts import Facts, Noted, find_facts
-from kolmo.ledger.patterns import RULES
+from kolmo.ledger.patterns import HELD, RULES
 from kolmo.ledger.relations import Relation, candidates, relation_of
 from kolmo.ledger.spectra import AFFORDABLE, Spectrum, expected_seconds, is_matrix, spectrum_of
-from kolmo.measure import Plan
+from kolmo.measure import Plan, Variant
 from kolmo.rates import reading_seconds
 from kolmo.text import NAMELESS, printable
 
@@ -38,7 +41,8 @@ RECORD = [
 _NAMES = {"tensor", "of"}  # fields that a report shows
 _TENSOR, _WEIGHT = 1e-3, 3e-9  # seconds of one core
 _QUANTUM, _MANY = 0.25, 256  # seconds and tensors that are gathered into one job
-_MEMORY = 64 << 20  # bytes of chunks, tables and a matrix that a rule may have made
+_MEMORY = 48 << 20  # bytes of chunks and tables
+_COPIES = 32  # bytes a weight of a matrix that is compared with a rule
 _PRODUCTS = 192 << 20  # bytes of a matrix of the longest sides, its shuffle and its square
 
 
@@ -66,7 +70,14 @@ class FactsJob(_OfTensors):
     """The facts of tensors."""
 
     def run(self, meter: Meter) -> list[Noted]:
-        return [find_facts(tensor, meter.add) for tensor in self.tensors]
+        return [self._find(tensor, meter) for tensor in self.tensors]
+
+    def _find(self, tensor: WeightTensor, meter: Meter) -> Noted:
+        """Facts take several looks; what is far away is read once, if it can be held."""
+        if is_near(tensor.load):
+            return find_facts(tensor, meter.add)
+        with held(tensor) as at_hand:
+            return find_facts(at_hand, meter.add)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -118,7 +129,7 @@ class Ledger:
         if not self.is_kept:
             return
         for group in _grouped(self._tensors, _seconds):
-            yield FactsJob(sum(map(_seconds, group)), _MEMORY, tuple(group))
+            yield FactsJob(sum(map(_seconds, group)), _memory(group), tuple(group))
         for group in _grouped(self._matrices, expected_seconds):
             yield SpectraJob(sum(map(expected_seconds, group)), _PRODUCTS, tuple(group))
 
@@ -177,6 +188,13 @@ def _seconds(tensor: WeightTensor) -> float:
     """Seconds that the facts of a tensor take, about."""
     size = tensor.numel * tensor.dtype.itemsize
     return _TENSOR + _WEIGHT * tensor.numel + reading_seconds(size)
+
+
+def _memory(tensors: Iterable[WeightTensor]) -> int:
+    """Bytes that a job holds, with the largest tensor that is held, or compared with a rule."""
+    return _MEMORY + max(
+        _COPIES * (t.numel if t.numel <= HELD else 0) + held_bytes(t, Variant()) for t in tensors
+    )
 
 
 def _grouped(

@@ -54,7 +54,7 @@ class Run:
     """
 
     def __init__(self, checkpoint: Checkpoint, plan: Plan, memory: RunMemory | None = None) -> None:
-        self._tensors, self._plan = list(checkpoint.values()), plan
+        self._tensors, self._plan = list(checkpoint.values()), plan.bound(checkpoint)
         self._forms = _places_by_form(self._tensors)
         self._before = _weights_before(self._tensors)
         self._recall = Recall(memory, self._tensors, self._forms, plan) if memory else None

@@ -58,7 +58,7 @@ class Facts:
     exponent_entropy : float
         Bits a weight of the exponents' empirical distribution.
     distinct : int
-        Distinct values, if they are at most 65,536.
+        Distinct values, if they are at most 65,536; −0 and 0 are two.
     group : str
         The largest part that holds few values, or multiples of a step: ``tensor``, ``row``, or the
         weights of a group in a row; empty if there is none (`kolmo.ledger.values`).

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from kolmo.compiled import Array, compiled
+
+_NONE = 1 << 20  # larger than any exponent
 
 # --- all weights ------------------------------------------------------------------------------
 
@@ -65,42 +68,57 @@ def _are_whole(weights: Array, scale: float) -> bool:
     return broken == 0
 
 
+@compiled(inline=True)
+def _see(patterns: Array, down: int, mask: int, fields: int, seen: Array) -> None:
+    """Join the mantissas of each exponent, with the one before them."""
+    for i in range(patterns.size):
+        bits = (patterns[i] & mask) | (mask + patterns.dtype.type(1))
+        seen[np.intp((patterns[i] >> down) & fields)] |= bits
+
+
+@compiled(inline=True)
+def _scale(seen: Array, digits: int) -> float:
+    """The inverse of the largest power of two of which all that was seen are multiples: 2^1000 at
+    most, whose inverse is a float64 as well; no number if nothing was seen."""
+    least = _NONE
+    for field in range(seen.size):
+        bits = np.int64(seen[field])
+        if field == 0:  # zero and the subnormal numbers, which have no one before the mantissa
+            bits &= (np.int64(1) << digits) - 1
+        if bits:
+            zeros = 0
+            while not (bits >> zeros) & 1:
+                zeros += 1
+            least = min(least, max(field, 1) - (seen.size >> 1) + 1 - digits + zeros)
+    return math.nan if least == _NONE else math.ldexp(1.0, min(1000, -least))
+
+
 @compiled
 def scan(
-    patterns: Array, weights: Array, digits: int, shift: float, scale: float,
-    counts: Array, most: Array, sums: Array,
-) -> int:  # fmt: skip
-    """Add up floats of 32 or 64 bits, all finite; gives how many of the first of them are multiples
-    of 1 / scale, a power of two, to a whole block.
+    patterns: Array, weights: Array, digits: int, shift: float,
+    seen: Array, counts: Array, most: Array, sums: Array,
+) -> None:  # fmt: skip
+    """Add up floats of 32 or 64 bits, all finite.
 
-    ``counts[lane, e]`` counts the weights of exponent field e; ``most`` is the largest pattern
-    without its sign, the bits that any weight has, and the number of zeros; ``sums`` are those of
-    w − shift, and of its square.
+    ``seen[e]`` are the mantissas of exponent field e, joined, with the one before them, of weights
+    enough to tell the largest power of two of which all are multiples; ``counts[lane, e]`` counts
+    the field; ``most`` is the largest pattern without its sign, the bits that any weight has, and
+    the number of zeros; ``sums`` are those of w − shift, and of its square.
     """
     one = patterns.dtype.type(1)
     fields = patterns.dtype.type(counts.shape[1] - 1)
     down = patterns.dtype.type(digits)
-    magnitude = (fields << down) | ((one << down) - one)
-    whole, are_whole = 0, True
+    mask = (one << down) - one
+    magnitude = (fields << down) | mask
+    scale = _scale(seen, digits)
     for start in range(0, patterns.size, 8192):  # which stay in the cache
         stop = min(start + 8192, patterns.size)
         _extremes(patterns[start:stop], magnitude, most)
         _add(weights[start:stop], shift, sums)
         _count_exponents(patterns[start:stop], down, fields, counts)
-        are_whole = are_whole and _are_whole(weights[start:stop], scale)
-        whole = stop if are_whole else whole
-    return whole
-
-
-@compiled
-def see_bits(patterns: Array, digits: int, seen: Array) -> None:
-    """Join the mantissas of each exponent: ``seen[e]`` are the bits that any of them has, and the
-    one before them."""
-    one = patterns.dtype.type(1)
-    down = patterns.dtype.type(digits)
-    mask, fields = (one << down) - one, patterns.dtype.type(seen.size - 1)
-    for i in range(patterns.size):
-        seen[np.intp((patterns[i] >> down) & fields)] |= (patterns[i] & mask) | (one << down)
+        if not _are_whole(weights[start:stop], scale):
+            _see(patterns[start:stop], down, mask, fields, seen)
+            scale = _scale(seen, digits)
 
 
 @compiled

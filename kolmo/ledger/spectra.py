@@ -124,13 +124,15 @@ def _sides(tensor: WeightTensor) -> tuple[int, int]:
 
 
 def _matrix(tensor: WeightTensor, random: np.random.Generator) -> Matrix:
-    """The matrix, or rows and columns of it that are drawn."""
+    """The matrix, or rows and columns of it that are drawn; read in one go, piece by piece."""
     rows, columns = (_drawn(side, random) for side in _sides(tensor))
-    width = _sides(tensor)[1]
-    matrix = np.empty((rows.size, columns.size))
-    for number, row in enumerate(rows.tolist()):
-        matrix[number] = tensor.load(row * width, (row + 1) * width)[columns]
-    return matrix
+    places = (rows[:, None] * _sides(tensor)[1] + columns).ravel()
+    found, start = np.empty(places.size), 0
+    for weights in tensor.chunks(reuse=True):
+        first, last = np.searchsorted(places, [start, start + weights.size])
+        found[first:last] = weights[places[first:last] - start]
+        start += weights.size
+    return found.reshape(rows.size, columns.size)
 
 
 def _drawn(side: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -19,8 +19,6 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 _LANES = 4  # tables of the kernel, so that no weight waits for the one before
-_SEEN = 8192  # weights whose bits are looked at before all are scanned
-_LEAST = -1000  # the least exponent whose power of two, and its inverse, are float64
 _WIDE = 53  # binary digits of a float64
 
 TF32 = "tf32"
@@ -88,20 +86,20 @@ class _Wide:
         fields = 1 << (bits_of(dtype) - 1 - self._digits)
         self._counts = np.zeros((_LANES, fields), np.int64)
         self._most, self._sums = np.zeros(3, np.uint64), np.zeros(2)
+        self._seen = np.zeros(fields, f"u{dtype.itemsize}")
         self._nonfinite = 0
         self._shift = 0.0
-        self._step: int | None = None
 
     def update(self, weights: NDArray[Any]) -> None:
+        from kolmo.ledger import kernels
+
         weights = self._finite(weights)
         if not weights.size:
             return
         if not self._counts.any():
             self._shift = float(weights[0])  # so that the sum of squares loses no digits
-            self._see(weights[:_SEEN])
-        whole = self._scan(weights)
-        if whole < weights.size:
-            self._see(weights[whole:])
+        state = self._seen, self._counts, self._most, self._sums
+        kernels.scan(bit_patterns(weights), weights, self._digits, self._shift, *state)
 
     def _finite(self, weights: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(all="ignore"):
@@ -111,28 +109,12 @@ class _Wide:
         self._nonfinite += int(weights.size - known.sum())
         return np.ascontiguousarray(weights[known])
 
-    def _scan(self, weights: NDArray[Any]) -> int:
-        """Add up; gives for how many of the weights, from the first on, the step is known."""
-        from kolmo.ledger import kernels
-
-        step = _LEAST if self._step is None else max(_LEAST, self._step)
-        whole: int = kernels.scan(
-            bit_patterns(weights), weights, self._digits, self._shift, math.ldexp(1.0, -step),
-            self._counts, self._most, self._sums,
-        )  # fmt: skip
-        return whole
-
-    def _see(self, weights: NDArray[Any]) -> None:
-        """Find the step of which all weights, these and those before, are multiples."""
-        from kolmo.ledger import kernels
-
-        seen = np.zeros(self._counts.shape[1], f"u{self._dtype.itemsize}")
-        kernels.see_bits(bit_patterns(weights), self._digits, seen)
-        used, one = np.flatnonzero(seen).astype(seen.dtype), seen.dtype.type(1)
+    def _step(self) -> int | None:
+        """The greatest k such that every weight is a multiple of 2^k; None if all are zero."""
+        used, one = np.flatnonzero(self._seen).astype(self._seen.dtype), self._seen.dtype.type(1)
         digits = one * self._digits
-        joined = used << digits | seen[used] & ((one << digits) - one)
-        steps = [self._step, _written(joined.view(self._dtype).astype(np.float64))[1]]
-        self._step = min((step for step in steps if step is not None), default=None)
+        joined = used << digits | self._seen[used] & ((one << digits) - one)
+        return _written(joined.view(self._dtype).astype(np.float64))[1]
 
     def finish(self) -> WeightSizes:
         counts = self._counts.sum(axis=0)
@@ -144,7 +126,7 @@ class _Wide:
         mean, sd = _moments(self._sums, finite, self._shift)
         return WeightSizes(
             absmax, mean, sd, int(self._most[2]), self._nonfinite,
-            **_precision(significant, self._step, self._dtype, absmax), **_entropy(counts),
+            **_precision(significant, self._step(), self._dtype, absmax), **_entropy(counts),
         )  # fmt: skip
 
 

@@ -91,16 +91,20 @@ class ValueCounter:
 
     def _update_groups(self, weights: NDArray[Any]) -> None:
         patterns = bit_patterns(weights)
-        if self._slack is None:
+        if self._slack is None and weights.any():
             self._slack = _slack(patterns, weights.dtype)
         wide = patterns if patterns.itemsize > 4 else patterns.astype(np.uint32, copy=False)
         self._counted = [group for group in self._counted if group.update(wide)]
-        fine = weights if weights.dtype.itemsize > 2 else weights.astype(np.float32)
-        while self._stepped and not self._stepped[0].update(fine, self._slack):
-            narrower = self._stepped[1:2]  # whose groups so far were parts of those that fitted
-            for group in narrower:
-                group.levels = self._stepped[0].levels
-            self._stepped.pop(0)
+        if self._slack is not None:  # before it zeros alone were seen, which are of any step
+            fine = weights if weights.dtype.itemsize > 2 else weights.astype(np.float32)
+            self._step(fine, self._slack)
+
+    def _step(self, weights: NDArray[Any], slack: float) -> None:
+        """Keep the widest groups that are multiples; narrower ones so far were parts of them."""
+        while self._stepped and not self._stepped[0].update(weights, slack):
+            failed = self._stepped.pop(0)
+            for group in self._stepped[:1]:
+                group.levels = failed.levels
 
     def finish(self, values: NDArray[np.float64] | None = None) -> tuple[int | None, Grouped]:
         """How many distinct values the tensor has (None of more than `MOST_VALUES`), and the group.
@@ -215,7 +219,7 @@ def _slack(patterns: Patterns, dtype: np.dtype[Any]) -> float:
     """How far weights of so many digits may be off, as a share of the largest of them."""
     digits = mantissa_bits(dtype)
     used = int(np.bitwise_or.reduce(patterns)) & ((1 << digits) - 1)
-    unused = (used & -used).bit_length() - 1 if used else digits
+    unused = (used & -used).bit_length() - 1 if used else 0
     return float(2.0 ** (1 - digits + unused))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Protocol
 
 from kolmo import specs
-from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.estimators.base import Estimator
 from kolmo.nulls.seeds import Seed, name_seed
 from kolmo.quantize import Quantizer, SymbolCoder, side_bits
@@ -50,9 +50,13 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Symbols of the weights of a tensor."""
+    """Symbols of the weights of a tensor.
+
+    Class attribute ``own_fit``: whether quantizers are fitted to these very weights.
+    """
 
     tensor: WeightTensor
+    own_fit: ClassVar[bool] = True
 
     @property
     def drawn(self) -> WeightTensor:
@@ -79,6 +83,8 @@ class Null(specs.Spec):
         Whether it only moves the weights.
     fitted : bool
         Whether its parameters are fitted to the weights, so that p-values are approximate.
+    kept : bool
+        Whether the store may keep figures of its draws, which depend on the tensor alone.
     version : int
         One more each time that the same seed draws something else.
     """
@@ -86,6 +92,7 @@ class Null(specs.Spec):
     single: ClassVar[bool] = False
     permutes: ClassVar[bool] = False
     fitted: ClassVar[bool] = False
+    kept: ClassVar[bool] = True
     version: ClassVar[int] = 1
 
     @classmethod
@@ -95,6 +102,14 @@ class Null(specs.Spec):
         made = specs.build(cls, spec, value, options)
         assert isinstance(made, Null)
         return made
+
+    def count(self, draws: int) -> int:
+        """How many draws of it there are, where so many are asked for."""
+        return 1 if self.single else draws
+
+    def bound(self, checkpoint: Checkpoint) -> Null:
+        """The null of a checkpoint's tensors, where a draw depends on other tensors' shapes."""
+        return self
 
     def draw(self, tensor: WeightTensor, number: int, seed: int) -> Source:
         """The tensor's null, draw ``number``.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 from kolmo.nulls.base import Null
+from kolmo.nulls.inits import Inits
 from kolmo.nulls.made import NormalWeights, Uniform
 from kolmo.nulls.permuted import ColumnShuffled, RowShuffled, Shuffled
 from kolmo.nulls.reference import Reference
+from kolmo.nulls.scaled import Scaled
+from kolmo.nulls.signs import FairSigns
 from kolmo.registry import Registry
 
 _NAME = re.compile("[:,@]")  # what ends the name in a spec
@@ -15,7 +18,10 @@ _NAME = re.compile("[:,@]")  # what ends the name in a spec
 NULLS: Registry[type[Null]] = Registry("null", "kolmo.nulls")
 """All nulls; other packages add theirs by entry points ``kolmo.nulls``."""
 
-_OWN = (Shuffled, RowShuffled, ColumnShuffled, NormalWeights, Uniform, Reference)
+_OWN: tuple[type[Null], ...] = (
+    *(Shuffled, RowShuffled, ColumnShuffled, Scaled, FairSigns),
+    *(NormalWeights, Uniform, Reference, Inits),
+)
 for _null in _OWN:
     NULLS.register(_null)
 

@@ -31,9 +31,13 @@ class Values(Weights):
     original: WeightTensor
 
     def fit(self, quantizer: Quantizer) -> SymbolCoder:
+        self.check(quantizer)
+        return super().fit(quantizer)
+
+    def check(self, quantizer: Quantizer) -> None:
+        """NotApplicableError if the quantizer reads codes."""
         if quantizer.alphabet_of(self.original) != quantizer.alphabet_of(self.tensor):
             raise NotApplicableError(f"{quantizer} reads codes, which drawn weights do not have")
-        return super().fit(quantizer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,7 @@ class _Normal:
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         weights = np.empty(stop - start, self.dtype)
-        for block in _blocks(start, stop, self.numel):
+        for block in blocks(start, stop, self.numel):
             drawn = np.random.default_rng((*self.seed, block.number)).standard_normal(block.size)
             drawn *= self.sd
             drawn += self.mean
@@ -116,7 +120,7 @@ class UniformSymbols:
         alphabet = quantizer.alphabet_of(self.original)
         symbols = np.empty(stop - start, alphabet.container)
         seed = (*self.seed, name_seed(str(quantizer)))
-        for block in _blocks(start, stop, self.original.numel):
+        for block in blocks(start, stop, self.original.numel):
             random = np.random.default_rng((*seed, block.number))
             drawn = random.integers(alphabet.size, size=block.size, dtype=alphabet.container)
             symbols[block.here] = drawn[block.part]
@@ -141,7 +145,7 @@ class _Block:
     here: slice
 
 
-def _blocks(start: int, stop: int, numel: int) -> Iterator[_Block]:
+def blocks(start: int, stop: int, numel: int) -> Iterator[_Block]:
     """The blocks of the places [start, stop)."""
     for number in range(start // BLOCK, -(-stop // BLOCK) if stop > start else 0):
         begin = number * BLOCK

@@ -20,12 +20,12 @@ from kolmo.quantize.placed import PlacedCoder, split, whole_numbers
 from kolmo.quantize.scales import (
     Floats,
     Rectangle,
-    alternating_rms,
-    column_rms,
+    alternating_scales,
+    column_sizes,
     in_units,
     matrix_shape,
     pieces,
-    row_rms,
+    row_sizes,
 )
 from kolmo.symbols import Alphabet, Shape
 
@@ -48,8 +48,8 @@ class Nmse(Quantizer):
     """A uniform grid whose step gives the distortion D = Σ(w − ŵ)² / Σw², so that figures compare
     at equal error whatever the scale, the outliers and the number of distinct values.
 
-    symbol = round(w / (Δ r_i c_j)) + half, with scales r of rows and c of columns by alternating
-    root mean squares (`alternating_rms`), rounded to eighths of an octave and sent in 8 bits each.
+    symbol = round(w / (Δ r_i c_j)) + half, with scales r of rows and c of columns by root mean
+    squares in turns (`alternating_scales`), rounded to eighths of an octave, of 8 bits each.
     D is met to within 0.1 %; where no step does (few distinct values), it is not exceeded by more.
     ``axis`` says which scales there are: ``both``, ``row``, ``column`` or none, ``tensor``. Vectors
     have none, and a tensor of more than two dimensions is its first dimension × the rest.
@@ -330,10 +330,10 @@ def _scales_of(tensor: WeightTensor, exponent: int, axis: str) -> tuple[Floats, 
     if axis == "tensor":
         return none, none
     if axis == "both":
-        return alternating_rms(tensor, exponent, settled=_SETTLED)
+        return alternating_scales(tensor, exponent, settled=_SETTLED)
     if axis == "row":
-        return row_rms(tensor, exponent), none
-    return none, column_rms(tensor, exponent)
+        return row_sizes(tensor, exponent), none
+    return none, column_sizes(tensor, exponent)
 
 
 def solve(nmse: Callable[[float], float], distortion: float, step: float) -> float:

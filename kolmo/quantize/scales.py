@@ -1,4 +1,4 @@
-"""Rows and columns of tensors, and their scales by alternating root mean squares."""
+"""Rows and columns of tensors, and their scales each divided by its size in turns."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def in_units(weights: Floats, exponent: int) -> Floats:
     return np.ldexp(weights, -exponent, out=weights) if exponent else weights
 
 
-def alternating_rms(
-    tensor: WeightTensor, exponent: int = 0, *, settled: float = 0.0, rounds: int = ROUNDS
+def alternating_scales(
+    tensor: WeightTensor, exponent: int = 0, power: int = 2, *, settled: float = 0.0
 ) -> tuple[Floats, Floats]:
-    """Scales r of rows and c of columns, so that every row and column of w / (r cᵀ) has rms 1.
+    """Scales r of rows and c of columns, so that every row and column of w / (r cᵀ) has size 1.
 
-    Rows and columns are divided by their root mean square in turns (Sinkhorn's iteration on the
-    squares), which settles in a few rounds where most weights are not 0. The first column that is
-    not 0 has scale 1, so that columns scaled by powers of two have scales that are.
+    Rows and columns are divided by their size in turns (Sinkhorn's iteration), which settles in a
+    few rounds, of at most `ROUNDS`, where most weights are not 0. The first column that is not 0
+    has scale 1, so that columns scaled by powers of two have scales that are.
 
     Parameters
     ----------
@@ -122,9 +122,10 @@ def alternating_rms(
     exponent : int
         Of a power of two near the largest weight, in units of which the scales are: no square
         overflows then.
+    power : {2, 1}
+        What the size of a row is: its root mean square, or its mean magnitude.
     settled : float
         The largest relative change of a row's scale in a round after which no more follow.
-    rounds : int
 
     Returns
     -------
@@ -134,15 +135,15 @@ def alternating_rms(
     Examples
     --------
     >>> from kolmo.checkpoints.base import array_tensor
-    >>> r, c = alternating_rms(array_tensor("w", np.outer([1.0, 2.0, 0.0], [3.0, 12.0])))
+    >>> r, c = alternating_scales(array_tensor("w", np.outer([1.0, 2.0, 0.0], [3.0, 12.0])))
     >>> r.tolist(), c.tolist()
     ([3.0, 6.0, 0.0], [1.0, 4.0])
     """
     rows, columns = matrix_shape(tensor.shape)
     r, c = np.zeros(rows), np.ones(columns)
-    for _ in range(rounds):
-        before, r = r, row_rms(tensor, exponent, c)
-        c = column_rms(tensor, exponent, r)
+    for _ in range(ROUNDS):
+        before, r = r, row_sizes(tensor, exponent, power, c)
+        c = column_sizes(tensor, exponent, power, r)
         if np.all(np.abs(r - before) <= settled * r):
             break
     first = np.flatnonzero(c)[:1]
@@ -150,8 +151,10 @@ def alternating_rms(
     return r * gauge, c / gauge
 
 
-def row_rms(tensor: WeightTensor, exponent: int = 0, columns: Floats | None = None) -> Floats:
-    """The rms of each row of a tensor, over scales of columns if there are any.
+def row_sizes(
+    tensor: WeightTensor, exponent: int = 0, power: int = 2, columns: Floats | None = None
+) -> Floats:
+    """The size of each row of a tensor, over scales of columns if there are any.
 
     Columns of scale 0 do not count.
     """
@@ -161,11 +164,13 @@ def row_rms(tensor: WeightTensor, exponent: int = 0, columns: Floats | None = No
     for part, weights in pieces(tensor, max(1, wide), exponent):
         scaled = weights.reshape(part.shape)
         scaled *= inverse[part.of_columns]
-        sums[part.of_rows] += np.square(scaled, out=scaled).sum(axis=1)
-    return np.sqrt(sums / max(1.0, float((scales > 0).sum())))
+        sums[part.of_rows] += _raised(scaled, power).sum(axis=1)
+    return _mean_size(sums, scales, power)
 
 
-def column_rms(tensor: WeightTensor, exponent: int = 0, rows: Floats | None = None) -> Floats:
+def column_sizes(
+    tensor: WeightTensor, exponent: int = 0, power: int = 2, rows: Floats | None = None
+) -> Floats:
     """The same of columns, over scales of rows."""
     high, wide = matrix_shape(tensor.shape)
     scales = np.ones(high) if rows is None else rows
@@ -173,8 +178,19 @@ def column_rms(tensor: WeightTensor, exponent: int = 0, rows: Floats | None = No
     for part, weights in pieces(tensor, max(1, wide), exponent):
         scaled = weights.reshape(part.shape)
         scaled *= inverse[part.of_rows, None]
-        sums[part.of_columns] += np.square(scaled, out=scaled).sum(axis=0)
-    return np.sqrt(sums / max(1.0, float((scales > 0).sum())))
+        sums[part.of_columns] += _raised(scaled, power).sum(axis=0)
+    return _mean_size(sums, scales, power)
+
+
+def _raised(weights: Floats, power: int) -> Floats:
+    """Squares, or magnitudes, in place."""
+    return np.square(weights, out=weights) if power == 2 else np.abs(weights, out=weights)
+
+
+def _mean_size(sums: Floats, scales: Floats, power: int) -> Floats:
+    """Sizes, of sums over all whose scales are not 0."""
+    means = sums / max(1.0, float((scales > 0).sum()))
+    return np.sqrt(means) if power == 2 else means
 
 
 def _inverse(scales: Floats) -> Floats:

@@ -11,10 +11,14 @@ import json
 import math
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kolmo.errors import InputError
 from kolmo.pvalues import is_significant
 from kolmo.report.columns import Row, TableRows, grouped, is_known
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCOPE = "sample"
 
@@ -143,3 +147,13 @@ def chains(rows: TableRows, tensors: bool = False) -> list[Chain]:
     """The chains of whole checkpoints, or of their tensors."""
     found = [row for row in rows.records(scope=SCOPE) if is_known(row["tensor"]) == tensors]
     return [Chain(tuple(group)) for group in grouped(found, "checkpoint", "tensor").values()]
+
+
+def decomposition(rows: TableRows, tensors: bool = False) -> pd.DataFrame:
+    """The steps of all chains; see `kolmo.Report.decomposition`."""
+    import pandas as pd
+
+    found = [step for chain in chains(rows, tensors) for step in chain.steps()]
+    if not found:
+        raise InputError("this report has no test of structure: measure without named nulls")
+    return pd.DataFrame(found, columns=DECOMPOSITION)

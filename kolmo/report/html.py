@@ -14,8 +14,7 @@ from kolmo.report.page.drawn import embedded_png, framed, image
 from kolmo.report.page.frame import document, listed, prose, section
 from kolmo.report.page.rows import rows_html, short_table
 from kolmo.report.table import model_rows
-from kolmo.report.verdicts import verdict_lines
-from kolmo.report.words import summarize
+from kolmo.report.words import found_lines, measured_lines, weights_lines
 from kolmo.text import printable
 
 if TYPE_CHECKING:
@@ -33,8 +32,8 @@ def page(report: ReportData) -> str:
     names = ", ".join(printable(str(name)) for name in report.sources) or "report"
     first, *others = _figures(report) or [""]
     sections = [
-        section("What was found", listed(verdict_lines(report), "found")),
-        section("Summary", prose(_without_verdicts(report))),
+        section("What was found", listed(found_lines(report), "found")),
+        section("What was measured", prose([*measured_lines(report), *weights_lines(report)])),
         first,
         *_tables(report),
         *others,
@@ -53,8 +52,8 @@ def fragment(report: ReportData) -> str:
     return "".join(
         [
             "<div>",
-            listed(verdict_lines(report)),
-            prose(_without_verdicts(report)),
+            listed(found_lines(report)),
+            prose([*measured_lines(report), *weights_lines(report)]),
             _shown(figure) if figure is not None else "",
             short_table(model_rows(report.plain), _MOST_ROWS),
             "</div>",
@@ -64,13 +63,6 @@ def fragment(report: ReportData) -> str:
 
 def _shown(figure: Figure) -> str:
     return f"{embedded_png(figure)}<p>{escape(caption_of(figure))}</p>"
-
-
-def _without_verdicts(report: ReportData) -> str:
-    """The summary without the verdicts, which stand above it."""
-    found = {f"  {line}" for line in verdict_lines(report)}
-    lines = [line for line in summarize(report).splitlines() if line not in found]
-    return "\n".join(line for line in lines if line != "Verdicts:")
 
 
 def _figures(report: ReportData) -> list[str]:
@@ -100,6 +92,7 @@ def _coverage(report: ReportData) -> str:
 
 
 def _provenance(provenance: dict[str, Any]) -> str:
-    text = json.dumps(provenance, indent=1)
+    shown = {name: value for name, value in provenance.items() if name != "ledger"}  # by tensor
+    text = json.dumps(shown, indent=1)
     title = "versions, settings, files"
     return f"<details><summary>{title}</summary><pre>{escape(text)}</pre></details>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ def _saved_bits(test: Row | None) -> float:
 def _layer(
     row: Row, null: str, test: Row | None, structure_bits: float, all_bits: float
 ) -> dict[str, Any]:
-    name, sides = str(row["tensor"]), _sides(str(row["shape"]))
+    name, sides = str(row["tensor"]), sides_of(str(row["shape"]))
     found = {
         "checkpoint": row["checkpoint"],
         "tensor": name,
@@ -134,8 +135,9 @@ def _layer(
     return {**found, "line": _line(found)}
 
 
-def _sides(shape: str) -> list[int]:
-    return [int(side) for side in shape.split("x")] if shape else []
+def sides_of(shape: str) -> list[int]:
+    """A shape as a table spells it; of several tensors, none."""
+    return [int(side) for side in shape.split("x")] if re.fullmatch(r"[0-9x]+", shape) else []
 
 
 def _tested(null: str, test: Row | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The ledger of a report: the facts of its tensors as a table, and in sentences.
 
-Each sentence is of one checkpoint and one kind of fact, and names the tensors that it holds of.
+Each sentence is of one kind of fact, and names the tensors that it holds of; what is true of
+several checkpoints is said once.
 """
 
 from __future__ import annotations
@@ -78,14 +79,27 @@ def ledger_lines(provenance: Mapping[str, Any]) -> list[str]:
     """The facts that explain figures, each once; see `kolmo.Report.ledger_lines`."""
     by_name = grouped(_records(provenance) or (), "checkpoint")
     compared = provenance["ledger"]["compared"] if by_name else {}
-    lines = []
+    told: dict[str, list[str]] = {}  # by sentence the checkpoints that it is true of
     for (name,), records in by_name.items():
-        found = [line for write in _WRITERS for line in write(_in_order(records))]
-        if not compared.get(name, True):
-            found.append("the run ended before tensors were compared with each other")
-        before = f"{name}: " if len(by_name) > 1 else ""
-        lines += [f"{before}{line}" for line in found]
-    return lines
+        for line in _lines_of(records, compared.get(name, True)):
+            told.setdefault(line, []).append(name)
+    return [f"{_where(names, len(by_name))}{line}" for line, names in told.items()]
+
+
+def _where(names: Sequence[str], all_of_them: int) -> str:
+    """The checkpoints that a sentence is true of, where there are several."""
+    if all_of_them == 1:
+        return ""
+    return "all: " if len(names) == all_of_them else f"{_listed(names)}: "
+
+
+def _lines_of(records: Sequence[Row], compared: bool) -> Iterator[str]:
+    """The sentences on one checkpoint."""
+    ordered = _in_order(records)
+    for write in _WRITERS:
+        yield from write(ordered)
+    if not compared:
+        yield "the run ended before tensors were compared with each other"
 
 
 def _in_order(records: Iterable[Row]) -> list[Row]:
@@ -153,7 +167,7 @@ _PATTERNS = {
 
 
 def _precision(records: Sequence[Row]) -> Iterator[str]:
-    plain = [r for r in _with(records, "holds") if not r.get("pattern")]
+    plain = [r for r in _with(_as_stored(records), "holds") if not r.get("pattern")]
     fine = [r for r in plain if r.get("distinct", math.inf) > FEW]
     for (dtype, holds), some in grouped(fine, "dtype", "holds").items():
         zeros = min(record["trailing_zeros"] for record in some)
@@ -165,7 +179,8 @@ def _precision(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _fixed_point(records: Sequence[Row]) -> Iterator[str]:
-    plain = [r for r in records if not r.get("holds") and not r.get("pattern")]
+    stored = _as_stored(records)
+    plain = [r for r in stored if not r.get("holds") and not r.get("pattern")]
     coarse = [r for r in plain if r.get("distinct", math.inf) > FEW and _saved(r) >= COARSE]
     for (dtype,), some in grouped(coarse, "dtype").items():
         steps = [record["step_exponent"] for record in some]
@@ -179,12 +194,12 @@ def _fixed_point(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _saved(record: Row) -> float:
-    dtype = DTYPES.get(record["dtype"])
-    return bits_of(dtype) - record.get("fixed_bits", math.inf) if dtype else -math.inf
+    return bits_of(DTYPES[record["dtype"]]) - float(record.get("fixed_bits", math.inf))
 
 
 def _exponents(records: Sequence[Row]) -> Iterator[str]:
-    known = [r for r in records if r.get("exponent_entropy") is not None and not r.get("pattern")]
+    stored = _as_stored(records)
+    known = [r for r in stored if r.get("exponent_entropy") is not None and not r.get("pattern")]
     for (dtype,), some in grouped(known, "dtype").items():
         weights = sum(record["numel"] for record in some)
         if not weights:
@@ -198,7 +213,8 @@ def _exponents(records: Sequence[Row]) -> Iterator[str]:
 
 
 def _groups(records: Sequence[Row]) -> Iterator[str]:
-    stepped = _with(records, "group_levels")
+    stored = _as_stored(records)
+    stepped = _with(stored, "group_levels")
     for (group, levels), some in grouped(stepped, "group", "group_levels").items():
         bits = math.ceil(math.log2(2 * levels + 1))
         yield (
@@ -206,7 +222,7 @@ def _groups(records: Sequence[Row]) -> Iterator[str]:
             f"{_GROUPS.get(group, _width(group))}, up to {levels:,} of them, as dequantized codes "
             f"of {bits} bits do: {_names(some)}"
         )
-    few = [r for r in _with(records, "group_values") if not r.get("group_levels")]
+    few = [r for r in _with(stored, "group_values") if not r.get("group_levels")]
     for (group,), some in grouped(few, "group").items():
         most = max(record["group_values"] for record in some)
         yield (
@@ -276,6 +292,11 @@ _WRITERS: Sequence[Callable[[Sequence[Row]], Iterator[str]]] = (
 
 
 # --- words ----------------------------------------------------------------------------------
+
+
+def _as_stored(records: Iterable[Row]) -> list[Row]:
+    """Those whose weights are the numbers of the file, not what its codes stand for."""
+    return [record for record in records if record["dtype"] in DTYPES]
 
 
 def _with(records: Iterable[Row], field: str) -> list[Row]:

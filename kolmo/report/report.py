@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from kolmo.report.figures.plots import Plots
+    from kolmo.report.interactive import Interactive
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -51,6 +52,13 @@ class Report(ReportData):
         from kolmo.report.figures.plots import Plots
 
         return Plots(self)
+
+    @cached_property
+    def interactive(self) -> Interactive:
+        """Figures to explore, by plotly: ``report.interactive.layers()`` (extra interactive)."""
+        from kolmo.report.interactive import Interactive
+
+        return Interactive(self)
 
     def summary(self) -> str:
         """The results in sentences, with their figures; a text, whose lines show as lines."""
@@ -140,14 +148,18 @@ class Report(ReportData):
         InputError
             If the run made no test of structure.
         """
-        import pandas as pd
+        from kolmo.report.chains import decomposition
 
+<<<<<<< HEAD
+        return decomposition(self.rows, tensors)
+=======
         from kolmo.report.chains import DECOMPOSITION, chains
 
         rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
         if not rows:
             raise InputError("this report has no test of structure: measure without named nulls")
         return tidy(pd.DataFrame(rows, columns=DECOMPOSITION))
+>>>>>>> python
 
     def at_distortion(self) -> pd.DataFrame:
         """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.

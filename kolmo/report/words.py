@@ -22,6 +22,12 @@ from kolmo.text import bit_text, raised
 
 def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
+    lines = [*measured_lines(report), *_section("Verdicts", found_lines(report))]
+    return "\n".join([*lines, *weights_lines(report)])
+
+
+def measured_lines(report: ReportData) -> list[str]:
+    """What was measured, and of what."""
     lines = [*_BODIES[report.kind](report), coverage_line(report.entries.records(), report.sources)]
     lines += budget_lines(report.provenance.get("settings", {}).get("budget"))
     if not report.finished:
@@ -30,11 +36,22 @@ def summarize(report: ReportData) -> str:
         lines.append(
             "The table is not complete: some tensors have no figure, the coverage says why."
         )
-    if report.kind == "delta":  # which has a single measurement, compared in its own lines
-        return "\n".join(lines)
-    found = [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
-    lines += _section("Verdicts", found)
-    return "\n".join([*lines, *_section("What the weights are", ledger_lines(report.provenance))])
+    return lines
+
+
+def found_lines(report: ReportData) -> list[str]:
+    """The verdicts, and what to know when reading the figures; none of a delta, which has a single
+    measurement, compared in its own lines."""
+    if report.kind == "delta":
+        return []
+    return [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
+
+
+def weights_lines(report: ReportData) -> list[str]:
+    """What the weights are, by the ledger of their trivial facts."""
+    if report.kind == "delta":
+        return []
+    return _section("What the weights are", ledger_lines(report.provenance))
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

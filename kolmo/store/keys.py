@@ -153,7 +153,7 @@ def _draw(
     """What a draw depends on besides the content of the tensor."""
     if isinstance(null, Reference):  # its weights, wherever they are, are all that counts
         return partner and _join([null.name.encode(), str(null.version).encode(), partner])
-    of_null = _identity(null)
+    of_null = _identity(null) if null.kept else None
     return of_null and _join([of_null, f"{number} {seed}".encode(), subject.names_id])
 
 

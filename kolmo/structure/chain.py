@@ -39,7 +39,8 @@ from kolmo.structure.sequential import MOST, Settled, settled
 DISTORTION = "nmse:0.001,axis=tensor"
 """The quantizer of the test: one step for a tensor, so that the scales of rows and columns show."""
 
-CODES = "context+mosaic"
+CODES = "context+mosaic+lowrank"
+"""Codes of a tensor, of which the shortest counts: bounds that see different structure."""
 
 GAUSSIAN, SHUFFLED, ROWS, SCALED = "gaussian", "shuffled", "row-shuffled", "scaled"
 

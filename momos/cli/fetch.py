@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from kolmo.cli.app import print_json
 from momos.cli.app import app
+from momos.cli.options import Json
 from momos.lab.datasets import fetch_dataset
 
 
@@ -15,7 +17,8 @@ from momos.lab.datasets import fetch_dataset
 def fetch(
     data: Annotated[str, typer.Argument(help="cifar10, fashion-mnist or mnist.")],
     folder: Annotated[Path, typer.Option(help="Where to put the files.")],
+    json: Json = False,
 ) -> None:
     """Fetch the official files of a data set, checked by their hash; those there stay."""
-    for path in fetch_dataset(data, folder):
-        print(path)
+    files = [str(path) for path in fetch_dataset(data, folder)]
+    print_json({"files": files}) if json else print("\n".join(files))

@@ -10,11 +10,12 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from kolmo.errors import InputError
 from momos.lab.config import TrainConfig
@@ -76,23 +77,24 @@ def _refuse_another(folder: Path, config: TrainConfig) -> None:
     if not path.exists():
         return
     try:
-        before = train_config(path, {})
+        before = _settings(train_config(path, {}))
     except InputError:
         what = "is no configuration of a run"
     else:
-        what = "is of another run" + _difference(before, config)
-        if before == config:
+        now = _settings(config)
+        differing = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        if not differing:
             return
+        name = differing[0]
+        what = f"is of another run ({name} {before.get(name)} there, {now.get(name)} now)"
     raise InputError(
         f"{path}: {what}: name another folder, or delete that run's files with --overwrite "
         f"(overwrite=True)"
     )
 
 
-def _difference(before: TrainConfig, now: TrainConfig) -> str:
-    """The first setting that differs, in brackets."""
-    for field in dataclasses.fields(TrainConfig):
-        old, new = (getattr(one, field.name) for one in (before, now))
-        if old != new:
-            return f" ({field.name} {old} there, {new} now)"
-    return ""
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings as a run takes them, those left open included; those of a mosaic by its name."""
+    settings: dict[str, Any] = json.loads(json.dumps(config.settings()))
+    mosaic = settings.pop("mosaic") or {}
+    return settings | {f"mosaic {name}": value for name, value in mosaic.items()}

@@ -34,15 +34,16 @@ def arm_marks(arms: Iterable[str]) -> dict[str, tuple[str, str]]:
 # --- K(w) over training -------------------------------------------------------------------------
 
 
-def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = None) -> Figure:
+def story_figure(points: pd.DataFrame, where: str, arms: Iterable[str] | None = None) -> Figure:
     """K(w) over training: against the initialization, and against the own shuffle.
 
     Parameters
     ----------
     points : pandas.DataFrame
-        As `momos.lab.story.story` makes it. A line is the mean over the seeds, which are thin.
-    title : str
-        What the bits are of.
+        As `momos.lab.story.story` makes it. A line is the mean over the seeds, which are thin; a
+        bar the range of 95 % of the shuffles.
+    where : str
+        Through what the weights are seen (`momos.lab.words.resolution`).
     arms : names, optional
         All arms of the study, which colours depend on.
     """
@@ -51,27 +52,26 @@ def story_figure(points: pd.DataFrame, title: str, arms: Iterable[str] | None = 
         figure = new_figure((10.4, 4.2))
         left, right = figure.subplots(1, 2)
         for arm, group in points.groupby("arm", sort=False):
-            _draw_story(left, _to_first(group), marks[str(arm)], str(arm))
-            _draw_story(right, 100 * (1 - _by_epoch(group, "to_shuffled")), marks[str(arm)], "_")
+            mark = marks[str(arm)]
+            bits = _by_epoch(group, "bits_per_weight")
+            _draw_story(left, 100 * bits / bits.iloc[0], mark, str(arm))
+            saved = 100 * (1 - _by_epoch(group, "to_shuffled"))
+            _draw_story(right, saved, mark, "_")
+            _draw_chance(right, saved.mean(axis=1), group, mark[0])
         left.axhline(100, color=_GREY, linestyle=":", linewidth=1.2, zorder=1)
-        left.set(title=title, ylabel="bits, % of the initialization's")
+        left.set(title=f"Bits {where}", ylabel="bits, % of the initialization's")
         left.set_ylim(bottom=0)
-        _draw_chance(right, points)
-        right.set(title="Saved by arrangement", ylabel="bits saved, % of the own shuffle's")
+        _scale_savings(right)
+        right.set(title="Saved by arrangement", ylabel="bits below the own shuffle's, %")
         for axis in (left, right):
             axis.set_xlabel("epoch")
-        figure.legend(loc="outside lower center", ncols=4)
+        figure.legend(loc="outside lower center", ncols=6)
     return figure
 
 
 def _by_epoch(group: pd.DataFrame, name: str) -> pd.DataFrame:
     """A row for each epoch, a column for each seed."""
     return group.pivot(index="epoch", columns="seed", values=name)
-
-
-def _to_first(group: pd.DataFrame) -> pd.DataFrame:
-    bits = _by_epoch(group, "bits_per_weight")
-    return 100 * bits / bits.iloc[0]
 
 
 def _draw_story(axis: Axes, seeds: pd.DataFrame, mark: tuple[str, str], label: str) -> None:
@@ -82,14 +82,23 @@ def _draw_story(axis: Axes, seeds: pd.DataFrame, mark: tuple[str, str], label: s
     axis.plot(mean.index, mean, color=colour, marker=marker, linewidth=1.7, label=label)
 
 
-def _draw_chance(axis: Axes, points: pd.DataFrame) -> None:
-    """Where 95 % of shuffles lie, and an axis on which a tenth of a percent can be seen."""
-    shares = 100 * points["to_shuffled_sd"] / points["to_shuffled"].where(points["p"].notna())
-    width = float(np.nanmax([*draw_widths(shares, points["draws"]), 0.0]))
-    if width > 0:
-        axis.axhspan(-width, width, color="#d8d8d8", zorder=0, label="95 % of shuffles")
+def _draw_chance(axis: Axes, mean: pd.Series, group: pd.DataFrame, colour: str) -> None:
+    """Around each mean the range of 95 % of the shuffles of a single seed: one that reaches zero
+    may be chance."""
+    widths = draw_widths(100 * group["to_shuffled_sd"], group["draws"])
+    width = _by_epoch(group.assign(width=widths), "width").mean(axis=1).to_numpy()
+    axis.vlines(mean.index, mean - width, mean + width, color=colour, linewidth=1.1, alpha=0.6)
+
+
+def _scale_savings(axis: Axes) -> None:
+    """An axis on which a hundredth of a percent can be seen beside a half."""
     axis.axhline(0, color=_GREY, linestyle=":", linewidth=1.2, zorder=1)
-    axis.set_yscale("symlog", linthresh=max(_LEAST, width))
+    axis.set_yscale("symlog", linthresh=_LEAST, linscale=0.7)
+    low, high = axis.dataLim.intervaly
+    axis.set_ylim(min(2 * low, -_LEAST), max(2 * high, 10 * _LEAST))
+    above = [10.0**power for power in range(-2, 3) if 10.0**power <= 2 * high]
+    axis.set_yticks([-_LEAST, 0, *(above or [_LEAST])])
+    axis.minorticks_off()
     axis.yaxis.set_major_formatter("{x:g}")
 
 

@@ -101,4 +101,6 @@ def ends(points: pd.DataFrame) -> pd.DataFrame:
         row |= {"by_values": values, "by_order": saved - values}
         row |= {f"first_{name}": first[name] for name in STORY[2:]}
         rows.append(row | {f"last_{name}": last[name] for name in STORY[2:]})
-    return pd.DataFrame(rows)
+    parts = ("saved", "by_values", "by_order")
+    figures = [f"{end}_{name}" for end in ("first", "last") for name in STORY[2:]]
+    return pd.DataFrame(rows, columns=["arm", "seed", *parts, *figures])

@@ -14,8 +14,10 @@ from momos.lab.story import ends, story
 
 _HARDLY = 5e-4  # a change of bits below this share is called none
 _EQUAL = 0.01  # test accuracies this close to the best count as no worse
+_NONE = 5e-5  # a part below this share is none
 _GRID = 0.3  # bits of trailing zeros that training must remove to be the reason of a rise
 _GREW = 1.1  # how far the largest weight must grow to be the reason of a fall
+_AT_MOST = 1.5  # bits that a fall may have for each doubling of the largest weight, to be its
 
 
 def findings(trajectory: pd.DataFrame, table: pd.DataFrame, config: StudyConfig) -> list[str]:
@@ -85,6 +87,10 @@ def _parts(runs: pd.DataFrame) -> str:
         return ""
     if abs(saved) >= _HARDLY * first and min(values / saved, order / saved) >= 0:
         change = "fall" if saved > 0 else "rise"
+        if order / saved < _NONE:
+            return f"All of the {change} is the distribution of the values."
+        if values / saved < _NONE:
+            return f"All of the {change} is their arrangement."
         return (
             f"{_share(values / saved)} of the {change} is the distribution of the values, "
             f"{_share(order / saved)} their arrangement."
@@ -92,8 +98,8 @@ def _parts(runs: pd.DataFrame) -> str:
     way = "less" if values > 0 else "more"
     other = "less" if order > 0 else "more"
     return (
-        f"Their distribution alone makes {100 * abs(values) / first:.2g} % {way}, "
-        f"their arrangement {100 * abs(order) / first:.2g} % {other}."
+        f"Their distribution alone makes {_plain(100 * abs(values) / first)} % {way}, "
+        f"their arrangement {_plain(100 * abs(order) / first)} % {other}."
     )
 
 
@@ -104,7 +110,8 @@ def _arrangement(runs: pd.DataFrame) -> str:
     if not leads:
         return "No bound here can see an arrangement."
     saved = 100 * (1 - runs["last_to_shuffled"])
-    against = f"{', '.join(leads)}; {draws} shuffles"
+    longer = "" if {*leads} & {*runs["last_estimator"]} else ", not the shortest bound"
+    against = f"{', '.join(leads)}{longer}; {draws} shuffles"
     if draws < draws_needed():
         return (
             f"At the end they cost {_spread(saved)} % less than their shuffles ({against}), "
@@ -131,8 +138,11 @@ def _scale(runs: pd.DataFrame, quantizer: str) -> str:
     fell = runs["saved"].mean() > _HARDLY * runs["first_bits_per_weight"].mean()
     by_values = runs["by_values"].mean() > runs["by_order"].mean()
     first, last = (runs[f"{end}_peak"].mean() for end in ("first", "last"))
-    if not (quantizer.startswith("symmetric") and fell and by_values and last > _GREW * first):
+    grew = last > _GREW * first
+    if not (quantizer.startswith("symmetric") and fell and by_values and grew):
         return ""
+    if runs["saved"].mean() > _AT_MOST * np.log2(last / first):
+        return ""  # of so much wider a range, fewer bits can be lost than were
     return (
         f"The levels are scaled by the largest weight of a tensor, which grows from {first:.1f} to "
         f"{last:.1f} standard deviations: most weights then share fewer levels."
@@ -142,6 +152,8 @@ def _scale(runs: pd.DataFrame, quantizer: str) -> str:
 def _beginning(seen: pd.DataFrame) -> Iterator[str]:
     """Whether the initialization has an arrangement, once for all arms."""
     runs = seen.drop_duplicates("seed")
+    if runs.empty:
+        return
     draws, leads = int(runs["first_draws"].min()), [lead for lead in runs["first_lead"] if lead]
     if draws < draws_needed() or not leads:
         return
@@ -183,19 +195,31 @@ def _signs(trajectory: pd.DataFrame) -> Iterator[str]:
     rows = trajectory[(trajectory["quantizer"] == "sign") & (trajectory["estimator"] == "bdm")]
     rows = rows[rows["null"] == "shuffled"]
     start = rows[rows["arm"] == INIT].set_index("seed")["bits"]
+    told, saturated = [], False
     for arm, group in rows[rows["arm"] != INIT].groupby("arm", sort=False):
         last = group[group["epoch"] == group["epoch"].max()].set_index("seed")
-        ratio, own = 100 * last["bits"] / start, 100 * last["null_bits"] / start
-        text = (
-            f"BDM of the signs (the figure of the paper; an estimate) of {arm} is "
-            f"{_spread(ratio)} % of the initialization's, and that of the same signs shuffled "
-            f"{_spread(own)} %"
+        told.append(f"{arm} {_ratio(last['bits'] / start)} ({_beside(last, start)})")
+        saturated |= bool(last["saturated"].any())
+    if told:
+        yield (
+            "BDM of the signs, the figure of the paper, an estimate, in percent of the "
+            f"initialization's: {', '.join(told)}."
+            + (" It is saturated, and can hardly tell such networks apart." if saturated else "")
         )
-        if (last["null_draws"] >= draws_needed()).all():
-            text += f" (p = {', '.join(_p(value) for value in last['p'])})"
-        if last["saturated"].any():
-            text += "; it is saturated, and can hardly tell networks of this size apart"
-        yield text + "."
+
+
+def _beside(last: pd.DataFrame, start: pd.Series) -> str:
+    """The same ratio of the shuffled signs, and the p-values if there are any."""
+    text = f"shuffled {_ratio(last['null_bits'] / start)}"
+    if (last["null_draws"] >= draws_needed()).all():
+        text += f", p = {', '.join(_p(value) for value in last['p'])}"
+    return text
+
+
+def _ratio(shares: pd.Series) -> str:
+    """The mean in percent, ± the standard deviation if there are several."""
+    spread = f" ± {100 * shares.std(ddof=1):.2f}" if len(shares) > 1 else ""
+    return f"{100 * shares.mean():.2f}{spread}"
 
 
 def _accuracy(table: pd.DataFrame) -> Iterator[str]:
@@ -225,8 +249,14 @@ def _accuracy(table: pd.DataFrame) -> Iterator[str]:
 def _spread(values: pd.Series) -> str:
     """The mean, ± the standard deviation if there are several: as many digits as it has."""
     mean, deviation = float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    digits = _digits(deviation if deviation > 0 else mean)
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if deviation > 0 else "")
+    if not deviation > 0:
+        return _plain(mean)
+    digits = _digits(deviation)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _plain(value: float) -> str:
+    return f"{value:.{_digits(value)}f}"
 
 
 def _digits(size: float) -> int:

@@ -79,7 +79,7 @@ def study_panels(
         points = story(trajectory, quantizer)
         if points["epoch"].nunique() > 1:
             where = resolution(quantizer)
-            figure = story_figure(points, f"Bits {where}", names)
+            figure = story_figure(points, where, names)
             yield Panel(name, f"K(w) over training, {where}", _story_caption(points), figure)
     if len(published_rows(table)):
         yield Panel("published", "The figures of the papers, with nulls", _PUBLISHED,
@@ -161,9 +161,10 @@ def _story_caption(points: pd.DataFrame) -> str:
         f"({', '.join(bounds)}) in percent of the same figure of the weights that training started "
         f"from. Right, what the order of the weights saves: the bits below the mean of the same "
         f"weights shuffled within their tensors, by the shortest bound that can see an order "
-        f"({', '.join(leads) or 'none here'}), {most} shuffles at both ends; within the grey band "
-        f"is chance. Thick: the mean over the seeds, which are thin. A fall on the left with "
-        f"nothing on the right is one of the values alone."
+        f"({', '.join(leads) or 'none here'}), {most} shuffles at both ends; a bar is where 95 % "
+        f"of the shuffles lie, and one that reaches zero may be chance. Thick: the mean over the "
+        f"seeds, which are thin. A fall on the left with nothing on the right is one of the values "
+        f"alone."
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from kolmo.intervals import draw_widths
 from kolmo.report.agreement import TELLING
-from kolmo.report.figures.chain import MEANING, percent
+from kolmo.report.figures.chain import NORMAL, percent
 from kolmo.report.figures.drawing import named_rows
 from kolmo.report.table import estimator_labels
 
@@ -55,12 +55,10 @@ def share_caption(rows: pd.DataFrame, null: str) -> str:
 def chain_caption(rows: pd.DataFrame) -> str:
     """Of the decomposition."""
     said = ["Each step keeps more of the weights than the one above it; what it saves is beside."]
-    whole = rows[(rows["step"] != "raw") & (rows["tensor"] == "")]
-    for (checkpoint, quantizer), group in whole.groupby(["checkpoint", "quantizer"], sort=False):
-        parts = ", ".join(
-            f"{MEANING[row.step]} {percent(row.saved / row.raw)}" for row in named_rows(group)
-        )
-        said.append(f"{checkpoint}, {quantizer}, of the raw bits: {parts}.")
+    whole = rows[(rows["tensor"] == "") & rows["share"].notna() & (rows["question"] != NORMAL)]
+    for checkpoint, group in whole.groupby("checkpoint", sort=False):
+        parts = [f"{row.question} {percent(row.share)}" for row in named_rows(group)]
+        said.append(f"{checkpoint}, of the bits of normal weights: {', '.join(parts)}.")
     return " ".join(said)
 
 

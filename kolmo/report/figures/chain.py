@@ -1,8 +1,8 @@
 """The figure of the decomposition: raw bits, step by step down to what the weights take.
 
-Each step is a null that keeps more of the weights than the one before: what it saves is what that
-property is worth. Where what remains after the values is a small share of all, a second panel shows
-it enlarged.
+Each step is a null that keeps more of the weights than the one before (`kolmo.report.chains`): what
+it saves is what that property is worth. What is saved beyond the values is enlarged in a second
+panel.
 """
 
 from __future__ import annotations
@@ -14,6 +14,17 @@ import numpy as np
 
 from kolmo.errors import InputError
 from kolmo.intervals import draw_widths
+from kolmo.report.chains import (
+    ACTUAL,
+    GAUSSIAN,
+    QUESTIONS,
+    RAW,
+    ROWS,
+    SHUFFLED,
+    STEPS,
+    decomposition,
+)
+from kolmo.report.columns import TableRows
 from kolmo.report.figures.drawing import (
     MOST_CHECKPOINTS,
     PALE,
@@ -32,46 +43,67 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MEANING = {
-    "gaussian": "a normal density",
-    "shuffled": "its own values",
-    "row-shuffled": "row scale",
-    "scaled": "column scale",
-    "actual": "arrangement",
-}
-"""What a step adds to the one before it, in the order of the chain."""
+NORMAL = "normal weights"
 
 COLOURS = {
-    "gaussian": PURPLE,
-    "shuffled": BLUE,
-    "row-shuffled": GREEN,
-    "scaled": OCHRE,
-    "actual": VERMILION,
+    NORMAL: PURPLE,
+    "value distribution": BLUE,
+    "row scale": GREEN,
+    "column scale": OCHRE,
+    "arrangement": VERMILION,
+    "beyond row scale": VERMILION,
+    "order": VERMILION,
 }
+"""What a step saves, in the order of the chain; ``order`` is all that a shuffle destroys, where it
+was not looked what of it the scales are."""
+
+_MEANING = {
+    (RAW, GAUSSIAN): NORMAL,
+    (SHUFFLED, ACTUAL): "order",
+    (ROWS, ACTUAL): "beyond row scale",
+}
+_MEANING |= {between: question for question, between in QUESTIONS.items()}
 _REST = GREY
-_SMALL = 0.1  # share of the raw bits below which what follows the values has a panel of its own
 
 
-def chain_rows(table: pd.DataFrame, scope: str | None, quantizer: str | None) -> pd.DataFrame:
-    """The rows to draw, each with the bits that it saves of the step before (``saved``)."""
+def chain_rows(rows: TableRows, scope: str | None, quantizer: str | None) -> pd.DataFrame:
+    """The steps to draw: of whole checkpoints, or of tensors."""
     if scope not in (None, "model", "tensor"):
         raise unknown("scope", str(scope), ("model", "tensor"))
-    whole = table["tensor"].isna() | (table["tensor"] == "")
-    chosen = scope or ("model" if whole.any() else "tensor")
-    rows = table[whole if chosen == "model" else ~whole]
+    return compared(decomposition(rows, tensors=scope == "tensor"), quantizer)
+
+
+def compared(rows: pd.DataFrame, quantizer: str | None = None) -> pd.DataFrame:
+    """The steps, each with what it saves of the one before it.
+
+    ``question`` says what it is that saves them, ``saved`` are bits per weight, ``share`` their
+    share of the bits of normal weights, and ``p`` the p-value of the last step's test.
+    """
     if quantizer is not None:
         rows = rows[rows["quantizer"] == quantizer]
     rows = rows[rows["bits_per_weight"].notna()]
-    if rows.empty or not {"raw", "actual"} <= set(rows["step"]):
-        raise InputError(f"there is no decomposition in {chosen} scope to draw")
-    order = {step: number for number, step in enumerate(("raw", *MEANING))}
+    if rows.empty or not {RAW, ACTUAL} <= set(rows["step"]):
+        raise InputError("there is no decomposition in this report to draw")
+    order = {step: number for number, step in enumerate(STEPS)}
     rows = rows.assign(
         tensor=rows["tensor"].fillna("").astype(object), order=rows["step"].map(order)
     )
     rows = in_natural_order(rows.sort_values("order", kind="stable"))
-    objects = rows.groupby(["checkpoint", "tensor", "quantizer"], sort=False)["bits_per_weight"]
-    rows = rows.assign(before=objects.shift(1), raw=objects.transform("first"))
-    return rows.assign(saved=rows["before"] - rows["bits_per_weight"])
+    each = ["checkpoint", "tensor", "quantizer"]
+    objects = rows.groupby(each, sort=False)
+    before = objects[["step", "bits_per_weight", "p"]].shift(1)
+    normal = rows.assign(n=rows["bits_per_weight"].where(rows["step"] == GAUSSIAN))
+    normal_bits = normal.groupby(each, sort=False)["n"].transform("max")
+    pairs = zip(before["step"], rows["step"], strict=True)
+    saved = before["bits_per_weight"] - rows["bits_per_weight"]
+    return rows.assign(
+        before=before["bits_per_weight"],
+        raw=objects["bits_per_weight"].transform("first"),
+        question=[_MEANING.get(pair, RAW) for pair in pairs],
+        saved=saved,
+        share=saved / normal_bits,
+        p=before["p"].where(rows["step"] == ACTUAL),  # the test is of the weights against that null
+    )
 
 
 def draw_chain(rows: pd.DataFrame, canvas: Canvas) -> Figure:
@@ -93,33 +125,15 @@ def _objects(rows: pd.DataFrame, *names: str) -> list[tuple[Any, pd.DataFrame]]:
 
 def _draw_waterfalls(rows: pd.DataFrame, canvas: Canvas) -> Figure:
     groups = _objects(rows, "checkpoint", "quantizer")
-    near = [_is_small(group) for _, group in groups]
-    columns = 2 if any(near) else 1
     with canvas.style():
         steps = max(len(group) for _, group in groups)
-        figure, axes = canvas.panels(len(groups), columns, 1.0 + 0.34 * steps)
+        figure, axes = canvas.panels(len(groups), 2, 1.0 + 0.34 * steps)
         for number, ((checkpoint, spec), group) in enumerate(groups):
-            title = f"{name_label(str(checkpoint), 24)}, {spec}"
-            axis, *closer = axes[columns * number : columns * (number + 1)]
-            _draw_steps(axis, group, title)
-            axis.set_xlim(0, 1.5 * float(group["raw"].iloc[0]))
-            for other in closer:
-                if near[number]:
-                    _draw_close(other, group)
-                else:
-                    hide([other])
+            whole, close = axes[2 * number : 2 * number + 2]
+            _draw_steps(whole, group, f"{name_label(str(checkpoint), 24)}, {spec}")
+            whole.set_xlim(0, 1.5 * float(group["raw"].iloc[0]))
+            _draw_close(close, group)
     return figure
-
-
-def _after_values(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["step"].isin(["row-shuffled", "scaled", "actual"])]
-
-
-def _is_small(rows: pd.DataFrame) -> bool:
-    """Whether what the places of the values save is hardly seen on an axis of all bits."""
-    beyond = _after_values(rows)
-    total = float(beyond["saved"].abs().sum())
-    return bool(len(beyond)) and 0 < total < _SMALL * float(rows["raw"].iloc[0])
 
 
 def _draw_steps(axis: Axes, rows: pd.DataFrame, title: str) -> None:
@@ -127,16 +141,16 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, title: str) -> None:
     names = []
     for y, row in enumerate(named_rows(rows)):
         first, last = (0.0, row.bits_per_weight) if y == 0 else (row.bits_per_weight, row.before)
-        colour = _REST if y == 0 else COLOURS[row.step]
+        colour = COLOURS.get(row.question, _REST)
         axis.barh(y, last - first, 0.62, first, color=colour, linewidth=0, zorder=2)
-        if row.step not in ("raw", "actual"):
+        if row.step not in (RAW, ACTUAL):
             _draw_spread(axis, row, y)
         if y:
             axis.plot([row.before] * 2, [y - 1, y], color=SOFT, linewidth=0.8, zorder=1)
         end = max(first, last)
         axis.annotate(_said(row), (end, y), xytext=(5, 0), textcoords="offset points",
                       va="center", fontsize="small")  # fmt: skip
-        names.append("raw" if y == 0 else MEANING[row.step])
+        names.append("raw" if y == 0 else row.question)
     last = rows.iloc[-1]
     names.append("takes")
     axis.barh(len(rows), last["bits_per_weight"], 0.62, color=_REST, linewidth=0, zorder=2)
@@ -150,12 +164,13 @@ def _draw_steps(axis: Axes, rows: pd.DataFrame, title: str) -> None:
 
 
 def _said(row: Any) -> str:
-    """The bits saved, their share of the raw ones, and the p-value where there is one."""
-    if row.step == "raw":
+    """The bits saved, their share of those of normal weights, and the p-value, if there is one."""
+    if row.step == RAW:
         return f"{row.bits_per_weight:.4g}"
-    share = percent(row.saved / row.raw)
-    test = f", p = {row.p:.2g}" if row.p == row.p and row.p is not None else ""
-    return f"{_signed(row.saved)}  ({share}{test})"
+    if row.question == NORMAL:
+        return _signed(row.saved)
+    test = f", p = {row.p:.2g}" if row.p == row.p else ""
+    return f"{_signed(row.saved)}  ({percent(row.share)}{test})"
 
 
 def _signed(saved: float) -> str:
@@ -183,19 +198,26 @@ def _draw_spread(axis: Axes, row: Any, y: float) -> None:
 
 def _draw_close(axis: Axes, rows: pd.DataFrame) -> None:
     """What is saved beyond the values, in % of shuffled: as bars from 100 % down."""
-    beyond = _after_values(rows)
+    beyond = rows[~rows["question"].isin([RAW, NORMAL, "value distribution"])]
+    if beyond.empty:
+        hide([axis])
+        return
     shuffled = float(beyond["before"].iloc[0])
     for y, row in enumerate(named_rows(beyond)):
         after, before = (100 * v / shuffled - 100 for v in (row.bits_per_weight, row.before))
-        axis.barh(y, before - after, 0.62, after, color=COLOURS[row.step], linewidth=0, zorder=2)
+        look: Any = {"color": COLOURS[row.question], "linewidth": 0, "zorder": 2}
+        axis.barh(y, before - after, 0.62, after, **look)
         width = 100 * float(draw_widths([row.sd], [row.draws])[0]) / shuffled
-        if row.step != "actual" and width > 0:
+        if row.step != ACTUAL and width > 0:
             axis.plot([after - width, after + width], [y, y], color=SOFT, linewidth=2.2, zorder=3)
-    label_names(axis, [MEANING[step] for step in beyond["step"]])
+    chance = rows[rows["step"] == SHUFFLED].iloc[0]
+    band = 100 * float(draw_widths([chance["sd"]], [chance["draws"]])[0]) / shuffled
+    axis.axvspan(-band, band, color=SOFT, alpha=0.18, linewidth=0, zorder=1)
+    label_names(axis, beyond["question"].tolist())
     axis.axvline(0, color=SOFT, linewidth=1)
     axis.grid(axis="y", visible=False)
     axis.set_title("enlarged: beyond values")
-    axis.set_xlabel("% of shuffled")
+    axis.set_xlabel("% of shuffled;  grey: 95 % of shuffles")
     axis.xaxis.set_major_formatter(lambda value, _: f"{100 + value:.6g}")
     axis.locator_params(axis="x", nbins=5)
     axis.use_sticky_edges = False
@@ -225,21 +247,21 @@ def _draw_bars(rows: pd.DataFrame, canvas: Canvas) -> Figure:
 def _draw_tensors(axis: Axes, rows: pd.DataFrame) -> None:
     names = list(dict.fromkeys(rows["tensor"]))
     place = {name: number for number, name in enumerate(names)}
-    actual = rows[rows["step"] == "actual"]
+    actual = rows[rows["step"] == ACTUAL]
     y = actual["tensor"].map(place).to_numpy(float)
     axis.barh(y, actual["bits_per_weight"], 0.72, color=PALE, edgecolor=SOFT, linewidth=0.4)
     left = np.zeros(len(names))
     left[y.astype(int)] = actual["bits_per_weight"]
-    for step in reversed(MEANING):
-        own = rows[rows["step"] == step]
+    for question in reversed(COLOURS):
+        own = rows[rows["question"] == question]
         at = own["tensor"].map(place).to_numpy(int)
         saved = own["saved"].to_numpy(float).clip(min=0)  # what is lost is in the actual bits
-        axis.barh(at, saved, 0.72, left[at], color=COLOURS[step], linewidth=0)
+        axis.barh(at, saved, 0.72, left[at], color=COLOURS[question], linewidth=0)
         left[at] += saved
     label_names(axis, names)
     axis.tick_params(axis="y", labelsize="x-small")
     axis.grid(axis="y", visible=False)
-    gaussian = rows.loc[rows["step"] == "gaussian", "bits_per_weight"]
+    gaussian = rows.loc[rows["step"] == GAUSSIAN, "bits_per_weight"]
     if len(gaussian):  # raw bits, most of which a normal density saves, lie far beyond
         axis.set_xlim(0, 1.12 * float(gaussian.max()))
     axis.set_xlabel(f"bits per weight (raw: {rows['raw'].max():.4g})")
@@ -248,10 +270,10 @@ def _draw_tensors(axis: Axes, rows: pd.DataFrame) -> None:
 def _legend(rows: pd.DataFrame) -> Sequence[Any]:
     from matplotlib.patches import Patch
 
-    present = set(rows["step"])
+    present = set(rows["question"])
     taken = Patch(facecolor=PALE, edgecolor=SOFT, linewidth=0.4, label="what the weights take")
     return [taken] + [
-        Patch(color=COLOURS[step], label=f"saved by {meaning}")
-        for step, meaning in reversed(MEANING.items())
-        if step in present
+        Patch(color=colour, label=f"saved by {question}")
+        for question, colour in reversed(COLOURS.items())
+        if question in present
     ]

@@ -128,9 +128,14 @@ def _own(name: str) -> tuple[str, tuple[str, ...]]:
         if name in names:
             each = len(MARKERS) // len(names)
             first = each * names.index(name)
-            return colour, MARKERS[first : first + each]
-    turn = _hash(name) % len(MARKERS)
-    return PALETTE[_hash(name) % len(PALETTE)], (*MARKERS[turn:], *MARKERS[:turn])
+            return colour, _turned(PALETTE.index(colour))[first : first + each]
+    return PALETTE[_hash(name) % len(PALETTE)], _turned(_hash(name))
+
+
+def _turned(places: int) -> tuple[str, ...]:
+    """The markers from another one on, so that estimators of two colours differ in marker too."""
+    first = places % len(MARKERS)
+    return (*MARKERS[first:], *MARKERS[:first])
 
 
 def _place(variant: str, markers: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from inspect import isfunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
 from kolmo.report.data import ReportData
@@ -25,7 +25,6 @@ from kolmo.report.figures.trajectory import draw_trajectory
 from kolmo.report.table import measured_rows, model_rows
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 __all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
@@ -33,18 +32,24 @@ __all__ = ["Plots", "figures", "png_bytes", "save_figure", "style"]
 Size = tuple[float, float]
 
 
-def figures(report: ReportData, width: float | None = None) -> dict[str, Figure | InputError]:
+def figures(report: ReportData, width: str | float | None = None) -> dict[str, Figure | InputError]:
     """All figures of a report, the most telling first; the error where one cannot be drawn.
 
     Parameters
     ----------
-    width : float, optional
-        In inches.
+    width : {"column", "text"} or float, optional
+        In inches, or by name.
+
+    Raises
+    ------
+    InputError
+        For a width that is none.
     """
+    Canvas(width=width)
     return {title: _attempt(draw, width) for title, draw in _drawers(report).items()}
 
 
-def drawn_figures(report: ReportData, width: float | None = None) -> dict[str, Figure]:
+def drawn_figures(report: ReportData, width: str | float | None = None) -> dict[str, Figure]:
     """Those figures of a report that can be drawn."""
     found = figures(report, width)
     return {title: f for title, f in found.items() if not isinstance(f, InputError)}
@@ -70,7 +75,7 @@ def _drawers(report: ReportData) -> dict[str, Callable[..., Figure]]:
     return {"Trajectory": plot.trajectory, **drawers} if report.kind == "trajectory" else drawers
 
 
-def _attempt(draw: Callable[..., Figure], width: float | None) -> Figure | InputError:
+def _attempt(draw: Callable[..., Figure], width: str | float | None) -> Figure | InputError:
     try:
         return draw(width=width)
     except InputError as error:
@@ -263,7 +268,7 @@ class Plots:
             If the report has no decomposition.
         """
         canvas = Canvas(ax, figsize, width)
-        rows = chain_rows(_decomposition(self._report), scope, quantizer)
+        rows = chain_rows(self._report.rows, scope, quantizer)
         return _captioned(draw_chain(rows, canvas), canvas, captions.chain_caption(rows))
 
     def attribution(
@@ -350,11 +355,3 @@ class Plots:
         canvas = Canvas(ax, figsize, width)
         pairs = agreement_rows(self._table, over)
         return _captioned(draw_agreement(pairs, canvas), canvas, captions.agreement_caption(pairs))
-
-
-def _decomposition(report: Any) -> pd.DataFrame:
-    made = getattr(report, "decomposition", None)
-    if made is None:
-        raise InputError("there is no decomposition in this report")
-    table: pd.DataFrame = made()
-    return table

@@ -26,7 +26,8 @@ from kolmo.report.figures.drawing import (
     name_label,
 )
 from kolmo.report.figures.marks import line_of, series_of
-from kolmo.report.kinds import KINDS, OTHER, WEIGHT, block_of, kind_of
+from kolmo.report.layers import sides_of
+from kolmo.report.module_kinds import KINDS, depth_of, kind_of
 from kolmo.report.table import estimator_labels, whole_rows
 
 if TYPE_CHECKING:
@@ -72,10 +73,12 @@ def share_rows(
 
 def _placed(rows: pd.DataFrame) -> pd.DataFrame:
     """With the kind of each tensor and its place: kinds side by side, wide enough for a name."""
-    names = list(dict.fromkeys(rows["tensor"]))
-    kinds = {name: kind_of(name) for name in names}
+    shapes = dict(zip(rows["tensor"], rows["shape"], strict=True))
+    names = list(shapes)
+    kinds = {name: kind_of(name, sides_of(shape)) for name, shape in shapes.items()}
     rows = rows.assign(group=rows["tensor"].map(kinds))
-    members = {kind: [n for n in names if kinds[n] == kind] for kind in _order(kinds.values())}
+    members = {kind: [n for n in names if kinds[n] == kind] for kind in KINDS}
+    members = {kind: group for kind, group in members.items() if group}
     least = max(1.0, _WIDE * len(names))
     place: dict[str, float] = {}
     start = 0.0
@@ -85,12 +88,6 @@ def _placed(rows: pd.DataFrame) -> pd.DataFrame:
         place |= {name: start + step * (number + 0.5) for number, name in enumerate(group)}
         start += room
     return rows.assign(place=rows["tensor"].map(place))
-
-
-def _order(kinds: Any) -> list[str]:
-    present = set(kinds)
-    order = ("embedding", *[k for k in KINDS if k not in ("embedding", "bias", "norm")])
-    return [kind for kind in (*order, WEIGHT, OTHER, "norm", "bias") if kind in present]
 
 
 def draw_share(rows: pd.DataFrame, null: str, canvas: Canvas) -> Figure:
@@ -198,12 +195,12 @@ def _block_ticks(once: pd.DataFrame) -> list[tuple[float, str]]:
     """Where a block begins within a kind; those that would stand on each other are left out."""
     room, ticks = float(once["place"].max()) / 38, list[tuple[float, str]]()
     for _, group in once.groupby("group", sort=False):
-        last = ""
+        last: int | None = None
         for name, x in zip(group["tensor"], group["place"], strict=True):
-            block = block_of(name)
-            if block and block != last and (not ticks or x - ticks[-1][0] >= room):
-                ticks.append((float(x), block))
-            last = block
+            depth = depth_of(name)
+            if depth not in (None, last) and (not ticks or x - ticks[-1][0] >= room):
+                ticks.append((float(x), str(depth)))
+            last = depth
     return ticks
 
 

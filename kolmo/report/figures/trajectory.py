@@ -44,6 +44,10 @@ def draw_trajectory(
     canvas: Canvas = Canvas(),  # noqa: B008 (it is frozen)
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
+<<<<<<< HEAD
+    views = trajectory_views(report, quantizer, relative)
+    rows, series = next(iter(views.values())), report.series
+=======
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
@@ -55,6 +59,7 @@ def draw_trajectory(
     rows = measured_rows(whole, quantizer)
     rows = rows.assign(step=rows["checkpoint"].map(series["steps"]).astype(float))
     views = _views(rows, bool(series.get("relative")) if relative is None else relative)
+>>>>>>> python
     groups = _groups(series, metrics)
     quantizers = list(dict.fromkeys(rows["quantizer"]))
     with canvas.style():
@@ -73,6 +78,23 @@ def draw_trajectory(
         figure.align_ylabels([*(axis for line in panels for axis in line), *below])
         canvas.legend(figure, _handles(estimators, nulls), 3)
     return figure
+
+
+def trajectory_views(
+    report: ReportData, quantizer: str | None = None, relative: bool | None = None
+) -> dict[str, pd.DataFrame]:
+    """What is drawn of whole models, by the label of its axis; with the column ``step``."""
+    if report.kind != "trajectory":
+        raise InputError("this report is of no series: kolmo.trajectory makes one")
+    series = report.series
+    whole = report.table[report.table["scope"] == "model"]
+    if whole.empty:
+        raise InputError(
+            f"there is no model scope in this report: measure with {option('scope', 'both')}"
+        )
+    rows = measured_rows(whole, quantizer)
+    rows = rows.assign(step=rows["checkpoint"].map(series["steps"]).astype(float))
+    return _views(rows, bool(series.get("relative")) if relative is None else relative)
 
 
 def _axes(

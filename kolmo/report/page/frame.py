@@ -38,17 +38,17 @@ def listed(lines: Sequence[str], kind: str = "") -> str:
     return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
-def prose(text: str) -> str:
+def prose(lines: Sequence[str]) -> str:
     """Lines of text as paragraphs; indented ones as the items of a list below.
 
     Examples
     --------
-    >>> prose("a & b:\\n  one\\n  two\\nend")
+    >>> prose(["a & b:", "  one", "  two", "end"])
     '<p>a &amp; b:</p><ul class=""><li>one</li><li>two</li></ul><p>end</p>'
     """
     parts: list[str] = []
     items: list[str] = []
-    for line in text.splitlines():
+    for line in lines:
         if line.startswith(" "):
             items.append(line.strip())
             continue

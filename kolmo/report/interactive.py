@@ -56,7 +56,7 @@ class Interactive:
     """
 
     def __init__(self, report: ReportData) -> None:
-        self._report, self._table = report, report.table
+        self._report, self._table = report, report.plain
 
     def __repr__(self) -> str:
         names = ", ".join(name for name in vars(type(self)) if not name.startswith("_"))

@@ -150,16 +150,7 @@ class Report(ReportData):
         """
         from kolmo.report.chains import decomposition
 
-<<<<<<< HEAD
-        return decomposition(self.rows, tensors)
-=======
-        from kolmo.report.chains import DECOMPOSITION, chains
-
-        rows = [step for chain in chains(self.rows, tensors) for step in chain.steps()]
-        if not rows:
-            raise InputError("this report has no test of structure: measure without named nulls")
-        return tidy(pd.DataFrame(rows, columns=DECOMPOSITION))
->>>>>>> python
+        return tidy(decomposition(self.rows, tensors))
 
     def at_distortion(self) -> pd.DataFrame:
         """The shortest bound of each checkpoint at each distortion, a column ``bits_per_weight``.

@@ -44,22 +44,8 @@ def draw_trajectory(
     canvas: Canvas = Canvas(),  # noqa: B008 (it is frozen)
 ) -> Figure:
     """The figure; `kolmo.report.figures.plots.Plots.trajectory` documents the options."""
-<<<<<<< HEAD
     views = trajectory_views(report, quantizer, relative)
     rows, series = next(iter(views.values())), report.series
-=======
-    if report.kind != "trajectory":
-        raise InputError("this report is of no series: kolmo.trajectory makes one")
-    series = report.series
-    whole = report.plain[report.plain["scope"] == "model"]
-    if whole.empty:
-        raise InputError(
-            f"there is no model scope in this report: measure with {option('scope', 'both')}"
-        )
-    rows = measured_rows(whole, quantizer)
-    rows = rows.assign(step=rows["checkpoint"].map(series["steps"]).astype(float))
-    views = _views(rows, bool(series.get("relative")) if relative is None else relative)
->>>>>>> python
     groups = _groups(series, metrics)
     quantizers = list(dict.fromkeys(rows["quantizer"]))
     with canvas.style():
@@ -87,7 +73,7 @@ def trajectory_views(
     if report.kind != "trajectory":
         raise InputError("this report is of no series: kolmo.trajectory makes one")
     series = report.series
-    whole = report.table[report.table["scope"] == "model"]
+    whole = report.plain[report.plain["scope"] == "model"]
     if whole.empty:
         raise InputError(
             f"there is no model scope in this report: measure with {option('scope', 'both')}"

@@ -16,6 +16,7 @@ ones, which is approximate, for scales are fitted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Collection, Iterator, Mapping
 
@@ -49,6 +50,11 @@ CHAIN = (GAUSSIAN, SHUFFLED, ROWS, SCALED)
 
 _MEANS = {GAUSSIAN: 3, ROWS: 5}  # draws of the nulls that are no tests
 _ROUNDS = (6, 9, MOST - 15)  # draws that are made before it is looked whether more are needed
+
+
+@functools.cache
+def _null(name: str) -> Null:
+    return get_null(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +125,7 @@ class ChainTest:
     def draws(self, null: str, piece: SampledTensor | None = None) -> list[float]:
         """The same of every draw of a null, in the order of their numbers."""
         numbers = sorted(v.number for v in self._variants(null))
-        return [self._bits(Variant(get_null(null), number), piece) for number in numbers]
+        return [self._bits(Variant(_null(null), number), piece) for number in numbers]
 
     def outcome(self, null: str) -> Settled | None:
         """The outcome of the test against a null; None while it takes more draws."""
@@ -166,7 +172,7 @@ class Bench:
 
     def _run(self, trial: ChainTest, null: str, first: int, draws: int) -> Run:
         plan = DrawsPlan(
-            (trial.measurement,), (get_null(null),), draws,
+            (trial.measurement,), (_null(null),), draws,
             model_scope=False, seed=self.settings.seed, first=first,
         )  # fmt: skip
         return Run(trial.tensors, plan, self.memory)

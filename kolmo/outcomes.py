@@ -19,12 +19,22 @@ class Missing:
     problem: bool = False  # the input is at fault, rather than the combination
 
 
+@dataclasses.dataclass(frozen=True)
+class KeptFacts:
+    """Facts of one object, which are no code length: values of JSON by name."""
+
+    facts: Mapping[str, Any]
+
+
 Outcome = CodeLength | Missing
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """The outcome of one measurement of one object (a tensor, or the whole model)."""
+    """The outcome of one measurement of one object (a tensor, or the whole model).
+
+    A store keeps facts in the same way, as the outcome of looking at a tensor.
+    """
 
     outcome: Outcome
     seconds: float

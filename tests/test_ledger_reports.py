@@ -136,10 +136,10 @@ def test_spectra_are_made_where_they_are_affordable(monkeypatch):
 def test_jobs_are_few_and_take_every_tensor_once():
     checkpoint = kolmo.open_checkpoint({f"w{n}": normal(8) for n in range(300)})
     ledger = Ledger(list(checkpoint.values()), Plan((), ledger=True))
-    jobs = list(ledger.jobs())
+    jobs = list(ledger.jobs(None))
     assert len(jobs) < 10
     assert [tensor for job in jobs for tensor in job.tensors] == list(checkpoint.values())
-    assert list(Ledger(list(checkpoint.values()), Plan(())).jobs()) == []
+    assert list(Ledger(list(checkpoint.values()), Plan(())).jobs(None)) == []
 
 
 def test_what_was_not_compared_is_said():
@@ -173,3 +173,26 @@ def test_codes_of_quantized_tensors_are_not_called_floats_that_hold_few_values()
     }
     kept = {"ledger": {"records": [record], "compared": {"m": True}}}
     assert ledger_lines(kept) == ["1 tensor has many exact zeros: w (20 %)"]
+
+
+def test_what_the_store_knows_is_not_read_again(tmp_path, monkeypatch):
+    options = {"spectra": True, "roles": EVERY_ROLE, "store": tmp_path / "results.sqlite"}
+    first = report_with_ledger({"m": MODEL}, **options).ledger
+    found = []
+    for name in ("find_facts", "spectrum_of"):
+        monkeypatch.setattr(f"kolmo.engine.ledgering.{name}", lambda *each: found.append(each))
+    renamed = {f"x.{name}": weights for name, weights in MODEL.items()}
+    again = report_with_ledger({"m": renamed}, **options).ledger
+    assert found == []
+    assert again.tensor.tolist() == [f"x.{name}" for name in first.tensor]
+    names = ["tensor", "of"]
+    assert again.drop(columns=names).equals(first.drop(columns=names))
+
+
+def test_few_values_are_few_for_their_dtype():
+    """Nearly all of 256 symbols are not few; 200 of 65,536 are."""
+    codes = np.random.default_rng(0).integers(0, 200, size=4096)
+    model = {"bytes": codes.astype(np.uint8), "bits": codes.astype(np.uint8) % 7}
+    model["floats"] = (1 + codes / 1024).astype(np.float16)
+    lines = report_with_ledger({"m": model}, roles=EVERY_ROLE).ledger_lines()
+    assert "2 tensors hold at most 200 distinct values in all of it: bits, floats" in lines

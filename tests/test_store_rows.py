@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from kolmo import get_estimator, get_null, get_quantizer
 from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.estimators.mdl import KT
-from kolmo.outcomes import Missing, Result
-from kolmo.store import Subject, make_key, open_store
+from kolmo.outcomes import KeptFacts, Missing, Result
+from kolmo.store import Subject, make_key, open_store, record_key
 from kolmo.store.rows import read_result, write_result
 from tests.kept import key, result, store_folder
 
@@ -201,3 +201,24 @@ def test_an_estimator_of_another_package_has_a_key():
 
     Plugin.__module__ = "hypothesis"  # a package with a version
     assert make_key(ONE, SIGN, Plugin()) is not None
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+@given(st.dictionaries(st.text(), st.none() | st.booleans() | st.integers() | FLOATS | st.text()))
+def test_facts_are_restored_as_well(facts):
+    restored = read_result(write_result(Result(KeptFacts(facts), 0.0))).outcome
+    assert type(restored) is KeptFacts
+    assert repr(restored.facts) == repr(dict(sorted(facts.items())))
+
+
+def test_facts_belong_to_a_content_a_kind_and_a_version():
+    keys = [
+        record_key(content, what, version, fields).content
+        for content in (bytes(32), b"a" * 32)
+        for what in ("facts", "spectrum")
+        for version in (1, 2)
+        for fields in (["sd"], ["sd", "mean"])
+    ]
+    assert len(set(keys)) == len(keys) == 16

@@ -23,6 +23,7 @@ from kolmo.engine.costs import held_bytes
 from kolmo.engine.feeding import held
 from kolmo.engine.jobs import FINE, Job
 from kolmo.engine.meters import Meter
+from kolmo.engine.recall import Recall, RecordKind
 from kolmo.ledger.facts import Facts, Noted, find_facts
 from kolmo.ledger.patterns import HELD, RULES
 from kolmo.ledger.relations import Relation, candidates, relation_of
@@ -37,6 +38,10 @@ RECORD = [
     *(field.name for field in dataclasses.fields(Spectrum)),
 ]
 """Fields of a record, in order: those of `Facts`, `Relation` and `Spectrum`."""
+
+FACTS = RecordKind("facts of a tensor", 1, tuple(f.name for f in dataclasses.fields(Facts)))
+SPECTRUM = RecordKind("spectrum", 1, tuple(f.name for f in dataclasses.fields(Spectrum)))
+"""What a store keeps; a version is raised when what is found changes."""
 
 _NAMES = {"tensor", "of"}  # fields that a report shows
 _TENSOR, _WEIGHT = 1e-3, 3e-9  # seconds of one core
@@ -116,39 +121,64 @@ class Ledger:
         self._places = {tensor: place for place, tensor in enumerate(tensors)}
         self._found: dict[int, Noted] = {}
         self._relations: dict[int, Relation] = {}
-        self._spectrum: dict[int, Spectrum] = {}
+        self._spectra: dict[int, Spectrum | None] = {}
         self._waiting = 0  # for jobs that compare tensors
         self.compared = False
+        self._recall: Recall | None = None
 
     @property
     def _are_affordable(self) -> bool:
         return sum(map(expected_seconds, self._matrices)) <= AFFORDABLE
 
-    def jobs(self) -> Iterator[Job]:
-        """The jobs that can be done at once."""
+    def jobs(self, recall: Recall | None) -> Iterator[Job]:
+        """The jobs that can be done at once, for what is not known from earlier runs."""
         if not self.is_kept:
             return
-        for group in _grouped(self._tensors, _seconds):
+        if recall and self._tensors:
+            self._recollect(recall)
+        unknown = [tensor for tensor in self._tensors if self._places[tensor] not in self._found]
+        for group in _grouped(unknown, _seconds):
             yield FactsJob(sum(map(_seconds, group)), _memory(group), tuple(group))
-        for group in _grouped(self._matrices, expected_seconds):
+        if not unknown:
+            yield from self._compare()
+        matrices = [t for t in self._matrices if self._places[t] not in self._spectra]
+        for group in _grouped(matrices, expected_seconds):
             yield SpectraJob(sum(map(expected_seconds, group)), _PRODUCTS, tuple(group))
+
+    def _recollect(self, recall: Recall) -> None:
+        """Take what is kept of the same contents."""
+        self._recall = recall
+        for tensor, values in recall.records(FACTS, self._tensors).items():
+            self._found[self._places[tensor]] = Noted.restored(tensor, values)
+        for tensor, values in recall.records(SPECTRUM, self._matrices).items():
+            self._spectra[self._places[tensor]] = Spectrum(**values) if values else None
 
     def take(self, job: Job, found: Any) -> list[Job]:
         """Keep what a job found; gives those that follow from it."""
         if isinstance(job, SpectraJob):
-            self._spectrum |= self._known(job, found)
+            self._take_spectra(job, found)
         elif isinstance(job, RelationsJob):
-            self._relations |= self._known(job, found)
+            known = zip(job.tensors, found, strict=True)
+            self._relations |= {self._places[t]: each for t, each in known if each is not None}
             self._waiting -= 1
             self.compared = not self._waiting
         elif isinstance(job, FactsJob):
-            self._found |= self._known(job, found)
+            self._take_facts(job, found)
             return self._compare() if len(self._found) == len(self._tensors) else []
         return []
 
-    def _known(self, job: _OfTensors, found: Iterable[Any]) -> dict[int, Any]:
-        pairs = zip(job.tensors, found, strict=True)
-        return {self._places[tensor]: each for tensor, each in pairs if each is not None}
+    def _take_facts(self, job: FactsJob, found: Sequence[Noted]) -> None:
+        for tensor, noted in zip(job.tensors, found, strict=True):
+            self._found[self._places[tensor]] = noted
+            if self._recall:
+                self._recall.keep_record(FACTS, tensor, noted.values)
+
+    def _take_spectra(self, job: SpectraJob, found: Sequence[Spectrum | None]) -> None:
+        for tensor, spectrum in zip(job.tensors, found, strict=True):
+            self._spectra[self._places[tensor]] = spectrum
+            if self._recall:
+                values = dataclasses.asdict(spectrum) if spectrum else {}
+                self._recall.keep_record(SPECTRUM, tensor, values)
 
     def _compare(self) -> list[Job]:
         sketches = [self._found[place].sketch for place in range(len(self._tensors))]
@@ -172,7 +202,7 @@ class Ledger:
         return [self._record(place) for place in sorted(self._found)]
 
     def _record(self, place: int) -> dict[str, Any]:
-        parts = self._found[place].facts, self._relations.get(place), self._spectrum.get(place)
+        parts = self._found[place].facts, self._relations.get(place), self._spectra.get(place)
         fields = [dataclasses.asdict(part) for part in parts if part is not None]
         known = {name: value for part in fields for name, value in part.items()}
         known |= {name: printable(known[name]) or NAMELESS for name in _NAMES & known.keys()}

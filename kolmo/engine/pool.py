@@ -176,6 +176,7 @@ class Pool:
             job = queue.take(lambda job, held=held: self._fits(job, held))  # type: ignore[misc]
             if job is None:
                 return
+            _ = job.symbols  # which it remembers: not while an executor pickles it
             meter, executor = SharedMeter(), self._executor(job, queue)
             own = (meter,) if isinstance(executor, ThreadPoolExecutor) else ()
             running[executor.submit(run_job, job, *own)] = job, meter

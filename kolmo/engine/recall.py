@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.digests import object_digest
@@ -11,14 +13,27 @@ from kolmo.engine.jobs import DigestJob
 from kolmo.estimators.sampled import Sampled
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls import Reference
-from kolmo.outcomes import Result
-from kolmo.store import ResultKey, RunMemory, Subject, make_key
+from kolmo.outcomes import KeptFacts, Result
+from kolmo.store import ResultKey, RunMemory, Subject, make_key, record_key
 
 Place = int | str
 """A tensor's place in its checkpoint, or a form: all tensors of it together."""
 
 Figure = tuple[Place, Measurement, Variant]
 """One figure of a run."""
+
+
+Values = Mapping[str, Any]
+"""Facts by name, as JSON has them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordKind:
+    """Facts of a kind that a store may keep: a name, a version of their meaning, their fields."""
+
+    name: str
+    version: int
+    fields: tuple[str, ...]
 
 
 class Recall:
@@ -78,6 +93,25 @@ class Recall:
     def keep(self, figure: Figure, result: Result) -> None:
         """Keep a figure, one of those that were not found."""
         self._memory.keep(self._keys.pop(figure), result)
+
+    def records(
+        self, kind: RecordKind, tensors: Sequence[WeightTensor]
+    ) -> dict[WeightTensor, Values]:
+        """The facts of this kind that are known already, of tensors that were hashed."""
+        keys = {tensor: self._record_key(kind, tensor) for tensor in tensors}
+        found = self._memory.recall(keys.values())
+        outcomes: dict[WeightTensor, Any] = {
+            tensor: found[key].outcome for tensor, key in keys.items() if key in found
+        }
+        return {t: each.facts for t, each in outcomes.items() if isinstance(each, KeptFacts)}
+
+    def keep_record(self, kind: RecordKind, tensor: WeightTensor, facts: Values) -> None:
+        """Keep the facts of a tensor."""
+        record: Any = KeptFacts(facts)
+        self._memory.keep(self._record_key(kind, tensor), Result(record, 0.0))
+
+    def _record_key(self, kind: RecordKind, tensor: WeightTensor) -> ResultKey | None:
+        return record_key(self._digests[tensor], kind.name, kind.version, kind.fields)
 
     def _key(self, place: Place, m: Measurement, variant: Variant) -> ResultKey | None:
         return make_key(

@@ -75,8 +75,7 @@ class Run:
 
     def jobs(self) -> Iterable[Job]:
         """The jobs that can be done at once; `take` gives those that follow from their results."""
-        first = self._recall.jobs() if self._recall and self._tensors else self._begin()
-        return (*first, *self.ledger.jobs())
+        return self._recall.jobs() if self._recall and self._tensors else self._begin()
 
     @property
     def to_come(self) -> float:
@@ -144,7 +143,7 @@ class Run:
 
     def _begin(self) -> list[Job]:
         self._later = 0.0
-        return [self._register(job) for job in self._cut()]
+        return [*map(self._register, self._cut()), *self.ledger.jobs(self._recall)]
 
     def _register(self, job: Job | Striped) -> Job:
         if isinstance(job, Striped):

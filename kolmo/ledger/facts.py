@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,19 @@ class Noted:
 
     facts: Facts
     sketch: Sketch
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """All of it as JSON has it; the tensor's name is no part of what was found."""
+        sketch = base64.b64encode(self.sketch.astype("<f4").tobytes()).decode()
+        return {**dataclasses.asdict(self.facts), "tensor": "", "sketch": sketch}
+
+    @classmethod
+    def restored(cls, tensor: WeightTensor, values: Mapping[str, Any]) -> Noted:
+        """What was found of a tensor of the same content, from its `values`."""
+        sketch = np.frombuffer(base64.b64decode(values["sketch"]), "<f4").astype(np.float32)
+        facts = {name: value for name, value in values.items() if name != "sketch"}
+        return cls(Facts(**{**facts, "tensor": tensor.name, "dtype": tensor.form}), sketch)
 
 
 def find_facts(tensor: WeightTensor, tell: Callable[[int], None] = lambda weights: None) -> Noted:

@@ -199,11 +199,9 @@ def _saved(record: Row) -> float:
 
 def _exponents(records: Sequence[Row]) -> Iterator[str]:
     stored = _as_stored(records)
-    known = [r for r in stored if r.get("exponent_entropy") is not None and not r.get("pattern")]
+    known = [r for r in _with(stored, "exponent_entropy") if not r.get("pattern")]
     for (dtype,), some in grouped(known, "dtype").items():
         weights = sum(record["numel"] for record in some)
-        if not weights:
-            continue
         mean = sum(record["numel"] * record["exponent_entropy"] for record in some) / weights
         most = max(record["exponents"] for record in some)
         yield (
@@ -222,13 +220,19 @@ def _groups(records: Sequence[Row]) -> Iterator[str]:
             f"{_GROUPS.get(group, _width(group))}, up to {levels:,} of them, as dequantized codes "
             f"of {bits} bits do: {_names(some)}"
         )
-    few = [r for r in _with(stored, "group_values") if not r.get("group_levels")]
+    few = [r for r in _with(stored, "group_values") if not r.get("group_levels") and _are_few(r)]
     for (group,), some in grouped(few, "group").items():
         most = max(record["group_values"] for record in some)
         yield (
             f"{_count(some)} {_verb(some, 'holds', 'hold')} at most {most} distinct values in "
             f"{_GROUPS.get(group, _width(group))}: {_names(some)}"
         )
+
+
+def _are_few(record: Row) -> bool:
+    """Whether the values are few for the dtype, which may hold no more than 256 itself."""
+    bits = bits_of(DTYPES[record["dtype"]])
+    return bits > 8 or int(record["group_values"]) ** 2 <= 1 << bits
 
 
 _GROUPS = {"tensor": "all of it", "row": "each row"}
@@ -269,13 +273,12 @@ def _spectra(records: Sequence[Row]) -> Iterator[str]:
         for r in above
     ]
     yield (
-        f"{len(above)} of {len(matrices)} {_verb(matrices, 'matrix', 'matrices')} have singular "
-        f"values above the largest of {shuffles} shuffles, as one in {shuffles + 1} has by chance"
-        f"{': ' if above else ''}{_listed(said)}"
+        f"matrices with singular values above the largest of {shuffles} shuffles: {len(above)} of "
+        f"{len(matrices)}, by chance one in {shuffles + 1}{': ' if above else ''}{_listed(said)}"
     )
     drawn = [record for record in matrices if record["taken"] < 1]
     if drawn:
-        yield f"spectra of {len(drawn)} of them are those of rows and columns that were drawn"
+        yield f"of {len(drawn)} of these matrices rows or columns were drawn"
 
 
 _WRITERS: Sequence[Callable[[Sequence[Row]], Iterator[str]]] = (

@@ -147,6 +147,38 @@ def make_key(
     return ResultKey(content, _framed([subject.names_id, of_null]), _label(quantizer, estimator))
 
 
+def record_key(content: bytes, what: str, version: int, fields: Sequence[str]) -> ResultKey | None:
+    """The key of a record of facts, which follow from the content of one tensor alone.
+
+    Parameters
+    ----------
+    content : bytes
+        The tensor's digest.
+    what : str
+        Which facts.
+    version : int
+        Raised when what they mean changes.
+    fields : sequence of str
+        Their names.
+
+    Returns
+    -------
+    ResultKey or None
+        None if it is unknown which code finds them.
+
+    Examples
+    --------
+    >>> record_key(bytes(32), "facts", 1, ["sd"]) == record_key(bytes(32), "facts", 2, ["sd"])
+    False
+    """
+    origin = _origin(_PACKAGE.name)
+    if origin is None:
+        return None
+    software = {name: library_version(name) for name in _SOFTWARE}
+    facts = [what, version, list(fields), origin, software, *_shared()]
+    return ResultKey(_join([content, json.dumps(facts, sort_keys=True).encode()]), b"", what)
+
+
 def _draw(
     subject: Subject, null: Null, number: int, seed: int, partner: bytes | None
 ) -> bytes | None:

@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 
 from kolmo.estimators.base import CodeLength
-from kolmo.outcomes import Missing, Result
+from kolmo.outcomes import KeptFacts, Missing, Result
 
 LARGEST = 1 << 22
 """Bytes of a result, at most; a larger one is not kept."""
 
-_KINDS: Mapping[str, type[CodeLength] | type[Missing]] = {"code": CodeLength, "missing": Missing}
+_KINDS: Mapping[str, type[CodeLength] | type[Missing] | type[KeptFacts]] = {
+    "code": CodeLength,
+    "missing": Missing,
+    "record": KeptFacts,
+}
 _NAMES = {kind: [field.name for field in dataclasses.fields(cls)] for kind, cls in _KINDS.items()}
-_DETAILS = _NAMES["code"].index("details")
+_DETAILS = {"code": _NAMES["code"].index("details"), "record": 0}  # which field holds others
 _NUMBER = (float, int)
 _SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
@@ -31,6 +35,7 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
         *((str,), _NUMBER, (bool,), _NUMBER, _NUMBER, _NUMBER),
     ),
     "missing": ((str,), (bool,)),
+    "record": ((dict,),),
 }
 """The types that each field may have."""
 
@@ -49,7 +54,7 @@ def write_result(result: Result) -> bytes:
     b'["missing",0.5,"no blocks",false]'
     """
     outcome = result.outcome
-    kind = "code" if isinstance(outcome, CodeLength) else "missing"
+    kind = next(kind for kind, cls in _KINDS.items() if isinstance(outcome, cls))
     values = [getattr(outcome, name) for name in _NAMES[kind]]
     document = [kind, float(result.seconds), *values]
     try:
@@ -88,7 +93,8 @@ def read_result(text: bytes) -> Result:
         raise ValueError("the text is no result")
     if kind == "code" and values[3] not in ("bound", "estimate"):
         raise ValueError(f"{values[3]!r} is no kind of code")
-    return Result(_KINDS[kind](*values), seconds)
+    made: Any = _KINDS[kind](*values)
+    return Result(made, seconds)
 
 
 @functools.lru_cache
@@ -100,7 +106,7 @@ def _fits(kind: str, *types: type) -> bool:
 
 def _is_restored(kind: str, values: Sequence[Any]) -> bool:
     """Whether JSON restores these fields for certain: those of most results, which are many."""
-    details = values[_DETAILS] if kind == "code" else {}
+    details = values[_DETAILS[kind]] if kind in _DETAILS else {}
     return _fits(kind, *map(type, values)) and _are_flat(*map(type, (*details, *details.values())))
 
 

@@ -69,8 +69,9 @@ def one_line(report: ReportData) -> str:
     told = {tuple(row[name] for name in _MEASURED) for row in whole if is_known(row["bits"])}
     weights = sum(entry["numel"] for entry in report.entries.records(measured=True))
     state = "complete" if report.complete else "not complete"
+    names = report.sources or set(rows["checkpoint"])
     return (
-        f"{_OF[report.kind]} of {plural(len(set(rows['checkpoint'])), 'checkpoint')}, "
+        f"{_OF[report.kind]} of {plural(len(names), 'checkpoint')}, "
         f"{weights:,} weights, {plural(len(told), 'measurement')}: "
         f"{state if report.finished else 'not finished'}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kolmo.checkpoints.files import plural
-from kolmo.report.html import image
+from kolmo.report.page.drawn import image
 from momos.lab.arms import StudyConfig, StudyRun
 from momos.lab.plots import story_figure
 from momos.lab.story import story

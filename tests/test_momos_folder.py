@@ -106,7 +106,7 @@ def test_another_run_is_never_overwritten_unless_asked(tmp_path):
     before = {name: (tmp_path / name).read_bytes() for name in names(tmp_path)}
     with pytest.raises(
         InputError,
-        match=r"config\.toml: is of another run \(mosaic kind sampled there, None now\): .*overwrite",
+        match=r"config\.toml: is of another run \(mosaic kind sampled there, None now\): .*over",
     ):
         train(DENSE, tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names(tmp_path)} == before

@@ -11,7 +11,7 @@ from kolmo.pvalues import ALPHA
 from kolmo.report.chains import chains
 
 RANDOM = np.random.default_rng(7)
-SIZE = (96, 64)
+SIZE = (64, 48)
 
 
 def noise(*shape):
@@ -57,7 +57,7 @@ def test_scales_of_rows_and_columns_are_no_arrangement(weights):
     assert of(report, "order")["verdict"] == "structure"
     assert of(report, "arrangement")["verdict"] == "none"
     scale = of(report, "ledger: row scale")["share"] + of(report, "ledger: column scale")["share"]
-    assert scale > 5 * abs(of(report, "ledger: arrangement")["share"])
+    assert scale > 3 * abs(of(report, "ledger: arrangement")["share"])
 
 
 def low_rank():
@@ -65,8 +65,8 @@ def low_rank():
 
 
 STRUCTURED = {
-    "repeated rows": np.tile(noise(8, SIZE[1]), (12, 1)),
-    "motifs": noise(10, 4)[RANDOM.integers(0, 10, 1536)].reshape(SIZE),
+    "repeated rows": np.tile(noise(8, SIZE[1]), (8, 1)),
+    "motifs": noise(10, 4)[RANDOM.integers(0, 10, 768)].reshape(SIZE),
     "low rank": low_rank(),
     "smooth": np.cumsum(noise(*SIZE), axis=1),
 }
@@ -113,7 +113,7 @@ def test_codes_that_were_the_shortest_are_named():
 
 def test_a_large_checkpoint_is_tested_by_windows(monkeypatch):
     monkeypatch.setattr("kolmo.structure.sample.WEIGHTS", 1 << 14)
-    weights = {"rank": noise(512, 2) @ noise(2, 256), "noise": noise(512, 256)}
+    weights = {"smooth": np.cumsum(noise(512, 256), axis=1), "noise": noise(512, 256)}
     report = measured(weights)
     row = report.table[(report.table.scope == "sample") & report.table.tensor.isna()].iloc[0]
     assert row.kind == "estimate"

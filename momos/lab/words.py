@@ -198,8 +198,8 @@ def _full_precision(native: pd.DataFrame) -> Iterator[str]:
         )
         if before > after + _GRID:
             text += (
-                f" Torch draws them in steps of 2^-24 of their range, so that "
-                f"the initial weights have few exponents and end on {before:.1f} zero bits on "
+                f" Torch draws initial weights in steps of 2^-24 of their range, so that they "
+                f"have few exponents and end on {before:.1f} zero bits on "
                 f"average; training fills these ({after:.1f} are left, 1 is chance). It adds "
                 f"digits, whatever it does to structure."
             )

@@ -133,6 +133,12 @@ def test_half_of_a_fall_is_arrangement():
     assert "saves 33 % (mosaic; 39 shuffles; p ≤ .05)" in line
 
 
+def test_a_part_that_is_hardly_there_is_no_finding():
+    end = point("learned-0.3", 60, {"mosaic": (4.0, 4.002, 0.01, 0.2)})
+    line = told(START, end)[0]
+    assert "Nearly all of the fall is the distribution of the values. No arrangement was" in line
+
+
 def test_values_and_arrangement_may_pull_against_each_other():
     end = point("dense", 60, {"mosaic": (7.2, 8.8, 0.01, 0.05)})
     line = told(START, end)[0]

@@ -14,7 +14,7 @@ from momos.lab.story import ends, story
 
 _HARDLY = 5e-4  # a change of bits below this share is called none
 _EQUAL = 0.01  # test accuracies this close to the best count as no worse
-_NONE = 5e-5  # a part below this share is none
+_NONE, _LITTLE = 5e-5, 1e-3  # a part below these shares is none, and hardly any
 _GRID = 0.3  # bits of trailing zeros that training must remove to be the reason of a rise
 _GREW = 1.1  # how far the largest weight must grow to be the reason of a fall
 _AT_MOST = 1.5  # bits that a fall may have for each doubling of the largest weight, to be its
@@ -88,10 +88,10 @@ def _parts(runs: pd.DataFrame) -> str:
         return ""
     if abs(saved) >= _HARDLY * first and min(values / saved, order / saved) >= 0:
         change = "fall" if saved > 0 else "rise"
-        if order / saved < _NONE:
-            return f"All of the {change} is the distribution of the values."
-        if values / saved < _NONE:
-            return f"All of the {change} is their arrangement."
+        if order / saved < _LITTLE:
+            return f"{_all(order / saved)} of the {change} is the distribution of the values."
+        if values / saved < _LITTLE:
+            return f"{_all(values / saved)} of the {change} is their arrangement."
         return (
             f"{_share(values / saved)} of the {change} is the distribution of the values, "
             f"{_share(order / saved)} their arrangement."
@@ -198,8 +198,8 @@ def _full_precision(native: pd.DataFrame) -> Iterator[str]:
         )
         if before > after + _GRID:
             text += (
-                f" Torch draws them in steps of 2^-24 of their range, so that "
-                f"the initial weights have few exponents and end on {before:.1f} zero bits on "
+                f" Torch draws initial weights in steps of 2^-24 of their range, so that they "
+                f"have few exponents and end on {before:.1f} zero bits on "
                 f"average; training fills these ({after:.1f} are left, 1 is chance). It adds "
                 f"digits, whatever it does to structure."
             )
@@ -269,6 +269,10 @@ def _spread(values: pd.Series) -> str:
         return _plain(mean)
     digits = _digits(deviation)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _all(rest: float) -> str:
+    return "All" if rest < _NONE else "Nearly all"
 
 
 def _less(saved: pd.Series) -> str:

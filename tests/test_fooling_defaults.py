@@ -1,4 +1,4 @@
-"""Ten attempts to fool the defaults: what is said of inputs that cost little for a trivial reason."""
+"""Ten attempts to fool the defaults: inputs that cost little, or much, for a trivial reason."""
 
 import numpy as np
 import pytest

@@ -34,8 +34,8 @@ EXAMPLES = {
     ),
     "plot": (
         "kolmo analyze model.safetensors -o report.json; kolmo plot report.json -o figures",
-        "kolmo plot report.parquet -o figures --format pdf --width column",
-        "kolmo plot report.json -o figures --interactive",
+        "kolmo plot report.parquet -o figures --format pdf",
+        "kolmo plot report.json -o pages --interactive",
     ),
     "trajectory": (
         "kolmo trajectory out/run -e context --relative --html run.html",

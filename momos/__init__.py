@@ -16,7 +16,7 @@ _PUBLIC = {
     "ProjectionStats": "momos.mosaic.stats",
     "SampledMosaic": "momos.config",
     "StudyConfig": "momos.lab.arms",
-    "StudyResult": "momos.lab.arms",
+    "StudyResult": "momos.lab.outcome",
     "TrainConfig": "momos.lab.config",
     "TrainResult": "momos.lab.training",
     "TransformersMosaic": "momos.trainers.transformers",

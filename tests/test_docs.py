@@ -124,7 +124,7 @@ CATALOGUE = {
     "estimators": estimator_names(),
     "quantizers": quantizer_names(),
     "layouts": LAYOUTS,
-    "nulls": sorted(cls.name for cls in _derived(Null) if hasattr(cls, "name")),
+    "nulls": sorted({cls.name for cls in _derived(Null) if hasattr(cls, "name")}),
 }
 
 

@@ -9,7 +9,8 @@ import pytest
 import kolmo
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.report.figures.marks import mark_of
-from kolmo.report.interactive import symlog, write_figure
+from kolmo.report.interactive import write_figure
+from kolmo.report.traces import symlog
 from tests.browser import launched, opened
 
 RANDOM = np.random.default_rng(0)

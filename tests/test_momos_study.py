@@ -58,6 +58,7 @@ def test_every_arm_and_seed_is_there(finished):
     for name in (
         *("results.parquet", "results.csv", "summary.csv", "index.html", "accuracy.png"),
         *("trajectory.parquet", "trajectory.csv", "trajectory.png", "findings.txt"),
+        *("trajectory_levels.png", "trajectory_native.png", "published.png"),
     ):
         assert (out / name).stat().st_size > 0
     assert len(list((out / "checkpoints").glob("*.safetensors"))) == 2 * len(ARMS)
@@ -205,7 +206,7 @@ def test_the_page_begins_with_the_figure_and_what_was_found(finished):
     page = (out / "index.html").read_text()
     headings = re.findall(r"<h2[^>]*>(.*?)</h2>", page)
     assert headings[:3] == [
-        "K(w) over training, at 8-bit resolution", "What was found", "Arms",
+        "K(w) over training, at a relative error of 0.001", "What was found", "Arms",
     ]  # fmt: skip
     assert result.findings
     for line in result.findings:

@@ -16,7 +16,7 @@ from momos.lab.story import ends, story
 from momos.lab.words import findings, resolution
 
 WEIGHTS = 1000
-CONFIG = StudyConfig()
+CONFIG = StudyConfig(quantizer="symmetric:8")
 
 
 def point(arm, epoch, bounds, *, seed=0, quantizer="symmetric:8", draws=39, kind="bound", **facts):
@@ -52,10 +52,10 @@ def blind(bits):
     return (bits, bits, 0.0, 1.0)
 
 
-def told(*points, table=None):
+def told(*points, table=None, config=CONFIG):
     """The findings of these checkpoints; of nothing but them if there are no finished ones."""
     trajectory = pd.concat(points, ignore_index=True)
-    return findings(trajectory, finished() if table is None else table, CONFIG)
+    return findings(trajectory, finished() if table is None else table, config)
 
 
 def finished(*runs):
@@ -105,6 +105,26 @@ def test_a_rise_without_arrangement():
     )
 
 
+@pytest.mark.parametrize(("equal", "of_levels"), [(5.15, True), (4.9, False)])
+def test_a_fall_at_fixed_levels_is_set_against_equal_errors(equal, of_levels):
+    nmse = StudyConfig().quantizer
+    assert nmse == "nmse:0.001,axis=tensor"
+    lines = told(
+        point("init", 0, {"kt": blind(8.0)}),
+        point("dense", 60, {"kt": blind(7.6)}, peak=6.3),
+        point("init", 0, {"kt": blind(5.0)}, quantizer=nmse),
+        point("dense", 60, {"kt": blind(equal)}, quantizer=nmse, peak=6.3),
+        config=StudyConfig(),
+    )
+    assert lines[0].startswith("dense: bits at a relative error of 0.001 " + (
+        "rise by 3.0 %" if of_levels else "fall by 2.0 %"
+    ))  # fmt: skip
+    assert len(lines) == 1 + of_levels
+    if of_levels:
+        assert lines[1].startswith("dense: bits at 8-bit resolution fall by 5.0 %")
+        assert lines[1].endswith("That is of the levels: at equal errors the bits do not fall.")
+
+
 def test_half_of_a_fall_is_arrangement():
     end = point("momos-0.05", 60, {"kt": blind(6.0), "mosaic": (4.0, 6.0, 0.0, 0.05)})
     (line, _) = told(START, end)
@@ -140,7 +160,10 @@ def test_too_few_draws_are_no_test():
     start = point("init", 0, {"context": (8.0, 8.0, 0.001, math.nan)}, draws=3)
     end = point("dense", 60, {"context": (7.9, 8.0, 0.001, math.nan)}, draws=3)
     (line,) = told(start, end)
+    assert "cost 1.2 % less than their shuffles (context; 3 shuffles)" in line
     assert "which is no test: 3 shuffles cannot reach p ≤ .05, 39 can" in line
+    worse = point("dense", 60, {"context": (8.1, 8.0, 0.001, math.nan)}, draws=1)
+    assert "cost 1.2 % more than their shuffles (context; 1 shuffle)" in told(start, worse)[0]
     assert "was found" not in line
 
 

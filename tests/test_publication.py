@@ -150,3 +150,12 @@ def test_few_objects_are_numbers_without_colour():
     assert any(text.get_text().lstrip("−")[0] in "01" for text in figure.axes[0].texts)
     assert "numbers without colour" in caption_of(figure)
     assert "numbers without colour" not in caption_of(many)
+
+
+def test_correlations_are_not_drawn_too_small():
+    weights = {f"w{n}": RANDOM.normal(size=20 + n).astype("f4") for n in range(6)}
+    specs = [f"codebook:{k}" for k in range(2, 11)]
+    report = kolmo.analyze(weights, quantizers=specs, estimators=["kt"], scope="tensor")
+    with pytest.raises(InputError, match=r"9 measurements take 4\.68 inches"):
+        report.plot.agreement(width="column")
+    assert report.plot.agreement(width="text").get_figwidth() == 6.75

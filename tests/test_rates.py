@@ -71,6 +71,7 @@ def test_every_estimator_has_a_rate(name, dtype):
 
 def test_every_quantizer_null_and_default_has_a_rate():
     needed = {"codebook": "codebook:16", "symmetric": "symmetric:8", "affine": "affine:8"}
+    needed |= {"nmse": "nmse:0.01"}
     for name in quantizer_names():
         assert measuring("kt", needed.get(name, name), "float32", BIG).known
     for name in {*NULLS.names()} - {"reference"}:

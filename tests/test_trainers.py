@@ -18,7 +18,7 @@ from kolmo.callbacks import LightningMonitor, Monitor, TransformersMonitor
 
 X = torch.randn(64, 12, generator=torch.Generator().manual_seed(0))
 Y = X[:, :4].argmax(dim=1)
-OPTIONS = {"every": 4, "share": None, "draws": 9}
+OPTIONS = {"every": 4, "share": None, "draws": 2}
 
 
 def filled(model):

@@ -294,6 +294,13 @@ def test_an_interrupt_keeps_what_is_done():
 # --- figures ----------------------------------------------------------------------------------
 
 
+def test_a_caption_says_how_each_bound_went(report):
+    rows = report.table[report.table.estimator == "kt"].bits_per_weight.to_numpy()
+    caption = report.plot.trajectory().caption
+    assert f"kt: {rows[0]:.4g} bits a weight at 0, {rows[-1]:.4g} at 10" in caption
+    assert "entropy" not in caption  # an estimate
+
+
 def test_marks_bands_and_metrics_are_where_the_table_says(report):
     before = dict(mpl.rcParams)
     complexity, loss, accuracy = report.plot.trajectory().axes

@@ -45,8 +45,9 @@ Nulls = Annotated[
     list[str] | None,
     option(
         "--null",
-        help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, inits:… "
-        "or reference:PATH; auto, the default, tests structure on a sample; none.",
+        help="shuffled, row-shuffled, column-shuffled, scaled, signs, gaussian, uniform, "
+        "inits:GLOB, inits:RECIPE,N or reference:PATH; auto, the default, tests structure on a "
+        "sample; none.",
         metavar="SPEC", under=MEASURING, autocompletion=completing.nulls,
     ),
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from kolmo.gathering import Gatherer
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _BLOCK = 4  # symbols of the blocks that are counted
+_RARE = 3.0  # times the root mean square, where weights are clipped in that search
 _ITERATIONS = 12  # of the search for the leading direction
 _ABOVE = 1.15  # times the largest share of noise, from which a low-rank code is tried
 _REPEATED = 0.1  # share of blocks that occurred before, from which a dictionary of blocks is tried
@@ -114,10 +115,11 @@ class _ShortestAccumulator:
 
 
 def _stands_out(symbols: Symbols, shapes: Sequence[Shape]) -> bool:
-    """Whether a singular value of the one matrix is larger than noise has it."""
-    if len(shapes) != 1 or len(shapes[0]) < 2:
+    """Whether a singular value of the one matrix is larger than noise has it; not of kernels, in
+    which neighbours that are alike stand out too, and a low rank is a slow code."""
+    if len(shapes) != 1 or len(shapes[0]) != 2:
         return False
-    matrix = symbols.reshape(shapes[0][0], -1).astype(np.float64)
+    matrix = symbols.reshape(shapes[0]).astype(np.float64)
     noise = sum(1 / math.sqrt(side) for side in matrix.shape) ** 2  # Marchenko & Pastur 1967
     return leading_share(matrix) > _ABOVE * noise
 
@@ -138,6 +140,7 @@ def leading_share(matrix: NDArray[np.float64]) -> float:
         for axis in (1, 0):
             rms = np.sqrt((scaled * scaled).mean(axis, keepdims=True))
             scaled /= np.where(rms > 0, rms, 1.0)
+    scaled = np.clip(scaled, -_RARE, _RARE)  # one rare weight is no direction
     total = float((scaled * scaled).sum())
     if not total:
         return 0.0

@@ -15,7 +15,7 @@ from kolmo.errors import NotApplicableError
 from kolmo.floats import bit_patterns, has_sign, mantissa_bits
 from kolmo.nulls.base import Null, Source
 from kolmo.nulls.made import Values
-from kolmo.nulls.moved import Moved, MovedInLine
+from kolmo.nulls.moved import Moved, MovedInLine, Sizes
 from kolmo.nulls.seeds import Seed
 from kolmo.quantize import Quantizer, SymbolCoder
 from kolmo.quantize.encoding import finite_range
@@ -27,8 +27,12 @@ from kolmo.quantize.scales import (
     rectangles,
 )
 
-_SETTLED = 1e-9  # change of a row's scale in a round from which scales are taken as settled
+_SETTLED = 1e-4  # change of a row's scale in a round from which scales are taken as settled
 _STREAM = 6
+_SIZES = Sizes(window=3 << 26)  # of 8 bytes a weight, beside scales
+
+MOST_LINES = 1 << 20
+"""Rows, and columns, at most of a matrix whose scales are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,22 +65,29 @@ class Scaled(Null):
     def _draw(self, tensor: WeightTensor, seed: Seed) -> Source:
         if not has_sign(tensor.dtype):
             raise NotApplicableError(f"scaled has no {tensor.dtype} weights")
+        if max(matrix_shape(tensor.shape)) > MOST_LINES and not _is_line(tensor):
+            raise NotApplicableError(f"scaled takes up to {MOST_LINES:,} rows and columns")
         exponent = _exponent(tensor)
         load = self._moved(tensor, (*seed, _STREAM), exponent)
         drawn = dataclasses.replace(tensor, load=load, codes=None, place=None)
         return OnSameGrid(drawn, tensor)
 
     def _moved(self, tensor: WeightTensor, seed: Seed, exponent: int) -> Any:
-        if min(matrix_shape(tensor.shape)) < 2:
+        if _is_line(tensor):
             return MovedInLine(
                 tensor.load, tensor.dtype, (tensor.numel,), tensor.dtype.itemsize, seed
             ).load
         return _Scaled.of(tensor, seed, exponent).load
 
     def working_memory(self, tensor: WeightTensor) -> int:
-        line = MovedInLine(tensor.load, np.dtype(np.float64), (tensor.numel,), 8, ())
-        scales = 3 * 8 * sum(matrix_shape(tensor.shape))
-        return line.memory + scales + 4 * 8 * min(tensor.numel, CHUNK)
+        line = MovedInLine(tensor.load, np.dtype(np.float64), (tensor.numel,), 8, (), _SIZES)
+        scales = 3 * 8 * sum(min(each, MOST_LINES) for each in matrix_shape(tensor.shape))
+        return line.memory + scales + 2 * 8 * min(tensor.numel, CHUNK)
+
+
+def _is_line(tensor: WeightTensor) -> bool:
+    """Whether it has no rows, or no columns, that could differ in scale."""
+    return min(matrix_shape(tensor.shape)) < 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,10 +140,12 @@ class _Scaled:
         z = _Normalized(tensor, rows, columns, (r[rows], c[columns]), exponent)
         noise = z.variation()
         scales = (
-            drawn_together(r[rows], noise / columns.size),
-            drawn_together(c[columns], noise / rows.size),
+            drawn_together(r[rows], noise / max(1, columns.size)),
+            drawn_together(c[columns], noise / max(1, rows.size)),
         )
-        line = MovedInLine(z.load, np.dtype(np.float64), (rows.size * columns.size,), 8, seed)
+        line = MovedInLine(
+            z.load, np.dtype(np.float64), (rows.size * columns.size,), 8, seed, _SIZES
+        )
         shape = matrix_shape(tensor.shape)
         return cls(shape, rows, columns, scales, exponent, _Rounding.of(tensor), line)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.dtypes import bits_of
-from kolmo.errors import InputError
+from kolmo.errors import InputError, NotApplicableError
 from kolmo.quantize.base import Quantizer, SymbolCoder, register, value_range
 from kolmo.quantize.octaves import LAST, Codes, octave_codes, octave_scales
 from kolmo.quantize.placed import PlacedCoder, split, whole_numbers
@@ -35,6 +35,7 @@ TOLERANCE = 1e-3
 _REACH = 32  # standard deviations of the weights that the alphabet reaches to
 _WIDEST = 32_767  # levels on one side of zero, at most
 _SETTLED = 2.0**-24  # change of a row's scale in a round from which scales are taken as settled
+_LINES = 1 << 25  # rows and columns that have scales, at most
 _FARTHEST = 2.0**53  # place of a weight that a parameter can tell
 _GUESSES = 6  # passes in which the distortion is taken to go with the square of the step
 _PASSES = 40  # over a tensor, to solve for its step
@@ -98,6 +99,8 @@ class Nmse(Quantizer):
         low, high = value_range(tensor, self)
         exponent = math.frexp(max(-low, high))[1]
         shape = self._scaled_shape(tensor.shape)
+        if self.axis != "tensor" and shape[0] > 1 and sum(shape) > _LINES:
+            raise NotApplicableError(f"nmse: {sum(shape):,} rows and columns; use axis=tensor")
         grid = _Grid.of(tensor, shape, exponent, self.axis)
         step = grid.solve(self.distortion, self.half)
         places, values = grid.beyond(step, self.half)

@@ -10,7 +10,7 @@ from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
 from kolmo.report.figures.drawing import NARROW
 from kolmo.report.figures.plots import caption_of, drawn_figures, first_figure
-from kolmo.report.page.drawn import embedded_png, framed, image
+from kolmo.report.page.drawn import embedded_png, framed
 from kolmo.report.page.frame import document, listed, prose, section
 from kolmo.report.page.rows import rows_html, short_table
 from kolmo.report.table import model_rows
@@ -20,7 +20,7 @@ from kolmo.text import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["document", "fragment", "image", "page", "section"]
+__all__ = ["document", "fragment", "framed", "page", "section"]
 
 _QUESTION = "How complex are these weights, in bits?"
 _TABLES = {"model": "Whole models", "tensor": "Tensors", "sample": "What the test looked at"}
@@ -33,9 +33,10 @@ def page(report: ReportData) -> str:
     first, *others = _figures(report) or [""]
     sections = [
         section("What was found", listed(found_lines(report), "found")),
-        section("What was measured", prose([*measured_lines(report), *weights_lines(report)])),
+        section("What was measured", prose(measured_lines(report))),
         first,
         *_tables(report),
+        section("What the weights are", listed(weights_lines(report))),
         *others,
         section("Coverage", _coverage(report)),
         section("Provenance", _provenance(report.provenance)),
@@ -53,7 +54,7 @@ def fragment(report: ReportData) -> str:
         [
             "<div>",
             listed(found_lines(report)),
-            prose([*measured_lines(report), *weights_lines(report)]),
+            prose(measured_lines(report)),
             _shown(figure) if figure is not None else "",
             short_table(model_rows(report.plain), _MOST_ROWS),
             "</div>",

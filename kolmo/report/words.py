@@ -23,7 +23,7 @@ from kolmo.text import bit_text, raised
 def summarize(report: ReportData) -> str:
     """For each checkpoint and quantizer the best bound and the estimates, then the verdicts."""
     lines = [*measured_lines(report), *_section("Verdicts", found_lines(report))]
-    return "\n".join([*lines, *weights_lines(report)])
+    return "\n".join([*lines, *_section("What the weights are", weights_lines(report))])
 
 
 def measured_lines(report: ReportData) -> list[str]:
@@ -51,7 +51,7 @@ def weights_lines(report: ReportData) -> list[str]:
     """What the weights are, by the ledger of their trivial facts."""
     if report.kind == "delta":
         return []
-    return _section("What the weights are", ledger_lines(report.provenance))
+    return ledger_lines(report.provenance)
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:
@@ -69,8 +69,9 @@ def one_line(report: ReportData) -> str:
     told = {tuple(row[name] for name in _MEASURED) for row in whole if is_known(row["bits"])}
     weights = sum(entry["numel"] for entry in report.entries.records(measured=True))
     state = "complete" if report.complete else "not complete"
+    names = report.sources or set(rows["checkpoint"])
     return (
-        f"{_OF[report.kind]} of {plural(len(set(rows['checkpoint'])), 'checkpoint')}, "
+        f"{_OF[report.kind]} of {plural(len(names), 'checkpoint')}, "
         f"{weights:,} weights, {plural(len(told), 'measurement')}: "
         f"{state if report.finished else 'not finished'}"
     )

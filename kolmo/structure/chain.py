@@ -43,6 +43,9 @@ DISTORTION = "nmse:0.001,axis=tensor"
 CODES = "context+mosaic+lowrank"
 """Codes of a tensor, of which the shortest counts: bounds that see different structure."""
 
+CODES_OF_WINDOWS = "context+mosaic"
+"""Those of a tensor of which only windows are there: too few rows for a rank."""
+
 GAUSSIAN, SHUFFLED, ROWS, SCALED = "gaussian", "shuffled", "row-shuffled", "scaled"
 
 CHAIN = (GAUSSIAN, SHUFFLED, ROWS, SCALED)
@@ -89,7 +92,8 @@ class ChainTest:
         tested = [tensor for name, tensor in checkpoint.items() if name not in by_rule]
         self.by_rule = len(checkpoint) - len(tested)
         self.sample: Sample = draw_sample(checkpoint.holding(tested, []), weights, seed)
-        self.measurement = Measurement(get_quantizer(DISTORTION), ShortestOf(CODES))
+        codes = CODES if self.sample.share == 1 else CODES_OF_WINDOWS
+        self.measurement = Measurement(get_quantizer(DISTORTION), ShortestOf(codes))
         self._known: dict[tuple[str, Variant], Outcome] = {}
         self._source = checkpoint
 
@@ -165,7 +169,8 @@ class Bench:
             return
         try:
             with open_pool(self.settings.executor, self.settings.threads) as pool:
-                measure_all(runs, pool, self.stages.next())
+                threads = dataclasses.replace(pool, processes=None)  # a round is too short for them
+                measure_all(runs, threads, self.stages.next())
         finally:
             for name, run in runs.items():
                 trials[name].take(run)

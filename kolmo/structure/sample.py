@@ -14,7 +14,7 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import WeightTensor, array_tensor
 from kolmo.nulls.seeds import name_seed
 
-WEIGHTS = 1 << 19
+WEIGHTS = 3 << 17
 """Weights of a sample, about; a checkpoint of no more is looked at whole."""
 
 WINDOWS = 64
@@ -32,7 +32,7 @@ def sample_size(checkpoints: int) -> int:
     """Weights in the sample of each of so many checkpoints: fewer, where these are many.
 
     >>> [sample_size(number) for number in (1, 4, 8, 1000)]
-    [524288, 524288, 262144, 131072]
+    [393216, 393216, 262144, 131072]
     """
     return min(WEIGHTS, max(_LEAST, _MANY // checkpoints))
 

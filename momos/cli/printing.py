@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,13 @@ def print_values(values: Mapping[str, Any]) -> None:
         shown = f"{value:,}" if isinstance(value, int) else value
         shown = f"{value:.6g}" if isinstance(value, float) else shown
         print(f"{name.replace('_', ' '):{width}}  {shown}")
+
+
+def json_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON has them: what is missing or infinite is null."""
+    finite = rows.replace([np.inf, -np.inf], np.nan).astype(object)
+    columns = {str(name): finite[name].where(finite[name].notna(), None) for name in finite.columns}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def print_table(rows: pd.DataFrame) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,11 @@ from momos.cli.options import (
     Out,
     takes,
 )
-from momos.lab.arms import StudyConfig, StudyResult
+from momos.lab.arms import StudyConfig
 from momos.lab.settings import train_config
+
+if TYPE_CHECKING:
+    from momos.lab.outcome import StudyResult
 
 ARMS = Group(
     "Arms",
@@ -52,10 +55,12 @@ MEASURING = Group(
     {
         "draws": "Shuffles at the start and the end of training; p-values need 39.",
         "save_every": "Epochs between the checkpoints that are measured along training.",
-        "quantizer": "What the weights are seen through, besides native and sign.",
+        "quantizer": "What the weights are seen through first.",
     },
     defaults={"save_every": "a sixth of them"},
 )
+
+_PROCESSES = 8  # that train by default: each holds a torch of its own
 
 
 @app.command()
@@ -82,7 +87,7 @@ def study(
     from momos.lab.studies import study as run
 
     with progress_bar(True) as progress:
-        workers = threads or cores()
+        workers = threads or min(cores(), _PROCESSES)
         result = run(settings, out, threads=threads, workers=workers, progress=progress)
     _show(result, json)
 
@@ -98,15 +103,14 @@ def _study_config(config: Path | None, given: Given, seeds: int) -> StudyConfig:
 
 def _show(result: StudyResult, json: bool) -> None:
     # Here, because they need torch, which --help does not.
-    from kolmo.report.saving import records
-    from momos.cli.printing import print_table, print_values
+    from momos.cli.printing import json_rows, print_table, print_values
     from momos.lab.results import arm_table, arms, measurement_table
 
     files = {name: str(path) for name, path in result.paths.items()}
     if json:
-        by_arm = records(arms(result.table).drop(columns="points"))
+        by_arm = json_rows(arms(result.table).drop(columns="points"))
         document = {"findings": result.findings, "arms": by_arm}
-        print_json({**document, "measurements": records(result.summary), "files": files})
+        print_json({**document, "measurements": json_rows(result.summary), "files": files})
         return
     print_table(measurement_table(result.summary))
     print()

@@ -1,23 +1,22 @@
-"""The arms of a study, its runs and its result."""
+"""The arms of a study, and its runs."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from kolmo.checkpoints.files import plural
 from kolmo.errors import InputError
 from kolmo.quantize import get_quantizer
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 INIT = "init"
 """The arm of the initialization, which comes with the first trained one."""
+
+LEVELS = "symmetric:8"
+"""A fixed number of levels, as much of the field sees weights: what it makes of equal networks."""
 
 _PARTS = 6  # of training, at whose ends there are checkpoints
 
@@ -58,8 +57,9 @@ class StudyConfig:
         Epochs between the checkpoints that are measured along training; by default a sixth of all,
         in whole turns of ``every``, so that those of sampled mosaics are mosaics.
     quantizer : str
-        What the weights are seen through in the first figure and the sentences, besides ``native``
-        and ``sign``.
+        What the weights are seen through in the first figure and the sentences, besides ``native``,
+        ``sign`` and `LEVELS`: equal relative errors by default, so that networks with larger
+        weights do not look simpler.
     """
 
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
@@ -75,7 +75,7 @@ class StudyConfig:
     block_size: int = 4
     draws: int = 39
     save_every: int | None = None
-    quantizer: str = "symmetric:8"
+    quantizer: str = "nmse:0.001,axis=tensor"
 
     def __post_init__(self) -> None:
         if self.train.bits is not None or self.train.mosaic is not None:
@@ -90,7 +90,7 @@ class StudyConfig:
             raise InputError(f"draws is at least 1, not {self.draws}")
         if self.save_every is not None and self.save_every < 1:
             raise InputError(f"save_every is at least 1, not {self.save_every}")
-        get_quantizer(self.quantizer)
+        object.__setattr__(self, "quantizer", str(get_quantizer(self.quantizer)))
         for seed in self.seeds:
             dataclasses.replace(self.train, seed=seed)
         self.arms()  # each checks its own values
@@ -187,41 +187,3 @@ class StudyRun:
     mosaic: Path | None
     steps: Mapping[int, Path]
     metrics: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class StudyResult:
-    """Result of a study.
-
-    Attributes
-    ----------
-    config : StudyConfig
-    runs : list of StudyRun
-    table : pandas.DataFrame
-        kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
-        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
-        ``ratio_to_init`` (bits over those of the initialization of the same seed) and
-        ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
-    summary : pandas.DataFrame
-        Mean and standard deviation over the seeds, for each arm and measurement.
-    trajectory : pandas.DataFrame
-        kolmo's table of the checkpoints along training, with ``arm``, ``seed``, ``epoch``, the
-        two ratios, and ``zero_tail`` and ``peak`` (`momos.lab.weights.weight_facts`).
-    findings : list of str
-        What was found, in sentences.
-    paths : dict of str to Path
-        The files written.
-    """
-
-    config: StudyConfig
-    runs: list[StudyRun]
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    trajectory: pd.DataFrame
-    findings: list[str]
-    paths: dict[str, Path]
-
-    def __repr__(self) -> str:
-        arms = ", ".join(dict.fromkeys(run.arm for run in self.runs))
-        seeds = len({run.seed for run in self.runs})
-        return f"<StudyResult: {arms}; {plural(seeds, 'seed')}, {len(self.table):,} figures>"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import kolmo
 from kolmo.execution import Progress
-from momos.lab.arms import INIT, StudyConfig, StudyRun
+from momos.lab.arms import INIT, LEVELS, StudyConfig, StudyRun
 from momos.lab.records import key_of, read_record, write_record
 from momos.lab.weights import weight_facts
 
@@ -76,6 +76,7 @@ def _along(run: StudyRun, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def _finished_plan(arm: str, config: StudyConfig) -> Plan:
     plan = {
         "native": ["zstd:3@shuffle", "kt", "mosaic"],
+        LEVELS: ["zstd:3", "kt", "entropy", "mosaic"],
         config.quantizer: ["zstd:3", "kt", "entropy", "mosaic"],
         "sign": ["zstd:3@packed", "kt", "bdm"],
     }
@@ -91,6 +92,7 @@ def _published_plan() -> Plan:
 
 def _followed_plan(config: StudyConfig) -> Plan:
     return {
+        LEVELS: ("kt", "mosaic"),
         config.quantizer: ("kt", "mosaic", "context"),
         "native": ("kt", "mosaic"),
         "sign": ("kt", "bdm"),

@@ -15,7 +15,7 @@ _AVERAGED = ("bits_per_weight", "ratio_to_init", "ratio_to_shuffled")
 
 
 def combine(measured: Sequence[tuple[StudyRun, pd.DataFrame]]) -> pd.DataFrame:
-    """One table of all runs; see `momos.lab.arms.StudyResult` for its columns."""
+    """One table of all runs; see `momos.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
         own = {

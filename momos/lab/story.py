@@ -32,7 +32,7 @@ def story(trajectory: pd.DataFrame, quantizer: str) -> pd.DataFrame:
     Parameters
     ----------
     trajectory : pandas.DataFrame
-        As `momos.lab.arms.StudyResult.trajectory`.
+        As `momos.StudyResult.trajectory`.
     quantizer : str
         As the table spells it.
     """

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 from kolmo.execution import Progress
 from kolmo.progress import Wanted, progress_bar
-from momos.lab.arms import StudyConfig, StudyResult, StudyRun
+from momos.lab.arms import StudyConfig, StudyRun
 from momos.lab.measuring import finished_rows, followed_rows, is_followed
+from momos.lab.outcome import StudyResult
 from momos.lab.results import combine, combine_steps, summarize
 from momos.lab.runs import train_runs
 from momos.lab.words import findings

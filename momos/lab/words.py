@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from kolmo.pvalues import draws_needed, is_significant
-from momos.lab.arms import INIT, StudyConfig
+from momos.lab.arms import INIT, LEVELS, StudyConfig
 from momos.lab.results import arms
 from momos.lab.story import ends, story
 
@@ -26,13 +26,14 @@ def findings(trajectory: pd.DataFrame, table: pd.DataFrame, config: StudyConfig)
     Parameters
     ----------
     trajectory, table : pandas.DataFrame
-        As those of `momos.lab.arms.StudyResult`.
+        As those of `momos.StudyResult`.
     """
     seen = ends(story(trajectory, config.quantizer))
     native = ends(story(trajectory, "native"))
     return [
         *_training(seen, config.quantizer),
         *_beginning(seen),
+        *(_levels(ends(story(trajectory, LEVELS)), seen) if config.quantizer != LEVELS else ()),
         *_full_precision(native),
         *_signs(trajectory),
         *_accuracy(table),
@@ -111,11 +112,12 @@ def _arrangement(runs: pd.DataFrame) -> str:
         return "No bound here can see an arrangement."
     saved = 100 * (1 - runs["last_to_shuffled"])
     longer = "" if {*leads} & {*runs["last_estimator"]} else ", not the shortest bound"
-    against = f"{', '.join(leads)}{longer}; {draws} shuffles"
+    count = f"{draws} shuffle{'s' * (draws > 1)}"
+    against = f"{', '.join(leads)}{longer}; {count}"
     if draws < draws_needed():
         return (
-            f"At the end they cost {_spread(saved)} % less than their shuffles ({against}), "
-            f"which is no test: {draws} shuffles cannot reach p ≤ .05, {draws_needed()} can."
+            f"At the end they cost {_less(saved)} their shuffles ({against}), "
+            f"which is no test: {count} cannot reach p ≤ .05, {draws_needed()} can."
         )
     sure = p.map(is_significant)
     found, worse = int((sure & (saved > 0)).sum()), int((sure & (saved < 0)).sum())
@@ -147,6 +149,20 @@ def _scale(runs: pd.DataFrame, quantizer: str) -> str:
         f"The levels are scaled by the largest weight of a tensor, which grows from {first:.1f} to "
         f"{last:.1f} standard deviations: most weights then share fewer levels."
     )
+
+
+def _levels(fixed: pd.DataFrame, seen: pd.DataFrame) -> Iterator[str]:
+    """What a fixed number of levels says where it says something else."""
+    for arm, runs in fixed.groupby("arm", sort=False):
+        reason, other = _scale(runs, LEVELS), seen[seen["arm"] == arm]
+        if arm == INIT or not reason or other.empty:
+            continue
+        equal = other["last_bits_per_weight"] / other["first_bits_per_weight"] - 1
+        if equal.mean() > -_HARDLY:
+            yield (
+                f"{arm}: {_change(runs, LEVELS)} {reason} That is of the levels: at equal errors "
+                f"the bits do not fall."
+            )
 
 
 def _beginning(seen: pd.DataFrame) -> Iterator[str]:
@@ -182,7 +198,7 @@ def _full_precision(native: pd.DataFrame) -> Iterator[str]:
         )
         if before > after + _GRID:
             text += (
-                f" Random numbers of torch lie on a grid of 2^-24 within a narrow range, so that "
+                f" Torch draws them in steps of 2^-24 of their range, so that "
                 f"the initial weights have few exponents and end on {before:.1f} zero bits on "
                 f"average; training fills these ({after:.1f} are left, 1 is chance). It adds "
                 f"digits, whatever it does to structure."
@@ -253,6 +269,13 @@ def _spread(values: pd.Series) -> str:
         return _plain(mean)
     digits = _digits(deviation)
     return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def _less(saved: pd.Series) -> str:
+    """How much less than something, of which percents are saved; or more, or as much."""
+    if abs(saved.mean()) < 5e-4:
+        return "as much as"
+    return f"{_spread(saved.abs())} % {'less' if saved.mean() > 0 else 'more'} than"
 
 
 def _plain(value: float) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from kolmo.report.figures.plots import save_figure
-from kolmo.report.html import document, image, section
-from momos.lab.arms import StudyConfig, StudyRun
+from kolmo.report.html import document, framed, section
+from momos.lab.arms import LEVELS, StudyConfig, StudyRun
 from momos.lab.plots import (
     accuracy_figure,
     bits_figure,
@@ -75,7 +75,10 @@ def study_panels(
 ) -> Iterator[Panel]:
     """The figures of a study, the answer first; those without anything to show are left out."""
     names = list(dict.fromkeys(table["arm"]))
-    for name, quantizer in (("trajectory", config.quantizer), ("trajectory_native", "native")):
+    seen = {"trajectory": config.quantizer, "trajectory_native": "native"}
+    if config.quantizer != LEVELS:
+        seen["trajectory_levels"] = LEVELS
+    for name, quantizer in seen.items():
         points = story(trajectory, quantizer)
         if points["epoch"].nunique() > 1:
             where = resolution(quantizer)
@@ -120,7 +123,7 @@ def _network(config: StudyConfig) -> str:
 
 
 def _shown(panel: Panel) -> str:
-    return section(panel.title, f"{image(panel.figure)}<p>{escape(panel.caption)}</p>")
+    return section(panel.title, framed(panel.figure, caption=panel.caption))
 
 
 def _arms(config: StudyConfig, table: pd.DataFrame) -> str:
@@ -146,7 +149,8 @@ def _html(rows: pd.DataFrame) -> str:
         + "</tr>"
         for row in rows.itertuples(index=False)
     )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="tabled"><table class="plain">{table}</table></div>'
 
 
 # --- captions ---------------------------------------------------------------------------------

@@ -32,10 +32,12 @@ from kolmo.rates.work import coding, estimating_symbols, weight_form
 TABLE = Path(__file__).parents[2] / "kolmo" / "rates" / "shipped.json"
 SIDES = (4, 64, 256, 1024)
 ENOUGH = 0.05  # seconds; beyond the fixed cost; a size that takes as long is the last
-QUANTIZERS = ("native", "sign", "symmetric:4", "symmetric:8", "affine:4", "affine:8", "codebook:16")
+QUANTIZERS = ("native", "sign", "symmetric:4", "symmetric:8", "affine:4", "affine:8", "codebook:16",
+              "symmetric:8,axis=row", "nmse:0.001", "nmse:0.001,axis=tensor")  # fmt: skip
 SYMBOLS = (("native", "bf16"), ("native", "f32"), ("sign", "f32"), ("symmetric:4", "f32"),
            ("symmetric:8", "f32"))  # fmt: skip
 LAYOUTS = ("shuffle", "packed", "bitplanes")
+_NULLS = {"inits": "inits:kaiming_uniform"}
 DTYPES = {"bf16": np.dtype(ml_dtypes.bfloat16), "f32": np.dtype(np.float32)}
 
 
@@ -135,7 +137,7 @@ def quantizer_curves(spec):
 
 
 def null_curves(name):
-    null, native = get_null(name), get_quantizer("native")
+    null, native = get_null(_NULLS.get(name, name)), get_quantizer("native")
     return tensor_curves(
         lambda tensor: [None for _ in null.draw(tensor, 0, 0).coded(native).chunks], weight_form
     )

@@ -10,6 +10,7 @@ side. Prints the table of docs/nulls.md.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_tensor
+from kolmo.engine.feeding import hold
 from kolmo.estimators import get_estimator
 from kolmo.nulls import Source, Weights, get_null
 from kolmo.quantize import get_quantizer
@@ -73,8 +75,11 @@ def bits(source: Source, shape: tuple[int, ...], estimator: str, quantizer: str)
 
 def figures(tensor: WeightTensor, null: str, draws: int, measured: Any) -> Iterator[list[float]]:
     """For each measurement the tensor's bits, and those of its draws."""
-    made = get_null(null)
-    sources: list[Source] = [Weights(tensor), *(made.draw(tensor, n, 0) for n in range(draws))]
+    made, sources = get_null(null), [Weights(tensor)]
+    for number in range(draws):
+        source = made.draw(tensor, number, 0)
+        assert isinstance(source, Weights)
+        sources.append(dataclasses.replace(source, tensor=hold(source.tensor)))
     for estimator, quantizer in measured:
         yield [bits(source, tensor.shape, estimator, quantizer) for source in sources]
 
@@ -95,7 +100,7 @@ def main(trials: int) -> None:
     print(f"| {trials} trials each | {' | '.join(heads)} |")
     print("|---" * (len(heads) + 1) + "|")
     for family in FAMILIES:
-        found = alarms(family, trials)
+        found = alarms(family, trials, measured=MEASURED)
         print(f"| {family} | {' | '.join(f'{n / trials:.1%}' for n in found)} |", flush=True)
 
 

@@ -24,10 +24,13 @@ TENSORS = ("layers.0.*", "layers.4.*")  # of "trained": two vectors, a square, a
 
 QUANTIZERS = (
     *("native", "sign", "symmetric:8", "symmetric:4"),
-    *("affine:8", "affine:8,clip=99.9", "codebook:16"),
+    *("affine:8", "affine:8,clip=99.9", "codebook:16", "symmetric:8,axis=row", "nmse:0.001"),
 )
 FEW = ("codebook:4", "codebook:5", "codebook:6", "codebook:9")  # the alphabets of 1-D CTM tables
-NULLS = ("shuffled", "row-shuffled", "column-shuffled", "gaussian", "uniform")
+NULLS = (
+    *("shuffled", "row-shuffled", "column-shuffled", "scaled", "signs"),
+    *("gaussian", "uniform", "inits:kaiming_uniform,2"),
+)
 
 BLOCKS = (
     *("", ",ndim=2"),

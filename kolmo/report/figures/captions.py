@@ -35,6 +35,22 @@ def models_caption(rows: pd.DataFrame) -> str:
     return " ".join([*said, _struck(rows)]).strip()
 
 
+def trajectory_caption(rows: pd.DataFrame) -> str:
+    """Of bits over training: each bound at the first step and at the last."""
+    said = ["Filled marks on solid lines are bounds, hollow ones on dashed lines estimates."]
+    bounds = rows[rows["kind"] == "bound"].assign(label=estimator_labels(rows))
+    for (quantizer, label), group in bounds.groupby(["quantizer", "label"], sort=False):
+        once = group.sort_values("step", kind="stable").drop_duplicates("step")
+        first, last = once.iloc[0], once.iloc[-1]
+        bits = [float(row["bits_per_weight"]) for row in (first, last)]
+        change = f"{100 * (bits[1] / bits[0] - 1):+.2g} %".replace("-", "−") if bits[0] else ""
+        said.append(
+            f"{quantizer}, {label}: {bits[0]:.4g} bits a weight at {first['step']:g}, "
+            f"{bits[1]:.4g} at {last['step']:g} ({change})."
+        )
+    return " ".join(said)
+
+
 def share_caption(rows: pd.DataFrame, null: str) -> str:
     """Of the share of a null by depth."""
     tensors = rows[rows["width"] > 0]
@@ -65,7 +81,7 @@ def chain_caption(rows: pd.DataFrame) -> str:
 def attribution_caption(parts: pd.DataFrame) -> str:
     """Of residual, structure and marginal."""
     shuffled = parts["structure"] + parts["residual"]
-    known = parts[(parts["structure_sd"] > 0) & (shuffled > 0)]
+    known = parts[parts["structure"].notna() & (shuffled > 0)]
     shares = (known["structure"] / shuffled).dropna()
     said = "Bars end at the raw bits; orange is what the places of the weights save."
     if shares.empty:

@@ -188,6 +188,8 @@ def _draw_marks(axis: Axes, one: Series, rows: pd.DataFrame, y: Any, edge: float
     unsure = inside & (error > 0)
     image = len(x) > _MANY
     look: dict[str, Any] = {**one.mark, "rasterized": image}
+    if image and one.kind != "bound":
+        look["markerfacecolor"] = "none"  # a page cannot change colours within an image
     if len(set(y)) > MOST_LABELS:
         look |= {"markersize": 3.2, "markeredgewidth": 0.8}
     ends = (x - error)[unsure], (x + error)[unsure]

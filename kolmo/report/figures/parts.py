@@ -89,7 +89,7 @@ def _stack(axis: Axes, rows: pd.DataFrame, column: str) -> None:
     """Bars from 0 to the actual, the shuffled and the raw bits; negative parts are hatched."""
     y, left = np.arange(len(rows)), np.zeros(len(rows))
     for part in PARTS:
-        width = rows[f"{part}_per_weight"].to_numpy(float)
+        width = rows[f"{part}_per_weight"].fillna(0).to_numpy(float)  # what no bound can see
         for back in (False, True):
             chosen = (width < 0) == back
             mark: dict[str, Any] = {"color": COLOURS[part]}
@@ -131,6 +131,8 @@ def _annotate(axis: Axes, place: float, text: str, rows: int) -> None:
 
 
 def _percent(share: float) -> str:
+    if np.isnan(share):
+        return "not seen"
     digits = 1 if abs(share) >= 1 else 2
     return f"{round(share, digits) or 0.0:.{digits}f} %".replace("-", "−")
 
@@ -273,8 +275,11 @@ def draw_agreement(pairs: pd.DataFrame, canvas: Canvas) -> Figure:
             f"the correlations of {most} measurements of {len(groups)} checkpoints do not fit one "
             f"figure: take a part of the table"
         )
+    room = 1.8 + 0.32 * most  # inches of a panel, its names among them
+    if canvas.inches is not None and canvas.inches < room:
+        raise InputError(f"the correlations of {most} measurements take {room:.3g} inches of width")
     with canvas.style():
-        columns = min(len(groups), 2)
+        columns = min(len(groups), 2 if canvas.inches is None else int(canvas.inches / room))
         figure, axes = canvas.panels(-(-len(groups) // columns), columns, 1.6 + 0.42 * most)
         if canvas.ax is None and canvas.inches is None:
             figure.set_figwidth(columns * max(4.8, 2.4 + 0.5 * most))

@@ -21,7 +21,7 @@ from kolmo.report.figures.parts import (
     plane_rows,
 )
 from kolmo.report.figures.share import draw_share, share_rows
-from kolmo.report.figures.trajectory import draw_trajectory
+from kolmo.report.figures.trajectory import draw_trajectory, trajectory_views
 from kolmo.report.table import measured_rows, model_rows
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ class Plots:
             If the report is no trajectory, or has no model scope.
         """
         canvas = Canvas(ax, figsize, width)
-        return draw_trajectory(self._report, quantizer, metrics, relative, canvas)
+        figure = draw_trajectory(self._report, quantizer, metrics, relative, canvas)
+        bits = trajectory_views(self._report, quantizer, False)["bits per weight"]
+        return _captioned(figure, canvas, captions.trajectory_caption(bits))
 
     def shuffle_share(
         self,

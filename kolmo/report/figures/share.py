@@ -20,6 +20,7 @@ from kolmo.report.figures.drawing import (
     INK,
     MOST_CHECKPOINTS,
     PALE,
+    PAPER,
     SOFT,
     Canvas,
     in_natural_order,
@@ -115,6 +116,7 @@ def _draw_line(axis: Axes, rows: pd.DataFrame, mark: Any, colour: str, line: Any
     look = {**mark, "color": colour, "linewidth": 0.9, "markersize": 4.5}
     if len(rows) > _MANY:
         look |= {"markersize": 2.6, "markeredgewidth": 0.7, "rasterized": True}
+        look["markerfacecolor"] = "none" if mark["markerfacecolor"] == PAPER else colour
         line = "none"
     for _, group in rows.groupby("group", sort=False):
         x, width = group["place"].to_numpy(float), group["width"].to_numpy(float)

@@ -54,7 +54,7 @@ def draw_trajectory(
         for line, spec in zip(panels, quantizers, strict=True):
             for axis, (label, view) in zip(line, views.items(), strict=True):
                 group = view[view["quantizer"] == spec]
-                shown = [] if label == _OF_SHUFFLE else nulls
+                shown = [SHUFFLED] if label == _OF_SHUFFLE else nulls
                 _draw_complexity(axis, group, estimators, shown, label)
                 axis.set_title(f"quantizer {spec}")
         for axis, names in zip(below, groups, strict=True):
@@ -91,23 +91,19 @@ def _axes(
         figure, given = canvas.stack([1.0] * (quantizers * views + groups), 1.0)
         lines = [given[row * views : (row + 1) * views] for row in range(quantizers)]
         return figure, lines, given[quantizers * views :]
-    heights = [2.3] * quantizers + [1.5] * groups
+    columns = 1 if (canvas.inches or 8) < 5 else views
+    rows = quantizers * views // columns
+    heights = [2.3] * rows + [1.5] * groups
     width = canvas.inches or (7.6 if views == 1 else 10.4)
     figure = new_figure(canvas.figsize or (width, sum(heights) + 1.1))
-    grid = figure.add_gridspec(len(heights), views, height_ratios=heights)
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     first = figure.add_subplot(grid[0, 0])
-    panels = [
-        [
-            first
-            if (row, column) == (0, 0)
-            else figure.add_subplot(grid[row, column], sharex=first)
-            for column in range(views)
-        ]
-        for row in range(quantizers)
+    cells = [
+        first if place == 0 else figure.add_subplot(grid[divmod(place, columns)], sharex=first)
+        for place in range(quantizers * views)
     ]
-    below = [
-        figure.add_subplot(grid[quantizers + number, :], sharex=first) for number in range(groups)
-    ]
+    panels = [cells[row * views : (row + 1) * views] for row in range(quantizers)]
+    below = [figure.add_subplot(grid[rows + number, :], sharex=first) for number in range(groups)]
     for axis in [axis for line in panels[:-1] for axis in line] + below[:-1]:
         axis.tick_params(labelbottom=False)
     if below:

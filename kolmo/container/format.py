@@ -364,5 +364,5 @@ def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     if claimed > limit:
         raise InputError(
             f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "
-            f"{limit:,}; if you trust the file, raise it ({option('max_bytes')})"
+            f"{limit:,}; if you trust the file, raise it ({option('max_bytes')} of unpack)"
         )

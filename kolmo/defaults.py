@@ -37,7 +37,7 @@ def default_estimators(quantizer: str, weights: int, seed: int = 0) -> list[Esti
     >>> [str(estimator) for estimator in default_estimators("nmse:0.001", 1 << 20)]
     ['context', 'kt']
     >>> [str(estimator) for estimator in default_estimators("nmse:0.001", 1 << 30)]
-    ['sampled:context,windows=64', 'kt']
+    ['sampled:context,length=16384', 'kt']
     """
     chosen = [get_estimator(spec) for spec in DEFAULT_MEASUREMENTS.get(quantizer, OTHERWISE)]
     return [

@@ -9,7 +9,7 @@ from kolmo.options import Settings
 def report_with_ledger(models, spectra=False, **options):
     """Checkpoints by name, measured by ``kt`` of signs alone."""
     settings = Settings.of({"estimators": ["kt"], "quantizers": ["sign"], "store": None, **options})
-    plan = analysis.make_plan(settings, analysis.measurements_of(settings))
+    plan = analysis.make_plan(settings, analysis.measurements_of(settings, 0))
     plan = dataclasses.replace(plan, ledger=True, spectra=spectra)
     opened = {name: settings.open(source) for name, source in models.items()}
     return analysis._measure(opened, plan, settings)

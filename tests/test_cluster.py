@@ -110,7 +110,7 @@ def test_a_scheduler_is_named_by_address_or_file(path, workers, tmp_path, named)
     done = run("analyze", path, "-q", "sign", "-e", "kt", "--json", "--dask", where)
     assert done.returncode == 0, done.stderr
     found = {row["tensor"]: row["bits"] for row in json.loads(done.stdout)["table"]}
-    alone = kolmo.analyze(path, quantizers=["sign"], estimators=["kt"]).table
+    alone = kolmo.analyze(path, quantizers=["sign"], estimators=["kt"]).plain
     assert found == dict(zip(alone.tensor, alone.bits, strict=True))
 
 

@@ -239,7 +239,7 @@ def test_the_kind_of_a_report_is_saved_with_it(tmp_path, suffix):
 
 
 def test_no_key_of_the_provenance_decides_the_kind():
-    report = kolmo.analyze({"w": NORMAL}, quantizers=["sign"], estimators=["kt"])
+    report = kolmo.analyze({"w": NORMAL}, quantizers=["sign"], estimators=["kt"], name="model")
     report.provenance.update(base={"source": "x"}, series={"steps": {}})
     assert report.kind == "measurement"
     assert report.summary().startswith("model: ")

@@ -56,7 +56,6 @@ def test_a_run_that_is_killed_goes_on_where_it_stopped(path, tmp_path):
         estimators=["kt", "lz78", "zstd:3"],
         nulls=["shuffled"],
         draws=3,
-        name="model",
     )
     pd.testing.assert_frame_equal(
         report.table.drop(columns="seconds"), whole.table.drop(columns="seconds")

@@ -48,9 +48,9 @@ def test_a_row_for_each_tensor_in_natural_order(report, layers):
 
 
 def test_the_bound_is_the_shortest(report, layers):
-    bounds = report.table[(report.table.kind == "bound") & (report.table.scope == "tensor")]
+    bounds = report.plain.query("kind == 'bound' and scope == 'tensor'")
     shortest = bounds.groupby("tensor").bits_per_weight.min()
-    assert (layers.bits_per_weight == shortest[layers.index]).all()
+    assert layers.bits_per_weight.to_dict() == shortest.to_dict()
 
 
 def test_structure_is_where_weights_are_in_order(layers):

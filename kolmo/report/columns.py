@@ -120,7 +120,10 @@ def _listed(column: pd.Series[Any], name: str) -> list[Any]:
     """The values of a column, those of a tidy one (`kolmo.report.tidy`) as of a plain one."""
     if isinstance(column.dtype, np.dtype):
         return column.tolist()
-    return typed(name, column.astype(object).where(column.notna(), None).tolist())
+    values = column.astype(object).where(column.notna(), None).tolist()
+    if name not in _DTYPES and any(isinstance(value, (str, bool)) for value in values):
+        return values  # words or truths of a table of another kind, a family's name say
+    return typed(name, values)
 
 
 def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:

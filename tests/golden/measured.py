@@ -55,6 +55,7 @@ SPECS: Mapping[str, tuple[str, ...]] = {
     "lz78": ("lz78",),
     "mosaic": ("mosaic", "mosaic,block=4"),
     "nml": ("nml",),
+    "pack": ("pack:fast",),
     "planes": ("planes",),
     "ppmd": ("ppmd:2", "ppmd"),
     "prequential": ("prequential",),
@@ -183,7 +184,7 @@ MEASURES: Mapping[str, Callable[[], list[Row]]] = {
 
 
 def _records(report: Any) -> Iterator[dict[str, Any]]:
-    yield from report.table.to_dict(orient="records")
+    yield from report.plain.to_dict(orient="records")
 
 
 def _row(row: Mapping[str, Any]) -> Row:

@@ -417,12 +417,12 @@ def test_the_figure_shows_every_cell_and_rate(result):
 
 def test_wrong_options_are_one_line(tmp_path):
     for options, message in (
-        ({"estimators": "kt"}, "is a list"),
         ({"estimators": []}, "nothing to calibrate"),
         ({"estimators": ["kt"], "nulls": ["shufled"]}, "did you mean shuffled"),
         ({"estimators": ["kt"], "families": ["coins"]}, "did you mean coin"),
         ({"estimators": ["kt"], "effort": "quik"}, "did you mean quick"),
         ({"estimators": ["zzip"]}, "did you mean"),
+        ({"estimators": "zzip"}, "did you mean"),
         ({"workers": 0}, "at least 1"),
     ):
         with pytest.raises(InputError, match=message):

@@ -38,6 +38,7 @@ averaged figure, ``degrees`` are its degrees of freedom; ``details`` are JSON.""
 COVERAGE = ["checkpoint", "tensor", "role", "numel", "measured", "reason"]
 """Columns of the coverage; ``role`` is one of `kolmo.checkpoints.base.Role`."""
 
+_KNOWN = {*COLUMNS, *COVERAGE}  # other tables have columns of their own
 _TEXT = {
     *("checkpoint", "scope", "tensor", "shape", "dtype", "quantizer", "layout", "estimator"),
     *("kind", "null", "p_missing", "note", "details", "role", "reason"),
@@ -120,7 +121,8 @@ def _listed(column: pd.Series[Any], name: str) -> list[Any]:
     """The values of a column, those of a tidy one (`kolmo.report.tidy`) as of a plain one."""
     if isinstance(column.dtype, np.dtype):
         return column.tolist()
-    return typed(name, column.astype(object).where(column.notna(), None).tolist())
+    values = column.astype(object).where(column.notna(), None).tolist()
+    return typed(name, values) if name in _KNOWN else values
 
 
 def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -422,6 +422,7 @@ def test_wrong_options_are_one_line(tmp_path):
         ({"estimators": ["kt"], "families": ["coins"]}, "did you mean coin"),
         ({"estimators": ["kt"], "effort": "quik"}, "did you mean quick"),
         ({"estimators": ["zzip"]}, "did you mean"),
+        ({"estimators": "zzip"}, "did you mean"),
         ({"workers": 0}, "at least 1"),
     ):
         with pytest.raises(InputError, match=message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -209,8 +210,7 @@ def test_help_groups_the_options(run):
     }.items():
         code, out, _ = run(command, "--help")
         assert code == 0
-        headings = [line for line in out.splitlines() if line.startswith("╭─")]
-        found = [line.strip("╭─╮ ") for line in headings]
+        found = [line.rstrip(":") for line in out.splitlines() if re.match(r"\S.*:$", line)]
         assert [heading for heading in found if heading in panels] == panels
 
 

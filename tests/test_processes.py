@@ -117,7 +117,7 @@ def test_small_tensors_have_the_same_figures_in_processes(tiny, monkeypatch):
     monkeypatch.setattr(pool, "WORTH", 0.0)
     monkeypatch.setattr(Processes, "submit", counted)
     there = kolmo.analyze(tiny, threads=2)
-    assert set(used) == {"TensorJob", "StreamJob"}
+    assert set(used) == {"FactsJob", "SpectraJob", "TensorJob", "StreamJob"}
     assert figures(there) == figures(here)
 
 

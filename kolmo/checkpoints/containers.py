@@ -306,7 +306,8 @@ def _without_tensors(contents: Any, source: str, what: str, skipped: list[Skippe
     """Why there is nothing to measure: what a file is, what it holds, what of it was left out."""
     maps = mapping_of(contents)
     held = ", ".join(repr(str(key)[:60]) for key in list(maps)[:8]) if maps else ""
-    if skipped and all(entry.reason == META for entry in skipped if entry.numel):
+    odd = [entry for entry in skipped if entry.numel]
+    if odd and all(entry.reason == META for entry in odd):
         return (
             f"{source}: its tensors are on the device meta, where they have shapes and no values: "
             f"load the weights first (from_pretrained outside init_empty_weights, or "
@@ -314,7 +315,6 @@ def _without_tensors(contents: Any, source: str, what: str, skipped: list[Skippe
         )
     if not what:
         return f"{source}: there is no tensor in it" + (f"; it holds {held}" if held else "")
-    odd = [entry for entry in skipped if entry.numel]
     if odd:
         left = f"{odd[0].name[:60]!r}: {odd[0].reason}"
         more = f", and {len(odd) - 1:,} more" if len(odd) > 1 else ""

@@ -30,24 +30,13 @@ from numpy.typing import NDArray
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
 from kolmo.codes.base import register_code
+from kolmo.codes.forms import FLOATS, INTEGERS, check_alphabet
 from kolmo.codes.kernels_context import Form, TableHead
 from kolmo.codes.numbers import Reader, number_bytes
-from kolmo.errors import InputError, NotApplicableError
+from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 
-FORMS = {
-    "float64": Form(11, 52, 3, 29, 42, 2),
-    "float32": Form(8, 23, 3, 13, 16, 2),
-    "float16": Form(5, 10, 3, 0, 0, 3),
-    "bfloat16": Form(8, 7, 3, 0, 0, 3),
-    "float8_e4m3fn": Form(4, 3, 3, 0, 0, 4),
-    "float8_e5m2": Form(5, 2, 2, 0, 0, 5),
-}
-"""How the bits of each floating-point format are split. A float64 that was a float32 ends in 29
-zeros, one that was a float16 in 42; a float32 that was a float16 in 13, a bfloat16 in 16."""
-
-INTEGERS = 1 << 32
-"""The largest alphabet of integers."""
+FORMS = {name: Form(*parts) for name, parts in FLOATS.items()}
 
 COLUMNS = 1 << 20
 """The most columns that have contexts of their own; a longer row is cut into pieces of this."""
@@ -65,10 +54,9 @@ def form_of(alphabet: Alphabet) -> Form:
     NotApplicableError
         For integers of more than 32 bits.
     """
+    check_alphabet(alphabet)
     if alphabet.format in FORMS:
         return FORMS[alphabet.format]
-    if alphabet.size > INTEGERS:
-        raise NotApplicableError(f"context: an alphabet of {alphabet.size:,} symbols is too large")
     order = min(16, max(2, -(-32 // alphabet.bits)))
     return Form(0, 0, 6, 0, 0, order)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from kolmo.codes.forms import check_alphabet
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
 from kolmo.gathering import Gatherer
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -48,20 +50,25 @@ class Context(Estimator):
         return 48 * part + (96 << 20)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
-        from kolmo.codes.context import Encoder, widest
-
-        encoder = Encoder(alphabet, widest(shapes), keep=False)
-        return _ContextAccumulator(encoder, shapes, alphabet)
+        check_alphabet(alphabet)
+        return _ContextAccumulator(shapes, alphabet)
 
 
 class _ContextAccumulator:
     """Codes each tensor, or each group of rows of a large one, when its symbols are complete."""
 
-    def __init__(self, encoder: Encoder, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
-        self._encoder, self._alphabet = encoder, alphabet
+    def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
+        self._shapes, self._alphabet = shapes, alphabet
         self._numel = sum(math.prod(shape) for shape in shapes)
         parts = (part for shape in shapes for part in row_parts(shape, PART))
         self._gatherer = Gatherer(parts, alphabet.container)
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        """Made for the first symbols: a plan starts accumulators without feeding them any."""
+        from kolmo.codes.context import Encoder, widest
+
+        return Encoder(self._alphabet, widest(self._shapes), keep=False)
 
     def update(self, symbols: Symbols) -> None:
         for part in self._gatherer.take(symbols):

@@ -38,6 +38,7 @@ averaged figure, ``degrees`` are its degrees of freedom; ``details`` are JSON.""
 COVERAGE = ["checkpoint", "tensor", "role", "numel", "measured", "reason"]
 """Columns of the coverage; ``role`` is one of `kolmo.checkpoints.base.Role`."""
 
+_KNOWN = {*COLUMNS, *COVERAGE}  # other tables have columns of their own
 _TEXT = {
     *("checkpoint", "scope", "tensor", "shape", "dtype", "quantizer", "layout", "estimator"),
     *("kind", "null", "p_missing", "note", "details", "role", "reason"),
@@ -121,9 +122,7 @@ def _listed(column: pd.Series[Any], name: str) -> list[Any]:
     if isinstance(column.dtype, np.dtype):
         return column.tolist()
     values = column.astype(object).where(column.notna(), None).tolist()
-    if name not in _DTYPES and any(isinstance(value, (str, bool)) for value in values):
-        return values  # words or truths of a table of another kind, a family's name say
-    return typed(name, values)
+    return typed(name, values) if name in _KNOWN else values
 
 
 def grouped(rows: Iterable[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -167,10 +167,12 @@ class Report(ReportData):
         import pandas as pd
 
         from kolmo.report.distortion import DISTORTION, at_distortion
+        from kolmo.spoken import option
 
         rows = at_distortion(self.rows)
         if not rows:
-            raise InputError('no distortion was set: measure with quantizers=["nmse:0.001"]')
+            asked = option("quantizers", "nmse:0.001")
+            raise InputError(f"no distortion was set: measure with {asked}")
         return tidy(pd.DataFrame(rows, columns=DISTORTION))
 
     def significance(

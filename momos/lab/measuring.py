@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 Plan = Mapping[str, Sequence[str]]
 """Estimators by quantizer."""
 
-_BETWEEN = 5  # draws of a checkpoint that is neither the first nor the last
+_BETWEEN = 5  # draws of a checkpoint that is neither the first nor the last, and of further seeds
 _COMPRESSORS = ("gzip:9", "bz2:9", "xz:6")  # of float32 bytes, as in the paper
+_FIRST = 0  # of the seeds of a study
 _FEW = 3  # draws of these, which are slow and hardly differ from draw to draw
 
 
@@ -35,7 +36,7 @@ def finished_rows(
 ) -> pd.DataFrame:
     """kolmo's table of the checkpoint of a run that was chosen by validation."""
     wanted = [
-        (_finished_plan(run.arm, config), config.draws),
+        (_finished_plan(run.arm, config), _draws(run, config)),
         (_published_plan(), min(_FEW, config.draws)),
     ]
     path = out / "measured" / f"{run.arm}-seed{run.seed}.json"
@@ -49,7 +50,7 @@ def followed_rows(
     *between, last = run.steps
     plan, rows = _followed_plan(config), []
     for name, epochs, draws in (
-        ("end", [last], config.draws),
+        ("end", [last], _draws(run, config)),
         ("between", between, min(_BETWEEN, config.draws)),
     ):
         if epochs:
@@ -57,6 +58,11 @@ def followed_rows(
             path = out / "measured" / f"{run.arm}-seed{run.seed}-{name}.json"
             rows.append(_kept(sources, [(plan, draws)], run.seed, path, threads, progress))
     return _along(run, rows)
+
+
+def _draws(run: StudyRun, config: StudyConfig) -> int:
+    """All draws of the first seed, which has p-values; a few of the others, whose spread tells."""
+    return config.draws if run.seed == _FIRST else min(_BETWEEN, config.draws)
 
 
 def _along(run: StudyRun, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -24,7 +24,8 @@ def test_it_tells_the_story_and_draws_it(tmp_path):
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_its_figures_are_those_of_compare(tmp_path):
+def test_its_figures_are_those_of_compare(tmp_path, monkeypatch):
+    monkeypatch.setattr("kolmo.cli.demo.NETWORKS", {"momos": NETWORKS["momos"]})
     done = run("demo", "--json", "-o", tmp_path / "demo.html")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["table"]

@@ -38,10 +38,9 @@ TINY = StudyConfig(
     bits=(3,),
     capacities=(0.05,),
     rates=(0.1,),
-    sparsities=(0.5,),
     draws=2,
 )
-ARMS = ["init", "dense", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
+ARMS = ["init", "dense", "qat3", "momos-0.05", "learned-0.1"]
 MOSAICS = ARMS[3:]
 
 
@@ -127,16 +126,6 @@ def test_nominal_bits_are_those_of_the_mosaic_file(finished):
     assert metadata_of(run.checkpoint)["projected"] is True
 
 
-def test_a_finished_study_trains_and_measures_nothing_again(finished, monkeypatch):
-    result, out = finished
-    monkeypatch.setattr("momos.lab.runs.train", None)
-    monkeypatch.setattr("momos.lab.measuring.kolmo", None)
-    page = (out / "index.html").read_bytes()
-    again = study(TINY, out)
-    pd.testing.assert_frame_equal(again.table, result.table)
-    assert (out / "index.html").read_bytes() == page
-
-
 def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
     class Stop(Exception):
         pass
@@ -173,7 +162,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
 
 def test_checkpoints_along_training_are_measured_and_kept(finished):
     result, out = finished
-    followed = ["dense", "qat3", "momos-0.05", "learned-0.1", "pruned-0.5"]
+    followed = ["dense", "qat3", "momos-0.05", "learned-0.1"]
     assert result.config.followed() == followed
     table = result.trajectory
     places = list(dict.fromkeys(zip(table.arm, table.seed, table.epoch, strict=True)))
@@ -220,7 +209,7 @@ def test_the_page_begins_with_the_figure_and_what_was_found(finished):
 
 def test_processes_that_train_give_the_same_bits(finished, tmp_path):
     _, out = finished
-    small = dataclasses.replace(TINY, seeds=(0,), bits=(), capacities=(), sparsities=())
+    small = dataclasses.replace(TINY, seeds=(0,), bits=(), capacities=())
     train_runs(small, tmp_path, 2, lambda line: None, lambda name: no_progress)
     for path in (tmp_path / "checkpoints").rglob("*.safetensors"):
         own = path.relative_to(tmp_path)
@@ -231,6 +220,8 @@ def test_by_default_checkpoints_are_taken_right_after_projections():
     config = StudyConfig()
     assert config.epochs_between() == 10
     assert config.followed() == ["dense", "qat4", "momos-0.05", "learned-0.3"]
+    rivals = dataclasses.replace(config, sparsities=(0.5, 0.8, 0.9))
+    assert rivals.followed() == [*config.followed(), "pruned-0.8"]
     short = dataclasses.replace(config, train=TrainConfig(epochs=4), every=3)
     assert short.epochs_between() == 3
     assert dataclasses.replace(config, save_every=7).epochs_between() == 7
@@ -339,29 +330,33 @@ def test_project_fits_motifs_at_a_rate(run, tmp_path):
 
 def test_study_from_the_command_line(run, tmp_path):
     options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]
-    options += [
-        "--rate",
-        0.2,
-        "--zeros",
-        0.9,
-        "--sparsity",
-        0.5,
-        "--learning-rate",
-        1e-3,
-        "--weight-decay",
-        0.1,
-    ]
-    options += ["--draws", 1, "--threads", 1, "--out", tmp_path]
+    options += ["--rate", 0.2, "--zeros", 0.9, "--sparsity", 0.5, "--learning-rate", 1e-3]
+    options += ["--weight-decay", 0.1, "--draws", 1, "--threads", 1, "--out", tmp_path]
     code, out, _ = run("study", *options)
     assert code == 0
     assert "momos-0.1" in out
     assert str(tmp_path / "index.html") in out
-    code, out, _ = run("study", *options, "--json")
-    document = json.loads(out)
+    table = arms(pd.read_parquet(tmp_path / "results.parquet")).set_index("arm")
     expected = ["init", "dense", "qat4", "momos-0.1", "learned-0.2", "zeros-0.9", "pruned-0.5"]
-    assert [row["arm"] for row in document["arms"]] == expected
-    assert document["findings"]
-    assert document["arms"][0]["bound_sd"] is None  # one seed has no spread
+    assert list(table.index) == expected
+    assert np.isnan(table.bound_sd["init"])  # one seed has no spread
+
+
+def test_a_finished_study_trains_and_measures_nothing_again(run, finished, monkeypatch):
+    """From the command line it is the same study, by the same settings."""
+    result, out = finished
+    monkeypatch.setattr("momos.lab.runs.train", None)
+    monkeypatch.setattr("momos.lab.measuring.kolmo", None)
+    names = ("index.html", "results.parquet", "trajectory.csv", "summary.csv")
+    before = {name: (out / name).read_bytes() for name in names}
+    options = ["--epochs", 4, "--hidden", 16, "--seeds", 2, "--every", 2, "--bits", 3]
+    options += ["--capacity", 0.05, "--rate", 0.1, "--draws", 2, "--threads", 1, "--out", out]
+    code, told, _ = run("study", *options, "--json")
+    assert code == 0
+    document = json.loads(told)
+    assert [row["arm"] for row in document["arms"]] == ARMS
+    assert document["findings"] == result.findings
+    assert {name: (out / name).read_bytes() for name in names} == before
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ Plan = Mapping[str, Sequence[str]]
 
 _BETWEEN = 5  # draws of a checkpoint that is neither the first nor the last, and of further seeds
 _COMPRESSORS = ("gzip:9", "bz2:9", "xz:6")  # of float32 bytes, as in the paper
-_FIRST = 0  # of the seeds of a study
 _FEW = 3  # draws of these, which are slow and hardly differ from draw to draw
 
 
@@ -62,7 +61,7 @@ def followed_rows(
 
 def _draws(run: StudyRun, config: StudyConfig) -> int:
     """All draws of the first seed, which has p-values; a few of the others, whose spread tells."""
-    return config.draws if run.seed == _FIRST else min(_BETWEEN, config.draws)
+    return config.draws if run.seed == config.seeds[0] else min(_BETWEEN, config.draws)
 
 
 def _along(run: StudyRun, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

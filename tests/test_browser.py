@@ -49,7 +49,7 @@ def many(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("size", "scheme"), zip(SIZES, SCHEMES, strict=True))
+@pytest.mark.parametrize(("size", "scheme"), list(zip(SIZES, SCHEMES, strict=True)))
 def test_a_page_fits_its_window_and_opens_with_a_verdict(browser, page, size, scheme):
     with opened(browser, page, size, scheme) as shown:
         width = shown.evaluate("document.documentElement.scrollWidth")

@@ -25,7 +25,7 @@ def test_it_tells_the_story_and_draws_it(tmp_path):
 
 
 def test_its_figures_are_those_of_compare(tmp_path, monkeypatch):
-    monkeypatch.setattr("kolmo.cli.demo.NETWORKS", {"momos": NETWORKS["momos"]})
+    monkeypatch.setattr("kolmo.cli.demo.NETWORKS", {"random": NETWORKS["random"]})
     done = run("demo", "--json", "-o", tmp_path / "demo.html")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["table"]

@@ -1,6 +1,8 @@
 """Layers of a report: their order, bounds, tests and shares, from tables that are known."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -149,3 +151,12 @@ def test_a_terminal_lists_tensors_in_natural_order(report, capsys):
     printed = capsys.readouterr().out
     places = [printed.index(name.rpartition(".")[0]) for name in NATURAL[1:4]]
     assert places == sorted(places)
+
+
+def test_the_shell_prints_a_line_for_each_layer():
+    command = [sys.executable, "-m", "kolmo", "analyze", "data/trained.safetensors", "--layers"]
+    command += ["-q", "sign", "-e", "kt", "--no-store"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = printed[printed.index("Layers:") :].splitlines()[1:]
+    assert len(lines) == 10
+    assert lines[1].startswith("  layers.0 (mlp, 4,096): ")

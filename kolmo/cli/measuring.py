@@ -58,6 +58,8 @@ def run_measurement(
         print_json(report_document(report))
     else:
         show(report, options.all_rows)
+        if options.layers:
+            _show_layers(report)
     _judge([*report.provenance["problems"], *without], conditions, report)
 
 
@@ -123,6 +125,15 @@ def _tell(checkpoint: str, tensor: str, results: Mapping[Measurement, Result]) -
     line = ", ".join(figures)
     if line:
         print(printable(f"{checkpoint}: {tensor}: bits/weight {line}"), file=sys.stderr, flush=True)
+
+
+def _show_layers(report: kolmo.Report) -> None:
+    """A line for each layer, in natural order."""
+    found = report.layers()
+    several = found["checkpoint"].nunique() > 1
+    print("Layers:")
+    for checkpoint, line in zip(found["checkpoint"], found["line"], strict=True):
+        print(printable(f"  {checkpoint}: {line}" if several else f"  {line}"))
 
 
 def _show_partial(error: kolmo.Interrupted, options: Measuring) -> None:

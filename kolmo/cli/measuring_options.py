@@ -19,6 +19,7 @@ from kolmo.cli.options import (
     Html,
     Include,
     Json,
+    Layers,
     Lines,
     NoStore,
     Nulls,
@@ -57,6 +58,7 @@ class Measuring:
     fail_if: FailIf = None
     json: Json = False
     all_rows: AllRows = False
+    layers: Layers = False
 
     @property
     def plan(self) -> dict[str, Any]:

@@ -157,4 +157,8 @@ MaxBytes = Annotated[
         metavar="BYTES", under=RUNNING,
     ),
 ]  # fmt: skip
+Layers = Annotated[
+    bool,
+    option("--layers", help="Print a line for each layer: kind, bits, verdict.", under=SHOWING),
+]
 AllRows = Annotated[bool, option("--all", help="Print the rows of every tensor.", under=SHOWING)]

@@ -26,6 +26,11 @@ def versions() -> dict[str, str]:
     >>> "numpy" in versions()
     True
     """
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     by_name = {
         "kolmo": __version__,
         "python": platform.python_version(),

@@ -7,7 +7,6 @@ objects, so that rows of different tables compare and join.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +32,10 @@ def tidy(frame: pd.DataFrame) -> pd.DataFrame:
     >>> {name: str(dtype) for name, dtype in tidy(words).dtypes.items()}
     {'null': 'category', 'note': 'string'}
     """
-    return frame.assign(**{str(name): _tidied(frame[name], str(name)) for name in frame.columns})
+    import pandas as pd
+
+    columns = {str(name): _tidied(frame[name], str(name)) for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index, columns=frame.columns)
 
 
 def _tidied(column: pd.Series[Any], name: str) -> pd.Series[Any]:
@@ -45,8 +47,11 @@ def _tidied(column: pd.Series[Any], name: str) -> pd.Series[Any]:
         return _numbers(column)
     if name in _PROSE:
         return column.astype("string")
-    words = list(dict.fromkeys(column.dropna()))
-    return column.astype(pd.CategoricalDtype(words, ordered=True))
+    values = column.tolist()
+    places = {word: place for place, word in enumerate(dict.fromkeys(filter(_is_word, values)))}
+    codes = [places[value] if _is_word(value) else -1 for value in values]
+    made = pd.Categorical.from_codes(codes, pd.Index(list(places), dtype=object), ordered=True)
+    return pd.Series(made, index=column.index, name=column.name)
 
 
 def _is_whole(column: pd.Series[Any]) -> bool:
@@ -62,8 +67,13 @@ def _numbers(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.astype("Int64") if kinds <= {int} else column
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _is_words(column: pd.Series[Any]) -> bool:
     """Whether there are texts alone, besides missing values: one at least, or a column of them."""
     is_object = column.dtype == object or str(column.dtype) in ("str", "string")
-    known: Iterable[Any] = column.dropna()
-    return bool(is_object) and all(isinstance(value, str) for value in known)
+    if not is_object:
+        return False
+    return all(_is_word(value) or value is None or value != value for value in column.tolist())

@@ -126,6 +126,7 @@ def test_nominal_bits_are_those_of_the_mosaic_file(finished):
     assert metadata_of(run.checkpoint)["projected"] is True
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
     class Stop(Exception):
         pass
@@ -207,6 +208,7 @@ def test_the_page_begins_with_the_figure_and_what_was_found(finished):
     assert (out / "findings.txt").read_text().splitlines() == result.findings
 
 
+@pytest.mark.slow
 def test_processes_that_train_give_the_same_bits(finished, tmp_path):
     _, out = finished
     small = dataclasses.replace(TINY, seeds=(0,), bits=(), capacities=())
@@ -328,6 +330,7 @@ def test_project_fits_motifs_at_a_rate(run, tmp_path):
     assert told[1]["distortion"] > told[0]["distortion"]
 
 
+@pytest.mark.slow
 def test_study_from_the_command_line(run, tmp_path):
     options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]
     options += ["--rate", 0.2, "--zeros", 0.9, "--sparsity", 0.5, "--learning-rate", 1e-3]

@@ -98,7 +98,13 @@ def test_there_are_notebooks():
     assert NOTEBOOKS
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+LONG = [pytest.mark.slow]  # the tour trains, and follows the training
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, id=p.stem, marks=LONG if p.stem == "tour" else []) for p in NOTEBOOKS],
+)
 def test_notebooks_run(path, tmp_path):
     """The code cells, one after the other, as a program."""
     cells = json.loads(path.read_text())["cells"]

@@ -49,7 +49,7 @@ def followed_rows(
     *between, last = run.steps
     plan, rows = _followed_plan(config), []
     for name, epochs, draws in (
-        ("end", [last], _draws(run, config)),
+        ("end", [last], config.draws),
         ("between", between, min(_BETWEEN, config.draws)),
     ):
         if epochs:
@@ -60,7 +60,8 @@ def followed_rows(
 
 
 def _draws(run: StudyRun, config: StudyConfig) -> int:
-    """All draws of the first seed, which has p-values; a few of the others, whose spread tells."""
+    """All draws of the first seed, a few of the others, whose spread tells; what is followed along
+    training has all of them at its end, for every seed."""
     return config.draws if run.seed == config.seeds[0] else min(_BETWEEN, config.draws)
 
 

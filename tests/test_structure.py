@@ -155,6 +155,7 @@ def test_what_is_no_number_is_left_out_with_its_reason():
     report = measured({"w": noise(*SIZE), "broken": broken})
     assert of(report, "order")["verdict"] == "none"
     assert "broken" not in set(report.table[report.table.scope == "sample"].tensor)
+    assert any("'broken' holds NaN" in problem for problem in report.provenance["problems"])
 
 
 def test_nothing_but_nan_has_no_verdict():

@@ -63,6 +63,13 @@ def test_a_small_checkpoint_is_looked_at_whole():
     assert all(p.stands_for == p.tensor.numel for p in sample.pieces)
 
 
+def test_many_small_tensors_are_drawn_from():
+    shapes = {f"{number}": (8, 5 + number % 7) for number in range(600)}
+    sample = draw_sample(kolmo.open_checkpoint(numbered(shapes)))
+    assert len(sample.pieces) <= WINDOWS
+    assert sum(p.stands_for for p in sample.pieces) == pytest.approx(sample.of)
+
+
 SHAPES = {
     "few large": {"a": (400, 96), "b": (96, 400), "bias": (96,)},
     "many": {f"layer.{number}": (40 + number % 7, 50) for number in range(150)},

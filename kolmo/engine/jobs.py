@@ -332,8 +332,8 @@ class StreamJob(Job):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DigestJob(Job):
-    """The content hashes of tensors."""
+class TensorsJob(Job):
+    """Base of the jobs that find something of each of several tensors."""
 
     tensors: tuple[WeightTensor, ...]
 
@@ -344,6 +344,11 @@ class DigestJob(Job):
     @property
     def label(self) -> str:
         return self.tensors[-1].name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DigestJob(TensorsJob):
+    """The content hashes of tensors."""
 
     def run(self, meter: Meter) -> list[bytes]:
         found = []

@@ -14,14 +14,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.loads import is_near
 from kolmo.engine.costs import held_bytes
 from kolmo.engine.feeding import held
-from kolmo.engine.jobs import FINE, Job
+from kolmo.engine.jobs import FINE, Job, TensorsJob
 from kolmo.engine.meters import Meter
 from kolmo.engine.recall import Recall, RecordKind
 from kolmo.ledger.facts import Facts, Noted, find_facts
@@ -52,18 +51,8 @@ _PRODUCTS = 192 << 20  # bytes of a matrix of the longest sides, its shuffle and
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _OfTensors(Job):
-    """Something found of each of several tensors."""
-
-    tensors: tuple[WeightTensor, ...]
-
-    @cached_property
-    def symbols(self) -> int:
-        return sum(tensor.numel for tensor in self.tensors)
-
-    @property
-    def label(self) -> str:
-        return self.tensors[-1].name
+class _OfTensors(TensorsJob):
+    """Something found of each of several tensors, which are small ones where there are many."""
 
     @property
     def is_fine(self) -> bool:

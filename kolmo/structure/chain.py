@@ -30,7 +30,7 @@ from kolmo.execution import Stages
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls import Null, get_null
 from kolmo.options import Settings
-from kolmo.outcomes import Missing, Outcome
+from kolmo.outcomes import Outcome
 from kolmo.pvalues import is_significant
 from kolmo.quantize import get_quantizer
 from kolmo.store import RunMemory
@@ -95,6 +95,8 @@ class ChainTest:
         codes = CODES if self.sample.share == 1 else CODES_OF_WINDOWS
         self.measurement = Measurement(get_quantizer(DISTORTION), ShortestOf(codes))
         self._known: dict[tuple[str, Variant], Outcome] = {}
+        self._drawn: dict[str, set[int]] = {}  # numbers of the draws of each null
+        self._outcomes: dict[str, Settled | None] = {}  # of what is known by now
         self._source = checkpoint
 
     @property
@@ -107,6 +109,9 @@ class ChainTest:
         for (name, _, variant), result in run.results().items():
             assert name is not None
             self._known[name, variant] = result.outcome
+            if variant.null is not None:
+                self._drawn.setdefault(variant.null.name, set()).add(variant.number)
+        self._outcomes.clear()
 
     @property
     def pieces(self) -> list[SampledTensor]:
@@ -114,26 +119,26 @@ class ChainTest:
         actual = Variant()
         return [p for p in self.sample.pieces if self._code(p.tensor.name, actual) is not None]
 
-    @property
-    def missing(self) -> dict[str, Missing]:
-        """Why others are not taken, by the name of the tensor."""
-        found = {
-            p.tensor.name: self._known.get((p.tensor.name, Variant())) for p in self.sample.pieces
-        }
-        return {name: each for name, each in found.items() if isinstance(each, Missing)}
-
     def actual(self, piece: SampledTensor | None = None) -> float:
         """Bits of a tensor, or of all of them; of a sample, what it stands for."""
         return self._bits(Variant(), piece)
 
     def draws(self, null: str, piece: SampledTensor | None = None) -> list[float]:
         """The same of every draw of a null, in the order of their numbers."""
-        numbers = sorted(v.number for v in self._variants(null))
+        numbers = sorted(self._drawn.get(null, ()))
         return [self._bits(Variant(_null(null), number), piece) for number in numbers]
+
+    def is_drawn(self, null: str) -> bool:
+        """Whether there is a draw of a null."""
+        return null in self._drawn
 
     def outcome(self, null: str) -> Settled | None:
         """The outcome of the test against a null; None while it takes more draws."""
-        return settled(self.actual(), self.draws(null)) if self.pieces else Settled(1.0, 0)
+        if not self.pieces:
+            return Settled(1.0, 0)
+        if null not in self._outcomes:
+            self._outcomes[null] = settled(self.actual(), self.draws(null))
+        return self._outcomes[null]
 
     def code(self, piece: SampledTensor) -> CodeLength:
         """The code length of the sample of a tensor."""
@@ -149,9 +154,6 @@ class ChainTest:
     def _code(self, name: str, variant: Variant) -> CodeLength | None:
         found = self._known.get((name, variant))
         return found if isinstance(found, CodeLength) else None
-
-    def _variants(self, null: str) -> set[Variant]:
-        return {v for _, v in self._known if v.null is not None and v.null.name == null}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,4 +210,4 @@ def _settle(trials: Mapping[str, ChainTest], null: str, bench: Bench) -> None:
 
 def steps(trial: ChainTest) -> Iterator[str]:
     """The nulls of the chain that were drawn."""
-    return (null for null in CHAIN if trial.draws(null))
+    return (null for null in CHAIN if trial.is_drawn(null))

@@ -17,6 +17,9 @@ from kolmo.nulls.seeds import name_seed
 WEIGHTS = 3 << 17
 """Weights of a sample, about; a checkpoint of no more is looked at whole."""
 
+TENSORS = 512
+"""Tensors of a checkpoint that is looked at whole, at most: to begin with each takes its time."""
+
 WINDOWS = 64
 """Windows of a sample, at least, unless it is everything."""
 
@@ -79,7 +82,7 @@ class Sample:
 def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -> Sample:
     """The sample of a checkpoint, the same for a seed.
 
-    A checkpoint of up to ``weights`` weights is taken whole. Of a larger one each tensor that is
+    A checkpoint of up to ``weights`` weights in up to `TENSORS` tensors is taken whole. Of another each tensor that is
     not tiny has a window and as many more as its share says; if there are more such tensors than
     windows, tensors are drawn with chances in proportion to their sizes (systematic sampling).
 
@@ -94,7 +97,7 @@ def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -
     """
     tensors = [tensor for tensor in checkpoint.values() if tensor.numel]
     total = sum(tensor.numel for tensor in tensors)
-    if total <= weights:
+    if total <= weights and len(tensors) <= TENSORS:
         whole = (SampledTensor(_whole(t), t.numel, float(t.numel), 1) for t in tensors)
         return Sample(tuple(whole), total)
     length = max(1, weights // WINDOWS)

@@ -16,9 +16,10 @@ from kolmo.report.quoting import enumerated
 from kolmo.report.table import estimator_label
 
 DISTORTION = [
-    *("checkpoint", "nmse", "numel", "bits", "bits_per_weight", "quantizer", "estimator", "kind"),
+    *("checkpoint", "asked", "nmse", "numel", "bits", "bits_per_weight"),
+    *("quantizer", "estimator", "kind"),
 ]
-"""Columns of `kolmo.Report.at_distortion`."""
+"""Columns of `kolmo.Report.at_distortion`; ``asked`` is the quantizer that sets the distortion."""
 
 _SET = "nmse:"  # quantizers of a set distortion
 _APART = 1.1  # ratio of errors from which figures do not compare
@@ -29,20 +30,21 @@ def at_distortion(rows: TableRows) -> list[dict[str, Any]]:
     whole = [row for row in rows.records(scope="model") if _counts(row)]
     quantizers = dict.fromkeys(r["quantizer"] for r in whole if r["quantizer"].startswith(_SET))
     found = []
-    for (checkpoint,), group in grouped(whole, "checkpoint").items():
+    for group in grouped(whole, "checkpoint").values():
         for quantizer in quantizers:
             there = [r for r in group if r["quantizer"] in (quantizer, "native")]
             if there:
                 best = min(there, key=lambda row: (row["kind"] != "bound", float(row["bits"])))
-                found.append({**_named(best), "checkpoint": checkpoint, "nmse": _value(quantizer)})
+                found.append({**_named(best), "asked": quantizer, "nmse": _value(quantizer)})
     return found
 
 
 def distortion_lines(rows: TableRows) -> Iterator[str]:
     """Several checkpoints in a sentence, and a warning of figures that do not compare."""
-    for (nmse,), group in grouped(at_distortion(rows), "nmse").items():
+    for (asked,), group in grouped(at_distortion(rows), "asked").items():
         if len(group) > 1:
-            yield f"at equal distortion (nmse {nmse:g}): {enumerated(_shares(group))}"
+            told = asked.replace(":", " ", 1)
+            yield f"at equal distortion ({told}): {enumerated(_shares(group))}"
     yield from _unequal(rows)
 
 
@@ -55,12 +57,13 @@ def _shares(group: Sequence[Row]) -> Iterator[str]:
             yield f"{figure} bits per weight{lossless} ({row['kind']}, {row['estimator']})"
             continue
         change = 100 * (row["bits_per_weight"] / first["bits_per_weight"] - 1)
-        yield f"{figure}{lossless} ({change:+.1f} %)".replace("-", "−")
+        signed = f"{change:+.1f} %".replace("-", "−")
+        yield f"{figure}{lossless} ({signed})"
 
 
 def _unequal(rows: TableRows) -> Iterator[str]:
     """Quantizers of fixed levels whose errors differ between checkpoints."""
-    known = [row for row in rows.records(scope="model") if row.get("nmse", 0) > 0]
+    known = [row for row in rows.records(scope="model") if row["nmse"] > 0]
     for (quantizer,), group in grouped(known, "quantizer").items():
         each = {row["checkpoint"]: row["nmse"] for row in group}
         low, high = min(each.values()), max(each.values())
@@ -76,7 +79,7 @@ def _counts(row: Row) -> bool:
 
 
 def _named(row: Row) -> dict[str, Any]:
-    plain = {name: row[name] for name in DISTORTION if name not in ("nmse", "estimator")}
+    plain = {name: row[name] for name in DISTORTION if name not in ("asked", "nmse", "estimator")}
     return {**plain, "estimator": estimator_label(row)}
 
 

@@ -82,9 +82,10 @@ class Sample:
 def draw_sample(checkpoint: Checkpoint, weights: int = WEIGHTS, seed: int = 0) -> Sample:
     """The sample of a checkpoint, the same for a seed.
 
-    A checkpoint of up to ``weights`` weights in up to `TENSORS` tensors is taken whole. Of another each tensor that is
-    not tiny has a window and as many more as its share says; if there are more such tensors than
-    windows, tensors are drawn with chances in proportion to their sizes (systematic sampling).
+    A checkpoint of up to ``weights`` weights in up to `TENSORS` tensors is taken whole. Of another
+    each tensor that is not tiny has a window and as many more as its share says; if there are more
+    such tensors than windows, tensors are drawn with chances in proportion to their sizes
+    (systematic sampling).
 
     Examples
     --------

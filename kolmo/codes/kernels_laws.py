@@ -29,7 +29,7 @@ from kolmo.compiled import Array, compiled
 VALUE_BITS = 30
 LAWS = 5  # the plain one, two of columns, two of neighbours
 PLAIN, COLUMNS_NEAR, COLUMNS_FAR, NEIGHBOURS, RECENT = range(LAWS)
-WIDEST = 1024  # columns that are correlated with each other; others of a row are alone
+WIDEST = 1024  # most columns of a band
 
 FEATURES = 12  # neighbours that least squares may use
 _RECENT = 4  # of which the quick law uses the first ones
@@ -38,20 +38,24 @@ _BLOCK = 32  # rows between updates of the correlations, weights between fits of
 _CLIP = 1 << 16  # 16 standard deviations in Q12
 _RIDGE = 1 << 9  # of Q24, added to the diagonal of neighbours' correlations
 
-# Registers of all laws: the sum of row scales (in values), rows seen, the row at which columns are
-# fitted again, rows waiting in the block, energy of the whitened row (Q24), whether there is a fit.
-SCALE_SUM, ROWS, NEXT_FIT, WAITING, ENERGY, FITTED = range(6)
+# Registers of a band of columns: the sum of its rows' scales, the number of rows, that at which it is
+# fitted again, rows waiting for their block, whether there is a fit, whether scale and rows are only a guess.
+SCALE_SUM, ROWS, NEXT_FIT, WAITING, FITTED, GUESSED = range(6)
+REGISTERS = 6
 
 
 class Columns(NamedTuple):
     """What is known of columns and of the correlation between them."""
 
-    registers: Array
-    sums: Array  # (d, d): products of normalized values, Q24, summed over rows
-    factors: Array  # (2, d, d): Cholesky factors of the shrunk correlation matrices, Q24
+    registers: Array  # (bands, REGISTERS)
+    sums: Array  # (bands, d, d): products of normalized values, Q24, summed over rows
+    factors: Array  # (bands, 2, d, d): Cholesky factors of the shrunk correlation matrices, Q24
+    scales: Array  # (bands, d): of columns, relative to that of the row, Q12
+    waiting: Array  # (bands, _BLOCK, d): normalized rows that the sums do not yet have, Q12
     whitened: Array  # (2, d): the row so far, whitened by each factor, Q16
-    scales: Array  # (d,): of columns, relative to that of the row, Q12
-    waiting: Array  # (_BLOCK, d): normalized rows that the sums do not yet have, Q12
+    energy: Array  # (3,): of the whitened row, Q24; the means that both factors foresee, Q40
+    shrink: Array  # (2,): λ of both factors, Q24
+    roots: Array  # (d,): scratch
 
 
 class Neighbours(NamedTuple):
@@ -133,60 +137,73 @@ def root(number: int) -> int:
 
 # --- columns --------------------------------------------------------------------------------
 
+# The columns of a row are cut into bands of equal width, whose correlations are learned apart.
+
 
 @compiled(inline=True)
 def predict_columns(column: int, columns: Columns, laws: Laws) -> int:
-    """Set the laws that column and row give to the next weight; returns the plain scale."""
-    registers = columns.registers
-    mean_scale = registers[SCALE_SUM] // max(registers[ROWS], 1)
-    scale = max((columns.scales[column] * mean_scale) >> 12, 1)
-    by_row = root((8 * (1 << 24) + registers[ENERGY]) // (8 + column))  # Q12
+    """Set the laws that column and row give to the next weight."""
+    width = columns.scales.shape[1]
+    band = column // width
+    at = column - band * width
+    registers = columns.registers[band]
+    mean_scale = registers[SCALE_SUM] // registers[ROWS]
+    scale = max((columns.scales[band, at] * mean_scale) >> 12, 1)
+    by_row = root((8 * (1 << 24) + columns.energy[0]) // (8 + column))  # Q12
     plain = max((scale * by_row) >> 12, 1)
     set_law(laws.now, PLAIN, 0, plain)
     for which in range(2):
         mean, own = 0, plain
         if registers[FITTED]:
             total = 0
-            factor, whitened = columns.factors[which, column], columns.whitened[which]
-            for i in range(column):
+            factor, whitened = columns.factors[band, which, at], columns.whitened[which]
+            for i in range(at):
                 total += np.int64(factor[i]) * np.int64(whitened[i])
+            columns.energy[1 + which] = total
             mean = ((total >> 24) * scale) >> 16
-            own = (plain * np.int64(factor[column])) >> 24
+            own = (plain * np.int64(factor[at])) >> 24
             own = (own * laws.errors[COLUMNS_NEAR + which, 1]) >> 12
         set_law(laws.now, COLUMNS_NEAR + which, mean, own)
-    return plain
 
 
 @compiled(inline=True)
 def learn_column(value: int, column: int, columns: Columns) -> None:
     """Whiten a value, for those that follow in its row."""
-    registers = columns.registers
-    mean_scale = registers[SCALE_SUM] // max(registers[ROWS], 1)
-    scale = max((columns.scales[column] * mean_scale) >> 12, 1)
+    width = columns.scales.shape[1]
+    band = column // width
+    at = column - band * width
+    registers = columns.registers[band]
+    mean_scale = registers[SCALE_SUM] // registers[ROWS]
+    scale = max((columns.scales[band, at] * mean_scale) >> 12, 1)
     limit = 1 << 24
     normal = min(max((value << 16) // scale, -limit), limit)
     if not registers[FITTED]:
         z = min(max(normal >> 4, -_CLIP), _CLIP)
-        registers[ENERGY] += z * z
+        columns.energy[0] += z * z
         return
     for which in range(2):
-        factor, whitened = columns.factors[which, column], columns.whitened[which]
-        total = 0
-        for i in range(column):
-            total += np.int64(factor[i]) * np.int64(whitened[i])
-        z = ((normal << 24) - total) // max(np.int64(factor[column]), 1 << 8)
+        own = np.int64(columns.factors[band, which, at, at])
+        z = ((normal << 24) - columns.energy[1 + which]) // own
         z = min(max(z, -(1 << 29)), 1 << 29)
-        whitened[column] = z
+        columns.whitened[which, at] = z
         if which == 1:
             z = min(max(z >> 4, -_CLIP), _CLIP)
-            registers[ENERGY] += z * z
+            columns.energy[0] += z * z
 
 
 @compiled
 def end_row(values: Array, first: int, count: int, columns: Columns) -> None:
     """Learn from a row: ``count`` values from ``first`` on."""
-    registers, waiting = columns.registers, columns.waiting
-    registers[ENERGY] = 0
+    width = columns.scales.shape[1]
+    columns.energy[0] = 0
+    for band in range(columns.scales.shape[0]):
+        begin = band * width
+        _end_band(values, first + begin, min(width, count - begin), band, columns)
+
+
+@compiled
+def _end_band(values: Array, first: int, count: int, band: int, columns: Columns) -> None:
+    registers, waiting = columns.registers[band], columns.waiting[band]
     energy = 0
     for i in range(count):
         energy += (values[first + i] >> 4) ** 2 // count
@@ -196,21 +213,23 @@ def end_row(values: Array, first: int, count: int, columns: Columns) -> None:
     row = waiting[registers[WAITING]]
     for i in range(count):
         row[i] = min(max((values[first + i] << 12) // scale, -_CLIP), _CLIP)
+    if registers[GUESSED]:
+        registers[GUESSED] = registers[ROWS] = registers[SCALE_SUM] = 0
     registers[WAITING] += 1
     registers[ROWS] += 1
     registers[SCALE_SUM] += scale
     if registers[WAITING] == _BLOCK or registers[ROWS] in (4, 8, 16):
-        _take_block(count, columns)
+        _take_block(count, band, columns)
     if registers[ROWS] >= registers[NEXT_FIT] and registers[WAITING] == 0:
         registers[NEXT_FIT] = registers[ROWS] + max(2 * _BLOCK, registers[ROWS] // 4)
         for which in range(2):
-            _factorize(count, columns, which)
+            _factorize(count, band, columns, which)
         registers[FITTED] = 1
 
 
 @compiled
-def _take_block(count: int, columns: Columns) -> None:
-    registers, sums, waiting = columns.registers, columns.sums, columns.waiting
+def _take_block(count: int, band: int, columns: Columns) -> None:
+    registers, sums, waiting = columns.registers[band], columns.sums[band], columns.waiting[band]
     rows = registers[WAITING]
     for r in range(rows):
         row = waiting[r]
@@ -221,29 +240,29 @@ def _take_block(count: int, columns: Columns) -> None:
     registers[WAITING] = 0
     # A column's scale, as if it had had four more rows of scale 1.
     for i in range(count):
-        columns.scales[i] = max(root((sums[i, i] + (4 << 24)) // (registers[ROWS] + 4)), 16)
+        columns.scales[band, i] = max(root((sums[i, i] + (4 << 24)) // (registers[ROWS] + 4)), 16)
 
 
 @compiled
-def _factorize(count: int, columns: Columns, which: int) -> None:
+def _factorize(count: int, band: int, columns: Columns, which: int) -> None:
     """The Cholesky factor of (1 − λ) × the correlation matrix + λ, where λ is larger while there
     are fewer rows than columns."""
-    rows = columns.registers[ROWS]
-    shrink = columns.registers[6 + which] * min(count, rows) // rows  # Q24
+    rows = columns.registers[band, ROWS]
+    shrink = columns.shrink[which] * min(count, rows) // rows  # Q24
     keep = (1 << 24) - shrink
-    sums, factor = columns.sums, columns.factors[which]
+    sums, factor = columns.sums[band], columns.factors[band, which]
+    own = columns.roots
     for i in range(count):
-        own = max(root(sums[i, i]), 1)
+        own[i] = max(root(sums[i, i]), 1)
+    for i in range(count):
         line = factor[i]
         for j in range(i):
-            other = max(root(sums[j, j]), 1)
-            correlation = (((sums[i, j] << 12) // own) << 12) // other
+            correlation = (((sums[i, j] << 12) // own[i]) << 12) // own[j]
             total = 0
             before = factor[j]
             for k in range(j):
                 total += np.int64(line[k]) * np.int64(before[k])
-            left = ((correlation * keep) >> 24 << 24) - total
-            line[j] = left // max(np.int64(before[j]), 1 << 8)
+            line[j] = (correlation * keep - total) // np.int64(before[j])
         total = 0
         for k in range(i):
             total += np.int64(line[k]) * np.int64(line[k])

@@ -67,6 +67,8 @@ from kolmo.codes.kernels_context import (
 from kolmo.codes.kernels_laws import LAWS, Columns, Laws, Neighbours
 from kolmo.compiled import Array, compiled
 
+import os
+SURE = int(os.environ.get('SURE', 65000))
 CONTEXTS = 6
 MAPS = 2
 INPUTS = CONTEXTS + LAWS + MAPS
@@ -99,7 +101,6 @@ class TableHead(NamedTuple):
     coarse: int
     coarser: int
     mirror: int  # whether the table equals its transpose, up to sign
-    correlated: int  # columns whose correlation is learned
 
 
 STATE = np.dtype(
@@ -144,7 +145,9 @@ def new_state(constants: Sequence[Array], coder: Array) -> Any:
     state["squash"], state["stretch"], state["rates"], state["trust"] = constants
     state["alone"], state["coder"] = FRESH, coder
     state["maps"] = FRESH
-    state["by_node"] = state["by_run"] = state["by_sharp"] = 5_500
+    state["by_node"] = state["by_run"] = state["by_sharp"] = 2_000
+    for one in ("by_node", "by_run", "by_sharp"):
+        state[one][:, :CONTEXTS] = 6_500
     squash = constants[0]
     for bucket in range(33):
         p = int(squash[min(max((bucket - 16) * 128 + LIMIT, 0), 2 * LIMIT)])
@@ -193,19 +196,21 @@ def code_span(
         if not decoding:
             sign, exponent, mantissa = _split(weights[place], form, head.centre)
 
-        whole = 0
+        whole, whole_at = 0, -1
         if run > 0:
-            whole = int(exponent == guess[1] and mantissa == guess[2])
-            whole = _count(whole, _WHOLE + min(run, 15), state, coded)
-            if whole:
-                exponent, mantissa = guess[1], guess[2]
+            whole_at = _WHOLE + (min(run, 11) if run < 16 else min(12 + (run >> 6), 15))
+            if int(np.int64(state.alone[whole_at])) >> 16 > SURE:
+                whole = int(exponent == guess[1] and mantissa == guess[2])
+                whole = _count(whole, whole_at, state, coded)
+                if whole:
+                    exponent, mantissa = guess[1], guess[2]
+                whole_at = -1
         is_zero = int(exponent == 0 and mantissa == 0) if whole else 0
         bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
         modelled = min(form.modelled, bits)
         lead = mantissa >> (bits - modelled)
         depth = _DEPTHS - 1 if is_zero else _depth(exponent, lead, modelled, head.top)
-        if column < head.correlated:
-            laws_of.predict_columns(column, columns, laws)
+        laws_of.predict_columns(column, columns, laws)
         if whole and (is_zero == 0 or form.exponent_bits):
             flip = registers[_FLIP]
             agrees = int(sign == guess[0])
@@ -338,16 +343,17 @@ def code_span(
         if not whole:
             laws_of.learn_neighbours(value, place, near)
             laws_of.learn_errors(value, laws)
-        if column < head.correlated:
-            laws_of.learn_column(value, column, columns)
-            if column == head.correlated - 1:
-                laws_of.end_row(values, row * head.columns, head.correlated, columns)
+        laws_of.learn_column(value, column, columns)
+        if column == head.columns - 1:
+            laws_of.end_row(values, row * head.columns, head.columns, columns)
         depths[place] = depth
         sums[column] += depth
         registers[_ROW_SUM] += depth
         registers[_SUM] += depth
         if run > 0:
             right = guess[1] == exponent and guess[2] == mantissa
+            if whole_at >= 0:
+                _learn(int(right), state.alone, whole_at, state.rates)
             registers[_RUN] = min(run + 1, 400) if right else 0
             registers[_LEFT] = min(registers[_LEFT] + 16 * right, 2 * _BUDGET)
         if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
@@ -532,7 +538,7 @@ def _decide(
     mixed = min(max(total >> 17, -LIMIT), LIMIT)
     probability = state.squash[mixed + LIMIT]
     y = code_bit(y, probability, state.coder, coded)
-    error = ((y << 16) - probability) * 4
+    error = ((y << 16) - probability) * 2
     for i in range(INPUTS):
         change = (inputs[i] * error + (1 << 17)) >> 18
         w1[i] += change

@@ -36,19 +36,7 @@ class Session:
             np.full(_HASHES, -1, np.int64),
             np.zeros(weights.size, np.int64),
         )
-        d = max(head.correlated, 1)
-        registers = np.zeros(8, np.int64)
-        registers[laws_of.NEXT_FIT] = 32
-        registers[0], registers[1] = 1 << 26, 1
-        registers[6:8] = shrink
-        columns = laws_of.Columns(
-            registers,
-            np.zeros((d, d), np.int64),
-            np.zeros((2, d, d), np.int32),
-            np.zeros((2, d), np.int32),
-            np.full(d, 1 << 12, np.int64),
-            np.zeros((32, d), np.int32),
-        )
+        columns = new_columns(head.columns, shrink)
         f = laws_of.FEATURES
         near = laws_of.Neighbours(
             lags(shape, head), np.zeros(f + 1, np.int64), np.zeros((2, f + 1, f + 1), np.int64),
@@ -66,6 +54,27 @@ class Session:
             yield
 
 
+def new_columns(count, shrink):
+    most = min(laws_of.WIDEST, max(1, MEMORY // count))
+    bands = -(-count // most)
+    d = -(-count // bands)
+    registers = np.zeros((bands, laws_of.REGISTERS), np.int64)
+    registers[:, laws_of.NEXT_FIT] = 32
+    registers[:, laws_of.SCALE_SUM] = 1 << 26
+    registers[:, laws_of.ROWS] = registers[:, laws_of.GUESSED] = 1
+    return laws_of.Columns(
+        registers,
+        np.zeros((bands, d, d), np.int64),
+        np.zeros((bands, 2, d, d), np.int32),
+        np.full((bands, d), 1 << 12, np.int64),
+        np.zeros((bands, 32, d), np.int32),
+        np.zeros((2, d), np.int32),
+        np.zeros(3, np.int64),
+        np.array(shrink, np.int64),
+        np.zeros(d, np.int64),
+    )
+
+
 def lags(shape, head):
     t = head.taps
     if t == 1:
@@ -81,6 +90,7 @@ def lags(shape, head):
     return np.array(seen, np.int64)
 
 
+MEMORY = 1 << 22
 SHRINK = (1 << 24) // 32, (1 << 24) // 4
 
 
@@ -100,9 +110,7 @@ def describe(weights, shape, form):
     if len(shape) == 2 and shape[0] == shape[1]:
         m = magnitudes.reshape(shape)
         mirror = int((m == m.T).mean() > .75)
-    rows = weights.size // c
-    correlated = c if c <= laws_of.WIDEST else 0
-    return TableHead(c, min(taps, c), top, int(magnitudes.min() == 0), centre, grid, coarse, coarser, mirror, correlated)
+    return TableHead(c, min(taps, c), top, int(magnitudes.min() == 0), centre, grid, coarse, coarser, mirror)
 
 
 def zeros(magnitudes, form):

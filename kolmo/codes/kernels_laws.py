@@ -149,7 +149,7 @@ def predict_columns(column: int, columns: Columns, laws: Laws) -> int:
     registers = columns.registers[band]
     mean_scale = registers[SCALE_SUM] // registers[ROWS]
     scale = max((columns.scales[band, at] * mean_scale) >> 12, 1)
-    by_row = root((8 * (1 << 24) + columns.energy[0]) // (8 + column))  # Q12
+    by_row = root((4 * (1 << 24) + columns.energy[0]) // (4 + column))  # Q12
     plain = max((scale * by_row) >> 12, 1)
     set_law(laws.now, PLAIN, 0, plain)
     for which in range(2):

@@ -83,9 +83,10 @@ MAP_SIZE = _PAIRS_AT + _KINDS * 32 * 32
 FINAL = _KINDS * 64 * 33
 
 _COARSE, _COARSER, _FORESEEN, _RECENT, _WHOLE, _AGREES = 0, 512, 1024, 1040, 1044, 1060
-ALONE = 1060 + 64
+_ESCAPED = 1092
+ALONE = _ESCAPED + (1 << 11)
 
-_FLIP = 10  # register: whether the match's last sign was the other one
+_FLIP, _FAR = 10, 11  # registers: whether the match's last sign was the other one; the last escape
 REGISTERS = 12
 
 
@@ -253,7 +254,7 @@ def code_span(
                 exponent = head.top - down
                 if down == STEPS:
                     width = form.exponent_bits if form.exponent_bits else ESCAPE
-                    exponent = code_plain(head.top - aim, width, state.plain, plain, decoding)
+                    exponent = _escape(head.top - aim, width, state, coded)
                 live = live if exponent == guess[1] else 0
                 low, high = _edge(exponent, form, head), _edge(exponent + 1, form, head)
 
@@ -424,6 +425,7 @@ def _borders(kind: int, middle: int, is_there: int, laws: Laws, state: Array) ->
     for which in range(LAWS):
         if is_there == 0:
             state.inputs[CONTEXTS + which] = 0
+            laws.edges[which, 2] = laws.edges[which, 0]
             continue
         edges = laws.edges[which]
         at = laws_of.within(laws.now[which], laws.chances, middle)
@@ -462,6 +464,18 @@ def _sides(low: int, high: int, laws: Laws, state: Array) -> None:
         minus = laws_of.below(law, laws.chances, -low) - laws_of.below(law, laws.chances, -high)
         plus = laws_of.below(law, laws.chances, high) - laws_of.below(law, laws.chances, low)
         _set_input(which, minus, plus, state)
+
+
+@compiled(inline=True)
+def _escape(exponent: int, width: int, state: Array, coded: Array) -> int:
+    """Code an exponent far below the largest, as its distance from the last such one."""
+    mask, node = (1 << width) - 1, 1
+    distance = (exponent - state.registers[_FAR]) & mask
+    for shift in range(width - 1, -1, -1):
+        node = 2 * node + _count((distance >> shift) & 1, _ESCAPED + node, state, coded)
+    exponent = ((node & mask) + state.registers[_FAR]) & mask
+    state.registers[_FAR] = exponent
+    return exponent
 
 
 @compiled

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kolmo import InputError, estimate, get_estimator
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.base import get_code
-from kolmo.codes.context import FORMS, _constants
+from kolmo.codes.context import FORMS, constants
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.context import row_parts
 from kolmo.symbols import Alphabet
@@ -171,7 +171,7 @@ def test_constants_are_the_same_on_every_machine():
     """No entry of the table lies so near the middle of two integers that exp could move it."""
     curve = [65536 / (1 + math.exp(-x / 170)) for x in range(-kernels.LIMIT, kernels.LIMIT + 1)]
     assert min(abs(value % 1 - 0.5) for value in curve) > 1e-6
-    squash, stretch, rates, trust = _constants()
+    squash, stretch, rates, trust = constants()
     assert (np.diff(squash) >= 0).all()
     assert (np.diff(stretch) >= 0).all()
     assert squash[kernels.LIMIT] == 32768

@@ -70,7 +70,7 @@ class Session:
 
     def __init__(self, form: Form, columns: int, coded: NDArray[np.uint8], decoding: bool) -> None:
         self.form = form
-        self.state = kernels.new_state(_constants(), new_coder(coded, decoding))
+        self.state = kernels.new_state(constants(), new_coder(coded, decoding))
         self.table = np.full(kernels.table_size(columns), kernels.FRESH, np.uint32)
 
     def run(self, weights: Words, head: TableHead, coded: Any, plain: Any) -> Iterator[None]:
@@ -127,8 +127,12 @@ class Encoder:
         self._write(self._pieces.heads, 0, _head_bytes(head, self.form))
         session = self._session
         for _ in session.run(weights, head, self._coded, self._plain):
-            self._write(self._pieces.coded, 1, _take(self._coded, session.state["coder"], PLACE))
-            self._write(self._pieces.plain, 2, _take(self._plain, session.state["plain"], WRITTEN))
+            self._write(
+                self._pieces.coded, 1, take_written(self._coded, session.state["coder"], PLACE)
+            )
+            self._write(
+                self._pieces.plain, 2, take_written(self._plain, session.state["plain"], WRITTEN)
+            )
 
     def finish(self) -> int:
         """End the code; returns how many bytes it has."""
@@ -181,8 +185,8 @@ class ContextCode:
             _read_head(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
         ]
-        coded = _writable(reader.take(reader.number()))
-        plain = _writable(reader.rest())
+        coded = writable(reader.take(reader.number()))
+        plain = writable(reader.rest())
         session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
         decoded = []
         for head, shape in zip(heads, shapes, strict=True):
@@ -190,16 +194,16 @@ class ContextCode:
             for _ in session.run(weights, head, coded, plain) if head else ():
                 if session.state["coder"][PLACE] > coded.size + 4:
                     raise InputError("the code ends before its symbols do")
-            decoded.append(_symbols(weights, alphabet).reshape(shape))
+            decoded.append(as_symbols(weights, alphabet).reshape(shape))
         return decoded
 
 
 def widest(shapes: Sequence[Shape]) -> int:
     """Columns of the widest table of these shapes."""
-    return max((_columns(shape) for shape in shapes), default=1)
+    return max((columns_of(shape) for shape in shapes), default=1)
 
 
-def _columns(shape: Shape) -> int:
+def columns_of(shape: Shape) -> int:
     """Columns of a table: a vector is one row, and axes after the first are flattened."""
     return min(COLUMNS, max(1, math.prod(shape[1:] if len(shape) > 1 else shape)))
 
@@ -207,15 +211,19 @@ def _columns(shape: Shape) -> int:
 def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
-        top, centre, grid = int(magnitudes.max()) >> form.mantissa_bits, 0, _grid(magnitudes, form)
+        top, centre, grid = (
+            int(magnitudes.max()) >> form.mantissa_bits,
+            0,
+            lowest_bit(magnitudes, form),
+        )
     else:
-        centre = _commonest(weights)
+        centre = commonest(weights)
         magnitudes = np.abs(weights - centre)
         top, grid = int(magnitudes.max()).bit_length(), 0
     return _table_head(shape, top, int(magnitudes.min() == 0), centre, grid)
 
 
-def _grid(magnitudes: Words, form: Form) -> int:
+def lowest_bit(magnitudes: Words, form: Form) -> int:
     """The least exponent of a bit that is set in any float, plus the mantissa's bits; 0 for zeros.
 
     Weights that were drawn uniformly, for example, are multiples of a power of two.
@@ -229,10 +237,10 @@ def _grid(magnitudes: Words, form: Form) -> int:
 
 def _table_head(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> TableHead:
     taps = math.prod(shape[2:]) if len(shape) > 2 else 1
-    return TableHead(_columns(shape), min(taps, _columns(shape)), top, zeros, centre, grid)
+    return TableHead(columns_of(shape), min(taps, columns_of(shape)), top, zeros, centre, grid)
 
 
-def _commonest(weights: Words) -> int:
+def commonest(weights: Words) -> int:
     """The symbol that counts as 0: the commonest of up to 16 bits; 0 if any symbol is wider."""
     if int(weights.max()) >= 1 << 16:
         return 0
@@ -254,19 +262,19 @@ def _read_head(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> 
     return _table_head(shape, top, zeros, centre, grid)
 
 
-def _symbols(weights: Words, alphabet: Alphabet) -> Symbols:
+def as_symbols(weights: Words, alphabet: Alphabet) -> Symbols:
     fits = alphabet.size == 1 << 64 or not weights.size
     if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet.size:
         raise InputError("the code names a symbol that is not in the alphabet")
     return weights.astype(alphabet.container)
 
 
-def _writable(data: bytes) -> NDArray[np.uint8]:
+def writable(data: bytes) -> NDArray[np.uint8]:
     """Bytes as a writable array: compiled code accepts no others."""
     return np.frombuffer(data, np.uint8).copy()
 
 
-def _take(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
+def take_written(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
     """The bytes written so far; resets the register, so that the buffer is used again."""
     written = stream[: registers[place]].tobytes()
     registers[place] = 0
@@ -274,7 +282,7 @@ def _take(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
 
 
 @cache
-def _constants() -> tuple[Words, Words, Words, Words]:
+def constants() -> tuple[Words, Words, Words, Words]:
     """squash(x) = 65536 / (1 + exp(−x / 170)), its inverse, the rates 1 / (n + 1.6) and the trust
     (n + 0.4) / (n + 1.6) in a prediction that has seen n decisions.
 

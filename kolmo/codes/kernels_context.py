@@ -66,35 +66,35 @@ ESCAPE = 6  # bits of an integer's exponent after an escape
 
 # A node is a decision on a weight: "is the exponent top − n" is node n, zero and sign follow. The
 # leading bits of a mantissa are a tree, whose nodes are numbered as in a heap, from 1. A context
-# has a prediction for each node, so that contexts lie _NODES apart in the table.
-_NODES = 64  # decisions of one kind: those of a weight, or of its mantissa
-_ZERO, _SIGN = 24, 25  # nodes beyond those of the exponent
-_RUNS = 16  # classes of match lengths
-_DEPTHS = 128  # depths
+# has a prediction for each node, so that contexts lie NODES apart in the table.
+NODES = 64  # decisions of one kind: those of a weight, or of its mantissa
+ZERO, SIGN = 24, 25  # nodes beyond those of the exponent
+RUNS = 16  # classes of match lengths
+DEPTHS = 128  # depths
 _MANTISSA = 3  # predictions of a mantissa bit
 
 # How many contexts each input has, and where in the table they begin; those of columns come last,
 # because their number depends on the length of a row. The names are those of zero and exponent; the
-# sign has contexts of its own at the same places (`_set_sign_places`), separated by its node.
-_BY_RUN, _BY_DEPTH, _BY_AXES, _BY_WEST, _BY_NEAR = 2 * _RUNS, 256, 64 * 64, 32 * 64, 32 * 64
-_DEPTH_AT = _BY_RUN * _NODES
-_AXES_AT = _DEPTH_AT + _BY_DEPTH * _NODES
-_WEST_AT = _AXES_AT + _BY_AXES * _NODES
-_NEAR_AT = _WEST_AT + _BY_WEST * _NODES
+# sign has contexts of its own at the same places (`set_sign_places`), separated by its node.
+_BY_RUN, _BY_DEPTH, _BY_AXES, _BY_WEST, _BY_NEAR = 2 * RUNS, 256, 64 * 64, 32 * 64, 32 * 64
+DEPTH_AT = _BY_RUN * NODES
+AXES_AT = DEPTH_AT + _BY_DEPTH * NODES
+WEST_AT = AXES_AT + _BY_AXES * NODES
+NEAR_AT = WEST_AT + _BY_WEST * NODES
 # Those of the mantissa bits.
-_OCTAVE_AT = _NEAR_AT + _BY_NEAR * _NODES
-_SCALE_AT = _OCTAVE_AT + 2 * _RUNS * _NODES
-_RELATIVE_AT = _SCALE_AT + _DEPTHS * 16 * _NODES
-_COLUMN_AT = _RELATIVE_AT + 64 * _NODES
+OCTAVE_AT = NEAR_AT + _BY_NEAR * NODES
+SCALE_AT = OCTAVE_AT + 2 * RUNS * NODES
+RELATIVE_AT = SCALE_AT + DEPTHS * 16 * NODES
+COLUMN_AT = RELATIVE_AT + 64 * NODES
 
 # Decisions on a tail, predicted by a count each, without mixing: whether it ends in the zeros of a
 # narrower format, or in those of a still narrower one (each by the last nine tails); whether it is
 # the match's (by the match's length); whether it is the remembered one (by its hits in a row).
-_COARSE, _COARSER, _FORESEEN, _RECENT = 0, 512, 1024, 1024 + _RUNS
-ALONE = 1024 + _RUNS + 4
+_COARSE, _COARSER, _FORESEEN, _RECENT = 0, 512, 1024, 1024 + RUNS
+ALONE = 1024 + RUNS + 4
 
-_TRIALS = 8192  # trials after which recent tails must have been right once in 32 times
-_BUDGET = 1 << 15  # searches without a match after which only every 16th place is searched
+TRIALS = 8192  # trials after which recent tails must have been right once in 32 times
+BUDGET = 1 << 15  # searches without a match after which only every 16th place is searched
 
 
 class Form(NamedTuple):
@@ -126,7 +126,7 @@ class TableHead(NamedTuple):
 # (in 256ths); flags that say which of the row's last nine tails were coarse; the match's next
 # weight, direction and length; the budget of searches; how often a remembered tail was tried, and
 # was right.
-_ROW_SUM, _SUM, _MEAN, _FLAGS, _POINTER, _STEP, _RUN, _LEFT, _TRIED, _HIT = range(10)
+ROW_SUM, SUM, MEAN, FLAGS, POINTER, STEP, RUN, LEFT, TRIED, HIT = range(10)
 REGISTERS = 10
 
 
@@ -142,8 +142,8 @@ STATE = np.dtype(
         # What is learned from all tables: predictions that are not mixed, mixing weights by node
         # (mantissas come second) and by the match's length.
         ("alone", np.uint32, ALONE),
-        ("by_node", np.int64, (2 * _NODES, INPUTS)),
-        ("by_run", np.int64, (2 * _RUNS, INPUTS)),
+        ("by_node", np.int64, (2 * NODES, INPUTS)),
+        ("by_run", np.int64, (2 * RUNS, INPUTS)),
         # Registers: the coder's and the plain bits' (see `kolmo.codes.arithmetic`), the table's.
         ("coder", np.int64, 5),
         ("plain", np.int64, 3),
@@ -174,7 +174,7 @@ class Memory(NamedTuple):
     recent: Array  # by hash of column and leading bits: the last tail
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """The surroundings of a weight: a predicted depth (in 256ths) and the depths of neighbours."""
 
     depth: int  # by row and column together
@@ -187,7 +187,7 @@ class _Seen(NamedTuple):
 
 def table_size(columns: int) -> int:
     """The number of predictions that tables of up to ``columns`` columns need."""
-    return _COLUMN_AT + columns * _NODES
+    return COLUMN_AT + columns * NODES
 
 
 def new_state(constants: Sequence[Array], coder: Array) -> Any:
@@ -200,7 +200,7 @@ def new_state(constants: Sequence[Array], coder: Array) -> Any:
     state["squash"], state["stretch"], state["rates"], state["trust"] = constants
     state["alone"], state["coder"] = FRESH, coder
     state["by_node"], state["by_run"] = 11_000, 11_000
-    state["by_node"][_NODES:] = state["by_run"][_RUNS:] = 22_000
+    state["by_node"][NODES:] = state["by_run"][RUNS:] = 22_000
     return state
 
 
@@ -209,10 +209,10 @@ def begin_table(state: Any, table: Array) -> None:
 
     The mean depth starts as the middle one, the budget of searches is full.
     """
-    table[_COLUMN_AT:] = FRESH
+    table[COLUMN_AT:] = FRESH
     registers = state["registers"]
     registers[:] = 0
-    registers[_MEAN], registers[_LEFT] = 64 << 8, _BUDGET
+    registers[MEAN], registers[LEFT] = 64 << 8, BUDGET
 
 
 @compiled
@@ -256,17 +256,17 @@ def code_span(
     for place in range(first, last):
         row = place // head.columns
         column = place - row * head.columns
-        seen = _look(place, row, column, head, registers, depths, columns)
+        seen = look_around(place, row, column, head, registers, depths, columns)
         # A match: the weights just before this place occurred before, so that the weight that
         # followed there is the guess here. Matches cover shared and copied rows, motifs, filters
         # and their mirror images. Each decision learns how reliable a match of this length is.
-        run = _step_match(registers)
-        guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, head.centre)
+        run = step_match(registers)
+        guess = split_word(weights[registers[POINTER]] if run > 0 else 0, form, head.centre)
         live = run  # the match's length, 0 once its guess was wrong for a part of this weight
         sign, exponent, mantissa = 0, 0, 0
         if not decoding:
-            sign, exponent, mantissa = _split(weights[place], form, head.centre)
-        _set_places(places, column, seen)
+            sign, exponent, mantissa = split_word(weights[place], form, head.centre)
+        set_places(places, column, seen)
 
         # Is it zero? Zeros are more than the smallest numbers: pruning, ReLU's dead units and
         # rounding make them, by row, by column and in clusters, as contexts 1 to 5 see. In a table
@@ -275,10 +275,10 @@ def code_span(
         if head.zeros:
             is_zero = int(exponent == 0 and mantissa == 0)
             foreseen = int(guess[1] == 0 and guess[2] == 0)
-            places[0] = _run_place(live, foreseen)
-            is_zero = _decide(is_zero, _ZERO, 0, INPUTS, live, state, table, coded)
+            places[0] = run_place(live, foreseen)
+            is_zero = _decide(is_zero, ZERO, 0, INPUTS, live, state, table, coded)
             live = live if is_zero == foreseen else 0
-        down, depth = STEPS, _DEPTHS - 1
+        down, depth = STEPS, DEPTHS - 1
         if is_zero == 0:
             # The exponent: count down from the table's largest, "is it this octave?" each time.
             # This takes few decisions: 64 % (MiniLM) to 81 % (digits) of the weights lie 1 to 6
@@ -288,7 +288,7 @@ def code_span(
             aim, down = head.top - exponent, 0
             while down < STEPS and down < head.top - least:
                 foreseen = int(down == head.top - guess[1])
-                places[0] = _run_place(live, foreseen)
+                places[0] = run_place(live, foreseen)
                 y = _decide(int(down == aim), down, 0, INPUTS, live, state, table, coded)
                 live = live if y == foreseen else 0
                 if y:
@@ -310,18 +310,18 @@ def code_span(
             bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
             modelled = min(form.modelled, bits)
             octave, scale = min(down, 15), seen.depth >> 8
-            places[1] = _SCALE_AT + (scale * 16 + octave) * _NODES
-            places[2] = _RELATIVE_AT + min(max(8 * down + 36 - scale, 0), 63) * _NODES
+            places[1] = SCALE_AT + (scale * 16 + octave) * NODES
+            places[2] = RELATIVE_AT + min(max(8 * down + 36 - scale, 0), 63) * NODES
             node = 1
             for shift in range(bits - 1, bits - 1 - modelled, -1):
                 foreseen = (guess[2] >> shift) & 1
-                places[0] = _octave_place(live, foreseen, octave)
+                places[0] = octave_place(live, foreseen, octave)
                 y = (mantissa >> shift) & 1
-                y = _decide(y, node, _NODES, _MANTISSA, live, state, table, coded)
+                y = _decide(y, node, NODES, _MANTISSA, live, state, table, coded)
                 live = live if y == foreseen else 0
                 node = 2 * node + y
             lead = node - (1 << modelled)
-            depth = _depth(exponent, lead, modelled, head.top)
+            depth = depth_of(exponent, lead, modelled, head.top)
 
             # The tail: that of the match, or the last one after the same leading bits in this
             # column, or plainly, without the zeros that a narrower format leaves. No density
@@ -333,7 +333,7 @@ def code_span(
             if rest > 0 and live > 0:
                 foreseen = guess[2] & ((1 << rest) - 1)
                 known = int(tail == foreseen)
-                known = _count(known, _FORESEEN + min(live, _RUNS - 1), state, coded)
+                known = count_bit(known, _FORESEEN + min(live, RUNS - 1), state, coded)
                 tail = foreseen if known else tail
                 live = live if known else 0
             # Tails are remembered by column and leading bits: a table of few distinct values, such
@@ -342,19 +342,19 @@ def code_span(
             # are left out: they coincide by chance. If the memory was tried often and was hardly
             # ever right, it is given up.
             remembers = rest >= 12 and (
-                registers[_TRIED] < _TRIALS or registers[_HIT] * 32 > registers[_TRIED]
+                registers[TRIED] < TRIALS or registers[HIT] * 32 > registers[TRIED]
             )
-            slot = _slot(column, exponent, lead) & (recent.size - 1)
+            slot = slot_of(column, exponent, lead) & (recent.size - 1)
             sure = 0
             if remembers and recent[slot] >= 0:
                 last_tail = recent[slot] >> 2
                 sure = recent[slot] & 3
                 if known == 0:
                     known = int(tail == last_tail)
-                    known = _count(known, _RECENT + sure, state, coded)
+                    known = count_bit(known, _RECENT + sure, state, coded)
                     tail = last_tail if known else tail
-                    registers[_TRIED] += 1
-                    registers[_HIT] += known
+                    registers[TRIED] += 1
+                    registers[HIT] += known
                 sure = min(sure + 1, 3) if known > 0 and tail == last_tail else 0
             if known == 0:
                 # Does the tail end in the zeros that a narrower format leaves? A widened
@@ -362,11 +362,11 @@ def code_span(
                 low = 0
                 if form.coarse > 0 and form.coarse < rest:
                     ends = int(tail & ((1 << form.coarse) - 1) == 0)
-                    if _count(ends, _COARSE + registers[_FLAGS], state, coded):
+                    if count_bit(ends, _COARSE + registers[FLAGS], state, coded):
                         low = form.coarse
                 if low > 0 and form.coarser < rest:
                     ends = int(tail & ((1 << form.coarser) - 1) == 0)
-                    if _count(ends, _COARSER + registers[_FLAGS], state, coded):
+                    if count_bit(ends, _COARSER + registers[FLAGS], state, coded):
                         low = form.coarser
                 # Bits below the grid are always zero: weights that were drawn uniformly and never
                 # trained are multiples of one power of two (data/random.safetensors: 7.7 % of its
@@ -378,47 +378,49 @@ def code_span(
                 recent[slot] = (tail << 2) | sure
             if form.coarse > 0:
                 ends = int(tail & ((1 << form.coarse) - 1) == 0)
-                registers[_FLAGS] = ((registers[_FLAGS] << 1) | ends) & 511
+                registers[FLAGS] = ((registers[FLAGS] << 1) | ends) & 511
             mantissa = (lead << rest) | tail
 
         # The sign comes last: how well neighbours' signs predict it depends on the magnitude. A
         # float's zero has a sign too.
         if is_zero == 0 or form.exponent_bits:
-            _set_sign_places(places, weights, place, row, column, down, seen, form, head)
-            places[0] = _run_place(live, guess[0])
-            sign = _decide(sign, _SIGN, 0, INPUTS, live, state, table, coded)
+            set_sign_places(places, weights, place, row, column, down, seen, form, head)
+            places[0] = run_place(live, guess[0])
+            sign = _decide(sign, SIGN, 0, INPUTS, live, state, table, coded)
         if decoding:
-            weights[place] = _join(sign, exponent, mantissa, form, head.centre)
+            weights[place] = join_word(sign, exponent, mantissa, form, head.centre)
 
         depths[place] = depth
         columns[column] += depth
-        registers[_ROW_SUM] += depth
-        registers[_SUM] += depth
+        registers[ROW_SUM] += depth
+        registers[SUM] += depth
         # A match goes on while magnitudes are right; signs may differ, as in filters that are each
         # other's negatives.
         if run > 0:
             right = guess[1] == exponent and guess[2] == mantissa
-            registers[_RUN] = min(run + 1, 400) if right else 0
-            registers[_LEFT] = min(registers[_LEFT] + 16 * right, 2 * _BUDGET)
+            registers[RUN] = min(run + 1, 400) if right else 0
+            registers[LEFT] = min(registers[LEFT] + 16 * right, 2 * BUDGET)
         # Searches take most of the time where nothing repeats: each takes one off a budget, and
         # matches add to it; when it is used up, only every 16th place is searched.
-        if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
-            _find(weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind)
+        if place + 1 >= form.order and (registers[LEFT] > 0 or place & 15 == 15):
+            find_match(
+                weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind
+            )
 
 
 # --- contexts -------------------------------------------------------------------------------
 
 
 @compiled(inline=True)
-def _look(
+def look_around(
     place: int,
     row: int,
     column: int,
-    head: TableHead,
+    head: Any,
     registers: Array,
     depths: Array,
     columns: Array,
-) -> _Seen:
+) -> Seen:
     """The depth that row and column predict, and the depths of neighbours.
 
     Each output's weights (a row) and each input's (a column) have a scale of their own, by
@@ -429,16 +431,16 @@ def _look(
     divisions.
     """
     if column == 0:
-        registers[_ROW_SUM] = 0
-        registers[_FLAGS] = 0
+        registers[ROW_SUM] = 0
+        registers[FLAGS] = 0
     if place & 255 == 0 and place:
-        registers[_MEAN] = (registers[_SUM] << 8) // place
-    mean = registers[_MEAN]
-    by_row = mean + ((registers[_ROW_SUM] << 8) - column * mean) // (column + 6)
+        registers[MEAN] = (registers[SUM] << 8) // place
+    mean = registers[MEAN]
+    by_row = mean + ((registers[ROW_SUM] << 8) - column * mean) // (column + 6)
     by_column = mean + ((columns[column] << 8) - row * mean) // (row + 6)
     # A missing neighbour counts as one of middle depth.
-    return _Seen(
-        min(max(by_row + by_column - mean, 0), (_DEPTHS << 8) - 1),
+    return Seen(
+        min(max(by_row + by_column - mean, 0), (DEPTHS << 8) - 1),
         min(max(by_row >> 9, 0), 63),
         min(max(by_column >> 9, 0), 63),
         depths[place - head.taps] if column >= head.taps else 64,
@@ -448,35 +450,35 @@ def _look(
 
 
 @compiled(inline=True)
-def _set_places(places: Array, column: int, seen: _Seen) -> None:
-    """Set the places of the predictions of zeros and exponents; input 0 is `_run_place`."""
+def set_places(places: Array, column: int, seen: Seen) -> None:
+    """Set the places of the predictions of zeros and exponents; input 0 is `run_place`."""
     # The scale that row and column predict together, in half depths: the most informative number,
     # with which the shape of the distribution is learned soon, and once for all rows.
-    places[1] = _DEPTH_AT + (seen.depth >> 7) * _NODES
+    places[1] = DEPTH_AT + (seen.depth >> 7) * NODES
     # The pair of row and column: a small row and a large column need not make the same weights as
     # two middling ones; a dead input makes zeros whatever the row is.
-    places[2] = _AXES_AT + (seen.by_row * 64 + seen.by_column) * _NODES
+    places[2] = AXES_AT + (seen.by_row * 64 + seen.by_column) * NODES
     # The column itself, whatever its mean: an input whose weights have a distribution of their own,
     # such as a bimodal one, or are all zero.
-    places[3] = _COLUMN_AT + column * _NODES
+    places[3] = COLUMN_AT + column * NODES
     # The same tap of the input channel before (in a matrix the weight before): kernels of one
     # output have similar shapes, such as strong in the middle; together with the predicted scale.
-    places[4] = _WEST_AT + ((seen.west >> 2) * 64 + (seen.depth >> 9)) * _NODES
+    places[4] = WEST_AT + ((seen.west >> 2) * 64 + (seen.depth >> 9)) * NODES
     # The weight before and the one above, exactly: kernels are smooth, zeros come in clusters.
-    places[5] = _NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * _NODES
+    places[5] = NEAR_AT + ((seen.beside >> 2) * 64 + (seen.north >> 1)) * NODES
 
 
 @compiled(inline=True)
-def _set_sign_places(
+def set_sign_places(
     places: Array,
     weights: Array,
     place: int,
     row: int,
     column: int,
     down: int,
-    seen: _Seen,
+    seen: Seen,
     form: Form,
-    head: TableHead,
+    head: Any,
 ) -> None:
     """Set the places of the predictions of the sign: neighbours' signs and depths, own octave.
 
@@ -485,53 +487,53 @@ def _set_sign_places(
     """
     near, west, beside, north = min(down, 7), 2, 2, 2
     if column >= head.taps:
-        west = _sign(weights[place - head.taps], form, head.centre)
+        west = sign_of(weights[place - head.taps], form, head.centre)
     if column > 0:
-        beside = _sign(weights[place - 1], form, head.centre)
+        beside = sign_of(weights[place - 1], form, head.centre)
     if row > 0:
-        north = _sign(weights[place - head.columns], form, head.centre)
+        north = sign_of(weights[place - head.columns], form, head.centre)
     # All three neighbours' signs, 2 where there is none: do they agree?
-    places[1] = _DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * _NODES
+    places[1] = DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * NODES
     # Each neighbour's sign and depth: a large one predicts more than a small one.
-    places[2] = _AXES_AT + ((west * 8 + near) * 64 + (seen.west >> 1)) * _NODES
+    places[2] = AXES_AT + ((west * 8 + near) * 64 + (seen.west >> 1)) * NODES
     # The column: an input that most outputs take with the same sign, such as one with a mean other
     # than 0 (for MiniLM it saves 18 times as many bits of signs as all neighbours do).
-    places[3] = _COLUMN_AT + column * _NODES
-    places[4] = _WEST_AT + ((beside * 8 + near) * 64 + (seen.beside >> 1)) * _NODES
-    places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
+    places[3] = COLUMN_AT + column * NODES
+    places[4] = WEST_AT + ((beside * 8 + near) * 64 + (seen.beside >> 1)) * NODES
+    places[5] = NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * NODES
 
 
 @compiled(inline=True)
-def _run_place(live: int, foreseen: int) -> int:
+def run_place(live: int, foreseen: int) -> int:
     """The place of a match's prediction, by the match's length and the foreseen decision.
 
     Without a match it is the node's own, of order 0: how often the decision was 1 at all.
     """
-    return (2 * min(live, _RUNS - 1) + foreseen * int(live > 0)) * _NODES
+    return (2 * min(live, RUNS - 1) + foreseen * int(live > 0)) * NODES
 
 
 @compiled(inline=True)
-def _octave_place(live: int, foreseen: int, octave: int) -> int:
+def octave_place(live: int, foreseen: int, octave: int) -> int:
     """The place of a match's prediction of a mantissa bit; without a match that of the octave,
     which predicts best how steep the density is."""
     if live > 0:
-        return _OCTAVE_AT + (_RUNS + 2 * min(live - 1, 7) + foreseen) * _NODES
-    return _OCTAVE_AT + octave * _NODES
+        return OCTAVE_AT + (RUNS + 2 * min(live - 1, 7) + foreseen) * NODES
+    return OCTAVE_AT + octave * NODES
 
 
 @compiled(inline=True)
-def _depth(exponent: int, lead: int, bits: int, top: int) -> int:
+def depth_of(exponent: int, lead: int, bits: int, top: int) -> int:
     """How far a magnitude lies below the largest, in eighths of an octave, 0 to 127.
 
     ``lead`` is the first ``bits`` bits of the mantissa. Eighths are steps of the mantissa, not
     of the logarithm: that needs no table and serves as well for a context.
     """
     eighths = lead >> (bits - 3) if bits >= 3 else lead << (3 - bits)
-    return min(max(8 * (top + 1 - exponent) - eighths, 0), _DEPTHS - 1)
+    return min(max(8 * (top + 1 - exponent) - eighths, 0), DEPTHS - 1)
 
 
 @compiled(inline=True)
-def _slot(column: int, exponent: int, lead: int) -> int:
+def slot_of(column: int, exponent: int, lead: int) -> int:
     """A hash of leading bits and column; a collision costs a wrong guess, no error."""
     return (column * 4099 + exponent * 16 + lead) * 2654435761 >> 8
 
@@ -540,16 +542,16 @@ def _slot(column: int, exponent: int, lead: int) -> int:
 
 
 @compiled(inline=True)
-def _step_match(registers: Array) -> int:
+def step_match(registers: Array) -> int:
     """Go on to the next weight of the match; returns the match's length, 0 if it has ended."""
-    registers[_POINTER] += registers[_STEP]
-    if registers[_POINTER] < 0:
-        registers[_RUN] = 0
-    return int(registers[_RUN])
+    registers[POINTER] += registers[STEP]
+    if registers[POINTER] < 0:
+        registers[RUN] = 0
+    return int(registers[RUN])
 
 
 @compiled(inline=True)
-def _find(
+def find_match(
     weights: Array,
     place: int,
     form: Form,
@@ -571,8 +573,8 @@ def _find(
         newest = _hash(newest, _magnitude(weights[place - 1 - i], form, centre))
         oldest = _hash(oldest, _magnitude(weights[place - form.order + i], form, centre))
     newest, oldest = (newest >> 12) & mask, (oldest >> 12) & mask
-    if registers[_RUN] == 0:
-        registers[_LEFT] -= 1
+    if registers[RUN] == 0:
+        registers[LEFT] -= 1
         _follow(weights, place, ahead[newest] - 1, 1, form, centre, registers)
         _follow(weights, place, behind[newest] - 1, -1, form, centre, registers)
     ahead[newest] = place + 1  # 0 marks an empty entry
@@ -597,9 +599,9 @@ def _follow(
                 break
             length += 1
             other -= step
-    if length >= form.order and length > registers[_RUN]:
-        registers[_RUN], registers[_STEP] = length, step
-        registers[_POINTER] = start - step
+    if length >= form.order and length > registers[RUN]:
+        registers[RUN], registers[STEP] = length, step
+        registers[POINTER] = start - step
 
 
 @compiled(inline=True)
@@ -625,7 +627,7 @@ def _decide(
     """Code a decision at the mixture of its predictions, and learn from it.
 
     ``y`` is the decision (ignored when decoding), ``node`` its number; ``base`` is 0 for the
-    decisions of a weight, _NODES for those of its mantissa; the first ``count`` of
+    decisions of a weight, NODES for those of its mantissa; the first ``count`` of
     ``state.places`` are the places of its predictions; ``run`` is the length of the match. Returns
     the decision.
 
@@ -636,7 +638,7 @@ def _decide(
     """
     inputs, places, by_node, by_run = state.inputs, state.places, state.by_node, state.by_run
     one = base + node
-    two = min(run, _RUNS - 1) + base * _RUNS // _NODES
+    two = min(run, RUNS - 1) + base * RUNS // NODES
     total = 0
     for i in range(count):
         word = int(np.int64(table[places[i] + node]))
@@ -650,21 +652,21 @@ def _decide(
         change = (inputs[i] * error + (1 << 17)) >> 18
         by_node[one, i] += change
         by_run[two, i] += change
-        _learn(y, table, places[i] + node, state.rates)
+        learn(y, table, places[i] + node, state.rates)
     return y
 
 
 @compiled(inline=True)
-def _count(y: int, place: int, state: Array, coded: Array) -> int:
+def count_bit(y: int, place: int, state: Array, coded: Array) -> int:
     """Code a decision by its own count, without mixing; returns it."""
     probability = min(max(int(np.int64(state.alone[place])) >> 16, 1), 65535)
     y = code_bit(y, probability, state.coder, coded)
-    _learn(y, state.alone, place, state.rates)
+    learn(y, state.alone, place, state.rates)
     return y
 
 
 @compiled(inline=True)
-def _learn(y: int, table: Array, place: int, rates: Array) -> None:
+def learn(y: int, table: Array, place: int, rates: Array) -> None:
     """Move a prediction towards a decision, by smaller steps the more decisions it has seen.
 
     The step is 1 / (n + 1.6): nearly the mean of the decisions, a little quicker at first, and from
@@ -680,7 +682,7 @@ def _learn(y: int, table: Array, place: int, rates: Array) -> None:
 
 
 @compiled(inline=True)
-def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
+def split_word(word: int, form: Form, centre: int) -> tuple[int, int, int]:
     """Sign, exponent and mantissa; of an integer its side of the centre, the length of its distance
     in bits (0 at the centre), and the bits after the leading one."""
     if form.exponent_bits:
@@ -696,8 +698,8 @@ def _split(word: int, form: Form, centre: int) -> tuple[int, int, int]:
 
 
 @compiled(inline=True)
-def _join(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
-    """Undo `_split`."""
+def join_word(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
+    """Undo `split_word`."""
     if form.exponent_bits:
         return (((sign << form.exponent_bits) | exponent) << form.mantissa_bits) | mantissa
     value = (1 << exponent >> 1) + mantissa
@@ -713,7 +715,7 @@ def _magnitude(word: int, form: Form, centre: int) -> int:
 
 
 @compiled(inline=True)
-def _sign(word: int, form: Form, centre: int) -> int:
+def sign_of(word: int, form: Form, centre: int) -> int:
     """The sign, 0 or 1; 2 for an integer at the centre, which has none."""
     if form.exponent_bits:
         return (word >> (form.exponent_bits + form.mantissa_bits)) & 1

@@ -4,16 +4,16 @@
 
     values of earlier rows ─► correlation between columns ─► mean and scale given the row so far
     values of neighbours   ─► least squares               ─► mean and scale
-                                                          ─► chance that a magnitude is below a border
+                              mean and scale              ─► chance of lying below a border
 
 A value is a signed integer of 30 bits, `VALUE_BITS`, of which the table's largest exponent has the
 upper half. A law is Student's t of six degrees of freedom: weights have heavier tails than normal
 ones even when their scale is known. Fixed-point numbers are named by their fraction: Q24 has 24
 bits after the point.
 
-Two kinds of law are learned. Columns of a row are correlated, because the inputs that they belong to
-are: of each column, its mean and scale given all columns before follow from the Cholesky factor of
-the correlation matrix of the rows so far, shrunk towards none. And neighbours predict, in smooth
+Two kinds of law are learned. Columns of a row are correlated, because the inputs that they belong
+to are: of each column, its mean and scale given all columns before follow from the Cholesky factor
+of the correlation matrix of the rows so far, shrunk towards none. And neighbours predict, in smooth
 kernels and tables: least squares on a few places around, of which the near past counts most.
 """
 
@@ -34,12 +34,13 @@ WIDEST = 1024  # most columns of a band
 FEATURES = 12  # neighbours that least squares may use
 _RECENT = 4  # of which the quick law uses the first ones
 
-_BLOCK = 32  # rows between updates of the correlations, weights between fits of neighbours
+BLOCK = 32  # rows between updates of the correlations, weights between fits of neighbours
 _CLIP = 1 << 16  # 16 standard deviations in Q12
 _RIDGE = 1 << 9  # of Q24, added to the diagonal of neighbours' correlations
 
-# Registers of a band of columns: the sum of its rows' scales, the number of rows, that at which it is
-# fitted again, rows waiting for their block, whether there is a fit, whether scale and rows are only a guess.
+# Registers of a band of columns: the sum of its rows' scales, the number of rows, that at which it
+# is fitted again, rows waiting for their block, whether there is a fit, whether scale and number of
+# rows are only a guess.
 SCALE_SUM, ROWS, NEXT_FIT, WAITING, FITTED, GUESSED = range(6)
 REGISTERS = 6
 
@@ -51,7 +52,7 @@ class Columns(NamedTuple):
     sums: Array  # (bands, d, d): products of normalized values, Q24, summed over rows
     factors: Array  # (bands, 2, d, d): Cholesky factors of the shrunk correlation matrices, Q24
     scales: Array  # (bands, d): of columns, relative to that of the row, Q12
-    waiting: Array  # (bands, _BLOCK, d): normalized rows that the sums do not yet have, Q12
+    waiting: Array  # (bands, BLOCK, d): normalized rows that the sums do not yet have, Q12
     whitened: Array  # (2, d): the row so far, whitened by each factor, Q16
     energy: Array  # (3,): of the whitened row, Q24; the means that both factors foresee, Q40
     shrink: Array  # (2,): λ of both factors, Q24
@@ -128,11 +129,11 @@ def root(number: int) -> int:
     while number >> bits:
         bits += 1
     guess = 1 << ((bits + 1) >> 1)
-    while True:
-        better = (guess + number // guess) >> 1
-        if better >= guess:
-            return guess
+    better = (guess + number // guess) >> 1
+    while better < guess:
         guess = better
+        better = (guess + number // guess) >> 1
+    return guess
 
 
 # --- columns --------------------------------------------------------------------------------
@@ -158,9 +159,10 @@ def predict_columns(column: int, columns: Columns, laws: Laws) -> int:
             total = 0
             factor, whitened = columns.factors[band, which, at], columns.whitened[which]
             for i in range(at):
-                total += np.int64(factor[i]) * np.int64(whitened[i])
+                total += int(np.int64(factor[i]) * np.int64(whitened[i]))
             columns.energy[1 + which] = total
-            mean = ((total >> 24) * scale) >> 16
+            limit = 1 << 28
+            mean = (min(max(total >> 24, -limit), limit) * scale) >> 16
             own = (plain * np.int64(factor[at])) >> 24
             own = (own * laws.errors[COLUMNS_NEAR + which, 1]) >> 12
         set_law(laws.now, COLUMNS_NEAR + which, mean, own)
@@ -218,10 +220,10 @@ def _end_band(values: Array, first: int, count: int, band: int, columns: Columns
     registers[WAITING] += 1
     registers[ROWS] += 1
     registers[SCALE_SUM] += scale
-    if registers[WAITING] == _BLOCK or registers[ROWS] in (4, 8, 16):
+    if registers[WAITING] == BLOCK or registers[ROWS] in (4, 8, 16):
         _take_block(count, band, columns)
     if registers[ROWS] >= registers[NEXT_FIT] and registers[WAITING] == 0:
-        registers[NEXT_FIT] = registers[ROWS] + max(2 * _BLOCK, registers[ROWS] // 4)
+        registers[NEXT_FIT] = registers[ROWS] + max(2 * BLOCK, registers[ROWS] // 4)
         for which in range(2):
             _factorize(count, band, columns, which)
         registers[FITTED] = 1
@@ -261,11 +263,11 @@ def _factorize(count: int, band: int, columns: Columns, which: int) -> None:
             total = 0
             before = factor[j]
             for k in range(j):
-                total += np.int64(line[k]) * np.int64(before[k])
+                total += int(np.int64(line[k]) * np.int64(before[k]))
             line[j] = (correlation * keep - total) // np.int64(before[j])
         total = 0
         for k in range(i):
-            total += np.int64(line[k]) * np.int64(line[k])
+            total += int(np.int64(line[k]) * np.int64(line[k]))
         line[i] = max(root((1 << 48) - total), 1 << 8)
 
 

@@ -4,10 +4,13 @@
 
     weight ─► the match's? ─► zero? ─► exponent ─► leading bits ─► sign ─► further bits ─► the rest
 
-As `kolmo.codes.kernels_context`, of which it uses contexts and matches; besides, each decision is
-predicted by *laws* of the weight's value (`kolmo.codes.kernels_laws`): how likely a magnitude is to
-lie in the upper part of an interval, given what columns and neighbours say. Bits are modelled as
-deep as the sharpest law reaches.
+It takes contexts and matches from `kolmo.codes.kernels_context`. Besides, each decision is
+predicted by `LAWS` laws of the weight's value (`kolmo.codes.kernels_laws`): how likely its
+magnitude is to lie in the upper part of the interval that is left, given what columns and
+neighbours say. So the laws also predict bits further down than contexts could tell apart, as far as
+the sharpest one reaches.
+
+The file is long because it is one loop and its parts, which are read together.
 """
 
 from __future__ import annotations
@@ -17,150 +20,164 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kolmo.codes import kernels_laws as laws_of
+from kolmo.codes import kernels_laws as law
 from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
 from kolmo.codes.kernels_context import (
+    BUDGET,
+    COLUMN_AT,
+    DEPTHS,
     ESCAPE,
+    FLAGS,
     FRESH,
+    HIT,
+    LEFT,
     LIMIT,
+    MEAN,
+    NODES,
+    POINTER,
+    RELATIVE_AT,
+    ROW_SUM,
+    RUN,
+    RUNS,
+    SCALE_AT,
+    SIGN,
+    STEP,
     STEPS,
+    SUM,
+    TRIALS,
+    TRIED,
+    ZERO,
     Form,
-    _AXES_AT,
-    _BUDGET,
-    _COLUMN_AT,
-    _DEPTH_AT,
-    _DEPTHS,
-    _FLAGS,
-    _HIT,
-    _LEFT,
-    _MEAN,
-    _NEAR_AT,
-    _NODES,
-    _OCTAVE_AT,
-    _POINTER,
-    _RELATIVE_AT,
-    _ROW_SUM,
-    _RUN,
-    _RUNS,
-    _SCALE_AT,
-    _SIGN,
-    _STEP,
-    _SUM,
-    _TRIALS,
-    _TRIED,
-    _WEST_AT,
-    _ZERO,
-    _depth,
-    _find,
-    _join,
-    _learn,
-    _look,
-    _octave_place,
-    _run_place,
-    _set_places,
-    _sign,
-    _slot,
-    _split,
-    _step_match,
-    _Seen,
+    count_bit,
+    depth_of,
+    find_match,
+    join_word,
+    learn,
+    look_around,
+    octave_place,
+    run_place,
+    set_places,
+    set_sign_places,
+    slot_of,
+    split_word,
+    step_match,
 )
 from kolmo.codes.kernels_laws import LAWS, Columns, Laws, Neighbours
 from kolmo.compiled import Array, compiled
 
-import os
-SURE = int(os.environ.get('SURE', 65000))
-CONTEXTS = 6
-MAPS = 2
-INPUTS = CONTEXTS + LAWS + MAPS
-_MANTISSA = 3
-_KINDS = 4  # zero and exponent, leading bits, sign, further bits
-_EXPONENT, _LEADING, _SIGNS, _FURTHER = range(_KINDS)
-_SHARP = 8
-_BUCKETS = 64
-_MAPS_AT = 0
-_PAIRS_AT = _KINDS * _SHARP * _BUCKETS
-MAP_SIZE = _PAIRS_AT + _KINDS * 32 * 32
-FINAL = _KINDS * 64 * 33
+CONTEXTS = 6  # predictions by contexts; those of laws follow, then those of two maps
+INPUTS = CONTEXTS + LAWS + 2
+_LEADING_CONTEXTS = 3  # contexts of a leading bit; a further bit has none
 
-_COARSE, _COARSER, _FORESEEN, _RECENT, _WHOLE, _AGREES = 0, 512, 1024, 1040, 1044, 1060
-_ESCAPED = 1092
-ALONE = _ESCAPED + (1 << 11)
+# Kinds of decisions: zero and exponent, leading bits, sign, further bits.
+EXPONENT, LEADING, SIGNS, FURTHER = range(4)
+KINDS = 4
 
-_FLIP, _FAR = 10, 11  # registers: whether the match's last sign was the other one; the last escape
-REGISTERS = 12
+# Maps correct the laws: what a law's prediction meant before. One by the sharpest law, at 64
+# levels, and how much sharper than the plain law it is; one by a law of columns and one of
+# neighbours.
+_SHARPER, _LEVELS, _COARSE_LEVELS = 8, 64, 32
+_PAIRS_AT = KINDS * _SHARPER * _LEVELS
+_MAPS = _PAIRS_AT + KINDS * _COARSE_LEVELS * _COARSE_LEVELS
+
+# Decisions predicted by a count each, without mixing. Those on a tail are as in the context code:
+# whether it ends in zeros, or in more zeros (each by the row's last nine tails); whether it is the
+# match's (by the match's length) or the remembered one (by its hits in a row). Besides, whether
+# magnitude and then sign are the match's; the bits of an exponent far below the largest.
+_ZEROS, _MORE_ZEROS, _FORESEEN, _RECENT = 0, 512, 1024, 1040
+_WHOLE, _AGREES, _ESCAPED = 1044, 1060, 1092
+ALONE = _ESCAPED + (1 << 12)
+
+_SURE = 65_000  # of 65,536: a match so reliable is asked for the whole weight before anything else
+
+# Registers beyond those of the context code: whether the match's last sign was the other one; the
+# last exponent that was escaped.
+_FLIPPED, _FAR = 10, 11
+_REGISTERS = 12
+
+# What is known of the laws of a weight: the class of the sharpest one, and which it is.
+_SHARPNESS, _SHARPEST = 0, 1
 
 
 class TableHead(NamedTuple):
     """A table's head, which is sent before its weights."""
 
-    columns: int
-    taps: int
-    top: int
-    zeros: int
-    centre: int
-    grid: int
-    coarse: int
-    coarser: int
-    mirror: int  # whether the table equals its transpose, up to sign
+    columns: int  # weights of a row
+    taps: int  # columns of one step of the second axis
+    top: int  # the largest exponent
+    zeros: int  # whether any weight is zero
+    centre: int  # the integer that counts as 0
+    grid: int  # exponent of the power of two that divides all floats, plus the mantissa's bits
+    few: int  # zeros that tails often end in, 0 for none
+    many: int  # and the larger number of zeros
+    mirror: int  # whether most magnitudes are those of the transposed table
 
 
 STATE = np.dtype(
     [
+        # Constants, as in the context code.
         ("squash", np.int64, 2 * LIMIT + 1),
         ("stretch", np.int64, 4096),
         ("rates", np.int64, 1024),
         ("trust", np.int64, 1024),
+        # What is learned from all tables: counts, maps, and weights of inputs by node, by the
+        # match's length, and by the sharpness of laws.
         ("alone", np.uint32, ALONE),
-        ("by_node", np.int64, (3 * _NODES, INPUTS)),
-        ("by_run", np.int64, (_KINDS * _RUNS, INPUTS)),
-        ("by_sharp", np.int64, (_KINDS * _SHARP, INPUTS)),
-        ("maps", np.uint32, MAP_SIZE),
-        ("final", np.uint32, FINAL),
+        ("maps", np.uint32, _MAPS),
+        ("by_node", np.int64, (3 * NODES, INPUTS)),
+        ("by_run", np.int64, (KINDS * RUNS, INPUTS)),
+        ("by_sharpness", np.int64, (KINDS * _SHARPER, INPUTS)),
+        # Registers of the coder, the plain bits and the table.
         ("coder", np.int64, 5),
         ("plain", np.int64, 3),
-        ("registers", np.int64, REGISTERS),
+        ("registers", np.int64, _REGISTERS),
+        # Buffers: the predictions of a decision, the places of those by context, the laws' class.
         ("inputs", np.int64, INPUTS),
         ("places", np.int64, CONTEXTS),
-        ("found", np.int64, 4),
+        ("found", np.int64, 2),
     ],
     align=True,
 )
 
-# state.found: kind's sharpness, the sharpest law, level of its scale
-_SHARPNESS, _BEST = 0, 1
+
+class Streams(NamedTuple):
+    """The bytes that are written or read: those of the decisions, and those of the plain bits."""
+
+    coded: Array
+    plain: Array
 
 
 class Memory(NamedTuple):
-    """What is remembered of the current table."""
+    """What is remembered of the current table; but for values as in the context code."""
 
     depths: Array
     columns: Array
     ahead: Array
     behind: Array
     recent: Array
-    values: Array
+    values: Array  # of the weights so far
 
 
 def new_state(constants: Sequence[Array], coder: Array) -> Any:
+    """The state before the first table: a record of dtype `STATE`.
+
+    An input's weight is the sum of three, in units of 1/131,072: in the beginning contexts count
+    .15 each, laws .05.
+    """
     state = np.zeros(1, STATE).view(np.recarray)[0]
     state["squash"], state["stretch"], state["rates"], state["trust"] = constants
-    state["alone"], state["coder"] = FRESH, coder
-    state["maps"] = FRESH
-    state["by_node"] = state["by_run"] = state["by_sharp"] = 2_000
-    for one in ("by_node", "by_run", "by_sharp"):
-        state[one][:, :CONTEXTS] = 6_500
-    squash = constants[0]
-    for bucket in range(33):
-        p = int(squash[min(max((bucket - 16) * 128 + LIMIT, 0), 2 * LIMIT)])
-        state["final"].reshape(-1, 33)[:, bucket] = (p << 16) | 24
+    state["alone"], state["maps"], state["coder"] = FRESH, FRESH, coder
+    for name in ("by_node", "by_run", "by_sharpness"):
+        state[name], state[name][:, :CONTEXTS] = 2_000, 6_500
     return state
 
 
 def begin_table(state: Any, table: Array) -> None:
-    table[_COLUMN_AT:] = FRESH
+    """Reset what belongs to one table: the contexts of columns, and the registers."""
+    table[COLUMN_AT:] = FRESH
     registers = state["registers"]
     registers[:] = 0
-    registers[_MEAN], registers[_LEFT] = 64 << 8, _BUDGET
+    registers[MEAN], registers[LEFT] = 64 << 8, BUDGET
 
 
 @compiled
@@ -172,80 +189,84 @@ def code_span(
     head: TableHead,
     state: Array,
     table: Array,
-    coded: Array,
-    plain: Array,
+    streams: Streams,
     memory: Memory,
     columns: Columns,
     near: Neighbours,
     laws: Laws,
 ) -> None:
+    """Encode the weights first..last of a table, or decode them.
+
+    Parameters are those of `kolmo.codes.kernels_context.code_span`, and what is known of columns,
+    neighbours and laws (`kolmo.codes.kernels_laws`); all are changed.
+    """
     depths, sums, recent, values = memory.depths, memory.columns, memory.recent, memory.values
-    registers, places = state.registers, state.places
+    registers, places, coded = state.registers, state.places, streams.coded
     decoding = state.coder[DECODING] == 1
     for place in range(first, last):
         row = place // head.columns
         column = place - row * head.columns
-        seen = _look(place, row, column, head, registers, depths, sums)
-        if head.mirror and column == 0 and row > 0:
-            registers[_POINTER], registers[_STEP], registers[_RUN] = row - head.columns, head.columns, 64
-        if head.mirror and column == row:
-            registers[_RUN] = 0
-        run = _step_match(registers)
-        guess = _split(weights[registers[_POINTER]] if run > 0 else 0, form, head.centre)
+        seen = look_around(place, row, column, head, registers, depths, sums)
+        if head.mirror:
+            _point_at_mirror(row, column, head, registers)
+        run = step_match(registers)
+        guess = split_word(weights[registers[POINTER]] if run > 0 else 0, form, head.centre)
         live = run
         sign, exponent, mantissa = 0, 0, 0
         if not decoding:
-            sign, exponent, mantissa = _split(weights[place], form, head.centre)
+            sign, exponent, mantissa = split_word(weights[place], form, head.centre)
+        law.predict_columns(column, columns, laws)
 
-        whole, whole_at = 0, -1
-        if run > 0:
-            whole_at = _WHOLE + (min(run, 11) if run < 16 else min(12 + (run >> 6), 15))
-            if int(np.int64(state.alone[whole_at])) >> 16 > SURE:
-                whole = int(exponent == guess[1] and mantissa == guess[2])
-                whole = _count(whole, whole_at, state, coded)
-                if whole:
-                    exponent, mantissa = guess[1], guess[2]
-                whole_at = -1
-        is_zero = int(exponent == 0 and mantissa == 0) if whole else 0
-        bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
-        modelled = min(form.modelled, bits)
-        lead = mantissa >> (bits - modelled)
-        depth = _DEPTHS - 1 if is_zero else _depth(exponent, lead, modelled, head.top)
-        laws_of.predict_columns(column, columns, laws)
-        if whole and (is_zero == 0 or form.exponent_bits):
-            flip = registers[_FLIP]
-            agrees = int(sign == guess[0])
-            agrees = _count(agrees, _AGREES + 16 * flip + min(run, 15), state, coded)
-            sign = guess[0] if agrees else 1 - guess[0]
-            registers[_FLIP] = 1 - agrees
-        if not whole:
-            laws_of.predict_neighbours(values, place, row, column, head.columns, near, laws)
-            _begin_laws(laws, state)
-            _set_places(places, column, seen)
+        # Is all of the magnitude the match's? Asked where that is nearly certain, as in copies and
+        # Toeplitz matrices, it saves all other decisions. Elsewhere its count learns what the
+        # answer would have been.
+        whole, kind = 0, _WHOLE + (min(run, 11) if run < 16 else min(12 + (run >> 6), 15))
+        asked = run > 0 and int(np.int64(state.alone[kind])) >> 16 > _SURE
+        if asked:
+            whole = int(exponent == guess[1] and mantissa == guess[2])
+            whole = count_bit(whole, kind, state, coded)
+        if whole:
+            exponent, mantissa = guess[1], guess[2]
+            is_zero = int(exponent == 0 and mantissa == 0)
+            depth = DEPTHS - 1
+            if is_zero == 0:
+                bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
+                modelled = min(form.modelled, bits)
+                depth = depth_of(exponent, mantissa >> (bits - modelled), modelled, head.top)
+            if is_zero == 0 or form.exponent_bits:
+                # Signs of a match all agree, or are all flipped.
+                flipped = registers[_FLIPPED]
+                agrees = _AGREES + 16 * flipped + min(run, RUNS - 1)
+                agrees = count_bit(int(sign == guess[0]), agrees, state, coded)
+                sign = guess[0] if agrees else 1 - guess[0]
+                registers[_FLIPPED] = 1 - agrees
+        else:
+            law.predict_neighbours(values, place, row, column, head.columns, near, laws)
+            _begin(laws, state)
+            set_places(places, column, seen)
             is_zero = 0
-            low = 0
-            high = 1 << 30
             if head.zeros:
                 is_zero = int(exponent == 0 and mantissa == 0)
                 foreseen = int(guess[1] == 0 and guess[2] == 0)
-                places[0] = _run_place(live, foreseen)
+                places[0] = run_place(live, foreseen)
                 half = 0 if form.exponent_bits else _unit(head) >> 1
-                _borders(0, half, half > 0, laws, state)
-                # is_zero is the lower part
-                is_zero = 1 - _decide(1 - is_zero, _ZERO, 0, _EXPONENT, CONTEXTS, live, state, table, coded)
+                _foresee(half, half > 0, laws, state)
+                is_zero = 1 - _decide(
+                    1 - is_zero, ZERO, 0, EXPONENT, CONTEXTS, live, state, table, coded
+                )
                 live = live if is_zero == foreseen else 0
                 _narrow(1, laws)
-            down, depth = STEPS, _DEPTHS - 1
-            sign_known = 0
+            down, depth, low, high, known = STEPS, DEPTHS - 1, 0, 0, 0
             if is_zero == 0:
                 least = 0 if form.exponent_bits else 1
                 aim, down = head.top - exponent, 0
-                _open(_edge(head.top + 1, form, head), laws)
+                _bound(_edge(head.top + 1, form, head), laws)
                 while down < STEPS and down < head.top - least:
                     foreseen = int(down == head.top - guess[1])
-                    places[0] = _run_place(live, foreseen)
-                    _borders(0, _edge(head.top - down, form, head), 1, laws, state)
-                    y = _decide(int(down == aim), down, 0, _EXPONENT, CONTEXTS, live, state, table, coded)
+                    places[0] = run_place(live, foreseen)
+                    _foresee(_edge(head.top - down, form, head), True, laws, state)
+                    y = int(down == aim)
+                    y = _decide(y, down, 0, EXPONENT, CONTEXTS, live, state, table, coded)
                     live = live if y == foreseen else 0
                     _narrow(y, laws)
                     if y:
@@ -261,104 +282,106 @@ def code_span(
                 bits = form.mantissa_bits if form.exponent_bits else max(exponent - 1, 0)
                 modelled = min(form.modelled, bits)
                 octave, scale = min(down, 15), seen.depth >> 8
-                places[1] = _SCALE_AT + (scale * 16 + octave) * _NODES
-                places[2] = _RELATIVE_AT + min(max(8 * down + 36 - scale, 0), 63) * _NODES
+                places[1] = SCALE_AT + (scale * 16 + octave) * NODES
+                places[2] = RELATIVE_AT + min(max(8 * down + 36 - scale, 0), 63) * NODES
                 node = 1
                 for shift in range(bits - 1, bits - 1 - modelled, -1):
                     foreseen = (guess[2] >> shift) & 1
-                    places[0] = _octave_place(live, foreseen, octave)
-                    y = (mantissa >> shift) & 1
+                    places[0] = octave_place(live, foreseen, octave)
                     middle = (low + high) >> 1
-                    _borders(0, middle, 1, laws, state)
-                    y = _decide(y, node, _NODES, _LEADING, _MANTISSA, live, state, table, coded)
+                    _foresee(middle, True, laws, state)
+                    y = (mantissa >> shift) & 1
+                    y = _decide(
+                        y, node, NODES, LEADING, _LEADING_CONTEXTS, live, state, table, coded
+                    )
                     _narrow(y, laws)
                     live = live if y == foreseen else 0
                     node = 2 * node + y
                     low, high = (middle, high) if y else (low, middle)
                 lead = node - (1 << modelled)
-                depth = _depth(exponent, lead, modelled, head.top)
+                depth = depth_of(exponent, lead, modelled, head.top)
 
+                # The tail: that of the match, or the remembered one, as in the context code.
                 rest = bits - modelled
                 tail = mantissa & ((1 << rest) - 1)
                 known = int(rest == 0)
                 if rest > 0 and live > 0:
                     foreseen = guess[2] & ((1 << rest) - 1)
                     known = int(tail == foreseen)
-                    known = _count(known, _FORESEEN + min(live, _RUNS - 1), state, coded)
+                    known = count_bit(known, _FORESEEN + min(live, RUNS - 1), state, coded)
                     tail = foreseen if known else tail
                     live = live if known else 0
                 remembers = rest >= 12 and (
-                    registers[_TRIED] < _TRIALS or registers[_HIT] * 32 > registers[_TRIED]
+                    registers[TRIED] < TRIALS or registers[HIT] * 32 > registers[TRIED]
                 )
-                slot = _slot(column, exponent, lead) & (recent.size - 1)
+                slot = slot_of(column, exponent, lead) & (recent.size - 1)
                 sure = 0
                 if remembers and recent[slot] >= 0:
                     last_tail = recent[slot] >> 2
                     sure = recent[slot] & 3
                     if known == 0:
                         known = int(tail == last_tail)
-                        known = _count(known, _RECENT + sure, state, coded)
+                        known = count_bit(known, _RECENT + sure, state, coded)
                         tail = last_tail if known else tail
-                        registers[_TRIED] += 1
-                        registers[_HIT] += known
+                        registers[TRIED] += 1
+                        registers[HIT] += known
                     sure = min(sure + 1, 3) if known > 0 and tail == last_tail else 0
 
+            # The sign comes before the bits that laws predict, for these depend on it.
             if is_zero == 0 or form.exponent_bits:
-                _set_sign_places(places, weights, place, row, column, down, seen, form, head)
-                places[0] = _run_place(live, guess[0])
-                if is_zero == 0:
-                    _sides(low, high, laws, state)
-                else:
-                    _nothing(state)
-                sign = _decide(sign, _SIGN, 0, _SIGNS, CONTEXTS, live, state, table, coded)
-                registers[_FLIP] = int(sign != guess[0])
+                set_sign_places(places, weights, place, row, column, down, seen, form, head)
+                places[0] = run_place(live, guess[0])
+                _foresee_sign(low, high, is_zero == 0, laws, state)
+                sign = _decide(sign, SIGN, 0, SIGNS, CONTEXTS, live, state, table, coded)
+                registers[_FLIPPED] = int(sign != guess[0])
 
             if is_zero == 0:
                 if known == 0:
-                    got, count = _further(tail, rest, low, high, sign, down, state, table, coded, laws)
-                    left = rest - count
-                    below = 0
-                    if head.coarse > 0 and head.coarse < left:
-                        ends = int(tail & ((1 << head.coarse) - 1) == 0)
-                        if _count(ends, _COARSE + registers[_FLAGS], state, coded):
-                            below = head.coarse
-                    if below > 0 and head.coarser > 0 and head.coarser < left:
-                        ends = int(tail & ((1 << head.coarser) - 1) == 0)
-                        if _count(ends, _COARSER + registers[_FLAGS], state, coded):
-                            below = head.coarser
-                    below = max(below, min(left, head.grid - max(exponent, 1)))
-                    tail = (tail & ((1 << left) - 1)) >> below
-                    tail = code_plain(tail, left - below, state.plain, plain, decoding)
-                    tail = (got << left) | (tail << below)
+                    tail = _code_tail(
+                        tail, rest, low, high, sign, exponent, form, head, state, table, streams,
+                        laws, decoding
+                    )  # fmt: skip
                 if remembers:
                     recent[slot] = (tail << 2) | sure
-                if head.coarse > 0:
-                    ends = int(tail & ((1 << head.coarse) - 1) == 0)
-                    registers[_FLAGS] = ((registers[_FLAGS] << 1) | ends) & 511
+                if head.few > 0:
+                    ends = int(tail & ((1 << head.few) - 1) == 0)
+                    registers[FLAGS] = ((registers[FLAGS] << 1) | ends) & 511
                 mantissa = (lead << rest) | tail
-        if decoding:
-            weights[place] = _join(sign, exponent, mantissa, form, head.centre)
 
         value = _value(sign, exponent, mantissa, form, head)
         values[place] = value
-        if not whole:
-            laws_of.learn_neighbours(value, place, near)
-            laws_of.learn_errors(value, laws)
-        laws_of.learn_column(value, column, columns)
+        if whole == 0:
+            law.learn_neighbours(value, place, near)
+            law.learn_errors(value, laws)
+        law.learn_column(value, column, columns)
         if column == head.columns - 1:
-            laws_of.end_row(values, row * head.columns, head.columns, columns)
+            law.end_row(values, place - column, head.columns, columns)
+        if decoding:
+            weights[place] = join_word(sign, exponent, mantissa, form, head.centre)
         depths[place] = depth
         sums[column] += depth
-        registers[_ROW_SUM] += depth
-        registers[_SUM] += depth
+        registers[ROW_SUM] += depth
+        registers[SUM] += depth
         if run > 0:
             right = guess[1] == exponent and guess[2] == mantissa
-            if whole_at >= 0:
-                _learn(int(right), state.alone, whole_at, state.rates)
-            registers[_RUN] = min(run + 1, 400) if right else 0
-            registers[_LEFT] = min(registers[_LEFT] + 16 * right, 2 * _BUDGET)
-        if place + 1 >= form.order and (registers[_LEFT] > 0 or place & 15 == 15):
-            _find(weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind)
+            if not asked:
+                learn(int(right), state.alone, kind, state.rates)
+            registers[RUN] = min(run + 1, 400) if right else 0
+            registers[LEFT] = min(registers[LEFT] + 16 * right, 2 * BUDGET)
+        if place + 1 >= form.order and (registers[LEFT] > 0 or place & 15 == 15):
+            find_match(
+                weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind
+            )
+
+
+@compiled(inline=True)
+def _point_at_mirror(row: int, column: int, head: TableHead, registers: Array) -> None:
+    """Match a row of a symmetric table with the column of the same number, up to the diagonal."""
+    if column == 0 and row > 0:
+        registers[POINTER], registers[STEP] = row - head.columns, head.columns
+        registers[RUN] = 64
+    elif column == row:
+        registers[RUN] = 0
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -367,81 +390,77 @@ def code_span(
 @compiled(inline=True)
 def _unit(head: TableHead) -> int:
     """The value of an integer's 1."""
-    return 1 << max(30 - head.top, 0)
+    return 1 << max(law.VALUE_BITS - head.top, 0)
 
 
 @compiled(inline=True)
 def _value(sign: int, exponent: int, mantissa: int, form: Form, head: TableHead) -> int:
+    """The value of a weight; bits below its resolution are cut off."""
     if form.exponent_bits:
         digits = mantissa | (int(exponent > 0) << form.mantissa_bits)
-        shift = 29 - form.mantissa_bits - (max(head.top, 1) - max(exponent, 1))
+        below = max(head.top, 1) - max(exponent, 1)
+        shift = law.VALUE_BITS - 1 - form.mantissa_bits - below
         size = digits << shift if shift >= 0 else digits >> min(-shift, 63)
     else:
-        size = ((1 << exponent >> 1) + mantissa) << max(30 - head.top, 0)
+        size = ((1 << exponent >> 1) + mantissa) * _unit(head)
     return -size if sign else size
 
 
 @compiled(inline=True)
 def _edge(exponent: int, form: Form, head: TableHead) -> int:
-    """The least value of an exponent."""
+    """The value at which an exponent begins; of integers half a unit below the first."""
     if form.exponent_bits:
-        shift = 29 - max(head.top, 1) + exponent
+        shift = law.VALUE_BITS - 1 - max(head.top, 1) + exponent
         return 1 << shift if exponent > 0 and shift >= 0 else 0
-    unit = 1 << max(30 - head.top, 0)
-    return (unit << exponent >> 1) - (unit >> 1) if exponent > 0 else 0
+    return (_unit(head) << exponent >> 1) - (_unit(head) >> 1) if exponent > 0 else 0
 
 
 # --- laws -----------------------------------------------------------------------------------
 
-# laws.edges[k] holds the chances that the magnitude is below the lower border, below the upper, and
-# below the middle that the decision is about.
+# ``laws.edges[which]`` holds the chances that a magnitude is below the lower border of what is
+# left, below the upper one, and below the border that the decision is about.
 
 
 @compiled(inline=True)
-def _begin_laws(laws: Laws, state: Array) -> None:
-    best = 1
+def _begin(laws: Laws, state: Array) -> None:
+    """Find the sharpest law; any magnitude is possible."""
+    sharpest = 1
     for which in range(2, LAWS):
-        if laws.now[which, 1] < laws.now[best, 1]:
-            best = which
-    ratio = (laws.now[0, 1] << 4) // laws.now[best, 1]  # 16ths
-    sharp = 0
-    while sharp < _SHARP - 1 and ratio > 17 << sharp:
-        sharp += 1
-    state.found[_SHARPNESS], state.found[_BEST] = sharp, best
+        if laws.now[which, 1] < laws.now[sharpest, 1]:
+            sharpest = which
+    ratio = (laws.now[law.PLAIN, 1] << 4) // laws.now[sharpest, 1]
+    sharper = 0
+    while sharper < _SHARPER - 1 and ratio > 17 << sharper:
+        sharper += 1
+    state.found[_SHARPNESS], state.found[_SHARPEST] = sharper, sharpest
     for which in range(LAWS):
         laws.edges[which, 0] = 0
-        laws.edges[which, 1] = laws_of.within(laws.now[which], laws.chances, 1 << 30)
+    _bound(1 << law.VALUE_BITS, laws)
 
 
 @compiled(inline=True)
-def _open(high: int, laws: Laws) -> None:
+def _bound(high: int, laws: Laws) -> None:
+    """A magnitude is below a border."""
     for which in range(LAWS):
-        laws.edges[which, 1] = laws_of.within(laws.now[which], laws.chances, high)
+        laws.edges[which, 1] = law.within(laws.now[which], laws.chances, high)
 
 
 @compiled(inline=True)
-def _borders(kind: int, middle: int, is_there: int, laws: Laws, state: Array) -> None:
-    """Set the inputs of the laws for the decision whether a magnitude is above the middle."""
+def _foresee(middle: int, is_known: bool, laws: Laws, state: Array) -> None:
+    """Set the laws' inputs for the decision whether a magnitude is above a border."""
     for which in range(LAWS):
-        if is_there == 0:
-            state.inputs[CONTEXTS + which] = 0
-            laws.edges[which, 2] = laws.edges[which, 0]
-            continue
         edges = laws.edges[which]
-        at = laws_of.within(laws.now[which], laws.chances, middle)
-        edges[2] = at
-        _set_input(which, edges[1] - at, at - edges[0], state)
-
-
-@compiled(inline=True)
-def _set_input(which: int, up: int, down: int, state: Array) -> None:
-    up, down = max(up, 1), max(down, 1)
-    chance = (up << 12) // (up + down)
-    state.inputs[CONTEXTS + which] = state.stretch[min(max(chance, 1), 4095)]
+        if is_known:
+            edges[2] = law.within(laws.now[which], laws.chances, middle)
+            _set_input(which, edges[1] - edges[2], edges[2] - edges[0], state)
+        else:
+            edges[2] = edges[0]
+            state.inputs[CONTEXTS + which] = 0
 
 
 @compiled(inline=True)
 def _narrow(y: int, laws: Laws) -> None:
+    """Keep the part of what is left that the decision says."""
     for which in range(LAWS):
         edges = laws.edges[which]
         if y:
@@ -451,70 +470,103 @@ def _narrow(y: int, laws: Laws) -> None:
 
 
 @compiled(inline=True)
-def _nothing(state: Array) -> None:
+def _foresee_sign(low: int, high: int, is_known: bool, laws: Laws, state: Array) -> None:
+    """Set the laws' inputs for the decision whether a weight of a known interval is negative."""
     for which in range(LAWS):
-        state.inputs[CONTEXTS + which] = 0
+        now, chances = laws.now[which], laws.chances
+        if is_known:
+            minus = law.below(now, chances, -low) - law.below(now, chances, -high)
+            plus = law.below(now, chances, high) - law.below(now, chances, low)
+            _set_input(which, minus, plus, state)
+        else:
+            state.inputs[CONTEXTS + which] = 0
 
 
 @compiled(inline=True)
-def _sides(low: int, high: int, laws: Laws, state: Array) -> None:
-    """Set the inputs of the laws for the decision whether a weight is negative."""
-    for which in range(LAWS):
-        law = laws.now[which]
-        minus = laws_of.below(law, laws.chances, -low) - laws_of.below(law, laws.chances, -high)
-        plus = laws_of.below(law, laws.chances, high) - laws_of.below(law, laws.chances, low)
-        _set_input(which, minus, plus, state)
+def _set_input(which: int, yes: int, no: int, state: Array) -> None:
+    """Set a law's input from the chances of both outcomes."""
+    yes, no = max(yes, 1), max(no, 1)
+    state.inputs[CONTEXTS + which] = state.stretch[min(max((yes << 12) // (yes + no), 1), 4095)]
 
 
-@compiled(inline=True)
-def _escape(exponent: int, width: int, state: Array, coded: Array) -> int:
-    """Code an exponent far below the largest, as its distance from the last such one."""
-    mask, node = (1 << width) - 1, 1
-    distance = (exponent - state.registers[_FAR]) & mask
-    for shift in range(width - 1, -1, -1):
-        node = 2 * node + _count((distance >> shift) & 1, _ESCAPED + node, state, coded)
-    exponent = ((node & mask) + state.registers[_FAR]) & mask
-    state.registers[_FAR] = exponent
-    return exponent
+# --- tails ----------------------------------------------------------------------------------
 
 
 @compiled
-def _further(
+def _code_tail(
     tail: int,
     rest: int,
     low: int,
     high: int,
     sign: int,
-    down: int,
+    exponent: int,
+    form: Form,
+    head: TableHead,
     state: Array,
     table: Array,
-    coded: Array,
+    streams: Streams,
     laws: Laws,
-) -> tuple[int, int]:
-    """Code the bits that the sharpest law still predicts; returns them and their number."""
-    got, count = 0, 0
-    best = state.found[_BEST]
-    scale = laws.now[best, 1]
-    while count < rest and high - low > scale >> 1 and high - low >= 4:
+    decoding: bool,
+) -> int:
+    """Code a tail of ``rest`` bits of a weight in an interval; returns it.
+
+    First come the bits that the sharpest law still predicts: while what is left is wider than half
+    its scale. Then whether the tail ends in zeros; the bits between are plain.
+    """
+    registers, coded = state.registers, streams.coded
+    scale = laws.now[state.found[_SHARPEST], 1]
+    upper, left = 0, rest
+    while left > 0 and high - low > scale >> 1 and high - low >= 4:
         middle = (low + high) >> 1
-        for which in range(LAWS):
-            law = laws.now[which]
-            if sign:
-                outer = laws_of.below(law, laws.chances, -high)
-                inner = laws_of.below(law, laws.chances, -low)
-                at = laws_of.below(law, laws.chances, -middle)
-                _set_input(which, at - outer, inner - at, state)
-            else:
-                outer = laws_of.below(law, laws.chances, high)
-                inner = laws_of.below(law, laws.chances, low)
-                at = laws_of.below(law, laws.chances, middle)
-                _set_input(which, outer - at, at - inner, state)
-        y = (tail >> (rest - 1 - count)) & 1
-        y = _decide(y, min(count, 31), 2 * _NODES, _FURTHER, 0, 0, state, table, coded)
-        got = 2 * got + y
-        count += 1
+        _foresee_side(low, middle, high, sign, laws, state)
+        y = (tail >> (left - 1)) & 1
+        node = min(rest - left, NODES - 1)
+        y = _decide(y, node, 2 * NODES, FURTHER, 0, 0, state, table, coded)
+        upper, left = 2 * upper + y, left - 1
         low, high = (middle, high) if y else (low, middle)
-    return got, count
+    zeros = 0
+    if 0 < head.few < left:
+        ends = int(tail & ((1 << head.few) - 1) == 0)
+        if count_bit(ends, _ZEROS + registers[FLAGS], state, coded):
+            zeros = head.few
+    if zeros > 0 and head.few < head.many < left:
+        ends = int(tail & ((1 << head.many) - 1) == 0)
+        if count_bit(ends, _MORE_ZEROS + registers[FLAGS], state, coded):
+            zeros = head.many
+    # Bits below the grid are always zero.
+    zeros = max(zeros, min(left, head.grid - max(exponent, 1)))
+    lower = (tail & ((1 << left) - 1)) >> zeros
+    lower = code_plain(lower, left - zeros, state.plain, streams.plain, decoding)
+    return (upper << left) | (lower << zeros)
+
+
+@compiled(inline=True)
+def _foresee_side(low: int, middle: int, high: int, sign: int, laws: Laws, state: Array) -> None:
+    """Set the laws' inputs for the decision whether a magnitude of known sign is in the upper half
+    of an interval."""
+    for which in range(LAWS):
+        now, chances = laws.now[which], laws.chances
+        if sign:
+            outer, inner = law.below(now, chances, -high), law.below(now, chances, -low)
+            at = law.below(now, chances, -middle)
+            _set_input(which, at - outer, inner - at, state)
+        else:
+            outer, inner = law.below(now, chances, high), law.below(now, chances, low)
+            at = law.below(now, chances, middle)
+            _set_input(which, outer - at, at - inner, state)
+
+
+@compiled(inline=True)
+def _escape(exponent: int, width: int, state: Array, coded: Array) -> int:
+    """Code an exponent far below the largest, as its distance from the last such one: those of
+    weights that decayed to nothing lie close together."""
+    mask, node = (1 << width) - 1, 1
+    distance = (exponent - state.registers[_FAR]) & mask
+    for shift in range(width - 1, -1, -1):
+        node = 2 * node + count_bit((distance >> shift) & 1, _ESCAPED + node, state, coded)
+    exponent = ((node & mask) + state.registers[_FAR]) & mask
+    state.registers[_FAR] = exponent
+    return exponent
 
 
 # --- decisions ------------------------------------------------------------------------------
@@ -522,79 +574,55 @@ def _further(
 
 @compiled
 def _decide(
-    y: int, node: int, base: int, kind: int, count: int, run: int, state: Array, table: Array,
+    y: int,
+    node: int,
+    base: int,
+    kind: int,
+    count: int,
+    run: int,
+    state: Array,
+    table: Array,
     coded: Array,
 ) -> int:
-    inputs, places = state.inputs, state.places
-    maps = state.maps
-    sharp, best = state.found[_SHARPNESS], state.found[_BEST]
-    one = base + node
-    two = min(run, _RUNS - 1) + kind * _RUNS
-    three = kind * _SHARP + sharp
-    w1, w2, w3 = state.by_node[one], state.by_run[two], state.by_sharp[three]
-    for i in range(count):
-        word = int(np.int64(table[places[i] + node]))
-        inputs[i] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
-    for i in range(count, CONTEXTS):
-        inputs[i] = 0
-    logit = inputs[CONTEXTS + best]
-    own = _MAPS_AT + (kind * _SHARP + sharp) * _BUCKETS + ((logit + LIMIT) >> 6)
-    columns = min(max((inputs[CONTEXTS + 1] >> 6) + 16, 0), 31)
-    near = min(max((inputs[CONTEXTS + 3] >> 6) + 16, 0), 31)
-    pair = _PAIRS_AT + (kind * 32 + columns) * 32 + near
-    word = int(np.int64(maps[own]))
-    inputs[CONTEXTS + LAWS] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
-    word = int(np.int64(maps[pair]))
-    inputs[CONTEXTS + LAWS + 1] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
+    """Code a decision at the mixture of its predictions, and learn from it; returns it.
+
+    As in the context code; the laws' inputs are set before, and two maps are added, which learn
+    what the laws' predictions meant so far.
+    """
+    inputs, places, maps = state.inputs, state.places, state.maps
+    for i in range(CONTEXTS):
+        inputs[i] = _prediction(table[places[i] + node], state) if i < count else 0
+    sharper, sharpest = state.found[_SHARPNESS], state.found[_SHARPEST]
+    level = (inputs[CONTEXTS + sharpest] + LIMIT) >> 6
+    own = (kind * _SHARPER + sharper) * _LEVELS + level
+    by_columns = min(max((inputs[CONTEXTS + law.COLUMNS_NEAR] >> 6) + 16, 0), 31)
+    by_neighbours = min(max((inputs[CONTEXTS + law.NEIGHBOURS] >> 6) + 16, 0), 31)
+    pair = _PAIRS_AT + (kind * _COARSE_LEVELS + by_columns) * _COARSE_LEVELS + by_neighbours
+    inputs[CONTEXTS + LAWS] = _prediction(maps[own], state)
+    inputs[CONTEXTS + LAWS + 1] = _prediction(maps[pair], state)
+    by_node = state.by_node[base + node]
+    by_run = state.by_run[kind * RUNS + min(run, RUNS - 1)]
+    by_sharpness = state.by_sharpness[kind * _SHARPER + sharper]
     total = 0
     for i in range(INPUTS):
-        total += (w1[i] + w2[i] + w3[i]) * inputs[i]
-    mixed = min(max(total >> 17, -LIMIT), LIMIT)
-    probability = state.squash[mixed + LIMIT]
+        total += (by_node[i] + by_run[i] + by_sharpness[i]) * inputs[i]
+    probability = state.squash[min(max(total >> 17, -LIMIT), LIMIT) + LIMIT]
     y = code_bit(y, probability, state.coder, coded)
-    error = ((y << 16) - probability) * 2
+    error = ((y << 16) - probability) * 3
     for i in range(INPUTS):
         change = (inputs[i] * error + (1 << 17)) >> 18
-        w1[i] += change
-        w2[i] += change
-        w3[i] += change
+        by_node[i] += change
+        by_run[i] += change
+        by_sharpness[i] += change
     for i in range(count):
-        _learn(y, table, places[i] + node, state.rates)
-    _learn(y, maps, own, state.rates)
-    _learn(y, maps, pair, state.rates)
+        learn(y, table, places[i] + node, state.rates)
+    learn(y, maps, own, state.rates)
+    learn(y, maps, pair, state.rates)
     return y
 
 
 @compiled(inline=True)
-def _count(y: int, place: int, state: Array, coded: Array) -> int:
-    """Code a decision by its own count, without mixing; returns it."""
-    probability = min(max(int(np.int64(state.alone[place])) >> 16, 1), 65535)
-    y = code_bit(y, probability, state.coder, coded)
-    _learn(y, state.alone, place, state.rates)
-    return y
-
-
-@compiled(inline=True)
-def _set_sign_places(
-    places: Array,
-    weights: Array,
-    place: int,
-    row: int,
-    column: int,
-    down: int,
-    seen: _Seen,
-    form: Form,
-    head: TableHead,
-) -> None:
-    near, west, beside, north = min(down, 7), 2, 2, 2
-    if column >= head.taps:
-        west = _sign(weights[place - head.taps], form, head.centre)
-    if column > 0:
-        beside = _sign(weights[place - 1], form, head.centre)
-    if row > 0:
-        north = _sign(weights[place - head.columns], form, head.centre)
-    places[1] = _DEPTH_AT + (west + 3 * beside + 9 * north + 27 * near) * _NODES
-    places[2] = _AXES_AT + ((west * 8 + near) * 64 + (seen.west >> 1)) * _NODES
-    places[3] = _COLUMN_AT + column * _NODES
-    places[4] = _WEST_AT + ((beside * 8 + near) * 64 + (seen.beside >> 1)) * _NODES
-    places[5] = _NEAR_AT + ((north * 8 + near) * 64 + (seen.north >> 1)) * _NODES
+def _prediction(word: int, state: Array) -> int:
+    """The logit of a learned probability, which counts less if it has seen few decisions."""
+    word = int(np.int64(word))
+    return int((state.stretch[word >> 20] * state.trust[word & 1023]) >> 8)

@@ -57,6 +57,7 @@ class Columns(NamedTuple):
     energy: Array  # (3,): of the whitened row, Q24; the means that both factors foresee, Q40
     shrink: Array  # (2,): λ of both factors, Q24
     roots: Array  # (d,): scratch
+    errors: Array  # (2, columns): mean error of both laws, as a share of what they foresaw, Q12
 
 
 class Neighbours(NamedTuple):
@@ -142,7 +143,7 @@ def root(number: int) -> int:
 
 
 @compiled(inline=True)
-def predict_columns(column: int, columns: Columns, laws: Laws) -> int:
+def predict_columns(column: int, columns: Columns, laws: Laws) -> None:
     """Set the laws that column and row give to the next weight."""
     width = columns.scales.shape[1]
     band = column // width
@@ -164,7 +165,7 @@ def predict_columns(column: int, columns: Columns, laws: Laws) -> int:
             limit = 1 << 28
             mean = (min(max(total >> 24, -limit), limit) * scale) >> 16
             own = (plain * np.int64(factor[at])) >> 24
-            own = (own * laws.errors[COLUMNS_NEAR + which, 1]) >> 12
+            own = (own * columns.errors[which, column]) >> 12
         set_law(laws.now, COLUMNS_NEAR + which, mean, own)
 
 
@@ -194,17 +195,19 @@ def learn_column(value: int, column: int, columns: Columns) -> None:
 
 
 @compiled
-def end_row(values: Array, first: int, count: int, columns: Columns) -> None:
+def end_row(values: Array, first: int, count: int, columns: Columns, laws: Laws) -> None:
     """Learn from a row: ``count`` values from ``first`` on."""
     width = columns.scales.shape[1]
     columns.energy[0] = 0
     for band in range(columns.scales.shape[0]):
         begin = band * width
-        _end_band(values, first + begin, min(width, count - begin), band, columns)
+        _end_band(values, first + begin, min(width, count - begin), band, columns, laws)
 
 
 @compiled
-def _end_band(values: Array, first: int, count: int, band: int, columns: Columns) -> None:
+def _end_band(
+    values: Array, first: int, count: int, band: int, columns: Columns, laws: Laws
+) -> None:
     registers, waiting = columns.registers[band], columns.waiting[band]
     energy = 0
     for i in range(count):
@@ -227,6 +230,18 @@ def _end_band(values: Array, first: int, count: int, band: int, columns: Columns
         for which in range(2):
             _factorize(count, band, columns, which)
         registers[FITTED] = 1
+
+
+@compiled(inline=True)
+def _tune(columns: Columns, laws: Laws) -> None:
+    """Shrink less where errors are smaller than foreseen, more where they are larger."""
+    error = laws.errors[COLUMNS_NEAR]
+    if error[1] < 2900:
+        columns.shrink[0] = max(columns.shrink[0] >> 2, 1 << 6)
+        error[1] = 1 << 12
+    elif error[1] > 4300:
+        columns.shrink[0] = min(columns.shrink[0] << 1, 1 << 21)
+        error[1] = 1 << 12
 
 
 @compiled
@@ -360,9 +375,19 @@ def learn_errors(value: int, laws: Laws) -> None:
         if which >= NEIGHBOURS:
             share = min((off << 12) // plain, 1 << 18)
             error[0] = max(error[0] + ((share - error[0]) >> 4), 1)
-        elif which > PLAIN:
-            # Of a t law of six degrees the mean distance is .918 scales; here relative to what the
-            # correction was already.
-            share = min((off << 12) // laws.now[which, 1], 1 << 15)
-            error[1] += ((share - 3760) * error[1]) >> 22
-            error[1] = min(max(error[1], 1 << 9), 1 << 15)
+
+
+@compiled(inline=True)
+def learn_column_errors(value: int, column: int, columns: Columns, laws: Laws) -> None:
+    """How far off the laws of columns are, by column, in units of what they foresaw.
+
+    The mean distance of a t law of six degrees is .918 of its scale."""
+    if columns.registers[column // columns.scales.shape[1], FITTED] == 0:
+        return
+    for which in range(2):
+        now = laws.now[COLUMNS_NEAR + which]
+        off = abs(value - now[0])
+        share = min((off << 12) // now[1], 1 << 14)
+        error = columns.errors[which, column]
+        error += ((share - 3760) * error) >> 17
+        columns.errors[which, column] = min(max(error, 1 << 7), 1 << 14)

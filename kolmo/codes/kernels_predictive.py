@@ -91,9 +91,9 @@ ALONE = _ESCAPED + (1 << 12)
 _SURE = 65_000  # of 65,536: a match so reliable is asked for the whole weight before anything else
 
 # Registers beyond those of the context code: whether the match's last sign was the other one; the
-# last exponent that was escaped.
-_FLIPPED, _FAR = 10, 11
-_REGISTERS = 12
+# last exponent that was escaped; how often a broken match may still be resumed.
+_FLIPPED, _FAR, _RESUMED = 10, 11, 12
+_REGISTERS = 13
 
 # What is known of the laws of a weight: the class of the sharpest one, and which it is.
 _SHARPNESS, _SHARPEST = 0, 1
@@ -353,9 +353,10 @@ def code_span(
         if whole == 0:
             law.learn_neighbours(value, place, near)
             law.learn_errors(value, laws)
+        law.learn_column_errors(value, column, columns, laws)
         law.learn_column(value, column, columns)
         if column == head.columns - 1:
-            law.end_row(values, place - column, head.columns, columns)
+            law.end_row(values, place - column, head.columns, columns, laws)
         if decoding:
             weights[place] = join_word(sign, exponent, mantissa, form, head.centre)
         depths[place] = depth
@@ -367,11 +368,18 @@ def code_span(
             if not asked:
                 learn(int(right), state.alone, kind, state.rates)
             registers[RUN] = min(run + 1, 400) if right else 0
+            if run >= 16 and not right:
+                registers[_RESUMED] = 8
             registers[LEFT] = min(registers[LEFT] + 16 * right, 2 * BUDGET)
         if place + 1 >= form.order and (registers[LEFT] > 0 or place & 15 == 15):
             find_match(
                 weights, place + 1, form, head.centre, registers, memory.ahead, memory.behind
             )
+        # A long match that was broken goes on at the same distance for a while, unless another is
+        # found: one weight of a copy may differ, and rows of a Toeplitz matrix begin anew.
+        if registers[RUN] == 0 and registers[_RESUMED] > 0:
+            registers[RUN] = 1
+            registers[_RESUMED] -= 1
 
 
 @compiled(inline=True)

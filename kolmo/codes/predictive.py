@@ -105,6 +105,7 @@ def _new_columns(count: int, rows: int) -> laws_of.Columns:
         np.zeros(3, np.int64),
         np.array(_SHRUNK, np.int64),
         np.zeros(width, np.int64),
+        np.full((2, count), 1 << 12, np.int64),
     )
 
 

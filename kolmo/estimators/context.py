@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from kolmo.codes.forms import check_alphabet
 from kolmo.estimators.base import Accumulator, CodeLength, Estimator, register
@@ -51,24 +51,45 @@ class Context(Estimator):
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         check_alphabet(alphabet)
-        return _ContextAccumulator(shapes, alphabet)
+        return ByTables(shapes, alphabet, _new_encoder)
 
 
-class _ContextAccumulator:
+def _new_encoder(shapes: Sequence[Shape], alphabet: Alphabet) -> Encoder:
+    from kolmo.codes.context import Encoder, widest
+
+    return Encoder(alphabet, widest(shapes), keep=False)
+
+
+class TableEncoder(Protocol):
+    """Codes tables of symbols, one after the other, and learns from each for the next."""
+
+    def add(self, symbols: Symbols) -> None:
+        """Encode a table."""
+        ...
+
+    def finish(self) -> int:
+        """End the code; returns how many bytes it has."""
+        ...
+
+
+NewEncoder = Callable[[Sequence[Shape], Alphabet], TableEncoder]
+
+
+class ByTables:
     """Codes each tensor, or each group of rows of a large one, when its symbols are complete."""
 
-    def __init__(self, shapes: Sequence[Shape], alphabet: Alphabet) -> None:
-        self._shapes, self._alphabet = shapes, alphabet
+    def __init__(
+        self, shapes: Sequence[Shape], alphabet: Alphabet, new_encoder: NewEncoder
+    ) -> None:
+        self._shapes, self._alphabet, self._new_encoder = shapes, alphabet, new_encoder
         self._numel = sum(math.prod(shape) for shape in shapes)
         parts = (part for shape in shapes for part in row_parts(shape, PART))
         self._gatherer = Gatherer(parts, alphabet.container)
 
     @cached_property
-    def _encoder(self) -> Encoder:
+    def _encoder(self) -> TableEncoder:
         """Made for the first symbols: a plan starts accumulators without feeding them any."""
-        from kolmo.codes.context import Encoder, widest
-
-        return Encoder(self._alphabet, widest(self._shapes), keep=False)
+        return self._new_encoder(self._shapes, self._alphabet)
 
     def update(self, symbols: Symbols) -> None:
         for part in self._gatherer.take(symbols):

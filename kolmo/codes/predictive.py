@@ -49,7 +49,7 @@ _SPAN = 1 << 14  # weights coded at a time, which bounds the output buffer
 _WORST = 320  # most bytes of a weight: about 75 decisions of up to four bytes each
 _HASHES = 1 << 18
 _CORRELATED = 1 << 22  # correlations of columns that are learned at a time
-_SHRUNK = (1 << 24) // 32, (1 << 24) // 4  # λ of both laws of columns, Q24
+_SHRUNK = (1 << 24) // 128, (1 << 24) // 4  # λ of both laws of columns, Q24
 
 
 class Session:

@@ -80,35 +80,59 @@ def fit(band: Band) -> None:
     """Factor the covariance of the rows so far, for each expert shrunk towards its diagonal."""
     columns, seen = band.moments.shape[0], band.seen[0] + _PRIOR
     upper = np.empty((columns, columns))
-    for k in range(EXPERTS):
-        shrinkage = 1.0
-        if k < len(SHRINKAGES):
-            shrinkage = SHRINKAGES[k] * min(1.0, columns / seen)
+    for i in range(columns):
+        diagonal = (band.moments[i, i] + _PRIOR) / seen
+        band.factors[len(SHRINKAGES), i, i] = math.sqrt(diagonal)
+    for k in range(len(SHRINKAGES)):
+        shrinkage = SHRINKAGES[k] * min(1.0, columns / seen)
         for i in range(columns):
-            for j in range(i):
-                upper[j, i] = (1 - shrinkage) * band.moments[i, j] / seen
+            for j in range(columns):
+                upper[i, j] = (1 - shrinkage) / seen * band.moments[i, j]
             upper[i, i] = (band.moments[i, i] + _PRIOR) / seen
-        if k < len(SHRINKAGES):
-            _factor(upper)
-        for i in range(columns):
-            if k == len(SHRINKAGES):
-                band.factors[k, i, i] = math.sqrt(upper[i, i])
-            else:
-                band.factors[k, i, : i + 1] = upper[: i + 1, i]
+        _factor(upper)
+        _transpose(upper, band.factors[k])
 
 
 @compiled
 def _factor(upper: Array) -> None:
-    """Replace the upper half of a positive matrix by its Cholesky factor, row after row."""
+    """Replace the upper half of a positive matrix by its Cholesky factor.
+
+    Rows are subtracted from a later one in their order, a panel of them while it is in the cache.
+    """
     size = upper.shape[0]
-    for k in range(size):
-        root = math.sqrt(upper[k, k])
-        for j in range(k, size):
-            upper[k, j] /= root
-        for i in range(k + 1, size):
-            times = upper[k, i]
-            for j in range(i, size):
-                upper[i, j] -= times * upper[k, j]
+    for start in range(0, size, PANEL):
+        stop = min(start + PANEL, size)
+        for k in range(start, stop):
+            _subtract(upper, start, k, k)
+            row, root = upper[k, k:], math.sqrt(upper[k, k])
+            for j in range(row.size):
+                row[j] /= root
+        for i in range(stop, size):
+            _subtract(upper, start, stop, i)
+
+
+@compiled
+def _subtract(upper: Array, start: int, stop: int, row: int) -> None:
+    """Subtract rows [start, stop) from a later one, each times its own element above it."""
+    for k in range(start, stop):
+        _add(-upper[k, row], upper[k, row:], upper[row, row:])
+
+
+@compiled(inline=True)
+def _add(times: float, source: Array, target: Array) -> None:
+    for j in range(target.size):
+        target[j] += times * source[j]
+
+
+@compiled
+def _transpose(upper: Array, lower: Array) -> None:
+    """In squares, for a column of a large matrix has no place in the cache."""
+    size = upper.shape[0]
+    for top in range(0, size, PANEL):
+        for left in range(top, size, PANEL):
+            for i in range(top, min(top + PANEL, size)):
+                for j in range(max(left, i), min(left + PANEL, size)):
+                    lower[j, i] = upper[i, j]
 
 
 @compiled(allocates=True)
@@ -128,9 +152,7 @@ def learn(values: Array, band: Band) -> None:
     for start in range(0, rows, PANEL):  # few rows at a time stay in the cache
         for i in range(columns):
             for r in range(start, min(start + PANEL, rows)):
-                times = unit[r, i]
-                for j in range(i + 1):
-                    band.moments[i, j] += times * unit[r, j]
+                _add(unit[r, i], unit[r, i:], band.moments[i, i:])
 
 
 @compiled(allocates=True)

@@ -28,7 +28,7 @@ _DENSITY = 15 / (16 * math.sqrt(6.0))  # of the t law with six degrees of freedo
 _SHARE = 2.0**-12  # share of the predictors' weights that is redistributed after each symbol
 
 
-class State(NamedTuple):
+class Mixture(NamedTuple):
     """What is learned from one tensor for the next.
 
     ``weights`` are those of the predictors, ``used`` adds up the weight of each after each symbol,
@@ -54,9 +54,9 @@ class Band(NamedTuple):
     least: Array
 
 
-def new_state(classes: int) -> State:
+def new_state(classes: int) -> Mixture:
     """The state before the first symbol."""
-    return State(
+    return Mixture(
         weights=np.full(PREDICTORS, 1 / PREDICTORS),
         used=np.zeros(PREDICTORS),
         counts=np.zeros(classes),
@@ -183,7 +183,7 @@ def code_rows(
     before: int,
     energy: Array,
     band: Band,
-    state: State,
+    state: Mixture,
 ) -> None:
     """Code rows of a band with the factors as they are.
 
@@ -228,7 +228,7 @@ def _code_row(
     energy: Array,
     solved: Array,
     band: Band,
-    state: State,
+    state: Mixture,
 ) -> None:
     columns = values.size
     each, weights = np.empty(PREDICTORS), state.weights

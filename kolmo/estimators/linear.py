@@ -4,17 +4,18 @@ A prequential Gaussian code (Dawid 1984) with covariance between columns. Each t
 its first dimension × the rest, or the transpose of it (one bit says which); vectors are a column.
 The symbols x of a row follow each other, and
 
-1. G = Σ x·xᵀ over the rows so far, each divided by its root mean square; C = (1 − λ)·G / N + λ·diag;
-   L is the Cholesky factor of C, z = L⁻¹·x;
+1. G = Σ x·xᵀ over the N rows so far, each divided by its root mean square, and
+   C = (1 − λ)·G / N + λ·diag; L is the Cholesky factor of C, z = L⁻¹·x;
 2. the mean of x_j is x_j − L_jj·z_j, which takes the x before it and no other, its scale
    L_jj · √((8·r² + Σ z_i²) / (8 + j)) over the i < j, with r² the mean of z² of the last rows;
 3. its probability is what a t law with six degrees of freedom gives the interval that is rounded to
    it: one of a level's width, or that of a float.
 
-Four such laws, λ = 0.2, 0.5 and 0.85, times columns / N where that is less, and 1, are mixed with the
-frequencies of all symbols so far (of floats those of sign and exponent) by Bayes' rule; 2⁻¹² of the
-weights is redistributed after each symbol (Herbster & Warmuth 1998). L is found anew whenever there
-are a quarter more rows. Columns beyond 1,024 are bands of their own, coded one after the other.
+Four such laws, with λ = 0.2, 0.5 and 0.85, times columns / N where that is less, and 1, are mixed
+with the frequencies of all symbols so far (of floats those of sign and exponent) by Bayes' rule;
+2⁻¹² of the weights is redistributed after each symbol (Herbster & Warmuth 1998). L is found anew
+whenever there are a quarter more rows. Columns beyond 1,024 are in bands of their own, coded one
+after the other.
 
 For each tensor are said, besides, its first scale and its mean, to half an octave and a quarter of
 the scale, and of floats how many bits at the end of all are zero; zeros and what is not finite are
@@ -25,7 +26,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,6 +47,9 @@ Floats = NDArray[np.float64]
 BAND = 1024
 """Most columns that are predicted from each other."""
 
+MEMORY = 700 << 20
+"""Most bytes that a tensor may take."""
+
 _FEWEST = 16  # rows after which the covariance is first found, and next ones
 _CHUNK = 1 << 16  # weights that are coded by one call
 _ZERO, _MINUS_ZERO, _NO_NUMBER = 1, 2, 3  # flags; 0 is any other float
@@ -59,8 +64,8 @@ class Linear(Estimator):
     The decoder learns as the encoder does, so that no covariance is sent; both compute in double
     precision, operation by operation in the same order, and need the same log2, as in one build.
     Takes floats with a sign and alphabets of at most 65,536 symbols, which are numbers on a line.
-    ``details``: the share of the symbols that each predictor accounts for, and how many tensors were
-    transposed.
+    ``details``: the share of the symbols that each predictor accounts for, and how many tensors
+    were transposed.
 
     >>> from kolmo import estimate
     >>> random = np.random.default_rng(0)
@@ -79,6 +84,11 @@ class Linear(Estimator):
             raise NotApplicableError(
                 f"linear: needs floats, or at most {ORDER_0_LIMIT:,} symbols; quantize first, by "
                 f"symmetric:8 say"
+            )
+        if (memory := self.working_memory(shapes, alphabet)) > MEMORY:
+            raise NotApplicableError(
+                f"linear: the largest tensor would take {memory >> 20:,} MiB, over its limit of "
+                f"{MEMORY >> 20:,}"
             )
         return _LinearAccumulator(shapes, alphabet)
 
@@ -100,7 +110,8 @@ class _LinearAccumulator:
         self._alphabet = alphabet
         self._line = _FloatLine(alphabet) if _is_float(alphabet) else _IntegerLine(alphabet)
         self._state = kernels.new_state(self._line.classes)
-        self._side_bits = self._scale = self._transposed = 0
+        self._side_bits = self._exponent = self._transposed = 0
+        self._mean = 0.0
         self._gatherer = Gatherer(shapes, alphabet.container)
 
     def update(self, symbols: Symbols) -> None:
@@ -127,11 +138,7 @@ class _LinearAccumulator:
     def _add(self, tensor: Symbols) -> None:
         matrix = tensor.reshape(_matrix(tensor.shape))
         self._line.begin(matrix)
-        exponent, quarters = self._line.first_scale(matrix)
-        self._side_bits += _signed_bits(exponent - self._scale) + _signed_bits(quarters)
-        self._scale = exponent
-        scale = 2.0 ** (exponent / 2)
-        coder = _Coder(self._line, scale, quarters * scale / 4)
+        coder = _Coder(self._line, *self._said(matrix))
         found = [coder.coded(matrix, self._state)]
         if min(matrix.shape) > 1:
             self._side_bits += 1
@@ -139,6 +146,21 @@ class _LinearAccumulator:
         likelier = max(range(len(found)), key=lambda number: found[number].totals[1])
         self._state = found[likelier]
         self._transposed += likelier
+
+    def _said(self, matrix: Symbols) -> tuple[float, float]:
+        """The scale and the mean of which the decoder is told, in half octaves and in quarters of
+        the scale; a bit says whether the mean is as before."""
+        mean, deviation = self._line.spread(matrix)
+        deviation = max(deviation, abs(mean) / 2**20, self._line.least)
+        exponent = round(2 * math.log2(deviation))
+        scale = 2.0 ** (exponent / 2)
+        self._side_bits += 1 + _signed_bits(exponent - self._exponent)
+        self._exponent = exponent
+        if abs(mean - self._mean) > scale / 2:
+            quarters = round(4 * mean / scale)
+            self._side_bits += _signed_bits(quarters)
+            self._mean = quarters * scale / 4
+        return scale, self._mean
 
 
 def _matrix(shape: Shape) -> tuple[int, int]:
@@ -167,21 +189,23 @@ class _Coder:
         """The state after all symbols; the given one stays."""
         from kolmo.estimators import kernels_linear as kernels
 
-        state = kernels.State(*(array.copy() for array in state))
+        state = kernels.Mixture(*(array.copy() for array in state))
         rows, columns = matrix.shape
         energy = np.zeros((kernels.EXPERTS, rows))
         squares = np.full(kernels.EXPERTS, self.scale**2)
         bands = -(-columns // BAND)
         borders = [columns * number // bands for number in range(bands + 1)]
-        for begin, end in zip(borders, borders[1:], strict=False):
+        for begin, end in pairwise(borders):
             band = kernels.new_band(end - begin, squares, self.scale**2)
             for start, stop, fits in _blocks(rows, end - begin):
                 if fits:
                     kernels.fit(band)
                 part = self.line.intervals(matrix[start:stop, begin:end], self.mean)
-                given = self.line.within, begin, energy[:, start:stop]
-                kernels.code_rows(*part, *given, band, state)
-                kernels.learn(part[0], band)
+                values, lower, upper, classes = part
+                rows_energy = energy[:, start:stop]
+                kernels.code_rows(values, lower, upper, classes, self.line.within, begin,
+                                  rows_energy, band, state)  # fmt: skip
+                kernels.learn(values, band)
         return state
 
 
@@ -206,36 +230,38 @@ class _IntegerLine:
     together; one bit for each tensor says so.
     """
 
-    within = 1.0
-    log2_flags = 0.0
+    within, log2_flags, least = 1.0, 0.0, 0.25
 
     def __init__(self, alphabet: Alphabet) -> None:
         self.classes = self._size = alphabet.size
         self._turns = alphabet.size >= 4 and alphabet.size & (alphabet.size - 1) == 0
+        self._middle = (alphabet.size - 1) // 2
         self._turn = self.side_bits = 0
 
     def begin(self, matrix: Symbols) -> None:
-        self._turn = 0
         if self._turns:
             self.side_bits += 1
-            spreads = []
-            for self._turn in (0, self._size // 2):
-                spreads.append(_spread(map(self._levels, _pieces(matrix)))[1])
-            self._turn = self._size // 2 if spreads[1] < spreads[0] else 0
+            turns = (0, self._size // 2)
+            self._turn = min(turns, key=lambda turn: self._turned(matrix, turn)[1])
 
-    def first_scale(self, matrix: Symbols) -> tuple[int, int]:
-        return _rounded(*_spread(map(self._levels, _pieces(matrix))), least=0.25)
+    def spread(self, matrix: Symbols) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        return self._turned(matrix, self._turn)
 
-    def intervals(self, symbols: Symbols, mean: float) -> tuple[Any, ...]:
-        levels = self._levels(symbols)
+    def intervals(self, symbols: Symbols, mean: float) -> _Intervals:
+        levels = self._levels(symbols, self._turn)
         values = levels - mean
-        lower = np.where(levels == 0, -np.inf, values - 0.5)
-        upper = np.where(levels == self._size - 1, np.inf, values + 0.5)
+        lower = np.where(levels == -self._middle, -np.inf, values - 0.5)
+        upper = np.where(levels == self._size - 1 - self._middle, np.inf, values + 0.5)
         return values, lower, upper, np.ascontiguousarray(symbols, np.int64)
 
-    def _levels(self, symbols: Symbols) -> Floats:
+    def _turned(self, matrix: Symbols, turn: int) -> tuple[float, float]:
+        return _spread(self._levels(piece, turn) for piece in _pieces(matrix))
+
+    def _levels(self, symbols: Symbols, turn: int) -> Floats:
+        """Levels as numbers, 0 in the middle of the alphabet."""
         levels = np.array(symbols, np.float64, order="C")
-        return (levels + self._turn) % self._size if self._turn else levels
+        return ((levels + turn) % self._size if turn else levels) - self._middle
 
 
 class _FloatLine:
@@ -244,6 +270,8 @@ class _FloatLine:
     Where all of a tensor end in zeros, as floats do that were narrower once, so do those that the
     interval is bounded by: neighbours are that many patterns apart.
     """
+
+    least = 1e-150
 
     def __init__(self, alphabet: Alphabet) -> None:
         self._dtype, self._bits = DTYPES[alphabet.format], alphabet.bits
@@ -271,12 +299,14 @@ class _FloatLine:
         self._zeros = min(lowest, self._shift)
         self.side_bits += integer_bits(self._zeros)
 
-    def first_scale(self, matrix: Symbols) -> tuple[int, int]:
-        finite = (np.where(self._flag(p) == _NO_NUMBER, 0, self._values(p))
-                  for p in _pieces(matrix))  # fmt: skip
-        return _rounded(*_spread(finite), least=1e-150)
+    def spread(self, matrix: Symbols) -> tuple[float, float]:
+        """Mean and standard deviation."""
+        return _spread(
+            np.where(self._flag(piece) == _NO_NUMBER, 0, self._values(piece))
+            for piece in _pieces(matrix)
+        )
 
-    def intervals(self, symbols: Symbols, mean: float) -> tuple[Any, ...]:
+    def intervals(self, symbols: Symbols, mean: float) -> _Intervals:
         patterns = np.ascontiguousarray(symbols)
         flags = self._flag(patterns)
         one = patterns.dtype.type
@@ -292,8 +322,8 @@ class _FloatLine:
             negative = patterns >= sign
             lower = np.where(negative, -outer, inner) - mean
             upper = np.where(negative, -inner, outer) - mean
+            values = np.where(flags == _NO_NUMBER, 0.0, values - mean)
         lower[flags != 0] = np.nan
-        values = np.where(flags == _NO_NUMBER, 0.0, values - mean)
         classes = (patterns >> one(self._shift)).astype(np.int64)
         return values, lower, upper, classes
 
@@ -312,6 +342,9 @@ class _FloatLine:
 
 _Line = _IntegerLine | _FloatLine
 
+_Intervals = tuple[Floats, Floats, Floats, NDArray[np.int64]]
+"""Values of symbols beside the mean, the ends of their intervals, and their classes."""
+
 
 def _is_float(alphabet: Alphabet) -> bool:
     return bool(alphabet.format) and has_sign(DTYPES[alphabet.format])
@@ -322,20 +355,15 @@ def _pieces(matrix: Symbols) -> Iterator[Symbols]:
     return (flat[start : start + _CHUNK] for start in range(0, flat.size, _CHUNK))
 
 
-def _spread(pieces: Iterator[Floats]) -> tuple[float, float]:
+def _spread(pieces: Iterable[Floats]) -> tuple[float, float]:
     """Mean and standard deviation; they only propose what is said to the decoder."""
     count, mean, square = 0, 0.0, 0.0
     for piece in pieces:
         own = float(piece.mean())
         total = count + piece.size
-        square += float(np.square(piece - own).sum()) + (own - mean) ** 2 * count * piece.size / total
+        square += (
+            float(np.square(piece - own).sum()) + (own - mean) ** 2 * count * piece.size / total
+        )
         mean += (own - mean) * piece.size / total
         count = total
     return mean, math.sqrt(square / count)
-
-
-def _rounded(mean: float, deviation: float, least: float) -> tuple[int, int]:
-    """Half octaves of the scale, and the mean in quarters of this scale."""
-    deviation = max(deviation, abs(mean) / 2**20, least)
-    exponent = round(2 * math.log2(deviation))
-    return exponent, round(4 * mean / 2 ** (exponent / 2))

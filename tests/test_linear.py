@@ -53,7 +53,7 @@ def sequential(rows, alphabet, scale, mean):
                 moments + np.eye(columns) / 16,
                 np.diag(np.diag(moments)) + np.eye(columns) / 16,
             )
-            for k, much in enumerate((0.2, 0.5, 0.85, 1)):
+            for k, much in enumerate((0.05, 0.3, 0.8, 1)):
                 much = much if k == 3 else much * min(1, columns / (seen + 1 / 16))
                 covariance = ((1 - much) * whole + much * diagonal) / (seen + 1 / 16)
                 factors[k] = np.linalg.cholesky(covariance)

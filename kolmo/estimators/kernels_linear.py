@@ -13,7 +13,7 @@ import numpy as np
 
 from kolmo.compiled import Array, compiled
 
-SHRINKAGES = (0.2, 0.5, 0.85)
+SHRINKAGES = (0.05, 0.3, 0.8)
 EXPERTS = len(SHRINKAGES) + 1  # the last one takes columns as independent
 PREDICTORS = EXPERTS + 1  # and then the frequencies of all symbols so far
 PANEL = 32  # rows that are solved together

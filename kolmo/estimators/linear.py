@@ -11,7 +11,7 @@ The symbols x of a row follow each other, and
 3. its probability is what a t law with six degrees of freedom gives the interval that is rounded to
    it: one of a level's width, or that of a float.
 
-Four such laws, with λ = 0.2, 0.5 and 0.85, times columns / N where that is less, and 1, are mixed
+Four such laws, with λ = 0.05, 0.3 and 0.8, times columns / N where that is less, and 1, are mixed
 with the frequencies of all symbols so far (of floats those of sign and exponent) by Bayes' rule;
 2⁻¹² of the weights is redistributed after each symbol (Herbster & Warmuth 1998). L is found anew
 whenever there are a quarter more rows. Columns beyond 1,024 are in bands of their own, coded one
@@ -53,7 +53,7 @@ MEMORY = 700 << 20
 _FEWEST = 16  # rows after which the covariance is first found, and next ones
 _CHUNK = 1 << 16  # weights that are coded by one call
 _ZERO, _MINUS_ZERO, _NO_NUMBER = 1, 2, 3  # flags; 0 is any other float
-_PREDICTORS = ("0.2", "0.5", "0.85", "1", "order 0")
+_PREDICTORS = ("0.05", "0.3", "0.8", "1", "order 0")
 
 
 @register

@@ -8,7 +8,11 @@ from kolmo.estimators import estimator_names, get_estimator
 from kolmo.quantize import get_quantizer, quantizer_names
 from kolmo.testing import code_checks, estimator_checks, quantizer_checks
 
-FAST = {"xz": "xz:1", "brotli": "brotli:5"}  # their strongest levels are slow to start
+FAST = {
+    "xz": "xz:1",
+    "brotli": "brotli:5",
+    "pack": "pack:fast",
+}  # their strongest levels are slow to start
 AGGREGATES = [
     *("bdm,aggregate=sum", "bdm,ndim=2,aggregate=sum", "block-entropy,ndim=2,aggregate=sum"),
     *("ctm,aggregate=sum", "qubd,aggregate=pooled", "qubd,ndim=1"),

@@ -49,7 +49,8 @@ SQUARE = (1 << 10, 1 << 10)
 
 CASES = [
     ("mosaic", SQUARE, 255), ("mosaic", SQUARE, 2**32), ("lz76", SQUARE, 255),
-    ("lz78", SQUARE, 255), ("lowrank", SQUARE, 255), ("zstd:9@shuffle", SQUARE, 2**32),
+    ("lz78", SQUARE, 255), ("lowrank", SQUARE, 255), ("linear", (1 << 7, 1 << 11), 255),
+    ("zstd:9@shuffle", SQUARE, 2**32),
     ("xz:6,sample=131072@shuffle", SQUARE, 2**32), ("bz2:9", (1 << 18,), 255),
 ]  # fmt: skip
 

@@ -106,7 +106,7 @@ class MosaicCode:
             return _Coder(data[1], shapes, alphabet).decode(reader, bool(data[0]))
         if alphabet != _FLOATS:
             raise InputError("only float32 tensors have a scale")
-        scales = _read_section(reader, (len(shapes),), alphabet).view(np.float32)
+        scales = _read_section(reader, (len(shapes),), alphabet).view("<f4")
         halves = _Coder(data[1], shapes, _HALVES).decode(reader, False)
         return give_scales(scales, halves)
 
@@ -118,7 +118,7 @@ def _encode_scaled(parts: Sequence[Symbols], size: int) -> bytes | None:
     scales, halves = taken
     blocks = np.concatenate([cut_blocks(half, size) for half in halves])
     coder = _Coder(size, [part.shape for part in parts], _HALVES)
-    head = _section([scales.view(np.uint32)], _FLOATS)
+    head = _section([scales.astype("<f4", copy=False).view("<u4")], _FLOATS)
     return head + coder.encode([blocks])
 
 

@@ -45,7 +45,7 @@ def take_scales(parts: Sequence[Symbols], size: int) -> tuple[Floats, list[Symbo
     >>> all(np.array_equal(a.view(np.float32), b) for a, b in zip(joined, tensors))
     True
     """
-    tensors = [part.view(np.float32) for part in parts]
+    tensors = [part.view("<f4") for part in parts]
     scales, halves = np.ones(len(parts), np.float32), [np.zeros(0, np.uint16)] * len(parts)
     known: set[bytes] = set()
     for number in sorted(range(len(parts)), key=lambda n: -tensors[n].size):
@@ -57,7 +57,7 @@ def take_scales(parts: Sequence[Symbols], size: int) -> tuple[Floats, list[Symbo
         best = max(range(len(choices)), key=lambda n: len(blocks[n] & known))
         known |= blocks[best]
         scales[number] = choices[best].scale
-        halves[number] = choices[best].divide(tensors[number]).view(np.uint16)
+        halves[number] = choices[best].divide(tensors[number]).view("<u2")
     joined = give_scales(scales, halves)
     return (scales, halves) if all(map(np.array_equal, joined, parts)) else None
 
@@ -66,10 +66,10 @@ def give_scales(scales: Floats, halves: Sequence[Symbols]) -> list[Symbols]:
     """Undo `take_scales`."""
     with np.errstate(all="ignore"):  # products of a damaged file may be anything
         products = [
-            half.view(np.float16).astype(np.float32) * scale
+            half.view("<f2").astype(np.float32) * scale
             for half, scale in zip(halves, scales, strict=True)
         ]
-    return [np.asarray(product, np.float32).view(np.uint32) for product in products]
+    return [np.asarray(product, "<f4").view("<u4") for product in products]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class _Choice:
 
     def divide(self, tensor: Floats) -> Floats:
         places = np.searchsorted(self.sizes, np.abs(tensor))
-        return np.copysign(self.halves[places], tensor).astype(np.float16)
+        return np.copysign(self.halves[places], tensor).astype("<f2")
 
 
 def _divided(sizes: Floats) -> list[_Choice]:
@@ -145,9 +145,9 @@ def _scale(sizes: Floats, values: Floats) -> np.float32 | None:
 
 def _distinct(tensor: Floats, size: int) -> Floats:
     """The distinct blocks of a tensor, flat; its last block is padded with zeros."""
-    whole = np.zeros(-(-tensor.size // size) * size, np.float32)
+    whole = np.zeros(-(-tensor.size // size) * size, "<f4")
     whole[: tensor.size] = tensor.reshape(-1)
-    return np.unique(whole.view(f"V{4 * size}")).view(np.float32)
+    return np.unique(whole.view(f"V{4 * size}")).view("<f4")
 
 
 def _as_set(halves: Floats, size: int) -> set[bytes]:

@@ -184,7 +184,8 @@ def _encode_parameters(parameters: Sequence[Sequence[float]]) -> bytes:
     wide = int(not np.array_equal(narrow.astype(np.float64), together))
     values = together if wide else narrow
     alphabet = Alphabet.of_dtype(values.dtype)
-    code, data = shortest_code([values.view(alphabet.container)], alphabet, "best")
+    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
+    code, data = shortest_code([little.view(alphabet.container)], alphabet, "best")
     return bytes([wide, code]) + data
 
 
@@ -198,7 +199,7 @@ def _decode_parameters(data: bytes, counts: Sequence[int]) -> list[list[float]]:
     wide, code = reader.take(2)
     width = np.dtype(_WIDTHS[wide])
     (symbols,) = get_code(code).decode(reader.rest(), [(total,)], Alphabet.of_dtype(width))
-    values = iter(symbols.view(width).tolist())
+    values = iter(symbols.view(width.newbyteorder("<")).tolist())
     return [list(islice(values, count)) for count in counts]
 
 

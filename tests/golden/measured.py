@@ -50,6 +50,7 @@ SPECS: Mapping[str, tuple[str, ...]] = {
     "gzip": ("gzip:1", "gzip"),
     "kt": ("kt",),
     "laplace": ("laplace",),
+    "linear": ("linear",),
     "lowrank": ("lowrank",),
     "lz76": ("lz76",),
     "lz78": ("lz78",),

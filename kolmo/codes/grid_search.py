@@ -1,0 +1,268 @@
+"""Finding what makes weights need fewer bits than they have: zeros at their ends, grids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kolmo.dtypes import DTYPES
+from kolmo.floats import mantissa_bits, neighbours
+from kolmo.symbols import Shape, Symbols
+
+Floats = NDArray[np.float64]
+Values = NDArray[Any]
+
+NARROWER = ("float8_e5m2", "float8_e4m3fn", "bfloat16", "float16", "float32")
+"""Formats that weights may have had before, the one of the fewest mantissa bits first."""
+
+MOST = 1 << 16
+"""Largest multiple of a step."""
+
+DIGITS = (0, 4, 3, 8, 11)
+"""Multiples that are tried: integers; numbers of so many binary digits, as 8-bit floats are."""
+
+_LEAST = 64  # weights of a tensor that may be a grid
+_SAMPLES = 8  # groups that are looked at before all are
+_SAMPLE = 2048  # weights of each
+_RUN = 16  # weights that surely have one step, if any have
+_STEP_BITS = 24  # of a step, about
+_MARGIN = 0.5  # bits of a weight by which smaller blocks must be better than larger ones
+_SCANS = 1 << 25  # steps that are tried in all groups
+_LONG = 1 << 14  # weights of a tensor whose first runs are searched for large multiples
+
+
+class Block(NamedTuple):
+    """The weights that share a step: so many rows and columns of a table."""
+
+    rows: int
+    columns: int
+
+
+class Grid(NamedTuple):
+    """Which multiples weights are: bounds of the step of each block."""
+
+    block: Block
+    digits: int
+    low: Floats
+    high: Floats
+    saved: float
+
+
+def table_of(part: Values) -> Values:
+    """A tensor as a table: axes after the first are flattened, a vector is one row."""
+    return part.reshape(part.shape[0], -1) if part.ndim > 1 else part.reshape(1, -1)
+
+
+def table_shape(shape: Shape) -> tuple[int, int]:
+    """The shape of `table_of` a tensor."""
+    return table_of(np.broadcast_to(np.uint8(0), shape)).shape  # type: ignore[return-value]
+
+
+# --- zeros at the ends of mantissas -----------------------------------------------------------
+
+
+def trailing_zeros(union: Symbols, mantissa: int) -> NDArray[np.int64]:
+    """How many of the last bits are 0, at most ``mantissa``.
+
+    >>> trailing_zeros(np.uint32([0b1000, 1, 0]), 23).tolist()
+    [3, 0, 23]
+    """
+    wide = union.astype(np.uint64) | np.uint64(1 << mantissa)
+    lowest = wide & (~wide + np.uint64(1))
+    return np.frexp(lowest.astype(np.float64))[1].astype(np.int64) - 1
+
+
+def narrowest(values: Values) -> np.dtype[Any]:
+    """The narrowest format that holds all of these floats.
+
+    >>> narrowest(np.float32([0.5, 1.25, -0.0]))
+    dtype(float8_e5m2)
+    """
+    with np.errstate(all="ignore"):
+        for name in NARROWER:
+            dtype, own = DTYPES[name], values.dtype
+            if mantissa_bits(dtype) < mantissa_bits(own) and _same(values, dtype):
+                return dtype
+    return values.dtype
+
+
+def _same(values: Values, dtype: np.dtype[Any]) -> bool:
+    """Whether all values survive in a dtype; a few are looked at before all are."""
+    for some in (values.reshape(-1)[:64], values):
+        back = some.astype(dtype).astype(values.dtype)
+        if not np.array_equal(_bits(back), _bits(some)):
+            return False
+    return True
+
+
+def _bits(values: Values) -> Symbols:
+    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
+
+
+# --- grids ------------------------------------------------------------------------------------
+
+
+def find_grid(table: Values) -> Grid | None:
+    """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie.
+
+    >>> rows = np.arange(-64, 64).reshape(2, 64) * np.float32([[0.3], [0.7]])
+    >>> grid = find_grid(rows.astype(np.float32))
+    >>> grid.block, bool(np.all((grid.low <= [[0.3], [0.7]]) & (grid.high >= [[0.3], [0.7]])))
+    (Block(rows=1, columns=64), True)
+    """
+    if table.size < _LEAST:
+        return None
+    scan = 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > _LONG else 12)
+    for digits in DIGITS:
+        if digits and digits + 3 > mantissa_bits(table.dtype):
+            continue
+        runs = [_sampled(table, Block(1, _RUN)), _sampled(table, Block(_RUN, 1))]
+        found = [_fitted(run, digits, _hints(), scan) for run in runs]
+        if not any(map(_fits, found)):
+            continue
+        hints = np.concatenate([steps[(saved > 0)] for steps, saved in found])
+        hints = hints[np.argsort(-hints[:, 0])]
+        best, block = 0.0, None
+        for each in _blocks(table.shape):
+            gain = _gain(_sampled(table, each), digits, hints, scan, each)
+            if gain > best + _MARGIN:
+                best, block = gain, each
+        if block is not None:
+            return _whole(table, block, digits, hints, scan)
+    return None
+
+
+def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: Block) -> float:
+    """Bits that are saved of a weight other than 0, if steps are those of such blocks."""
+    steps, saved = _fitted(sample, digits, hints, scan)
+    fits = saved >= 0
+    nonzero = int(np.count_nonzero(sample[fits]))
+    if not _fits((steps, saved)) or not nonzero:
+        return 0.0
+    blocks = sample[fits].size / (block.rows * block.columns)
+    return (float(saved[fits].sum()) - _STEP_BITS * blocks) / nonzero
+
+
+def _whole(table: Values, block: Block, digits: int, hints: Floats, scan: int) -> Grid:
+    groups = blocked(table, block)
+    scan = min(scan, max(256, _SCANS // len(groups)))
+    steps, saved = _fitted(groups, digits, hints, scan)
+    shape = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
+    steps[saved < 0] = 0, np.inf
+    bits = float(saved[saved > 0].sum())
+    return Grid(block, digits, steps[:, 0].reshape(shape), steps[:, 1].reshape(shape), bits)
+
+
+def _blocks(shape: tuple[int, int]) -> Iterator[Block]:
+    """Blocks that may share a step, the largest first."""
+    rows, columns = shape
+    sizes = [1 << size for size in range(10, 3, -1)]
+    yield Block(rows, columns)
+    yield Block(1, columns)
+    yield Block(rows, 1)
+    yield from (Block(min(rows, size), size) for size in (128,) if size < columns)
+    yield from (Block(1, size) for size in sizes if size < columns)
+    yield from (Block(size, 1) for size in sizes if size < rows)
+
+
+def blocked(table: Values, block: Block) -> Values:
+    """The weights of each block as a row; zeros fill blocks at the edges."""
+    rows, columns = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
+    padded = table
+    if table.shape != (rows * block.rows, columns * block.columns):
+        padded = np.zeros((rows * block.rows, columns * block.columns), table.dtype)
+        padded[: table.shape[0], : table.shape[1]] = table
+    four = padded.reshape(rows, block.rows, columns, block.columns)
+    return four.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+
+
+def spread(steps: Values, block: Block, shape: tuple[int, int]) -> Values:
+    """The step of each weight of a table.
+
+    >>> spread(np.array([[1, 2]]), Block(1, 2), (1, 3))
+    array([[1, 1, 2]])
+    """
+    whole = np.repeat(np.repeat(steps, block.rows, 0), block.columns, 1)
+    return whole[: shape[0], : shape[1]]
+
+
+def _sampled(table: Values, block: Block) -> Values:
+    """A few blocks as rows, each of at most `_SAMPLE` of its weights."""
+    rows, columns = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
+    places = np.unique(np.linspace(0, rows * columns - 1, _SAMPLES).astype(np.int64) * 0x9E3779B1)
+    places = np.unique(places % (rows * columns))
+    chosen = []
+    for row, column in zip(places // columns, places % columns, strict=True):
+        top, left = row * block.rows, column * block.columns
+        whole = table[top : top + block.rows, left : left + block.columns].reshape(-1)
+        chosen.append(whole[:: -(-whole.size // _SAMPLE)])
+    size = max(each.size for each in chosen)
+    sample = np.zeros((len(chosen), size), table.dtype)
+    for each, row in zip(chosen, sample, strict=True):
+        row[: each.size] = each
+    return sample
+
+
+def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floats, Floats]:
+    """Bounds of the step of each group, and the bits that it saves; −1 if there is none."""
+    from kolmo.codes import kernels_grid as kernels
+
+    steps, saved = np.zeros((len(groups), 2)), np.zeros(len(groups))
+    low, high = _bounds(groups)
+    kernels.fit_groups(low, high, digits, MOST, hints, scan, steps, saved)
+    return steps, saved
+
+
+def _fits(found: tuple[Floats, Floats]) -> bool:
+    """Whether a sample of groups is on a grid: some surely, few not."""
+    _, saved = found
+    return (saved > 30).sum() >= 1 and (saved < 0).mean() <= 0.25
+
+
+def _hints() -> Floats:
+    """Decimal fractions."""
+    steps = 10.0 ** -np.arange(1, 7)
+    return np.stack([steps * (1 - 2**-51), steps * (1 + 2**-51)], 1)
+
+
+def _bounds(values: Values) -> tuple[Floats, Floats]:
+    """Between which numbers a magnitude was before it was rounded; from 0 if that says nothing."""
+    with np.errstate(all="ignore"):
+        sizes = np.abs(values)
+        low, high = neighbours(sizes)
+        if values.dtype != np.float64:
+            wide = sizes.astype(np.float64)
+            low, high = (low + wide) / 2, (high + wide) / 2
+    known = np.isfinite(high) & np.isfinite(low) & (low > 0)
+    return np.where(known, low, 0.0), np.where(known, high, 0.0)
+
+
+def simplest(low: Floats, high: Floats) -> tuple[int, Floats]:
+    """The fewest mantissa bits of which there is a float in each interval, and these floats.
+
+    >>> simplest(np.array([0.29, 1.9]), np.array([0.33, 2.1]))
+    (2, array([0.3125, 2.    ]))
+    """
+    known = np.isfinite(high) & (low > 0)
+    least, most = low[known], high[known]
+    steps = np.ones(low.shape)
+    for bits in range(53):
+        unit = np.ldexp(1.0, np.frexp(most)[1] - 1 - bits)
+        found = np.ceil(least / unit) * unit
+        if np.all(found <= most) or bits == 52:
+            break
+    steps[known] = found
+    return bits, _filled(steps, known)
+
+
+def _filled(steps: Floats, known: NDArray[np.bool_]) -> Floats:
+    """Steps that are not known are those before them."""
+    if known.all() or not known.any():
+        return steps
+    flat, places = steps.reshape(-1), np.where(known.reshape(-1), np.arange(known.size), -1)
+    last = np.maximum.accumulate(places)
+    last[last < 0] = places.max()
+    return flat[last].reshape(steps.shape)

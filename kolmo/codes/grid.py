@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import repeat
 
 import numpy as np
 
 from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS
-from kolmo.codes.grid_search import find_grid, narrowest, table_of
+from kolmo.codes.grid_search import find_grid, may_be_grids, narrowest, table_of
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.dtypes import DTYPES
@@ -30,7 +31,8 @@ from kolmo.floats import mantissa_bits
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _WORTH = 0.01  # share of the raw bits that a way must save
-_LOOK = 1 << 12  # weights that are looked at before all are
+_LOOK = 1 << 11  # weights that are looked at before all are
+_GRID_BITS = 7  # mantissas of fewer bits are shorter than the multiples of a grid
 _BARRED = ("grid", "mosaic")  # codes that the arrays are not coded by
 
 
@@ -59,7 +61,7 @@ class GridCode:
 
         if not self.takes([], alphabet):
             raise NotApplicableError("only floats may lie on a grid")
-        pieces = [_piece(part, alphabet, preset) for part in parts]
+        pieces = _pieces(parts, alphabet, preset)
         if all(piece.head[0] == ways.PLAIN for piece in pieces):
             raise NotApplicableError("no weights lie on a grid")
         streams: dict[Alphabet, list[Symbols]] = {}
@@ -98,11 +100,21 @@ def _next(found: dict, alphabet: Alphabet, shape: Shape) -> Symbols:  # type: ig
     return np.zeros(shape, alphabet.container) if empty else next(found[alphabet])
 
 
-def _piece(part: Symbols, alphabet: Alphabet, preset: str) -> ways.Piece:
+def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[ways.Piece]:
+    dtype = DTYPES[alphabet.format]
+    maybe = [False] * len(parts)
+    if parts and mantissa_bits(dtype) >= _GRID_BITS:
+        maybe = may_be_grids([table_of(part).view(dtype) for part in parts])
+    return [_piece(part, alphabet, *how) for part, *how in zip(parts, maybe, repeat(preset))]
+
+
+def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> ways.Piece:
     """The way that should save the most bits, undone and compared."""
     if not part.size:
         return ways.plain(part, alphabet)
-    options = [_on_grid(part, alphabet), _in_codebook(part, alphabet)]
+    options = [_in_codebook(part, alphabet)]
+    if may_be_grid:
+        options.append(_on_grid(part, alphabet))
     if preset != "fast":  # byte-planes code zeros at the end well
         options.append(_with_zeros(part, alphabet))
     saved, piece = max(options, key=lambda option: option[0])
@@ -133,11 +145,9 @@ def _with_zeros(part: Symbols, alphabet: Alphabet) -> _Option:
 
 def _on_grid(part: Symbols, alphabet: Alphabet) -> _Option:
     dtype = DTYPES[alphabet.format]
-    if mantissa_bits(dtype) < 7:
-        return 0.0, None
     values = table_of(part).view(dtype)
     inner = narrowest(values)
-    if mantissa_bits(inner) < 7:
+    if mantissa_bits(inner) < _GRID_BITS:
         return 0.0, None
     grid = find_grid(values.astype(inner))
     piece = ways.scaled(part, grid, inner, alphabet) if grid else None
@@ -150,7 +160,7 @@ def _on_grid(part: Symbols, alphabet: Alphabet) -> _Option:
 def _in_codebook(part: Symbols, alphabet: Alphabet) -> _Option:
     flat = part.reshape(-1)
     some = flat[:: -(-flat.size // _LOOK)]
-    if 3 * np.unique(some).size > some.size:
+    if 2 * np.unique(some).size > some.size:
         return 0.0, None
     values, counts = np.unique(flat, return_counts=True)
     if not 1 < values.size <= ways.CODEBOOK_LIMIT:

@@ -119,7 +119,8 @@ def _runs(numbers: NDArray[np.int64]) -> bytes:
 
 
 def _read_runs(reader: Reader, count: int) -> NDArray[np.int64]:
-    numbers, reached = np.zeros(count, np.int64), 0
+    numbers: NDArray[np.int64] = np.zeros(count, np.int64)
+    reached = 0
     while reached < count:
         number, length = reader.number(), reader.number()
         if number > 63 or not 0 < length <= count - reached:
@@ -143,7 +144,7 @@ def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:
         table = table_shape(shape)
         zeros = _read_runs(reader, table[axis])
         each, counts = np.unique(zeros, return_counts=True)
-        shapes = [(int(n), table[1]) if axis == 0 else (table[0], int(n)) for n in counts]
+        shapes: list[Shape] = [(int(n), table[1]) if axis == 0 else (table[0], int(n)) for n in counts]
 
         def build(arrays: Sequence[Symbols]) -> Symbols:
             whole = np.empty(table, alphabet.container)
@@ -264,9 +265,7 @@ def _read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
     fits = inner < len(FORMATS) and bits <= 52 and digits <= 24 and 1 <= width <= 40
     if not fits or min(block) < 1 or zeros > numel or others > numel or has_signs > 1:
         raise InputError("the head of a grid is damaged")
-    if (block.rows > table[0] and block.rows > 1) or (
-        block.columns > table[1] and block.columns > 1
-    ):
+    if block.rows > max(1, table[0]) or block.columns > max(1, table[1]):
         raise InputError("the blocks of a grid are larger than its table")
     steps_shape = -(-table[0] // block.rows), -(-table[1] // block.columns)
     levels_alphabet = floats(11, digits - 1) if digits else Alphabet(1 << width)

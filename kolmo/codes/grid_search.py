@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +31,9 @@ _RUN = 16  # weights that surely have one step, if any have
 _STEP_BITS = 24  # of a step, about
 _MARGIN = 0.5  # bits of a weight by which smaller blocks must be better than larger ones
 _SCANS = 1 << 25  # steps that are tried in all groups
+_RUNS = 4  # runs of rows, and of columns, that are looked at first
+_SURE = 30  # bits that a run must save
+_SCREEN = 1 << 17  # steps that are tried in such runs, in all
 _LONG = 1 << 14  # weights of a tensor whose first runs are searched for large multiples
 
 
@@ -58,7 +61,8 @@ def table_of(part: Values) -> Values:
 
 def table_shape(shape: Shape) -> tuple[int, int]:
     """The shape of `table_of` a tensor."""
-    return table_of(np.broadcast_to(np.uint8(0), shape)).shape  # type: ignore[return-value]
+    rows, columns = table_of(np.broadcast_to(np.uint8(0), shape)).shape
+    return rows, columns
 
 
 # --- zeros at the ends of mantissas -----------------------------------------------------------
@@ -105,6 +109,73 @@ def _bits(values: Values) -> Symbols:
 # --- grids ------------------------------------------------------------------------------------
 
 
+def may_be_grids(tables: Sequence[Values]) -> list[bool]:
+    """Which tables may lie on a grid, by a few short runs of rows and columns; quickly.
+
+    >>> noise = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    >>> may_be_grids([noise, np.round(noise, 2)])
+    [False, True]
+    """
+    runs = np.zeros((len(tables), 2 * _RUNS, _RUN))
+    for table, its in zip(tables, runs, strict=True):
+        if table.size >= _LEAST:
+            its[:] = _short_runs(table)
+    runs[~np.isfinite(runs)] = 0
+    low, high = _about(runs, mantissa_bits(tables[0].dtype))
+    found = np.zeros(len(tables), bool)
+    for digits in _digits(tables[0].dtype):
+        # Steps that are no fraction of the smallest weight take long to find: in two runs alone.
+        places = [0, -1] if digits in (8, 11) else list(range(2 * _RUNS))
+        found |= _on_steps(low[:, places], high[:, places], ~found, digits, 0)
+    scan = min(_scan(tables[0]), _SCREEN // max(1, int((~found).sum())))
+    found |= _on_steps(low[:, [0, -1]], high[:, [0, -1]], ~found, 0, scan)
+    return [bool(each) for each in found]
+
+
+def _on_steps(
+    low: Floats, high: Floats, which: NDArray[np.bool_], digits: int, scan: int
+) -> NDArray[np.bool_]:
+    """Which of some tables have a run that is surely on a grid."""
+    found, runs = np.zeros(len(low), bool), low.shape[1]
+    some = [np.ascontiguousarray(bounds[which]).reshape(-1, _RUN) for bounds in (low, high)]
+    saved = _fit_groups(some[0], some[1], digits, _hints(), scan)[1]
+    found[which] = (saved.reshape(int(which.sum()), runs) > _SURE).any(1)
+    return found
+
+
+def _short_runs(table: Values) -> Floats:
+    """Runs along rows, then runs along columns."""
+    runs = np.zeros((2 * _RUNS, _RUN))
+    for place in range(_RUNS):
+        row = (2 * place + 1) * table.shape[0] // (2 * _RUNS)
+        column = (2 * place + 1) * table.shape[1] // (2 * _RUNS)
+        left, top = column // _RUN * _RUN, row // _RUN * _RUN
+        along, down = table[row, left : left + _RUN], table[top : top + _RUN, column]
+        runs[place, : along.size], runs[_RUNS + place, : down.size] = along, down
+    return runs
+
+
+def _about(runs: Floats, mantissa: int) -> tuple[Floats, Floats]:
+    """Bounds of magnitudes as `_bounds` has them, a little wider; the format that runs had before
+    is told by the zeros at the ends of their mantissas."""
+    bits = np.ascontiguousarray(runs).view(np.uint64)
+    zeros = trailing_zeros(np.bitwise_or.reduce(bits, (1, 2)), 52)
+    known = np.array([7, 10, 23, 52])
+    before = np.minimum(known[np.searchsorted(known, np.minimum(52 - zeros, 52))], mantissa)
+    half = np.ldexp(0.5, np.frexp(runs)[1] - 1 - before[:, None, None])
+    sizes = np.abs(runs)
+    return np.where(sizes > 0, sizes - half, 0.0), np.where(sizes > 0, sizes + half, 0.0)
+
+
+def _digits(dtype: np.dtype[Any]) -> list[int]:
+    return [digits for digits in DIGITS if digits + 3 <= mantissa_bits(dtype)]
+
+
+def _scan(table: Values) -> int:
+    """The largest multiple that is tried for the largest weight: more need many digits."""
+    return 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > _LONG else 12)
+
+
 def find_grid(table: Values) -> Grid | None:
     """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie.
 
@@ -113,12 +184,8 @@ def find_grid(table: Values) -> Grid | None:
     >>> grid.block, bool(np.all((grid.low <= [[0.3], [0.7]]) & (grid.high >= [[0.3], [0.7]])))
     (Block(rows=1, columns=64), True)
     """
-    if table.size < _LEAST:
-        return None
-    scan = 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > _LONG else 12)
-    for digits in DIGITS:
-        if digits and digits + 3 > mantissa_bits(table.dtype):
-            continue
+    scan = _scan(table)
+    for digits in _digits(table.dtype):
         runs = [_sampled(table, Block(1, _RUN)), _sampled(table, Block(_RUN, 1))]
         found = [_fitted(run, digits, _hints(), scan) for run in runs]
         if not any(map(_fits, found)):
@@ -207,11 +274,16 @@ def _sampled(table: Values, block: Block) -> Values:
 
 
 def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floats, Floats]:
+    return _fit_groups(*_bounds(groups), digits, hints, scan)
+
+
+def _fit_groups(
+    low: Floats, high: Floats, digits: int, hints: Floats, scan: int
+) -> tuple[Floats, Floats]:
     """Bounds of the step of each group, and the bits that it saves; −1 if there is none."""
     from kolmo.codes import kernels_grid as kernels
 
-    steps, saved = np.zeros((len(groups), 2)), np.zeros(len(groups))
-    low, high = _bounds(groups)
+    steps, saved = np.zeros((len(low), 2)), np.zeros(len(low))
     kernels.fit_groups(low, high, digits, MOST, hints, scan, steps, saved)
     return steps, saved
 
@@ -219,7 +291,7 @@ def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floa
 def _fits(found: tuple[Floats, Floats]) -> bool:
     """Whether a sample of groups is on a grid: some surely, few not."""
     _, saved = found
-    return (saved > 30).sum() >= 1 and (saved < 0).mean() <= 0.25
+    return bool((saved > _SURE).any() and (saved < 0).mean() <= 0.25)
 
 
 def _hints() -> Floats:

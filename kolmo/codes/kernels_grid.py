@@ -103,22 +103,32 @@ def fit(
         saved = narrow(low, high, digits, most, step)
         if saved >= 0:
             return saved
-    for divisor in range(2, scan + 1 if digits == 0 else 2):
-        step[0], step[1] = low[largest] / divisor, high[largest] / divisor
-        if _begins(low, high, step):
-            saved = narrow(low, high, digits, most, step)
-            if saved >= 0:
-                return saved
+    if digits == 0:
+        return _scanned(low, high, largest, most, scan, step)
     return -1.0
 
 
 @compiled(inline=True)
-def _begins(low: Array, high: Array, step: Array) -> bool:
-    """Whether the first few weights are multiples: most steps that are tried end here."""
-    for i in range(min(low.size, 8)):
-        if low[i] > 0 and math.ceil(low[i] / step[1]) > math.floor(high[i] / step[0]):
-            return False
-    return True
+def _scanned(low: Array, high: Array, largest: int, most: int, scan: int, step: Array) -> float:
+    """Divide the largest weight by 2 to ``scan``; two other weights say soon where that is vain."""
+    first, second = -1, -1
+    for i in range(low.size):
+        if low[i] > 0 and i != largest and second < 0:
+            first, second = (i, -1) if first < 0 else (first, i)
+    if second < 0:
+        return -1.0
+    first_low, first_high = low[first] / high[largest], high[first] / low[largest]
+    second_low, second_high = low[second] / high[largest], high[second] / low[largest]
+    for divisor in range(2, scan + 1):
+        if math.floor(first_high * divisor * (1 + EDGE)) < first_low * divisor * (1 - EDGE):
+            continue
+        if math.floor(second_high * divisor * (1 + EDGE)) < second_low * divisor * (1 - EDGE):
+            continue
+        step[0], step[1] = low[largest] / divisor, high[largest] / divisor
+        saved = narrow(low, high, 0, most, step)
+        if saved >= 0:
+            return saved
+    return -1.0
 
 
 @compiled

@@ -21,7 +21,7 @@ import numpy as np
 
 from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
-from kolmo.codes.forms import FLOATS
+from kolmo.codes.forms import FLOATS, form_parts
 from kolmo.codes.grid_search import find_grid, may_be_grids, narrowest, table_of
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
@@ -109,19 +109,38 @@ def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[w
 
 
 def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> ways.Piece:
-    """The way that should save the most bits, undone and compared."""
+    """The way that should need the fewest bits, undone and compared."""
+    plain = ways.plain(part, alphabet)
     if not part.size:
-        return ways.plain(part, alphabet)
+        return plain
     options = [_in_codebook(part, alphabet)]
     if may_be_grid:
         options.append(_on_grid(part, alphabet))
     if preset != "fast":  # byte-planes code zeros at the end well
         options.append(_with_zeros(part, alphabet))
-    saved, piece = max(options, key=lambda option: option[0])
-    if piece is None or saved < _WORTH * part.size * alphabet.bits:
-        return ways.plain(part, alphabet)
-    assert _is_undone(piece, part, alphabet)
-    return piece
+    found = [option for option in options if option]
+    if not found:
+        return plain
+    best = min(found, key=_cost)
+    if _cost(best) > _cost(plain) - _WORTH * part.size * alphabet.bits:
+        return plain
+    assert _is_undone(best, part, alphabet)
+    return best
+
+
+def _cost(piece: ways.Piece) -> float:
+    """About how many bits a piece takes: the order-0 entropy of its integers, and of the exponents
+    of its floats, whose mantissas are noise."""
+    return sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
+
+
+def _bits(array: Symbols, alphabet: Alphabet) -> float:
+    mantissa = (form_parts(alphabet.format) or (0, 0))[1]
+    if not mantissa:
+        return entropy_bits(np.unique(array, return_counts=True)[1])
+    nonzero = array & array.dtype.type(alphabet.size // 2 - 1) != 0  # zeros have no mantissa
+    exponents = array >> array.dtype.type(mantissa)
+    return entropy_bits(np.bincount(exponents.astype(np.int64))) + mantissa * float(nonzero.sum())
 
 
 def _is_undone(piece: ways.Piece, part: Symbols, alphabet: Alphabet) -> bool:
@@ -130,51 +149,28 @@ def _is_undone(piece: ways.Piece, part: Symbols, alphabet: Alphabet) -> bool:
     return same and np.array_equal(plan.build([array for _, array in piece.arrays]), part)
 
 
-_Option = tuple[float, ways.Piece | None]  # bits saved, and the way
-
-
-def _with_zeros(part: Symbols, alphabet: Alphabet) -> _Option:
+def _with_zeros(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
     zeros, lines = ways.zeros_by_line(part, alphabet)
-    numel = _nonzero(part, alphabet)
-    saved = [zeros * numel, *(float(line.mean()) * numel for line in lines)]
-    best = int(np.argmax(saved))
-    if best and saved[best] > saved[0] + _WORTH * part.size * alphabet.bits:
-        return saved[best], ways.shifted_lines(part, lines[best - 1], best - 1, alphabet)
-    return saved[0], ways.shifted(part, zeros, alphabet) if zeros else None
+    means = [float(line.mean()) for line in lines]
+    best = int(np.argmax(means))
+    if means[best] > zeros + _WORTH * alphabet.bits:
+        return ways.shifted_lines(part, lines[best], best, alphabet)
+    return ways.shifted(part, zeros, alphabet) if zeros else None
 
 
-def _on_grid(part: Symbols, alphabet: Alphabet) -> _Option:
-    dtype = DTYPES[alphabet.format]
-    values = table_of(part).view(dtype)
+def _on_grid(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
+    values = table_of(part).view(DTYPES[alphabet.format])
     inner = narrowest(values)
-    if mantissa_bits(inner) < _GRID_BITS:
-        return 0.0, None
-    grid = find_grid(values.astype(inner))
-    piece = ways.scaled(part, grid, inner, alphabet) if grid else None
-    if grid is None or piece is None:
-        return 0.0, None
-    zeros = mantissa_bits(dtype) - mantissa_bits(inner)
-    return grid.saved + zeros * _nonzero(part, alphabet) - 24 * grid.low.size, piece
+    grid = find_grid(values.astype(inner)) if mantissa_bits(inner) >= _GRID_BITS else None
+    return ways.scaled(part, grid, inner, alphabet) if grid else None
 
 
-def _in_codebook(part: Symbols, alphabet: Alphabet) -> _Option:
+def _in_codebook(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
     flat = part.reshape(-1)
     some = flat[:: -(-flat.size // _LOOK)]
-    if 2 * np.unique(some).size > some.size:
-        return 0.0, None
-    values, counts = np.unique(flat, return_counts=True)
-    if not 1 < values.size <= ways.CODEBOOK_LIMIT:
-        return 0.0, None
-    own = entropy_bits(counts) + values.size * alphabet.bits
-    mantissa = mantissa_bits(DTYPES[alphabet.format])
-    exponents = np.unique(flat >> flat.dtype.type(mantissa), return_counts=True)[1]
-    saved = entropy_bits(exponents) + mantissa * _nonzero(part, alphabet) - own
-    return saved, ways.codebook(part, alphabet)
-
-
-def _nonzero(part: Symbols, alphabet: Alphabet) -> int:
-    """How many weights are not 0: zeros have no mantissa that a code has to write."""
-    return int(np.count_nonzero(part & part.dtype.type(alphabet.size // 2 - 1)))
+    few = 2 * np.unique(some).size <= some.size
+    values = np.unique(flat).size if few else 0
+    return ways.codebook(part, alphabet) if 1 < values <= ways.CODEBOOK_LIMIT else None
 
 
 register_code(GridCode())

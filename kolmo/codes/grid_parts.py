@@ -170,11 +170,10 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
     products follow as they are.
     """
     outer, table = DTYPES[alphabet.format], table_of(part)
-    bits, steps = simplest(grid.low, grid.high)
-    bits = bits if steps.size > _FEW_STEPS else next(b for b in _USUAL if b >= bits)
+    divides, bits, steps = _steps(grid)
     step = spread(steps, grid.block, table.shape)
-    levels = _levels(table.view(outer).astype(np.float64), step, grid.digits)
-    exact = _product(levels, step, inner, outer) == table
+    levels = _levels(table.view(outer).astype(np.float64), step, grid.digits, divides)
+    exact = _product(levels, step, divides, inner, outer) == table
     if exact.mean() < _EXACT:
         return None
     levels[~exact] = 0
@@ -182,7 +181,8 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
     symbols, escape = _as_symbols(levels, exact, grid.digits, alphabets[1])
     signs = np.signbit(levels[exact & (levels == 0)]) if not grid.digits else np.zeros(0, bool)
     has_signs = bool(signs.any())
-    head = [SCALED, FORMATS.index(inner.name), grid.digits, bits, alphabets[1].bits, has_signs]
+    flags = has_signs + 2 * divides
+    head = [SCALED, FORMATS.index(inner.name), grid.digits, bits, alphabets[1].bits, flags]
     numbers = [*grid.block, signs.size * has_signs, escape, int((~exact).sum())]
     arrays = [(alphabets[0], _cut(steps, bits)), (alphabets[1], symbols.reshape(part.shape))]
     if has_signs:
@@ -195,12 +195,26 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
 _EXACT = 0.95  # share of weights that must be multiples
 _FEW_STEPS = 64  # up to so many steps have mantissas as usual, for other tensors have them too
 _USUAL = (7, 10, 23, 52)
+_SHORTER = 2  # bits by which divisors must be shorter than steps
 
 
-def _levels(weights: Floats, step: Floats, digits: int) -> Floats:
+def _steps(grid: Grid) -> tuple[bool, int, Floats]:
+    """The steps, or the numbers that levels are divided by if these have fewer bits; and how many
+    bits of mantissa they have."""
+    with np.errstate(divide="ignore"):
+        ways = [(grid.low, grid.high), (1 / grid.high, 1 / grid.low)]
+    (bits, steps), (divisor_bits, divisors) = (simplest(*bounds) for bounds in ways)
+    divides = divisor_bits < bits - _SHORTER
+    bits, steps = (divisor_bits, divisors) if divides else (bits, steps)
+    if steps.size <= _FEW_STEPS:
+        bits = next(usual for usual in _USUAL if usual >= bits)
+    return divides, bits, steps
+
+
+def _levels(weights: Floats, step: Floats, digits: int, divides: bool) -> Floats:
     """The nearest multiples of the steps; 0, with the weight's sign, where that is none."""
     with np.errstate(all="ignore"):
-        levels = weights / step
+        levels = weights * step if divides else weights / step
         if digits:
             leading, exponent = np.frexp(levels)
             levels = np.ldexp(np.rint(np.ldexp(leading, digits)), exponent - digits)
@@ -210,13 +224,16 @@ def _levels(weights: Floats, step: Floats, digits: int) -> Floats:
     return np.copysign(levels, weights)
 
 
-def _product(levels: Floats, step: Floats, inner: np.dtype[Any], outer: np.dtype[Any]) -> Symbols:
-    """The bits of the products, rounded to one format, and then to another that may be wider.
+def _product(
+    levels: Floats, step: Floats, divides: bool, inner: np.dtype[Any], outer: np.dtype[Any]
+) -> Symbols:
+    """The bits of the products, or quotients, rounded to one format, and then to another that may
+    be wider.
 
     Every machine rounds products to the same float64, and these to the same floats.
     """
     with np.errstate(all="ignore"):  # products of a damaged file may be anything
-        products = levels * step
+        products = levels / step if divides else levels * step
         if inner != np.float64:
             products = products.astype(np.float32).astype(inner)
         rounded = products.astype(outer)
@@ -258,12 +275,13 @@ def _uncut(symbols: Symbols, bits: int) -> Floats:
 
 
 def _read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
-    inner, digits, bits, width, has_signs = reader.take(5)
+    inner, digits, bits, width, flags = reader.take(5)
+    divides, has_signs = divmod(flags, 2)
     block = Block(reader.number(), reader.number())
     zeros, escape, others = (reader.number() for _ in range(3))
     table, numel = table_shape(shape), math.prod(shape)
     fits = inner < len(FORMATS) and bits <= 52 and digits <= 24 and 1 <= width <= 40
-    if not fits or min(block) < 1 or zeros > numel or others > numel or has_signs > 1:
+    if not fits or min(block) < 1 or zeros > numel or others > numel or divides > 1:
         raise InputError("the head of a grid is damaged")
     if block.rows > max(1, table[0]) or block.columns > max(1, table[1]):
         raise InputError("the blocks of a grid are larger than its table")
@@ -284,7 +302,8 @@ def _read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
                 raise InputError("the zeros of a grid are not as many as its head says")
             levels[at] = np.copysign(0.0, 0.5 - arrays[2])
         outer = DTYPES[alphabet.format]
-        products = _product(levels, spread(steps, block, table), DTYPES[FORMATS[inner]], outer)
+        step = spread(steps, block, table)
+        products = _product(levels, step, divides == 1, DTYPES[FORMATS[inner]], outer)
         if int(others_at.sum()) != (others if escape else 0):
             raise InputError("the weights beside a grid are not as many as its head says")
         if escape:

@@ -28,7 +28,7 @@ _LEAST = 64  # weights of a tensor that may be a grid
 _SAMPLES = 8  # groups that are looked at before all are
 _SAMPLE = 2048  # weights of each
 _RUN = 16  # weights that surely have one step, if any have
-_STEP_BITS = 24  # of a step, about
+_INSIDE = 2.0**-48  # what keeps a quotient of a bound within it
 _MARGIN = 0.5  # bits of a weight by which smaller blocks must be better than larger ones
 _SCANS = 1 << 25  # steps that are tried in all groups
 _RUNS = 4  # runs of rows, and of columns, that are looked at first
@@ -184,22 +184,19 @@ def find_grid(table: Values) -> Grid | None:
     >>> grid.block, bool(np.all((grid.low <= [[0.3], [0.7]]) & (grid.high >= [[0.3], [0.7]])))
     (Block(rows=1, columns=64), True)
     """
-    scan = _scan(table)
+    scan, best, found = _scan(table), 0.0, None
     for digits in _digits(table.dtype):
         runs = [_sampled(table, Block(1, _RUN)), _sampled(table, Block(_RUN, 1))]
-        found = [_fitted(run, digits, _hints(), scan) for run in runs]
-        if not any(map(_fits, found)):
+        fits = [_fitted(run, digits, _hints(), scan) for run in runs]
+        if not any(map(_fits, fits)):
             continue
-        hints = np.concatenate([steps[(saved > 0)] for steps, saved in found])
+        hints = np.concatenate([steps[(saved > 0)] for steps, saved in fits])
         hints = hints[np.argsort(-hints[:, 0])]
-        best, block = 0.0, None
-        for each in _blocks(table.shape):
-            gain = _gain(_sampled(table, each), digits, hints, scan, each)
+        for block in _blocks(table.shape):
+            gain = _gain(_sampled(table, block), digits, hints, scan, block)
             if gain > best + _MARGIN:
-                best, block = gain, each
-        if block is not None:
-            return _whole(table, block, digits, hints, scan)
-    return None
+                best, found = gain, (block, digits, hints)
+    return _whole(table, *found, scan) if found else None
 
 
 def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: Block) -> float:
@@ -209,8 +206,9 @@ def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: Block) -
     nonzero = int(np.count_nonzero(sample[fits]))
     if not _fits((steps, saved)) or not nonzero:
         return 0.0
+    step_bits = mantissa_bits(sample.dtype) + 2
     blocks = sample[fits].size / (block.rows * block.columns)
-    return (float(saved[fits].sum()) - _STEP_BITS * blocks) / nonzero
+    return (float(saved[fits].sum()) - step_bits * blocks) / nonzero
 
 
 def _whole(table: Values, block: Block, digits: int, hints: Floats, scan: int) -> Grid:
@@ -308,6 +306,10 @@ def _bounds(values: Values) -> tuple[Floats, Floats]:
         if values.dtype != np.float64:
             wide = sizes.astype(np.float64)
             low, high = (low + wide) / 2, (high + wide) / 2
+            # What lies in the middle between two numbers is rounded to the even one.
+            odd = _bits(values) & 1 == 1
+            low[odd] *= 1 + _INSIDE
+            high[odd] *= 1 - _INSIDE
     known = np.isfinite(high) & np.isfinite(low) & (low > 0)
     return np.where(known, low, 0.0), np.where(known, high, 0.0)
 

@@ -23,6 +23,7 @@ from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
 from kolmo.codes.grid_search import find_grid, may_be_grids, narrowest, table_of
+from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.dtypes import DTYPES
@@ -113,9 +114,7 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     plain = ways.plain(part, alphabet)
     if not part.size:
         return plain
-    options = [_in_codebook(part, alphabet)]
-    if may_be_grid:
-        options.append(_on_grid(part, alphabet))
+    options = [_in_codebook(part, alphabet), _on_grid(part, alphabet, may_be_grid)]
     if preset != "fast":  # byte-planes code zeros at the end well
         options.append(_with_zeros(part, alphabet))
     found = [option for option in options if option]
@@ -158,10 +157,15 @@ def _with_zeros(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
     return ways.shifted(part, zeros, alphabet) if zeros else None
 
 
-def _on_grid(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
+def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> ways.Piece | None:
     values = table_of(part).view(DTYPES[alphabet.format])
+    if not (may_be_grid or may_have_table(values)):
+        return None
     inner = narrowest(values)
-    grid = find_grid(values.astype(inner)) if mantissa_bits(inner) >= _GRID_BITS else None
+    if mantissa_bits(inner) < _GRID_BITS:
+        return None
+    narrow = values.astype(inner)
+    grid = (find_grid(narrow) if may_be_grid else None) or find_table(narrow)
     return ways.scaled(part, grid, inner, alphabet) if grid else None
 
 

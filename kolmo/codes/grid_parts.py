@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from kolmo.codes.forms import form_parts
 from kolmo.codes.grid_search import (
     MOST,
     NARROWER,
+    TABLE,
     Block,
     Floats,
     Grid,
@@ -28,6 +30,7 @@ from kolmo.codes.grid_search import (
     table_shape,
     trailing_zeros,
 )
+from kolmo.codes.grid_tables import nearest_entry
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
@@ -172,23 +175,21 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
     outer, table = DTYPES[alphabet.format], table_of(part)
     divides, bits, steps = _steps(grid)
     step = spread(steps, grid.block, table.shape)
-    levels = _levels(table.view(outer).astype(np.float64), step, grid.digits, divides)
+    levels = _levels(table.view(outer).astype(np.float64), step, grid, divides)
     exact = _product(levels, step, divides, inner, outer) == table
     if exact.mean() < _EXACT:
         return None
-    levels[~exact] = 0
-    alphabets = [floats(11, bits), _levels_alphabet(levels, grid.digits, bool(exact.all()))]
-    symbols, escape = _as_symbols(levels, exact, grid.digits, alphabets[1])
+    scale = _scale_of(levels[exact], grid, bool(exact.all()))
+    symbols = np.where(exact, scale.symbols(np.where(exact, levels, scale.some)), scale.escape)
+    symbols = symbols.astype(scale.alphabet.container).reshape(part.shape)
     signs = np.signbit(levels[exact & (levels == 0)]) if not grid.digits else np.zeros(0, bool)
-    has_signs = bool(signs.any())
-    flags = has_signs + 2 * divides
-    head = [SCALED, FORMATS.index(inner.name), grid.digits, bits, alphabets[1].bits, flags]
-    numbers = [*grid.block, signs.size * has_signs, escape, int((~exact).sum())]
-    arrays = [(alphabets[0], _cut(steps, bits)), (alphabets[1], symbols.reshape(part.shape))]
-    if has_signs:
-        arrays.append((Alphabet(2), signs.astype(np.uint8)))
-    if not exact.all():
-        arrays.append((alphabet, table[~exact]))
+    has_signs, others = bool(signs.any()), table[~exact]
+    head = [SCALED, FORMATS.index(inner.name), grid.digits, bits, has_signs + 2 * divides]
+    numbers = [*grid.block, scale.size, signs.size * has_signs, others.size]
+    numbers += [scale.escape] if others.size else []
+    arrays = [(floats(11, bits), _cut(steps, bits)), *scale.arrays, (scale.alphabet, symbols)]
+    arrays += [(Alphabet(2), signs.astype(np.uint8))] if has_signs else []
+    arrays += [(alphabet, others)] if others.size else []
     return Piece(bytes(head) + b"".join(map(number_bytes, numbers)), arrays)
 
 
@@ -211,16 +212,18 @@ def _steps(grid: Grid) -> tuple[bool, int, Floats]:
     return divides, bits, steps
 
 
-def _levels(weights: Floats, step: Floats, digits: int, divides: bool) -> Floats:
+def _levels(weights: Floats, step: Floats, grid: Grid, divides: bool) -> Floats:
     """The nearest multiples of the steps; 0, with the weight's sign, where that is none."""
     with np.errstate(all="ignore"):
         levels = weights * step if divides else weights / step
-        if digits:
+        if grid.digits == TABLE:
+            return grid.table[nearest_entry(grid.table, levels)]
+        if grid.digits:
             leading, exponent = np.frexp(levels)
-            levels = np.ldexp(np.rint(np.ldexp(leading, digits)), exponent - digits)
+            levels = np.ldexp(np.rint(np.ldexp(leading, grid.digits)), exponent - grid.digits)
         else:
             levels = np.rint(levels)
-        levels[~(np.abs(levels) <= (MOST if not digits else np.inf))] = 0
+        levels[~(np.abs(levels) <= (np.inf if grid.digits else MOST))] = 0
     return np.copysign(levels, weights)
 
 
@@ -240,28 +243,40 @@ def _product(
     return np.ascontiguousarray(rounded).view(f"u{outer.itemsize}")
 
 
-def _levels_alphabet(levels: Floats, digits: int, exact: bool) -> Alphabet:
-    if digits:
-        return floats(11, digits - 1)
-    least, largest = int(levels.min()), int(levels.max())
-    return Alphabet(1 << (1 + max(0, largest, -least - exact).bit_length()))
+class _Scale(NamedTuple):
+    """How levels are symbols: integers from the middle of an alphabet on, floats, or entries."""
+
+    alphabet: Alphabet
+    size: int  # what a head says of the alphabet
+    symbols: Callable[[Floats], Values]
+    some: float  # a level
+    escape: int  # the symbol of weights that are no multiples
+    arrays: list[tuple[Alphabet, Symbols]]
 
 
-def _as_symbols(
-    levels: Floats, exact: NDArray[np.bool_], digits: int, alphabet: Alphabet
-) -> tuple[Symbols, int]:
-    """Levels as symbols, and the symbol of weights that are none: 0 if there are no such weights,
-    else that symbol plus 1."""
-    if digits:
-        symbols, escape = _cut(levels, digits - 1), 0
-        if not exact.all():
-            largest = int(_cut(np.abs(levels).max(keepdims=True), digits - 1).max())
-            escape = ((largest >> (digits - 1)) + 1) << (digits - 1)
-    else:
-        symbols, escape = (levels + alphabet.size // 2).astype(alphabet.container), 0
-    symbols = symbols.astype(alphabet.container)
-    symbols[~exact] = escape
-    return symbols, 0 if exact.all() else escape + 1
+def _scale_of(levels: Floats, grid: Grid, exact: bool) -> _Scale:
+    if grid.digits == TABLE:
+        bits, table = _shortened(grid.table)
+        few = Alphabet(table.size + (not exact))
+        arrays = [(floats(11, bits), table)]
+        size = 64 * table.size + bits
+        index = partial(np.searchsorted, grid.table)
+        return _Scale(few, size, index, grid.table[0], table.size, arrays)
+    if grid.digits:
+        bits = grid.digits - 1
+        largest = int(_cut(np.abs(levels).max(keepdims=True), bits)[0])
+        above = ((largest >> bits) + 1) << bits
+        return _Scale(floats(11, bits), 0, lambda some: _cut(some, bits), 0.0, above, [])
+    least, most = int(levels.min()), int(levels.max())
+    width = 1 + max(0, most, -least - exact).bit_length()
+    return _Scale(Alphabet(1 << width), width, lambda some: some + (1 << width >> 1), 0.0, 0, [])
+
+
+def _shortened(table: Floats) -> tuple[int, Symbols]:
+    """Floats without the zeros at the ends of all mantissas, and how many bits are left."""
+    zeros = trailing_zeros(np.bitwise_or.reduce(table.view(np.uint64), keepdims=True), 52)
+    bits = 52 - int(zeros[0])
+    return bits, _cut(table, bits)
 
 
 def _cut(values: Floats, bits: int) -> Symbols:
@@ -275,42 +290,66 @@ def _uncut(symbols: Symbols, bits: int) -> Floats:
 
 
 def _read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
-    inner, digits, bits, width, flags = reader.take(5)
+    inner, digits, bits, flags = reader.take(4)
     divides, has_signs = divmod(flags, 2)
     block = Block(reader.number(), reader.number())
-    zeros, escape, others = (reader.number() for _ in range(3))
+    size, zeros, others = (reader.number() for _ in range(3))
+    escape = reader.number() if others else -1
     table, numel = table_shape(shape), math.prod(shape)
-    fits = inner < len(FORMATS) and bits <= 52 and digits <= 24 and 1 <= width <= 40
-    if not fits or min(block) < 1 or zeros > numel or others > numel or divides > 1:
+    if inner >= len(FORMATS) or bits > 52 or divides > 1 or zeros > numel or others > numel:
         raise InputError("the head of a grid is damaged")
-    if block.rows > max(1, table[0]) or block.columns > max(1, table[1]):
-        raise InputError("the blocks of a grid are larger than its table")
+    if not (1 <= block.rows <= max(1, table[0]) and 1 <= block.columns <= max(1, table[1])):
+        raise InputError("the blocks of a grid are not within its table")
     steps_shape = -(-table[0] // block.rows), -(-table[1] // block.columns)
-    levels_alphabet = floats(11, digits - 1) if digits else Alphabet(1 << width)
-    needs: list[tuple[Alphabet, Shape]] = [(floats(11, bits), steps_shape)]
-    needs += [(levels_alphabet, shape)]
+    scale = _read_scale(digits, size, others > 0)
+    needs: list[tuple[Alphabet, Shape]] = [(floats(11, bits), steps_shape), *scale.needs]
+    needs += [(scale.alphabet, shape)]
     needs += [(Alphabet(2), (zeros,))] if has_signs else []
-    needs += [(alphabet, (others,))] if escape else []
+    needs += [(alphabet, (others,))] if others else []
 
     def build(arrays: Sequence[Symbols]) -> Symbols:
-        steps, symbols = _uncut(arrays[0], bits), arrays[1].reshape(table)
-        others_at = symbols == escape - 1 if escape else np.zeros(table, bool)
-        levels = _uncut(symbols, digits - 1) if digits else symbols - float(1 << (width - 1))
+        steps, symbols = _uncut(arrays[0], bits), arrays[1 + len(scale.needs)].reshape(table)
+        others_at = symbols == escape
+        levels = scale.levels(symbols, arrays[1])
         if has_signs:
             at = (levels == 0) & ~others_at
             if int(at.sum()) != zeros:
                 raise InputError("the zeros of a grid are not as many as its head says")
-            levels[at] = np.copysign(0.0, 0.5 - arrays[2])
-        outer = DTYPES[alphabet.format]
-        step = spread(steps, block, table)
+            levels[at] = np.copysign(0.0, 0.5 - arrays[2 + len(scale.needs)])
+        outer, step = DTYPES[alphabet.format], spread(steps, block, table)
         products = _product(levels, step, divides == 1, DTYPES[FORMATS[inner]], outer)
-        if int(others_at.sum()) != (others if escape else 0):
+        if int(others_at.sum()) != others:
             raise InputError("the weights beside a grid are not as many as its head says")
-        if escape:
+        if others:
             products[others_at] = arrays[-1]
         return products.reshape(shape)
 
     return Plan(needs, build)
+
+
+class _ReadScale(NamedTuple):
+    """Undoes a `_Scale`."""
+
+    alphabet: Alphabet
+    needs: list[tuple[Alphabet, Shape]]
+    levels: Callable[[Symbols, Symbols], Floats]  # of symbols, and of the array that it needs
+
+
+def _read_scale(digits: int, size: int, escapes: bool) -> _ReadScale:
+    if digits == TABLE:
+        count, bits = divmod(size, 64)
+        if not 1 <= count <= CODEBOOK_LIMIT or bits > 52:
+            raise InputError("the table of a grid is damaged")
+
+        def entries(symbols: Symbols, table: Symbols) -> Floats:
+            return np.append(_uncut(table, bits), 0.0)[symbols]
+
+        return _ReadScale(Alphabet(count + escapes), [(floats(11, bits), (count,))], entries)
+    if digits > 24 or (not digits and not 1 <= size <= 40):
+        raise InputError("the levels of a grid are damaged")
+    if digits:
+        return _ReadScale(floats(11, digits - 1), [], lambda some, _: _uncut(some, digits - 1))
+    return _ReadScale(Alphabet(1 << size), [], lambda some, _: some - float(1 << size >> 1))
 
 
 # --- few values -------------------------------------------------------------------------------

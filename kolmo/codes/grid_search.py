@@ -24,6 +24,9 @@ MOST = 1 << 16
 DIGITS = (0, 4, 3, 8, 11)
 """Multiples that are tried: integers; numbers of so many binary digits, as 8-bit floats are."""
 
+TABLE = 255
+"""In the place of digits: multiples are entries of a table."""
+
 _LEAST = 64  # weights of a tensor that may be a grid
 _SAMPLES = 8  # groups that are looked at before all are
 _SAMPLE = 2048  # weights of each
@@ -51,7 +54,7 @@ class Grid(NamedTuple):
     digits: int
     low: Floats
     high: Floats
-    saved: float
+    table: Floats = np.zeros(0)
 
 
 def table_of(part: Values) -> Values:
@@ -217,8 +220,7 @@ def _whole(table: Values, block: Block, digits: int, hints: Floats, scan: int) -
     steps, saved = _fitted(groups, digits, hints, scan)
     shape = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
     steps[saved < 0] = 0, np.inf
-    bits = float(saved[saved > 0].sum())
-    return Grid(block, digits, steps[:, 0].reshape(shape), steps[:, 1].reshape(shape), bits)
+    return Grid(block, digits, steps[:, 0].reshape(shape), steps[:, 1].reshape(shape))
 
 
 def _blocks(shape: tuple[int, int]) -> Iterator[Block]:
@@ -234,12 +236,12 @@ def _blocks(shape: tuple[int, int]) -> Iterator[Block]:
 
 
 def blocked(table: Values, block: Block) -> Values:
-    """The weights of each block as a row; zeros fill blocks at the edges."""
+    """The weights of each block as a row; its last weights fill a block at the edge."""
     rows, columns = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
     padded = table
     if table.shape != (rows * block.rows, columns * block.columns):
-        padded = np.zeros((rows * block.rows, columns * block.columns), table.dtype)
-        padded[: table.shape[0], : table.shape[1]] = table
+        missing = rows * block.rows - table.shape[0], columns * block.columns - table.shape[1]
+        padded = np.pad(table, [(0, missing[0]), (0, missing[1])], "edge")
     four = padded.reshape(rows, block.rows, columns, block.columns)
     return four.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
 
@@ -272,7 +274,7 @@ def _sampled(table: Values, block: Block) -> Values:
 
 
 def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floats, Floats]:
-    return _fit_groups(*_bounds(groups), digits, hints, scan)
+    return _fit_groups(*bounds_of(groups), digits, hints, scan)
 
 
 def _fit_groups(
@@ -298,7 +300,7 @@ def _hints() -> Floats:
     return np.stack([steps * (1 - 2**-51), steps * (1 + 2**-51)], 1)
 
 
-def _bounds(values: Values) -> tuple[Floats, Floats]:
+def bounds_of(values: Values) -> tuple[Floats, Floats]:
     """Between which numbers a magnitude was before it was rounded; from 0 if that says nothing."""
     with np.errstate(all="ignore"):
         sizes = np.abs(values)

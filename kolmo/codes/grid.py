@@ -22,7 +22,7 @@ import numpy as np
 from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
-from kolmo.codes.grid_search import find_grid, may_be_grids, narrowest, table_of
+from kolmo.codes.grid_search import count_distinct, find_grid, may_be_grids, narrowest, table_of
 from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
@@ -172,7 +172,7 @@ def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> ways.Piece
 def _in_codebook(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
     flat = part.reshape(-1)
     some = flat[:: -(-flat.size // _LOOK)]
-    few = 2 * np.unique(some).size <= some.size
+    few = 2 * count_distinct(some) <= some.size
     values = np.unique(flat).size if few else 0
     return ways.codebook(part, alphabet) if 1 < values <= ways.CODEBOOK_LIMIT else None
 

@@ -147,7 +147,9 @@ def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:
         table = table_shape(shape)
         zeros = _read_runs(reader, table[axis])
         each, counts = np.unique(zeros, return_counts=True)
-        shapes: list[Shape] = [(int(n), table[1]) if axis == 0 else (table[0], int(n)) for n in counts]
+        shapes: list[Shape] = [
+            (int(n), table[1]) if axis == 0 else (table[0], int(n)) for n in counts
+        ]
 
         def build(arrays: Sequence[Symbols]) -> Symbols:
             whole = np.empty(table, alphabet.container)

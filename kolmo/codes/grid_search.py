@@ -109,6 +109,16 @@ def _bits(values: Values) -> Symbols:
     return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")
 
 
+def count_distinct(values: Values) -> int:
+    """How many values there are of a few; zeros of two signs are two.
+
+    >>> count_distinct(np.float32([1, 3, 1, -0.0, 0.0]))
+    4
+    """
+    ordered = np.sort(_bits(values))  # of a few values quicker than np.unique
+    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + min(1, ordered.size)
+
+
 # --- grids ------------------------------------------------------------------------------------
 
 
@@ -125,12 +135,15 @@ def may_be_grids(tables: Sequence[Values]) -> list[bool]:
             its[:] = _short_runs(table)
     runs[~np.isfinite(runs)] = 0
     low, high = _about(runs, mantissa_bits(tables[0].dtype))
-    found = np.zeros(len(tables), bool)
+    found, long = np.zeros(len(tables), bool), np.array([table.size > _LONG for table in tables])
     for digits in _digits(tables[0].dtype):
         # Steps that are no fraction of the smallest weight take long to find: in two runs alone.
-        places = [0, -1] if digits in (8, 11) else list(range(2 * _RUNS))
-        found |= _on_steps(low[:, places], high[:, places], ~found, digits, 0)
-    scan = min(_scan(tables[0]), _SCREEN // max(1, int((~found).sum())))
+        slow = digits in (8, 11)
+        places = [0, -1] if slow else list(range(2 * _RUNS))
+        which = ~found & long if slow else ~found
+        found |= _on_steps(low[:, places], high[:, places], which, digits, 0)
+    tried = min(_SCREEN, sum(table.size for table in tables) // 2)
+    scan = min(_scan(tables[0]), tried // max(1, int((~found).sum())))
     found |= _on_steps(low[:, [0, -1]], high[:, [0, -1]], ~found, 0, scan)
     return [bool(each) for each in found]
 

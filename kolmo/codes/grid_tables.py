@@ -13,6 +13,7 @@ from kolmo.codes.grid_search import (
     Values,
     blocked,
     bounds_of,
+    count_distinct,
     simplest,
 )
 from kolmo.floats import mantissa_bits
@@ -20,6 +21,7 @@ from kolmo.floats import mantissa_bits
 _MOST = 256  # entries of a codebook
 _SIZES = (64, 128, 32, 256, 512, 1024, 16)  # weights of a group
 _LOOK = 1 << 14  # weights that are looked at
+_RUNS = (64, 512)  # weights that are looked at before others
 _TIMES = 4  # weights for each entry, at least
 _LEAST = 1 << 10  # weights of a tensor whose codebook is worth a search
 
@@ -54,12 +56,12 @@ def find_table(table: Values) -> Grid | None:
 
 
 def may_have_table(table: Values) -> bool:
-    """Whether a few groups of weights are few multiples of their largest; quickly."""
+    """Whether a run of a row or a column has few distinct weights; quickly."""
     if table.size < _LEAST:
         return False
-    sizes = {block.columns for block in _blocks(table) if block.rows == 1}
-    blocks = [Block(1, min(sizes, key=lambda size: abs(size - 32))), _blocks(table)[-1]]
-    return any(_clusters(_some(table, block, _MOST)).size for block in blocks)
+    lines = table[len(table) // 2], table[:, table.shape[1] // 2]
+    runs = [line[line != 0][:size] for line in lines for size in _RUNS]
+    return any(2 * count_distinct(run) <= run.size for run in runs)
 
 
 def _blocks(table: Values) -> list[Block]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import repeat
 
 import numpy as np
 
 from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
+from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece
+from kolmo.codes.grid_scaled import scaled
 from kolmo.codes.grid_search import count_distinct, find_grid, may_be_grids, narrowest, table_of
 from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
@@ -101,15 +102,15 @@ def _next(found: dict, alphabet: Alphabet, shape: Shape) -> Symbols:  # type: ig
     return np.zeros(shape, alphabet.container) if empty else next(found[alphabet])
 
 
-def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[ways.Piece]:
+def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[Piece]:
     dtype = DTYPES[alphabet.format]
     maybe = [False] * len(parts)
     if parts and mantissa_bits(dtype) >= _GRID_BITS:
         maybe = may_be_grids([table_of(part).view(dtype) for part in parts])
-    return [_piece(part, alphabet, *how) for part, *how in zip(parts, maybe, repeat(preset))]
+    return [_piece(part, alphabet, its, preset) for part, its in zip(parts, maybe, strict=True)]
 
 
-def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> ways.Piece:
+def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Piece:
     """The way that should need the fewest bits, undone and compared."""
     plain = ways.plain(part, alphabet)
     if not part.size:
@@ -127,7 +128,7 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     return best
 
 
-def _cost(piece: ways.Piece) -> float:
+def _cost(piece: Piece) -> float:
     """About how many bits a piece takes: the order-0 entropy of its integers, and of the exponents
     of its floats, whose mantissas are noise."""
     return sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
@@ -142,13 +143,13 @@ def _bits(array: Symbols, alphabet: Alphabet) -> float:
     return entropy_bits(np.bincount(exponents.astype(np.int64))) + mantissa * float(nonzero.sum())
 
 
-def _is_undone(piece: ways.Piece, part: Symbols, alphabet: Alphabet) -> bool:
+def _is_undone(piece: Piece, part: Symbols, alphabet: Alphabet) -> bool:
     plan = ways.read_plan(Reader(piece.head), part.shape, alphabet)
     same = plan.needs == [(its, array.shape) for its, array in piece.arrays]
     return same and np.array_equal(plan.build([array for _, array in piece.arrays]), part)
 
 
-def _with_zeros(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
+def _with_zeros(part: Symbols, alphabet: Alphabet) -> Piece | None:
     zeros, lines = ways.zeros_by_line(part, alphabet)
     means = [float(line.mean()) for line in lines]
     best = int(np.argmax(means))
@@ -157,7 +158,7 @@ def _with_zeros(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
     return ways.shifted(part, zeros, alphabet) if zeros else None
 
 
-def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> ways.Piece | None:
+def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> Piece | None:
     values = table_of(part).view(DTYPES[alphabet.format])
     if not (may_be_grid or may_have_table(values)):
         return None
@@ -166,15 +167,15 @@ def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> ways.Piece
         return None
     narrow = values.astype(inner)
     grid = (find_grid(narrow) if may_be_grid else None) or find_table(narrow)
-    return ways.scaled(part, grid, inner, alphabet) if grid else None
+    return scaled(part, grid, inner, alphabet) if grid else None
 
 
-def _in_codebook(part: Symbols, alphabet: Alphabet) -> ways.Piece | None:
+def _in_codebook(part: Symbols, alphabet: Alphabet) -> Piece | None:
     flat = part.reshape(-1)
     some = flat[:: -(-flat.size // _LOOK)]
     few = 2 * count_distinct(some) <= some.size
     values = np.unique(flat).size if few else 0
-    return ways.codebook(part, alphabet) if 1 < values <= ways.CODEBOOK_LIMIT else None
+    return ways.codebook(part, alphabet) if 1 < values <= CODEBOOK_LIMIT else None
 
 
 register_code(GridCode())

@@ -27,6 +27,10 @@ DIGITS = (0, 4, 3, 8, 11)
 TABLE = 255
 """In the place of digits: multiples are entries of a table."""
 
+MULTIPLY, DIVIDE, THEN_ADD, FUSED, ADD_FIRST = range(5)
+"""How weights are made of levels: level × step; level / step; (level × step) + offset, rounded
+twice, or once; (level + offset) × step."""
+
 _LEAST = 64  # weights of a tensor that may be a grid
 _SAMPLES = 8  # groups that are looked at before all are
 _SAMPLE = 2048  # weights of each
@@ -55,6 +59,8 @@ class Grid(NamedTuple):
     low: Floats
     high: Floats
     table: Floats = np.zeros(0)
+    how: int = 0
+    offsets: Floats = np.zeros(0)
 
 
 def table_of(part: Values) -> Values:
@@ -66,6 +72,28 @@ def table_shape(shape: Shape) -> tuple[int, int]:
     """The shape of `table_of` a tensor."""
     rows, columns = table_of(np.broadcast_to(np.uint8(0), shape)).shape
     return rows, columns
+
+
+def combine(
+    levels: Floats, how: int, inner: np.dtype[Any], step: Floats, offset: Floats | None = None
+) -> Floats:
+    """Levels with their steps and offsets, as float64; what is rounded twice is rounded to float32
+    first, unless weights were float64.
+
+    >>> combine(np.array([3.0]), FUSED, np.dtype(np.float32), np.array([0.5]), np.array([1.0]))
+    array([2.5])
+    """
+
+    def rounded(some: Floats) -> Floats:
+        return some if inner == np.float64 else some.astype(np.float32).astype(np.float64)
+
+    with np.errstate(all="ignore"):  # damaged files have steps of any kind
+        if offset is None:
+            return levels / step if how == DIVIDE else levels * step
+        if how == ADD_FIRST:
+            return rounded(levels + offset) * step
+        product = levels * step
+        return (product if how == FUSED else rounded(product)) + offset
 
 
 # --- zeros at the ends of mantissas -----------------------------------------------------------

@@ -21,9 +21,17 @@ import numpy as np
 from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
+from kolmo.codes.grid_affine import with_offsets
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece
 from kolmo.codes.grid_scaled import scaled
-from kolmo.codes.grid_search import count_distinct, find_grid, may_be_grids, narrowest, table_of
+from kolmo.codes.grid_search import (
+    AFFINE,
+    count_distinct,
+    find_grid,
+    may_be_grids,
+    narrowest,
+    table_of,
+)
 from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
@@ -167,6 +175,8 @@ def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> Piece | No
         return None
     narrow = values.astype(inner)
     grid = (find_grid(narrow) if may_be_grid else None) or find_table(narrow)
+    if grid and grid.digits == AFFINE:
+        grid = with_offsets(narrow, grid)
     return scaled(part, grid, inner, alphabet) if grid else None
 
 

@@ -100,7 +100,7 @@ def _read_shifted(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
 
 
 def _unshift(symbols: Symbols, zeros: int, alphabet: Alphabet) -> Symbols:
-    return symbols.astype(alphabet.container) << alphabet.container.type(zeros)
+    return np.asarray(symbols.astype(alphabet.container) << alphabet.container.type(zeros))
 
 
 def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:

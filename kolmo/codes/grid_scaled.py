@@ -64,7 +64,7 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
     both = [steps, grid.offsets] if grid.offsets.size else [steps]
     step, *offset = (spread(each, grid.block, table.shape) for each in both)
     levels = _levels(table.view(outer).astype(np.float64), grid, how, step, *offset)
-    exact = _rounded(combine(levels, how, inner, step, *offset), inner, outer) == table
+    exact = rounded_bits(combine(levels, how, inner, step, *offset), inner, outer) == table
     if exact.mean() < _EXACT:
         return None
     scale = _scale_of(levels[exact], grid, bool(exact.all()))
@@ -121,7 +121,7 @@ def _levels(weights: Floats, grid: Grid, how: int, step: Floats, offset: Floats 
     return np.copysign(levels, weights) if how <= DIVIDE else levels
 
 
-def _rounded(products: Floats, inner: np.dtype[Any], outer: np.dtype[Any]) -> Symbols:
+def rounded_bits(products: Floats, inner: np.dtype[Any], outer: np.dtype[Any]) -> Symbols:
     """The bits of numbers, rounded to one format, and then to another that may be wider.
 
     Every machine rounds them to the same float32, and this to the same floats.
@@ -150,7 +150,7 @@ def _scale_of(levels: Floats, grid: Grid, exact: bool) -> _Scale:
         few = Alphabet(table.size + (not exact))
         arrays = [(floats(11, bits), table)]
         size = 64 * table.size + bits
-        index = partial(np.searchsorted, grid.table)
+        index = partial(nearest_entry, grid.table)
         return _Scale(few, size, index, grid.table[0], table.size, arrays)
     if grid.digits:
         bits = grid.digits - 1
@@ -217,7 +217,7 @@ def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
             levels[at] = np.copysign(0.0, 0.5 - next(given))
         inner_dtype, outer = DTYPES[FORMATS[inner]], DTYPES[alphabet.format]
         spreads = [spread(each, block, table) for each in both]
-        weights = _rounded(combine(levels, how, inner_dtype, *spreads), inner_dtype, outer)
+        weights = rounded_bits(combine(levels, how, inner_dtype, *spreads), inner_dtype, outer)
         _check_count(others_at, others)
         if others:
             weights[others_at] = next(given)

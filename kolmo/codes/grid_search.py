@@ -21,7 +21,10 @@ NARROWER = ("float8_e5m2", "float8_e4m3fn", "bfloat16", "float16", "float32")
 MOST = 1 << 16
 """Largest multiple of a step."""
 
-DIGITS = (0, 4, 3, 8, 11)
+AFFINE = -1
+"""In the place of digits: differences of weights are integers times a step."""
+
+DIGITS = (0, 4, 3, 8, 11, AFFINE)
 """Multiples that are tried: integers; numbers of so many binary digits, as 8-bit floats are."""
 
 TABLE = 255
@@ -162,16 +165,18 @@ def may_be_grids(tables: Sequence[Values]) -> list[bool]:
         if table.size >= _LEAST:
             its[:] = _short_runs(table)
     runs[~np.isfinite(runs)] = 0
-    low, high = _about(runs, mantissa_bits(tables[0].dtype))
+    known = _about(runs, mantissa_bits(tables[0].dtype))
     found, long = np.zeros(len(tables), bool), np.array([table.size > _LONG for table in tables])
     for digits in _digits(tables[0].dtype):
         # Steps that are no fraction of the smallest weight take long to find: in two runs alone.
         slow = digits in (8, 11)
         places = [0, -1] if slow else list(range(2 * _RUNS))
         which = ~found & long if slow else ~found
+        low, high = known[digits == AFFINE]
         found |= _on_steps(low[:, places], high[:, places], which, digits, 0)
     tried = min(_SCREEN, sum(table.size for table in tables) // 2)
     scan = min(_scan(tables[0]), tried // max(1, int((~found).sum())))
+    low, high = known[0]
     found |= _on_steps(low[:, [0, -1]], high[:, [0, -1]], ~found, 0, scan)
     return [bool(each) for each in found]
 
@@ -182,7 +187,7 @@ def _on_steps(
     """Which of some tables have a run that is surely on a grid."""
     found, runs = np.zeros(len(low), bool), low.shape[1]
     some = [np.ascontiguousarray(bounds[which]).reshape(-1, _RUN) for bounds in (low, high)]
-    saved = _fit_groups(some[0], some[1], digits, _hints(), scan)[1]
+    saved = _fit_groups(some[0], some[1], max(digits, 0), _hints(), scan)[1]
     found[which] = (saved.reshape(int(which.sum()), runs) > _SURE).any(1)
     return found
 
@@ -199,16 +204,28 @@ def _short_runs(table: Values) -> Floats:
     return runs
 
 
-def _about(runs: Floats, mantissa: int) -> tuple[Floats, Floats]:
-    """Bounds of magnitudes as `_bounds` has them, a little wider; the format that runs had before
-    is told by the zeros at the ends of their mantissas."""
+def _about(runs: Floats, mantissa: int) -> list[tuple[Floats, Floats]]:
+    """Bounds of magnitudes as `bounds_of` has them, a little wider, and of differences; the format
+    that runs had before is told by the zeros at the ends of their mantissas."""
     bits = np.ascontiguousarray(runs).view(np.uint64)
     zeros = trailing_zeros(np.bitwise_or.reduce(bits, (1, 2)), 52)
     known = np.array([7, 10, 23, 52])
     before = np.minimum(known[np.searchsorted(known, np.minimum(52 - zeros, 52))], mantissa)
-    half = np.ldexp(0.5, np.frexp(runs)[1] - 1 - before[:, None, None])
-    sizes = np.abs(runs)
-    return np.where(sizes > 0, sizes - half, 0.0), np.where(sizes > 0, sizes + half, 0.0)
+    before, sizes = before[:, None, None], np.abs(runs)
+    half = np.ldexp(0.5, np.frexp(runs)[1] - 1 - before)
+    bounds = np.where(sizes > 0, sizes - half, 0.0), np.where(sizes > 0, sizes + half, 0.0)
+    low, high = _differences(runs, before)
+    low[np.count_nonzero(runs, -1) < _RUN // 2] = 0  # short runs end in zeros
+    return [bounds, (low, high)]
+
+
+def _differences(groups: Floats, mantissa: NDArray[np.int64] | int) -> tuple[Floats, Floats]:
+    """Bounds of the differences to the least weight of a group, each rounded up to three times."""
+    largest = np.abs(groups).max(-1, keepdims=True)
+    near = np.ldexp(2.0, np.frexp(largest)[1] - 1 - mantissa)
+    apart = groups - groups.min(-1, keepdims=True)
+    known = apart > near
+    return np.where(known, apart - near, 0.0), np.where(known, apart + near, 0.0)
 
 
 def _digits(dtype: np.dtype[Any]) -> list[int]:
@@ -232,7 +249,7 @@ def find_grid(table: Values) -> Grid | None:
     for digits in _digits(table.dtype):
         runs = [_sampled(table, Block(1, _RUN)), _sampled(table, Block(_RUN, 1))]
         fits = [_fitted(run, digits, _hints(), scan) for run in runs]
-        if not any(map(_fits, fits)):
+        if not any(map(_fits, fits)) or (found and digits == AFFINE):
             continue
         hints = np.concatenate([steps[(saved > 0)] for steps, saved in fits])
         hints = hints[np.argsort(-hints[:, 0])]
@@ -315,6 +332,9 @@ def _sampled(table: Values, block: Block) -> Values:
 
 
 def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floats, Floats]:
+    if digits == AFFINE:
+        wide = np.nan_to_num(groups.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        return _fit_groups(*_differences(wide, mantissa_bits(groups.dtype)), 0, hints[:0], 0)
     return _fit_groups(*bounds_of(groups), digits, hints, scan)
 
 

@@ -41,6 +41,7 @@ from kolmo.floats import mantissa_bits
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _WORTH = 0.01  # share of the raw bits that a way must save
+_LINE = 32  # weights of a row or a column that may have a mantissa of its own
 _LOOK = 1 << 11  # weights that are looked at before all are
 _GRID_BITS = 7  # mantissas of fewer bits are shorter than the multiples of a grid
 _BARRED = ("grid", "mosaic")  # codes that the arrays are not coded by
@@ -94,6 +95,8 @@ class GridCode:
             if math.prod(shape):
                 streams.setdefault(its, []).append(shape)
         found = {its: iter(_read_section(reader, its, some)) for its, some in streams.items()}
+        if reader.rest():
+            raise InputError("the code goes on after its symbols")
         return [plan.build([_next(found, *need) for need in plan.needs]) for plan in plans]
 
 
@@ -123,7 +126,7 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     plain = ways.plain(part, alphabet)
     if not part.size:
         return plain
-    options = [_in_codebook(part, alphabet), _on_grid(part, alphabet, may_be_grid)]
+    options = [_in_codebook(part, alphabet), *_on_grids(part, alphabet, may_be_grid)]
     if preset != "fast":  # byte-planes code zeros at the end well
         options.append(_with_zeros(part, alphabet))
     found = [option for option in options if option]
@@ -139,7 +142,8 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
 def _cost(piece: Piece) -> float:
     """About how many bits a piece takes: the order-0 entropy of its integers, and of the exponents
     of its floats, whose mantissas are noise."""
-    return sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
+    arrays = sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
+    return 8 * len(piece.head) + arrays
 
 
 def _bits(array: Symbols, alphabet: Alphabet) -> float:
@@ -159,25 +163,27 @@ def _is_undone(piece: Piece, part: Symbols, alphabet: Alphabet) -> bool:
 
 def _with_zeros(part: Symbols, alphabet: Alphabet) -> Piece | None:
     zeros, lines = ways.zeros_by_line(part, alphabet)
-    means = [float(line.mean()) for line in lines]
+    # A short line may end in zeros by chance.
+    means = [float(line.mean()) * (part.size >= _LINE * line.size) for line in lines]
     best = int(np.argmax(means))
     if means[best] > zeros + _WORTH * alphabet.bits:
         return ways.shifted_lines(part, lines[best], best, alphabet)
     return ways.shifted(part, zeros, alphabet) if zeros else None
 
 
-def _on_grid(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> Piece | None:
+def _on_grids(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Piece | None]:
+    """The part as multiples of steps, and as entries of a codebook times steps."""
     values = table_of(part).view(DTYPES[alphabet.format])
-    if not (may_be_grid or may_have_table(values)):
-        return None
-    inner = narrowest(values)
+    may_be_table = may_have_table(values)
+    inner = narrowest(values) if may_be_grid or may_be_table else values.dtype
     if mantissa_bits(inner) < _GRID_BITS:
-        return None
+        return []
     narrow = values.astype(inner)
-    grid = (find_grid(narrow) if may_be_grid else None) or find_table(narrow)
+    grid = find_grid(narrow) if may_be_grid else None
     if grid and grid.digits == AFFINE:
         grid = with_offsets(narrow, grid)
-    return scaled(part, grid, inner, alphabet) if grid else None
+    table = find_table(narrow) if may_be_table else None
+    return [scaled(part, each, inner, alphabet) for each in (grid, table) if each]
 
 
 def _in_codebook(part: Symbols, alphabet: Alphabet) -> Piece | None:

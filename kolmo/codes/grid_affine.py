@@ -97,7 +97,7 @@ def _step(first: Floats, last: Floats, tried: int) -> Floats:
     if not tried:
         return _simplest_each(first, last)
     unit = np.ldexp(1.0, np.frexp(first)[1] - 24)
-    return np.minimum((np.ceil(first / unit) + tried - 1) * unit, last)
+    return np.asarray(np.minimum((np.ceil(first / unit) + tried - 1) * unit, last))
 
 
 def _simplest_each(low: Floats, high: Floats) -> Floats:

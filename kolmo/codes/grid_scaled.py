@@ -37,6 +37,7 @@ from kolmo.codes.grid_tables import nearest_entry
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
+from kolmo.floats import mantissa_bits
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _NONE = np.zeros(0)
@@ -192,7 +193,8 @@ def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
     table, numel = table_shape(shape), math.prod(shape)
     if inner >= len(FORMATS) or max(bits, offset_bits) > 52 or how > ADD_FIRST:
         raise InputError("the head of a grid is damaged")
-    if zeros > numel or others > numel:
+    wide = mantissa_bits(DTYPES[FORMATS[inner]]) > mantissa_bits(DTYPES[alphabet.format])
+    if wide or zeros > numel or others > numel:
         raise InputError("the head of a grid is damaged")
     if not (1 <= block.rows <= max(1, table[0]) and 1 <= block.columns <= max(1, table[1])):
         raise InputError("the blocks of a grid are not within its table")

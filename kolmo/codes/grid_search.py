@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -68,13 +69,16 @@ class Grid(NamedTuple):
 
 def table_of(part: Values) -> Values:
     """A tensor as a table: axes after the first are flattened, a vector is one row."""
-    return part.reshape(part.shape[0], -1) if part.ndim > 1 else part.reshape(1, -1)
+    return part.reshape(table_shape(part.shape))
 
 
 def table_shape(shape: Shape) -> tuple[int, int]:
-    """The shape of `table_of` a tensor."""
-    rows, columns = table_of(np.broadcast_to(np.uint8(0), shape)).shape
-    return rows, columns
+    """Rows and columns of a tensor's table.
+
+    >>> table_shape((8, 3, 3, 3)), table_shape((7,)), table_shape(())
+    ((8, 27), (1, 7), (1, 1))
+    """
+    return (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (1, math.prod(shape))
 
 
 def combine(

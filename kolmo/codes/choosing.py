@@ -8,6 +8,7 @@ import numpy as np
 
 from kolmo import specs
 from kolmo.codes.base import Code, get_code
+from kolmo.codes.forms import FLOATS, GRID
 from kolmo.codes.general import LAYOUTS, General
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.plain import flat
@@ -39,8 +40,13 @@ def check_preset(preset: str) -> None:
         raise specs.unknown("preset", preset, PRESETS)
 
 
-def shortest_code(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> tuple[int, bytes]:
+def shortest_code(
+    parts: Sequence[Symbols], alphabet: Alphabet, preset: str, *, grids: bool = True
+) -> tuple[int, bytes]:
     """The number of the shortest code of a preset, and its bytes.
+
+    Weights that lie on a grid are also coded by `kolmo.codes.grid`, which calls this function for
+    what it makes of them, without ``grids``.
 
     The general compressors are slow, and win only where stretches repeat. They are tried on small
     units, and where zstd level 3 gets below the order-0 entropy of the bytes; then those that look
@@ -51,7 +57,7 @@ def shortest_code(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> 
     """
     shapes = [part.shape for part in parts]
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
-    written: list[tuple[int, bytes]] = []
+    written = _on_grid(parts, alphabet, preset) if grids else []
     general = [code for code in codes if isinstance(code, General)]
     for code in codes:
         if not isinstance(code, General):
@@ -63,6 +69,15 @@ def shortest_code(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> 
         best = min(written, key=lambda pair: len(pair[1]))
         written += _general_codes(general, flat(parts, alphabet), alphabet, best)
     return min(written, key=lambda pair: len(pair[1]))
+
+
+def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[tuple[int, bytes]]:
+    if alphabet.format not in FLOATS:
+        return []
+    try:
+        return [(GRID, get_code(GRID).encode(parts, alphabet, preset))]  # type: ignore[call-arg]
+    except NotApplicableError:
+        return []
 
 
 def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
 from kolmo.codes.base import register_code
-from kolmo.codes.forms import FLOATS, INTEGERS, check_alphabet
+from kolmo.codes.forms import FLOATS, INTEGERS, check_alphabet, form_parts
 from kolmo.codes.kernels_context import Form, TableHead
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError
@@ -55,8 +55,8 @@ def form_of(alphabet: Alphabet) -> Form:
         For integers of more than 32 bits.
     """
     check_alphabet(alphabet)
-    if alphabet.format in FORMS:
-        return FORMS[alphabet.format]
+    if parts := form_parts(alphabet.format):
+        return Form(*parts)
     order = min(16, max(2, -(-32 // alphabet.bits)))
     return Form(0, 0, 6, 0, 0, order)
 
@@ -170,7 +170,7 @@ class ContextCode:
     estimator = "context"
 
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
-        return alphabet.size <= INTEGERS or alphabet.format in FORMS
+        return alphabet.size <= INTEGERS or form_parts(alphabet.format) is not None
 
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         encoder = Encoder(alphabet, widest([part.shape for part in parts]))

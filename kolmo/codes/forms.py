@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from kolmo.errors import NotApplicableError
 from kolmo.symbols import Alphabet
 
@@ -17,8 +19,28 @@ FLOATS = {
 the parts. A float64 that was a float32 ends in 29 zeros, one that was a float16 in 42; a float32
 that was a float16 in 13, a bfloat16 in 16."""
 
+GRID = 13
+"""The number of the code that takes floats apart so."""
+
 INTEGERS = 1 << 32
 """The largest alphabet of integers."""
+
+
+def form_parts(format: str) -> tuple[int, int, int, int, int, int] | None:
+    """How the bits of a format are split; None if it is no format of floats.
+
+    ``e8m5`` is one of a sign, 8 bits of exponent and 5 of mantissa, such as a float32 whose last 18
+    bits are zeros, without these.
+
+    >>> form_parts("e8m5"), form_parts("int8")
+    ((8, 5, 3, 0, 0, 3), None)
+    """
+    made = re.fullmatch(r"e(\d{1,2})m(\d{1,2})", format)
+    if made is None:
+        return FLOATS.get(format)
+    exponent, mantissa = map(int, made.groups())
+    width = 1 + exponent + mantissa
+    return exponent, mantissa, min(3, mantissa), 0, 0, max(2, -(-32 // width))
 
 
 def check_alphabet(alphabet: Alphabet) -> None:
@@ -29,5 +51,5 @@ def check_alphabet(alphabet: Alphabet) -> None:
     Traceback (most recent call last):
     kolmo.errors.NotApplicableError: context: an alphabet of 1,099,511,627,776 symbols is too large
     """
-    if alphabet.format not in FLOATS and alphabet.size > INTEGERS:
+    if form_parts(alphabet.format) is None and alphabet.size > INTEGERS:
         raise NotApplicableError(f"context: an alphabet of {alphabet.size:,} symbols is too large")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import re
 from collections import defaultdict
 from functools import cache
 
@@ -47,9 +48,12 @@ class Form:
     """How a weight of the unit is split."""
 
     def __init__(self, alphabet: int, fmt: str) -> None:
-        self.float = fmt in FORMS
         order = min(16, max(2, -(-32 // symbol_bits(alphabet))))
         form = FORMS.get(fmt, (0, 0, 6, 0, 0, order))
+        if made := re.fullmatch(r"e(\d+)m(\d+)", fmt):
+            exponent, mantissa = map(int, made.groups())
+            form = (exponent, mantissa, min(3, mantissa), 0, 0, max(2, order))
+        self.float = form[0] > 0
         self.e, self.m, self.modelled, self.coarse, self.coarser, self.order = form
 
     def pieces(self, symbol: int, centre: int) -> Pieces:

@@ -14,6 +14,7 @@ import numpy as np
 from tests.formats import rounding, simple
 from tests.formats.bits import Reader, demand, width_of
 from tests.formats.context import context
+from tests.formats.grid import grid
 from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 
@@ -255,6 +256,7 @@ def decode_code(
     """The symbols of all parts, one after the other."""
     decoders = {0: simple.raw, 1: simple.constant, 2: partial(mosaic, decode=decode_code)}
     decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts}
+    decoders[13] = partial(grid, decode=decode_code)
     if code in simple.EXPAND:
         symbols = simple.general(code, data, shapes, alphabet)
     else:

@@ -1,0 +1,197 @@
+"""A code for weights whose values need fewer bits than their dtype has; other codes do the rest.
+
+::
+
+    tensors ─► how each is written ─► arrays of one alphabet each ─► the shortest code of each
+
+Weights that were rounded, quantized or clustered, and then stored as floats again, are written as
+what they were: floats of a narrower mantissa, integers and steps, indices and a table. Arrays of
+all tensors of one alphabet are coded together. The encoder undoes each and compares all bits.
+
+docs/formats/codes.md specifies every byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from kolmo.codes import grid_parts as ways
+from kolmo.codes.base import get_code, register_code
+from kolmo.codes.forms import FLOATS, form_parts
+from kolmo.codes.grid_affine import with_offsets
+from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece
+from kolmo.codes.grid_scaled import scaled
+from kolmo.codes.grid_search import (
+    AFFINE,
+    count_distinct,
+    find_grid,
+    may_be_grids,
+    narrowest,
+    table_of,
+)
+from kolmo.codes.grid_tables import find_table, may_have_table
+from kolmo.codes.lengths import entropy_bits
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.dtypes import DTYPES
+from kolmo.errors import InputError, NotApplicableError
+from kolmo.floats import mantissa_bits
+from kolmo.symbols import Alphabet, Shape, Symbols
+
+_WORTH = 0.01  # share of the raw bits that a way must save
+_LINE = 32  # weights of a row or a column that may have a mantissa of its own
+_LOOK = 1 << 11  # weights that are looked at before all are
+_GRID_BITS = 7  # mantissas of fewer bits are shorter than the multiples of a grid
+_BARRED = ("grid", "mosaic")  # codes that the arrays are not coded by
+
+
+class GridCode:
+    """See the module.
+
+    >>> random = np.random.default_rng(0)
+    >>> weights = random.integers(-7, 8, (64, 64)) * np.float32(0.0123)
+    >>> floats = Alphabet.of_dtype(weights.dtype)
+    >>> data = GridCode().encode([weights.view(np.uint32)], floats)
+    >>> 8 * len(data) < 4.1 * weights.size
+    True
+    >>> np.array_equal(GridCode().decode(data, [(64, 64)], floats)[0], weights.view(np.uint32))
+    True
+    """
+
+    name = "grid"
+    number = 13
+
+    def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
+        return alphabet.format in FLOATS
+
+    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet, preset: str = "best") -> bytes:
+        """See `Code.encode`; the arrays are coded by the codes of a preset."""
+        from kolmo.codes.choosing import shortest_code
+
+        if not self.takes([], alphabet):
+            raise NotApplicableError("only floats may lie on a grid")
+        pieces = _pieces(parts, alphabet, preset)
+        if all(piece.head[0] == ways.PLAIN for piece in pieces):
+            raise NotApplicableError("no weights lie on a grid")
+        streams: dict[Alphabet, list[Symbols]] = {}
+        for its, array in (pair for piece in pieces for pair in piece.arrays):
+            if array.size:
+                streams.setdefault(its, []).append(array)
+        sections = [piece.head for piece in pieces]
+        for its, arrays in streams.items():
+            code, data = shortest_code(arrays, its, preset, grids=False)
+            sections.append(number_bytes(len(data)) + bytes([code]) + data)
+        return b"".join(sections)
+
+    def decode(self, data: bytes, shapes: Sequence[Shape], alphabet: Alphabet) -> list[Symbols]:
+        if not self.takes(shapes, alphabet):
+            raise InputError("only floats may lie on a grid")
+        reader = Reader(data)
+        plans = [ways.read_plan(reader, shape, alphabet) for shape in shapes]
+        streams: dict[Alphabet, list[Shape]] = {}
+        for its, shape in (need for plan in plans for need in plan.needs):
+            if math.prod(shape):
+                streams.setdefault(its, []).append(shape)
+        found = {its: iter(_read_section(reader, its, some)) for its, some in streams.items()}
+        if reader.rest():
+            raise InputError("the code goes on after its symbols")
+        return [plan.build([_next(found, *need) for need in plan.needs]) for plan in plans]
+
+
+def _read_section(reader: Reader, alphabet: Alphabet, shapes: Sequence[Shape]) -> list[Symbols]:
+    size = reader.number()
+    code = get_code(reader.take(1)[0])
+    if code.name in _BARRED or not code.takes(shapes, alphabet):
+        raise InputError(f"arrays of a grid are not coded by {code.name}")
+    return code.decode(reader.take(size), shapes, alphabet)
+
+
+def _next(found: dict, alphabet: Alphabet, shape: Shape) -> Symbols:  # type: ignore[type-arg]
+    empty = not math.prod(shape)
+    return np.zeros(shape, alphabet.container) if empty else next(found[alphabet])
+
+
+def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[Piece]:
+    dtype = DTYPES[alphabet.format]
+    maybe = [False] * len(parts)
+    if parts and mantissa_bits(dtype) >= _GRID_BITS:
+        maybe = may_be_grids([table_of(part).view(dtype) for part in parts])
+    return [_piece(part, alphabet, its, preset) for part, its in zip(parts, maybe, strict=True)]
+
+
+def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Piece:
+    """The way that should need the fewest bits, undone and compared."""
+    plain = ways.plain(part, alphabet)
+    if not part.size:
+        return plain
+    options = [_in_codebook(part, alphabet), *_on_grids(part, alphabet, may_be_grid)]
+    if preset != "fast":  # byte-planes code zeros at the end well
+        options.append(_with_zeros(part, alphabet))
+    found = [option for option in options if option]
+    if not found:
+        return plain
+    best = min(found, key=_cost)
+    if _cost(best) > _cost(plain) - _WORTH * part.size * alphabet.bits:
+        return plain
+    assert _is_undone(best, part, alphabet)
+    return best
+
+
+def _cost(piece: Piece) -> float:
+    """About how many bits a piece takes: the order-0 entropy of its integers, and of the exponents
+    of its floats, whose mantissas are noise."""
+    arrays = sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
+    return 8 * len(piece.head) + arrays
+
+
+def _bits(array: Symbols, alphabet: Alphabet) -> float:
+    mantissa = (form_parts(alphabet.format) or (0, 0))[1]
+    if not mantissa:
+        return entropy_bits(np.unique(array, return_counts=True)[1])
+    nonzero = array & array.dtype.type(alphabet.size // 2 - 1) != 0  # zeros have no mantissa
+    exponents = array >> array.dtype.type(mantissa)
+    return entropy_bits(np.bincount(exponents.astype(np.int64))) + mantissa * float(nonzero.sum())
+
+
+def _is_undone(piece: Piece, part: Symbols, alphabet: Alphabet) -> bool:
+    plan = ways.read_plan(Reader(piece.head), part.shape, alphabet)
+    same = plan.needs == [(its, array.shape) for its, array in piece.arrays]
+    return same and np.array_equal(plan.build([array for _, array in piece.arrays]), part)
+
+
+def _with_zeros(part: Symbols, alphabet: Alphabet) -> Piece | None:
+    zeros, lines = ways.zeros_by_line(part, alphabet)
+    # A short line may end in zeros by chance.
+    means = [float(line.mean()) * (part.size >= _LINE * line.size) for line in lines]
+    best = int(np.argmax(means))
+    if means[best] > zeros + _WORTH * alphabet.bits:
+        return ways.shifted_lines(part, lines[best], best, alphabet)
+    return ways.shifted(part, zeros, alphabet) if zeros else None
+
+
+def _on_grids(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Piece | None]:
+    """The part as multiples of steps, and as entries of a codebook times steps."""
+    values = table_of(part).view(DTYPES[alphabet.format])
+    may_be_table = may_have_table(values)
+    inner = narrowest(values) if may_be_grid or may_be_table else values.dtype
+    if mantissa_bits(inner) < _GRID_BITS:
+        return []
+    narrow = values.astype(inner)
+    grid = find_grid(narrow) if may_be_grid else None
+    if grid and grid.digits == AFFINE:
+        grid = with_offsets(narrow, grid)
+    table = find_table(narrow) if may_be_table else None
+    return [scaled(part, each, inner, alphabet) for each in (grid, table) if each]
+
+
+def _in_codebook(part: Symbols, alphabet: Alphabet) -> Piece | None:
+    flat = part.reshape(-1)
+    some = flat[:: -(-flat.size // _LOOK)]
+    few = 2 * count_distinct(some) <= some.size
+    values = np.unique(flat).size if few else 0
+    return ways.codebook(part, alphabet) if 1 < values <= CODEBOOK_LIMIT else None
+
+
+register_code(GridCode())

@@ -1,4 +1,18 @@
-"""The compiled loops of the records code."""
+"""The compiled loops of the records code, of integers only, so that every machine gets the same.
+
+::
+
+    symbol ─► digits of four bits ─► binary decisions ─► mixed predictions ─► arithmetic coder
+
+A symbol is coded digit by digit, the most significant first. For each digit a context chooses a
+*slot*: predictions of its 15 decisions, which fill a cache line together with a check of the
+context's hash. What a slot says is not mixed as it is: how a prediction of this size that has seen
+so many decisions came true before, in this context's kind, is learned (an *indirect* prediction).
+Hence one occurrence counts for much where all is deterministic, and for little in noise.
+
+A prediction is one word, a probability of 22 bits above a count of 10 bits. Helpers are inlined
+into their callers (see `kolmo.codes.arithmetic`).
+"""
 
 from __future__ import annotations
 
@@ -7,254 +21,252 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kolmo.codes.arithmetic import code_bit
+from kolmo.codes.arithmetic import DECODING, code_bit
 from kolmo.compiled import Array, compiled
 
-LIMIT = 2047
-FRESH = 1 << 31
-CONTEXTS = 19
-MATCHES = 3
-INPUTS = 2 * CONTEXTS + 2 * MATCHES + 1
-SLOT = 16
-_LONGEST = 32
-_SEARCHES = 3
+LIMIT = 2047  # largest logit, in units of 1/170
+FRESH = 1 << 31  # one half, never seen
+SLOT = 16  # words of a slot: the check, and a prediction of each node of a digit's tree
 
-_PART, _NOW, _SHIFT, _WIDTH = range(4)
+HASHES = 6  # rolling hashes of the symbols before
+CONTEXTS = 16
+MATCHES = 3  # the longest repeat, the row above, the slice before
+INPUTS = CONTEXTS + MATCHES + 1
+
+# Contexts that hash the symbols before, then those of neighbours, then those of predicted values.
+_BEFORE, _NORTH, _NEAR = 1, HASHES, 11
+
+_LONGEST = 32  # symbols that are compared to find the longest repeat
+_SURE = 16  # a repeat as long is followed without a look for a longer one
+_MEMORY = 255  # decisions after which a slot's predictions forget as fast as they learn
+_LASTING = 1023
+
+STEPS = np.array([[8, 4, 3, 2, 1, 1], [32, 16, 11, 8, 6, 2], [32, 16, 11, 8, 4, 4]], np.int64)
+"""How many bits a hash moves up with each symbol, for symbols of up to 4, up to 12 and more bits;
+32 bits remember 32 / step symbols."""
+SEARCHED = np.array([[3, 4], [3, 5], [1, 4]], np.int64)
+"""The hashes by which repeats are found."""
 
 STATE = np.dtype(
     [
+        # Constants, see `kolmo.codes.context`; steps of hashes; which of them find repeats.
         ("squash", np.int64, 2 * LIMIT + 1),
         ("stretch", np.int64, 4096),
         ("rates", np.int64, 1024),
         ("trust", np.int64, 1024),
+        ("steps", np.int64, HASHES),
+        ("searched", np.int64, 2),
+        # What is learned: indirect predictions by count and size, those of matches, the mixing
+        # weights by node, by matches and by neighbours, the final corrections.
         ("indirect", np.uint32, (CONTEXTS, 512)),
-        ("matched", np.uint32, (MATCHES, 16 * 16 * 16 * 2)),
+        ("matched", np.uint32, (MATCHES, 8192)),
         ("by_node", np.int64, (256, INPUTS)),
-        ("by_run", np.int64, (16 * 9, INPUTS)),
+        ("by_match", np.int64, (144, INPUTS)),
         ("by_near", np.int64, (256, INPUTS)),
-        ("finer", np.uint32, (1024, 33)),
-        ("finest", np.uint32, (65536, 33)),
+        ("finer", np.int64, (256, 33)),
+        ("finest", np.int64, (65536, 33)),
+        # Registers: the coder's; rolling hashes; of each match its place, length and misses.
         ("coder", np.int64, 5),
-        ("inputs", np.int64, INPUTS),
-        ("hashes", np.int64, CONTEXTS),
-        ("places", np.int64, CONTEXTS),
+        ("rolling", np.int64, HASHES),
         ("pointers", np.int64, MATCHES),
         ("runs", np.int64, MATCHES),
         ("misses", np.int64, MATCHES),
-        ("rolling", np.int64, _SEARCHES),
-        ("tried", np.int64, 4),
+        # Buffers of a decision: predictions, and the places of what they came from.
+        ("inputs", np.int64, INPUTS),
+        ("hashes", np.int64, CONTEXTS),
+        ("slots", np.int64, CONTEXTS),
+        ("kinds", np.int64, CONTEXTS),
+        ("tried", np.int64, MATCHES),
     ],
     align=True,
 )
+"""All of the state whose size is known: one record, which a call passes as one pointer."""
 
 
 class Table(NamedTuple):
+    """Where a tensor lies among the words, and how."""
+
     begin: int
-    columns: int
-    rows: int
+    columns: int  # of a row: words from one to the one above
+    slice: int  # words of the slice before, or of two rows
     bits: int
 
 
-def new_state(constants: Sequence[Array], coder: Array) -> Any:
+class Memory(NamedTuple):
+    """What is remembered of all words: the slots, and by each searched hash the last place."""
+
+    slots: Array
+    heads: Array
+
+
+def new_state(constants: Sequence[Array], bits: int, coder: Array) -> Any:
+    """The state before the first symbol: a record of dtype `STATE`."""
     state = np.zeros(1, STATE).view(np.recarray)[0]
     state["squash"], state["stretch"], state["rates"], state["trust"] = constants
+    width = int(bits > 4) + int(bits > 12)
+    state["steps"], state["searched"] = STEPS[width], SEARCHED[width]
     state["indirect"], state["matched"], state["coder"] = FRESH, FRESH, coder
+    for name in ("by_node", "by_match", "by_near"):
+        state[name] = 12_000
     state["pointers"] = -1
-    for name in ("by_node", "by_run", "by_near"):
-        state[name] = 6_000
-        state[name][:, 2 * CONTEXTS :] = 10_000
-        state[name][:, -1] = 0
-    curve = state["squash"][np.clip((np.arange(33) - 16) * 128 + LIMIT, 0, 2 * LIMIT)]
-    state["finer"] = curve << 16
-    state["finest"] = curve << 16
+    squash = constants[0]
+    state["finer"] = state["finest"] = squash[np.clip(128 * np.arange(33) - 1, 0, 2 * LIMIT)] << 6
     return state
 
 
 @compiled
 def code_span(
-    words: Array,
-    first: int,
-    last: int,
-    table: Table,
-    state: Array,
-    slots: Array,
-    heads: Array,
-    stream: Array,
+    words: Array, first: int, last: int, table: Table, state: Array, memory: Memory, stream: Array
 ) -> None:
-    bits = table.bits
-    mask = (1 << bits) - 1 if bits < 64 else -1
-    nibbles = (bits + 3) >> 2
-    decoding = state.coder[4] == 1
-    hashes, places = state.hashes, state.places
+    """Encode the words first..last of a table, or decode them.
+
+    Parameters
+    ----------
+    words : int64 ndarray
+        Those of all tables; when decoding, those before ``first`` are known.
+    first, last : int
+    table : where the words lie
+    state : a record of dtype `STATE`; changed
+    memory : what is remembered of all words; changed
+    stream : the bytes that are written or read
+    """
+    bits, begin = table.bits, table.begin
+    digits = (bits + 3) >> 2
+    hashes, slots = state.hashes, state.slots
     for place in range(first, last):
-        begin = table.begin
-        column = (place - begin) % table.columns
-        west = words[place - 1] if place > 0 else 0
-        wwest = words[place - 2] if place > 1 else 0
-        west3 = words[place - 3] if place > 2 else 0
-        north = words[place - table.columns] if place - table.columns >= begin else 0
-        nwest = words[place - table.columns - 1] if place - table.columns - 1 >= begin else 0
-        neast = words[place - table.columns + 1] if place - table.columns >= begin and table.columns > 1 else 0
-        far = words[place - table.rows] if place - table.rows >= begin else 0
-        _find(words, place, table, heads, state)
+        west, wwest = _at(words, place - 1, 0), _at(words, place - 2, 0)
+        above = place - table.columns
+        north, nwest = _at(words, above, begin), _at(words, above - 1, begin)
+        neast = _at(words, above + 1, begin) if table.columns > 1 else 0
+        far = _at(words, place - table.slice, begin)
+        _find(words, place, table, state, memory.heads)
         guess = words[state.pointers[0]] if state.runs[0] > 0 else 0
-        flat = (west + north - nwest) & mask
-        line = (2 * west - wwest) & mask
-        fall = (2 * north - far) & mask
-        f_west, f_north, f_wwest = _fold(west), _fold(north), _fold(wwest)
+        # What is next if rows go on alike, if the row goes on as a line, or the column does.
+        flat, line, fall = west + north - nwest, 2 * west - wwest, 2 * north - far
         hashes[0] = 0
-        hashes[1] = 1
-        hashes[2] = _mix(f_west, 2)
-        hashes[3] = _mix(_mix(f_west, f_wwest), 3)
-        hashes[4] = _mix(_mix(_mix(f_west, f_wwest), _fold(west3)), 4)
-        hashes[5] = _mix(state.rolling[1], 5)
-        hashes[6] = _mix(f_north, 6)
-        hashes[7] = _mix(_mix(f_north, f_west), 7)
-        hashes[8] = _mix(_mix(_mix(f_north, f_west), _fold(nwest)), 8)
-        hashes[9] = _mix(_mix(f_north, _fold(neast)), 9)
-        hashes[10] = _mix(column, 10)
-        hashes[11] = 11
-        hashes[12] = 12
-        hashes[13] = 13
-        hashes[14] = 14
-        hashes[15] = _mix(_mix(_fold(guess), min(state.runs[0], 15)), 15)
-        hashes[16] = _mix(_mix(f_north, _fold(far)), 16)
-        hashes[17] = _mix(f_wwest, 17)
-        hashes[18] = _mix(state.rolling[2], 18)
-        word = words[place]
-        high = 0
-        for number in range(nibbles):
-            shift = 4 * (nibbles - 1 - number)
+        for i in range(HASHES - 1):
+            hashes[_BEFORE + i] = _mix(state.rolling[i], 1 + i)
+        ours = _mix(_fold(north), _NORTH)
+        hashes[_NORTH] = ours
+        hashes[_NORTH + 1] = _mix(_mix(ours, _fold(west)), _fold(nwest))
+        hashes[_NORTH + 2] = _mix(ours, _fold(neast))
+        hashes[_NORTH + 3] = _mix(_mix(ours, _fold(far)), 1)
+        hashes[_NORTH + 4] = _mix((place - begin) % table.columns, _NORTH + 4)
+        for i in range(_NEAR, CONTEXTS):
+            hashes[i] = i
+        hashes[CONTEXTS - 1] = _mix(_mix(_fold(guess), min(state.runs[0], 15)), CONTEXTS - 1)
+        word, high = words[place], 0
+        for digit in range(digits):
+            shift = 4 * (digits - 1 - digit)
             width = min(4, bits - shift)
-            f_high = _fold(high)
+            upper = shift + width
+            key = _mix(_fold(high), digit)
             for i in range(CONTEXTS):
-                key = f_high
-                if i == 0:
-                    key = high & 255
-                elif i == 11:
-                    key = _near(west, high, shift, width, bits)
-                elif i == 12:
-                    key = _near(flat, high, shift, width, bits)
-                elif i == 13:
-                    key = _near(line, high, shift, width, bits)
-                elif i == 14:
-                    key = _near(fall, high, shift, width, bits)
-                places[i] = _slot(_mix(_mix(hashes[i], key), number), slots)
-            near = int(high == _above(west, shift + width, bits))
-            near += 2 * int(high == _above(north, shift + width, bits))
-            near += 4 * int(high == _above(flat, shift + width, bits))
-            near += 8 * int(high == _above(line, shift + width, bits))
-            nibble = _code_nibble(
-                (word >> shift) & 15, words, place, number, shift, width, high, near, bits,
-                state, slots, stream,
-            )
-            high = (high << width) | nibble
+                slots[i] = hashes[i] if _NEAR <= i < CONTEXTS - 1 else _mix(hashes[i], key)
+            slots[_NEAR] = _mix(_NEAR, _near(west, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR + 1] = _mix(_NEAR + 1, _near(flat, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR + 2] = _mix(_NEAR + 2, _near(line, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR + 3] = _mix(_NEAR + 3, _near(fall, high, shift, upper, bits) * 16 + digit)
+            for i in range(CONTEXTS):
+                slots[i] = _slot(slots[i], memory.slots)
+            agreed = int(high == _digits(west, upper, bits))
+            agreed += 2 * int(high == _digits(north, upper, bits))
+            agreed += 4 * int(high == _digits(flat, upper, bits))
+            agreed += 8 * int(high == _digits(line, upper, bits))
+            node = 1
+            for k in range(upper - 1, shift - 1, -1):
+                y = _decide((word >> k) & 1, words, k, digit, node, high, agreed, west, bits, state, memory.slots, stream)
+                node = 2 * node + y
+                high = 2 * high + y
         words[place] = high
-        _pass(words, place, bits, heads, state)
+        _step(words, place, state)
 
 
 @compiled(inline=True)
-def _above(word: int, shift: int, bits: int) -> int:
-    """The bits of a word above ``shift``."""
-    if shift >= bits:
+def _at(words: Array, place: int, begin: int) -> int:
+    return words[place] if place >= begin else 0
+
+
+@compiled(inline=True)
+def _digits(word: int, shift: int, bits: int) -> int:
+    """The bits of a word from ``shift`` on."""
+    return (word >> shift) & ((1 << (bits - shift)) - 1) if shift < bits else 0
+
+
+@compiled(inline=True)
+def _near(word: int, high: int, shift: int, upper: int, bits: int) -> int:
+    """A predicted value's digits, this and the next, and how those before differ from the word's:
+    by −1, 0 or 1; else all are alike."""
+    off = high - _digits(word, upper, bits)
+    if off > 1 or off < -1:
         return 0
-    return (word >> shift) & ((1 << (bits - shift)) - 1)
+    after = (word >> (shift - 4)) & 15 if shift else 0
+    return ((off + 2) << 8) | (((word >> shift) & 15) << 4) | after
+
+
+# --- decisions ------------------------------------------------------------------------------
 
 
 @compiled(inline=True)
-def _near(word: int, high: int, shift: int, width: int, bits: int) -> int:
-    """A prediction's digits at this place and the next, and how the digits above compare."""
-    above = high - _above(word, shift + width, bits)
-    if above > 1 or above < -1:
-        return 1 << 16
-    digits = (word >> shift) & 15
-    after = (word >> (shift - 4)) & 15 if shift >= 4 else 0
-    return ((above + 1) << 8) | (digits << 4) | after
-
-
-@compiled(inline=True)
-def _code_nibble(
-    value: int, words: Array, place: int, number: int, shift: int, width: int, high: int, near: int,
-    bits: int, state: Array, slots: Array, stream: Array,
+def _decide(
+    y: int, words: Array, k: int, digit: int, node: int, high: int, agreed: int, west: int, bits: int, state: Array, slots: Array, stream: Array,
 ) -> int:
-    inputs, places = state.inputs, state.places
-    pointers, runs, misses = state.pointers, state.runs, state.misses
-    node = 1
-    for k in range(width - 1, -1, -1):
-        y = (value >> k) & 1
-        top = number * 16 + node if number < 16 else 0
-        # matches
-        agree = 0
-        for m in range(MATCHES):
-            inputs[2 * CONTEXTS + 2 * m] = 0
-            inputs[2 * CONTEXTS + 2 * m + 1] = 0
-            state.tried[m] = -1
-            if runs[m] >= 0 and pointers[m] >= 0:
-                guess = words[pointers[m]]
-                if _above(guess, shift + k + 1, bits) == (high << (width - 1 - k)) + (node & ((1 << (width - 1 - k)) - 1)):
-                    bit = (guess >> (shift + k)) & 1
-                    at = ((_length(runs[m]) * 16 + (misses[m] & 15)) * 16 + min(number, 15)) * 2 + bit
-                    state.tried[m] = at
-                    word = int(np.int64(state.matched[m, at]))
-                    inputs[2 * CONTEXTS + 2 * m] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
-                    strength = min(runs[m], 32) * 16
-                    inputs[2 * CONTEXTS + 2 * m + 1] = strength if bit else -strength
-                    agree += (1 + bit) * (1 if m == 0 else (3 if m == 1 else 0))
-        inputs[INPUTS - 1] = 256
-        for i in range(CONTEXTS):
-            word = int(np.int64(slots[places[i], node]))
-            seen = word & 1023
-            logit = state.stretch[word >> 20]
-            inputs[2 * i] = (logit * state.trust[seen]) >> 8
-            inputs[2 * i + 1] = 0
-            if seen > 0:
-                which = _kind(seen) * 32 + ((logit + 2047) >> 7)
-                other = int(np.int64(state.indirect[i, which]))
-                inputs[2 * i + 1] = (state.stretch[other >> 20] * state.trust[other & 1023]) >> 8
-        one = top
-        two = _length(runs[0]) * 9 + agree
-        three = near * 16 + min(number, 15)
-        total = 0
-        for i in range(INPUTS):
-            total += (state.by_node[one, i] + state.by_run[two, i] + state.by_near[three, i]) * inputs[i]
-        logit = min(max(total >> 17, -LIMIT), LIMIT)
-        probability = state.squash[logit + LIMIT]
-        # finer
-        position = (logit + 2048) >> 7
-        rest = (logit + 2048) & 127
-        a1 = (int(np.int64(state.finer[top, position])) * (128 - rest) + int(np.int64(state.finer[top, position + 1])) * rest) >> 23
-        spot = (_mix(_fold(words[place - 1]) if place > 0 else 0, top) ^ high * 31) & 65535
-        a2 = (int(np.int64(state.finest[spot, position])) * (128 - rest) + int(np.int64(state.finest[spot, position + 1])) * rest) >> 23
-        final = min(max((2 * probability + a1 + a2 + 2) >> 2, 1), 65535)
-        y = code_bit(y, final, state.coder, stream)
-        target = y * 65535 << 16
-        close = position + (rest >> 6)
-        state.finer[top, close] = np.uint32(int(np.int64(state.finer[top, close])) + ((target - int(np.int64(state.finer[top, close]))) >> 7))
-        state.finest[spot, close] = np.uint32(int(np.int64(state.finest[spot, close])) + ((target - int(np.int64(state.finest[spot, close]))) >> 6))
-        # learn
-        error = ((y << 16) - probability) * 6
-        for i in range(INPUTS):
-            change = (inputs[i] * error + (1 << 17)) >> 18
-            state.by_node[one, i] += change
-            state.by_run[two, i] += change
-            state.by_near[three, i] += change
-        for i in range(CONTEXTS):
-            word = int(np.int64(slots[places[i], node]))
-            seen = word & 1023
-            if seen > 0:
-                which = _kind(seen) * 32 + ((state.stretch[word >> 20] + 2047) >> 7)
-                state.indirect[i, which] = _learned(y, int(np.int64(state.indirect[i, which])), 1023, state.rates)
-            slots[places[i], node] = _learned(y, word, 255, state.rates)
-        for m in range(MATCHES):
-            if state.tried[m] >= 0:
-                at = state.tried[m]
-                state.matched[m, at] = _learned(y, int(np.int64(state.matched[m, at])), 1023, state.rates)
-        node = 2 * node + y
-    return node - (1 << width)
+    inputs, places, kinds, tried = state.inputs, state.slots, state.kinds, state.tried
+    for i in range(CONTEXTS):
+        word = int(np.int64(slots[places[i], node]))
+        kind = _kind(word & 1023) * 32 + ((state.stretch[word >> 20] + LIMIT) >> 7)
+        kinds[i] = kind
+        word = int(np.int64(state.indirect[i, kind]))
+        inputs[i] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8 if kind >= 32 else 0
+    agree = 0
+    for m in range(MATCHES):
+        tried[m], inputs[CONTEXTS + m] = -1, 0
+        if state.pointers[m] >= 0:
+            guess = words[state.pointers[m]]
+            if _digits(guess, k + 1, bits) == high:
+                bit = (guess >> k) & 1
+                tried[m] = ((_length(state.runs[m]) * 16 + (state.misses[m] & 15)) * 16 + digit) * 2 + bit
+                word = int(np.int64(state.matched[m, tried[m]]))
+                inputs[CONTEXTS + m] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
+                if m < 2:
+                    agree += (1 + bit) * (1 + 2 * m)
+    inputs[INPUTS - 1] = 256
+    one, two, three = digit * 16 + node, _length(state.runs[0]) * 9 + agree, agreed * 16 + digit
+    by_node, by_match, by_near = state.by_node, state.by_match, state.by_near
+    total = 0
+    for i in range(INPUTS):
+        total += (by_node[one, i] + by_match[two, i] + by_near[three, i]) * inputs[i]
+    logit = min(max(total >> 17, -LIMIT), LIMIT)
+    probability = state.squash[logit + LIMIT]
+    place, rest = (logit + 2048) >> 7, (logit + 2048) & 127
+    spot = _mix(_mix(_fold(west), one), _fold(high)) & 0xFFFF
+    finer, finest = state.finer, state.finest
+    fine = finer[one, place] * (128 - rest) + finer[one, place + 1] * rest
+    fine += finest[spot, place] * (128 - rest) + finest[spot, place + 1] * rest
+    y = code_bit(y, min(max((2 * probability + (fine >> 13) + 2) >> 2, 1), 65535), state.coder, stream)
+    place += rest >> 6
+    finer[one, place] += ((y << 22) - finer[one, place]) >> 7
+    finest[spot, place] += ((y << 22) - finest[spot, place]) >> 6
+    error = ((y << 16) - probability) * 6
+    for i in range(INPUTS):
+        change = (inputs[i] * error + (1 << 17)) >> 18
+        by_node[one, i] += change
+        by_match[two, i] += change
+        by_near[three, i] += change
+    for i in range(CONTEXTS):
+        if kinds[i] >= 32:
+            state.indirect[i, kinds[i]] = _learned(y, state.indirect[i, kinds[i]], _LASTING, state.rates)
+        slots[places[i], node] = _learned(y, slots[places[i], node], _MEMORY, state.rates)
+    for m in range(MATCHES):
+        if tried[m] >= 0:
+            state.matched[m, tried[m]] = _learned(y, state.matched[m, tried[m]], _LASTING, state.rates)
+    return y
 
 
 @compiled(inline=True)
-def _learned(y: int, word: int, most: int, rates: Array) -> int:
+def _learned(y: int, prediction: Any, most: int, rates: Array) -> Any:
+    """A prediction after a decision: moved by 1 / (n + 1.6) after n decisions, ``most`` at most."""
+    word = int(np.int64(prediction))
     probability, seen = word >> 10, word & 1023
     probability += (((-y & 4194303) - probability) * rates[seen]) >> 16
     return np.uint32((probability << 10) | min(seen + 1, most))
@@ -262,13 +274,11 @@ def _learned(y: int, word: int, most: int, rates: Array) -> int:
 
 @compiled(inline=True)
 def _kind(seen: int) -> int:
-    """A class of counts, 0 to 15."""
+    """A class of counts, 0 to 15: 0 to 4 exactly, then two for each power of two."""
     if seen < 4:
         return seen
-    if seen >= 192:
-        return 15
     length = 2
-    while seen >> (length + 1):
+    while length < 7 and seen >> (length + 1):
         length += 1
     return 2 * length + ((seen >> (length - 1)) & 1)
 
@@ -276,96 +286,84 @@ def _kind(seen: int) -> int:
 @compiled(inline=True)
 def _length(run: int) -> int:
     """A class of lengths, 0 to 15."""
-    if run < 0:
-        return 0
     if run < 8:
         return run
-    if run < 16:
-        return 8 + ((run - 8) >> 2)
-    if run < 32:
-        return 10 + ((run - 16) >> 3)
-    if run < 64:
-        return 12
-    if run < 256:
-        return 13
-    return 14 if run < 1024 else 15
+    length = 3
+    while length < 10 and run >> (length + 1):
+        length += 1
+    return 5 + length
+
+
+# --- hashes ---------------------------------------------------------------------------------
 
 
 @compiled(inline=True)
 def _fold(word: int) -> int:
+    """A word as 32 bits."""
     return (word ^ (word >> 32)) & 0xFFFFFFFF
 
 
 @compiled(inline=True)
 def _mix(one: int, two: int) -> int:
-    """A hash of two numbers of 32 bits."""
-    key = ((one * 0x2545F491) ^ (two * 0x369DEA0F + 0x1B873593)) & 0x3FFFFFFFFFFFFFFF
+    """A hash of two numbers of 32 bits, of 32 bits itself."""
+    key = (one * 0x2545F491) ^ (two * 0x369DEA0F + 0x1B873593)
     return (key ^ (key >> 29)) & 0xFFFFFFFF
 
 
 @compiled(inline=True)
-def _slot(key: int, slots: Array) -> int:
-    key = ((key * 0x5851F42D) >> 16) & 0xFFFFFFFFFFF
-    check = np.uint32((key & 0xFFFF) | 0x10000)
-    size = slots.shape[0]
-    at = (key >> 8) & (size - 1)
-    if slots[at, 0] == check:
-        return at
-    other = at ^ 1
+def _slot(hashed: int, slots: Array) -> int:
+    """The place of a context's slot: one of two, or the one of them that has learned less, anew."""
+    key = hashed * 0x5851F42D
+    place = (key >> 32) & (slots.shape[0] - 1)
+    check = np.uint32(((key >> 16) & 0xFFFF) | 0x10000)
+    if slots[place, 0] == check:
+        return place
+    other = place ^ 1
     if slots[other, 0] == check:
         return other
-    if int(np.int64(slots[other, 1])) & 1023 < int(np.int64(slots[at, 1])) & 1023:
-        at = other
-    slots[at, 0] = check
-    for i in range(1, SLOT):
-        slots[at, i] = np.uint32(FRESH)
-    return at
+    if int(np.int64(slots[other, 1])) & 1023 < int(np.int64(slots[place, 1])) & 1023:
+        place = other
+    slots[place, 0] = check
+    for node in range(1, SLOT):
+        slots[place, node] = np.uint32(FRESH)
+    return place
+
+
+# --- matches --------------------------------------------------------------------------------
 
 
 @compiled(inline=True)
-def _find(words: Array, place: int, table: Table, heads: Array, state: Array) -> None:
-    pointers, runs, misses = state.pointers, state.runs, state.misses
-    for search in range(_SEARCHES - 1, -1, -1):
-            at = ((state.rolling[search] * 0x2F0B4C47) >> 20) & (heads.shape[1] - 1)
-            start = heads[search, at] - 1
-            heads[search, at] = place + 1
-            if runs[0] < 16 and start >= 0 and start != pointers[0]:
-                length = 0
-                while length < _LONGEST and start - 1 - length >= 0:
-                    if words[start - 1 - length] != words[place - 1 - length]:
-                        break
-                    length += 1
-                if length > runs[0]:
-                    runs[0], pointers[0], misses[0] = length, start, 0
-    pointers[1] = place - table.columns if place - table.columns >= table.begin else -1
-    pointers[2] = place - table.rows if place - table.rows >= table.begin else -1
+def _find(words: Array, place: int, table: Table, state: Array, heads: Array) -> None:
+    """Set the matches' places: a repeat's, if a longer one is found, those above and before."""
+    pointers, runs = state.pointers, state.runs
+    for search in range(2):
+        key = state.rolling[state.searched[search]] * 0x2F0B4C47
+        at = (key >> 20) & (heads.shape[1] - 1)
+        start = heads[search, at] - 1  # 0 marks an empty entry
+        heads[search, at] = place + 1
+        if runs[0] < _SURE and start >= 0 and start != pointers[0]:
+            length = 0
+            while length < min(_LONGEST, start):
+                if words[start - 1 - length] != words[place - 1 - length]:
+                    break
+                length += 1
+            if length > runs[0]:
+                pointers[0], runs[0], state.misses[0] = start, length, 0
+    above, before = place - table.columns, place - table.slice
+    pointers[1] = above if above >= table.begin else -1
+    pointers[2] = before if before >= table.begin else -1
 
 
 @compiled(inline=True)
-def _pass(words: Array, place: int, bits: int, heads: Array, state: Array) -> None:
-    """Go on to the next symbol."""
+def _step(words: Array, place: int, state: Array) -> None:
+    """Go on to the next symbol: matches grow, or shrink to a quarter; it enters the hashes."""
     pointers, runs, misses = state.pointers, state.runs, state.misses
     for m in range(MATCHES):
         if pointers[m] >= 0:
-            if words[pointers[m]] == words[place]:
-                runs[m] = min(runs[m] + 1, 65535)
-                misses[m] = (misses[m] << 1) & 255
-            else:
-                runs[m] >>= 2
-                misses[m] = (misses[m] << 1 | 1) & 255
-    if pointers[0] >= 0:
-        pointers[0] += 1
-    for search in range(_SEARCHES):
-        step = _step(search, bits)
-        key = (state.rolling[search] * (0x2F0B4C47 << step) + (_fold(words[place]) + 1) * 0x369DEA0F) & 0xFFFFFFFF
-        state.rolling[search] = key
-
-
-@compiled(inline=True)
-def _step(search: int, bits: int) -> int:
-    """How far symbols are shifted out of a rolling hash, which remembers 32 / step of them."""
-    if bits > 12:
-        return 16 >> search if search < 2 else 2
-    if bits > 4:
-        return 8 >> search
-    return 4 >> search if search < 2 else 1
+            missed = int(words[pointers[m]] != words[place])
+            runs[m] = runs[m] >> 2 if missed else min(runs[m] + 1, 65535)
+            misses[m] = (2 * misses[m] + missed) & 255
+    pointers[0] += int(pointers[0] >= 0)
+    entering = (_fold(words[place]) + 1) * 0x369DEA0F
+    for i in range(HASHES):
+        state.rolling[i] = ((state.rolling[i] << state.steps[i]) * 0x2F0B4C47 + entering) & 0xFFFFFFFF

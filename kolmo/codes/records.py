@@ -47,18 +47,18 @@ class RecordsCode:
 
 
 def _run(words, shapes, bits, coder, stream):
-    state = kernels.new_state(_constants(), coder)
+    state = kernels.new_state(_constants(), bits, coder)
     nibbles = -(-bits // 4)
     size = 1 << min(20, max(10, (words.size * nibbles * 8).bit_length()))
     slots = np.full((size, 16), kernels.FRESH, np.uint32)
     slots[:, 0] = 0
-    heads = np.zeros((3, 1 << min(20, max(8, words.size.bit_length()))), np.int64)
+    heads = np.zeros((2, 1 << min(20, max(8, words.size.bit_length()))), np.int64)
     begin = 0
     for shape in shapes:
         numel = math.prod(shape)
         if numel and bits:
             table = kernels.Table(begin, *_strides(shape), bits)
-            kernels.code_span(words, begin, begin + numel, table, state, slots, heads, stream)
+            kernels.code_span(words, begin, begin + numel, table, state, kernels.Memory(slots, heads), stream)
         begin += numel
     return state
 

@@ -29,7 +29,7 @@ FRESH = 1 << 31  # one half, never seen
 SLOT = 16  # words of a slot: the check, and a prediction of each node of a digit's tree
 
 HASHES = 6  # rolling hashes of the symbols before
-CONTEXTS = 16
+CONTEXTS = 15
 MATCHES = 3  # the longest repeat, the row above, the slice before
 INPUTS = CONTEXTS + MATCHES + 1
 
@@ -50,21 +50,21 @@ SEARCHED = np.array([[3, 4], [3, 5], [1, 4]], np.int64)
 STATE = np.dtype(
     [
         # Constants, see `kolmo.codes.context`; steps of hashes; which of them find repeats.
-        ("squash", np.int64, 2 * LIMIT + 1),
-        ("stretch", np.int64, 4096),
-        ("rates", np.int64, 1024),
-        ("trust", np.int64, 1024),
+        ("squash", np.uint16, 2 * LIMIT + 1),
+        ("stretch", np.int16, 4096),
+        ("rates", np.uint16, 1024),
+        ("trust", np.uint16, 1024),
+        ("kind", np.uint16, 1024),
         ("steps", np.int64, HASHES),
         ("searched", np.int64, 2),
         # What is learned: indirect predictions by count and size, those of matches, the mixing
         # weights by node, by matches and by neighbours, the final corrections.
         ("indirect", np.uint32, (CONTEXTS, 512)),
         ("matched", np.uint32, (MATCHES, 8192)),
-        ("by_node", np.int64, (256, INPUTS)),
-        ("by_match", np.int64, (144, INPUTS)),
-        ("by_near", np.int64, (256, INPUTS)),
-        ("finer", np.int64, (256, 33)),
-        ("finest", np.int64, (65536, 33)),
+        ("by_node", np.int32, (256, INPUTS)),
+        ("by_match", np.int32, (144, INPUTS)),
+        ("by_near", np.int32, (256, INPUTS)),
+        ("finer", np.int32, (256, 33)),
         # Registers: the coder's; rolling hashes; of each match its place, length and misses.
         ("coder", np.int64, 5),
         ("rolling", np.int64, HASHES),
@@ -72,7 +72,7 @@ STATE = np.dtype(
         ("runs", np.int64, MATCHES),
         ("misses", np.int64, MATCHES),
         # Buffers of a decision: predictions, and the places of what they came from.
-        ("inputs", np.int64, INPUTS),
+        ("inputs", np.int32, INPUTS),
         ("hashes", np.int64, CONTEXTS),
         ("slots", np.int64, CONTEXTS),
         ("kinds", np.int64, CONTEXTS),
@@ -109,9 +109,18 @@ def new_state(constants: Sequence[Array], bits: int, coder: Array) -> Any:
     for name in ("by_node", "by_match", "by_near"):
         state[name] = 12_000
     state["pointers"] = -1
-    squash = constants[0]
-    state["finer"] = state["finest"] = squash[np.clip(128 * np.arange(33) - 1, 0, 2 * LIMIT)] << 6
+    state["kind"] = [32 * kind_of(seen) for seen in range(1024)]
+    squash = np.asarray(constants[0], np.int64)
+    state["finer"] = squash[np.clip(128 * np.arange(33) - 1, 0, 2 * LIMIT)] << 6
     return state
+
+
+def kind_of(seen: int) -> int:
+    """A class of counts, 0 to 15: 0 to 4 exactly, then two for each power of two."""
+    if seen < 4:
+        return seen
+    length = min(seen.bit_length() - 1, 7)
+    return 2 * length + (seen >> (length - 1) & 1)
 
 
 @compiled
@@ -163,10 +172,9 @@ def code_span(
             key = _mix(_fold(high), digit)
             for i in range(CONTEXTS):
                 slots[i] = hashes[i] if _NEAR <= i < CONTEXTS - 1 else _mix(hashes[i], key)
-            slots[_NEAR] = _mix(_NEAR, _near(west, high, shift, upper, bits) * 16 + digit)
-            slots[_NEAR + 1] = _mix(_NEAR + 1, _near(flat, high, shift, upper, bits) * 16 + digit)
-            slots[_NEAR + 2] = _mix(_NEAR + 2, _near(line, high, shift, upper, bits) * 16 + digit)
-            slots[_NEAR + 3] = _mix(_NEAR + 3, _near(fall, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR] = _mix(_NEAR, _near(flat, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR + 1] = _mix(_NEAR + 1, _near(line, high, shift, upper, bits) * 16 + digit)
+            slots[_NEAR + 2] = _mix(_NEAR + 2, _near(fall, high, shift, upper, bits) * 16 + digit)
             for i in range(CONTEXTS):
                 slots[i] = _slot(slots[i], memory.slots)
             agreed = int(high == _digits(west, upper, bits))
@@ -175,7 +183,7 @@ def code_span(
             agreed += 8 * int(high == _digits(line, upper, bits))
             node = 1
             for k in range(upper - 1, shift - 1, -1):
-                y = _decide((word >> k) & 1, words, k, digit, node, high, agreed, west, bits, state, memory.slots, stream)
+                y = _decide((word >> k) & 1, words, k, digit, node, high, agreed, bits, state, memory.slots, stream)
                 node = 2 * node + y
                 high = 2 * high + y
         words[place] = high
@@ -209,15 +217,15 @@ def _near(word: int, high: int, shift: int, upper: int, bits: int) -> int:
 
 @compiled(inline=True)
 def _decide(
-    y: int, words: Array, k: int, digit: int, node: int, high: int, agreed: int, west: int, bits: int, state: Array, slots: Array, stream: Array,
+    y: int, words: Array, k: int, digit: int, node: int, high: int, agreed: int, bits: int, state: Array, slots: Array, stream: Array,
 ) -> int:
     inputs, places, kinds, tried = state.inputs, state.slots, state.kinds, state.tried
     for i in range(CONTEXTS):
         word = int(np.int64(slots[places[i], node]))
-        kind = _kind(word & 1023) * 32 + ((state.stretch[word >> 20] + LIMIT) >> 7)
+        kind = state.kind[word & 1023] + ((np.int64(state.stretch[word >> 20]) + LIMIT) >> 7)
         kinds[i] = kind
         word = int(np.int64(state.indirect[i, kind]))
-        inputs[i] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8 if kind >= 32 else 0
+        inputs[i] = (np.int64(state.stretch[word >> 20]) * np.int64(state.trust[word & 1023])) >> 8 if kind >= 32 else 0
     agree = 0
     for m in range(MATCHES):
         tried[m], inputs[CONTEXTS + m] = -1, 0
@@ -227,7 +235,7 @@ def _decide(
                 bit = (guess >> k) & 1
                 tried[m] = ((_length(state.runs[m]) * 16 + (state.misses[m] & 15)) * 16 + digit) * 2 + bit
                 word = int(np.int64(state.matched[m, tried[m]]))
-                inputs[CONTEXTS + m] = (state.stretch[word >> 20] * state.trust[word & 1023]) >> 8
+                inputs[CONTEXTS + m] = (np.int64(state.stretch[word >> 20]) * np.int64(state.trust[word & 1023])) >> 8
                 if m < 2:
                     agree += (1 + bit) * (1 + 2 * m)
     inputs[INPUTS - 1] = 256
@@ -237,16 +245,13 @@ def _decide(
     for i in range(INPUTS):
         total += (by_node[one, i] + by_match[two, i] + by_near[three, i]) * inputs[i]
     logit = min(max(total >> 17, -LIMIT), LIMIT)
-    probability = state.squash[logit + LIMIT]
+    probability = np.int64(state.squash[logit + LIMIT])
     place, rest = (logit + 2048) >> 7, (logit + 2048) & 127
-    spot = _mix(_mix(_fold(west), one), _fold(high)) & 0xFFFF
-    finer, finest = state.finer, state.finest
+    finer = state.finer
     fine = finer[one, place] * (128 - rest) + finer[one, place + 1] * rest
-    fine += finest[spot, place] * (128 - rest) + finest[spot, place + 1] * rest
-    y = code_bit(y, min(max((2 * probability + (fine >> 13) + 2) >> 2, 1), 65535), state.coder, stream)
+    y = code_bit(y, min(max((probability + (fine >> 13) + 1) >> 1, 1), 65535), state.coder, stream)
     place += rest >> 6
     finer[one, place] += ((y << 22) - finer[one, place]) >> 7
-    finest[spot, place] += ((y << 22) - finest[spot, place]) >> 6
     error = ((y << 16) - probability) * 6
     for i in range(INPUTS):
         change = (inputs[i] * error + (1 << 17)) >> 18
@@ -268,19 +273,8 @@ def _learned(y: int, prediction: Any, most: int, rates: Array) -> Any:
     """A prediction after a decision: moved by 1 / (n + 1.6) after n decisions, ``most`` at most."""
     word = int(np.int64(prediction))
     probability, seen = word >> 10, word & 1023
-    probability += (((-y & 4194303) - probability) * rates[seen]) >> 16
+    probability += (((-y & 4194303) - probability) * np.int64(rates[seen])) >> 16
     return np.uint32((probability << 10) | min(seen + 1, most))
-
-
-@compiled(inline=True)
-def _kind(seen: int) -> int:
-    """A class of counts, 0 to 15: 0 to 4 exactly, then two for each power of two."""
-    if seen < 4:
-        return seen
-    length = 2
-    while length < 7 and seen >> (length + 1):
-        length += 1
-    return 2 * length + ((seen >> (length - 1)) & 1)
 
 
 @compiled(inline=True)

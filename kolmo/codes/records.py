@@ -49,7 +49,7 @@ class RecordsCode:
 def _run(words, shapes, bits, coder, stream):
     state = kernels.new_state(_constants(), bits, coder)
     nibbles = -(-bits // 4)
-    size = 1 << min(20, max(10, (words.size * nibbles * 8).bit_length()))
+    size = 1 << min(18, max(10, (words.size * nibbles * 8).bit_length()))
     slots = np.full((size, 16), kernels.FRESH, np.uint32)
     slots[:, 0] = 0
     heads = np.zeros((2, 1 << min(20, max(8, words.size.bit_length()))), np.int64)

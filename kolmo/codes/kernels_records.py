@@ -40,6 +40,8 @@ _LONGEST = 32  # symbols that are compared to find the longest repeat
 _SURE = 16  # a repeat as long is followed without a look for a longer one
 _MEMORY = 255  # decisions after which a slot's predictions forget as fast as they learn
 _LASTING = 1023
+_FAST, _SLOW = 16, 4
+_FIRST = 10
 
 STEPS = np.array([[8, 4, 3, 2, 1, 1], [32, 16, 11, 8, 6, 2], [32, 16, 11, 8, 4, 4]], np.int64)
 """How many bits a hash moves up with each symbol, for symbols of up to 4, up to 12 and more bits;
@@ -67,6 +69,7 @@ STATE = np.dtype(
         ("finer", np.int32, (256, 33)),
         # Registers: the coder's; rolling hashes; of each match its place, length and misses.
         ("coder", np.int64, 5),
+        ("pace", np.int64, 2),
         ("rolling", np.int64, HASHES),
         ("pointers", np.int64, MATCHES),
         ("runs", np.int64, MATCHES),
@@ -107,8 +110,9 @@ def new_state(constants: Sequence[Array], bits: int, coder: Array) -> Any:
     state["steps"], state["searched"] = STEPS[width], SEARCHED[width]
     state["indirect"], state["matched"], state["coder"] = FRESH, FRESH, coder
     for name in ("by_node", "by_match", "by_near"):
-        state[name] = 12_000
+        state[name] = 7_000
     state["pointers"] = -1
+    state["pace"] = _FAST, 0
     state["kind"] = [32 * kind_of(seen) for seen in range(1024)]
     squash = np.asarray(constants[0], np.int64)
     state["finer"] = squash[np.clip(128 * np.arange(33) - 1, 0, 2 * LIMIT)] << 6
@@ -252,7 +256,10 @@ def _decide(
     y = code_bit(y, min(max((probability + (fine >> 13) + 1) >> 1, 1), 65535), state.coder, stream)
     place += rest >> 6
     finer[one, place] += ((y << 22) - finer[one, place]) >> 7
-    error = ((y << 16) - probability) * 6
+    error = ((y << 16) - probability) * state.pace[0]
+    state.pace[1] += 1
+    if state.pace[0] > _SLOW and state.pace[1] >> (_FIRST + _FAST - state.pace[0]):
+        state.pace[0] -= 1
     for i in range(INPUTS):
         change = (inputs[i] * error + (1 << 17)) >> 18
         by_node[one, i] += change

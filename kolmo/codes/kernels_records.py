@@ -109,7 +109,7 @@ class _Seen(NamedTuple):
     fall: int
 
 
-class Memory(NamedTuple):
+class Remembered(NamedTuple):
     """What is remembered of all words: the slots, and by each searched hash the last place."""
 
     slots: Array
@@ -143,7 +143,13 @@ def kind_of(seen: int) -> int:
 
 @compiled
 def code_span(
-    words: Array, first: int, last: int, table: Table, state: Array, memory: Memory, stream: Array
+    words: Array,
+    first: int,
+    last: int,
+    table: Table,
+    state: Array,
+    memory: Remembered,
+    stream: Array,
 ) -> None:
     """Encode the words first..last of a table, or decode them.
 

@@ -132,7 +132,7 @@ def _run(
         table = kernels.Table(begin, *_strides(shape), bits)
         for first in range(begin, end if bits else begin, _SPAN):
             last = min(first + _SPAN, end)
-            memory = kernels.Memory(slots, heads)
+            memory = kernels.Remembered(slots, heads)
             kernels.code_span(words, first, last, table, state, memory, stream)
             yield state
         begin = end

@@ -47,6 +47,7 @@ NUMBERS = {
     "byteplanes": 10,
     "counts": 11,
     "repeat": 12,
+    "records": 14,
 }
 """What is written in files: another number for a name, or another name, and none can be read."""
 

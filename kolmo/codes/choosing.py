@@ -1,7 +1,13 @@
-"""The shortest code of a unit: every candidate is run and its bytes are counted."""
+"""The shortest code of a unit: candidates are run and their bytes are counted.
+
+Codes that are quick run on all symbols. *Patient* ones take many times as long, and gain only where
+there is structure that the quick ones do not see: stretches that repeat, values that follow from
+others. Each is tried on a sample first, and runs on all symbols if it looks shorter there.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,20 +24,35 @@ from kolmo.symbols import Alphabet, Symbols
 
 PRESETS = {
     "best": (
-        *("constant", "context", "counts", "byteplanes"),
-        *("zstd", "xz", "brotli", "bz2", "deflate", "raw"),
+        *("constant", "predictive", "context", "counts", "byteplanes", "records"),
+        *("xz", "brotli", "zstd", "bz2", "deflate", "raw"),
     ),
+    "default": ("constant", "context", "counts", "byteplanes", "records", "raw"),
     "fast": ("constant", "byteplanes", "raw"),
 }
 """Codes that each preset tries, in this order; of equally short ones the first is taken."""
 
-_SMALL = 1 << 18  # every compressor is tried on a unit of up to this many bytes: it is quick
-_WORTH = (
-    0.998  # slow compressors are tried if zstd level 3 is under this share of the order-0 entropy
-)
 
-_NEAR = 1.01  # a code runs on all symbols if its estimate is below this multiple of the shortest
-_PIECE, _PIECES = 1 << 16, 3  # symbols of a sample piece, number of pieces
+@dataclasses.dataclass(frozen=True)
+class _Patience:
+    """Which codes are patient, and when they are tried: on all symbols of a unit of up to ``small``
+    bytes, else first on a sample of ``sample`` symbols."""
+
+    codes: tuple[str, ...]
+    small: int
+    sample: int
+
+
+_PATIENT = ("counts", "records", "xz", "brotli", "zstd", "bz2", "deflate")
+_PATIENCE = {
+    "best": _Patience(("context", *_PATIENT), 1 << 17, 1 << 14),
+    "default": _Patience(_PATIENT, 1 << 13, 1 << 12),
+    "fast": _Patience((), 0, 0),
+}
+_PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
+_REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
+_PIECES = 3  # tensors of a unit that a sample is taken of
+_WORTH = 0.985  # a code runs on all symbols if it takes under this share of the others' bytes
 
 
 def check_preset(preset: str) -> None:
@@ -45,39 +66,44 @@ def shortest_code(
 ) -> tuple[int, bytes]:
     """The number of the shortest code of a preset, and its bytes.
 
-    Weights that lie on a grid are also coded by `kolmo.codes.grid`, which calls this function for
-    what it makes of them, without ``grids``.
-
-    The general compressors are slow, and win only where stretches repeat. They are tried on small
-    units, and where zstd level 3 gets below the order-0 entropy of the bytes; then those that look
-    as short as the other codes on a few pieces are run on all symbols.
+    Weights that lie on a grid are coded by `kolmo.codes.grid`, which calls this function for what
+    it makes of them, without ``grids``.
 
     >>> shortest_code([np.zeros(100, np.uint8)], Alphabet(256), "best")
     (1, b'\\x00')
     """
     shapes = [part.shape for part in parts]
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
-    written = _on_grid(parts, alphabet, preset) if grids else []
-    general = [code for code in codes if isinstance(code, General)]
-    for code in codes:
-        if not isinstance(code, General):
-            data = _encoded(code, parts, alphabet)
-            if data is not None and code.name == "constant":
-                return code.number, data
-            written += [(code.number, data)] if data is not None else []
-    if general:
-        best = min(written, key=lambda pair: len(pair[1]))
-        written += _general_codes(general, flat(parts, alphabet), alphabet, best)
-    return min(written, key=lambda pair: len(pair[1]))
+    if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
+        return codes[0].number, data
+    if grids and (on_grid := _on_grid(parts, alphabet, preset)):
+        return GRID, on_grid
+    patience = _PATIENCE[preset]
+    patient = [code for code in codes if code.name in patience.codes]
+    quick = [code for code in codes if code.name not in ("constant", *patience.codes)]
+    written = _all(quick, parts, alphabet)
+    if sum(part.nbytes for part in parts) <= patience.small:
+        written |= _all(patient, parts, alphabet)
+    elif patient:
+        written |= _promising(patient, quick, parts, alphabet, patience.sample)
+    in_order = [code.number for code in codes if code.number in written]
+    shortest = min(in_order, key=lambda number: len(written[number]))
+    return shortest, written[shortest]
 
 
-def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[tuple[int, bytes]]:
+def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) -> dict[int, bytes]:
+    """The bytes of all codes that can express the symbols, by number."""
+    coded = {code.number: _encoded(code, parts, alphabet) for code in codes}
+    return {number: data for number, data in coded.items() if data is not None}
+
+
+def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> bytes | None:
     if alphabet.format not in FLOATS:
-        return []
+        return None
     try:
-        return [(GRID, get_code(GRID).encode(parts, alphabet, preset))]  # type: ignore[call-arg]
+        return get_code(GRID).encode(parts, alphabet, preset)  # type: ignore[call-arg]
     except NotApplicableError:
-        return []
+        return None
 
 
 def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:
@@ -87,55 +113,59 @@ def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes 
         return None
 
 
-def _general_codes(
-    codes: Sequence[General],
-    symbols: Symbols,
-    alphabet: Alphabet,
-    best: tuple[int, bytes],
-) -> list[tuple[int, bytes]]:
-    layouts = LAYOUTS[: symbols.dtype.itemsize]
-    if symbols.nbytes > _SMALL:
-        probed = {layout: _quick(symbols, alphabet, layout) for layout in layouts}
-        if min(probed.values()) > _WORTH * order0_bytes(symbols):
-            return []
-        layouts = (min(layouts, key=lambda layout: probed[layout]),)
-        codes = _promising(codes, symbols, alphabet, layouts[0], probed[layouts[0]], len(best[1]))
-    return [
-        (code.number, code.encode_in(symbols, alphabet, layout))
-        for code in codes
-        # zstd does not predict xz's better layout, for xz has contexts by a byte's place.
-        for layout in (LAYOUTS[: symbols.dtype.itemsize] if code.name == "xz" else layouts)
-    ]
-
-
 def _promising(
-    codes: Sequence[General],
-    symbols: Symbols,
+    patient: Sequence[Code],
+    quick: Sequence[Code],
+    parts: Sequence[Symbols],
     alphabet: Alphabet,
-    layout: str,
-    quick: int,
-    best: int,
-) -> list[General]:
-    """The codes that should be as short as the best one, judged by sample pieces.
+    size: int,
+) -> dict[int, bytes]:
+    """The bytes of the patient codes that should be shorter than the quick ones.
 
-    Repeats that lie further apart than a piece are not seen here; each code is assumed to gain
-    from them as much as zstd level 3 does.
+    Those that are shorter on a sample, or would be if they gained as much from repeats that lie
+    further apart as Zstandard does at its quickest.
     """
-    size = min(symbols.size, _PIECE)
-    starts = np.linspace(0, symbols.size - size, _PIECES).astype(np.int64)
-    pieces = [symbols[start : start + size] for start in starts]
-    gain = quick / sum(_quick(piece, alphabet, layout) for piece in pieces)
-    return [
-        code
-        for code in codes
-        if gain * sum(len(code.encode([piece], alphabet)) for piece in pieces) < _NEAR * best
-    ]
+    sample = _sample(parts, size)
+    quickly = min(map(len, _all(quick, sample, alphabet).values()))
+    far = _repetition(parts, alphabet)
+    far = min(1, far / _repetition(sample, alphabet)) if far < _REPEATED else 1
+    found = {}
+    for code in patient:
+        tried = _encoded(code, sample, alphabet)
+        if tried is None or len(tried) * far > _WORTH * quickly:
+            continue
+        if isinstance(code, General):  # the layout that was shorter
+            layout = LAYOUTS[tried[0]]
+            found[code.number] = code.encode_in(flat(parts, alphabet), alphabet, layout)
+        else:
+            found[code.number] = code.encode(parts, alphabet)
+    return found
 
 
-def _quick(symbols: Symbols, alphabet: Alphabet, layout: str) -> int:
+def _sample(parts: Sequence[Symbols], size: int) -> list[Symbols]:
+    """The first rows of the largest tensors, about ``size`` symbols in all.
+
+    >>> [part.shape for part in _sample([np.zeros((50, 2, 5)), np.zeros(90)], 200)]
+    [(6, 2, 5), (66,)]
+    """
+    largest = sorted(parts, key=lambda part: -part.size)[:_PIECES]
+    return [_head(part, size // _PIECES) for part in largest]
+
+
+def _head(part: Symbols, size: int) -> Symbols:
+    row = max(1, part.size // max(1, len(part)))
+    return part[: size // row] if row <= size else part.reshape(-1)[:size]
+
+
+def _repetition(parts: Sequence[Symbols], alphabet: Alphabet) -> float:
+    """The bytes of Zstandard's quickest level by the order-0 entropy of pieces: 1 for noise."""
     import zstandard
 
-    return len(zstandard.ZstdCompressor(level=3).compress(lay_out(symbols, alphabet, layout)))
+    symbols, compressor = flat(parts, alphabet), zstandard.ZstdCompressor(level=3)
+    layouts = LAYOUTS[: symbols.dtype.itemsize]
+    zipped = min(len(compressor.compress(lay_out(symbols, alphabet, each))) for each in layouts)
+    pieces = (symbols[start : start + _PIECE] for start in range(0, symbols.size, _PIECE))
+    return zipped / max(1.0, sum(map(order0_bytes, pieces)))
 
 
 def order0_bytes(symbols: Symbols) -> float:

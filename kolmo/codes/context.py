@@ -127,12 +127,10 @@ class Encoder:
         self._write(self._pieces.heads, 0, _head_bytes(head, self.form))
         session = self._session
         for _ in session.run(weights, head, self._coded, self._plain):
-            self._write(
-                self._pieces.coded, 1, take_written(self._coded, session.state["coder"], PLACE)
-            )
-            self._write(
-                self._pieces.plain, 2, take_written(self._plain, session.state["plain"], WRITTEN)
-            )
+            coded = take_written(self._coded, session.state["coder"], PLACE)
+            plain = take_written(self._plain, session.state["plain"], WRITTEN)
+            self._write(self._pieces.coded, 1, coded)
+            self._write(self._pieces.plain, 2, plain)
 
     def finish(self) -> int:
         """End the code; returns how many bytes it has."""
@@ -211,11 +209,8 @@ def columns_of(shape: Shape) -> int:
 def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
-        top, centre, grid = (
-            int(magnitudes.max()) >> form.mantissa_bits,
-            0,
-            lowest_bit(magnitudes, form),
-        )
+        top, centre = int(magnitudes.max()) >> form.mantissa_bits, 0
+        grid = lowest_bit(magnitudes, form)
     else:
         centre = commonest(weights)
         magnitudes = np.abs(weights - centre)

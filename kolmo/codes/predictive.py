@@ -35,7 +35,7 @@ from kolmo.codes.context import (
     widest,
     writable,
 )
-from kolmo.codes.forms import FLOATS, INTEGERS
+from kolmo.codes.forms import INTEGERS, form_parts
 from kolmo.codes.kernels_context import FRESH, Form, table_size
 from kolmo.codes.kernels_predictive import TableHead
 from kolmo.codes.numbers import Reader, number_bytes
@@ -245,7 +245,7 @@ class PredictiveCode:
     estimator = "predictive"
 
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
-        return alphabet.size <= INTEGERS or alphabet.format in FLOATS
+        return alphabet.size <= INTEGERS or form_parts(alphabet.format) is not None
 
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         encoder = Encoder(alphabet, widest_scan([part.shape for part in parts]))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from kolmo import InputError, estimate, get_estimator
 from kolmo.codes import kernels_context as kernels
 from kolmo.codes.base import get_code
-from kolmo.codes.context import FORMS, constants
+from kolmo.codes.context import FORMS
+from kolmo.codes.tables import constants
 from kolmo.errors import NotApplicableError
 from kolmo.estimators.context import row_parts
 from kolmo.symbols import Alphabet

@@ -21,47 +21,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import kernels_context as kernels
-from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
+from kolmo.codes.arithmetic import PLACE, new_coder
 from kolmo.codes.base import register_code
-from kolmo.codes.forms import FLOATS, INTEGERS, check_alphabet, form_parts
-from kolmo.codes.kernels_context import Form, TableHead
+from kolmo.codes.forms import FLOATS, INTEGERS, form_parts
+from kolmo.codes.kernels_context import Form, Streams, TableHead
 from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.codes.tables import (
+    COLUMNS,
+    SPAN,
+    Words,
+    Written,
+    as_symbols,
+    columns_of,
+    commonest,
+    constants,
+    form_of,
+    lowest_bit,
+    widest,
+    writable,
+)
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 FORMS = {name: Form(*parts) for name, parts in FLOATS.items()}
 
-COLUMNS = 1 << 20
-"""The most columns that have contexts of their own; a longer row is cut into pieces of this."""
-
-_SPAN = 1 << 14  # weights coded at a time, which bounds the output buffer
 _WORST = 200  # most bytes of a weight: about 36 decisions of up to four bytes each
 _HASHES = 1 << 18
-
-
-def form_of(alphabet: Alphabet) -> Form:
-    """How symbols of this alphabet are split into the parts that are coded.
-
-    Raises
-    ------
-    NotApplicableError
-        For integers of more than 32 bits.
-    """
-    check_alphabet(alphabet)
-    if parts := form_parts(alphabet.format):
-        return Form(*parts)
-    order = min(16, max(2, -(-32 // alphabet.bits)))
-    return Form(0, 0, 6, 0, 0, order)
-
-
-Words = NDArray[np.int64]
 
 
 class Session:
@@ -73,9 +63,8 @@ class Session:
         self.state = kernels.new_state(constants(), new_coder(coded, decoding))
         self.table = np.full(kernels.table_size(columns), kernels.FRESH, np.uint32)
 
-    def run(self, weights: Words, head: TableHead, coded: Any, plain: Any) -> Iterator[None]:
+    def run(self, weights: Words, head: TableHead, streams: Streams) -> Iterator[None]:
         """Encode a table, or decode into it; yields after each span of it."""
-        streams = kernels.Streams(coded, plain)
         memory = kernels.Memory(
             np.zeros(weights.size, np.int64),
             np.zeros(head.columns, np.int64),
@@ -84,18 +73,12 @@ class Session:
             np.full(_HASHES, -1, np.int64),
         )
         kernels.begin_table(self.state, self.table)
-        for first in range(0, weights.size, _SPAN):
-            last = min(first + _SPAN, weights.size)
+        for first in range(0, weights.size, SPAN):
+            last = min(first + SPAN, weights.size)
             kernels.code_span(
                 weights, first, last, self.form, head, self.state, self.table, streams, memory
             )
             yield
-
-
-class _Pieces(NamedTuple):
-    heads: list[bytes]
-    coded: list[bytes]
-    plain: list[bytes]
 
 
 class Encoder:
@@ -112,11 +95,9 @@ class Encoder:
 
     def __init__(self, alphabet: Alphabet, columns: int, keep: bool = True) -> None:
         self.form = form_of(alphabet)
-        self._coded = np.empty(_WORST * _SPAN, np.uint8)
-        self._plain = np.empty(8 * _SPAN + 8, np.uint8)
-        self._session = Session(self.form, min(columns, COLUMNS), self._coded, decoding=False)
-        self._keep, self._pieces = keep, _Pieces([], [], [])
-        self._sizes = [0, 0, 0]
+        self._written = Written(_WORST, keep)
+        coded = self._written.streams.coded
+        self._session = Session(self.form, min(columns, COLUMNS), coded, decoding=False)
 
     def add(self, symbols: Symbols) -> None:
         """Encode a table: symbols in the shape of their tensor, or of whole rows of it."""
@@ -124,30 +105,17 @@ class Encoder:
             return
         weights = symbols.reshape(-1).astype(np.int64)
         head = _describe(weights, symbols.shape, self.form)
-        self._write(self._pieces.heads, 0, _head_bytes(head, self.form))
-        session = self._session
-        for _ in session.run(weights, head, self._coded, self._plain):
-            coded = take_written(self._coded, session.state["coder"], PLACE)
-            plain = take_written(self._plain, session.state["plain"], WRITTEN)
-            self._write(self._pieces.coded, 1, coded)
-            self._write(self._pieces.plain, 2, plain)
+        self._written.add_head(_head_bytes(head, self.form))
+        for _ in self._session.run(weights, head, self._written.streams):
+            self._written.take(self._session.state)
 
     def finish(self) -> int:
         """End the code; returns how many bytes it has."""
-        state = self._session.state["plain"]
-        self._write(self._pieces.coded, 1, last_bytes(self._session.state["coder"]))
-        self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
-        return sum(self._sizes) + len(number_bytes(self._sizes[1]))
+        return self._written.finish(self._session.state)
 
     def data(self) -> bytes:
         """The code: a head for each table, then the decisions, then the plain bits."""
-        heads, coded, plain = (b"".join(pieces) for pieces in self._pieces)
-        return b"".join([heads, number_bytes(len(coded)), coded, plain])
-
-    def _write(self, pieces: list[bytes], which: int, data: bytes) -> None:
-        self._sizes[which] += len(data)
-        if self._keep:
-            pieces.append(data)
+        return self._written.data()
 
 
 class ContextCode:
@@ -184,26 +152,16 @@ class ContextCode:
             for shape in shapes
         ]
         coded = writable(reader.take(reader.number()))
-        plain = writable(reader.rest())
+        streams = Streams(coded, writable(reader.rest()))
         session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
         decoded = []
         for head, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
-            for _ in session.run(weights, head, coded, plain) if head else ():
+            for _ in session.run(weights, head, streams) if head else ():
                 if session.state["coder"][PLACE] > coded.size + 4:
                     raise InputError("the code ends before its symbols do")
             decoded.append(as_symbols(weights, alphabet).reshape(shape))
         return decoded
-
-
-def widest(shapes: Sequence[Shape]) -> int:
-    """Columns of the widest table of these shapes."""
-    return max((columns_of(shape) for shape in shapes), default=1)
-
-
-def columns_of(shape: Shape) -> int:
-    """Columns of a table: a vector is one row, and axes after the first are flattened."""
-    return min(COLUMNS, max(1, math.prod(shape[1:] if len(shape) > 1 else shape)))
 
 
 def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
@@ -218,28 +176,9 @@ def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
     return _table_head(shape, top, int(magnitudes.min() == 0), centre, grid)
 
 
-def lowest_bit(magnitudes: Words, form: Form) -> int:
-    """The least exponent of a bit that is set in any float, plus the mantissa's bits; 0 for zeros.
-
-    Weights that were drawn uniformly, for example, are multiples of a power of two.
-    """
-    positive = magnitudes[magnitudes > 0]
-    exponents = positive >> form.mantissa_bits
-    digits = positive & ((1 << form.mantissa_bits) - 1) | (exponents > 0) << form.mantissa_bits
-    lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
-    return int((np.maximum(exponents, 1) + lowest).min()) if positive.size else 0
-
-
 def _table_head(shape: Shape, top: int, zeros: int, centre: int, grid: int) -> TableHead:
     taps = math.prod(shape[2:]) if len(shape) > 2 else 1
     return TableHead(columns_of(shape), min(taps, columns_of(shape)), top, zeros, centre, grid)
-
-
-def commonest(weights: Words) -> int:
-    """The symbol that counts as 0: the commonest of up to 16 bits; 0 if any symbol is wider."""
-    if int(weights.max()) >= 1 << 16:
-        return 0
-    return int(np.bincount(weights).argmax())
 
 
 def _head_bytes(head: TableHead, form: Form) -> bytes:
@@ -255,42 +194,6 @@ def _read_head(reader: Reader, shape: Shape, form: Form, alphabet: Alphabet) -> 
         raise InputError("the code's head is damaged")
     centre, grid = (0, reference) if form.exponent_bits else (reference, 0)
     return _table_head(shape, top, zeros, centre, grid)
-
-
-def as_symbols(weights: Words, alphabet: Alphabet) -> Symbols:
-    fits = alphabet.size == 1 << 64 or not weights.size
-    if not fits and not 0 <= int(weights.min()) <= int(weights.max()) < alphabet.size:
-        raise InputError("the code names a symbol that is not in the alphabet")
-    return weights.astype(alphabet.container)
-
-
-def writable(data: bytes) -> NDArray[np.uint8]:
-    """Bytes as a writable array: compiled code accepts no others."""
-    return np.frombuffer(data, np.uint8).copy()
-
-
-def take_written(stream: NDArray[np.uint8], registers: Words, place: int) -> bytes:
-    """The bytes written so far; resets the register, so that the buffer is used again."""
-    written = stream[: registers[place]].tobytes()
-    registers[place] = 0
-    return written
-
-
-@cache
-def constants() -> tuple[Words, Words, Words, Words]:
-    """squash(x) = 65536 / (1 + exp(−x / 170)), its inverse, the rates 1 / (n + 1.6) and the trust
-    (n + 0.4) / (n + 1.6) in a prediction that has seen n decisions.
-
-    No entry lies so near the middle between two integers that a machine's exp could change it.
-    """
-    limit = kernels.LIMIT
-    curve = [65536 / (1 + math.exp(-x / 170)) for x in range(-limit, limit + 1)]
-    squash = np.clip([round(value) for value in curve], 1, 65535).astype(np.int64)
-    middles = np.arange(4096) * 16 + 8
-    stretch = np.clip(np.searchsorted(squash, middles) - limit, -limit, limit).astype(np.int64)
-    rates = np.array([655_360 // (10 * n + 16) for n in range(1024)], np.int64)
-    trust = np.array([256 * (10 * n + 4) // (10 * n + 16) for n in range(1024)], np.int64)
-    return squash, stretch, rates, trust
 
 
 register_code(ContextCode())

@@ -48,6 +48,7 @@ from kolmo.codes.kernels_context import (
     TRIED,
     ZERO,
     Form,
+    Streams,
     count_bit,
     depth_of,
     find_match,
@@ -99,7 +100,7 @@ _REGISTERS = 13
 _SHARPNESS, _SHARPEST = 0, 1
 
 
-class TableHead(NamedTuple):
+class ScanHead(NamedTuple):
     """A table's head, which is sent before its weights."""
 
     columns: int  # weights of a row
@@ -140,14 +141,7 @@ STATE = np.dtype(
 )
 
 
-class Streams(NamedTuple):
-    """The bytes that are written or read: those of the decisions, and those of the plain bits."""
-
-    coded: Array
-    plain: Array
-
-
-class Memory(NamedTuple):
+class ScanMemory(NamedTuple):
     """What is remembered of the current table; but for values as in the context code."""
 
     depths: Array
@@ -186,11 +180,11 @@ def code_span(
     first: int,
     last: int,
     form: Form,
-    head: TableHead,
+    head: ScanHead,
     state: Array,
     table: Array,
     streams: Streams,
-    memory: Memory,
+    memory: ScanMemory,
     columns: Columns,
     near: Neighbours,
     laws: Laws,
@@ -383,7 +377,7 @@ def code_span(
 
 
 @compiled(inline=True)
-def _point_at_mirror(row: int, column: int, head: TableHead, registers: Array) -> None:
+def _point_at_mirror(row: int, column: int, head: ScanHead, registers: Array) -> None:
     """Match a row of a symmetric table with the column of the same number, up to the diagonal."""
     if column == 0 and row > 0:
         registers[POINTER], registers[STEP] = row - head.columns, head.columns
@@ -396,13 +390,13 @@ def _point_at_mirror(row: int, column: int, head: TableHead, registers: Array) -
 
 
 @compiled(inline=True)
-def _unit(head: TableHead) -> int:
+def _unit(head: ScanHead) -> int:
     """The value of an integer's 1."""
     return 1 << max(law.VALUE_BITS - head.top, 0)
 
 
 @compiled(inline=True)
-def _value(sign: int, exponent: int, mantissa: int, form: Form, head: TableHead) -> int:
+def _value(sign: int, exponent: int, mantissa: int, form: Form, head: ScanHead) -> int:
     """The value of a weight; bits below its resolution are cut off."""
     if form.exponent_bits:
         digits = mantissa | (int(exponent > 0) << form.mantissa_bits)
@@ -415,7 +409,7 @@ def _value(sign: int, exponent: int, mantissa: int, form: Form, head: TableHead)
 
 
 @compiled(inline=True)
-def _edge(exponent: int, form: Form, head: TableHead) -> int:
+def _edge(exponent: int, form: Form, head: ScanHead) -> int:
     """The value at which an exponent begins; of integers half a unit below the first."""
     if form.exponent_bits:
         shift = law.VALUE_BITS - 1 - max(head.top, 1) + exponent
@@ -509,7 +503,7 @@ def _code_tail(
     sign: int,
     exponent: int,
     form: Form,
-    head: TableHead,
+    head: ScanHead,
     state: Array,
     table: Array,
     streams: Streams,

@@ -15,44 +15,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import kernels_laws as laws_of
 from kolmo.codes import kernels_predictive as kernels
-from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes, new_coder
+from kolmo.codes.arithmetic import PLACE, new_coder
 from kolmo.codes.base import register_code
-from kolmo.codes.context import (
+from kolmo.codes.forms import INTEGERS, form_parts
+from kolmo.codes.kernels_context import FRESH, Form, Streams, table_size
+from kolmo.codes.kernels_predictive import ScanHead
+from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.codes.scans import Scans, scanned, shape_of, unscanned
+from kolmo.codes.tables import (
+    SPAN,
+    Words,
+    Written,
     as_symbols,
     columns_of,
     commonest,
     constants,
     form_of,
     lowest_bit,
-    take_written,
     widest,
     writable,
 )
-from kolmo.codes.forms import INTEGERS, form_parts
-from kolmo.codes.kernels_context import FRESH, Form, table_size
-from kolmo.codes.kernels_predictive import TableHead
-from kolmo.codes.numbers import Reader, number_bytes
-from kolmo.codes.scans import Scans, scanned, shape_of, unscanned
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 
-Words = NDArray[np.int64]
-
-_SPAN = 1 << 14  # weights coded at a time, which bounds the output buffer
 _WORST = 320  # most bytes of a weight: about 75 decisions of up to four bytes each
 _HASHES = 1 << 18
 _CORRELATED = 1 << 22  # correlations of columns that are learned at a time
 _SHRUNK = (1 << 24) // 128, (1 << 24) // 4  # λ of both laws of columns, Q24
 
 
-class Session:
+class PredictiveSession:
     """One run of the model over tables, one after the other; it keeps what it learns from each.
     Encoding and decoding both use it."""
 
@@ -61,11 +59,9 @@ class Session:
         self.state = kernels.new_state(constants(), new_coder(coded, decoding))
         self.table = np.full(table_size(columns), FRESH, np.uint32)
 
-    def run(
-        self, weights: Words, head: TableHead, shape: Shape, streams: kernels.Streams
-    ) -> Iterator[None]:
+    def run(self, weights: Words, head: ScanHead, shape: Shape, streams: Streams) -> Iterator[None]:
         """Encode a table, or decode into it; yields after each span of it."""
-        memory = kernels.Memory(
+        memory = kernels.ScanMemory(
             np.zeros(weights.size, np.int64),
             np.zeros(head.columns, np.int64),
             np.zeros(_HASHES, np.int32),
@@ -76,8 +72,8 @@ class Session:
         columns = _new_columns(head.columns, weights.size // head.columns)
         near, laws = _new_neighbours(shape, head.taps), _new_laws()
         kernels.begin_table(self.state, self.table)
-        for first in range(0, weights.size, _SPAN):
-            last = min(first + _SPAN, weights.size)
+        for first in range(0, weights.size, SPAN):
+            last = min(first + SPAN, weights.size)
             kernels.code_span(
                 *(weights, first, last, self.form, head, self.state, self.table),
                 *(streams, memory, columns, near, laws),
@@ -148,13 +144,7 @@ def _new_laws() -> laws_of.Laws:
     )
 
 
-class _Pieces(NamedTuple):
-    heads: list[bytes]
-    coded: list[bytes]
-    plain: list[bytes]
-
-
-class Encoder:
+class PredictiveEncoder:
     """Takes tables of symbols, one after the other, and writes their code.
 
     Parameters
@@ -168,11 +158,10 @@ class Encoder:
 
     def __init__(self, alphabet: Alphabet, columns: int, keep: bool = True) -> None:
         self.form = form_of(alphabet)
-        self._streams = _buffers()
-        self._session = Session(self.form, columns, self._streams.coded, decoding=False)
+        self._written = Written(_WORST, keep)
+        coded = self._written.streams.coded
+        self._session = PredictiveSession(self.form, columns, coded, decoding=False)
         self._scans = Scans(lambda symbols: code_size(symbols, self.form))
-        self._keep, self._pieces = keep, _Pieces([], [], [])
-        self._sizes = [0, 0, 0]
 
     def add(self, symbols: Symbols) -> None:
         """Encode a table: symbols in the shape of their tensor, or of whole rows of it."""
@@ -182,49 +171,27 @@ class Encoder:
         table = scanned(symbols, scan)
         weights = table.reshape(-1).astype(np.int64)
         head = _describe(weights, table.shape, self.form)
-        self._write(self._pieces.heads, 0, _head_bytes(head, scan, self.form))
-        state = self._session.state
-        for _ in self._session.run(weights, head, table.shape, self._streams):
-            coded = take_written(self._streams.coded, state["coder"], PLACE)
-            plain = take_written(self._streams.plain, state["plain"], WRITTEN)
-            self._write(self._pieces.coded, 1, coded)
-            self._write(self._pieces.plain, 2, plain)
+        self._written.add_head(_head_bytes(head, scan, self.form))
+        for _ in self._session.run(weights, head, table.shape, self._written.streams):
+            self._written.take(self._session.state)
 
     def finish(self) -> int:
         """End the code; returns how many bytes it has."""
-        state = self._session.state["plain"]
-        self._write(self._pieces.coded, 1, last_bytes(self._session.state["coder"]))
-        self._write(self._pieces.plain, 2, bytes([int(state[HELD])]) if state[FILLED] else b"")
-        return sum(self._sizes) + len(number_bytes(self._sizes[1]))
+        return self._written.finish(self._session.state)
 
     def data(self) -> bytes:
         """The code: a head for each table, then the decisions, then the plain bits."""
-        heads, coded, plain = (b"".join(pieces) for pieces in self._pieces)
-        return b"".join([heads, number_bytes(len(coded)), coded, plain])
-
-    def _write(self, pieces: list[bytes], which: int, data: bytes) -> None:
-        self._sizes[which] += len(data)
-        if self._keep:
-            pieces.append(data)
-
-
-def _buffers() -> kernels.Streams:
-    return kernels.Streams(np.empty(_WORST * _SPAN, np.uint8), np.empty(8 * _SPAN + 8, np.uint8))
+        return self._written.data()
 
 
 def code_size(table: Symbols, form: Form) -> int:
     """Bytes of the code of a table as it lies, with nothing learned before."""
-    weights, streams = table.reshape(-1).astype(np.int64), _buffers()
+    weights, written = table.reshape(-1).astype(np.int64), Written(_WORST, keep=False)
     head = _describe(weights, table.shape, form)
-    session, size = Session(form, head.columns, streams.coded, decoding=False), 0
-    for _ in session.run(weights, head, table.shape, streams):
-        for registers, place in (
-            (session.state["coder"], PLACE),
-            (session.state["plain"], WRITTEN),
-        ):
-            size += int(registers[place])
-            registers[place] = 0
-    return size
+    session = PredictiveSession(form, head.columns, written.streams.coded, decoding=False)
+    for _ in session.run(weights, head, table.shape, written.streams):
+        written.take(session.state)
+    return written.finish(session.state)
 
 
 class PredictiveCode:
@@ -248,7 +215,7 @@ class PredictiveCode:
         return alphabet.size <= INTEGERS or form_parts(alphabet.format) is not None
 
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
-        encoder = Encoder(alphabet, widest_scan([part.shape for part in parts]))
+        encoder = PredictiveEncoder(alphabet, widest_scan([part.shape for part in parts]))
         for part in parts:
             encoder.add(part)
         encoder.finish()
@@ -261,8 +228,8 @@ class PredictiveCode:
             for shape in shapes
         ]
         coded = writable(reader.take(reader.number()))
-        streams = kernels.Streams(coded, writable(reader.rest()))
-        session = Session(form, widest_scan(shapes), coded, decoding=True)
+        streams = Streams(coded, writable(reader.rest()))
+        session = PredictiveSession(form, widest_scan(shapes), coded, decoding=True)
         decoded = []
         for each, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
@@ -285,7 +252,7 @@ def _column_counts(shape: Shape) -> Iterator[int]:
     yield from (widest([(side, math.prod(shape) // side)]) for side in shape if side and shape)
 
 
-def _describe(weights: Words, shape: Shape, form: Form) -> TableHead:
+def _describe(weights: Words, shape: Shape, form: Form) -> ScanHead:
     few = many = centre = grid = 0
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
@@ -322,13 +289,13 @@ def _is_mirrored(magnitudes: Words, shape: Shape) -> int:
     return int((square == square.T).mean() > 0.75)
 
 
-def _table_head(shape: Shape, fields: Sequence[int]) -> TableHead:
+def _table_head(shape: Shape, fields: Sequence[int]) -> ScanHead:
     columns = columns_of(shape)
     taps = math.prod(shape[2:]) if len(shape) > 2 else 1
-    return TableHead(columns, min(taps, columns), *fields)
+    return ScanHead(columns, min(taps, columns), *fields)
 
 
-def _head_bytes(head: TableHead, scan: int, form: Form) -> bytes:
+def _head_bytes(head: ScanHead, scan: int, form: Form) -> bytes:
     reference = head.grid if form.exponent_bits else head.centre
     numbers = [2 * head.top + head.zeros, reference, 2 * scan + head.mirror]
     numbers += [head.few, head.many] if form.exponent_bits else []
@@ -337,7 +304,7 @@ def _head_bytes(head: TableHead, scan: int, form: Form) -> bytes:
 
 def _read_head(
     reader: Reader, shape: Shape, form: Form, alphabet: Alphabet
-) -> tuple[TableHead, int]:
+) -> tuple[ScanHead, int]:
     top, zeros = divmod(reader.number(), 2)
     reference = reader.number()
     scan, mirror = divmod(reader.number(), 2)

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from kolmo.codes import kernels_records as kernels
 from kolmo.codes.arithmetic import PLACE, last_bytes, new_coder
 from kolmo.codes.base import register_code
-from kolmo.codes.context import constants
 from kolmo.codes.plain import flat, split
+from kolmo.codes.tables import constants
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 

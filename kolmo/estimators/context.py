@@ -55,7 +55,8 @@ class Context(Estimator):
 
 
 def _new_encoder(shapes: Sequence[Shape], alphabet: Alphabet) -> Encoder:
-    from kolmo.codes.context import Encoder, widest
+    from kolmo.codes.context import Encoder
+    from kolmo.codes.tables import widest
 
     return Encoder(alphabet, widest(shapes), keep=False)
 

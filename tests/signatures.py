@@ -30,7 +30,7 @@ from kolmo.compiled import kept
 
 DATA = Path(__file__).parents[1] / "data"
 DTYPES = {"i1": "i1", "f4": "f4", "bf16": ml_dtypes.bfloat16, "f2": "f2", "f8": "f8"}
-NATIVE = "zstd@shuffle kt nml planes enumerative entropy context mosaic bdm"
+NATIVE = "zstd@shuffle kt nml planes enumerative entropy context predictive mosaic bdm"
 CODED = f"{NATIVE} lz76 lz78 prequential lowrank linear gaussian laplace"
 BLOCKS = "bdm ctm block-entropy"
 PLANES = "qubd,ndim=1 block-entropy"

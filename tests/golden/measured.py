@@ -43,6 +43,7 @@ SPECS: Mapping[str, tuple[str, ...]] = {
     "brotli": ("brotli:5", "brotli"),
     "bz2": ("bz2:1", "bz2"),
     "context": ("context",),
+    "predictive": ("predictive",),
     "ctm": tuple(f"ctm{options}" for options in BLOCKS),
     "entropy": ("entropy",),
     "enumerative": ("enumerative",),

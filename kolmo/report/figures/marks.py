@@ -29,7 +29,7 @@ PALETTE = (BLUE, VERMILION, GREEN, PINK, SKY, OCHRE, GREY, BROWN, PURPLE, OLIVE,
 MARKERS = ("o", "s", "^", "D", "v", "P", "p", "X", "h", "d", "*", "<")
 
 _FAMILIES = {
-    BLUE: ("context", "shortest", "prequential", "lowrank", "linear"),
+    BLUE: ("context", "shortest", "prequential", "lowrank", "linear", "predictive"),
     VERMILION: ("zstd",),
     GREEN: ("kt", "nml", "enumerative"),
     PINK: ("bdm", "ctm", "qubd"),

@@ -23,6 +23,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -148,8 +149,8 @@ class Peers:
         self._command = [python, str(Path(__file__).parent / "rivals.py")]
         self._cache, self._tools = cache, [tool for tool in PEERS if tool not in without]
         self._running: dict[str, subprocess.Popen[str]] = {}
-        known = cache is not None and cache.exists()
-        self._found: dict[str, dict[str, Any]] = json.loads(cache.read_text()) if known else {}
+        self._found: dict[str, dict[str, Any]] = {}
+        self._recall()
 
     def __call__(self, item: Object, anew: bool = False) -> dict[str, dict[str, float]]:
         """What each tool that takes the object makes of it."""
@@ -205,9 +206,17 @@ class Peers:
         for process in self._running.values():
             process.communicate()
 
+    def _recall(self) -> None:
+        """Takes up what the file has, which another run may have written."""
+        if self._cache is not None and self._cache.exists():
+            for digest, tools in json.loads(self._cache.read_text()).items():
+                mine = self._found.setdefault(digest, {})
+                mine |= {tool: found for tool, found in tools.items() if tool not in mine}
+
     def _remember(self) -> None:
         if self._cache is not None:
-            fresh = self._cache.with_suffix(".new")
+            self._recall()
+            fresh = self._cache.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(self._found))
             fresh.replace(self._cache)
 

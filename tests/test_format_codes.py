@@ -252,6 +252,24 @@ def test_predictive_on_symmetric_tables(sign):
     assert [numbers.varint() for _ in range(3)][2] % 2 == 1
 
 
+def test_predictive_where_a_mirror_is_broken_before_the_diagonal():
+    """The match must not go on beyond it, where columns are not yet known"""
+    table = random().normal(size=(20, 20)).astype(np.float32)
+    table += table.T
+    table[np.arange(3, 20), np.arange(17)] = 1
+    same_predictive([patterns(table)], 1 << 32, "float32")
+
+
+def test_predictive_where_small_sums_are_no_correlations():
+    """Equal columns that decayed, and neighbours beside an outlier, whose sums are rounded"""
+    decayed = random().normal(size=(52, 8))
+    decayed[:, 2:] = decayed[:, 2:3] * 1e-4
+    tiny = -np.abs(random().normal(size=(12, 10)) * 1e-7)
+    tiny[0, 0] = 1
+    for table in (decayed, tiny):
+        same_predictive([patterns(table.astype(np.float32))], 1 << 32, "float32")
+
+
 def test_predictive_on_rows_that_are_repeated_and_shifted():
     """Matches of whole weights, broken ones that go on, and signs that are all flipped"""
     random_ = random()

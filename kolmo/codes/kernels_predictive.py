@@ -389,7 +389,7 @@ def _point_at_mirror(row: int, column: int, head: TableHead, registers: Array) -
         registers[POINTER], registers[STEP] = row - head.columns, head.columns
         registers[RUN] = 64
     elif column == row:
-        registers[RUN] = 0
+        registers[RUN] = registers[_RESUMED] = 0  # beyond the diagonal columns are not yet known
 
 
 # --- values ---------------------------------------------------------------------------------

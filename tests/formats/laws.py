@@ -31,6 +31,10 @@ def root(number: int) -> int:
     return math.isqrt(max(number, 0))
 
 
+def entry(number: int) -> int:
+    return clamp(number, -(1 << 24), 1 << 24)
+
+
 def square(size: int) -> Square:
     return [[0] * size for _ in range(size)]
 
@@ -153,7 +157,7 @@ class Band:
             for j in range(i):
                 correlation = (((self.sums[i][j] << 12) // own[i]) << 12) // own[j]
                 total = sum(line[k] * factor[j][k] for k in range(j))
-                line[j] = (correlation * keep - total) // factor[j][j]
+                line[j] = entry((correlation * keep - total) // factor[j][j])
             rest = (1 << 48) - sum(line[k] * line[k] for k in range(i))
             line[i] = max(root(rest), 256)
         return factor
@@ -283,13 +287,13 @@ def least_squares(sums: Square, count: int) -> list[int]:
             total = share(sums[i][j], scale[i], scale[j]) - sum(
                 line[k] * factor[j][k] for k in range(j)
             )
-            line[j] = total // factor[j][j]
+            line[j] = entry(total // factor[j][j])
         total = (((1 << 24) + 512) << 24) - sum(line[k] * line[k] for k in range(i))
         line[i] = max(root(total), 1 << 12)
         total = share(sums[FEATURES][i], scale[i], target) - sum(
             line[k] * forward[k] for k in range(i)
         )
-        forward[i] = total // line[i]
+        forward[i] = entry(total // line[i])
     weights = [0] * count
     for i in reversed(range(count)):
         total = (forward[i] << 24) - sum(factor[k][i] * back[k] for k in range(i + 1, count))

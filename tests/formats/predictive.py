@@ -90,7 +90,7 @@ class Match(context.Match):
         if column == 0 and row > 0:
             self.pointer, self.step, self.run = row - columns, columns, 64
         elif column == row:
-            self.run = 0
+            self.run = self.resumed = 0
 
     def judge(self, right: bool, run: int) -> None:
         super().judge(right, run)

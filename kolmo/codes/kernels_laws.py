@@ -317,8 +317,8 @@ def predict_neighbours(
 
 
 @compiled
-def learn_neighbours(value: int, place: int, near: Neighbours) -> None:
-    """Learn from a weight; each 32 weights, fit anew."""
+def learn_neighbours(value: int, near: Neighbours) -> None:
+    """Learn from a weight that was predicted."""
     features = near.features
     features[FEATURES] = value
     for i in range(FEATURES + 1):
@@ -327,6 +327,11 @@ def learn_neighbours(value: int, place: int, near: Neighbours) -> None:
             product = own * (features[j] >> 8)
             near.sums[0, i, j] += product
             near.sums[1, i, j] += product
+
+
+@compiled
+def fit_neighbours(place: int, near: Neighbours) -> None:
+    """Fit anew each 32 weights, the quick law each eight; sums decay even where none is learned."""
     if place & 31 == 31:
         _fit(near.sums[0], near.weights[0], FEATURES, near.scratch)
         for i in range(FEATURES + 1):

@@ -351,8 +351,9 @@ def code_span(
         value = _value(sign, exponent, mantissa, form, head)
         values[place] = value
         if whole == 0:
-            law.learn_neighbours(value, place, near)
+            law.learn_neighbours(value, near)
             law.learn_errors(value, laws)
+        law.fit_neighbours(place, near)
         law.learn_column_errors(value, column, columns, laws)
         law.learn_column(value, column, columns)
         if column == head.columns - 1:

@@ -249,20 +249,22 @@ class Neighbours:
             found.append(law_of(total >> 20, (plain * error) >> 12))
         return found
 
-    def learn(self, value: int, place: int, laws: list[Law]) -> None:
+    def learn(self, value: int, laws: list[Law]) -> None:
         small = [feature >> 8 for feature in (*self.features, value)]
         for i, own in enumerate(small):
             for j in range(i + 1):
                 for sums in self.sums:
                     sums[i][j] += own * small[j]
-        if place % 32 == 31:
-            self.fit(0, FEATURES, 5)
-        if place % 8 == 7:
-            self.fit(1, QUICK, 2)
         for which in range(2):
             off = abs(value - laws[3 + which][0])
             share = min((off << 12) // laws[0][1], 1 << 18)
             self.errors[which] = max(self.errors[which] + ((share - self.errors[which]) >> 4), 1)
+
+    def fit_at(self, place: int) -> None:
+        if place % 32 == 31:
+            self.fit(0, FEATURES, 5)
+        if place % 8 == 7:
+            self.fit(1, QUICK, 2)
 
     def fit(self, which: int, count: int, decay: int) -> None:
         sums = self.sums[which]

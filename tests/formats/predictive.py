@@ -157,7 +157,8 @@ class Part(context.Part):
     def learn(self, value: int, place: int, laws: list[Law], whole: bool) -> None:
         column = place % self.columns
         if not whole:
-            self.neighbours.learn(value, place, laws)
+            self.neighbours.learn(value, laws)
+        self.neighbours.fit_at(place)
         self.values.append(value)
         self.column_laws.learn(value, column, laws)
         if column == self.columns - 1:

@@ -9,6 +9,7 @@ import pytest
 from kolmo.codes.base import get_code
 from kolmo.symbols import Alphabet
 from tests.formats import kmo
+from tests.formats.bits import Reader
 from tests.formats.cases import FLOATS, patterns, random
 
 
@@ -176,6 +177,133 @@ def test_context_on_a_row_of_more_columns_than_are_told_apart():
     row[:, ::5000] = random().normal(size=row[:, ::5000].shape)
     row[:, -50:] = random().normal(size=50)
     same_context([patterns(row)], 1 << 16, "float16")
+
+
+# --- the predictive code --------------------------------------------------------------------
+
+
+def same_predictive(parts, alphabet, fmt):
+    """The decoder finds the same symbols; returns the code."""
+    shapes = [part.shape for part in parts]
+    data = get_code("predictive").encode(parts, Alphabet(alphabet, fmt))
+    symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
+    assert kmo.decode_code(15, data, shapes, alphabet, fmt) == symbols
+    return data
+
+
+@pytest.mark.parametrize("fmt", list(FLOATS))
+def test_predictive_on_every_format(fmt):
+    """Weights that decayed, kernels, any bits, zeros, what is empty"""
+    dtype, width = FLOATS[fmt], np.dtype(FLOATS[fmt]).itemsize
+    random_ = random()
+    wide = random_.normal(size=(8, 12)) * 2.0 ** random_.integers(-40, 3, (8, 12))
+    any_bits = random_.integers(0, 256, (2, 30 * width), np.uint8).view(f"u{width}")
+    with np.errstate(over="ignore"):
+        parts = [patterns(array.astype(dtype)) for array in (
+            wide,
+            random_.normal(0, 0.05, (2, 3, 3, 3)),
+            np.float64(0.5).reshape(()),
+            np.zeros((0, 3)),
+            random_.normal(size=(4, 15)) * (random_.random((4, 15)) < 0.2),
+        )]  # fmt: skip
+    same_predictive([*parts, any_bits], 1 << 8 * width, fmt)
+
+
+@pytest.mark.parametrize("alphabet", [1, 2, 15, 255, 65535, 1 << 32])
+def test_predictive_on_integers(alphabet):
+    random_, dtype = random(), np.min_scalar_type(alphabet - 1)
+    shapes = [(9, 11), (13,), (4, 3, 2, 2), ()]
+    parts = [random_.integers(0, alphabet, shape, np.uint64).astype(dtype) for shape in shapes]
+    middle = random_.binomial(min(alphabet - 1, 60), 0.5, (10, 12)).astype(dtype)
+    same_predictive([*map(np.asarray, parts), middle], alphabet, "")
+
+
+def test_predictive_on_kernels_in_another_scan_whose_columns_are_correlated():
+    """51 rows, of which the last three have factors"""
+    smooth = np.cumsum(random().normal(size=(51, 5, 3, 3)), axis=2)
+    data = same_predictive([patterns(smooth.astype(np.float32))], 1 << 32, "float32")
+    numbers = Reader(data)
+    assert [numbers.varint() for _ in range(3)][2] // 2 > 0
+
+
+def test_predictive_where_factors_are_made_twice():
+    """At 48 and 112 rows; and in a table of which only some columns ever vary"""
+    random_ = random()
+    rows = random_.normal(size=(118, 3)) @ random_.normal(size=(3, 8))
+    rows += 0.1 * random_.normal(size=rows.shape)
+    symbols = np.rint(10 * rows + 128).clip(0, 255).astype(np.uint8)
+    same_predictive([symbols], 256, "")
+    still = rows[:70, :6].astype(np.float16)
+    still[:, 2:4] = 0.25
+    same_predictive([patterns(still)], 1 << 16, "float16")
+
+
+def test_predictive_on_bands_of_columns():
+    """Two rows: twenty columns a band"""
+    waves = np.sin(np.arange(130) * 0.1).reshape(2, 65) + 0.01 * random().normal(size=(2, 65))
+    same_predictive([patterns(waves.astype(np.float32))], 1 << 32, "float32")
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_predictive_on_symmetric_tables(sign):
+    table = random().normal(size=(17, 17)).astype(np.float32)
+    data = same_predictive([patterns(table + sign * table.T)], 1 << 32, "float32")
+    numbers = Reader(data)
+    assert [numbers.varint() for _ in range(3)][2] % 2 == 1
+
+
+def test_predictive_where_a_mirror_is_broken_before_the_diagonal():
+    """The match must not go on beyond it, where columns are not yet known"""
+    table = random().normal(size=(20, 20)).astype(np.float32)
+    table += table.T
+    table[np.arange(3, 20), np.arange(17)] = 1
+    same_predictive([patterns(table)], 1 << 32, "float32")
+
+
+def test_predictive_where_small_sums_are_no_correlations():
+    """Equal columns that decayed, and neighbours beside an outlier, whose sums are rounded"""
+    decayed = random().normal(size=(52, 8))
+    decayed[:, 2:] = decayed[:, 2:3] * 1e-4
+    tiny = -np.abs(random().normal(size=(12, 10)) * 1e-7)
+    tiny[0, 0] = 1
+    for table in (decayed, tiny):
+        same_predictive([patterns(table.astype(np.float32))], 1 << 32, "float32")
+
+
+def test_predictive_on_rows_that_are_repeated_and_shifted():
+    """Matches of whole weights, broken ones that go on, and signs that are all flipped"""
+    random_ = random()
+    rows = random_.normal(size=(6, 40)).astype(np.float32)
+    copied = np.concatenate([rows, rows, -rows])
+    copied[8, 5] = copied[15, 30] = 1
+    line = random_.normal(size=70).astype(np.float32)
+    toeplitz = np.array([line[k : k + 30] for k in range(20)])
+    same_predictive([patterns(copied), patterns(toeplitz)], 1 << 32, "float32")
+
+
+def test_predictive_on_weights_that_decayed_to_nothing():
+    """Escapes, and an outlier beside which neighbours have no value"""
+    table = random().normal(size=(14, 20))
+    tiny = np.where(np.arange(20) % 3 > 0, table * 1e-20, table).astype(np.float32)
+    doubles = np.concatenate([tiny[:6] * 1e-30, [[1e9] * 20]]).astype(np.float64)
+    same_predictive([patterns(tiny)], 1 << 32, "float32")
+    same_predictive([patterns(doubles)], 1 << 64, "float64")
+
+
+def test_predictive_on_floats_that_end_in_zeros():
+    """Of two narrower formats, in rows; and multiples of a power of two"""
+    table = random().normal(size=(18, 20))
+    table[:6] = table[:6].astype(np.float16)
+    table[6:12] = table[6:12].astype(np.float32)
+    same_predictive([patterns(table)], 1 << 64, "float64")
+    grid = (random().integers(-(2**20), 2**20, (9, 20)) / 2**24).astype(np.float32)
+    same_predictive([patterns(grid)], 1 << 32, "float32")
+
+
+@pytest.mark.slow
+def test_predictive_where_bands_have_factors():
+    rows = np.cumsum(random().normal(size=(50, 216)), axis=1).astype(np.float32)
+    same_predictive([patterns(rows)], 1 << 32, "float32")
 
 
 # --- the mixing and counts codes ------------------------------------------------------------

@@ -18,7 +18,7 @@ from kolmo.codes.base import RESERVED, code_numbers, get_code
 from kolmo.codes.choosing import PRESETS
 from kolmo.symbols import Alphabet
 from tests.checkpoints import contents, tensors
-from tests.formats import context, kmo, mixing, rounding
+from tests.formats import context, kmo, laws, mixing, rounding
 from tests.formats.bits import Damaged, Reader
 from tests.formats.cases import FLOATS, PAGES, as_contents, example, facts, random, summed
 from tests.golden.measured import FOLDER
@@ -93,8 +93,12 @@ def test_the_example_of_a_kmo_file_holds_what_the_page_says(tmp_path):
 
 
 def test_the_tables_are_those_whose_digests_the_pages_give():
-    pages = {name: (PAGES / name).read_text() for name in ("codes.md", "context.md", "kmo.md")}
-    for page, tables in (("codes.md", mixing.tables()), ("context.md", context.tables())):
+    pages = {path.name: path.read_text() for path in PAGES.glob("*.md")}
+    for page, tables in (
+        ("codes.md", mixing.tables()),
+        ("context.md", context.tables()),
+        ("predictive.md", [laws.chances()]),
+    ):
         for table in tables:
             digest = hashlib.sha256(np.array(table, "<i4").tobytes()).hexdigest()
             assert f"| {len(table):,} | `{digest}` |" in pages[page]

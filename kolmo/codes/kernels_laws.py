@@ -279,11 +279,18 @@ def _factorize(count: int, band: int, columns: Columns, which: int) -> None:
             before = factor[j]
             for k in range(j):
                 total += int(np.int64(line[k]) * np.int64(before[k]))
-            line[j] = (correlation * keep - total) // np.int64(before[j])
+            line[j] = _share((correlation * keep - total) // np.int64(before[j]))
         total = 0
         for k in range(i):
             total += int(np.int64(line[k]) * np.int64(line[k]))
         line[i] = max(root((1 << 48) - total), 1 << 8)
+
+
+@compiled(inline=True)
+def _share(number: int) -> int:
+    """An entry of the factor of a correlation matrix, Q24: never beyond 1, were it not for the
+    rounding of small sums, which must not make products overflow."""
+    return min(max(number, -(1 << 24)), 1 << 24)
 
 
 # --- neighbours -----------------------------------------------------------------------------
@@ -310,8 +317,8 @@ def predict_neighbours(
 
 
 @compiled
-def learn_neighbours(value: int, place: int, near: Neighbours) -> None:
-    """Learn from a weight; each 32 weights, fit anew."""
+def learn_neighbours(value: int, near: Neighbours) -> None:
+    """Learn from a weight that was predicted."""
     features = near.features
     features[FEATURES] = value
     for i in range(FEATURES + 1):
@@ -320,6 +327,11 @@ def learn_neighbours(value: int, place: int, near: Neighbours) -> None:
             product = own * (features[j] >> 8)
             near.sums[0, i, j] += product
             near.sums[1, i, j] += product
+
+
+@compiled
+def fit_neighbours(place: int, near: Neighbours) -> None:
+    """Fit anew each 32 weights, the quick law each eight; sums decay even where none is learned."""
     if place & 31 == 31:
         _fit(near.sums[0], near.weights[0], FEATURES, near.scratch)
         for i in range(FEATURES + 1):
@@ -344,7 +356,7 @@ def _fit(sums: Array, weights: Array, count: int, scratch: Array) -> None:
             total = ((sums[i, j] // scale[i]) << 24) // scale[j] << 24
             for k in range(j):
                 total -= factor[i, k] * factor[j, k]
-            factor[i, j] = total // factor[j, j]
+            factor[i, j] = _share(total // factor[j, j])
         total = ((1 << 24) + _RIDGE) << 24
         for k in range(i):
             total -= factor[i, k] * factor[i, k]
@@ -352,7 +364,7 @@ def _fit(sums: Array, weights: Array, count: int, scratch: Array) -> None:
         total = ((sums[FEATURES, i] // scale[i]) << 24) // target << 24
         for k in range(i):
             total -= factor[i, k] * forward[k]
-        forward[i] = total // factor[i, i]
+        forward[i] = _share(total // factor[i, i])
     for i in range(count - 1, -1, -1):
         total = forward[i] << 24
         for k in range(i + 1, count):

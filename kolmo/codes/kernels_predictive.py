@@ -345,8 +345,9 @@ def code_span(
         value = _value(sign, exponent, mantissa, form, head)
         values[place] = value
         if whole == 0:
-            law.learn_neighbours(value, place, near)
+            law.learn_neighbours(value, near)
             law.learn_errors(value, laws)
+        law.fit_neighbours(place, near)
         law.learn_column_errors(value, column, columns, laws)
         law.learn_column(value, column, columns)
         if column == head.columns - 1:
@@ -383,7 +384,7 @@ def _point_at_mirror(row: int, column: int, head: ScanHead, registers: Array) ->
         registers[POINTER], registers[STEP] = row - head.columns, head.columns
         registers[RUN] = 64
     elif column == row:
-        registers[RUN] = 0
+        registers[RUN] = registers[_RESUMED] = 0  # beyond the diagonal columns are not yet known
 
 
 # --- values ---------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class GridCode:
     """See the module.
 
     >>> random = np.random.default_rng(0)
-    >>> weights = random.integers(-7, 8, (64, 64)) * np.float32(0.0123)
+    >>> weights = random.integers(-7, 8, (64, 64)).astype(np.float32) * np.float32(0.0123)
     >>> floats = Alphabet.of_dtype(weights.dtype)
     >>> data = GridCode().encode([weights.view(np.uint32)], floats)
     >>> 8 * len(data) < 4.1 * weights.size
@@ -129,13 +129,10 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     found = _on_steps(part, alphabet, may_be_grid) + _in_codebook(part, alphabet)
     if preset != "fast":  # byte-planes code zeros at the end well
         found += _with_zeros(part, alphabet)
-    if not found:
-        return plain
-    best = min(found, key=_cost)
-    if _cost(best) > _cost(plain) - _WORTH * part.size * alphabet.bits:
-        return plain
-    assert _is_undone(best, part, alphabet)
-    return best
+    most = _cost(plain) - _WORTH * part.size * alphabet.bits if found else 0
+    shorter = [piece for piece in found if _cost(piece) < most]
+    exact = [piece for piece in shorter if _is_undone(piece, part, alphabet)]
+    return min(exact, key=_cost, default=plain)
 
 
 def _cost(piece: Rewritten) -> float:

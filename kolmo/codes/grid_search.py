@@ -176,9 +176,9 @@ def scan_of(table: Values) -> int:
 def find_grid(table: Values) -> StepGrid | None:
     """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie.
 
-    >>> rows = np.arange(-64, 64).reshape(2, 64) * np.float32([[0.3], [0.7]])
-    >>> grid = find_grid(rows.astype(np.float32))
-    >>> grid.block, bool(np.all((grid.low <= [[0.3], [0.7]]) & (grid.high >= [[0.3], [0.7]])))
+    >>> steps = np.float32([[0.3], [0.7]])
+    >>> grid = find_grid(np.arange(-64, 64).astype(np.float32).reshape(2, 64) * steps)
+    >>> grid.block, bool(np.all((grid.low <= steps) & (grid.high >= steps)))
     (StepBlock(rows=1, columns=64), True)
     """
     scan, best, found = scan_of(table), 0.0, None

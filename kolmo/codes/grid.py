@@ -26,7 +26,6 @@ from kolmo.codes.grid_look import may_be_grids
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rewritten
 from kolmo.codes.grid_scaled import scaled
 from kolmo.codes.grid_search import (
-    AFFINE,
     count_distinct,
     find_grid,
     narrowest,
@@ -41,6 +40,7 @@ from kolmo.floats import mantissa_bits
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _WORTH = 0.01  # share of the raw bits that a way must save
+_FEW = 10  # bits of levels that offsets would hardly make fewer
 _LINE = 32  # weights of a row or a column that may have a mantissa of its own
 _LOOK = 1 << 11  # weights that are looked at before all are
 _GRID_BITS = 7  # mantissas of fewer bits are shorter than the multiples of a grid
@@ -176,11 +176,20 @@ def _on_steps(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Rewr
         return []
     narrow = values.astype(inner)
     grid = find_grid(narrow) if may_be_grid else None
-    if grid and grid.digits == AFFINE:
-        grid = with_offsets(narrow, grid)
+    pieces = [scaled(part, grid, inner, alphabet)] if grid else []
+    # What does not go through zero may lie on a grid of very many levels that does.
+    if may_be_grid and not any(piece and _few_levels(piece) for piece in pieces):
+        grid = find_grid(narrow, affine=True)
+        grid = with_offsets(narrow, grid) if grid else None
+        pieces += [scaled(part, grid, inner, alphabet)] if grid else []
     table = find_table(narrow) if may_be_table else None
-    pieces = [scaled(part, each, inner, alphabet) for each in (grid, table) if each]
+    pieces += [scaled(part, table, inner, alphabet)] if table else []
     return [piece for piece in pieces if piece]
+
+
+def _few_levels(piece: Rewritten) -> bool:
+    _, (alphabet, _), *_ = piece.arrays
+    return alphabet.bits <= _FEW or bool(alphabet.format)
 
 
 def _in_codebook(part: Symbols, alphabet: Alphabet) -> list[Rewritten]:

@@ -42,7 +42,7 @@ def may_be_grids(tables: Sequence[Values]) -> list[bool]:
     runs[~np.isfinite(runs)] = 0
     known = _about(runs, mantissa_bits(tables[0].dtype))
     found, long = np.zeros(len(tables), bool), np.array([table.size > LONG for table in tables])
-    for digits in digits_of(tables[0].dtype):
+    for digits in [*digits_of(tables[0].dtype), AFFINE]:
         # Steps that are no fraction of the smallest weight take long to find: in two runs alone.
         slow = digits in (8, 11)
         places = [0, -1] if slow else list(range(2 * _RUNS))

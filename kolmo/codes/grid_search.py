@@ -25,7 +25,7 @@ MOST = 1 << 16
 AFFINE = -1
 """In the place of digits: differences of weights are integers times a step."""
 
-DIGITS = (0, 4, 3, 8, 11, AFFINE)
+DIGITS = (0, 4, 3, 8, 11)
 """Multiples that are tried: integers; numbers of so many binary digits, as 8-bit floats are."""
 
 TABLE = 255
@@ -173,8 +173,9 @@ def scan_of(table: Values) -> int:
     return 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > LONG else 12)
 
 
-def find_grid(table: Values) -> StepGrid | None:
-    """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie.
+def find_grid(table: Values, affine: bool = False) -> StepGrid | None:
+    """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie, or
+    their differences.
 
     >>> steps = np.float32([[0.3], [0.7]])
     >>> grid = find_grid(np.arange(-64, 64).astype(np.float32).reshape(2, 64) * steps)
@@ -182,10 +183,10 @@ def find_grid(table: Values) -> StepGrid | None:
     (StepBlock(rows=1, columns=64), True)
     """
     scan, best, found = scan_of(table), 0.0, None
-    for digits in digits_of(table.dtype):
+    for digits in [AFFINE] if affine else digits_of(table.dtype):
         runs = [_sampled(table, StepBlock(1, RUN)), _sampled(table, StepBlock(RUN, 1))]
         fits = [_fitted(run, digits, decimals(), scan) for run in runs]
-        if not any(map(_fits, fits)) or (found and digits == AFFINE):
+        if not any(map(_fits, fits)):
             continue
         hints = np.concatenate([steps[(saved > 0)] for steps, saved in fits])
         hints = hints[np.argsort(-hints[:, 0])]
@@ -281,6 +282,7 @@ def fit_groups(
     from kolmo.codes import kernels_grid as kernels
 
     steps, saved = np.zeros((len(low), 2)), np.zeros(len(low))
+    low, high, hints = map(np.ascontiguousarray, (low, high, hints))
     kernels.fit_groups(low, high, digits, MOST, hints, scan, steps, saved)
     return steps, saved
 

@@ -46,6 +46,7 @@ NUMBERS = {
     "context": 9,
     "byteplanes": 10,
     "counts": 11,
+    "grid": 13,
     "repeat": 12,
     "records": 14,
 }

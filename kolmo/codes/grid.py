@@ -22,13 +22,12 @@ from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
 from kolmo.codes.grid_affine import with_offsets
-from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece
+from kolmo.codes.grid_look import may_be_grids
+from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rewritten
 from kolmo.codes.grid_scaled import scaled
 from kolmo.codes.grid_search import (
-    AFFINE,
     count_distinct,
     find_grid,
-    may_be_grids,
     narrowest,
     table_of,
 )
@@ -41,6 +40,7 @@ from kolmo.floats import mantissa_bits
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 _WORTH = 0.01  # share of the raw bits that a way must save
+_FEW = 10  # bits of levels that offsets would hardly make fewer
 _LINE = 32  # weights of a row or a column that may have a mantissa of its own
 _LOOK = 1 << 11  # weights that are looked at before all are
 _GRID_BITS = 7  # mantissas of fewer bits are shorter than the multiples of a grid
@@ -51,7 +51,7 @@ class GridCode:
     """See the module.
 
     >>> random = np.random.default_rng(0)
-    >>> weights = random.integers(-7, 8, (64, 64)) * np.float32(0.0123)
+    >>> weights = random.integers(-7, 8, (64, 64)).astype(np.float32) * np.float32(0.0123)
     >>> floats = Alphabet.of_dtype(weights.dtype)
     >>> data = GridCode().encode([weights.view(np.uint32)], floats)
     >>> 8 * len(data) < 4.1 * weights.size
@@ -113,7 +113,7 @@ def _next(found: dict, alphabet: Alphabet, shape: Shape) -> Symbols:  # type: ig
     return np.zeros(shape, alphabet.container) if empty else next(found[alphabet])
 
 
-def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[Piece]:
+def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[Rewritten]:
     dtype = DTYPES[alphabet.format]
     maybe = [False] * len(parts)
     if parts and mantissa_bits(dtype) >= _GRID_BITS:
@@ -121,25 +121,21 @@ def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[P
     return [_piece(part, alphabet, its, preset) for part, its in zip(parts, maybe, strict=True)]
 
 
-def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Piece:
+def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Rewritten:
     """The way that should need the fewest bits, undone and compared."""
     plain = ways.plain(part, alphabet)
     if not part.size:
         return plain
-    options = [_in_codebook(part, alphabet), *_on_grids(part, alphabet, may_be_grid)]
+    found = _on_steps(part, alphabet, may_be_grid) + _in_codebook(part, alphabet)
     if preset != "fast":  # byte-planes code zeros at the end well
-        options.append(_with_zeros(part, alphabet))
-    found = [option for option in options if option]
-    if not found:
-        return plain
-    best = min(found, key=_cost)
-    if _cost(best) > _cost(plain) - _WORTH * part.size * alphabet.bits:
-        return plain
-    assert _is_undone(best, part, alphabet)
-    return best
+        found += _with_zeros(part, alphabet)
+    most = _cost(plain) - _WORTH * part.size * alphabet.bits if found else 0
+    shorter = [piece for piece in found if _cost(piece) < most]
+    exact = [piece for piece in shorter if _is_undone(piece, part, alphabet)]
+    return min(exact, key=_cost, default=plain)
 
 
-def _cost(piece: Piece) -> float:
+def _cost(piece: Rewritten) -> float:
     """About how many bits a piece takes: the order-0 entropy of its integers, and of the exponents
     of its floats, whose mantissas are noise."""
     arrays = sum(_bits(array.reshape(-1), alphabet) for alphabet, array in piece.arrays)
@@ -149,29 +145,29 @@ def _cost(piece: Piece) -> float:
 def _bits(array: Symbols, alphabet: Alphabet) -> float:
     mantissa = (form_parts(alphabet.format) or (0, 0))[1]
     if not mantissa:
-        return entropy_bits(np.unique(array, return_counts=True)[1])
+        return entropy_bits(np.bincount(array))
     nonzero = array & array.dtype.type(alphabet.size // 2 - 1) != 0  # zeros have no mantissa
     exponents = array >> array.dtype.type(mantissa)
     return entropy_bits(np.bincount(exponents.astype(np.int64))) + mantissa * float(nonzero.sum())
 
 
-def _is_undone(piece: Piece, part: Symbols, alphabet: Alphabet) -> bool:
+def _is_undone(piece: Rewritten, part: Symbols, alphabet: Alphabet) -> bool:
     plan = ways.read_plan(Reader(piece.head), part.shape, alphabet)
     same = plan.needs == [(its, array.shape) for its, array in piece.arrays]
     return same and np.array_equal(plan.build([array for _, array in piece.arrays]), part)
 
 
-def _with_zeros(part: Symbols, alphabet: Alphabet) -> Piece | None:
+def _with_zeros(part: Symbols, alphabet: Alphabet) -> list[Rewritten]:
     zeros, lines = ways.zeros_by_line(part, alphabet)
     # A short line may end in zeros by chance.
     means = [float(line.mean()) * (part.size >= _LINE * line.size) for line in lines]
     best = int(np.argmax(means))
     if means[best] > zeros + _WORTH * alphabet.bits:
-        return ways.shifted_lines(part, lines[best], best, alphabet)
-    return ways.shifted(part, zeros, alphabet) if zeros else None
+        return [ways.shifted_lines(part, lines[best], best, alphabet)]
+    return [ways.shifted(part, zeros, alphabet)] if zeros else []
 
 
-def _on_grids(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Piece | None]:
+def _on_steps(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Rewritten]:
     """The part as multiples of steps, and as entries of a codebook times steps."""
     values = table_of(part).view(DTYPES[alphabet.format])
     may_be_table = may_have_table(values)
@@ -180,18 +176,28 @@ def _on_grids(part: Symbols, alphabet: Alphabet, may_be_grid: bool) -> list[Piec
         return []
     narrow = values.astype(inner)
     grid = find_grid(narrow) if may_be_grid else None
-    if grid and grid.digits == AFFINE:
-        grid = with_offsets(narrow, grid)
+    pieces = [scaled(part, grid, inner, alphabet)] if grid else []
+    # What does not go through zero may lie on a grid of very many levels that does.
+    if may_be_grid and not any(piece and _few_levels(piece) for piece in pieces):
+        grid = find_grid(narrow, affine=True)
+        grid = with_offsets(narrow, grid) if grid else None
+        pieces += [scaled(part, grid, inner, alphabet)] if grid else []
     table = find_table(narrow) if may_be_table else None
-    return [scaled(part, each, inner, alphabet) for each in (grid, table) if each]
+    pieces += [scaled(part, table, inner, alphabet)] if table else []
+    return [piece for piece in pieces if piece]
 
 
-def _in_codebook(part: Symbols, alphabet: Alphabet) -> Piece | None:
+def _few_levels(piece: Rewritten) -> bool:
+    _, (alphabet, _), *_ = piece.arrays
+    return alphabet.bits <= _FEW or bool(alphabet.format)
+
+
+def _in_codebook(part: Symbols, alphabet: Alphabet) -> list[Rewritten]:
     flat = part.reshape(-1)
     some = flat[:: -(-flat.size // _LOOK)]
     few = 2 * count_distinct(some) <= some.size
     values = np.unique(flat).size if few else 0
-    return ways.codebook(part, alphabet) if 1 < values <= CODEBOOK_LIMIT else None
+    return [ways.codebook(part, alphabet)] if 1 < values <= CODEBOOK_LIMIT else []
 
 
 register_code(GridCode())

@@ -11,7 +11,7 @@ from kolmo.codes.grid_search import (
     FUSED,
     THEN_ADD,
     Floats,
-    Grid,
+    StepGrid,
     Values,
     blocked,
     bounds_of,
@@ -23,14 +23,14 @@ _TRIES = 16  # steps that are tried of a block, all float32 numbers within its b
 _UNSURE = 2.0**-25  # half a unit in the last place of a float32
 
 
-def with_offsets(table: Values, grid: Grid) -> Grid | None:
+def with_offsets(table: Values, grid: StepGrid) -> StepGrid | None:
     """The steps and offsets that give the weights of a grid whose steps are known about; None if
     those of too many blocks are not found.
 
     Parameters
     ----------
     table : float ndarray of two dimensions
-    grid : Grid
+    grid : StepGrid
         Bounds of the steps that `find_grid` found from differences of weights.
     """
     groups = blocked(table, grid.block)
@@ -40,13 +40,13 @@ def with_offsets(table: Values, grid: Grid) -> Grid | None:
         return None
     shape = grid.low.shape
     steps, offsets = steps.reshape(shape), offsets.reshape(shape)
-    return Grid(grid.block, 0, steps, steps, how=how, offsets=offsets)
+    return StepGrid(grid.block, 0, steps, steps, how=how, offsets=offsets)
 
 
 _Solved = tuple[NDArray[np.bool_], Floats, Floats, int]
 
 
-def _solved(groups: Values, grid: Grid, how: int) -> _Solved:
+def _solved(groups: Values, grid: StepGrid, how: int) -> _Solved:
     """Whether a step and an offset of each block are found, these, and how they are combined."""
     low, high = _signed_bounds(groups)
     first, last = grid.low.reshape(-1, 1), grid.high.reshape(-1, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.forms import form_parts
-from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece, Plan, floats
+from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rebuild, Rewritten, floats
 from kolmo.codes.grid_scaled import SCALED, read_scaled
 from kolmo.codes.grid_search import table_of, table_shape, trailing_zeros
 from kolmo.codes.numbers import Reader, number_bytes
@@ -27,30 +27,32 @@ PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK = 0, 1, 2, 3, 5
 """Ways other than `SCALED`, as the first byte of a head has them."""
 
 
-def read_plan(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
+def read_plan(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     """Read the head of a tensor of a shape and an alphabet."""
     way = reader.take(1)[0]
     if way == PLAIN:
-        return Plan([(alphabet, shape)], lambda arrays: arrays[0])
+        return Rebuild([(alphabet, shape)], lambda arrays: arrays[0])
     if way not in _READERS:
         raise InputError(f"there is no way {way} to write a tensor")
     return _READERS[way](reader, shape, alphabet)
 
 
-def plain(part: Symbols, alphabet: Alphabet) -> Piece:
+def plain(part: Symbols, alphabet: Alphabet) -> Rewritten:
     """A tensor as it is."""
-    return Piece(bytes([PLAIN]), [(alphabet, part)])
+    return Rewritten(bytes([PLAIN]), [(alphabet, part)])
 
 
 # --- mantissas that end in zeros --------------------------------------------------------------
 
 
-def shifted(part: Symbols, zeros: int, alphabet: Alphabet) -> Piece:
+def shifted(part: Symbols, zeros: int, alphabet: Alphabet) -> Rewritten:
     """A tensor without the last bits of its mantissas."""
-    return Piece(bytes([SHIFTED, zeros]), [_shift(part, zeros, alphabet)])
+    return Rewritten(bytes([SHIFTED, zeros]), [_shift(part, zeros, alphabet)])
 
 
-def shifted_lines(part: Symbols, zeros: NDArray[np.int64], axis: int, alphabet: Alphabet) -> Piece:
+def shifted_lines(
+    part: Symbols, zeros: NDArray[np.int64], axis: int, alphabet: Alphabet
+) -> Rewritten:
     """A tensor without the last bits of its rows (axis 0) or its columns, which are not as many in
     each: those of which the same are missing become a table."""
     table = table_of(part)
@@ -59,7 +61,7 @@ def shifted_lines(part: Symbols, zeros: NDArray[np.int64], axis: int, alphabet: 
         _shift(some, int(each), alphabet)
         for some, each in zip(tables, np.unique(zeros), strict=True)
     ]
-    return Piece(bytes([SHIFTED_ROWS + axis]) + _runs(zeros), arrays)
+    return Rewritten(bytes([SHIFTED_ROWS + axis]) + _runs(zeros), arrays)
 
 
 def _shift(part: Symbols, zeros: int, alphabet: Alphabet) -> tuple[Alphabet, Symbols]:
@@ -94,17 +96,17 @@ def _read_runs(reader: Reader, count: int) -> NDArray[np.int64]:
     return numbers
 
 
-def _read_shifted(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
+def _read_shifted(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     zeros = reader.take(1)[0]
-    return Plan([(_narrow(alphabet, zeros), shape)], lambda a: _unshift(a[0], zeros, alphabet))
+    return Rebuild([(_narrow(alphabet, zeros), shape)], lambda a: _unshift(a[0], zeros, alphabet))
 
 
 def _unshift(symbols: Symbols, zeros: int, alphabet: Alphabet) -> Symbols:
     return np.asarray(symbols.astype(alphabet.container) << alphabet.container.type(zeros))
 
 
-def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:
-    def read(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
+def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Rebuild]:
+    def read(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
         table = table_shape(shape)
         zeros = _read_runs(reader, table[axis])
         each, counts = np.unique(zeros, return_counts=True)
@@ -121,7 +123,7 @@ def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:
             return whole.reshape(shape)
 
         needs = [(_narrow(alphabet, int(n)), its) for n, its in zip(each, shapes, strict=True)]
-        return Plan(needs, build)
+        return Rebuild(needs, build)
 
     return read
 
@@ -129,24 +131,26 @@ def _read_shifted_lines(axis: int) -> Callable[[Reader, Shape, Alphabet], Plan]:
 # --- few values -------------------------------------------------------------------------------
 
 
-def codebook(part: Symbols, alphabet: Alphabet) -> Piece:
+def codebook(part: Symbols, alphabet: Alphabet) -> Rewritten:
     """A tensor as its distinct values, in order, and which one each weight is."""
     values, index = np.unique(order_patterns(part, alphabet.format), return_inverse=True)
     few = Alphabet(values.size)
     indices = index.reshape(part.shape).astype(few.container)
     table = disorder_patterns(values, alphabet.format)
-    return Piece(bytes([CODEBOOK]) + number_bytes(values.size), [(alphabet, table), (few, indices)])
+    return Rewritten(
+        bytes([CODEBOOK]) + number_bytes(values.size), [(alphabet, table), (few, indices)]
+    )
 
 
-def _read_codebook(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
+def _read_codebook(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     count = reader.number()
     if not 1 <= count <= CODEBOOK_LIMIT:
         raise InputError("the size of a codebook is damaged")
     needs: list[tuple[Alphabet, Shape]] = [(alphabet, (count,)), (Alphabet(count), shape)]
-    return Plan(needs, lambda arrays: arrays[0][arrays[1]])
+    return Rebuild(needs, lambda arrays: arrays[0][arrays[1]])
 
 
-_READERS: dict[int, Callable[[Reader, Shape, Alphabet], Plan]] = {
+_READERS: dict[int, Callable[[Reader, Shape, Alphabet], Rebuild]] = {
     SHIFTED: _read_shifted,
     SHIFTED_ROWS: _read_shifted_lines(0),
     SHIFTED_COLUMNS: _read_shifted_lines(1),

@@ -11,14 +11,14 @@ CODEBOOK_LIMIT = 1 << 12
 """The most values of a codebook."""
 
 
-class Piece(NamedTuple):
+class Rewritten(NamedTuple):
     """A tensor as its head and its arrays."""
 
     head: bytes
     arrays: list[tuple[Alphabet, Symbols]]
 
 
-class Plan(NamedTuple):
+class Rebuild(NamedTuple):
     """The arrays that a head asks for, and what makes a tensor of them."""
 
     needs: list[tuple[Alphabet, Shape]]

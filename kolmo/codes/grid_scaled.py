@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Piece, Plan, floats
+from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rebuild, Rewritten, floats
 from kolmo.codes.grid_search import (
     ADD_FIRST,
     DIVIDE,
@@ -23,9 +23,9 @@ from kolmo.codes.grid_search import (
     NARROWER,
     TABLE,
     THEN_ADD,
-    Block,
     Floats,
-    Grid,
+    StepBlock,
+    StepGrid,
     combine,
     simplest,
     spread,
@@ -54,7 +54,9 @@ _USUAL = (7, 10, 23, 52)
 _SHORTER = 2  # bits by which divisors must be shorter than steps
 
 
-def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) -> Piece | None:
+def scaled(
+    part: Symbols, grid: StepGrid, inner: np.dtype[Any], alphabet: Alphabet
+) -> Rewritten | None:
     """A tensor as multiples of the steps of a grid; None if too many of its weights are none.
 
     A product is rounded to the dtype ``inner`` and then to the tensor's. Weights that are no
@@ -85,10 +87,10 @@ def scaled(part: Symbols, grid: Grid, inner: np.dtype[Any], alphabet: Alphabet) 
     arrays += [*scale.arrays, (scale.alphabet, symbols)]
     arrays += [(Alphabet(2), signs.astype(np.uint8))] if has_signs else []
     arrays += [(alphabet, others)] if others.size else []
-    return Piece(bytes(head) + b"".join(map(number_bytes, numbers)), arrays)
+    return Rewritten(bytes(head) + b"".join(map(number_bytes, numbers)), arrays)
 
 
-def _steps(grid: Grid) -> tuple[int, int, Floats]:
+def _steps(grid: StepGrid) -> tuple[int, int, Floats]:
     """How levels are combined with steps, the mantissa bits of the steps, and these; or with the
     numbers that levels are divided by, if these have fewer bits."""
     bits, steps = simplest(grid.low, grid.high)
@@ -103,7 +105,9 @@ def _steps(grid: Grid) -> tuple[int, int, Floats]:
     return how, bits, steps
 
 
-def _levels(weights: Floats, grid: Grid, how: int, step: Floats, offset: Floats = _NONE) -> Floats:
+def _levels(
+    weights: Floats, grid: StepGrid, how: int, step: Floats, offset: Floats = _NONE
+) -> Floats:
     """The nearest multiples of the steps; 0, with the weight's sign, where that is none."""
     with np.errstate(all="ignore"):
         if how in (THEN_ADD, FUSED):
@@ -145,7 +149,7 @@ class _Scale(NamedTuple):
     arrays: list[tuple[Alphabet, Symbols]]
 
 
-def _scale_of(levels: Floats, grid: Grid, exact: bool) -> _Scale:
+def _scale_of(levels: Floats, grid: StepGrid, exact: bool) -> _Scale:
     if grid.digits == TABLE:
         bits, table = _shortened(grid.table)
         few = Alphabet(table.size + (not exact))
@@ -182,11 +186,11 @@ def _uncut(symbols: Symbols, bits: int) -> Floats:
     return (symbols.astype(np.uint64) << np.uint64(52 - bits)).view(np.float64)
 
 
-def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
+def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     """Read the head of `scaled`, after its first byte."""
     inner, digits, bits, flags = reader.take(4)
     how, has_signs = divmod(flags, 2)
-    block = Block(reader.number(), reader.number())
+    block = StepBlock(reader.number(), reader.number())
     size, zeros, others = (reader.number() for _ in range(3))
     offset_bits = reader.number() if how > DIVIDE else 0
     escape = reader.number() if others else -1
@@ -225,7 +229,7 @@ def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Plan:
             weights[others_at] = next(given)
         return weights.reshape(shape)
 
-    return Plan(needs, build)
+    return Rebuild(needs, build)
 
 
 def _check_count(where: NDArray[np.bool_], count: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ MOST = 1 << 16
 AFFINE = -1
 """In the place of digits: differences of weights are integers times a step."""
 
-DIGITS = (0, 4, 3, 8, 11, AFFINE)
+DIGITS = (0, 4, 3, 8, 11)
 """Multiples that are tried: integers; numbers of so many binary digits, as 8-bit floats are."""
 
 TABLE = 255
@@ -35,30 +35,28 @@ MULTIPLY, DIVIDE, THEN_ADD, FUSED, ADD_FIRST = range(5)
 """How weights are made of levels: level × step; level / step; (level × step) + offset, rounded
 twice, or once; (level + offset) × step."""
 
-_LEAST = 64  # weights of a tensor that may be a grid
+LEAST = 64  # weights of a tensor that may be a grid
 _SAMPLES = 8  # groups that are looked at before all are
 _SAMPLE = 2048  # weights of each
-_RUN = 16  # weights that surely have one step, if any have
+RUN = 16  # weights that surely have one step, if any have
 _INSIDE = 2.0**-48  # what keeps a quotient of a bound within it
 _MARGIN = 0.5  # bits of a weight by which smaller blocks must be better than larger ones
 _SCANS = 1 << 25  # steps that are tried in all groups
-_RUNS = 4  # runs of rows, and of columns, that are looked at first
-_SURE = 30  # bits that a run must save
-_SCREEN = 1 << 17  # steps that are tried in such runs, in all
-_LONG = 1 << 14  # weights of a tensor whose first runs are searched for large multiples
+SURE = 30  # bits that a run must save
+LONG = 1 << 14  # weights of a tensor whose first runs are searched for large multiples
 
 
-class Block(NamedTuple):
+class StepBlock(NamedTuple):
     """The weights that share a step: so many rows and columns of a table."""
 
     rows: int
     columns: int
 
 
-class Grid(NamedTuple):
+class StepGrid(NamedTuple):
     """Which multiples weights are: bounds of the step of each block."""
 
-    block: Block
+    block: StepBlock
     digits: int
     low: Floats
     high: Floats
@@ -157,73 +155,7 @@ def count_distinct(values: Values) -> int:
 # --- grids ------------------------------------------------------------------------------------
 
 
-def may_be_grids(tables: Sequence[Values]) -> list[bool]:
-    """Which tables may lie on a grid, by a few short runs of rows and columns; quickly.
-
-    >>> noise = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-    >>> may_be_grids([noise, np.round(noise, 2)])
-    [False, True]
-    """
-    runs = np.zeros((len(tables), 2 * _RUNS, _RUN))
-    for table, its in zip(tables, runs, strict=True):
-        if table.size >= _LEAST:
-            its[:] = _short_runs(table)
-    runs[~np.isfinite(runs)] = 0
-    known = _about(runs, mantissa_bits(tables[0].dtype))
-    found, long = np.zeros(len(tables), bool), np.array([table.size > _LONG for table in tables])
-    for digits in _digits(tables[0].dtype):
-        # Steps that are no fraction of the smallest weight take long to find: in two runs alone.
-        slow = digits in (8, 11)
-        places = [0, -1] if slow else list(range(2 * _RUNS))
-        which = ~found & long if slow else ~found
-        low, high = known[digits == AFFINE]
-        found |= _on_steps(low[:, places], high[:, places], which, digits, 0)
-    tried = min(_SCREEN, sum(table.size for table in tables) // 2)
-    scan = min(_scan(tables[0]), tried // max(1, int((~found).sum())))
-    low, high = known[0]
-    found |= _on_steps(low[:, [0, -1]], high[:, [0, -1]], ~found, 0, scan)
-    return [bool(each) for each in found]
-
-
-def _on_steps(
-    low: Floats, high: Floats, which: NDArray[np.bool_], digits: int, scan: int
-) -> NDArray[np.bool_]:
-    """Which of some tables have a run that is surely on a grid."""
-    found, runs = np.zeros(len(low), bool), low.shape[1]
-    some = [np.ascontiguousarray(bounds[which]).reshape(-1, _RUN) for bounds in (low, high)]
-    saved = _fit_groups(some[0], some[1], max(digits, 0), _hints(), scan)[1]
-    found[which] = (saved.reshape(int(which.sum()), runs) > _SURE).any(1)
-    return found
-
-
-def _short_runs(table: Values) -> Floats:
-    """Runs along rows, then runs along columns."""
-    runs = np.zeros((2 * _RUNS, _RUN))
-    for place in range(_RUNS):
-        row = (2 * place + 1) * table.shape[0] // (2 * _RUNS)
-        column = (2 * place + 1) * table.shape[1] // (2 * _RUNS)
-        left, top = column // _RUN * _RUN, row // _RUN * _RUN
-        along, down = table[row, left : left + _RUN], table[top : top + _RUN, column]
-        runs[place, : along.size], runs[_RUNS + place, : down.size] = along, down
-    return runs
-
-
-def _about(runs: Floats, mantissa: int) -> list[tuple[Floats, Floats]]:
-    """Bounds of magnitudes as `bounds_of` has them, a little wider, and of differences; the format
-    that runs had before is told by the zeros at the ends of their mantissas."""
-    bits = np.ascontiguousarray(runs).view(np.uint64)
-    zeros = trailing_zeros(np.bitwise_or.reduce(bits, (1, 2)), 52)
-    known = np.array([7, 10, 23, 52])
-    before = np.minimum(known[np.searchsorted(known, np.minimum(52 - zeros, 52))], mantissa)
-    before, sizes = before[:, None, None], np.abs(runs)
-    half = np.ldexp(0.5, np.frexp(runs)[1] - 1 - before)
-    bounds = np.where(sizes > 0, sizes - half, 0.0), np.where(sizes > 0, sizes + half, 0.0)
-    low, high = _differences(runs, before)
-    low[np.count_nonzero(runs, -1) < _RUN // 2] = 0  # short runs end in zeros
-    return [bounds, (low, high)]
-
-
-def _differences(groups: Floats, mantissa: NDArray[np.int64] | int) -> tuple[Floats, Floats]:
+def differences_of(groups: Floats, mantissa: NDArray[np.int64] | int) -> tuple[Floats, Floats]:
     """Bounds of the differences to the least weight of a group, each rounded up to three times."""
     largest = np.abs(groups).max(-1, keepdims=True)
     near = np.ldexp(2.0, np.frexp(largest)[1] - 1 - mantissa)
@@ -232,28 +164,29 @@ def _differences(groups: Floats, mantissa: NDArray[np.int64] | int) -> tuple[Flo
     return np.where(known, apart - near, 0.0), np.where(known, apart + near, 0.0)
 
 
-def _digits(dtype: np.dtype[Any]) -> list[int]:
+def digits_of(dtype: np.dtype[Any]) -> list[int]:
     return [digits for digits in DIGITS if digits + 3 <= mantissa_bits(dtype)]
 
 
-def _scan(table: Values) -> int:
+def scan_of(table: Values) -> int:
     """The largest multiple that is tried for the largest weight: more need many digits."""
-    return 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > _LONG else 12)
+    return 1 << min(16, mantissa_bits(table.dtype) - 2, 16 if table.size > LONG else 12)
 
 
-def find_grid(table: Values) -> Grid | None:
-    """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie.
+def find_grid(table: Values, affine: bool = False) -> StepGrid | None:
+    """The coarsest grid, of the largest blocks, on which nearly all weights of a table lie, or
+    their differences.
 
-    >>> rows = np.arange(-64, 64).reshape(2, 64) * np.float32([[0.3], [0.7]])
-    >>> grid = find_grid(rows.astype(np.float32))
-    >>> grid.block, bool(np.all((grid.low <= [[0.3], [0.7]]) & (grid.high >= [[0.3], [0.7]])))
-    (Block(rows=1, columns=64), True)
+    >>> steps = np.float32([[0.3], [0.7]])
+    >>> grid = find_grid(np.arange(-64, 64).astype(np.float32).reshape(2, 64) * steps)
+    >>> grid.block, bool(np.all((grid.low <= steps) & (grid.high >= steps)))
+    (StepBlock(rows=1, columns=64), True)
     """
-    scan, best, found = _scan(table), 0.0, None
-    for digits in _digits(table.dtype):
-        runs = [_sampled(table, Block(1, _RUN)), _sampled(table, Block(_RUN, 1))]
-        fits = [_fitted(run, digits, _hints(), scan) for run in runs]
-        if not any(map(_fits, fits)) or (found and digits == AFFINE):
+    scan, best, found = scan_of(table), 0.0, None
+    for digits in [AFFINE] if affine else digits_of(table.dtype):
+        runs = [_sampled(table, StepBlock(1, RUN)), _sampled(table, StepBlock(RUN, 1))]
+        fits = [_fitted(run, digits, decimals(), scan) for run in runs]
+        if not any(map(_fits, fits)):
             continue
         hints = np.concatenate([steps[(saved > 0)] for steps, saved in fits])
         hints = hints[np.argsort(-hints[:, 0])]
@@ -264,7 +197,7 @@ def find_grid(table: Values) -> Grid | None:
     return _whole(table, *found, scan) if found else None
 
 
-def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: Block) -> float:
+def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: StepBlock) -> float:
     """Bits that are saved of a weight other than 0, if steps are those of such blocks."""
     steps, saved = _fitted(sample, digits, hints, scan)
     fits = saved >= 0
@@ -276,28 +209,28 @@ def _gain(sample: Values, digits: int, hints: Floats, scan: int, block: Block) -
     return (float(saved[fits].sum()) - step_bits * blocks) / nonzero
 
 
-def _whole(table: Values, block: Block, digits: int, hints: Floats, scan: int) -> Grid:
+def _whole(table: Values, block: StepBlock, digits: int, hints: Floats, scan: int) -> StepGrid:
     groups = blocked(table, block)
     scan = min(scan, max(256, _SCANS // len(groups)))
     steps, saved = _fitted(groups, digits, hints, scan)
     shape = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
     steps[saved < 0] = 0, np.inf
-    return Grid(block, digits, steps[:, 0].reshape(shape), steps[:, 1].reshape(shape))
+    return StepGrid(block, digits, steps[:, 0].reshape(shape), steps[:, 1].reshape(shape))
 
 
-def _blocks(shape: tuple[int, int]) -> Iterator[Block]:
+def _blocks(shape: tuple[int, int]) -> Iterator[StepBlock]:
     """Blocks that may share a step, the largest first."""
     rows, columns = shape
     sizes = [1 << size for size in range(10, 3, -1)]
-    yield Block(rows, columns)
-    yield Block(1, columns)
-    yield Block(rows, 1)
-    yield from (Block(min(rows, size), size) for size in (128,) if size < columns)
-    yield from (Block(1, size) for size in sizes if size < columns)
-    yield from (Block(size, 1) for size in sizes if size < rows)
+    yield StepBlock(rows, columns)
+    yield StepBlock(1, columns)
+    yield StepBlock(rows, 1)
+    yield from (StepBlock(min(rows, size), size) for size in (128,) if size < columns)
+    yield from (StepBlock(1, size) for size in sizes if size < columns)
+    yield from (StepBlock(size, 1) for size in sizes if size < rows)
 
 
-def blocked(table: Values, block: Block) -> Values:
+def blocked(table: Values, block: StepBlock) -> Values:
     """The weights of each block as a row; its last weights fill a block at the edge."""
     rows, columns = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
     padded = table
@@ -308,17 +241,17 @@ def blocked(table: Values, block: Block) -> Values:
     return four.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
 
 
-def spread(steps: Values, block: Block, shape: tuple[int, int]) -> Values:
+def spread(steps: Values, block: StepBlock, shape: tuple[int, int]) -> Values:
     """The step of each weight of a table.
 
-    >>> spread(np.array([[1, 2]]), Block(1, 2), (1, 3))
+    >>> spread(np.array([[1, 2]]), StepBlock(1, 2), (1, 3))
     array([[1, 1, 2]])
     """
     whole = np.repeat(np.repeat(steps, block.rows, 0), block.columns, 1)
     return whole[: shape[0], : shape[1]]
 
 
-def _sampled(table: Values, block: Block) -> Values:
+def _sampled(table: Values, block: StepBlock) -> Values:
     """A few blocks as rows, each of at most `_SAMPLE` of its weights."""
     rows, columns = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
     places = np.unique(np.linspace(0, rows * columns - 1, _SAMPLES).astype(np.int64) * 0x9E3779B1)
@@ -338,17 +271,18 @@ def _sampled(table: Values, block: Block) -> Values:
 def _fitted(groups: Values, digits: int, hints: Floats, scan: int) -> tuple[Floats, Floats]:
     if digits == AFFINE:
         wide = np.nan_to_num(groups.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-        return _fit_groups(*_differences(wide, mantissa_bits(groups.dtype)), 0, hints[:0], 0)
-    return _fit_groups(*bounds_of(groups), digits, hints, scan)
+        return fit_groups(*differences_of(wide, mantissa_bits(groups.dtype)), 0, hints[:0], 0)
+    return fit_groups(*bounds_of(groups), digits, hints, scan)
 
 
-def _fit_groups(
+def fit_groups(
     low: Floats, high: Floats, digits: int, hints: Floats, scan: int
 ) -> tuple[Floats, Floats]:
     """Bounds of the step of each group, and the bits that it saves; −1 if there is none."""
     from kolmo.codes import kernels_grid as kernels
 
     steps, saved = np.zeros((len(low), 2)), np.zeros(len(low))
+    low, high, hints = map(np.ascontiguousarray, (low, high, hints))
     kernels.fit_groups(low, high, digits, MOST, hints, scan, steps, saved)
     return steps, saved
 
@@ -356,10 +290,10 @@ def _fit_groups(
 def _fits(found: tuple[Floats, Floats]) -> bool:
     """Whether a sample of groups is on a grid: some surely, few not."""
     _, saved = found
-    return bool((saved > _SURE).any() and (saved < 0).mean() <= 0.25)
+    return bool((saved > SURE).any() and (saved < 0).mean() <= 0.25)
 
 
-def _hints() -> Floats:
+def decimals() -> Floats:
     """Decimal fractions."""
     steps = 10.0 ** -np.arange(1, 7)
     return np.stack([steps * (1 - 2**-51), steps * (1 + 2**-51)], 1)

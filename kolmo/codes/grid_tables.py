@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from kolmo.codes.grid_search import (
     TABLE,
-    Block,
     Floats,
-    Grid,
+    StepBlock,
+    StepGrid,
     Values,
     blocked,
     bounds_of,
@@ -34,7 +34,7 @@ NF4 = (
 """The quantiles of Dettmers et al., "QLoRA", arXiv 2305.14314, which a few digits cannot tell."""
 
 
-def find_table(table: Values) -> Grid | None:
+def find_table(table: Values) -> StepGrid | None:
     """A codebook of which each group's weights are products with one step; None if there is none.
 
     >>> random, book = np.random.default_rng(0), np.float32([-1, -0.3, 0.1, 0.45, 1])
@@ -64,13 +64,13 @@ def may_have_table(table: Values) -> bool:
     return any(2 * count_distinct(run) <= run.size for run in runs)
 
 
-def _blocks(table: Values) -> list[Block]:
+def _blocks(table: Values) -> list[StepBlock]:
     rows, columns = table.shape
-    blocks = [Block(1, size) for size in _SIZES if size < columns]
-    return [*blocks, Block(1, columns), Block(rows, 1)]
+    blocks = [StepBlock(1, size) for size in _SIZES if size < columns]
+    return [*blocks, StepBlock(1, columns), StepBlock(rows, 1)]
 
 
-def _some(table: Values, block: Block, numel: int) -> Values:
+def _some(table: Values, block: StepBlock, numel: int) -> Values:
     """Some blocks, as rows."""
     rows = max(1, numel // (block.columns if block.rows == 1 else block.rows))
     if block.rows == 1:
@@ -132,7 +132,7 @@ def _book(groups: Values) -> Floats | None:
     return np.unique(np.append(entries, 0.0) if kept.size < flat.size else entries)
 
 
-def _stepped(table: Values, block: Block, book: Floats) -> Grid:
+def _stepped(table: Values, block: StepBlock, book: Floats) -> StepGrid:
     """The bounds of each block's step, given the codebook."""
     groups = blocked(table, block)
     entries = np.abs(book[nearest_entry(book, _ratios(groups)[0])])
@@ -142,7 +142,7 @@ def _stepped(table: Values, block: Block, book: Floats) -> Grid:
         high = np.where((entries > 0) & (high > 0), high / entries, np.inf).min(1)
     low[low > high] = 0
     shape = -(-table.shape[0] // block.rows), -(-table.shape[1] // block.columns)
-    return Grid(block, TABLE, low.reshape(shape), high.reshape(shape), book)
+    return StepGrid(block, TABLE, low.reshape(shape), high.reshape(shape), book)
 
 
 def nearest_entry(book: Floats, values: Floats) -> NDArray[np.int64]:

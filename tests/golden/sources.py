@@ -99,6 +99,15 @@ def scaled() -> dict[str, Array]:
     return {f"layer {n}": half * np.float32(1 + n / 7) for n in range(3)}
 
 
+def grids() -> dict[str, Array]:
+    """Integers times a step for each row, or each group of 32; and mantissas that end in zeros."""
+    levels = (integers(1920, 15, 5).reshape(20, 96) - 7).astype(np.float32)
+    rows = levels / np.arange(3, 23, dtype=np.float32)[:, None]
+    groups = levels.reshape(60, 32) * smooth(60, 6).astype(np.float32)[:, None]
+    short = smooth(960, 7).astype(np.float32).view(np.uint32) >> 9 << 9
+    return {"rows": rows, "groups": groups.reshape(20, 96), "short": short.view(np.float32)}
+
+
 SYNTHETIC: Mapping[str, Callable[[], dict[str, Array]]] = {
     "constant": lambda: {"w": np.full((30, 5), -1.5, np.float32)},
     "raw": lambda: {"w": integers(200, 256).astype(np.uint8)},
@@ -108,9 +117,10 @@ SYNTHETIC: Mapping[str, Callable[[], dict[str, Array]]] = {
     "brotli": lambda: words(1000, 400),
     "bz2": lambda: words(300, 30),
     "repeat": repeated,
+    "grid": grids,
     "copies": copies,
     "dictionaries": dictionaries,
     "scaled": scaled,
     "dtypes": lambda: {**dtypes(), **special()},
 }
-"""Checkpoints by name: the first eight have the name of the code that is shortest for them."""
+"""Checkpoints by name: the first nine have the name of the code that is shortest for them."""

@@ -16,6 +16,7 @@ from tests.formats.bits import Reader, demand, width_of
 from tests.formats.context import context
 from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
+from tests.formats.records import records
 
 MAGICS = (b"kmo\x01", b"kmo\x02")
 ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
@@ -254,7 +255,7 @@ def decode_code(
 ) -> list[int]:
     """The symbols of all parts, one after the other."""
     decoders = {0: simple.raw, 1: simple.constant, 2: partial(mosaic, decode=decode_code)}
-    decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts}
+    decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts, 14: records}
     if code in simple.EXPAND:
         symbols = simple.general(code, data, shapes, alphabet)
     else:

@@ -313,7 +313,7 @@ def _decide(
     total = 0
     for i in range(INPUTS):
         weight = by_node[at, i] + by_match[matches, i] + by_agreed[agreed, i]
-        total += np.int64(weight) * np.int64(inputs[i])
+        total += int(np.int64(weight) * np.int64(inputs[i]))
     logit = min(max(total >> 17, -LIMIT), LIMIT)
     mixed = int(np.int64(state.squash[logit + LIMIT]))
     y = code_bit(y, _corrected(mixed, logit, at, state), state.coder, stream)

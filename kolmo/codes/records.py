@@ -106,7 +106,7 @@ class RecordsCode:
         start = (symbols.size - min(symbols.size, _SAMPLE)) // 2
         sample = symbols[start : start + _SAMPLE]
         off = _differences(sample.astype(np.int64), alphabet.bits)
-        if 2 * len(np.unique(off)) > len(np.unique(sample)):
+        if not sample.size or 2 * len(np.unique(off)) > len(np.unique(sample)):
             return _PLAIN
         return min(
             _PLAIN, _DIFFERENCES, key=lambda mode: len(self._encode([sample], alphabet, [mode]))

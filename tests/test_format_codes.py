@@ -44,7 +44,7 @@ def test_byte_planes_in_segments(tmp_path):
 
 def records_cases():
     random_ = random()
-    ramp, any_bits = np.arange(300) * 1000, random_.integers(0, 1 << 63, (7, 9)) * 2 + 1
+    ramp, any_bits = np.arange(100) * 1000, random_.integers(0, 1 << 63, (4, 5)) * 2 + 1
     yield 1 << 64, [ramp.astype(np.uint64), any_bits.astype(np.uint64)]
     yield 2, [random_.integers(0, 2, (20, 30)), np.zeros((0, 3), int), np.ones((), int)]
     tiled = np.tile(random_.integers(0, 20, 50), 6)

@@ -80,7 +80,7 @@ def test_choices_are_shown_and_nothing_is_typed_as_a_class():
     assert "<" not in shown
     assert "[repeatable]" in " ".join(shown.split())
     assert shown.index("Measurement:") < shown.index("Output:") < shown.index("Examples:")
-    assert "--preset [best|fast]" in run("pack", "-h").stdout
+    assert "--preset [best|default|fast]" in run("pack", "-h").stdout
 
 
 @pytest.mark.parametrize(

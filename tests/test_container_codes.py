@@ -187,3 +187,22 @@ def test_16_bit_floats_that_repeat_are_no_mosaic():
 
     assert not found(normal)
     assert len(found(mosaic)) == 1
+
+
+@pytest.mark.parametrize("preset", ["best", "default"])
+def test_codes_that_take_long_run_on_large_units_where_a_sample_is_shorter(preset, monkeypatch):
+    random, patient = np.random.default_rng(0), type(get_code("records"))
+    noise = random.normal(size=(300, 200)).astype(np.float32).view(np.uint32)
+    places = np.subtract.outer(np.arange(300), np.arange(200)) + 199
+    toeplitz = random.normal(size=499).astype(np.float32).view(np.uint32)[places]
+    sizes, encode = [], patient.encode
+
+    def counted(self, parts, alphabet):
+        sizes.append(sum(part.size for part in parts))
+        return encode(self, parts, alphabet)
+
+    monkeypatch.setattr(patient, "encode", counted)
+    assert shortest_code([noise], FLOATS, preset)[0] == get_code("context").number
+    assert max(sizes) < noise.size / 5
+    assert shortest_code([toeplitz], FLOATS, preset)[0] == get_code("records").number
+    assert max(sizes) == toeplitz.size

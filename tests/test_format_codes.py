@@ -40,6 +40,32 @@ def test_byte_planes_in_segments(tmp_path):
     assert kmo.decode_code(7, data, shapes, 1 << 16, "") == few.tolist()
 
 
+# --- the records code -----------------------------------------------------------------------
+
+
+def records_cases():
+    random_ = random()
+    ramp, any_bits = np.arange(100) * 1000, random_.integers(0, 1 << 63, (4, 5)) * 2 + 1
+    yield 1 << 64, [ramp.astype(np.uint64), any_bits.astype(np.uint64)]
+    yield 2, [random_.integers(0, 2, (20, 30)), np.zeros((0, 3), int), np.ones((), int)]
+    tiled = np.tile(random_.integers(0, 20, 50), 6)
+    yield 255, [random_.binomial(9, 0.5, (4, 5, 3, 3)), tiled, np.full((3, 1), 254)]
+    yield 1 << 13, [np.add.outer(np.arange(20) ** 2, np.arange(15)), np.sort(tiled)]
+    yield 7, [np.full((3, 4), 6)]
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "parts"),
+    list(records_cases()),
+    ids=["64 bits", "bits", "bytes", "differences", "constant"],
+)
+def test_records(alphabet, parts):
+    parts = [part.astype(Alphabet(alphabet).container) for part in parts]
+    data = get_code("records").encode(parts, Alphabet(alphabet))
+    symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
+    assert kmo.decode_code(14, data, [part.shape for part in parts], alphabet, "") == symbols
+
+
 # --- the context code -----------------------------------------------------------------------
 
 

@@ -23,7 +23,7 @@ from tests.formats.bits import Damaged, Reader
 from tests.formats.cases import FLOATS, PAGES, as_contents, example, facts, random, summed
 from tests.golden.measured import FOLDER
 
-ORDINARY = ("raw", "zstd", "xz", "brotli", "bz2", "deflate", "context", "byteplanes")
+ORDINARY = ("raw", "zstd", "xz", "brotli", "bz2", "deflate", "context", "byteplanes", "records")
 
 
 def agreed(path, source, preset="best", quantizer="native"):
@@ -114,7 +114,7 @@ def test_every_code_has_its_number_on_the_page():
 # --- .kmo files -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["best", "fast"])
+@pytest.mark.parametrize("name", ["best", "default", "fast"])
 def test_every_dtype_and_special_value(tmp_path, name):
     agreed(tmp_path / "x.kmo", tensors(), name)
 

@@ -58,7 +58,8 @@ SLOW = [
     ("mosaic", SQUARE, 2), ("mosaic", (1 << 22,), 2**16), ("mosaic,block=12", SQUARE, 255),
     ("lowrank", (100, 5000), 15), ("planes", SQUARE, 255), ("prequential", (300, 300), 255),
     ("mosaic", (1 << 25,), 2**32), ("mosaic", (1 << 26,), 255), ("lz76", (1 << 23,), 300),
-    ("lowrank", (1 << 12, 1 << 13), 255), ("context", SQUARE, 2**32), ("predictive", SQUARE, 2**32), ("zstd:19", (1 << 24,), 255),
+    ("lowrank", (1 << 12, 1 << 13), 255), ("context", SQUARE, 2**32), ("zstd:19", (1 << 24,), 255),
+    ("predictive", SQUARE, 2**32),
     ("xz:9", (1 << 23,), 255), ("brotli:11", SQUARE, 255), ("ppmd", SQUARE, 255),
     ("zstd:9@bitplanes", (1 << 23,), 2**32),
 ]  # fmt: skip

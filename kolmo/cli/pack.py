@@ -37,7 +37,11 @@ def pack(
         ),
     ] = "native",
     preset: Annotated[
-        str, choice(of=("best", "fast"), help="The shortest file, or a quick one.")
+        str,
+        choice(
+            of=("best", "default", "fast"),
+            help="The shortest file, one hardly longer but quicker, or a quick one.",
+        ),
     ] = "best",
     role: PackedRoles = None,
     include: Include = None,

@@ -29,6 +29,8 @@ from kolmo.symbols import Alphabet, Shape, Symbols, symbol_bits
 Plane = NDArray[np.uint8]
 
 _WORTH = 0.985  # a compressed form is taken only below this share of the size without it
+_LONG = 1 << 17  # bytes from which on a plane's way is chosen on pieces
+_PIECE = 1 << 11  # bytes of a piece
 _PLAIN, _ZSTD, _RANS, _WAYS = 0, 1, 2, 4
 
 
@@ -52,7 +54,7 @@ class BytePlanesCode:
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         from kolmo.codes import kernels_byteplanes as kernels
 
-        symbols = flat(parts, alphabet)
+        symbols = parts[0].reshape(-1) if len(parts) == 1 else flat(parts, alphabet)
         packed = _per_byte(alphabet.size)
         if packed > 1:
             planes = np.zeros((1, -(-symbols.size // packed)), np.uint8)
@@ -108,14 +110,38 @@ def _sizes(numels: Iterable[int], packed: int) -> list[int]:
 
 
 def _compressed(plane: Plane, sizes: Sequence[int], highest: bool) -> tuple[int, bytes]:
-    """The number of the shortest form of a plane, and its bytes."""
-    zipped = _zipped(plane, highest)
-    if len(zipped) >= _WORTH * plane.size:  # noise, which rANS cannot shorten either
-        return (_ZSTD, zipped) if len(zipped) < plane.size else (_PLAIN, plane.tobytes())
-    best = (_ZSTD, zipped)
-    if rans.least_bytes(plane, sizes) < _WORTH * len(zipped):
-        best = min(best, (_RANS, rans.encode_bytes(plane, sizes)), key=lambda way: len(way[1]))
+    """The number of the shortest form of a plane, and its bytes.
+
+    A long plane's way is chosen on pieces of it. Noise then takes no time at all, and exponents no
+    more than their shares do.
+    """
+    if plane.size > _LONG:
+        pieces = _pieces(plane)
+        zipped = len(_zipped(pieces, highest))
+        shares = rans.least_bytes(pieces, [pieces.size])
+        if min(zipped, shares) >= _WORTH * pieces.size:
+            return _PLAIN, plane.tobytes()
+        if shares < _WORTH * zipped:
+            return min(
+                (_RANS, rans.encode_bytes(plane, sizes)), (_PLAIN, plane.tobytes()), key=_size
+            )
+    zipped_plane = _zipped(plane, highest)
+    if len(zipped_plane) >= _WORTH * plane.size:  # noise, which rANS cannot shorten either
+        return min((_ZSTD, zipped_plane), (_PLAIN, plane.tobytes()), key=_size)
+    best = (_ZSTD, zipped_plane)
+    if rans.least_bytes(plane, sizes) < _WORTH * len(zipped_plane):
+        best = min(best, (_RANS, rans.encode_bytes(plane, sizes)), key=_size)
     return best
+
+
+def _size(way: tuple[int, bytes]) -> int:
+    return len(way[1])
+
+
+def _pieces(plane: Plane) -> Plane:
+    """A sixteenth of a plane, in pieces from all over it."""
+    whole = plane[: plane.size // (16 * _PIECE) * 16 * _PIECE]
+    return np.ascontiguousarray(whole.reshape(-1, 16, _PIECE)[:, 7]).reshape(-1)
 
 
 def _zipped(plane: Plane, highest: bool) -> bytes:

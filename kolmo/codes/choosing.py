@@ -45,14 +45,14 @@ class _Patience:
 
 _PATIENT = ("counts", "records", "xz", "brotli", "zstd", "bz2", "deflate")
 _PATIENCE = {
-    "best": _Patience(("context", *_PATIENT), 1 << 17, 1 << 14),
+    "best": _Patience(("context", *_PATIENT), 1 << 17, 1 << 13),
     "default": _Patience(_PATIENT, 1 << 13, 1 << 12),
     "fast": _Patience((), 0, 0),
 }
 _PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
 _REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
 _PIECES = 3  # tensors of a unit that a sample is taken of
-_WORTH = 0.985  # a code runs on all symbols if it takes under this share of the others' bytes
+_WORTH = 0.99  # a code runs on all symbols if it takes under this share of the others' bytes
 
 
 def check_preset(preset: str) -> None:

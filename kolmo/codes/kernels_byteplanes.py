@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from kolmo.compiled import Array, compiled
 
+_NEAR = 1 << 13  # symbols that stay in the nearest cache while each plane takes its byte of them
+
 
 @compiled
 def part(symbols: Array, turn: int, planes: Array) -> None:
@@ -16,14 +18,16 @@ def part(symbols: Array, turn: int, planes: Array) -> None:
     Each plane is a plain loop over one array, so that the compiler can make vector code.
     """
     width = 8 * planes.shape[0]
-    for byte in range(planes.shape[0]):
-        low, plane = 8 * byte - turn, planes[byte]
-        if low >= 0:
-            for i in range(symbols.size):
-                plane[i] = (symbols[i] >> low) & 255
-        else:
-            for i in range(symbols.size):
-                plane[i] = ((symbols[i] << turn) | (symbols[i] >> (width - turn))) & 255
+    for first in range(0, symbols.size, _NEAR):
+        near = symbols[first : first + _NEAR]
+        for byte in range(planes.shape[0]):
+            low, plane = 8 * byte - turn, planes[byte, first : first + _NEAR]
+            if low >= 0:
+                for i in range(near.size):
+                    plane[i] = (near[i] >> low) & 255
+            else:
+                for i in range(near.size):
+                    plane[i] = ((near[i] << turn) | (near[i] >> (width - turn))) & 255
 
 
 @compiled

@@ -17,6 +17,7 @@ DIGITS = 14
 
 _MASK = np.uint64((1 << DIGITS) - 1)
 _SHIFT, _HALF, _LOW = np.uint64(DIGITS), np.uint64(16), np.uint64(1 << 16)
+_ONE, _FOUR, _WORD = np.uint64(1), np.uint64(4), np.uint64(0xFFFF)
 
 
 @compiled(allocates=True)
@@ -40,28 +41,55 @@ def count(symbols: Array, counts: Array) -> None:
             counts[value] += turns[turn, value]
 
 
-@compiled
+@compiled(allocates=True)
 def encode(symbols: Array, shares: Array, starts: Array, words: Array, states: Array) -> int:
     """Write the code of bytes backwards from the end of ``words``; returns where it begins.
 
     ``shares`` and ``starts``, shape (256,), are the interval of [0, 2^14) of each symbol, not empty
-    for symbols that occur. ``states``, shape (4,), is written: decoding begins with it.
+    for symbols that occur. ``words`` has one more than there are symbols. ``states``, shape (4,),
+    is written: decoding begins with it.
     """
+    table = _encoding_table(shares, starts)
     place = words.size
     a = b = c = state = _LOW  # four variables that rotate, rather than an array, stay in registers
     for i in range(symbols.size - 1, -1, -1):
-        share, start = shares[symbols[i]], starts[symbols[i]]
-        if state >= share << np.uint64(32 - DIGITS):  # it would reach 2^32: one word is enough
-            place -= 1
-            words[place] = state & np.uint64(0xFFFF)
-            state >>= _HALF
-        # The remainder goes into the symbol's interval, the quotient above it. A division of 32
-        # bits is quicker than one of 64.
-        turns = np.uint64(np.uint32(state) // np.uint32(share))
-        coded = (turns << _SHIFT) + (state - turns * share) + start
-        state, a, b, c = a, b, c, coded
+        row = table[symbols[i]]
+        # If the state would reach 2^32, one word goes out. Which symbols make it so is like noise:
+        # without a branch, no processor guesses wrong.
+        out = np.uint64(state >= row[0])
+        words[place - 1] = np.uint16(state & _WORD)
+        place -= np.int64(out)
+        state >>= out << _FOUR
+        # The remainder goes into the symbol's interval, the quotient above it.
+        turns = (state * row[1] + row[2]) >> row[3]
+        state, a, b, c = a, b, c, state + row[4] + turns * row[5]
     states[0], states[1], states[2], states[3] = c, b, a, state
     return int(place)
+
+
+@compiled(allocates=True)
+def _encoding_table(shares: Array, starts: Array) -> Array:
+    """Of each symbol: the state from which on a word goes out; a factor, a summand and a shift that
+    divide by its share; its start; what a quotient adds to the state.
+
+    A state x to be divided is below share · 2^18. With bits so that 2^(bits − 1) < share <= 2^bits,
+    k = 31 + bits and the factor m = ceil(2^k / share), x · m >> k is the quotient if x times the
+    excess e = m · share − 2^k is below 2^k: always if e <= 2^13. Else share − e is, and with
+    m − 1 for the factor and for the summand the quotient is right. Products stay below 2^64.
+    """
+    table = np.empty((shares.size, 6), np.uint64)
+    for symbol in range(shares.size):
+        share, bits = max(shares[symbol], _ONE), np.uint64(0)
+        while _ONE << bits < share:
+            bits += _ONE
+        shift = np.uint64(31) + bits
+        factor = ((_ONE << shift) + share - _ONE) // share
+        table[symbol, 1], table[symbol, 2] = factor, np.uint64(0)
+        if factor * share - (_ONE << shift) > _ONE << np.uint64(13):
+            table[symbol, 1] = table[symbol, 2] = factor - _ONE
+        table[symbol, 0], table[symbol, 3] = share << np.uint64(32 - DIGITS), shift
+        table[symbol, 4], table[symbol, 5] = starts[symbol], np.uint64(1 << DIGITS) - share
+    return table
 
 
 @compiled(allocates=True)

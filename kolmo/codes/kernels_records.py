@@ -312,14 +312,15 @@ def _decide(
     inputs[INPUTS - 1] = _BIAS
     total = 0
     for i in range(INPUTS):
-        total += (by_node[at, i] + by_match[matches, i] + by_agreed[agreed, i]) * inputs[i]
+        weight = by_node[at, i] + by_match[matches, i] + by_agreed[agreed, i]
+        total += int(np.int64(weight) * np.int64(inputs[i]))
     logit = min(max(total >> 17, -LIMIT), LIMIT)
     mixed = int(np.int64(state.squash[logit + LIMIT]))
     y = code_bit(y, _corrected(mixed, logit, at, state), state.coder, stream)
     _correct(y, logit, at, state)
     error = ((y << 16) - mixed) * _pace(state)
     for i in range(INPUTS):
-        change = (inputs[i] * error + (1 << 17)) >> 18
+        change = (np.int64(inputs[i]) * error + (1 << 17)) >> 18
         by_node[at, i] += change
         by_match[matches, i] += change
         by_agreed[agreed, i] += change
@@ -500,5 +501,5 @@ def _step(words: Array, place: int, state: Array) -> None:
     entering = (_fold(words[place]) + 1) * 0x369DEA0F
     for i in range(HASHES):
         state.rolling[i] = (
-            (state.rolling[i] << state.steps[i]) * 0x2F0B4C47 + entering
+            ((state.rolling[i] << state.steps[i]) & 0xFFFFFFFF) * 0x2F0B4C47 + entering
         ) & 0xFFFFFFFF

@@ -8,7 +8,7 @@ Tables of positions, indices and masks, sorted numbers, bases, blocks that repea
 them is seldom the magnitude. Contexts are the digits of a symbol so far together with the symbols
 before it, those above it, its column, what it would be if rows or columns went on as lines, and
 the symbol that followed the longest earlier repeat of those before. Bits that are the same in all
-symbols are left out. Integers may be coded as differences, each from the one before.
+symbols are left out. Symbols may be coded as differences, each from the one before.
 
 All arithmetic is of integers, so that every machine reads what any other one writes.
 docs/formats/codes.md specifies every decision.
@@ -102,11 +102,12 @@ class RecordsCode:
         return b"".join([*pieces, last_bytes(coder)])
 
     def _mode(self, symbols: Symbols, alphabet: Alphabet) -> int:
-        """How a tensor is coded: by what makes a sample shorter."""
-        if alphabet.format or alphabet.bits < 8 or not symbols.size:
-            return _PLAIN
+        """How a tensor is coded: by what makes a sample shorter, where differences are few."""
         start = (symbols.size - min(symbols.size, _SAMPLE)) // 2
         sample = symbols[start : start + _SAMPLE]
+        off = _differences(sample.astype(np.int64), alphabet.bits)
+        if not sample.size or 2 * len(np.unique(off)) > len(np.unique(sample)):
+            return _PLAIN
         return min(
             _PLAIN, _DIFFERENCES, key=lambda mode: len(self._encode([sample], alphabet, [mode]))
         )

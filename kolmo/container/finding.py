@@ -8,7 +8,13 @@ import numpy as np
 
 from kolmo.codes.choosing import order0_bytes, shortest_code
 from kolmo.codes.lengths import entropy_bits
-from kolmo.codes.mosaic import MOSAIC_LIMIT, block_keys, cut_blocks, find_block_size
+from kolmo.codes.mosaic import (
+    MOSAIC_LIMIT,
+    block_keys,
+    count_distinct,
+    cut_blocks,
+    find_block_size,
+)
 from kolmo.container.format import Entry, Part, Unit, part_of
 from kolmo.symbols import Alphabet, Symbols
 
@@ -16,6 +22,8 @@ Read = Callable[[Part], Symbols]
 
 _SAMPLE = 1 << 14  # weights of a tensor in the first sample
 _SAMPLED = 1 << 20  # weights of all tensors in the first sample
+_GLANCE = 1 << 17  # symbols of the first sample that are counted before blocks are
+_DISTINCT = 0.98  # a sample of symbols has no repeats if more than this share is distinct
 _PROMISING = 0.97  # a mosaic is tried if its estimate is below this share of the quick code
 _REPEATED = 0.5  # a tensor is part of the mosaic if more than this share of its blocks repeats
 
@@ -56,7 +64,18 @@ def _looks_like(entries: Sequence[Entry], numbers: Sequence[int], read: Read) ->
         taken += stop
         if taken == _SAMPLED:
             break
-    return find_block_size(sample, _width(sample)) is not None
+    return not _all_differ(sample) and find_block_size(sample, _width(sample)) is not None
+
+
+def _all_differ(sample: Sequence[Symbols]) -> bool:
+    """Whether hardly any symbol occurs twice, as in floats of 32 bits: then no block does.
+
+    To ask this is quick; to try every size of blocks is not. Of a million symbols in all, half of
+    them copies of the others, a sixteenth of those looked at repeat.
+    """
+    symbols = np.concatenate(sample)
+    some = symbols[:: max(1, symbols.size // _GLANCE)].reshape(-1, 1)
+    return count_distinct(block_keys(some)) > _DISTINCT * len(some)
 
 
 def _width(parts: Sequence[Symbols]) -> float:

@@ -19,6 +19,7 @@ from tests.formats.grid import grid
 from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 from tests.formats.predictive import predictive
+from tests.formats.records import records
 
 MAGICS = (b"kmo\x01", b"kmo\x02", b"kmo\x03")
 ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
@@ -292,9 +293,8 @@ def decode_code(
 ) -> list[int]:
     """The symbols of all parts, one after the other."""
     decoders = {0: simple.raw, 1: simple.constant, 2: partial(mosaic, decode=decode_code)}
-    decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts}
-    decoders[13] = partial(grid, decode=decode_code)
-    decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts, 15: predictive}
+    decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts, 14: records}
+    decoders |= {13: partial(grid, decode=decode_code), 15: predictive}
     if code in simple.EXPAND:
         symbols = simple.general(code, data, shapes, alphabet)
     else:

@@ -75,7 +75,7 @@ class Laws(NamedTuple):
 
     now: Array  # (LAWS, 3): mean, scale, 2^40 / scale
     edges: Array  # (LAWS, 3): chance that a magnitude is below the lower border, the upper, between
-    errors: Array  # (LAWS, 2): mean error as a share of the scale, Q12: quick and slow
+    errors: Array  # (2,): mean error of both laws of neighbours, as a share of the plain scale, Q12
     chances: Array  # the distribution function of the law, by 128ths of its scale
 
 
@@ -195,19 +195,17 @@ def learn_column(value: int, column: int, columns: Columns) -> None:
 
 
 @compiled
-def end_row(values: Array, first: int, count: int, columns: Columns, laws: Laws) -> None:
+def end_row(values: Array, first: int, count: int, columns: Columns) -> None:
     """Learn from a row: ``count`` values from ``first`` on."""
     width = columns.scales.shape[1]
     columns.energy[0] = 0
     for band in range(columns.scales.shape[0]):
         begin = band * width
-        _end_band(values, first + begin, min(width, count - begin), band, columns, laws)
+        _end_band(values, first + begin, min(width, count - begin), band, columns)
 
 
 @compiled
-def _end_band(
-    values: Array, first: int, count: int, band: int, columns: Columns, laws: Laws
-) -> None:
+def _end_band(values: Array, first: int, count: int, band: int, columns: Columns) -> None:
     registers, waiting = columns.registers[band], columns.waiting[band]
     energy = 0
     for i in range(count):
@@ -230,18 +228,6 @@ def _end_band(
         for which in range(2):
             _factorize(count, band, columns, which)
         registers[FITTED] = 1
-
-
-@compiled(inline=True)
-def _tune(columns: Columns, laws: Laws) -> None:
-    """Shrink less where errors are smaller than foreseen, more where they are larger."""
-    error = laws.errors[COLUMNS_NEAR]
-    if error[1] < 2900:
-        columns.shrink[0] = max(columns.shrink[0] >> 2, 1 << 6)
-        error[1] = 1 << 12
-    elif error[1] > 4300:
-        columns.shrink[0] = min(columns.shrink[0] << 1, 1 << 21)
-        error[1] = 1 << 12
 
 
 @compiled
@@ -312,7 +298,7 @@ def predict_neighbours(
         total = 0
         for i in range(FEATURES if which == 0 else _RECENT):
             total += near.weights[which, i] * features[i]
-        error = laws.errors[NEIGHBOURS + which, 0]
+        error = laws.errors[which]
         set_law(laws.now, NEIGHBOURS + which, total >> 20, (plain * error) >> 12)
 
 
@@ -377,16 +363,12 @@ def _fit(sums: Array, weights: Array, count: int, scratch: Array) -> None:
 
 @compiled(inline=True)
 def learn_errors(value: int, laws: Laws) -> None:
-    """How far off each law was, in units of its scale; the quick and the slow mean.
-
-    The laws of columns are corrected by the slow one, those of neighbours consist of the quick."""
-    plain = laws.now[PLAIN, 1]
-    for which in range(LAWS):
-        error = laws.errors[which]
-        off = abs(value - laws.now[which, 0])
-        if which >= NEIGHBOURS:
-            share = min((off << 12) // plain, 1 << 18)
-            error[0] = max(error[0] + ((share - error[0]) >> 4), 1)
+    """How far off the laws of neighbours were of late, as a share of the plain scale."""
+    plain, errors = laws.now[PLAIN, 1], laws.errors
+    for which in range(2):
+        off = abs(value - laws.now[NEIGHBOURS + which, 0])
+        share = min((off << 12) // plain, 1 << 18)
+        errors[which] = max(errors[which] + ((share - errors[which]) >> 4), 1)
 
 
 @compiled(inline=True)

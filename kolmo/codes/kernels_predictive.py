@@ -81,13 +81,16 @@ _SHARPER, _LEVELS, _COARSE_LEVELS = 8, 64, 32
 _PAIRS_AT = KINDS * _SHARPER * _LEVELS
 _MAPS = _PAIRS_AT + KINDS * _COARSE_LEVELS * _COARSE_LEVELS
 
+BOUND_BITS = 4  # bits of a float below the leading ones that are known of the largest
+
 # Decisions predicted by a count each, without mixing. Those on a tail are as in the context code:
 # whether it ends in zeros, or in more zeros (each by the row's last nine tails); whether it is the
 # match's (by the match's length) or the remembered one (by its hits in a row). Besides, whether
-# magnitude and then sign are the match's; the bits of an exponent far below the largest.
+# magnitude and then sign are the match's; the bits of an exponent far below the largest; those of
+# a float of which all before are the largest one's.
 _ZEROS, _MORE_ZEROS, _FORESEEN, _RECENT = 0, 512, 1024, 1040
-_WHOLE, _AGREES, _ESCAPED = 1044, 1060, 1092
-ALONE = _ESCAPED + (1 << 12)
+_WHOLE, _AGREES, _ESCAPED, _BOUNDED = 1044, 1060, 1092, 1092 + (1 << 12)
+ALONE = _BOUNDED + BOUND_BITS
 
 _SURE = 65_000  # of 65,536: a match so reliable is asked for the whole weight before anything else
 
@@ -111,6 +114,7 @@ class ScanHead(NamedTuple):
     grid: int  # exponent of the power of two that divides all floats, plus the mantissa's bits
     few: int  # zeros that tails often end in, 0 for none
     many: int  # and the larger number of zeros
+    bound: int  # the first bits of the largest float's mantissa, −1 for unknown
     mirror: int  # whether most magnitudes are those of the transposed table
 
 
@@ -332,9 +336,9 @@ def code_span(
             if is_zero == 0:
                 if known == 0:
                     tail = _code_tail(
-                        tail, rest, low, high, sign, exponent, form, head, state, table, streams,
-                        laws, decoding
-                    )  # fmt: skip
+                        *(tail, rest, lead, low, high, sign, exponent, form, head, state, table),
+                        *(streams, laws, decoding),
+                    )
                 if remembers:
                     recent[slot] = (tail << 2) | sure
                 if head.few > 0:
@@ -351,7 +355,7 @@ def code_span(
         law.learn_column_errors(value, column, columns, laws)
         law.learn_column(value, column, columns)
         if column == head.columns - 1:
-            law.end_row(values, place - column, head.columns, columns, laws)
+            law.end_row(values, place - column, head.columns, columns)
         if decoding:
             weights[place] = join_word(sign, exponent, mantissa, form, head.centre)
         depths[place] = depth
@@ -499,6 +503,7 @@ def _set_input(which: int, yes: int, no: int, state: Array) -> None:
 def _code_tail(
     tail: int,
     rest: int,
+    lead: int,
     low: int,
     high: int,
     sign: int,
@@ -513,12 +518,25 @@ def _code_tail(
 ) -> int:
     """Code a tail of ``rest`` bits of a weight in an interval; returns it.
 
-    First come the bits that the sharpest law still predicts: while what is left is wider than half
-    its scale. Then whether the tail ends in zeros; the bits between are plain.
+    First, as long as all bits are those of the largest float, those that keep it below: weights
+    that are drawn uniformly end in the middle of an octave. Then the bits that the sharpest law
+    still predicts: while what is left is wider than half its scale. Then whether the tail ends in
+    zeros; the bits between are plain.
     """
     registers, coded = state.registers, streams.coded
     scale = laws.now[state.found[_SHARPEST], 1]
     upper, left = 0, rest
+    tight = exponent == head.top and lead == head.bound >> BOUND_BITS
+    for shift in range(BOUND_BITS - 1, -1, -1):
+        if not tight:
+            break
+        most, y = (head.bound >> shift) & 1, 0
+        if most:
+            y = count_bit((tail >> (left - 1)) & 1, _BOUNDED + shift, state, coded)
+        upper, left = 2 * upper + y, left - 1
+        middle = (low + high) >> 1
+        low, high = (middle, high) if y else (low, middle)
+        tight = y == most
     while left > 0 and high - low > scale >> 1 and high - low >= 4:
         middle = (low + high) >> 1
         _foresee_side(low, middle, high, sign, laws, state)

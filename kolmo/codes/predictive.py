@@ -139,7 +139,7 @@ def _new_laws() -> laws_of.Laws:
     return laws_of.Laws(
         np.ones((count, 3), np.int64),
         np.zeros((count, 3), np.int64),
-        np.full((count, 2), 1 << 12, np.int64),
+        np.full(2, 1 << 12, np.int64),
         laws_of.chances(),
     )
 
@@ -254,16 +254,31 @@ def _column_counts(shape: Shape) -> Iterator[int]:
 
 def _describe(weights: Words, shape: Shape, form: Form) -> ScanHead:
     few = many = centre = grid = 0
+    bound = -1
     if form.exponent_bits:
         magnitudes = weights & ((1 << (form.exponent_bits + form.mantissa_bits)) - 1)
         top, grid = int(magnitudes.max()) >> form.mantissa_bits, lowest_bit(magnitudes, form)
         few, many = _zeros(magnitudes, form)
+        bound = _bound(int(magnitudes.max()), form)
     else:
         centre = commonest(weights)
         magnitudes = np.abs(weights - centre)
         top = int(magnitudes.max()).bit_length()
     zeros, mirror = int(magnitudes.min() == 0), _is_mirrored(magnitudes, shape)
-    return _table_head(shape, (top, zeros, centre, grid, few, many, mirror))
+    return _table_head(shape, (top, zeros, centre, grid, few, many, bound, mirror))
+
+
+def _bound(largest: int, form: Form) -> int:
+    """The bits of the largest float's mantissa that are sent; −1 if the mantissa is too short."""
+    if not _is_bounded(form):
+        return -1
+    spare = form.mantissa_bits - form.modelled - kernels.BOUND_BITS
+    return (largest & ((1 << form.mantissa_bits) - 1)) >> spare
+
+
+def _is_bounded(form: Form) -> bool:
+    bits = form.modelled + kernels.BOUND_BITS
+    return form.exponent_bits > 0 and form.mantissa_bits >= bits
 
 
 def _zeros(magnitudes: Words, form: Form) -> tuple[int, int]:
@@ -299,6 +314,7 @@ def _head_bytes(head: ScanHead, scan: int, form: Form) -> bytes:
     reference = head.grid if form.exponent_bits else head.centre
     numbers = [2 * head.top + head.zeros, reference, 2 * scan + head.mirror]
     numbers += [head.few, head.many] if form.exponent_bits else []
+    numbers += [head.bound] if head.bound >= 0 else []
     return b"".join(map(number_bytes, numbers))
 
 
@@ -309,15 +325,18 @@ def _read_head(
     reference = reader.number()
     scan, mirror = divmod(reader.number(), 2)
     few, many = (reader.number(), reader.number()) if form.exponent_bits else (0, 0)
+    bound = reader.number() if _is_bounded(form) else -1
     largest = (1 << form.exponent_bits) - 1 if form.exponent_bits else 33
     table_shape = shape_of(shape, scan)
     square = len(table_shape) == 2 and table_shape[0] == table_shape[1]
     if top > largest or reference >= alphabet.size or max(few, many) > form.mantissa_bits:
         raise InputError("the code's head is damaged")
+    if bound >> (form.modelled + kernels.BOUND_BITS) > 0:
+        raise InputError("the code's head is damaged: a bound is of a few bits")
     if mirror and not square:
         raise InputError("the code's head is damaged: only a square table is mirrored")
     centre, grid = (0, reference) if form.exponent_bits else (reference, 0)
-    return _table_head(table_shape, (top, zeros, centre, grid, few, many, mirror)), scan
+    return _table_head(table_shape, (top, zeros, centre, grid, few, many, bound, mirror)), scan
 
 
 register_code(PredictiveCode())

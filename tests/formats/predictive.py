@@ -111,7 +111,7 @@ class Part(context.Part):
 
     def __init__(self, model: Model, shape: Shape, head: tuple[int, ...]) -> None:
         super().__init__(model, shape, (head[0], head[1]))
-        self.mirror, self.few, self.many = head[2] % 2, head[3], head[4]
+        self.mirror, self.few, self.many, self.bound = head[2] % 2, *head[3:]
         self.match = Match(self)
         self.values: list[int] = []
         self.far = self.flipped = 0
@@ -226,7 +226,7 @@ class Weight(context.Weight):
             sign = self.sign_bit(is_zero)
         if not is_zero:
             if tail is None:
-                tail = self.new_tail(rest, exponent, sign)
+                tail = self.new_tail(rest, exponent, lead, sign)
             self.remember(tail)
             mantissa = (lead << rest) | tail
         return sign, exponent, mantissa
@@ -322,9 +322,17 @@ class Weight(context.Weight):
         self.part.flipped = int(sign != self.guess[0])
         return sign
 
-    def new_tail(self, rest: int, exponent: int, sign: int) -> int:
+    def new_tail(self, rest: int, exponent: int, lead: int, sign: int) -> int:
         part, model, scale = self.part, self.model, self.laws[self.ask.sharpest][1]
         upper, left = 0, rest
+        tight = exponent == part.top and lead == part.bound >> 4
+        for shift in (3, 2, 1, 0):
+            if tight:
+                most, y = part.bound >> shift & 1, 0
+                if most:
+                    y = int(model.count("bounded", shift))
+                self.halve(y)
+                upper, left, tight = 2 * upper + y, left - 1, y == most
         while left > 0 and self.high - self.low > scale >> 1 and self.high - self.low >= 4:
             middle = (self.low + self.high) >> 1
             laws = self.ask.of_side(self.low, middle, self.high, sign)
@@ -367,10 +375,12 @@ def predictive(data: bytes, shapes: list[Shape], alphabet: int, fmt: str) -> lis
 def read_head(reader: Reader, shape: Shape, form: Form, alphabet: int) -> tuple[int, ...]:
     first, reference, how = reader.varint(), reader.varint(), reader.varint()
     few, many = (reader.varint(), reader.varint()) if form.float else (0, 0)
+    bound = reader.varint() if form.float and form.m >= 7 else -1
+    demand(bound < 128, "a bound of too many bits")
     largest = (1 << form.e) - 1 if form.float else 33
     demand(first // 2 <= largest and reference < alphabet, "a damaged head")
     demand(max(few, many) <= form.m, "more zeros than a mantissa has")
     table = table_shape(shape, how // 2)
     square = len(table) == 2 and table[0] == table[1]
     demand(square or how % 2 == 0, "a mirror of what is not square")
-    return first, reference, how, few, many
+    return first, reference, how, few, many, bound

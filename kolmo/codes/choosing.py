@@ -52,6 +52,7 @@ _PATIENCE = {
 _PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
 _REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
 _PIECES = 3  # tensors of a unit that a sample is taken of
+_CLEARLY = 0.75  # other codes are not tried if a grid takes under this share of the byte-planes'
 _WORTH = 0.99  # a code runs on all symbols if it takes under this share of the others' bytes
 
 
@@ -76,17 +77,18 @@ def shortest_code(
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
-    if grids and (on_grid := _on_grid(parts, alphabet, preset)):
-        return GRID, on_grid
+    on_grid = _on_grid(parts, alphabet, preset) if grids else {}
+    if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
+        return GRID, on_grid[GRID]
     patience = _PATIENCE[preset]
     patient = [code for code in codes if code.name in patience.codes]
     quick = [code for code in codes if code.name not in ("constant", *patience.codes)]
-    written = _all(quick, parts, alphabet)
+    written = on_grid | _all(quick, parts, alphabet)
     if sum(part.nbytes for part in parts) <= patience.small:
         written |= _all(patient, parts, alphabet)
     elif patient:
         written |= _promising(patient, quick, parts, alphabet, patience.sample)
-    in_order = [code.number for code in codes if code.number in written]
+    in_order = [number for number in (GRID, *(code.number for code in codes)) if number in written]
     shortest = min(in_order, key=lambda number: len(written[number]))
     return shortest, written[shortest]
 
@@ -97,13 +99,19 @@ def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) ->
     return {number: data for number, data in coded.items() if data is not None}
 
 
-def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> bytes | None:
+def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> dict[int, bytes]:
     if alphabet.format not in FLOATS:
-        return None
+        return {}
     try:
-        return get_code(GRID).encode(parts, alphabet, preset)  # type: ignore[call-arg]
+        return {GRID: get_code(GRID).encode(parts, alphabet, preset)}  # type: ignore[call-arg]
     except NotApplicableError:
-        return None
+        return {}
+
+
+def _clearly_shorter(data: bytes, parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
+    """Than what floats as they are would take: other codes need not be tried."""
+    quickly = _encoded(get_code("byteplanes"), parts, alphabet)
+    return quickly is not None and len(data) < _CLEARLY * len(quickly)
 
 
 def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:

@@ -41,6 +41,7 @@ class Pack(Estimator):
 
     preset: str = "best"
     name = "pack"
+    version = 2
     value_field = "preset"
     kind = "bound"
     software = ("zlib", "libbzip2", "liblzma", "libzstd", "brotli")
@@ -55,7 +56,10 @@ class Pack(Estimator):
         codes = [get_code(name) for name in PRESETS[self.preset]]
         libraries = [code.library for code in codes if isinstance(code, General)]
         most = max((each.memory(max(each.levels), size) for each in libraries), default=0)
-        if any(code.name == "context" for code in codes):
+        names = {code.name for code in codes}
+        if "predictive" in names:
+            most = max(most, 64 * held + (192 << 20))
+        elif "context" in names:
             most = max(most, 48 * held + (96 << 20))
         return (16 << 20) + 4 * size + most
 

@@ -82,6 +82,13 @@ def repeated() -> dict[str, Array]:
     return {"a": counted, "b": np.append(counted, [7, 8, 9]).astype(np.uint16)}
 
 
+def rolling() -> dict[str, Array]:
+    """Rows that run on smoothly, and kernels that do."""
+    rows = smooth(80 * 50, 8).reshape(80, 50).cumsum(axis=1).cumsum(axis=1)
+    kernels = smooth(30 * 12 * 9, 9).reshape(30, 12, 3, 3).cumsum(axis=3).cumsum(axis=2)
+    return {"rows": rows.astype(np.float32), "kernels": kernels.astype(np.float32)}
+
+
 def copies() -> dict[str, Array]:
     """Tensors that are equal, of one shape and of another."""
     first = smooth(200, 4).astype(np.float32)
@@ -118,6 +125,7 @@ SYNTHETIC: Mapping[str, Callable[[], dict[str, Array]]] = {
     "bz2": lambda: words(300, 30),
     "repeat": repeated,
     "grid": grids,
+    "rolling": rolling,
     "copies": copies,
     "dictionaries": dictionaries,
     "scaled": scaled,

@@ -153,7 +153,8 @@ def _describe(kind: Any) -> Any:
 def _dtype(description: Any) -> Any:
     match description:
         case {"fields": fields, "align": align}:
-            return from_dtype(np.dtype(_with_tuples(fields), align=align))
+            named = [field for field in _with_tuples(fields) if field[0]]  # numpy pads as before
+            return from_dtype(np.dtype(named, align=align))
     return from_dtype(np.dtype(description))
 
 

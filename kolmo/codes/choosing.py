@@ -80,7 +80,7 @@ def shortest_code(
     on_grid = _on_grid(parts, alphabet, preset) if grids else {}
     if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]
-    patience = _PATIENCE[preset]
+    patience = _PATIENCE.get(preset, _PATIENCE["best"])
     patient = [code for code in codes if code.name in patience.codes]
     quick = [code for code in codes if code.name not in ("constant", *patience.codes)]
     written = on_grid | _all(quick, parts, alphabet)

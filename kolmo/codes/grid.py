@@ -72,7 +72,8 @@ class GridCode:
 
         if not self.takes([], alphabet):
             raise NotApplicableError("only floats may lie on a grid")
-        pieces = _pieces(parts, alphabet, preset)
+        with np.errstate(all="ignore"):  # weights may be of any size, or no numbers
+            pieces = _pieces(parts, alphabet, preset)
         if all(piece.head[0] == ways.PLAIN for piece in pieces):
             raise NotApplicableError("no weights lie on a grid")
         streams: dict[Alphabet, list[Symbols]] = {}

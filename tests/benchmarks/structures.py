@@ -17,6 +17,8 @@ MEASURES = {
     "`kt`": ("kt", "symmetric:8"),
     "`zstd`": ("zstd:19", "symmetric:8"),
     "`context`": ("context", "symmetric:8"),
+    "`predictive`": ("predictive", "symmetric:8"),
+    "`linear`": ("linear", "symmetric:8"),
     "`mosaic`": ("mosaic", "symmetric:8"),
     "`lowrank`": ("lowrank", "symmetric:8"),
     "`planes`": ("planes", "symmetric:8"),

@@ -207,5 +207,5 @@ def test_codes_that_take_long_run_on_large_units_where_a_sample_is_shorter(
     monkeypatch.setattr(patient, "encode", counted)
     assert shortest_code([noise], FLOATS, preset)[0] == get_code(quick).number
     assert max(sizes) < noise.size / 5
-    assert shortest_code([toeplitz], FLOATS, preset)[0] == get_code("records").number
+    assert shortest_code([toeplitz], Alphabet(1 << 32), preset)[0] == get_code("records").number
     assert max(sizes) == toeplitz.size

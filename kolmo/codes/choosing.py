@@ -14,7 +14,7 @@ import numpy as np
 
 from kolmo import specs
 from kolmo.codes.base import Code, get_code
-from kolmo.codes.forms import FLOATS, GRID
+from kolmo.codes.forms import GRID
 from kolmo.codes.general import LAYOUTS, General
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.plain import flat
@@ -24,11 +24,11 @@ from kolmo.symbols import Alphabet, Symbols
 
 PRESETS = {
     "best": (
-        *("constant", "predictive", "context", "counts", "byteplanes", "records"),
+        *("constant", "grid", "predictive", "context", "counts", "byteplanes", "records"),
         *("xz", "brotli", "zstd", "bz2", "deflate", "raw"),
     ),
-    "default": ("constant", "context", "counts", "byteplanes", "records", "raw"),
-    "fast": ("constant", "byteplanes", "raw"),
+    "default": ("constant", "grid", "context", "counts", "byteplanes", "records", "raw"),
+    "fast": ("constant", "grid", "byteplanes", "raw"),
 }
 """Codes that each preset tries, in this order; of equally short ones the first is taken."""
 
@@ -77,18 +77,18 @@ def shortest_code(
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
-    on_grid = _on_grid(parts, alphabet, preset) if grids else {}
+    on_grid = _on_grid(parts, alphabet, preset) if grids and get_code(GRID) in codes else {}
     if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]
     patience = _PATIENCE.get(preset, _PATIENCE["best"])
     patient = [code for code in codes if code.name in patience.codes]
-    quick = [code for code in codes if code.name not in ("constant", *patience.codes)]
+    quick = [code for code in codes if code.name not in ("constant", "grid", *patience.codes)]
     written = on_grid | _all(quick, parts, alphabet)
     if sum(part.nbytes for part in parts) <= patience.small:
         written |= _all(patient, parts, alphabet)
     elif patient:
         written |= _promising(patient, quick, parts, alphabet, patience.sample)
-    in_order = [number for number in (GRID, *(code.number for code in codes)) if number in written]
+    in_order = [code.number for code in codes if code.number in written]
     shortest = min(in_order, key=lambda number: len(written[number]))
     return shortest, written[shortest]
 
@@ -100,8 +100,6 @@ def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) ->
 
 
 def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> dict[int, bytes]:
-    if alphabet.format not in FLOATS:
-        return {}
     try:
         return {GRID: get_code(GRID).encode(parts, alphabet, preset)}  # type: ignore[call-arg]
     except NotApplicableError:

@@ -1,4 +1,4 @@
-"""The context code: the strongest for weights, whatever their dtype or quantizer; and its decoder.
+"""The context code: strong for weights, whatever their dtype or quantizer; and its decoder.
 
 ::
 

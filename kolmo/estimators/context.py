@@ -43,7 +43,7 @@ class Context(Estimator):
 
     name = "context"
     kind = "bound"
-    summary = "adaptive mixing of row, column, neighbour and match contexts; the strongest"
+    summary = "adaptive mixing of row, column, neighbour and match contexts; strong and quick"
 
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         part = min(PART, sum(math.prod(shape) for shape in shapes))

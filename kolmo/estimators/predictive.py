@@ -41,7 +41,7 @@ class Predictive(Estimator):
 
     name = "predictive"
     kind = "bound"
-    summary = "context, and laws of values by columns, rows and neighbours; the shortest, slower"
+    summary = "context, and laws of values by columns, rows and neighbours; the shortest; slow"
 
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         part = min(PART, sum(math.prod(shape) for shape in shapes))

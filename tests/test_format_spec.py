@@ -267,9 +267,14 @@ def mode_of(path):
 
 
 def kept(pattern):
-    slow = ("random-best", "trained-best", "trained-codebook-16-best", "trained-symmetric-8-best")
+    def is_slow(path):
+        return path.stem in (
+            *("random-best", "trained-best", "trained-codebook-16-best"),
+            *("trained-symmetric-8-best", "repeat-best", "rolling-best"),
+        )
+
     return [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in slow))
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * is_slow(path))
         for path in sorted(FOLDER.glob(pattern))
     ]
 

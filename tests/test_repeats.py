@@ -26,7 +26,7 @@ def test_a_tensor_tiled_from_one_block(tmp_path):
     once = kolmo.pack({"w": BLOCK}, tmp_path / "once.kmo", threads=1)
     certificate = packed({"w": np.tile(BLOCK, (4, 1))}, tmp_path / "x.kmo")
     assert certificate.bits < 1.001 * once.bits
-    assert certificate.tensors[0].code == "context+repeat"
+    assert certificate.tensors[0].code == "predictive+repeat"
 
 
 def test_a_vocabulary_with_some_rows_changed_and_more_of_them(tmp_path):

@@ -82,7 +82,7 @@ def _short_runs(table: Values) -> Floats:
 def _about(runs: Floats, mantissa: int) -> list[tuple[Floats, Floats]]:
     """Bounds of magnitudes as `bounds_of` has them, a little wider, and of differences; the format
     that runs had before is told by the zeros at the ends of their mantissas."""
-    bits = np.ascontiguousarray(runs).view(np.uint64)
+    bits = np.ascontiguousarray(runs).view("<u8")
     zeros = trailing_zeros(np.bitwise_or.reduce(bits, (1, 2)), 52)
     known = np.array([7, 10, 23, 52])
     before = np.minimum(known[np.searchsorted(known, np.minimum(52 - zeros, 52))], mantissa)

@@ -169,9 +169,7 @@ def _scale_of(levels: Floats, grid: StepGrid, exact: bool) -> _Scale:
 
 def _shortened(table: Floats) -> tuple[int, Symbols]:
     """Floats without the zeros at the ends of all mantissas, and how many bits are left."""
-    zeros = trailing_zeros(
-        np.bitwise_or.reduce(table.reshape(-1).view(np.uint64), keepdims=True), 52
-    )
+    zeros = trailing_zeros(np.bitwise_or.reduce(table.reshape(-1).view("<u8"), keepdims=True), 52)
     bits = 52 - int(zeros[0])
     return bits, _cut(table, bits)
 
@@ -179,11 +177,11 @@ def _shortened(table: Floats) -> tuple[int, Symbols]:
 def _cut(values: Floats, bits: int) -> Symbols:
     """The bits of float64 numbers without the end of their mantissas, which is 0."""
     container = floats(11, bits).container
-    return (np.ascontiguousarray(values).view(np.uint64) >> np.uint64(52 - bits)).astype(container)
+    return (np.ascontiguousarray(values).view("<u8") >> np.uint64(52 - bits)).astype(container)
 
 
 def _uncut(symbols: Symbols, bits: int) -> Floats:
-    return (symbols.astype(np.uint64) << np.uint64(52 - bits)).view(np.float64)
+    return (symbols.astype(np.uint64) << np.uint64(52 - bits)).view("<f8")
 
 
 def read_scaled(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:

@@ -701,7 +701,9 @@ def split_word(word: int, form: Form, centre: int) -> tuple[int, int, int]:
 def join_word(sign: int, exponent: int, mantissa: int, form: Form, centre: int) -> int:
     """Undo `split_word`."""
     if form.exponent_bits:
-        return (((sign << form.exponent_bits) | exponent) << form.mantissa_bits) | mantissa
+        width = form.exponent_bits + form.mantissa_bits
+        top = -sign if width == 63 else sign  # the highest bit of a word is its own sign
+        return (top << width) | (exponent << form.mantissa_bits) | mantissa
     value = (1 << exponent >> 1) + mantissa
     return centre - value if sign else centre + value
 

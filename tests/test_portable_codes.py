@@ -70,6 +70,7 @@ def require_same(paths, **environment):
     assert found == [facts["sha256"] for facts in said]
 
 
+@pytest.mark.slow
 def test_files_decode_without_a_compiler():
     newest = [path for path in FILES if path.parent == FILES[-1].parent]
     paths = [path for path in newest if path.stat().st_size < LENGTHY]

@@ -17,16 +17,16 @@ BLOCK = RANDOM.normal(size=(700, 500)).astype(np.float32)
 
 
 def packed(source, path, **options):
-    certificate = kolmo.pack(source, path, threads=1, **options)
+    certificate = kolmo.pack(source, path, threads=1, preset="default", **options)
     assert contents(kolmo.unpack(path, path.with_suffix(".safetensors"))) == contents(source)
     return certificate
 
 
 def test_a_tensor_tiled_from_one_block(tmp_path):
-    once = kolmo.pack({"w": BLOCK}, tmp_path / "once.kmo", threads=1)
+    once = kolmo.pack({"w": BLOCK}, tmp_path / "once.kmo", threads=1, preset="default")
     certificate = packed({"w": np.tile(BLOCK, (4, 1))}, tmp_path / "x.kmo")
     assert certificate.bits < 1.001 * once.bits
-    assert certificate.tensors[0].code == "predictive+repeat"
+    assert certificate.tensors[0].code == "context+repeat"
 
 
 def test_a_vocabulary_with_some_rows_changed_and_more_of_them(tmp_path):
@@ -34,7 +34,7 @@ def test_a_vocabulary_with_some_rows_changed_and_more_of_them(tmp_path):
     tuned[50] += 1
     source = {"embed": BLOCK, "norm": np.ones(9, np.float32), "head": tuned}
     certificate = packed(source, tmp_path / "x.kmo", quantizer="native")
-    once = kolmo.pack({"w": BLOCK}, tmp_path / "once.kmo", threads=1)
+    once = kolmo.pack({"w": BLOCK}, tmp_path / "once.kmo", threads=1, preset="default")
     assert certificate.bits < once.bits + 32 * 61 * 500  # the changed row, those before it, the new
 
 
@@ -44,7 +44,9 @@ def test_symbols_repeat_too_wherever_they_lie(tmp_path, spec):
     vector = BLOCK.reshape(-1)
     longer = np.concatenate([vector[:12_345], vector, vector[:777]])
     certificate = packed_symbols({"a": vector, "b": longer}, tmp_path / "x.kmo", spec)
-    once = kolmo.pack({"a": vector}, tmp_path / "once.kmo", quantizer=spec, threads=1)
+    once = kolmo.pack(
+        {"a": vector}, tmp_path / "once.kmo", quantizer=spec, threads=1, preset="default"
+    )
     assert certificate.bits < 1.06 * once.bits
     assert "repeat" in certificate.tensors[1].code
 
@@ -61,7 +63,7 @@ def test_stretches_with_a_piece_that_occurred_elsewhere_still_earlier(tmp_path):
 
 
 def packed_symbols(source, path, spec):
-    certificate = kolmo.pack(source, path, quantizer=spec, threads=1)
+    certificate = kolmo.pack(source, path, quantizer=spec, threads=1, preset="default")
     assert kolmo.verify(path, source) == certificate
     return certificate
 
@@ -80,7 +82,7 @@ def test_one_symbol_over_and_over_is_no_repeat(tmp_path):
 def seed(tmp_path_factory):
     path = tmp_path_factory.mktemp("seed") / "x.kmo"
     source = {"a": BLOCK, "b": np.concatenate([BLOCK, BLOCK[:1]]), "c": np.ones(9)}
-    kolmo.pack(source, path, threads=1)
+    kolmo.pack(source, path, threads=1, preset="default")
     return path
 
 

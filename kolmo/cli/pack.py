@@ -40,7 +40,7 @@ def pack(
         str,
         choice(
             of=("best", "default", "fast"),
-            help="The shortest file, one hardly longer but quicker, or a quick one.",
+            help="The shortest file, one a few percent longer but quicker, or a quick one.",
         ),
     ] = "best",
     role: PackedRoles = None,

@@ -67,7 +67,7 @@ def pack(
         ``native`` keeps every bit of every array as it is stored, packed codes as codes; any other
         keeps the symbols of the weights and the quantizer's parameters, and buffers as they are.
     preset : {"best", "default", "fast"}
-        The shortest file; one that is hardly longer, without the codes that take longest; or a
+        The shortest file; one a few percent longer, without the codes that take longest; or a
         quick one.
     roles : str or list of str
         Roles of the arrays to pack; by default those that the model is loaded from: weights,

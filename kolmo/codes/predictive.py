@@ -69,8 +69,8 @@ class PredictiveSession:
             np.full(_HASHES, -1, np.int64),
             np.zeros(weights.size, np.int64),
         )
-        columns = _new_columns(head.columns, weights.size // head.columns)
-        near, laws = _new_neighbours(shape, head.taps), _new_laws()
+        columns = new_columns(head.columns, weights.size // head.columns)
+        near, laws = _new_neighbours(shape, head.taps), new_laws()
         kernels.begin_table(self.state, self.table)
         for first in range(0, weights.size, SPAN):
             last = min(first + SPAN, weights.size)
@@ -81,7 +81,7 @@ class PredictiveSession:
             yield
 
 
-def _new_columns(count: int, rows: int) -> laws_of.Columns:
+def new_columns(count: int, rows: int) -> laws_of.Columns:
     """Columns of which nothing is known, in bands whose correlations take bounded memory; a few
     rows say little of many columns."""
     most = max(1, min(laws_of.WIDEST, 4 * rows + 12, _CORRELATED // count))
@@ -134,7 +134,7 @@ def neighbours_of(shape: Shape, taps: int) -> Words:
     return np.array(distinct, np.int64)
 
 
-def _new_laws() -> laws_of.Laws:
+def new_laws() -> laws_of.Laws:
     count = laws_of.LAWS
     return laws_of.Laws(
         np.ones((count, 3), np.int64),

@@ -24,11 +24,20 @@ from kolmo.symbols import Alphabet, Symbols
 
 PRESETS = {
     "best": (
-        *("constant", "grid", "predictive", "context", "counts", "byteplanes", "records"),
+        *(
+            "constant",
+            "trellis",
+            "grid",
+            "predictive",
+            "context",
+            "counts",
+            "byteplanes",
+            "records",
+        ),
         *("xz", "brotli", "zstd", "bz2", "deflate", "raw"),
     ),
-    "default": ("constant", "grid", "context", "counts", "byteplanes", "records", "raw"),
-    "fast": ("constant", "grid", "byteplanes", "raw"),
+    "default": ("constant", "trellis", "grid", "context", "counts", "byteplanes", "records", "raw"),
+    "fast": ("constant", "trellis", "grid", "byteplanes", "raw"),
 }
 """Codes that each preset tries, in this order; of equally short ones the first is taken."""
 
@@ -49,6 +58,8 @@ _PATIENCE = {
     "default": _Patience(_PATIENT, 1 << 13, 1 << 12),
     "fast": _Patience((), 0, 0),
 }
+_TRELLIS = "trellis"
+_ACCIDENTAL = 1 << 10  # more symbols than these obey a trellis by design: no other code sees it
 _PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
 _REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
 _PIECES = 3  # tensors of a unit that a sample is taken of
@@ -77,6 +88,10 @@ def shortest_code(
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
+    if _TRELLIS in (code.name for code in codes) and sum(p.size for p in parts) > _ACCIDENTAL:
+        obeys = get_code(_TRELLIS)
+        if (data := _encoded(obeys, parts, alphabet)) is not None:
+            return obeys.number, data
     on_grid = _on_grid(parts, alphabet, preset) if grids and get_code(GRID) in codes else {}
     if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]

@@ -29,7 +29,8 @@ from kolmo.container.header import NUMBERED, ROLES, Header, decode_header, encod
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
 from kolmo.files import expansion_limit
-from kolmo.quantize import Native, Quantizer, SymbolCoder, get_quantizer
+from kolmo.quantize import Native, Quantizer, SymbolCoder
+from kolmo.quantize.lossy import quantizer_of
 from kolmo.spoken import command, option
 from kolmo.symbols import Alphabet, Shape
 
@@ -270,7 +271,7 @@ def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
 def _checked_contents(stored: Stored, data: bytes, digest: bytes, version: int) -> Contents:
     try:
         header = decode_header(data, version)
-        quantizer = get_quantizer(header.quantizer)
+        quantizer = quantizer_of(header.quantizer)
         entries = _read_entries(header, quantizer)
         units = _read_units(header, entries)
         _check_units(entries, units)

@@ -62,7 +62,7 @@ def _codes(units: _Units, number: int) -> Codes | None:
     """The symbols of a tensor that was quantized when it was packed."""
     contents, entry = units.contents, units.contents.entries[number]
     quantized = is_quantized(entry.role, entry.copy_of, contents.entries)
-    if contents.quantizer.name == "native" or not quantized:
+    if entry.coder.lossless or not quantized:
         return None
     symbols = _Symbols(units, number, entry.alphabet.container)
     side_bits = entry.coder.side_bits(entry.dtype) if entry.numel else 0

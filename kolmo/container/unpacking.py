@@ -113,6 +113,6 @@ def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols, start: i
 def weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:
     """The dtype of the source, unless the quantizer has made floats of its integers."""
     kept = not is_quantized(entry.role, entry.copy_of, contents.entries)
-    if contents.quantizer.name == "native" or kept or is_float(entry.dtype):
+    if entry.coder.lossless or kept or is_float(entry.dtype):
         return entry.dtype
     return np.dtype(np.float32)

@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
-from kolmo.dtypes import bits_of
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.quantize.base import Quantizer, SymbolCoder, register, value_range
-from kolmo.quantize.octaves import LAST, Codes, octave_codes, octave_scales
-from kolmo.quantize.placed import PlacedCoder, split, whole_numbers
+from kolmo.quantize.octaves import octave_codes
+from kolmo.quantize.scaled_grid import GridScales, ScaledGrid, grid_of, nearest_levels
 from kolmo.quantize.scales import (
     Floats,
     Rectangle,
@@ -106,7 +105,7 @@ class Nmse(Quantizer):
         places, values = grid.beyond(step, self.half)
         total = math.ldexp(step, exponent + grid.octave) if step else 0.0
         codes = grid.scales.rows, grid.scales.columns
-        return _NmseCoder(self.alphabet(tensor.dtype), grid.wide, total, *codes, places, values)
+        return ScaledGrid(self.alphabet(tensor.dtype), grid.wide, total, *codes, places, values)
 
     def _scaled_shape(self, shape: Shape) -> tuple[int, int]:
         """Rows and columns, as far as they have scales."""
@@ -114,130 +113,7 @@ class Nmse(Quantizer):
         return (1, rows * columns) if self.axis == "tensor" else (rows, columns)
 
     def _restore(self, dtype: np.dtype[Any], parameters: Sequence[float]) -> SymbolCoder:
-        step, *sizes = parameters[:5]
-        columns, rows, wide, far = whole_numbers(sizes)
-        scales, across, places, values = split(parameters[5:], rows, wide, far, far)
-        at = np.array(whole_numbers(places, _FARTHEST), np.int64)
-        if columns < 1 or step < 0 or wide not in (0, columns) or (np.diff(at) <= 0).any():
-            raise ValueError
-        return _NmseCoder(
-            self.alphabet(dtype),
-            columns,
-            step,
-            np.array(whole_numbers(scales, LAST), np.uint8),
-            np.array(whole_numbers(across, LAST), np.uint8),
-            at,
-            np.array(values, np.float64),
-        )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Scales:
-    """Relative scales of rows and columns, by their codes; none where there are no codes."""
-
-    rows: Codes
-    columns: Codes
-
-    def divide(self, weights: Floats, part: Rectangle) -> Floats:
-        """The weights of a rectangle over their scales, in place."""
-        matrix = weights.reshape(part.shape)
-        if self.rows.size:
-            matrix *= self._inverses[0][part.of_rows, None]
-        if self.columns.size:
-            matrix *= self._inverses[1][part.of_columns]
-        return weights
-
-    def multiply(self, weights: Floats, part: Rectangle) -> Floats:
-        """Undo `divide`."""
-        matrix = weights.reshape(part.shape)
-        if self.rows.size:
-            matrix *= self._scales[0][part.of_rows, None]
-        if self.columns.size:
-            matrix *= self._scales[1][part.of_columns]
-        return weights
-
-    @cached_property
-    def squares(self) -> float:
-        """The product of the sums of squares of both; 1 for what has none."""
-        sums = [float(np.square(each).sum()) for each in self._scales]
-        return math.prod(each or 1.0 for each in sums)
-
-    @cached_property
-    def _scales(self) -> tuple[Floats, Floats]:
-        return octave_scales(self.rows), octave_scales(self.columns)
-
-    @cached_property
-    def _inverses(self) -> tuple[Floats, Floats]:
-        return 1 / self._scales[0], 1 / self._scales[1]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _NmseCoder(PlacedCoder):
-    """symbol = round(w / (step r_i c_j)) + half, and the weights themselves at the far places."""
-
-    step: float
-    rows: Codes
-    scaled: Codes
-    places: NDArray[np.int64]
-    values: Floats
-
-    def _encode(self, weights: Floats, part: Rectangle) -> Floats:
-        half = self.alphabet.size // 2
-        if self.step == 0:  # a tensor of zeros
-            return np.full(weights.shape, float(half))
-        mantissa, unit = self._unit
-        weights *= unit
-        levels = _levels(weights, part, self._own, mantissa)
-        np.clip(levels, -half, half, out=levels)
-        levels += half
-        return levels
-
-    def _decode(self, symbols: Floats, part: Rectangle) -> Floats:
-        symbols -= self.alphabet.size // 2
-        scales = self._own.multiply(np.full(symbols.shape, self.step), part)
-        symbols *= scales
-        first, last = np.searchsorted(self.places, [part.start, part.stop])
-        symbols[self.places[first:last] - part.start] = self.values[first:last]
-        return symbols
-
-    def fits(self, shape: Shape) -> bool:
-        """Whether there is a scale for each row and column, or there are none, and what lies beyond
-        the grid lies in the tensor."""
-        rows, columns = matrix_shape(shape)
-        within = not self.places.size or int(self.places[-1]) < rows * columns
-        if not self.rows.size and not self.scaled.size:
-            return within and self.columns in (max(1, columns), max(1, rows * columns))
-        return within and self.columns == columns and self.rows.size in (0, rows)
-
-    def parameters(self) -> list[float]:
-        sizes = [self.columns, self.rows.size, self.scaled.size, self.places.size]
-        codes = [*self.rows.tolist(), *self.scaled.tolist()]
-        return [self.step, *map(float, [*sizes, *codes, *self.places]), *self.values.tolist()]
-
-    def side_bits(self, dtype: np.dtype[Any]) -> int:
-        """The step in 32 bits, or 64 where those do not hold it, as one bit says; 8 a scale; and
-        the weights beyond the grid, of which the symbols tell the places."""
-        with np.errstate(over="ignore"):
-            narrow = float(np.float32(self.step)) == self.step
-        scales = 8 * (self.rows.size + self.scaled.size)
-        return 1 + (32 if narrow else 64) + scales + self.places.size * bits_of(dtype)
-
-    @cached_property
-    def _own(self) -> _Scales:
-        return _Scales(self.rows, self.scaled)
-
-    @cached_property
-    def _unit(self) -> tuple[float, float]:
-        """The step as a number near 1, and what weights are multiplied by."""
-        exponent = min(max(math.frexp(self.step)[1], -1000), 1000)
-        return math.ldexp(self.step, -exponent), math.ldexp(1.0, -exponent)
-
-
-def _levels(weights: Floats, part: Rectangle, scales: _Scales, step: float) -> Floats:
-    """The numbers of the levels nearest to the weights of a rectangle, in place."""
-    scales.divide(weights, part)
-    weights *= 1 / step
-    return np.rint(weights, out=weights)
+        return grid_of(self.alphabet(dtype), parameters)
 
 
 # --- fitting --------------------------------------------------------------------------------
@@ -254,7 +130,7 @@ class _Grid:
     wide: int
     exponent: int
     octave: int
-    scales: _Scales
+    scales: GridScales
 
     @classmethod
     def of(cls, tensor: WeightTensor, shape: Shape, exponent: int, axis: str) -> _Grid:
@@ -265,7 +141,7 @@ class _Grid:
             for number, scales in enumerate(_scales_of(tensor, exponent, axis)):
                 if scales.size:
                     codes[number], octaves[number] = octave_codes(scales)
-        return cls(tensor, max(1, columns), exponent, sum(octaves), _Scales(*codes))
+        return cls(tensor, max(1, columns), exponent, sum(octaves), GridScales(*codes))
 
     def solve(self, distortion: float, half: int) -> float:
         """The step that gives the distortion; 0 of a tensor of zeros."""
@@ -293,7 +169,7 @@ class _Grid:
         for part, weights in self._parts() if step else ():
             own = weights.copy()
             weights = in_units(weights, self.octave)
-            far = np.flatnonzero(np.abs(_levels(weights, part, self.scales, step)) >= half)
+            far = np.flatnonzero(np.abs(nearest_levels(weights, part, self.scales, step)) >= half)
             places.append(part.start + far)
             values.append(in_units(own[far], -self.exponent))
         return np.concatenate(places), np.concatenate(values)

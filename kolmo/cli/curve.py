@@ -13,6 +13,7 @@ from kolmo.cli.lossy_options import Coded, Evaluated, Weighted, function
 from kolmo.cli.options import Exclude, Include, Json, Threads, option
 from kolmo.lossy.curve import STEPS
 from kolmo.progress import progress_bar
+from kolmo.report.figures.drawing import save_figure
 
 
 @app.command()
@@ -30,6 +31,12 @@ def curve(
     plot: Annotated[
         Path | None, option("--plot", help="Draw the curve: .png, .svg or .pdf.", metavar="FILE")
     ] = None,
+    shuffled: Annotated[
+        bool, option("--shuffled", help="Describe the weights at random places too.")
+    ] = False,
+    metric: Annotated[
+        bool, option("--metric", help="Draw the metric against bits, not bits against distortion.")
+    ] = False,
     preset: Coded = "best",
     include: Include = None,
     exclude: Exclude = None,
@@ -43,7 +50,8 @@ def curve(
             steps=step or STEPS,
             evaluate=function(evaluate),
             folder=output,
-            weighting=weighting,  # type: ignore[arg-type]
+            shuffled=shuffled,
+            weighting=weighting,
             include=include or (),
             exclude=exclude or (),
             preset=preset,
@@ -51,5 +59,5 @@ def curve(
             progress=progress,
         )
     if plot:
-        found.plot(plot)
+        save_figure(found.plot(metric=metric), plot)
     print_json(found.to_dict()) if json else print(found)

@@ -44,9 +44,9 @@ def simplify(
             output,
             evaluate=function(evaluate),
             tolerance=tolerance,
-            better=better,  # type: ignore[arg-type]
+            better=better,
             distortion=distortion,
-            weighting=weighting,  # type: ignore[arg-type]
+            weighting=weighting,
             include=include or (),
             exclude=exclude or (),
             preset=preset,

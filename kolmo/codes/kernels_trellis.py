@@ -321,7 +321,7 @@ def _code_size(
             return found
         _narrow(y, laws)
         found += 1
-    rest, length = size - UNARY, 0  # 1 or more
+    rest, length = max(size - UNARY, 1), 0
     while rest >> (length + 1):
         length += 1
     bits = 0

@@ -18,6 +18,7 @@ from kolmo.progress import Wanted, progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 STEPS = (0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.7)
 """Steps of a curve by default, in units of the root mean square of a row: 5 to .5 bits a weight of
@@ -76,12 +77,15 @@ class Curve:
         The metric of the network as it is.
     points : tuple of CurvePoint
         By falling bits.
+    shuffled : tuple of CurvePoint
+        Those of the same weights at random places, where they were asked for.
     """
 
     name: str
     numel: int
     original: float | None
     points: tuple[CurvePoint, ...]
+    shuffled: tuple[CurvePoint, ...]
     _shop: Workshop = dataclasses.field(repr=False)
 
     @property
@@ -134,11 +138,37 @@ class Curve:
             raise InputError(f"{self.name}: no step is good enough")
         return shop.measure(shop.describe(step)).bits
 
+    def plot(
+        self, *others: Curve, metric: bool = False, ax: Any = None,
+        figsize: tuple[float, float] | None = None, width: str | float | None = None,
+    ) -> Figure:  # fmt: skip
+        """Bits per weight against distortion, or the metric against bits per weight.
+
+        Parameters
+        ----------
+        *others : Curve
+            Of other models, in the same figure.
+        metric : bool
+            Whether to draw the metric.
+        ax, figsize, width : see `kolmo.report.figures.plots.Plots`
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+        """
+        from kolmo.report.figures.curve import draw_curves
+        from kolmo.report.figures.drawing import Canvas
+
+        return draw_curves([self, *others], metric, Canvas(ax, figsize, width))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
-        points = [dataclasses.asdict(point) for point in self.points]
-        own = {"name": self.name, "numel": self.numel, "original": self.original}
-        return {**own, "kind": "bound", "points": points}
+        own = {"name": self.name, "numel": self.numel, "original": self.original, "kind": "bound"}
+        points = {
+            name: [dataclasses.asdict(point) for point in found]
+            for name, found in (("points", self.points), ("shuffled", self.shuffled))
+        }
+        return own | points
 
     def __str__(self) -> str:
         head = f"{'bits/weight':>12}{'distortion':>13}{'metric':>14}{'bytes':>14}"
@@ -174,6 +204,7 @@ def curve(
     steps: Sequence[float] = STEPS,
     evaluate: Evaluate | None = None,
     folder: str | os.PathLike[str] | None = None,
+    shuffled: bool = False,
     progress: Wanted = None,
     **options: Unpack[LossyOptions],
 ) -> Curve:
@@ -195,6 +226,8 @@ def curve(
         dict of arrays by name.
     folder : path, optional
         Where the files are kept, as ``step-0.3.kmo``.
+    shuffled : bool
+        Whether to describe the same weights at random places too, for comparison.
     progress : see `pack`
     **options
         See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, include, exclude,
@@ -224,7 +257,10 @@ def curve(
     with progress_bar(progress) as report:
         shop = open_workshop(source, Lossiness(**options), evaluate, report)
         points = tuple(_point(shop, step, where) for step in wanted)
-        return Curve(shop.name, shop.numel, shop.original, points, shop)
+        moved: tuple[CurvePoint, ...] = ()
+        if shuffled:
+            moved = tuple(_point(shop.shuffled, step, None) for step in wanted)
+        return Curve(shop.name, shop.numel, shop.original, points, moved, shop)
 
 
 def _point(shop: Workshop, step: float, folder: Path | None) -> CurvePoint:

@@ -154,7 +154,8 @@ def round_matrix(weights: Floats) -> Levels:
         return np.zeros(weights.shape, np.int64)
     lengths = code_lengths(weights)
     columns = [lengths(weights[:, number], number) for number in range(weights.shape[1])]
-    return np.stack(columns, axis=1)
+    levels: Levels = np.stack(columns, axis=1)
+    return levels
 
 
 def _halves(spreads: Floats) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from kolmo import __version__
-from kolmo.checkpoints.base import Skipped
+from kolmo.checkpoints.base import Role, Skipped, array_tensor
 from kolmo.checkpoints.opening import survey
 from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
@@ -22,7 +22,8 @@ from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.lossy.describing import Description, describe, quantized
 from kolmo.lossy.evaluating import Evaluate, Evaluator
-from kolmo.lossy.scalings import Scaling, Weighting, scalings_of
+from kolmo.lossy.scalings import Scaling, Weighting, plain_scaling, scalings_of
+from kolmo.nulls import Shuffled
 from kolmo.quantize.lossy import Lossy
 
 
@@ -72,11 +73,21 @@ class Workshop:
     scalings: Mapping[str, Scaling]
     left_out: Sequence[Skipped]
     evaluator: Evaluator | None
+    weighting: Weighting
     preset: str
     threads: int
     progress: Progress
     values: dict[float, float] = dataclasses.field(default_factory=dict)
     """Values of the metric by step; of step 0, of the original."""
+
+    @cached_property
+    def shuffled(self) -> Workshop:
+        """The same weights at random places; without a metric."""
+        state = [_shuffled(kept) if kept.tensor.name in self.scalings else kept
+                 for kept in self.state if kept.role is not Role.COPY]  # fmt: skip
+        scalings = {kept.tensor.name: plain_scaling(kept.tensor, self.weighting)
+                    for kept in state if kept.tensor.name in self.scalings}  # fmt: skip
+        return dataclasses.replace(self, state=state, scalings=scalings, evaluator=None, values={})
 
     def describe(self, step: float) -> Description:
         """The network at a step."""
@@ -160,10 +171,17 @@ def open_workshop(
         scalings=scalings,
         left_out=left_out,
         evaluator=evaluator,
+        weighting=options.weighting,
         preset=options.preset,
         threads=thread_count(options.threads),
         progress=progress,
     )
+
+
+def _shuffled(kept: Kept) -> Kept:
+    drawn = Shuffled().draw(kept.tensor, 0, 0).drawn
+    assert drawn is not None
+    return dataclasses.replace(kept, tensor=array_tensor(kept.tensor.name, drawn.read()))
 
 
 def _calibrated(

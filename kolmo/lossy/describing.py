@@ -197,9 +197,10 @@ def _rounded(scaled: Floats, scaling: Scaling) -> Levels:
 
 
 def _half(levels: Levels) -> int:
-    """Levels on one side of zero: one less than a power of two, so that many tensors share it."""
-    largest = int(np.abs(levels).max(initial=1))
-    return (1 << largest.bit_length()) - 1
+    """Levels on one side of zero: few different numbers, so that many tensors share an alphabet,
+    and others where there is no trellis, so that units have tensors of one kind."""
+    bits = int(np.abs(levels).max(initial=1)).bit_length()
+    return (1 << bits) - 1 if len(levels) >= LONG else 1 << bits
 
 
 def _grid(scaling: Scaling, step: float, shape: tuple[int, int]) -> ScaledGrid:

@@ -130,7 +130,7 @@ def code_lengths(weights: Floats) -> CodeLengths:
     return lengths
 
 
-def round_matrix(weights: Floats) -> Levels:
+def round_matrix(weights: Floats) -> NDArray[np.int64]:
     """The cheapest levels of a matrix in units of its step.
 
     Parameters
@@ -154,8 +154,7 @@ def round_matrix(weights: Floats) -> Levels:
         return np.zeros(weights.shape, np.int64)
     lengths = code_lengths(weights)
     columns = [lengths(weights[:, number], number) for number in range(weights.shape[1])]
-    levels: Levels = np.stack(columns, axis=1)
-    return levels
+    return np.stack(columns, axis=1)
 
 
 def _halves(spreads: Floats) -> NDArray[np.int64]:

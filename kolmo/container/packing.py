@@ -30,7 +30,7 @@ from kolmo.container.format import (
 from kolmo.container.planning import plan_units
 from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
 from kolmo.container.source import read_entries
-from kolmo.container.state import STATE_ROLES, state_of
+from kolmo.container.state import STATE_ROLES, Kept, state_of
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
@@ -108,11 +108,23 @@ def pack(
     checkpoint = survey(source)
     state, left_out = state_of(checkpoint, quantize, roles, include, exclude)
     with progress_bar(progress) as report:
-        entries, digests = read_entries(state, quantize, count, report)
-        tensors = {kept.tensor.name: kept.tensor for kept in state}
-        job = _Packing(tensors, quantize, tuple(entries), preset, count, report)
-        certificate = _written(path, job, digests)
-    return dataclasses.replace(certificate, path=path, skipped=tuple(left_out))
+        certificate = pack_state(state, path, quantize, preset, count, report)
+    return dataclasses.replace(certificate, skipped=tuple(left_out))
+
+
+def pack_state(
+    state: Sequence[Kept],
+    path: Path,
+    quantizer: Quantizer,
+    preset: str,
+    threads: int,
+    progress: Progress | None,
+) -> Certificate:
+    """Write what is kept of a checkpoint as a container, checked by decoding it; see `pack`."""
+    entries, digests = read_entries(state, quantizer, threads, progress)
+    tensors = {kept.tensor.name: kept.tensor for kept in state}
+    job = _Packing(tensors, quantizer, tuple(entries), preset, threads, progress)
+    return dataclasses.replace(_written(path, job, digests), path=path)
 
 
 def _written(path: Path, job: _Packing, digests: Sequence[bytes]) -> Certificate:

@@ -37,12 +37,15 @@ class Kept:
         The weights that it stands for, if it holds their packed codes.
     is_quantized : bool
         Whether the container's quantizer applies to it; else it is kept as it is.
+    copy_of : str
+        Of a copy, the name of the tensor that has the same values.
     """
 
     tensor: WeightTensor
     role: Role
     packed_weights: int | None = None
     is_quantized: bool = True
+    copy_of: str = ""
 
 
 def state_of(
@@ -163,7 +166,8 @@ def _with_copies(
             reason = "has values of its own, and is no part of the model's state"
             others.append(Skipped(tensor.name, reason, tensor.numel, Role.COPY, tensor))
         else:
-            own.append(dataclasses.replace(kept, is_quantized=original.is_quantized))
+            name, is_quantized = original.tensor.name, original.is_quantized
+            own.append(dataclasses.replace(kept, is_quantized=is_quantized, copy_of=name))
     return own, others
 
 

@@ -35,11 +35,14 @@ PRICE = 0.3
 """Of a bit, in squared steps of a trellis: where a step more or less gains nothing."""
 
 PLAIN_STEP = 1.55
-"""The step of nearest levels at the slope of a trellis of step 1, and twice the root of the
-squared-error share: both then pay the same for a bit."""
+"""The step of levels without a trellis, beside one with a step of 1: both then pay the same squared
+error for a bit."""
 
 PLAIN_PRICE = 0.125
-"""Of a bit, in squared steps of nearest levels."""
+"""Of a bit, in squared steps of levels without a trellis."""
+
+_ALONE = Trellis(np.zeros(1, np.int64), np.zeros((1, 2), np.int64))
+"""A trellis of one state: no column depends on what was before."""
 
 _ROUNDS = 3  # of counting a sample's levels
 _SAMPLED = 48  # columns of it
@@ -64,7 +67,7 @@ class CodeLengths:
     trellis : Trellis
         Of a single state, whose levels are even, where there is none.
     price : float
-        Of a bit, in squared steps.
+        Of a bit, in squared steps of the trellis.
     of_rows, of_columns : int64 arrays
         Twice the logarithm to base 2 of the spread that row and column give, in steps; added up.
     bits : float64 (classes, 2, 2h + 1)
@@ -78,30 +81,35 @@ class CodeLengths:
 
     def __call__(self, column: Floats, number: int) -> Levels:
         """The cheapest levels of the column of that number."""
+        if self.has_trellis:
+            return self.fine(column, number)
+        return self.fine(2 * column, number) >> 1
+
+    def fine(self, column: Floats, number: int) -> Levels:
+        """The same in the units of the trellis."""
         levels = np.empty(column.shape, np.int64)
         kernels.round_column(
-            np.ascontiguousarray(column), self.classes(number), self.bits, self.price,
-            self.trellis, levels,
-        )  # fmt: skip
+            *(np.ascontiguousarray(column), self.classes(number), self.bits),
+            *(self.price, self.trellis, levels),
+        )
         return levels
 
+    @property
+    def has_trellis(self) -> bool:
+        """Whether levels depend on those before; else all are even, and are halved."""
+        return self.trellis is not _ALONE
+
     def classes(self, number: int) -> NDArray[np.int64]:
-        return np.clip(self.of_rows + self.of_columns[number], 0, _CLASSES - 1)
+        classes: NDArray[np.int64] = np.clip(
+            self.of_rows + self.of_columns[number], 0, _CLASSES - 1
+        )
+        return classes
 
 
-_ALONE = Trellis(np.zeros(1, np.int64), np.zeros((1, 2), np.int64))
-"""A trellis of one state: no column depends on what was before."""
-
-
-def code_lengths(weights: Floats, has_trellis: bool) -> CodeLengths:
-    """Code lengths learned from a sample of the columns of a matrix.
-
-    Parameters
-    ----------
-    weights : float64 (n, d)
-        In units of the step of a trellis, or of half a step where there is none.
-    has_trellis : bool
-    """
+def code_lengths(weights: Floats) -> CodeLengths:
+    """Code lengths learned from a sample of the columns of a matrix, in units of its step."""
+    has_trellis = len(weights) >= LONG
+    weights = weights if has_trellis else 2 * weights
     spread = math.sqrt(float(np.square(weights).mean())) or 1.0
     rows = _halves(np.sqrt(np.square(weights).mean(axis=1)))
     columns = _halves(np.sqrt(np.square(weights).mean(axis=0)) / spread)
@@ -115,7 +123,7 @@ def code_lengths(weights: Floats, has_trellis: bool) -> CodeLengths:
     for _ in range(_ROUNDS):
         counts = _PRIOR * prior
         for number in sample:
-            levels = lengths(weights[:, number], number)
+            levels = lengths.fine(weights[:, number], number)
             kernels.count_indices(levels, lengths.classes(number), trellis, counts)
         shares = counts / counts.sum(axis=2, keepdims=True)
         lengths = dataclasses.replace(lengths, bits=-np.log2(shares))
@@ -144,19 +152,16 @@ def round_matrix(weights: Floats) -> Levels:
     """
     if not weights.size:
         return np.zeros(weights.shape, np.int64)
-    has_trellis = len(weights) >= LONG
-    scaled = weights if has_trellis else 2 / PLAIN_STEP * weights
-    lengths = code_lengths(scaled, has_trellis)
-    levels = np.empty(weights.shape, np.int64)
-    for number in range(weights.shape[1]):
-        levels[:, number] = lengths(scaled[:, number], number)
-    return levels if has_trellis else levels // 2
+    lengths = code_lengths(weights)
+    columns = [lengths(weights[:, number], number) for number in range(weights.shape[1])]
+    return np.stack(columns, axis=1)
 
 
 def _halves(spreads: Floats) -> NDArray[np.int64]:
     """Half octaves of spreads."""
     with np.errstate(divide="ignore"):
-        return np.rint(np.clip(2 * np.log2(spreads), -_MIDDLE, _MIDDLE)).astype(np.int64)
+        halves = np.clip(2 * np.log2(spreads), -_MIDDLE, _MIDDLE)
+    return np.rint(halves).astype(np.int64)
 
 
 def _guess(half: int) -> Floats:
@@ -167,4 +172,5 @@ def _guess(half: int) -> Floats:
     for odd in range(2):
         distance = np.maximum(2.0 * indices - odd, 0.0)
         shares[:, odd] = np.exp(-distance / (0.7 * spreads[:, None] + 0.3)) + 1e-6
-    return shares / shares.sum(axis=2, keepdims=True)
+    shares /= shares.sum(axis=2, keepdims=True)
+    return shares

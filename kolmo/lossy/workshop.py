@@ -1,0 +1,214 @@
+"""A source at hand, to be described at any step: what curves and simplified models are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kolmo import __version__
+from kolmo.checkpoints.base import Skipped
+from kolmo.checkpoints.opening import survey
+from kolmo.codes.choosing import check_preset
+from kolmo.container.certificate import Certificate
+from kolmo.container.state import STATE_ROLES, Kept, state_of
+from kolmo.errors import InputError
+from kolmo.execution import Progress, thread_count
+from kolmo.lossy.describing import Description, describe, quantized
+from kolmo.lossy.evaluating import Evaluate, Evaluator
+from kolmo.lossy.scalings import Scaling, Weighting, scalings_of
+from kolmo.quantize.lossy import Lossy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Lossiness:
+    """How a network is described: the options that `kolmo.curve` and `kolmo.simplify` share.
+
+    Attributes
+    ----------
+    weighting : {"rows", "equal"}
+        Whether an error counts in relation to the power of its row, or the same everywhere; of
+        weights whose importance is not given.
+    importance : mapping of str to array
+        By name of a tensor what a unit of squared error of each weight costs, such as the diagonal
+        of the Fisher information: of the tensor's shape, or one that broadcasts to it.
+    inputs : iterable of batches, optional
+        What a torch module is called with: errors are then weighed by what layers see, and the
+        rounding error of a weight is pushed onto those still to be rounded.
+    include, exclude : globs
+        Names of the tensors whose weights are described with loss; the others are kept exactly.
+    preset : {"best", "default", "fast"}
+        Codes of the files; see `kolmo.pack`.
+    threads : int, optional
+        All cores by default; nothing depends on it.
+    """
+
+    weighting: Weighting = "rows"
+    importance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    inputs: Iterable[Any] | None = None
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    preset: str = "best"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_preset(self.preset)
+        if self.weighting not in ("rows", "equal"):
+            raise InputError(f"weighting is rows or equal, not {self.weighting!r}")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Workshop:
+    """A source and the scalings of its tensors; describes it at any step."""
+
+    name: str
+    state: Sequence[Kept]
+    scalings: Mapping[str, Scaling]
+    left_out: Sequence[Skipped]
+    evaluator: Evaluator | None
+    preset: str
+    threads: int
+    progress: Progress
+    values: dict[float, float] = dataclasses.field(default_factory=dict)
+    """Values of the metric by step; of step 0, of the original."""
+
+    def describe(self, step: float) -> Description:
+        """The network at a step."""
+        return describe(self.state, self.scalings, step, self.threads, self.progress)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that values depend on, but for the metric itself."""
+        found = hashlib.sha256(__version__.encode())
+        for kept in self.state:
+            found.update(kept.tensor.name.encode("utf-8", "surrogatepass"))
+            for chunk in kept.tensor.chunks():
+                found.update(np.ascontiguousarray(chunk).view(np.uint8).data)
+        for scaling in self.scalings.values():
+            for part in (scaling.rows, scaling.columns, scaling.factor):
+                found.update(b"" if part is None else np.ascontiguousarray(part).data)
+        return found.hexdigest()
+
+    @property
+    def numel(self) -> int:
+        """Weights, described with loss or not."""
+        weights = (kept for kept in self.state if kept.role == "weight")
+        return sum(
+            kept.tensor.numel if kept.packed_weights is None else kept.packed_weights
+            for kept in weights
+        )
+
+    @property
+    def original(self) -> float | None:
+        """The metric of the network as it is."""
+        if self.evaluator is None:
+            return None
+        if 0.0 not in self.values:
+            self.values[0.0] = self.evaluator({k.tensor.name: k.tensor.read() for k in self.state})
+        return self.values[0.0]
+
+    def value_of(self, description: Description) -> float | None:
+        """The metric of a description, evaluated once."""
+        if self.evaluator is None:
+            return None
+        if description.step not in self.values:
+            self.values[description.step] = self.evaluator(description.values)
+        return self.values[description.step]
+
+    def write(self, description: Description, path: Path) -> Certificate:
+        """The description as a file, checked by decoding it."""
+        made = description.write(path, self.preset, self.threads, self.progress)
+        return dataclasses.replace(made, skipped=tuple(self.left_out))
+
+    def measure(self, description: Description) -> Certificate:
+        """The certificate of a file that is not kept."""
+        with tempfile.TemporaryDirectory(prefix="kolmo-") as folder:
+            return self.write(description, Path(folder) / "lossy.kmo")
+
+
+def open_workshop(
+    source: Any, options: Lossiness, evaluate: Evaluate | None, progress: Progress
+) -> Workshop:
+    """A source with its scalings.
+
+    Raises
+    ------
+    InputError
+        If the source cannot be read, or an option does not fit it.
+    """
+    checkpoint = survey(source)
+    state, left_out = state_of(checkpoint, Lossy(0.0), STATE_ROLES)
+    tensors = quantized(state)
+    if options.include or options.exclude:
+        names = set(checkpoint.select(options.include, options.exclude))
+        tensors = {name: tensor for name, tensor in tensors.items() if name in names}
+    if not tensors:
+        raise InputError(f"{checkpoint.source}: there are no floating-point weights to describe")
+    scalings = scalings_of(tensors, options.weighting, options.importance)
+    if options.inputs is not None:
+        scalings |= _calibrated(source, options.inputs, tensors, progress)
+    evaluator = None if evaluate is None else Evaluator(source, evaluate)
+    return Workshop(
+        name=_name(source, checkpoint.source),
+        state=state,
+        scalings=scalings,
+        left_out=left_out,
+        evaluator=evaluator,
+        preset=options.preset,
+        threads=thread_count(options.threads),
+        progress=progress,
+    )
+
+
+def _calibrated(
+    source: Any, inputs: Iterable[Any], tensors: Mapping[str, Any], progress: Progress
+) -> dict[str, Scaling]:
+    from kolmo.lossy.calibrating import calibrated_scalings
+
+    found: dict[str, Scaling] = calibrated_scalings(source, inputs, progress)
+    return {name: scaling for name, scaling in found.items() if name in tensors}
+
+
+def _name(source: Any, where: str) -> str:
+    return type(source).__name__ if hasattr(source, "state_dict") else where
+
+
+Search = Callable[[float], bool]
+
+
+def largest_step(accepts: Search, first: float = 0.5, *, precision: float = 0.03) -> float | None:
+    """The largest step that is accepted, to within a precision; None if none down to 2^-12 is.
+
+    Steps are doubled or halved from the first one on, then bisected in their logarithm. What was
+    accepted is what counts: between two steps nothing is taken for granted.
+
+    Examples
+    --------
+    >>> round(largest_step(lambda step: step < 0.7), 2)
+    0.69
+    """
+    good, bad, step = None, None, first
+    while bad is None or good is None:
+        if accepts(step):
+            good, step = step, step * 2
+        else:
+            bad, step = step, step / 2
+        if good is not None and good > 1 << 10:
+            return good
+        if bad is not None and bad < 2.0**-12:
+            return None
+        if good is not None and bad is not None:
+            break
+    while bad > good * (1 + precision):
+        middle = (good * bad) ** 0.5
+        if accepts(middle):
+            good = middle
+        else:
+            bad = middle
+    return good

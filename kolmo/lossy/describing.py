@@ -23,7 +23,8 @@ from kolmo.container.packing import pack_state
 from kolmo.container.state import Kept
 from kolmo.execution import Progress, in_order
 from kolmo.floats import is_float
-from kolmo.lossy.rounding import LONG, PLAIN_STEP, Levels, code_lengths, round_matrix
+from kolmo.lossy.feedback import Feedback, round_with_feedback
+from kolmo.lossy.rounding import LONG, PLAIN_STEP, PRICE, Levels, code_lengths, round_matrix
 from kolmo.lossy.scalings import Scaling
 from kolmo.quantize import Native, SymbolCoder
 from kolmo.quantize.base import not_expressible
@@ -136,6 +137,8 @@ def describe(
     step: float,
     threads: int,
     progress: Progress | None = None,
+    *,
+    price: float = PRICE,
 ) -> Description:
     """The levels that cost least, squared error and bits together, at a step.
 
@@ -148,6 +151,8 @@ def describe(
         The larger, the shorter the description and the larger its error.
     threads : int
     progress : callable, optional
+    price : float
+        Of a bit, in squared steps.
 
     Raises
     ------
@@ -159,7 +164,7 @@ def describe(
     found: dict[str, Described] = {}
 
     def one(tensor: WeightTensor) -> Described:
-        return describe_tensor(tensor, scalings[tensor.name], step)
+        return describe_tensor(tensor, scalings[tensor.name], step, price)
 
     for tensor, described in in_order(one, tensors, threads):
         found[tensor.name] = described
@@ -169,15 +174,20 @@ def describe(
     return Description(step, state, _with_copies(found, state))
 
 
-def describe_tensor(tensor: WeightTensor, scaling: Scaling, step: float) -> Described:
+def describe_tensor(
+    tensor: WeightTensor, scaling: Scaling, step: float, price: float = PRICE
+) -> Described:
     """One tensor at a step; see `describe`."""
     matrix = tensor.read().astype(np.float64).reshape(matrix_shape(tensor.shape))
     if not np.isfinite(matrix).all():
         what = "NaN" if np.isnan(matrix).any() else "an infinity"
         raise not_expressible(tensor.name, what, Lossy.name)
     grid = _grid(scaling, step, matrix.shape)
-    sizes = _sizes(grid)
-    levels = _rounded(np.divide(matrix, sizes, out=np.zeros_like(matrix), where=sizes > 0), scaling)
+    rows, columns = _relative(grid, matrix.shape)
+    sizes = grid.step * rows[:, None] * columns
+    scaled = np.divide(matrix, sizes, out=np.zeros_like(matrix), where=sizes > 0)
+    feedback = scaling.feedback and scaling.feedback.in_units(rows, columns)
+    levels = _rounded(scaled, feedback, price)
     half = _half(levels)
     own = LossyGrid.of(half, grid)
     values = own.decode((levels + half).astype(own.alphabet.container))
@@ -186,13 +196,11 @@ def describe_tensor(tensor: WeightTensor, scaling: Scaling, step: float) -> Desc
     return Described(kept, own, error, float(np.square(matrix).sum()))
 
 
-def _rounded(scaled: Floats, scaling: Scaling) -> Levels:
-    if scaling.factor is None or not scaled.size:
-        levels = round_matrix(scaled)
+def _rounded(scaled: Floats, feedback: Feedback | None, price: float) -> Levels:
+    if feedback is None:
+        levels = round_matrix(scaled, price)
     else:
-        from kolmo.lossy.feedback import round_with_feedback
-
-        levels = round_with_feedback(scaled, scaling.factor, code_lengths(scaled))
+        levels = round_with_feedback(scaled, feedback, code_lengths(scaled, price))
     return np.clip(levels, -_WIDEST, _WIDEST)
 
 
@@ -221,11 +229,11 @@ def _grid(scaling: Scaling, step: float, shape: tuple[int, int]) -> ScaledGrid:
     return ScaledGrid(Alphabet(1), wide, size, rows, columns, places, np.empty(0))
 
 
-def _sizes(grid: ScaledGrid) -> Floats:
-    """The step of each weight, or what broadcasts to it."""
-    rows = octave_scales(grid.rows)[:, None] if grid.rows.size else np.ones((1, 1))
-    columns = octave_scales(grid.scaled)[None] if grid.scaled.size else np.ones((1, 1))
-    return grid.step * rows * columns
+def _relative(grid: ScaledGrid, shape: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The scales of rows and columns."""
+    rows = octave_scales(grid.rows) if grid.rows.size else np.ones(shape[0])
+    columns = octave_scales(grid.scaled) if grid.scaled.size else np.ones(shape[1])
+    return rows, columns
 
 
 def _with_copies(found: dict[str, Described], state: Sequence[Kept]) -> dict[str, Described]:

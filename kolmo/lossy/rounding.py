@@ -38,12 +38,10 @@ PLAIN_STEP = 1.55
 """The step of levels without a trellis, beside one with a step of 1: both then pay the same squared
 error for a bit."""
 
-PLAIN_PRICE = 0.125
-"""Of a bit, in squared steps of levels without a trellis."""
-
 _ALONE = Trellis(np.zeros(1, np.int64), np.zeros((1, 2), np.int64))
 """A trellis of one state: no column depends on what was before."""
 
+_COARSE = 4 / PLAIN_STEP**2  # what a price is in squared half steps of levels without a trellis
 _ROUNDS = 3  # of counting a sample's levels
 _SAMPLED = 48  # columns of it
 _CLASSES = 24  # of spreads, two to an octave
@@ -106,8 +104,16 @@ class CodeLengths:
         return classes
 
 
-def code_lengths(weights: Floats) -> CodeLengths:
-    """Code lengths learned from a sample of the columns of a matrix, in units of its step."""
+def code_lengths(weights: Floats, price: float = PRICE) -> CodeLengths:
+    """Code lengths learned from a sample of the columns of a matrix.
+
+    Parameters
+    ----------
+    weights : float64 (n, d)
+        In units of the step.
+    price : float
+        Of a bit, in squared steps of a trellis.
+    """
     has_trellis = len(weights) >= LONG
     weights = weights if has_trellis else 2 * weights
     spread = math.sqrt(float(np.square(weights).mean())) or 1.0
@@ -116,7 +122,7 @@ def code_lengths(weights: Floats) -> CodeLengths:
     largest = float(np.abs(weights).max(initial=0.0))
     half = min(_WIDEST, int(largest / 2) + 2)
     trellis = machine(MEMORY) if has_trellis else _ALONE
-    price = PRICE if has_trellis else 4 * PLAIN_PRICE
+    price *= 1.0 if has_trellis else _COARSE
     prior = _guess(half)
     lengths = CodeLengths(trellis, price, _MIDDLE + rows, columns, -np.log2(prior))
     sample = np.unique(np.linspace(0, weights.shape[1] - 1, _SAMPLED).astype(np.int64))
@@ -130,13 +136,15 @@ def code_lengths(weights: Floats) -> CodeLengths:
     return lengths
 
 
-def round_matrix(weights: Floats) -> NDArray[np.int64]:
+def round_matrix(weights: Floats, price: float = PRICE) -> NDArray[np.int64]:
     """The cheapest levels of a matrix in units of its step.
 
     Parameters
     ----------
     weights : float64 (n, d)
         Divided by step, and by scales of rows and columns.
+    price : float
+        Of a bit, in squared steps of a trellis.
 
     Returns
     -------
@@ -152,15 +160,16 @@ def round_matrix(weights: Floats) -> NDArray[np.int64]:
     """
     if not weights.size:
         return np.zeros(weights.shape, np.int64)
-    lengths = code_lengths(weights)
+    lengths = code_lengths(weights, price)
     columns = [lengths(weights[:, number], number) for number in range(weights.shape[1])]
-    return np.stack(columns, axis=1)
+    levels: NDArray[np.int64] = np.stack(columns, axis=1)
+    return levels
 
 
 def _halves(spreads: Floats) -> NDArray[np.int64]:
     """Half octaves of spreads."""
     with np.errstate(divide="ignore"):
-        halves = np.clip(2 * np.log2(spreads), -_MIDDLE, _MIDDLE)
+        halves: Floats = np.clip(2 * np.log2(spreads), -_MIDDLE, _MIDDLE)
     return np.rint(halves).astype(np.int64)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from kolmo.checkpoints.base import WeightTensor, array_tensor
 from kolmo.errors import InputError
+from kolmo.lossy.feedback import Feedback
 from kolmo.quantize.scales import Floats, alternating_scales, matrix_shape, row_sizes
 
 Weighting = Literal["rows", "equal"]
@@ -34,13 +35,13 @@ class Scaling:
     rows : float64 (n,)
         Positive, or 0 for a row of zeros.
     columns : float64 (d,), optional
-    factor : float64 (d, d), optional
-        What rounding with error feedback needs of the layer's inputs; see `kolmo.lossy.feedback`.
+    feedback : Feedback, optional
+        How later weights make up for the errors of earlier ones.
     """
 
     rows: Floats
     columns: Floats | None = None
-    factor: Floats | None = None
+    feedback: Feedback | None = None
 
 
 def plain_scaling(tensor: WeightTensor, weighting: Weighting) -> Scaling:

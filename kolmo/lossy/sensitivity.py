@@ -139,7 +139,8 @@ def shrunk(rows: Floats, uses: NDArray[np.int64]) -> Floats:
     at = np.arange(len(rows))
     first, last = np.maximum(at - _NEIGHBOURS, 0), np.minimum(at + _NEIGHBOURS + 1, len(rows))
     near = (ends[last] - ends[first]) / (last - first) + _FLOOR * counts.mean()
-    return one * (counts + _TRUST) / (1 + _TRUST / near)
+    likely: Floats = one * (counts + _TRUST) / (1 + _TRUST / near)
+    return likely
 
 
 def _diagonal(moments: Floats) -> Floats:

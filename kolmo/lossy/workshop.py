@@ -102,7 +102,9 @@ class Workshop:
             for chunk in kept.tensor.chunks():
                 found.update(np.ascontiguousarray(chunk).view(np.uint8).data)
         for scaling in self.scalings.values():
-            for part in (scaling.rows, scaling.columns, scaling.factor):
+            feedback = scaling.feedback
+            parts = (feedback.rows, feedback.columns) if feedback else ()
+            for part in (scaling.rows, scaling.columns, *parts):
                 found.update(b"" if part is None else np.ascontiguousarray(part).data)
         return found.hexdigest()
 

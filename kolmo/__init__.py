@@ -21,6 +21,7 @@ _PUBLIC = {
     "Inspection": "kolmo.inspection",
     "Interrupted": "kolmo.analysis",
     "KolmoError": "kolmo.errors",
+    "LearnedDifference": "kolmo.lossy.differences",
     "MissingExtraError": "kolmo.errors",
     "NotApplicableError": "kolmo.errors",
     "NotExpressibleError": "kolmo.errors",
@@ -41,6 +42,7 @@ _PUBLIC = {
     "get_null": "kolmo.nulls",
     "get_quantizer": "kolmo.quantize",
     "inspect": "kolmo.inspection",
+    "learned_difference": "kolmo.lossy.differences",
     "load_report": "kolmo.report.report",
     "open_checkpoint": "kolmo.checkpoints",
     "pack": "kolmo.container.packing",
@@ -48,6 +50,7 @@ _PUBLIC = {
     "trajectory": "kolmo.series.trajectory",
     "unpack": "kolmo.container.unpacking",
     "verify": "kolmo.container.verifying",
+    "with_difference": "kolmo.lossy.differences",
 }
 
 __all__ = ["__version__", *_PUBLIC]

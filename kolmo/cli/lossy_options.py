@@ -16,6 +16,13 @@ Evaluated = Annotated[
         metavar="FUNCTION",
     ),
 ]  # fmt: skip
+Tolerated = Annotated[
+    str, option("--tolerance", help="How much worse the number may get: 1%, or an amount.",
+                metavar="SHARE"),
+]  # fmt: skip
+BetterOption = Annotated[
+    str, choice("--better", of=("lower", "higher"), help="Which numbers are better.")
+]
 Weighted = Annotated[
     str,
     choice(

@@ -9,8 +9,15 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app, print_json
-from kolmo.cli.lossy_options import Coded, Evaluated, Weighted, function
-from kolmo.cli.options import Exclude, Include, Json, Threads, choice, option
+from kolmo.cli.lossy_options import (
+    BetterOption,
+    Coded,
+    Evaluated,
+    Tolerated,
+    Weighted,
+    function,
+)
+from kolmo.cli.options import Exclude, Include, Json, Threads, option
 from kolmo.progress import progress_bar
 
 
@@ -19,13 +26,8 @@ def simplify(
     source: Annotated[str, typer.Argument(help="A file, a directory or a URL.")],
     output: Annotated[Path, option("--output", "-o", help="The container.", metavar="FILE.kmo")],
     evaluate: Evaluated = None,
-    tolerance: Annotated[
-        str,
-        option(help="How much worse the number may get: 1%, or an amount.", metavar="SHARE"),
-    ] = "1%",
-    better: Annotated[
-        str, choice(of=("lower", "higher"), help="Which numbers are better.")
-    ] = "lower",
+    tolerance: Tolerated = "1%",
+    better: BetterOption = "lower",
     distortion: Annotated[
         float | None,
         option(help="Instead: the relative squared error allowed.", metavar="D"),

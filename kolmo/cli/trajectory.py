@@ -9,6 +9,7 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app
+from kolmo.cli.lossy_options import BetterOption, Evaluated, Tolerated, function
 from kolmo.cli.measuring_options import Measuring, takes_measuring
 
 
@@ -32,9 +33,14 @@ def trajectory(
             "--relative", help="Say percent of the first step, and percent of the own shuffle."
         ),
     ] = False,
+    evaluate: Evaluated = None,
+    tolerance: Tolerated = "1%",
+    better: BetterOption = "lower",
 ) -> None:
     """Measure a series of checkpoints, step by step; `kolmo plot` draws a saved one."""
     from kolmo.cli.measuring import run_measurement  # which imports what measures
 
     one_or_more = sources[0] if len(sources) == 1 else sources
-    run_measurement(one_or_more, options, kolmo.trajectory, metrics=metrics, relative=relative)
+    told = {"evaluate": function(evaluate), "tolerance": tolerance, "better": better}
+    told |= {"metrics": metrics, "relative": relative}
+    run_measurement(one_or_more, options, kolmo.trajectory, **told)

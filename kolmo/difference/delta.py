@@ -23,6 +23,8 @@ from kolmo.difference.weights import as_weights
 from kolmo.errors import InputError
 from kolmo.estimators.base import get_estimator
 from kolmo.execution import Lanes
+from kolmo.lossy.evaluating import Better, Evaluate
+from kolmo.lossy.function import SameFunction, with_rows
 from kolmo.measure import Measurement, Plan
 from kolmo.nulls import Shuffled
 from kolmo.options import Options, Settings, takes_options
@@ -45,6 +47,9 @@ def delta(
     *,
     name: str = "tuned",
     thorough: bool = False,
+    evaluate: Evaluate | None = None,
+    tolerance: str | float = "1%",
+    better: Better = "lower",
     **options: Unpack[Options],
 ) -> Report:
     """The code length of tuned weights given their base: how much did fine-tuning add?
@@ -76,6 +81,11 @@ def delta(
         was not asked for is tried on windows first, and factors only where a sample of rows and
         columns shows that there can be any; ``details`` say what was not tried, and why. Only small
         matrices of checkpoints of up to 2^18 weights are then searched exhaustively.
+    evaluate : callable, optional
+        Takes the network, gives a number: a loss, an accuracy. The report then has a row
+        ``function`` besides: the shortest file found that makes of the base a network as good as
+        the tuned one, to within the tolerance (`kolmo.learned_difference`): a bound too.
+    tolerance, better : see `kolmo.simplify`
     **options
         All other parameters are those of `analyze`; the
         bits of the whole model are the sum over its tensors.
@@ -104,6 +114,9 @@ def delta(
     0.02
     """
     settings = Settings.of(options)
+    same = evaluate and SameFunction(
+        evaluate, tolerance, better, settings.threads, settings.progress
+    )
     if settings.budget is not None:
         raise InputError("a difference has no budget of time: it is measured whole")
     plan, coders = _plan(settings, thorough)
@@ -122,7 +135,7 @@ def delta(
     report = Report.of(_explained(data, given, problems, coders, name))
     if not finished:
         raise Interrupted(report, *run.count, kept)
-    return report
+    return with_rows(report, [same.row_given(name, base, tuned, common)]) if same else report
 
 
 # --- what is measured -------------------------------------------------------------------------

@@ -20,8 +20,22 @@ def delta_lines(report: ReportData) -> Iterator[str]:
     for name, rows in report.plain.groupby("checkpoint", sort=False):
         base = report.provenance["base"]["source"]
         yield f"{name}, once {base} is known:"
-        for quantizer, group in model_rows(rows).groupby("quantizer", sort=False):
+        coded = rows[rows["estimator"].isin(("delta", "alone"))]
+        for quantizer, group in model_rows(coded).groupby("quantizer", sort=False):
             yield from (f"  {line}" for line in _quantizer_lines(str(quantizer), group))
+        for _, row in rows[~rows.index.isin(coded.index)].iterrows():
+            yield f"  {_function_line(row)}"
+
+
+def _function_line(row: pd.Series) -> str:
+    """What it takes to do the same, to within a tolerance."""
+    told = json.loads(row["details"])
+    return (
+        f"to do the same, at most {row['bits']:,.0f} bits are needed, {row['bits_per_weight']:.4g} "
+        f"bits per weight (bound, {row['estimator']}: {told['form']}); its metric is "
+        f"{told['value']:.6g}, tuned {told['original']:.6g}, of the base {told['before']:.6g} "
+        f"(tolerance {told['tolerance']})"
+    )
 
 
 def _quantizer_lines(quantizer: str, rows: pd.DataFrame) -> Iterator[str]:

@@ -18,6 +18,8 @@ from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.opening import survey
 from kolmo.checkpoints.tensor_names import partners
 from kolmo.errors import InputError, KolmoError
+from kolmo.lossy.evaluating import Better, Evaluate
+from kolmo.lossy.function import SameFunction, with_rows
 from kolmo.options import Options, Settings, takes_options
 from kolmo.report.report import Report
 from kolmo.report.words_series import SHUFFLED
@@ -27,7 +29,14 @@ from kolmo.series.steps import StepSeries, find_series
 
 @takes_options
 def trajectory(
-    sources: Any, *, metrics: Any = None, relative: bool = False, **options: Unpack[Options]
+    sources: Any,
+    *,
+    metrics: Any = None,
+    relative: bool = False,
+    evaluate: Evaluate | None = None,
+    tolerance: str | float = "1%",
+    better: Better = "lower",
+    **options: Unpack[Options],
 ) -> Report:
     """Measure a series of checkpoints, step by step, with the same settings.
 
@@ -43,6 +52,12 @@ def trajectory(
     relative : bool
         Words and figures say percent of the first step, and percent of the own shuffle; the null
         ``shuffled`` is drawn unless ``nulls`` are named.
+    evaluate : callable, optional
+        Takes a network, gives a number, such as its loss on validation data: a module where the
+        source is one, else a dict of arrays by name. Each checkpoint then has a row ``function``
+        besides: its *function bits*, those of the shortest file found at which it keeps its own
+        number to within the tolerance (`kolmo.simplify`): a bound.
+    tolerance, better : see `kolmo.simplify`
     **options
         Options as in `analyze`; ``scope`` is "model" by default.
 
@@ -80,6 +95,9 @@ def trajectory(
     if relative and not options.get("nulls"):
         options["nulls"] = [SHUFFLED]
     settings = Settings.of(options)
+    same = evaluate and SameFunction(
+        evaluate, tolerance, better, settings.threads, settings.progress
+    )
     problems = list(_differences({name: settings.open(c) for name, c in named.items()}))
     try:
         report = compare(named, **options)
@@ -87,6 +105,10 @@ def trajectory(
         if error.report is not None:
             raise error.with_report(_with_series(error.report, facts, problems)) from None
         raise
+    if same:
+        rows = [same.row(names[step], source, settings.open(opened[step]))
+                for step, source in series.sources.items()]  # fmt: skip
+        report = with_rows(report, rows)
     return _with_series(report, facts, problems)
 
 

@@ -121,8 +121,8 @@ def simplify(
         Instead of an evaluation: Σ(w − ŵ)² / Σw² that is allowed.
     progress : see `pack`
     **options
-        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, include, exclude,
-        preset, threads.
+        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, outputs, include,
+        exclude, preset, threads.
 
     Returns
     -------

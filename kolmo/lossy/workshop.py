@@ -18,6 +18,7 @@ from kolmo.checkpoints.opening import survey
 from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
 from kolmo.container.state import STATE_ROLES, Kept, state_of
+from kolmo.dtypes import bits_of
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.lossy.calibrating import calibrated_scalings
@@ -122,6 +123,12 @@ class Workshop:
             kept.tensor.numel if kept.packed_weights is None else kept.packed_weights
             for kept in weights
         )
+
+    @property
+    def stored_bits(self) -> int:
+        """Bits of all that is kept, as it is stored; copies have none."""
+        own = (kept.tensor for kept in self.state if kept.role is not Role.COPY)
+        return sum(tensor.numel * bits_of(tensor.dtype) for tensor in own)
 
     @property
     def original(self) -> float | None:

@@ -50,6 +50,7 @@ NUMBERS = {
     "grid": 13,
     "records": 14,
     "predictive": 15,
+    "trellis": 16,
 }
 """What is written in files: another number for a name, or another name, and none can be read."""
 

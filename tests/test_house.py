@@ -26,8 +26,9 @@ KOLMO = (
     ("measure", "engine measure"),
     ("report", "report"),
     ("analysis", "estimating options defaults structure analysis planning budgets inspection"),
-    ("comparisons", "series difference callbacks"),
     ("container", "container"),
+    ("lossy", "lossy"),
+    ("comparisons", "series difference callbacks"),
     ("calibration", "calibration"),
     ("command line", "cli __main__"),
 )

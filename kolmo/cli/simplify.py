@@ -13,9 +13,11 @@ from kolmo.cli.lossy_options import (
     BetterOption,
     Coded,
     Evaluated,
+    Inputs,
     Tolerated,
     Weighted,
     function,
+    with_inputs,
 )
 from kolmo.cli.options import Exclude, Include, Json, Threads, option
 from kolmo.progress import progress_bar
@@ -32,6 +34,7 @@ def simplify(
         float | None,
         option(help="Instead: the relative squared error allowed.", metavar="D"),
     ] = None,
+    inputs: Inputs = None,
     weighting: Weighted = "rows",
     preset: Coded = "best",
     include: Include = None,
@@ -40,9 +43,10 @@ def simplify(
     json: Json = False,
 ) -> None:
     """Write the smallest file of a network that still does the same, to within a tolerance."""
+    subject, given = with_inputs(source, inputs)
     with progress_bar(True) as progress:
         found = kolmo.simplify(
-            source,
+            subject,
             output,
             evaluate=function(evaluate),
             tolerance=tolerance,
@@ -54,5 +58,6 @@ def simplify(
             preset=preset,
             threads=threads,
             progress=progress,
+            **given,
         )
     print_json(found.to_dict()) if json else print(found)

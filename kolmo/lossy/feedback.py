@@ -23,6 +23,7 @@ from kolmo.lossy.rounding import CodeLengths
 from kolmo.quantize.scales import Floats
 
 _BLOCK = 32  # columns whose errors are fed forward by one product of matrices
+_BEYOND = 16  # levels more on either side than twice those that weights have
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,11 +118,19 @@ def round_with_feedback(
     >>> round_with_feedback(np.full((1, 2), 0.4), alike, lengths).tolist()
     [[0, 1]]
     """
-    return round_fed(weights, feedback, lengths) if weights.size else weights.astype(np.int64)
+    if not weights.size:
+        return np.zeros(weights.shape, np.int64)
+    return _round_fed(weights, feedback, _wider(lengths))
 
 
-def round_fed(weights: Floats, feedback: Feedback, lengths: CodeLengths) -> NDArray[np.int64]:
-    """`round_with_feedback` of a matrix that is not empty."""
+def _wider(lengths: CodeLengths) -> CodeLengths:
+    """Code lengths of twice as many levels: what is fed may take weights beyond the largest."""
+    more = lengths.bits.shape[2] // 2 + _BEYOND
+    bits = np.pad(lengths.bits, ((0, 0), (0, 0), (more, more)), mode="edge")
+    return dataclasses.replace(lengths, bits=bits)
+
+
+def _round_fed(weights: Floats, feedback: Feedback, lengths: CodeLengths) -> NDArray[np.int64]:
     finer = 1 if lengths.has_trellis else 2  # a level without a trellis is two of its steps
     values = np.ascontiguousarray(weights.T) * finer
     columns, count = values.shape

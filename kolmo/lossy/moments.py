@@ -10,7 +10,7 @@ Any module will do, whatever its layers are made of: only gradients of its param
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from kolmo.errors import InputError
 from kolmo.quantize.scales import Floats, matrix_shape
+from kolmo.symbols import Shape
 
 if TYPE_CHECKING:
     import torch
@@ -51,10 +52,11 @@ def gradient_moments(
     batches: Iterable[Any],
     *,
     outputs: Callable[[torch.nn.Module, Any], torch.Tensor] | None = None,
+    names: Collection[str] | None = None,
     probes: int = 4,
     seed: int = 0,
 ) -> dict[str, GradientMoments]:
-    """Second moments of the gradients of all matrices of a network.
+    """Second moments of the gradients of a network's parameters.
 
     The gradients are those of the outputs in random directions of signs, each output element its
     own, so that on average the moments are sums over all outputs (Hutchinson 1989).
@@ -69,6 +71,8 @@ def gradient_moments(
     outputs : callable, optional
         From model and batch to a tensor (examples, ...) whose squared distance is what counts.
         Without one, it is the model's output, or its logits, or the first of several.
+    names : collection of str, optional
+        Of the parameters that count; by default all.
     probes : int
         Random directions for each batch.
     seed : int
@@ -77,13 +81,14 @@ def gradient_moments(
     Returns
     -------
     dict of str to GradientMoments
-        By name of the parameter, for all with two dimensions or more that any output depends on;
-        a tensor of more is its first dimension × the rest.
+        By name of the parameter; none of one that no output depends on. A vector is one row, of
+        whose columns each has its own moment only; a tensor of more than two dimensions is its
+        first × the rest.
 
     Raises
     ------
     InputError
-        If there is no batch, or no parameter that counts.
+        If there is no batch, no parameter that counts, or no output that depends on one.
 
     Examples
     --------
@@ -95,14 +100,23 @@ def gradient_moments(
     """
     import torch
 
-    parameters = {name: p for name, p in model.named_parameters() if p.dim() > 1}
-    sums = {name: _Sums(*matrix_shape(tuple(p.shape))) for name, p in parameters.items()}
+    parameters = {
+        name: p for name, p in model.named_parameters()
+        if p.is_floating_point() and p.numel() and (names is None or name in names)
+    }  # fmt: skip
+    if not parameters:
+        raise InputError(
+            "moments: the model has no parameter of floating-point numbers that counts"
+        )
+    sums = {name: _Sums(tuple(p.shape)) for name, p in parameters.items()}
     directions = torch.Generator().manual_seed(seed)
     examples = 0
     with _evaluating(model, list(parameters.values())), torch.enable_grad():
         for batch in batches:
             values = (outputs or model_outputs)(model, batch)
             examples += len(values)
+            if not values.requires_grad:
+                raise InputError("moments: the outputs depend on no parameter that counts")
             for probe in range(probes):
                 signs = torch.randint(0, 2, values.shape, generator=directions) * 2 - 1
                 total = (values * signs.to(values)).sum()
@@ -114,10 +128,7 @@ def gradient_moments(
                         own.add(gradient.reshape(own.shape).float(), is_new=probe == 0)
     if not examples:
         raise InputError("moments: there is no batch of examples to learn from")
-    found = {name: own.mean(examples * probes) for name, own in sums.items() if own.uses.any()}
-    if not found:
-        raise InputError("moments: the outputs depend on no matrix of the model")
-    return found
+    return {name: own.mean(examples * probes) for name, own in sums.items() if own.uses.any()}
 
 
 def model_outputs(model: torch.nn.Module, batch: Any) -> torch.Tensor:
@@ -167,12 +178,13 @@ def _evaluating(model: torch.nn.Module, parameters: Sequence[torch.Tensor]) -> I
 class _Sums:
     """Sums of the moments of a matrix's gradients."""
 
-    def __init__(self, rows: int, columns: int) -> None:
-        self.shape = rows, columns
+    def __init__(self, shape: Shape) -> None:
+        self.shape = matrix_shape(shape)
+        widest = WIDEST if len(shape) > 1 else 1
         self.rows, self.columns = (
-            np.zeros((size, size) if size <= WIDEST else size) for size in self.shape
+            np.zeros((size, size) if size <= widest else size) for size in self.shape
         )
-        self.uses = np.zeros(rows, np.int64)
+        self.uses = np.zeros(self.shape[0], np.int64)
 
     def add(self, gradient: torch.Tensor, is_new: bool) -> None:
         used = gradient.abs().amax(dim=1) > 0

@@ -129,7 +129,7 @@ def shrunk(rows: Floats, uses: NDArray[np.int64]) -> Floats:
     Examples
     --------
     >>> shrunk(np.array([8.0, 4.0, 0.0, 0.0]), np.array([2, 1, 0, 0])).round(2).tolist()
-    [6.54, 3.67, 0.8, 0.8]
+    [6.61, 3.74, 0.86, 0.86]
     """
     seldom = (uses > 0) & (uses <= _SELDOM)
     seen = seldom if seldom.any() else uses > 0

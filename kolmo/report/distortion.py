@@ -63,7 +63,8 @@ def _shares(group: Sequence[Row]) -> Iterator[str]:
 
 def _unequal(rows: TableRows) -> Iterator[str]:
     """Quantizers of fixed levels whose errors differ between checkpoints."""
-    known = [row for row in rows.records(scope="model") if row["nmse"] > 0]
+    whole = rows.records(scope="model")  # of which files of equal function may differ in errors
+    known = [row for row in whole if row["nmse"] > 0 and row["estimator"] != FUNCTION]
     for (quantizer,), group in grouped(known, "quantizer").items():
         each = {row["checkpoint"]: row["nmse"] for row in group}
         low, high = min(each.values()), max(each.values())

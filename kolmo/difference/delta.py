@@ -135,7 +135,7 @@ def delta(
     report = Report.of(_explained(data, given, problems, coders, name))
     if not finished:
         raise Interrupted(report, *run.count, kept)
-    return with_rows(report, [same.row_given(name, base, tuned, common)]) if same else report
+    return with_rows(report, [same.row(name, base, tuned, common)]) if same else report
 
 
 # --- what is measured -------------------------------------------------------------------------

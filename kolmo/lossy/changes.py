@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role, array_tensor
 from kolmo.checkpoints.tensor_names import partners
 from kolmo.container.state import STATE_ROLES, Kept, state_of
+from kolmo.dtypes import EXTENDED_DTYPES
 from kolmo.errors import InputError
 from kolmo.lossy.describing import quantized
 from kolmo.lossy.scalings import VECTOR, Scaling
@@ -32,6 +34,7 @@ _FINER = 1 / 8
 """Steps of factors beside those of the rest: errors of factors all point the same way."""
 
 BASE = "sha256 of the base"
+FORMS = "names, types and shapes"
 LEFT, RIGHT, REST = "left of ", "right of ", "rest of "
 """What names of arrays in a file of changes begin with; under its own name a tensor is whole."""
 
@@ -111,9 +114,16 @@ class Change:
         return found
 
 
+class _ArrayForm(NamedTuple):
+    name: str
+    dtype: str
+    shape: Sequence[int]
+    copy_of: str
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Base:
-    """What is known: the state of a network.
+    """What is known: the state of a network; or nothing, which is as much as weights of 0.
 
     Attributes
     ----------
@@ -121,11 +131,15 @@ class Base:
     arrays : mapping of str to ndarray
     ties : mapping of str to str
         Of each copy, the name of its original.
+    known : bool
+        Whether there is a base, which a file of changes names, or none, so that the file tells
+        the names, types and shapes of all arrays itself.
     """
 
     source: str
     arrays: Arrays
     ties: Mapping[str, str]
+    known: bool = True
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Base:
@@ -133,6 +147,30 @@ class Base:
         arrays = {kept.tensor.name: kept.tensor.read() for kept in state}
         ties = {kept.tensor.name: kept.copy_of for kept in state if kept.copy_of}
         return cls(checkpoint.source, arrays, ties)
+
+    @classmethod
+    def nothing(cls, forms: Iterable[_ArrayForm]) -> Base:
+        """No base, for arrays of these forms."""
+        forms = list(forms)
+        arrays = {form.name: np.zeros(form.shape, _dtype(form.dtype)) for form in forms}
+        ties = {form.name: form.copy_of for form in forms if form.copy_of}
+        return cls("nothing", arrays, ties, False)
+
+    @classmethod
+    def told_by(cls, changes: Arrays) -> Base:
+        """No base, for the arrays that a file tells of."""
+        text = changes[FORMS].tobytes().decode("utf-8", "surrogatepass")
+        return cls.nothing(_ArrayForm(*form) for form in json.loads(text))
+
+    @property
+    def heading(self) -> tuple[str, bytes]:
+        """The array of a file that names the base, or tells what there is."""
+        if self.known:
+            return BASE, self.digest
+        forms = [(name, str(array.dtype), array.shape, self.ties.get(name, ""))
+                 for name, array in self.arrays.items()]  # fmt: skip
+        text = json.dumps(forms, separators=(",", ":"), ensure_ascii=False)
+        return FORMS, text.encode("utf-8", "surrogatepass")
 
     @cached_property
     def digest(self) -> bytes:
@@ -174,7 +212,7 @@ def _changed(name: str, before: NDArray[Any], changes: Arrays) -> NDArray[Any]:
 def _is_whole(name: str, known: Arrays) -> bool:
     """Whether an array of a file is that of a tensor, and no change of one that is known."""
     begun = (side for side in (LEFT, RIGHT, REST) if name.startswith(side))
-    return name != BASE and not any(name.removeprefix(side) in known for side in begun)
+    return name not in (BASE, FORMS) and not any(name.removeprefix(side) in known for side in begun)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -202,16 +240,16 @@ class Changes:
     others: Sequence[Kept]
 
     @classmethod
-    def of(cls, base: Checkpoint, tuned: Checkpoint) -> Changes:
-        """The changes from one checkpoint to another.
+    def of(cls, base: Checkpoint | None, tuned: Checkpoint) -> Changes:
+        """The changes from one checkpoint to another, or from nothing.
 
         Raises
         ------
         InputError
             If no weights have a partner of their shape and dtype.
         """
-        known = Base.of(base)
         state = _state(tuned)
+        known = Base.of(base) if base else Base.nothing(map(_form, state))
         pairs = partners([kept.tensor.name for kept in state], known.arrays)
         read = {kept.tensor.name: kept.tensor.read() for kept in state}
         names = {mine: other for mine, other in pairs.items()
@@ -220,7 +258,7 @@ class Changes:
         if not own:
             raise InputError(
                 f"no weights of {tuned.source} have a partner of their shape and dtype in "
-                f"{base.source}"
+                f"{known.source}"
             )
         changes = [Change(names[w], known.arrays[names[w]], read[w]) for w in own]
         others = [
@@ -239,8 +277,9 @@ class Changes:
 
     def written(self, form: Form) -> tuple[list[Kept], dict[str, Scaling]]:
         """What a file of that form holds, and how large the steps are."""
-        digest = np.frombuffer(self.base.digest, np.uint8)
-        state = [Kept(array_tensor(BASE, digest), Role.BUFFER, None, False), *self.others]
+        name, data = self.base.heading
+        heading = array_tensor(name, np.frombuffer(data, np.uint8))
+        state = [Kept(heading, Role.BUFFER, None, False), *self.others]
         scalings: dict[str, Scaling] = {}
         for change in self.changes:
             for name, values, scaling in _parts(change, form, self.size):
@@ -249,6 +288,16 @@ class Changes:
                     state.append(Kept(tensor, Role.WEIGHT))
                     scalings[name] = scaling
         return state, scalings
+
+    def distortion(self, arrays: Arrays) -> float:
+        """Σ(w − ŵ)² / Σw² of the weights of a network under its own names."""
+        error = power = 0.0
+        own = {other: name for name, other in self.names.items()}
+        for change in self.changes:
+            tuned = change.tuned.astype(np.float64)
+            power += float(np.square(tuned).sum())
+            error += float(np.square(tuned - arrays[own[change.name]].astype(np.float64)).sum())
+        return error / power if power else 0.0
 
     def applied(self, values: Arrays) -> dict[str, NDArray[Any]]:
         """The tuned network, under its own names, that a file with these arrays stands for."""
@@ -281,6 +330,15 @@ def _parts(change: Change, form: Form, size: float) -> Iterator[tuple[str, Float
 
 def _state(checkpoint: Checkpoint) -> list[Kept]:
     return state_of(checkpoint, Lossy(0.0), STATE_ROLES)[0]
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    return EXTENDED_DTYPES.get(name) or np.dtype(name)
+
+
+def _form(kept: Kept) -> _ArrayForm:
+    tensor = kept.tensor
+    return _ArrayForm(tensor.name, str(tensor.dtype), tensor.shape, kept.copy_of)
 
 
 def _is_alike(array: NDArray[Any], other: NDArray[Any]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,16 +17,25 @@ from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, thread_count
-from kolmo.lossy.changes import BASE, Base, Changes, Form
+from kolmo.lossy.changes import BASE, FORMS, Base, Changes, Form
 from kolmo.lossy.describing import Description, describe
 from kolmo.lossy.evaluating import Better, Evaluate, Evaluator, Tolerance
-from kolmo.lossy.workshop import largest_step
 from kolmo.markup import lines_html
 from kolmo.progress import Wanted, progress_bar
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 """Ranks of factors that are tried, in turn, until they take more bits."""
 
+COARSE = tuple(4 / math.sqrt(2) ** n for n in range(21))
+"""Steps that are tried, from the coarsest on: what is within a tolerance of a metric at one step
+need not be so at every finer one."""
+
+_NOTHING = 2.0**11  # a step at which nothing is left of any weight
+_BETWEEN = (
+    2 ** (1 / 4),
+    2 ** (1 / 8),
+    2 ** (1 / 16),
+)  # steps tried then, beside the one that was found
 _FINALISTS = 2  # forms that are coded with every code
 
 
@@ -43,7 +53,9 @@ class LearnedDifference:
     step : float
         Of the grids.
     base : str
-        SHA-256 of the base, which the file holds too.
+        SHA-256 of the base, which the file holds too; empty where there is none.
+    distortion : float
+        Σ(w − ŵ)² / Σw² over the weights.
     before, original, value : float
         The metric of the base, of the tuned network, and of the network decoded from the file.
     limit : float
@@ -56,6 +68,7 @@ class LearnedDifference:
     form: str
     step: float
     base: str
+    distortion: float
     before: float
     original: float
     value: float
@@ -73,12 +86,13 @@ class LearnedDifference:
                 "certificate": self.certificate.to_dict()}  # fmt: skip
 
     def __str__(self) -> str:
-        return (
-            f"{self.certificate.path}: {self.bits:,} bits make it of its base (bound): {self.form}"
-            f"\nmetric: {self.before:.6g} of the base, {self.original:.6g} tuned, {self.value:.6g} "
-            f"of the decoded file (allowed: {self.limit:.6g}; {self.evaluations} evaluations)"
-            f"\nsha256 of the base: {self.base}"
-        )
+        what = "make it of its base" if self.base else "describe it"
+        lines = [
+            f"{self.certificate.path}: {self.bits:,} bits {what} (bound): {self.form}",
+            f"metric: {self.before:.6g} before, {self.original:.6g} tuned, {self.value:.6g} of "
+            f"the decoded file (allowed: {self.limit:.6g}; {self.evaluations} evaluations)",
+        ]
+        return "\n".join([*lines, *([f"sha256 of the base: {self.base}"] if self.base else [])])
 
     def _repr_html_(self) -> str:
         return lines_html(str(self))
@@ -99,14 +113,17 @@ def learned_difference(
     """Write the smallest file that makes of a base a network as good as the tuned one.
 
     K_ε(w | w0) = min { K(Δ̂ | w0) : L(w0 + Δ̂) ≤ L(w) + ε }, bounded by files: Δ̂ lies on grids with
-    dead zones, or is the product of factors on such grids, of ranks up to 64, or both. Steps are
-    bisected for each form; the file of the shortest is decoded and evaluated again before anything
-    is reported. Where the base is itself made by a program of few bits, such as an initialization
-    from a seed, the sum bounds the complexity of the network outright.
+    dead zones, or is the product of factors on such grids, of ranks up to 64, or both. Of each form
+    the coarsest step that will do is searched for; the file of the shortest is decoded, and
+    evaluated again, before anything is reported. Where the base is itself made by a program of few
+    bits, such as an initialization from a seed, the sum bounds the complexity of the network.
 
     Parameters
     ----------
-    base, tuned : path, directory, URL, nn.Module, state dict or mapping of arrays
+    base : path, directory, URL, nn.Module, state dict or mapping of arrays, or None
+        What is known; None for nothing: the bound is then one on the network alone, and Δ its
+        weights themselves.
+    tuned : path, directory, URL, nn.Module, state dict or mapping of arrays
         Tensors are matched by name; arrays without a partner of their shape and dtype, and buffers
         that changed, are kept as they are.
     path : path
@@ -146,7 +163,7 @@ def learned_difference(
     """
     path, allowed = Path(path), Tolerance.parse(tolerance, better)
     check_preset(preset)
-    changes = Changes.of(survey(base), survey(tuned))
+    changes = Changes.of(None if base is None else survey(base), survey(tuned))
     evaluator = Evaluator(tuned, evaluate)
     with progress_bar(progress) as report:
         search = _Search(changes, evaluator, allowed, thread_count(threads), report)
@@ -158,8 +175,8 @@ def with_difference(base: Any, path: str | os.PathLike[str]) -> dict[str, NDArra
 
     Parameters
     ----------
-    base : path, directory, URL, nn.Module, state dict or mapping of arrays
-        The very base that the file was made with.
+    base : path, directory, URL, nn.Module, state dict or mapping of arrays, or None
+        The very base that the file was made with; None if it was made with none.
     path : path
 
     Returns
@@ -172,9 +189,13 @@ def with_difference(base: Any, path: str | os.PathLike[str]) -> dict[str, NDArra
     InputError
         If the file is no difference, or that to another base.
     """
-    known, changes = Base.of(survey(base)), _arrays(Path(path))
-    if BASE not in changes:
-        raise InputError(f"{path}: is no difference to a base, but a network of its own")
+    changes = _arrays(Path(path))
+    if FORMS in changes and base is None:
+        return Base.told_by(changes).with_changes(changes)
+    if BASE not in changes or base is None:
+        what = "needs its base" if BASE in changes else "is no difference to a base"
+        raise InputError(f"{path}: {what}")
+    known = Base.of(survey(base))
     if changes[BASE].tobytes() != known.digest:
         wanted = changes[BASE].tobytes().hex()
         raise InputError(f"{path}: is the difference to a base with the SHA-256 {wanted[:16]}…, "
@@ -211,7 +232,8 @@ class _Search:
 
     def best(self, path: Path, preset: str) -> LearnedDifference:
         """The shortest file of the most promising forms."""
-        trials = sorted(self._trials(), key=lambda trial: trial.bits)
+        nothing = self._trial(Form(0, True), [_NOTHING])
+        trials = [nothing] if nothing else sorted(self._trials(), key=lambda trial: trial.bits)
         if not trials:
             raise InputError(
                 f"{self.changes.name}: no difference is within the tolerance: tuned, it has "
@@ -224,17 +246,27 @@ class _Search:
                      enumerate(trials[:_FINALISTS])]  # fmt: skip
             chosen = trials[min(coded)[1]]
         certificate = chosen.description.write(path, preset, self.threads, None)
-        value = self._value(self.changes.applied(_arrays(path)))
+        decoded = self.changes.applied(_arrays(path))
+        value = self._value(decoded)
         if not self.allowed.accepts(value, self.original):
             path.unlink()
             raise KolmoError(
                 f"{path}: not kept: the decoded file has {value:.6g}, the limit is "
                 f"{self.limit:.6g}; is the metric the same at each call?"
             )
+        base, description = self.changes.base, chosen.description
         return LearnedDifference(
-            certificate, str(chosen.form), chosen.description.step, self.changes.base.digest.hex(),
-            self.before, self.original, value, self.limit, self.evaluations,
-        )  # fmt: skip
+            certificate=certificate,
+            form=str(chosen.form),
+            step=description.step,
+            base=base.digest.hex() if base.known else "",
+            distortion=self.changes.distortion(decoded),
+            before=self.before,
+            original=self.original,
+            value=value,
+            limit=self.limit,
+            evaluations=self.evaluations,
+        )
 
     @property
     def limit(self) -> float:
@@ -263,21 +295,23 @@ class _Search:
                 return
             least = trial.bits
 
-    def _trial(self, form: Form) -> _Trial | None:
+    def _trial(self, form: Form, steps: Sequence[float] = COARSE) -> _Trial | None:
+        """A form at the first of falling steps that will do, made a little larger if it can be."""
         state, scalings = self.changes.written(form)
-        made: dict[float, Description] = {}
 
-        def accepts(step: float) -> bool:
-            made[step] = describe(state, scalings, step, self.threads)
-            value = self._value(self.changes.applied(made[step].values))
-            return self.allowed.accepts(value, self.original)
+        def tried(step: float) -> Description | None:
+            made = describe(state, scalings, step, self.threads)
+            value = self._value(self.changes.applied(made.values))
+            return made if self.allowed.accepts(value, self.original) else None
 
-        if not form.rest and not accepts(_FINE):
+        if not form.rest and not tried(steps[-1]):
             return None  # too few components, however fine
-        step = largest_step(accepts)
-        if step is None:
+        found = next(filter(None, map(tried, steps)), None)
+        if found is None:
             return None
-        return _Trial(form, made[step], self._bits(made[step], "fast"))
+        for share in _BETWEEN if found.step < steps[0] else ():
+            found = tried(found.step * share) or found
+        return _Trial(form, found, self._bits(found, "fast"))
 
     def _value(self, arrays: dict[str, NDArray[Any]]) -> float:
         self.evaluations += 1
@@ -287,6 +321,3 @@ class _Search:
         with tempfile.TemporaryDirectory(prefix="kolmo-") as folder:
             path = Path(folder) / "difference.kmo"
             return description.write(path, preset, self.threads, None).bits
-
-
-_FINE = 1 / 64  # a step that loses next to nothing

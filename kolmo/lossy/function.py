@@ -12,15 +12,11 @@ from typing import Any
 
 from kolmo.checkpoints import Checkpoint
 from kolmo.errors import InputError
-from kolmo.lossy.differences import LearnedDifference, learned_difference
+from kolmo.lossy.differences import learned_difference
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance
-from kolmo.lossy.simplify import Simplified, simplify
 from kolmo.progress import Wanted
-from kolmo.report.columns import COLUMNS, TableRows
+from kolmo.report.columns import COLUMNS, FUNCTION, TableRows
 from kolmo.report.report import Report
-
-FUNCTION = "function"
-"""The estimator of such rows."""
 
 QUANTIZER = "lossy"
 """Their quantizer, at whatever distortion; the column ``nmse`` says at which."""
@@ -51,19 +47,8 @@ class SameFunction:
         if not callable(self.evaluate):
             raise InputError(f"evaluate is a function of the network, not {self.evaluate!r}")
 
-    def row(self, name: str, source: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The row of a network described alone: what its function takes, at most."""
-        begun = time.perf_counter()
-        with tempfile.TemporaryDirectory(prefix="kolmo-") as folder:
-            found = simplify(
-                source, Path(folder) / "function.kmo", evaluate=self.evaluate,
-                tolerance=self.tolerance, better=self.better, threads=self.threads,
-                progress=self.progress,
-            )  # fmt: skip
-        return self._row(name, checkpoint, found, {"nmse": found.distortion}, begun)
-
-    def row_given(self, name: str, base: Any, tuned: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-        """The row of a network described once its base is known."""
+    def row(self, name: str, base: Any, tuned: Any, checkpoint: Checkpoint) -> dict[str, Any]:
+        """The row of a network once its base is known; None for no base."""
         begun = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="kolmo-") as folder:
             found = learned_difference(
@@ -71,15 +56,9 @@ class SameFunction:
                 tolerance=self.tolerance, better=self.better, threads=self.threads,
                 progress=self.progress,
             )  # fmt: skip
-        return self._row(name, checkpoint, found, {}, begun)
-
-    def _row(
-        self, name: str, checkpoint: Checkpoint, found: Simplified | LearnedDifference,
-        more: Mapping[str, Any], begun: float,
-    ) -> dict[str, Any]:  # fmt: skip
         raw = float(sum(8 * t.dtype.itemsize * t.numel for t in checkpoint.values()))
         told = ("form", "base", "before", "step", "original", "value", "limit", "evaluations")
-        details = {key: getattr(found, key) for key in told if hasattr(found, key)}
+        details = {key: getattr(found, key) for key in told}
         details |= {"tolerance": str(self.tolerance), "better": self.better}
         return {
             "checkpoint": name,
@@ -94,11 +73,11 @@ class SameFunction:
             "raw_bits": raw,
             "bits": float(found.bits),
             "side_bits": 0.0,
+            "nmse": found.distortion,
             "bits_per_weight": found.bits / checkpoint.numel,
             "compression_ratio": raw / found.bits,
             "seconds": round(time.perf_counter() - begun, 6),
             "details": json.dumps(details, sort_keys=True),
-            **more,
         }
 
 

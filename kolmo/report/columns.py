@@ -38,6 +38,9 @@ averaged figure, ``degrees`` are its degrees of freedom; ``details`` are JSON.""
 COVERAGE = ["checkpoint", "tensor", "role", "numel", "measured", "reason"]
 """Columns of the coverage; ``role`` is one of `kolmo.checkpoints.base.Role`."""
 
+FUNCTION = "function"
+"""The estimator of rows on files of networks that do the same, to within a tolerance."""
+
 _KNOWN = {*COLUMNS, *COVERAGE}  # other tables have columns of their own
 _TEXT = {
     *("checkpoint", "scope", "tensor", "shape", "dtype", "quantizer", "layout", "estimator"),

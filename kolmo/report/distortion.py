@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kolmo.report.columns import Row, TableRows, grouped, is_known
+from kolmo.report.columns import FUNCTION, Row, TableRows, grouped, is_known
 from kolmo.report.quoting import enumerated
 from kolmo.report.table import estimator_label
 

@@ -56,7 +56,7 @@ def trajectory(
         Takes a network, gives a number, such as its loss on validation data: a module where the
         source is one, else a dict of arrays by name. Each checkpoint then has a row ``function``
         besides: its *function bits*, those of the shortest file found at which it keeps its own
-        number to within the tolerance (`kolmo.simplify`): a bound.
+        number to within the tolerance (`kolmo.learned_difference` of no base): a bound.
     tolerance, better : see `kolmo.simplify`
     **options
         Options as in `analyze`; ``scope`` is "model" by default.
@@ -106,7 +106,7 @@ def trajectory(
             raise error.with_report(_with_series(error.report, facts, problems)) from None
         raise
     if same:
-        rows = [same.row(names[step], source, settings.open(opened[step]))
+        rows = [same.row(names[step], None, source, settings.open(opened[step]))
                 for step, source in series.sources.items()]  # fmt: skip
         report = with_rows(report, rows)
     return _with_series(report, facts, problems)

@@ -1,0 +1,189 @@
+"""What training does to the bits of a network, by four definitions: makes what-training-does.csv.
+
+Two tasks, three seeds each: addition modulo 59, with and without weight decay, where a network
+first learns the examples by heart, and only with decay the rule; and scikit-learn's digits.
+Some 25 minutes on one core: ``python data/what-training-does.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import kolmo
+from momos.lab.datasets import load_dataset
+
+PRIME = 59
+SEEDS = (0, 1, 2)
+OUT = Path(__file__).with_suffix(".csv")
+
+Arrays = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Examples, and how a network learns them.
+
+    Attributes
+    ----------
+    inputs, labels : dict of str to ndarray
+        By part: ``train``, and ``validation``, which no step of training sees.
+    sizes : tuple of int
+        Inputs and outputs of each layer.
+    steps : tuple of int
+        Of all examples at once, after which the network is measured.
+    decay, rate : float
+        Of AdamW.
+    """
+
+    name: str
+    inputs: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+    decay: float
+    rate: float
+
+    @property
+    def tolerance(self) -> float:
+        """One percent of the loss of guessing, in nats."""
+        return 0.01 * math.log(self.sizes[-1])
+
+
+def addition(seed: int, decay: float) -> Task:
+    """(a + b) mod 59 of one-hot pairs, half of which are trained on."""
+    pairs = np.stack(np.meshgrid(range(PRIME), range(PRIME), indexing="ij"), -1).reshape(-1, 2)
+    order = np.random.default_rng(seed).permutation(len(pairs))
+    parts = dict(zip(("train", "validation"), np.array_split(order, 2), strict=True))
+    coded = np.eye(PRIME, dtype=np.float32)[pairs].reshape(len(pairs), -1)
+    return Task(
+        f"addition, weight decay {decay:g}",
+        {name: coded[part] for name, part in parts.items()},
+        {name: pairs[part].sum(1) % PRIME for name, part in parts.items()},
+        (2 * PRIME, 128, 128, PRIME),
+        (0, 100, 400, 800, 1600, 4000),
+        decay,
+        3e-3,
+    )
+
+
+def digits() -> Task:
+    found = load_dataset("digits")
+    parts = {"train": found.train, "validation": found.validation}
+    return Task(
+        "digits",
+        {name: part.images for name, part in parts.items()},
+        {name: part.labels for name, part in parts.items()},
+        (64, 128, 128, 128, 10),
+        (0, 10, 30, 100, 300),
+        0.01,
+        1e-3,
+    )
+
+
+def train(task: Task, seed: int) -> Iterator[tuple[int, Arrays]]:
+    """The network after each of the steps."""
+    torch.manual_seed(seed)
+    layers = [torch.nn.Linear(*pair) for pair in pairwise(task.sizes)]
+    x, y = torch.from_numpy(task.inputs["train"]), torch.from_numpy(task.labels["train"])
+    weights = [p for layer in layers for p in layer.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=task.rate, weight_decay=task.decay, betas=(0.9, 0.98))
+    for step in range(max(task.steps) + 1):
+        if step in task.steps:
+            yield (
+                step,
+                {
+                    f"{n}.{name}": p.detach().numpy().copy()
+                    for n, layer in enumerate(layers)
+                    for name, p in layer.named_parameters()
+                },
+            )
+        values = x
+        for n, layer in enumerate(layers):
+            values = layer(values if n == 0 else torch.relu(values))
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(values, y).backward()
+        optimizer.step()
+
+
+def outputs(network: Arrays, inputs: np.ndarray) -> np.ndarray:
+    values = inputs
+    for n in range(len(network) // 2):
+        values = values if n == 0 else np.maximum(values, 0)
+        values = values @ network[f"{n}.weight"].T + network[f"{n}.bias"]
+    return values.astype(np.float64)
+
+
+def loss(task: Task, part: str, network: Arrays) -> float:
+    """Cross-entropy in nats."""
+    values = outputs(network, task.inputs[part])
+    values -= values.max(axis=1, keepdims=True)
+    own = values[np.arange(len(values)), task.labels[part]]
+    return float((np.log(np.exp(values).sum(axis=1)) - own).mean())
+
+
+def accuracy(task: Task, part: str, network: Arrays) -> float:
+    return float((outputs(network, task.inputs[part]).argmax(1) == task.labels[part]).mean())
+
+
+def measured(task: Task, seed: int) -> Iterator[dict[str, Any]]:
+    """A row for each step and definition."""
+    start: Arrays = {}
+    for step, network in train(task, seed):
+        start = start or network
+        facts = {"task": task.name, "seed": seed, "step": step, "weights": sum(
+            array.size for array in network.values())}  # fmt: skip
+        for part in ("train", "validation"):
+            facts[f"{part}_loss"] = loss(task, part, network)
+            facts[f"{part}_accuracy"] = accuracy(task, part, network)
+        for row in definitions(task, start, network):
+            yield facts | row
+        print(*facts.values(), flush=True)
+
+
+def definitions(task: Task, start: Arrays, network: Arrays) -> Iterator[dict[str, Any]]:
+    plain = kolmo.analyze(
+        network, quantizers=["native"], estimators=["kt"], scope="model", nulls=[], threads=1
+    )
+    yield {"definition": "lossless", "bits": plain.table["bits"].min()}
+    shuffled = kolmo.analyze(
+        network, quantizers=["symmetric:8"], estimators=["context", "lowrank"], scope="model",
+        nulls=["shuffled"], draws=39, threads=1,
+    ).table  # fmt: skip
+    best = shuffled.loc[shuffled["bits"].idxmin()]
+    least = shuffled["null_bits"].min()
+    yield {"definition": "of its shuffle", "bits": best["bits"], "share": best["bits"] / least}
+    for part in ("train", "validation"):
+        evaluate = functools.partial(loss, task, part)
+        for name, base in (("function", None), ("added", start)):
+            found = kolmo.learned_difference(
+                base, network, OUT.with_suffix(".kmo"), evaluate=evaluate,
+                tolerance=task.tolerance, threads=1, progress=False,
+            )  # fmt: skip
+            yield {"definition": f"{name}, {part} loss", "bits": found.bits, "form": found.form}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=OUT)
+    out = parser.parse_args().out
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for task in (addition(seed, 1.0), addition(seed, 0.0), digits()):
+            rows += measured(task, seed)
+            pd.DataFrame(rows).to_csv(out, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    main()

@@ -71,7 +71,7 @@ def addition(seed: int, decay: float) -> Task:
         {name: coded[part] for name, part in parts.items()},
         {name: pairs[part].sum(1) % PRIME for name, part in parts.items()},
         (2 * PRIME, 128, 128, PRIME),
-        (0, 100, 400, 800, 1600, 4000),
+        (0, 100, 400, 1600, 4000),
         decay,
         3e-3,
     )
@@ -85,7 +85,7 @@ def digits() -> Task:
         {name: part.images for name, part in parts.items()},
         {name: part.labels for name, part in parts.items()},
         (64, 128, 128, 128, 10),
-        (0, 10, 30, 100, 300),
+        (0, 30, 300),
         0.01,
         1e-3,
     )
@@ -163,14 +163,17 @@ def definitions(task: Task, start: Arrays, network: Arrays) -> Iterator[dict[str
     best = shuffled.loc[shuffled["bits"].idxmin()]
     least = shuffled["null_bits"].min()
     yield {"definition": "of its shuffle", "bits": best["bits"], "share": best["bits"] / least}
-    for part in ("train", "validation"):
+    for part, name, base in (
+        ("train", "function", None),
+        ("train", "added", start),
+        ("validation", "function", None),
+    ):
         evaluate = functools.partial(loss, task, part)
-        for name, base in (("function", None), ("added", start)):
-            found = kolmo.learned_difference(
-                base, network, OUT.with_suffix(".kmo"), evaluate=evaluate,
-                tolerance=task.tolerance, threads=1, progress=False,
-            )  # fmt: skip
-            yield {"definition": f"{name}, {part} loss", "bits": found.bits, "form": found.form}
+        found = kolmo.learned_difference(
+            base, network, OUT.with_suffix(".kmo"), evaluate=evaluate,
+            tolerance=task.tolerance, threads=1, progress=False,
+        )  # fmt: skip
+        yield {"definition": f"{name}, {part} loss", "bits": found.bits, "form": found.form}
 
 
 def main() -> None:

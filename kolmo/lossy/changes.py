@@ -275,6 +275,10 @@ class Changes:
         count = sum(change.matrix.size for change in self.changes)
         return float(np.sqrt(total / max(count, 1))) or 1.0
 
+    def have(self, form: Form) -> bool:
+        """Whether a form differs from a grid alone: factors of that rank pay in some matrix."""
+        return not form.rank or any(change.rank(form.rank) for change in self.changes)
+
     def written(self, form: Form) -> tuple[list[Kept], dict[str, Scaling]]:
         """What a file of that form holds, and how large the steps are."""
         name, data = self.base.heading
@@ -301,7 +305,9 @@ class Changes:
 
     def applied(self, values: Arrays) -> dict[str, NDArray[Any]]:
         """The tuned network, under its own names, that a file with these arrays stands for."""
-        found = self.base.with_changes(values)
+        others = {kept.tensor.name: kept.tensor for kept in self.others}
+        whole = {name: others[name].read() for name in others if name not in self.base.arrays}
+        found = self.base.with_changes({**whole, **values})
         names = [kept.tensor.name for kept in self.tuned]
         return {name: found[self.names.get(name, name)] for name in names}
 

@@ -286,7 +286,7 @@ class _Search:
     def _in_turn(self, forms: Sequence[Form], is_ordered: bool) -> Iterator[_Trial]:
         """Trials of forms; of ordered ones until one takes more bits than that before."""
         least = None
-        for form in forms:
+        for form in filter(self.changes.have, forms):
             trial = self._trial(form)
             if trial is None:
                 continue

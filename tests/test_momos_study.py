@@ -64,6 +64,17 @@ def test_every_arm_and_seed_is_there(finished):
     assert len(list((out / "checkpoints").glob("*.mosaic"))) == 2 * len(MOSAICS)
 
 
+def test_function_bits_are_of_validation_and_bound_each_arm(finished):
+    result, _ = finished
+    rows = result.table.query("estimator == 'function'")
+    assert sorted(rows.arm) == sorted(2 * ARMS)
+    assert (rows.kind == "bound").all()
+    assert not rows.lossless.any()
+    init = rows[rows.arm == "init"]
+    assert (init.bits < 0.1 * init.raw_bits).all()  # all 0, it guesses as well
+    assert any(line.startswith("Function bits") for line in result.findings)
+
+
 def test_the_table_is_what_kolmo_measures_of_the_files(finished):
     result, out = finished
     path = out / "checkpoints" / "momos-0.05-seed1.safetensors"
@@ -140,8 +151,13 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
         study(small, tmp_path, threads=1, progress=stop)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.*") if path.is_file()}
     assert {path.name for path in files if path.parent.name == "measured"} == {
-        *("init-seed0.json", "init-seed0-end.json"),
-        *("dense-seed0.json", "dense-seed0-end.json", "dense-seed0-between.json"),
+        *("init-seed0.json", "init-seed0-function.json", "init-seed0-end.json"),
+        *(
+            "dense-seed0.json",
+            "dense-seed0-function.json",
+            "dense-seed0-end.json",
+            "dense-seed0-between.json",
+        ),
     }
     (tmp_path / "runs" / "qat3-seed0.json").write_text("{damaged")
     changed = tmp_path / "checkpoints" / "momos-0.05-seed0.safetensors"

@@ -74,6 +74,11 @@ class Training:
         """Steps of the optimizer until now."""
         return self._step
 
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network in training, at first its initialization."""
+        return self._model
+
     def epoch(self, number: int, after_step: Callable[[], None] = lambda: None) -> None:
         """Train through the images once, project if it is due, validate, keep the best.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import kolmo
 from kolmo.execution import Progress
 from momos.lab.arms import INIT, LEVELS, StudyConfig, StudyRun
+from momos.lab.function_bits import function_row
 from momos.lab.records import key_of, read_record, write_record
 from momos.lab.weights import weight_facts
 
@@ -33,13 +34,17 @@ _FEW = 3  # draws of these, which are slow and hardly differ from draw to draw
 def finished_rows(
     run: StudyRun, config: StudyConfig, out: Path, threads: int | None, progress: Progress
 ) -> pd.DataFrame:
-    """kolmo's table of the checkpoint of a run that was chosen by validation."""
+    """kolmo's table of the checkpoint that was chosen by validation, function bits last."""
+    import pandas as pd
+
     wanted = [
         (_finished_plan(run.arm, config), _draws(run, config)),
         (_published_plan(), min(_FEW, config.draws)),
     ]
     path = out / "measured" / f"{run.arm}-seed{run.seed}.json"
-    return _kept({run.arm: run.checkpoint}, wanted, run.seed, path, threads, progress)
+    rows = _kept({run.arm: run.checkpoint}, wanted, run.seed, path, threads, progress)
+    last = _table([function_row(run, config, out, threads, progress)])
+    return pd.concat([rows, last], ignore_index=True)
 
 
 def followed_rows(
@@ -117,11 +122,6 @@ def _kept(
     progress: Progress,
 ) -> pd.DataFrame:
     """The rows of some checkpoints, from their record if there is one."""
-    import pandas as pd
-
-    from kolmo.report.columns import COLUMNS
-    from kolmo.report.table import normalize
-
     settings = {"seed": seed, "wanted": [[dict(plan), draws] for plan, draws in wanted]}
     key = key_of("measure", settings, "kolmo", sources.values())
     record = read_record(path, key)
@@ -129,7 +129,16 @@ def _kept(
         rows = list(_measure(sources, wanted, seed, threads, progress))
         record = {"key": key, "table": rows}
         write_record(path, record)
-    return normalize(pd.DataFrame(record["table"], columns=COLUMNS))
+    return _table(record["table"])
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    from kolmo.report.columns import COLUMNS
+    from kolmo.report.table import normalize
+
+    return normalize(pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _measure(

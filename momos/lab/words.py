@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from kolmo.pvalues import draws_needed, is_significant
+from kolmo.report.columns import FUNCTION
 from momos.lab.arms import INIT, LEVELS, StudyConfig
+from momos.lab.function_bits import TOLERANCE
 from momos.lab.results import arms
 from momos.lab.story import ends, story
 
@@ -36,6 +38,7 @@ def findings(trajectory: pd.DataFrame, table: pd.DataFrame, config: StudyConfig)
         *(_levels(ends(story(trajectory, LEVELS)), seen) if config.quantizer != LEVELS else ()),
         *_full_precision(native),
         *_signs(trajectory),
+        *_function(table),
         *_accuracy(table),
     ]
 
@@ -236,6 +239,20 @@ def _ratio(shares: pd.Series) -> str:
     """The mean in percent, ± the standard deviation if there are several."""
     spread = f" ± {100 * shares.std(ddof=1):.2f}" if len(shares) > 1 else ""
     return f"{100 * shares.mean():.2f}{spread}"
+
+
+def _function(table: pd.DataFrame) -> Iterator[str]:
+    """What each arm takes to do what it does."""
+    rows = table[table["estimator"] == FUNCTION]
+    told = [
+        f"{arm} {_spread(group['bits_per_weight'])}"
+        for arm, group in rows.groupby("arm", sort=False)
+    ]
+    if told:
+        yield (
+            f"Function bits, those of the shortest file found that keeps the validation loss "
+            f"within {TOLERANCE}, a bound, per weight: {', '.join(told)}."
+        )
 
 
 def _accuracy(table: pd.DataFrame) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """What training does to the bits of a network, by four definitions: makes what-training-does.csv.
 
 Two tasks, three seeds each: addition modulo 59, with and without weight decay, where a network
-first learns the examples by heart, and only with decay the rule; and scikit-learn's digits.
-Some 25 minutes on one core: ``python data/what-training-does.py``.
+first learns the examples by heart, and only with decay the rule; and scikit-learn's digits. The
+first seed is followed along training, of the others there are the start, the peak and the end.
+Some 10 minutes of one core: ``python data/what-training-does.py``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import dataclasses
 import functools
 import math
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -71,13 +73,13 @@ def addition(seed: int, decay: float) -> Task:
         {name: coded[part] for name, part in parts.items()},
         {name: pairs[part].sum(1) % PRIME for name, part in parts.items()},
         (2 * PRIME, 128, 128, PRIME),
-        (0, 100, 400, 1600, 4000),
+        (0, 100, 400, 1600, 4000) if seed == SEEDS[0] else (0, 100, 4000),
         decay,
         3e-3,
     )
 
 
-def digits() -> Task:
+def digits(seed: int) -> Task:
     found = load_dataset("digits")
     parts = {"train": found.train, "validation": found.validation}
     return Task(
@@ -85,7 +87,7 @@ def digits() -> Task:
         {name: part.images for name, part in parts.items()},
         {name: part.labels for name, part in parts.items()},
         (64, 128, 128, 128, 10),
-        (0, 30, 300),
+        (0, 30, 300) if seed == SEEDS[0] else (0, 300),
         0.01,
         1e-3,
     )
@@ -169,23 +171,25 @@ def definitions(task: Task, start: Arrays, network: Arrays) -> Iterator[dict[str
         ("validation", "function", None),
     ):
         evaluate = functools.partial(loss, task, part)
-        found = kolmo.learned_difference(
-            base, network, OUT.with_suffix(".kmo"), evaluate=evaluate,
-            tolerance=task.tolerance, threads=1, progress=False,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            found = kolmo.learned_difference(
+                base, network, Path(folder) / "network.kmo", evaluate=evaluate,
+                tolerance=task.tolerance, threads=1, progress=False,
+            )  # fmt: skip
         yield {"definition": f"{name}, {part} loss", "bits": found.bits, "form": found.form}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT)
-    out = parser.parse_args().out
+    parser.add_argument("--seed", type=int, action="append")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for seed in SEEDS:
-        for task in (addition(seed, 1.0), addition(seed, 0.0), digits()):
+    for seed in given.seed or SEEDS:
+        for task in (addition(seed, 1.0), addition(seed, 0.0), digits(seed)):
             rows += measured(task, seed)
-            pd.DataFrame(rows).to_csv(out, index=False, float_format="%.6g")
+            pd.DataFrame(rows).to_csv(given.out, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

@@ -222,6 +222,14 @@ def test_the_bytes_do_not_depend_on_threads(weights, tmp_path):
     assert files[0] == files[1]
 
 
+def test_a_lossy_file_is_a_source_like_any_other(weights, tmp_path):
+    kolmo.simplify(weights, tmp_path / "s.kmo", distortion=0.1)
+    report = kolmo.analyze(tmp_path / "s.kmo", estimators=["kt", "pack:fast"], nulls=[])
+    whole = report.table[report.table["scope"] == "model"]
+    assert set(whole["numel"]) == {96 * 64 + 96 + 16 * 27}
+    assert (whole["bits"] > 0).all()
+
+
 # --- importance -----------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ class Sensitivity:
         mean = _diagonal(moments.columns).mean()
         return cls(rows / len(moments.columns), moments.columns / mean)
 
-    def factors(self, damping: float = DAMPING) -> Factors:
+    def factors(self, damping: float = DAMPING) -> SensitivityFactors:
         """What rounding needs: importance of rows and columns, and how errors are put right.
 
         Parameters
@@ -77,11 +77,11 @@ class Sensitivity:
         """
         rows, row_weights = _factor(self.rows, damping)
         columns, column_weights = _factor(self.columns, damping)
-        return Factors(row_weights, column_weights, Feedback(rows, columns))
+        return SensitivityFactors(row_weights, column_weights, Feedback(rows, columns))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Factors:
+class SensitivityFactors:
     """A sensitivity, factored.
 
     Attributes

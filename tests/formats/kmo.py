@@ -20,6 +20,7 @@ from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 from tests.formats.predictive import predictive
 from tests.formats.records import records
+from tests.formats.trellis import trellis
 
 MAGICS = (b"kmo\x01", b"kmo\x02", b"kmo\x03")
 ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
@@ -294,7 +295,7 @@ def decode_code(
     """The symbols of all parts, one after the other."""
     decoders = {0: simple.raw, 1: simple.constant, 2: partial(mosaic, decode=decode_code)}
     decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts, 14: records}
-    decoders |= {13: partial(grid, decode=decode_code), 15: predictive}
+    decoders |= {13: partial(grid, decode=decode_code), 15: predictive, 16: trellis}
     if code in simple.EXPAND:
         symbols = simple.general(code, data, shapes, alphabet)
     else:

@@ -9,7 +9,7 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app, print_json
-from kolmo.cli.lossy_options import Coded, Evaluated, Weighted, function
+from kolmo.cli.lossy_options import Coded, Evaluated, Inputs, Weighted, function, with_inputs
 from kolmo.cli.options import Exclude, Include, Json, Threads, option
 from kolmo.lossy.curve import STEPS
 from kolmo.progress import progress_bar
@@ -24,6 +24,7 @@ def curve(
         list[float] | None,
         option("--step", help="A step of the grids, in row sizes; one point each.", metavar="C"),
     ] = None,
+    inputs: Inputs = None,
     weighting: Weighted = "rows",
     output: Annotated[
         Path | None, option("--output", "-o", help="Keep the files here.", metavar="DIR")
@@ -44,9 +45,10 @@ def curve(
     json: Json = False,
 ) -> None:
     """Code length against distortion, each point a file that decodes."""
+    subject, given = with_inputs(source, inputs)
     with progress_bar(True) as progress:
         found = kolmo.curve(
-            source,
+            subject,
             steps=step or STEPS,
             evaluate=function(evaluate),
             folder=output,
@@ -57,6 +59,7 @@ def curve(
             preset=preset,
             threads=threads,
             progress=progress,
+            **given,
         )
     if plot:
         save_figure(found.plot(metric=metric), plot)

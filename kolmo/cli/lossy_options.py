@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Any
 
 from kolmo.cli.options import choice, option
+from kolmo.errors import InputError
 
 Evaluated = Annotated[
     str | None,
@@ -28,8 +29,9 @@ Inputs = Annotated[
     str | None,
     option(
         "--inputs",
-        help="A function without arguments that gives a torch module and batches of inputs: "
-        "weights are then rounded by what its layers see.",
+        help="A function without arguments that gives a torch module and batches of inputs (and, "
+        "third, a function of both whose output counts): the source is loaded into it, and weights "
+        "are rounded by what its outputs depend on.",
         metavar="FUNCTION",
     ),
 ]  # fmt: skip
@@ -41,6 +43,20 @@ Coded = Annotated[
         help="The shortest file, one a few percent longer but quicker, or a quick one.",
     ),
 ]
+
+
+def with_inputs(source: str, inputs: str | None) -> tuple[Any, dict[str, Any]]:
+    """What is described, and the options that ``--inputs`` gives: a module with the weights of the
+    source, and what it is called with."""
+    if inputs is None:
+        return source, {}
+    from kolmo.lossy.evaluating import arrays_of, with_weights
+
+    made = function(inputs)()
+    if not isinstance(made, tuple) or len(made) not in (2, 3):
+        raise InputError(f"{inputs!r} gives a module and batches, and a function of outputs if any")
+    module = with_weights(made[0], arrays_of(source))
+    return module, dict(zip(("inputs", "outputs"), made[1:], strict=False))
 
 
 def function(spec: str | None) -> Any:

@@ -9,7 +9,7 @@ import typer
 
 import kolmo
 from kolmo.cli.app import app, print_json
-from kolmo.cli.lossy_options import Coded, Evaluated, Weighted, function
+from kolmo.cli.lossy_options import Coded, Evaluated, Inputs, Weighted, function, with_inputs
 from kolmo.cli.options import Exclude, Include, Json, Threads, choice, option
 from kolmo.progress import progress_bar
 
@@ -30,6 +30,7 @@ def simplify(
         float | None,
         option(help="Instead: the relative squared error allowed.", metavar="D"),
     ] = None,
+    inputs: Inputs = None,
     weighting: Weighted = "rows",
     preset: Coded = "best",
     include: Include = None,
@@ -38,9 +39,10 @@ def simplify(
     json: Json = False,
 ) -> None:
     """Write the smallest file of a network that still does the same, to within a tolerance."""
+    subject, given = with_inputs(source, inputs)
     with progress_bar(True) as progress:
         found = kolmo.simplify(
-            source,
+            subject,
             output,
             evaluate=function(evaluate),
             tolerance=tolerance,
@@ -52,5 +54,6 @@ def simplify(
             preset=preset,
             threads=threads,
             progress=progress,
+            **given,
         )
     print_json(found.to_dict()) if json else print(found)

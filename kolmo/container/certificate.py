@@ -101,6 +101,14 @@ class Certificate:
         return self.bits / self.numel if self.numel else math.nan
 
     @property
+    def distortion(self) -> float | None:
+        """Of a lossy file Σ(w − ŵ)² / Σw² against its source, as whoever made it says; else None.
+
+        What the file holds is exact: ŵ."""
+        name, _, distortion = self.quantizer.partition(":")
+        return float(distortion) if name == "lossy" else None
+
+    @property
     def roles(self) -> dict[str, int]:
         """Numbers that are not weights, by role."""
         found: dict[str, int] = {}

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def calibrated_scalings(
 ) -> dict[str, Scaling]:
     """Scalings of a network's parameters, in proportion to what their errors do to its outputs.
 
-    All are in one unit: at one step for all, a bit more of any tensor gains the same. A parameter
+    All are in one unit, in which the step of the median row is its root mean square: at one step
+    for all, a bit more of any tensor gains the same. A parameter
     that no output depends on has coarse steps: in relation to its power it counts a tenth of what
     the median row does.
 
@@ -96,7 +98,7 @@ def calibrated_scalings(
         name: _scaling(Sensitivity.of(own), damping, vector=parameters[name].dim() < 2)
         for name, own in moments.items()
     }
-    return found | _unseen(parameters, found)
+    return _in_row_sizes(found, parameters)
 
 
 def _passes(shapes: Mapping[str, Sequence[int]]) -> Iterator[set[str]]:
@@ -131,15 +133,19 @@ def _scaling(sensitivity: Sensitivity, damping: float, *, vector: bool) -> Scali
     return Scaling(*factors.scales(), factors.feedback)
 
 
-def _unseen(
-    parameters: Mapping[str, torch.Tensor], found: Mapping[str, Scaling]
+def _in_row_sizes(
+    found: Mapping[str, Scaling], parameters: Mapping[str, torch.Tensor]
 ) -> dict[str, Scaling]:
-    """Scalings of the parameters that no output depends on."""
+    """The scalings in their unit, with those of the parameters that no output depends on."""
     sizes = {name: _row_sizes(parameters[name]) for name in parameters}
-    steps = [_relative(found[name], sizes[name]) for name in found]
-    median = float(np.median(np.concatenate(steps))) if steps else 1.0
-    coarse = median / np.sqrt(_UNSEEN)
-    return {name: Scaling(coarse * sizes[name]) for name in parameters if name not in found}
+    steps = np.concatenate([_relative(found[name], sizes[name]) for name in found])
+    median = float(np.median(steps)) if steps.size else 1.0
+    return {
+        name: dataclasses.replace(found[name], rows=found[name].rows / median)
+        if name in found
+        else Scaling(own / np.sqrt(_UNSEEN))
+        for name, own in sizes.items()
+    }
 
 
 def _row_sizes(parameter: torch.Tensor) -> Floats:

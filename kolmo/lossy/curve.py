@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -31,6 +31,7 @@ class LossyOptions(TypedDict, total=False):
     weighting: Weighting
     importance: Mapping[str, Any]
     inputs: Iterable[Any] | None
+    outputs: Callable[[Any, Any], Any] | None
     include: Sequence[str]
     exclude: Sequence[str]
     preset: str
@@ -230,8 +231,8 @@ def curve(
         Whether to describe the same weights at random places too, for comparison.
     progress : see `pack`
     **options
-        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, include, exclude,
-        preset, threads.
+        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, outputs, include,
+        exclude, preset, threads.
 
     Returns
     -------

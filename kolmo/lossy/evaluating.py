@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, Literal
@@ -133,6 +134,14 @@ def with_weights(model: Any, values: Mapping[str, NDArray[Any]]) -> Any:
                     array = array.astype(np.float32)
                 tensor.copy_(torch.from_numpy(np.array(array)).reshape(tensor.shape))
     return made
+
+
+def arrays_of(source: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Every array of a model in a file, as a state dict has them."""
+    from kolmo.checkpoints.opening import open_checkpoint
+
+    opened = open_checkpoint(source).with_roles(("buffer", "copy", "book-keeping", "other"))
+    return {name: tensor.read() for name, tensor in opened.items()}
 
 
 def _is_module(source: Any) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from kolmo.checkpoints.opening import open_source
 from kolmo.container.certificate import Certificate
 from kolmo.errors import InputError, KolmoError
 from kolmo.files import write_text
 from kolmo.lossy.curve import LossyOptions
-from kolmo.lossy.evaluating import Better, Evaluate, Tolerance
+from kolmo.lossy.evaluating import Better, Evaluate, Tolerance, arrays_of, with_weights
+from kolmo.lossy.layers import layer_errors
 from kolmo.lossy.workshop import Lossiness, Workshop, largest_step, open_workshop
 from kolmo.markup import lines_html
 from kolmo.progress import Wanted, progress_bar
@@ -31,6 +31,8 @@ class Simplified:
     ----------
     certificate : Certificate
         Of the file: a bound on the complexity of the weights that it holds.
+    stored_bits : int
+        Of the source's arrays.
     step : float
     distortion : float
         Σ(w − ŵ)² / Σw².
@@ -40,15 +42,20 @@ class Simplified:
         The worst value, or the largest distortion, that was allowed.
     evaluations : int
         Times that the metric was evaluated.
+    layers : mapping of str to float
+        Where inputs were given, the relative squared error of each layer's output for them
+        (`kolmo.lossy.layers.layer_errors`).
     """
 
     certificate: Certificate
+    stored_bits: int
     step: float
     distortion: float
     original: float | None
     value: float | None
     limit: float
     evaluations: int
+    layers: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def bits(self) -> int:
@@ -73,7 +80,7 @@ class Simplified:
         lines = [
             f"{certificate.path}: {certificate.bits // 8:,} bytes, "
             f"{certificate.bits_per_weight:.3f} bits per weight (bound), "
-            f"{certificate.compression_ratio:.1f} times smaller than the weights as stored",
+            f"{self.stored_bits / certificate.bits:.1f} times smaller than the source's arrays",
             f"relative squared error of the weights: {self.distortion:.3g}",
         ]
         if self.value is not None:
@@ -121,8 +128,8 @@ def simplify(
         Instead of an evaluation: Σ(w − ŵ)² / Σw² that is allowed.
     progress : see `pack`
     **options
-        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, include, exclude,
-        preset, threads.
+        See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, outputs, include,
+        exclude, preset, threads.
 
     Returns
     -------
@@ -154,8 +161,14 @@ def simplify(
     with progress_bar(progress) as report:
         shop = open_workshop(source, Lossiness(**options), evaluate, report)
         if distortion is not None:
-            return _within_distortion(shop, path, distortion)
-        return _within_tolerance(shop, path, allowed)
+            found = _within_distortion(shop, path, distortion)
+        else:
+            found = _within_tolerance(shop, path, allowed)
+    batches = options.get("inputs")
+    if batches is None:
+        return found
+    changed = with_weights(source, arrays_of(path))
+    return dataclasses.replace(found, layers=layer_errors(source, changed, batches))
 
 
 def _within_distortion(shop: Workshop, path: Path, distortion: float) -> Simplified:
@@ -164,7 +177,9 @@ def _within_distortion(shop: Workshop, path: Path, distortion: float) -> Simplif
         raise InputError(f"{shop.name}: no step has a distortion of {distortion:g} or less")
     description = shop.describe(step)
     certificate = shop.write(description, path)
-    return Simplified(certificate, step, description.distortion, None, None, distortion, 0)
+    return Simplified(
+        *(certificate, shop.stored_bits, step, description.distortion, None, None, distortion, 0)
+    )
 
 
 def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simplified:
@@ -198,6 +213,7 @@ def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simpl
     tried.unlink(missing_ok=True)
     return Simplified(
         certificate,
+        shop.stored_bits,
         step,
         description.distortion,
         original,
@@ -210,8 +226,7 @@ def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simpl
 def _decoded_value(shop: Workshop, path: Path) -> float:
     """The metric of the weights in the file."""
     assert shop.evaluator is not None
-    opened = open_source(path).with_roles(("buffer", "copy", "book-keeping", "other"))
-    return shop.evaluator({name: tensor.read() for name, tensor in opened.items()})
+    return shop.evaluator(arrays_of(path))
 
 
 def _read_tried(tried: Path, shop: Workshop) -> Mapping[float, float]:

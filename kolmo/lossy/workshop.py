@@ -18,8 +18,10 @@ from kolmo.checkpoints.opening import survey
 from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
 from kolmo.container.state import STATE_ROLES, Kept, state_of
+from kolmo.dtypes import bits_of
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
+from kolmo.lossy.calibrating import calibrated_scalings
 from kolmo.lossy.describing import Description, describe, quantized
 from kolmo.lossy.evaluating import Evaluate, Evaluator
 from kolmo.lossy.scalings import Scaling, Weighting, plain_scaling, scalings_of
@@ -40,8 +42,12 @@ class Lossiness:
         By name of a tensor what a unit of squared error of each weight costs, such as the diagonal
         of the Fisher information: of the tensor's shape, or one that broadcasts to it.
     inputs : iterable of batches, optional
-        What a torch module is called with: errors are then weighed by what layers see, and the
-        rounding error of a weight is pushed onto those still to be rounded.
+        What a torch module is called with, some hundreds of examples: tensors, or tuples or dicts
+        of arguments. Errors are then weighed by what the module's outputs for them depend on, and
+        the rounding error of a weight is put right by those still to be rounded.
+    outputs : callable, optional
+        From module and batch to the tensor whose squared distance counts, example by example; by
+        default the module's output, or its logits, or the first of several.
     include, exclude : globs
         Names of the tensors whose weights are described with loss; the others are kept exactly.
     preset : {"best", "default", "fast"}
@@ -53,6 +59,7 @@ class Lossiness:
     weighting: Weighting = "rows"
     importance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Iterable[Any] | None = None
+    outputs: Callable[[Any, Any], Any] | None = None
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     preset: str = "best"
@@ -118,6 +125,12 @@ class Workshop:
         )
 
     @property
+    def stored_bits(self) -> int:
+        """Bits of all that is kept, as it is stored; copies have none."""
+        own = (kept.tensor for kept in self.state if kept.role is not Role.COPY)
+        return sum(tensor.numel * bits_of(tensor.dtype) for tensor in own)
+
+    @property
     def original(self) -> float | None:
         """The metric of the network as it is."""
         if self.evaluator is None:
@@ -165,7 +178,9 @@ def open_workshop(
         raise InputError(f"{checkpoint.source}: there are no floating-point weights to describe")
     scalings = scalings_of(tensors, options.weighting, options.importance)
     if options.inputs is not None:
-        scalings |= _calibrated(source, options.inputs, tensors, progress)
+        scalings |= calibrated_scalings(
+            source, options.inputs, outputs=options.outputs, names=set(scalings), progress=progress
+        )
     evaluator = None if evaluate is None else Evaluator(source, evaluate)
     return Workshop(
         name=_name(source, checkpoint.source),
@@ -184,15 +199,6 @@ def _shuffled(kept: Kept) -> Kept:
     drawn = Shuffled().draw(kept.tensor, 0, 0).drawn
     assert drawn is not None
     return dataclasses.replace(kept, tensor=array_tensor(kept.tensor.name, drawn.read()))
-
-
-def _calibrated(
-    source: Any, inputs: Iterable[Any], tensors: Mapping[str, Any], progress: Progress
-) -> dict[str, Scaling]:
-    from kolmo.lossy.calibrating import calibrated_scalings
-
-    found: dict[str, Scaling] = calibrated_scalings(source, inputs, progress)
-    return {name: scaling for name, scaling in found.items() if name in tensors}
 
 
 def _name(source: Any, where: str) -> str:

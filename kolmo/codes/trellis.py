@@ -105,10 +105,9 @@ class _Session:
         self.state["registers"][:] = 0
         for first in range(0, levels.size, SPAN):
             last = min(first + SPAN, levels.size)
-            kernels.code_span(
-                *(levels, first, last, head.levels, machine(head.memory)),
-                *(self.state, self.table, self.coded, memory, columns, laws),
-            )
+            spanned = (levels, first, last, head.levels, machine(head.memory))
+            learned = (self.table, self.coded, memory, columns, laws)
+            kernels.code_span(*spanned, self.state, *learned)
             yield
 
 

@@ -352,14 +352,13 @@ def indices(*shape, spread):
     return np.rint(random().normal(0, spread, shape)).astype(np.int64)
 
 
-@pytest.mark.parametrize("memory", [2, 3, 4, 6])
-@pytest.mark.parametrize("spread", [0.4, 3, 40])
+@pytest.mark.parametrize(("memory", "spread"), [(2, 0.4), (3, 3), (4, 0.1), (6, 0.4), (6, 40)])
 def test_trellis_of_every_memory(memory, spread):
     """From state 0, and from any; indices that are counted up to, and longer ones"""
     starts = random().integers(0, 1 << memory, 11)
     tables = [
-        obeying(indices(30, 8, spread=spread), memory),
-        obeying(indices(40, 11, spread=spread), memory, starts),
+        obeying(indices(20, 8, spread=spread), memory),
+        obeying(indices(30, 11, spread=spread), memory, starts),
     ]
     same_trellis(tables, 511)
 
@@ -397,12 +396,12 @@ def test_trellis_heads_that_are_refused(data):
         get_code("trellis").decode(data, [(40, 1)], Alphabet(15))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 80), st.integers(1, 255), st.integers(0, 80))
 def test_damage_of_a_trellis_is_read_alike(place, flipped, kept):
     """Other symbols, or refused by both: a level out of the alphabet, an end too early"""
-    part, alphabet = as_part(obeying(indices(40, 5, spread=3)), 63)
-    data = bytearray(get_code("trellis").encode([part], alphabet)[: 40 + kept])
+    part, alphabet = as_part(obeying(indices(30, 4, spread=3)), 63)
+    data = bytearray(get_code("trellis").encode([part], alphabet)[: 30 + kept])
     data[place % len(data)] ^= flipped
     try:
         (found,) = get_code("trellis").decode(bytes(data), [part.shape], alphabet)

@@ -59,7 +59,6 @@ _PATIENCE = {
     "fast": _Patience((), 0, 0),
 }
 _TRELLIS = "trellis"
-_ACCIDENTAL = 1 << 10  # more symbols than these obey a trellis by design: no other code sees it
 _PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
 _REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
 _PIECES = 3  # tensors of a unit that a sample is taken of
@@ -88,10 +87,8 @@ def shortest_code(
     codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
-    if _TRELLIS in (code.name for code in codes) and sum(p.size for p in parts) > _ACCIDENTAL:
-        obeys = get_code(_TRELLIS)
-        if (data := _encoded(obeys, parts, alphabet)) is not None:
-            return obeys.number, data
+    if any(code.name == _TRELLIS for code in codes) and (data := _by_design(parts, alphabet)):
+        return get_code(_TRELLIS).number, data
     on_grid = _on_grid(parts, alphabet, preset) if grids and get_code(GRID) in codes else {}
     if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]
@@ -112,6 +109,13 @@ def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) ->
     """The bytes of all codes that can express the symbols, by number."""
     coded = {code.number: _encoded(code, parts, alphabet) for code in codes}
     return {number: data for number, data in coded.items() if data is not None}
+
+
+def _by_design(parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
+    """The bytes of levels that were made for a trellis, which other codes do not see; else none."""
+    from kolmo.codes.trellis import is_by_design  # and a compiler with it
+
+    return get_code(_TRELLIS).encode(parts, alphabet) if is_by_design(parts, alphabet) else b""
 
 
 def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> dict[int, bytes]:

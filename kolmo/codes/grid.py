@@ -66,9 +66,16 @@ class GridCode:
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return alphabet.format in FLOATS
 
-    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet, preset: str = "best") -> bytes:
-        """See `Code.encode`; the arrays are coded by the codes of a preset."""
-        from kolmo.codes.choosing import shortest_code
+    def encode(
+        self,
+        parts: Sequence[Symbols],
+        alphabet: Alphabet,
+        preset: str = "best",
+        is_sample: bool = False,
+    ) -> bytes:
+        """See `Code.encode`; the arrays are coded by the codes of a preset, those of a sample by
+        its quick ones alone."""
+        from kolmo.codes.choosing import shortest_code, shortest_on_sample
 
         if not self.takes([], alphabet):
             raise NotApplicableError("only floats may lie on a grid")
@@ -82,7 +89,10 @@ class GridCode:
                 streams.setdefault(its, []).append(array)
         sections = [piece.head for piece in pieces]
         for its, arrays in streams.items():
-            code, data = shortest_code(arrays, its, preset, grids=False)
+            if is_sample:
+                code, data = shortest_on_sample(arrays, its, preset)
+            else:
+                code, data = shortest_code(arrays, its, preset, grids=False)
             sections.append(number_bytes(len(data)) + bytes([code]) + data)
         return b"".join(sections)
 

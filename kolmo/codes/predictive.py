@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,13 +135,18 @@ def neighbours_of(shape: Shape, taps: int) -> Words:
     return np.array(distinct, np.int64)
 
 
+@cache
+def _chances() -> Words:
+    return laws_of.chances()
+
+
 def _new_laws() -> laws_of.Laws:
     count = laws_of.LAWS
     return laws_of.Laws(
         np.ones((count, 3), np.int64),
         np.zeros((count, 3), np.int64),
         np.full(2, 1 << 12, np.int64),
-        laws_of.chances(),
+        _chances(),
     )
 
 

@@ -22,6 +22,7 @@ from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
 from kolmo.codes.grid_affine import with_offsets
+from kolmo.codes.grid_copies import copied, find_copies
 from kolmo.codes.grid_look import may_be_grids
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rewritten
 from kolmo.codes.grid_scaled import scaled
@@ -100,7 +101,10 @@ class GridCode:
         if not self.takes(shapes, alphabet):
             raise InputError("only floats may lie on a grid")
         reader = Reader(data)
-        plans = [ways.read_plan(reader, shape, alphabet) for shape in shapes]
+        plans = [
+            ways.read_plan(reader, shape, alphabet, shapes[:number])
+            for number, shape in enumerate(shapes)
+        ]
         streams: dict[Alphabet, list[Shape]] = {}
         for its, shape in (need for plan in plans for need in plan.needs):
             if math.prod(shape):
@@ -108,7 +112,11 @@ class GridCode:
         found = {its: iter(_read_section(reader, its, some)) for its, some in streams.items()}
         if reader.rest():
             raise InputError("the code goes on after its symbols")
-        return [plan.build([_next(found, *need) for need in plan.needs]) for plan in plans]
+        parts: list[Symbols] = []
+        for plan in plans:
+            arrays = [_next(found, *need) for need in plan.needs]
+            parts.append(plan.build(arrays if plan.source is None else [parts[plan.source]]))
+        return parts
 
 
 def _read_section(reader: Reader, alphabet: Alphabet, shapes: Sequence[Shape]) -> list[Symbols]:
@@ -129,7 +137,11 @@ def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[R
     maybe = [False] * len(parts)
     if parts and mantissa_bits(dtype) >= _GRID_BITS:
         maybe = may_be_grids([table_of(part).view(dtype) for part in parts])
-    return [_piece(part, alphabet, its, preset) for part, its in zip(parts, maybe, strict=True)]
+    copies = find_copies(parts, alphabet)
+    return [
+        copied(copies[number]) if number in copies else _piece(part, alphabet, its, preset)
+        for number, (part, its) in enumerate(zip(parts, maybe, strict=True))
+    ]
 
 
 def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Rewritten:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.forms import form_parts
+from kolmo.codes.grid_copies import COPIED, read_copied
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rebuild, Rewritten, floats
 from kolmo.codes.grid_scaled import SCALED, read_scaled
 from kolmo.codes.grid_search import table_of, table_shape, trailing_zeros
@@ -24,12 +25,16 @@ from kolmo.floats import disorder_patterns, mantissa_bits, order_patterns
 from kolmo.symbols import Alphabet, Shape, Symbols
 
 PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK = 0, 1, 2, 3, 5
-"""Ways other than `SCALED`, as the first byte of a head has them."""
+"""Ways other than `SCALED` and `COPIED`, as the first byte of a head has them."""
 
 
-def read_plan(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
-    """Read the head of a tensor of a shape and an alphabet."""
+def read_plan(
+    reader: Reader, shape: Shape, alphabet: Alphabet, before: Sequence[Shape] = ()
+) -> Rebuild:
+    """Read the head of a tensor of a shape and an alphabet, after those of other shapes."""
     way = reader.take(1)[0]
+    if way == COPIED:
+        return read_copied(reader, shape, alphabet, before)
     if way == PLAIN:
         return Rebuild([(alphabet, shape)], lambda arrays: arrays[0])
     if way not in _READERS:

@@ -62,6 +62,15 @@ def _order(shape: Shape, scan: int) -> tuple[int, ...]:
     return orders[scan]
 
 
+def scan_count(shape: Shape) -> int:
+    """How many scans a tensor has.
+
+    >>> scan_count((8, 1, 4)), scan_count((2, 3, 4, 5, 6))
+    (2, 24)
+    """
+    return len(_numbered(len(_sides(shape))))
+
+
 def shape_of(shape: Shape, scan: int) -> Shape:
     """The shape of the table that a scan makes of a tensor; InputError if there is no such scan.
 

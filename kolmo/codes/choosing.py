@@ -18,7 +18,7 @@ from kolmo.codes.base import Code, get_code
 from kolmo.codes.forms import GRID
 from kolmo.codes.general import LAYOUTS, General
 from kolmo.codes.plain import flat
-from kolmo.codes.samples import further_repeats, head, spread
+from kolmo.codes.samples import further_repeats, head, is_sparse, spread
 from kolmo.errors import NotApplicableError
 from kolmo.symbols import Alphabet, Symbols
 
@@ -81,7 +81,7 @@ def shortest_code(
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
     on_grid = _on_grid(parts, alphabet, preset) if get_code(GRID) in codes else {}
-    if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
+    if on_grid and not is_sparse(parts) and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]
     return _shortest(codes, on_grid | _Others(codes, alphabet, preset).encode(parts, bool(on_grid)))
 

@@ -5,8 +5,9 @@
     tensors ─► how each is written ─► arrays of one alphabet each ─► the shortest code of each
 
 Weights that were rounded, quantized or clustered, and then stored as floats again, are written as
-what they were: floats of a narrower mantissa, integers and steps, indices and a table. Arrays of
-all tensors of one alphabet are coded together. The encoder undoes each and compares all bits.
+what they were: floats of a narrower mantissa, integers and steps, indices and a table. Copies of
+other tensors of the unit are told, transposed or negated ones too; many zeros, from other weights.
+Arrays of all tensors of one alphabet are coded together. The encoder undoes each and compares all bits.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -35,6 +36,7 @@ from kolmo.codes.grid_search import (
 from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.codes.samples import is_sparse
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.floats import mantissa_bits
@@ -155,7 +157,9 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     most = _cost(plain) - _WORTH * part.size * alphabet.bits if found else 0
     shorter = [piece for piece in found if _cost(piece) < most]
     exact = [piece for piece in shorter if _is_undone(piece, part, alphabet)]
-    return min(exact, key=_cost, default=plain)
+    # Zeros and others take about as many bits apart, but neither is then learned with the other.
+    apart = preset == "best" and is_sparse([part])
+    return min(exact, key=_cost, default=ways.apart(part, alphabet) if apart else plain)
 
 
 def _cost(piece: Rewritten) -> float:

@@ -8,6 +8,7 @@ docs/formats/codes.md specifies every byte.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ from kolmo.errors import InputError
 from kolmo.floats import disorder_patterns, mantissa_bits, order_patterns
 from kolmo.symbols import Alphabet, Shape, Symbols
 
-PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK = 0, 1, 2, 3, 5
+PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK, APART = 0, 1, 2, 3, 5, 7
 """Ways other than `SCALED` and `COPIED`, as the first byte of a head has them."""
 
 
@@ -155,12 +156,40 @@ def _read_codebook(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     return Rebuild(needs, lambda arrays: arrays[0][arrays[1]])
 
 
+# --- zeros ------------------------------------------------------------------------------------
+
+
+def apart(part: Symbols, alphabet: Alphabet) -> Rewritten:
+    """A tensor as which weights are not 0, and these."""
+    nonzero = part != 0
+    others = part[nonzero]
+    arrays = [(Alphabet(2), nonzero.astype(np.uint8)), (alphabet, others)]
+    return Rewritten(bytes([APART]) + number_bytes(others.size), arrays)
+
+
+def _read_apart(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
+    count = reader.number()
+    if count > math.prod(shape):
+        raise InputError("the code has more weights than the tensor")
+
+    def build(arrays: Sequence[Symbols]) -> Symbols:
+        nonzero = arrays[0].astype(bool)
+        if np.count_nonzero(nonzero) != count:
+            raise InputError("the code's count of zeros is damaged")
+        whole = np.zeros(shape, alphabet.container)
+        whole[nonzero] = arrays[1]
+        return whole
+
+    return Rebuild([(Alphabet(2), shape), (alphabet, (count,))], build)
+
+
 _READERS: dict[int, Callable[[Reader, Shape, Alphabet], Rebuild]] = {
     SHIFTED: _read_shifted,
     SHIFTED_ROWS: _read_shifted_lines(0),
     SHIFTED_COLUMNS: _read_shifted_lines(1),
     SCALED: read_scaled,
     CODEBOOK: _read_codebook,
+    APART: _read_apart,
 }
 
 

@@ -12,10 +12,21 @@ from kolmo.codes.plain import flat
 from kolmo.layout import lay_out
 from kolmo.symbols import Alphabet, Symbols
 
+_SPARSE = 0.7  # share of zeros
 _TENSORS = 3  # tensors of a unit that a sample is taken of
 _STRETCHES = 4  # stretches of a tensor in a sample that is spread
 _PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
 _REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
+
+
+def is_sparse(parts: Sequence[Symbols]) -> bool:
+    """Whether most symbols are 0.
+
+    >>> is_sparse([np.zeros(8), np.ones(2)]), is_sparse([np.arange(2)])
+    (True, False)
+    """
+    zeros = sum(part.size - int(np.count_nonzero(part)) for part in parts)
+    return zeros > _SPARSE * sum(part.size for part in parts)
 
 
 def head(parts: Sequence[Symbols], size: int) -> list[Symbols]:

@@ -66,7 +66,7 @@ def head(
     reader: Reader, shape: Shape, alphabet: int, fmt: str, before: list[Shape]
 ) -> tuple[list[Need], Build]:
     way = reader.take(1)[0]
-    demand(way < 7, "an unknown way")
+    demand(way < 8, "an unknown way")
     if way == 6:
         return [], copy_of(reader, shape, fmt, before)
     if way == 0:
@@ -74,6 +74,10 @@ def head(
     if way == 1:
         zeros = reader.take(1)[0]
         return [(*shortened(alphabet, fmt, zeros), shape)], lambda a: [v << zeros for v in next(a)]
+    if way == 7:
+        count = reader.varint()
+        demand(count <= math.prod(shape), "more weights than there are")
+        return [(2, "", shape), (alphabet, fmt, (count,))], lambda a: beside_zeros(*a)
     if way == 5:
         count = reader.varint()
         demand(1 <= count <= 4096, "a codebook of another size")
@@ -109,6 +113,12 @@ def copy_of(reader: Reader, shape: Shape, fmt: str, before: list[Shape]) -> Buil
         return [times(symbol) for symbol in scanned(symbols, before[source], scan)]
 
     return build
+
+
+def beside_zeros(flags: list[int], others: list[int], *_: list[int]) -> list[int]:
+    demand(sum(flags) == len(others), "another number of zeros")
+    left = iter(others)
+    return [next(left) if flag else 0 for flag in flags]
 
 
 def chosen(entries: list[int], places: list[int]) -> list[int]:

@@ -7,7 +7,8 @@
 Weights that were rounded, quantized or clustered, and then stored as floats again, are written as
 what they were: floats of a narrower mantissa, integers and steps, indices and a table. Copies of
 other tensors of the unit are told, transposed or negated ones too; many zeros, from other weights.
-Arrays of all tensors of one alphabet are coded together. The encoder undoes each and compares all bits.
+Arrays of all tensors of one alphabet are coded together. The encoder undoes each and compares all
+bits.
 
 docs/formats/codes.md specifies every byte.
 """

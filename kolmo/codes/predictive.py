@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from kolmo.codes import kernels_laws as laws_of
 from kolmo.codes import kernels_predictive as kernels
-from kolmo.codes.arithmetic import PLACE, new_coder
+from kolmo.codes.arithmetic import new_coder
 from kolmo.codes.base import register_code
 from kolmo.codes.forms import INTEGERS, form_parts
 from kolmo.codes.kernels_context import FRESH, Form, Streams, table_size
@@ -34,13 +34,14 @@ from kolmo.codes.tables import (
     Words,
     Written,
     as_symbols,
+    check_end,
     columns_of,
     commonest,
     constants,
     form_of,
     lowest_bit,
+    read_streams,
     widest,
-    writable,
 )
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -233,17 +234,15 @@ class PredictiveCode:
             _read_head(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
         ]
-        coded = writable(reader.take(reader.number()))
-        streams = Streams(coded, writable(reader.rest()))
-        session = PredictiveSession(form, widest_scan(shapes), coded, decoding=True)
+        streams = read_streams(reader)
+        session = PredictiveSession(form, widest_scan(shapes), streams.coded, decoding=True)
         decoded = []
         for each, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
             head, scan = each or (None, 0)
             table_shape = shape_of(shape, scan)
             for _ in session.run(weights, head, table_shape, streams) if head else ():
-                if session.state["coder"][PLACE] > coded.size + 4:
-                    raise InputError("the code ends before its symbols do")
+                check_end(session.state, streams)
             decoded.append(unscanned(as_symbols(weights, alphabet), shape, scan))
         return decoded
 

@@ -13,6 +13,7 @@ from kolmo.codes.base import get_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.grid_copies import Copy
 from kolmo.codes.grid_search import find_grid
+from kolmo.codes.grid_tables import NF4
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import number_bytes
 from kolmo.symbols import Alphabet
@@ -133,6 +134,17 @@ def test_codebooks_that_groups_scale(dtype, size):
         assert bits_a_weight(weights) < 1.01 * known_bits(index, scales.size * 32) + 0.1
     else:
         assert bits_a_weight(weights) < 10.5  # at worst as it is
+
+
+@pytest.mark.parametrize("digits", [6, 7, 8, 17])
+def test_known_codebooks_with_fewer_digits(digits):
+    """They differ from the known one by less than products are rounded, or by more."""
+    book = np.round(NF4, digits)
+    groups = learned().reshape(-1, 64).astype(np.float32)
+    scales = np.abs(groups).max(1, keepdims=True)
+    index = np.searchsorted((book[1:] + book[:-1]) / 2, groups / scales)
+    found = bits_a_weight((book[index] * scales).astype(np.float32).reshape(96, 128))
+    assert found < 1.01 * known_bits(index, scales.size * 32) + 0.2
 
 
 def test_few_values():

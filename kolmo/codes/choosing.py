@@ -57,6 +57,7 @@ _PATIENCE = {
 _SPREAD = 1 << 15  # symbols of the sample that tells whether a grid is shorter
 _AHEAD = 0.998  # it is if it takes under this share of the others' bytes there
 _CLEARLY = 0.75  # other codes are not tried if a grid takes under this share of the byte-planes'
+_LITTLE = 0.99  # what a code may gain from repeats that a quick one finds too
 _LOOKING_BACK = ("predictive", "context")  # quick codes that find repeats however far apart
 
 
@@ -192,7 +193,7 @@ class _Others:
         found: Written = {}
         for code in self._patient:
             tried = _encoded(code, sample, self._alphabet)
-            gained = far if self._gains(code) else 1
+            gained = far if self._gains(code) else max(far, _LITTLE)
             if tried is not None and len(tried) * gained <= self._patience.worth * least:
                 found[code.number] = self._encoded_like(code, tried, parts)
         return found

@@ -159,7 +159,7 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     shorter = [piece for piece in found if _cost(piece) < most]
     exact = [piece for piece in shorter if _is_undone(piece, part, alphabet)]
     # Zeros and others take about as many bits apart, but neither is then learned with the other.
-    apart = preset == "best" and is_sparse([part])
+    apart = preset == "best" and part.size >= _LOOK // 2 and is_sparse([part])
     return min(exact, key=_cost, default=ways.apart(part, alphabet) if apart else plain)
 
 

@@ -36,6 +36,7 @@ from kolmo.codes.tables import (
     SPAN,
     Words,
     as_symbols,
+    check_end,
     columns_of,
     constants,
     widest,
@@ -151,8 +152,7 @@ class TrellisCode:
         for head, shape in zip(heads, shapes, strict=True):
             levels = np.zeros(math.prod(shape), np.int64)
             for _ in session.run(levels, head) if head else ():
-                if session.state["coder"][PLACE] > coded.size + 4:
-                    raise InputError("the code ends before its symbols do")
+                check_end(session.state, coded)
             decoded.append(as_symbols(levels + alphabet.size // 2, alphabet).reshape(shape))
         return decoded
 

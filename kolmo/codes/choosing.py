@@ -94,7 +94,8 @@ def shortest_code(
         return GRID, on_grid[GRID]
     patience = _PATIENCE.get(preset, _PATIENCE["best"])
     patient = [code for code in codes if code.name in patience.codes]
-    quick = [code for code in codes if code.name not in ("constant", "grid", *patience.codes)]
+    special = ("constant", _TRELLIS, "grid", *patience.codes)
+    quick = [code for code in codes if code.name not in special]
     written = on_grid | _all(quick, parts, alphabet)
     if sum(part.nbytes for part in parts) <= patience.small:
         written |= _all(patient, parts, alphabet)

@@ -21,9 +21,14 @@ CODE = f"""
 import json, sys
 import numpy as np
 from kolmo.estimators import get_estimator
+from tests.trellises import as_part, obeying
 {PEAK}
 def feed(spec, shape, alphabet, random):
     accumulator = get_estimator(spec).start(shape, alphabet)
+    if spec == "pack:fast":  # levels that obey a trellis
+        levels = obeying(random.normal(size=shape).round().astype(int))
+        accumulator.update(as_part(levels, alphabet // 2)[0])
+        return accumulator.finish()
     left = int(np.prod(shape))
     while left:
         size = min(left, 1 << 19)
@@ -82,6 +87,7 @@ CASES = [
     ("lz78", SQUARE, 255), ("lowrank", SQUARE, 255), ("linear", (1 << 7, 1 << 11), 255),
     ("zstd:9@shuffle", SQUARE, 2**32),
     ("xz:6,sample=131072@shuffle", SQUARE, 2**32), ("bz2:9", (1 << 18,), 255),
+    ("pack:fast", (40, 1 << 15), 255),
 ]  # fmt: skip
 
 SLOW = [

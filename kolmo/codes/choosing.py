@@ -159,7 +159,7 @@ class _Others:
     def __init__(self, codes: Sequence[Code], alphabet: Alphabet, preset: str) -> None:
         self._alphabet, self._preset = alphabet, preset
         self._patience = _PATIENCE.get(preset, _PATIENCE["best"])
-        codes = [code for code in codes if code.name not in ("constant", "grid")]
+        codes = [code for code in codes if code.name not in ("constant", _TRELLIS, "grid")]
         self._quick = [code for code in codes if code.name not in self._patience.codes]
         self._patient = [code for code in codes if code.name in self._patience.codes]
 

@@ -16,7 +16,7 @@ entropy code: Fischer & Wang, "Entropy-constrained trellis-coded quantization", 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -181,17 +181,30 @@ def is_by_design(parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
 def _describe(part: Symbols, alphabet: Alphabet) -> tuple[Words, _Head]:
     """The levels of a table, and its head: of the trellises that they obey, the first one that all
     columns begin in state 0, else the first one."""
-    levels = part.reshape(-1).astype(np.int64) - alphabet.size // 2
     columns = columns_of(part.shape)
-    head = LevelHead(columns, int(np.abs(levels).max()).bit_length())
-    found = []
-    for memory in MACHINES:
-        starts = np.zeros(columns, np.int64)
-        if find_starts(levels, columns, machine(memory), starts):
-            found.append(_Head(head, memory, starts))
+    first = _levels(part.reshape(-1, columns)[:, 0], alphabet)
+    found = dict(_starts(first, 1, MACHINES))  # most tables are refused for it alone
+    levels = _levels(part, alphabet) if found else first
+    found = dict(_starts(levels, columns, found))
     if not found:
         raise NotApplicableError("the levels obey no trellis")
-    return levels, min(found, key=lambda each: bool(each.starts.any()))
+    memory = min(found, key=lambda each: bool(found[each].any()))
+    bits = max(int(levels.max()), -int(levels.min())).bit_length()
+    return levels, _Head(LevelHead(columns, bits), memory, found[memory])
+
+
+def _levels(symbols: Symbols, alphabet: Alphabet) -> Words:
+    levels = symbols.reshape(-1).astype(np.int64)
+    levels -= alphabet.size // 2
+    return levels
+
+
+def _starts(levels: Words, columns: int, memories: Iterable[int]) -> Iterator[tuple[int, Words]]:
+    """The memories of trellises that a table obeys, and the first states of its columns."""
+    for memory in memories:
+        starts = np.zeros(columns, np.int64)
+        if find_starts(levels, columns, machine(memory), starts):
+            yield memory, starts
 
 
 def _head_bytes(head: _Head) -> bytes:

@@ -62,6 +62,9 @@ class Pack(Estimator):
             most = max(most, 64 * held + (192 << 20))
         elif "context" in names:
             most = max(most, 48 * held + (96 << 20))
+        elif get_code("trellis").takes([], alphabet):  # which no longer row than 2^20 has
+            columns = max((math.prod(shape[1:]) for shape in shapes), default=0)
+            most = max(most, 16 * held + 256 * min(columns, 1 << 20) + (64 << 20))
         # A grid is sought in float64, with bounds of every weight and of its group.
         searched = 120 * held if alphabet.format in FLOATS else 24 * held
         return (16 << 20) + 4 * size + max(most, searched)

@@ -8,7 +8,7 @@ import numpy as np
 
 from kolmo.checkpoints.base import Role, array_tensor
 from kolmo.container.state import Kept
-from kolmo.lossy.describing import Described, Description
+from kolmo.lossy.describing import Description, OnGrid
 from kolmo.quantize.lossy import LossyGrid
 from kolmo.quantize.scaled_grid import ScaledGrid
 from kolmo.symbols import Alphabet
@@ -28,7 +28,7 @@ def description() -> Description:
     return Description(0.25, [*kept, exact, buffer], found)
 
 
-def tensors() -> Iterator[tuple[str, Described]]:
+def tensors() -> Iterator[tuple[str, OnGrid]]:
     rows, columns = integers(60, 30, 1).astype(np.uint8), integers(18, 20, 2).astype(np.uint8)
     yield "dense", described(obeying(bell(60, 18, 4.0)), 15, 0.25, rows, columns)
     kernels = obeying(bell(40, 12, 9.0, 3), 3, integers(12, 8, 4))
@@ -42,11 +42,11 @@ def bell(height: int, width: int, size: float, seed: int = 0) -> Array:
 
 def described(
     levels: Array, half: int, step: float, rows: Array, columns: Array, shape: tuple[int, ...] = ()
-) -> Described:
+) -> OnGrid:
     """Levels on a grid; a quarter of their power counts as error."""
     places = np.empty(0, np.int64)
     uniform = ScaledGrid(Alphabet(1), levels.shape[1], step, rows, columns, places, np.empty(0))
     grid = LossyGrid.of(half, uniform)
     values = grid.decode((levels + half).astype(grid.alphabet.container))
     dtype = np.float16 if len(shape) == 1 else np.float32
-    return Described(values.astype(dtype).reshape(shape or levels.shape), grid, 1.0, 4.0)
+    return OnGrid(values.astype(dtype).reshape(shape or levels.shape), grid, 1.0, 4.0)

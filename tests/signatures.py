@@ -81,6 +81,18 @@ def commands(folder: Path) -> Iterator[list[str]]:
             packed = str(folder / f"{name}-{number}.kmo")
             yield ["pack", model, "-o", packed, *way]
             yield ["unpack", packed, "-o", packed.replace(".kmo", ".safetensors")]
+        if name != "i1":
+            yield ["simplify", model, "-o", str(folder / f"{name}-s.kmo"), "--distortion", "0.1"]
+    yield ["curve", model, "--step", "0.3", "--inputs", "tests.signatures:calibration"]
+
+
+def calibration() -> tuple[Any, Any, Any]:
+    """A module of the last model's layers, and what it is called with."""
+    import torch
+
+    linear = {"layers": torch.nn.ModuleList([torch.nn.Linear(256, 256, bias=False)])}
+    module = torch.nn.ModuleDict(linear)
+    return module, [torch.ones(2, 256)], lambda module, batch: module["layers"][0](batch)
 
 
 def on_data(folder: Path) -> Iterator[list[str]]:

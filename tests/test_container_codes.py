@@ -210,3 +210,21 @@ def test_codes_that_take_long_run_on_large_units_where_a_sample_is_shorter(
     assert max(sizes) < noise.size / 5
     assert shortest_code([toeplitz], Alphabet(1 << 32), preset)[0] == get_code("records").number
     assert max(sizes) == toeplitz.size
+
+
+def test_weights_are_not_coded_as_they_are_where_a_grid_is_shorter_on_a_sample(monkeypatch):
+    random, context = np.random.default_rng(0), type(get_code("context"))
+    noise = random.normal(size=(400, 300)).astype(np.float32).view(np.uint32)
+    zeros = random.choice(np.uint32([0, 0, 10]), (400, 1))
+    rows = noise >> zeros << zeros
+    sizes, encode = [], context.encode
+
+    def counted(self, parts, alphabet):
+        sizes.append(sum(part.size for part in parts))
+        return encode(self, parts, alphabet)
+
+    monkeypatch.setattr(context, "encode", counted)
+    code, data = shortest_code([rows], FLOATS, "default")
+    assert code == get_code("grid").number
+    assert max(sizes) < rows.size
+    assert len(data) < len(get_code("context").encode([rows], FLOATS))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kolmo.codes.base import get_code
+from kolmo.errors import InputError
 from kolmo.symbols import Alphabet
 from tests.formats import kmo
-from tests.formats.bits import Reader
+from tests.formats.bits import Damaged, Reader
 from tests.formats.cases import FLOATS, patterns, random
+from tests.trellises import as_part, obeying
 
 
 @pytest.mark.parametrize("code", ["raw", "byteplanes", "counts", "xz"])
@@ -330,6 +334,83 @@ def test_predictive_on_floats_that_end_in_zeros():
 def test_predictive_where_bands_have_factors():
     rows = np.cumsum(random().normal(size=(50, 216)), axis=1).astype(np.float32)
     same_predictive([patterns(rows)], 1 << 32, "float32")
+
+
+# --- the trellis code -----------------------------------------------------------------------
+
+
+def same_trellis(tables, half):
+    """The decoder finds the same symbols of tables of levels."""
+    parts = [as_part(table, half)[0] for table in tables]
+    data = get_code("trellis").encode(parts, Alphabet(2 * half + 1))
+    symbols = [symbol for part in parts for symbol in part.reshape(-1).tolist()]
+    shapes = [part.shape for part in parts]
+    assert kmo.decode_code(16, data, shapes, 2 * half + 1, "") == symbols
+
+
+def indices(*shape, spread):
+    return np.rint(random().normal(0, spread, shape)).astype(np.int64)
+
+
+@pytest.mark.parametrize(("memory", "spread"), [(2, 0.4), (3, 3), (4, 0.1), (6, 0.4), (6, 40)])
+def test_trellis_of_every_memory(memory, spread):
+    """From state 0, and from any; indices that are counted up to, and longer ones"""
+    starts = random().integers(0, 1 << memory, 11)
+    tables = [
+        obeying(indices(20, 8, spread=spread), memory),
+        obeying(indices(30, 11, spread=spread), memory, starts),
+    ]
+    same_trellis(tables, 511)
+
+
+def test_trellis_of_correlated_columns():
+    """With factors at 32 rows, for the rows after"""
+    rows = random().normal(size=(75, 3)) @ random().normal(size=(3, 9))
+    drawn = np.rint(3 * rows + random().normal(size=rows.shape)).astype(np.int64)
+    same_trellis([obeying(drawn)], 63)
+
+
+def test_trellis_of_bands_of_columns():
+    same_trellis([obeying(indices(2, 65, spread=2))], 31)
+
+
+def test_trellis_of_parts_of_every_shape():
+    table = obeying(indices(36, 12, spread=2))
+    shapes = [(36, 12), (36, 2, 3, 2), (0, 3), (36, 12, 1)]
+    tables = [np.resize(table, shape) for shape in shapes]
+    same_trellis([*tables, np.zeros((40, 5), int), table[0], np.array(2)], 31)
+
+
+def test_trellis_of_the_longest_indices():
+    """Of 18 bits; and outliers among zeros"""
+    most = (1 << 18) - 1
+    far = np.where(random().random((50, 6)) < 0.1, indices(50, 6, spread=1e5), 0)
+    same_trellis([obeying(far.clip(-most, most)), obeying(np.full((9, 4), most))], (1 << 19) - 1)
+
+
+@pytest.mark.parametrize("data", [b"\x0a\x03", b"\x0c\x14", b"\x05\x03\x04", b"\x0d\x03", b""])
+def test_trellis_heads_that_are_refused(data):
+    with pytest.raises(Damaged):
+        kmo.decode_code(16, data, [(40, 1)], 15, "")
+    with pytest.raises(InputError):
+        get_code("trellis").decode(data, [(40, 1)], Alphabet(15))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 80), st.integers(1, 255), st.integers(0, 80))
+def test_damage_of_a_trellis_is_read_alike(place, flipped, kept):
+    """Other symbols, or refused by both: a level out of the alphabet, an end too early"""
+    part, alphabet = as_part(obeying(indices(30, 4, spread=3)), 63)
+    data = bytearray(get_code("trellis").encode([part], alphabet)[: 30 + kept])
+    data[place % len(data)] ^= flipped
+    try:
+        (found,) = get_code("trellis").decode(bytes(data), [part.shape], alphabet)
+    except InputError:
+        with pytest.raises(Damaged):
+            kmo.decode_code(16, bytes(data), [part.shape], alphabet.size, "")
+    else:
+        expected = found.reshape(-1).tolist()
+        assert kmo.decode_code(16, bytes(data), [part.shape], alphabet.size, "") == expected
 
 
 # --- the mixing and counts codes ------------------------------------------------------------

@@ -181,6 +181,28 @@ def test_rounding_to_formats_of_few_bits(dtype):
     assert np.array_equal(rounding.to_bits(tested, dtype), expected)
 
 
+@pytest.mark.parametrize(("dtype", "step"), [("float64", 1), ("float32", 0.05), ("bfloat16", 0.3)])
+def test_lossy_files(tmp_path, dtype, step):
+    """Matrices with and without a trellis, kernels, vectors, zeros, what is kept, and a copy"""
+    source = {
+        "w": random().normal(size=(40, 12)).astype(FLOATS[dtype]),
+        "short": random().normal(size=(9, 20)).astype(FLOATS[dtype]),
+        "kernels": random().normal(size=(33, 2, 3, 1)).astype(FLOATS[dtype]),
+        "bias": (random().normal(size=11) * 100).astype(FLOATS[dtype]),
+        "zeros": np.zeros((34, 3), FLOATS[dtype]),
+        "kept": random().normal(size=(5, 4)).astype(FLOATS[dtype]),
+        "steps": np.array(7),
+    }
+    source["copy"] = source["w"].copy()
+    important = {"w": random().uniform(0.1, 9, (40, 12))}
+    options = {"importance": important, "exclude": ["kept"]}
+    curve = kolmo.curve(source, steps=[step], folder=tmp_path, **options)
+    (path,) = [Path(point.path) for point in curve.points]
+    back = contents(kolmo.unpack(path, tmp_path / "back.safetensors"))
+    assert as_contents(kmo.read_weights(path.read_bytes())) == back
+    assert 16 in {unit.code for unit in kmo.read_file(path.read_bytes()).units}
+
+
 def test_a_constant_copies_and_what_is_empty(tmp_path):
     table = random().normal(size=(6, 4)).astype(np.float32)
     source = {"a": table, "b": table.reshape(4, 6).copy(), "c": np.zeros((0, 2)), "d": table.copy()}

@@ -1,5 +1,7 @@
 """The grid code: exact both ways, as short as what weights were made of, safe on damage."""
 
+import itertools
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -9,7 +11,11 @@ from hypothesis import strategies as st
 from kolmo import InputError, NotApplicableError
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import shortest_code
+from kolmo.codes.grid_copies import Copy
 from kolmo.codes.grid_search import find_grid
+from kolmo.codes.grid_tables import NF4
+from kolmo.codes.lengths import entropy_bits
+from kolmo.codes.numbers import number_bytes
 from kolmo.symbols import Alphabet
 from tests.formats.kmo import decode_code
 
@@ -130,6 +136,17 @@ def test_codebooks_that_groups_scale(dtype, size):
         assert bits_a_weight(weights) < 10.5  # at worst as it is
 
 
+@pytest.mark.parametrize("digits", [6, 7, 8, 17])
+def test_known_codebooks_with_fewer_digits(digits):
+    """They differ from the known one by less than products are rounded, or by more."""
+    book = np.round(NF4, digits)
+    groups = learned().reshape(-1, 64).astype(np.float32)
+    scales = np.abs(groups).max(1, keepdims=True)
+    index = np.searchsorted((book[1:] + book[:-1]) / 2, groups / scales)
+    found = bits_a_weight((book[index] * scales).astype(np.float32).reshape(96, 128))
+    assert found < 1.01 * known_bits(index, scales.size * 32) + 0.2
+
+
 def test_few_values():
     values = np.sort(np.random.default_rng(0).normal(size=40)).astype(np.float32)
     index = np.random.default_rng(1).binomial(39, 0.5, (64, 64))
@@ -180,6 +197,71 @@ def test_tensors_of_a_unit_have_ways_of_their_own():
     tensors += [np.float32(np.pi).reshape(()), quantized(learned((64, 9, 3, 3), 2), 0, 8)[0]]
     parts = 3.3 * restored.size + 27 * noise.size + 18 * noise.size + 8 * 64 * 81
     assert bits_a_weight(*tensors) < parts / sum(tensor.size for tensor in tensors)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, BFLOAT16])
+@pytest.mark.parametrize("factor", [1, -1, 0.25, -8])
+@pytest.mark.parametrize("axes", [(0, 1, 2, 3), (1, 0, 2, 3), (3, 2, 0, 1)])
+def test_copies_cost_nothing(dtype, factor, axes):
+    weights = learned((16, 12, 3, 5))
+    weights = np.where(abs(weights) < 0.001, 1, weights).astype(dtype)  # none is subnormal
+    weights[0, 0, 0, 0], weights[0, 0, 0, 1] = np.inf, -0.0
+    copy = np.ascontiguousarray(np.transpose(weights * np.array(factor, dtype), axes)).reshape(
+        16, -1
+    )
+    alphabet = Alphabet.of_dtype(weights.dtype)
+    whole = 8 * len(get_code("byteplanes").encode([patterns(weights)], alphabet))
+    assert bits_a_weight(weights, copy, preset="fast") * 2 * weights.size < whole + 8 * 24
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.25])
+@pytest.mark.parametrize("dtype", [np.float32, BFLOAT16])
+def test_zeros_at_random_cost_their_entropy(dtype, share):
+    random = np.random.default_rng(0)
+    kept = random.random((128, 256)) < share
+    weights = np.where(kept, random.normal(size=kept.shape), 0).astype(dtype)
+    own = CONTEXT.encode([patterns(weights[kept])], Alphabet.of_dtype(weights.dtype))
+    places = entropy_bits(np.bincount(kept.reshape(-1)))
+    assert bits_a_weight(weights) * kept.size < 1.002 * places + 8 * len(own) + 200
+
+
+@given(
+    st.integers(0, 1 << 32),
+    st.sampled_from(["float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"]),
+    st.permutations(range(4)),
+    st.booleans(),
+    st.integers(-300, 300),
+)
+@settings(max_examples=30, deadline=None)
+def test_copies_of_any_bits_come_back(seed, name, axes, turned, power):
+    random, alphabet = np.random.default_rng(seed), Alphabet.of_dtype(np.dtype(name))
+    words = random.integers(0, alphabet.size - 1, (2, 3, 5, 4), np.uint64, endpoint=True)
+    words = words.astype(alphabet.container)
+    scan = list(itertools.permutations(range(4))).index(tuple(axes))
+    try:
+        copy = Copy(0, scan, turned, power).apply(words, alphabet).reshape(10, 12)
+    except InputError:
+        return
+    data = GRID.encode([words, copy], alphabet)
+    assert all(
+        map(np.array_equal, GRID.decode(data, [words.shape, (10, 12)], alphabet), [words, copy])
+    )
+    symbols = [*words.reshape(-1).tolist(), *copy.reshape(-1).tolist()]
+    shapes = [words.shape, copy.shape]
+    assert decode_code(13, data, shapes, alphabet.size, alphabet.format) == symbols
+
+
+@pytest.mark.parametrize(
+    "head", [[1, 0, 0], [0, 4, 0], [0, 0, 512], [0, 0, 511], [0, 0, 255 + 128]]
+)
+def test_damaged_copies_are_refused(head):
+    """Of a source that is none, in a scan that is none, by powers that are none or too large."""
+    weights, floats = learned((8, 8)).astype(np.float32), Alphabet(1 << 32, "float32")
+    data = GRID.encode([patterns(weights), patterns(-weights)], floats)
+    assert data[:5] == bytes([0, 6, 0, 1, 0])
+    damaged = bytes([0, 6]) + b"".join(map(number_bytes, head)) + data[5:]
+    with pytest.raises(InputError):
+        GRID.decode(damaged, [(8, 8), (8, 8)], floats)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16, BFLOAT16])
@@ -256,7 +338,9 @@ def examples():
     affine = np.rint((groups - least) / step).astype(np.float32) * step + least
     few = random.normal(size=9).astype(np.float32)[random.integers(0, 9, (32, 64))]
     eights = groups.astype(ml_dtypes.float8_e4m3fn).astype(np.float32) * np.float32(0.0123)
+    zeros = np.where(random.random((32, 64)) < 0.2, groups, 0)
     return [
+        zeros,
         restored,
         BOOK[index] * scales,
         signed,
@@ -275,7 +359,7 @@ def test_docs_are_enough_to_decode():
     data = GRID.encode(parts, alphabet, "fast")
     symbols = np.concatenate([part.reshape(-1) for part in parts]).tolist()
     assert decode_code(13, data, shapes, 1 << 32, "float32") == symbols
-    few = [part[:4] for part in parts[:3]]
+    few = [part[:16] for part in parts[:3]]
     data = GRID.encode(few, alphabet)
     symbols = np.concatenate([part.reshape(-1) for part in few]).tolist()
     assert decode_code(13, data, [part.shape for part in few], 1 << 32, "float32") == symbols
@@ -284,10 +368,10 @@ def test_docs_are_enough_to_decode():
 def test_examples_are_written_in_every_way():
     parts = [patterns(weights.astype(np.float32)) for weights in examples()]
     heads = [GRID.encode([part], Alphabet(1 << 32, "float32"))[0] for part in parts[:-1]]
-    assert set(heads) == {1, 2, 3, 4, 5} - {1}
+    assert set(heads) == {2, 3, 4, 5, 7}
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 def test_damage_is_an_error_or_symbols(number):
     part = patterns(examples()[number].astype(np.float32))
     alphabet, random = Alphabet(1 << 32, "float32"), np.random.default_rng(number)

@@ -128,6 +128,7 @@ def objects():
     """Small objects of every code: matrices with rows that recur, and a second tensor."""
     from kolmo.dtypes import DTYPES
     from kolmo.symbols import Alphabet
+    from tests.trellises import as_part, obeying
 
     random = np.random.default_rng(0)
     bell = random.normal(size=(24, 16))
@@ -140,6 +141,8 @@ def objects():
         levels = np.rint((0.5 + bell / 8) * (min(size, 1 << 20) - 1)).clip(0, size - 1)
         symbols = levels.astype(Alphabet(size).container)
         yield from ((name, [symbols, symbols[:2]], Alphabet(size)) for name in code_numbers())
+    levels, starts = np.rint(40 * bell).astype(np.int64), np.arange(16)
+    yield "trellis", [as_part(obeying(levels, starts=starts), 511)[0]], Alphabet(1023)
 
 
 FLOATING = re.compile(r"::.*\b(?:float|complex)\d", re.IGNORECASE)

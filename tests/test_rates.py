@@ -14,7 +14,7 @@ from kolmo.defaults import DEFAULT_MEASUREMENTS
 from kolmo.estimators import Estimator, estimator_class, estimator_names
 from kolmo.nulls import NULLS
 from kolmo.quantize import quantizer_names
-from kolmo.rates import Curve, Rates, drawing, expected_seconds, hashing, measuring, reading
+from kolmo.rates import CostCurve, Rates, drawing, expected_seconds, hashing, measuring, reading
 from kolmo.rates import learned as rates_learned
 from kolmo.rates.work import UNKNOWN, estimating, shipped, shipped_rate
 
@@ -43,20 +43,20 @@ points = st.lists(st.tuples(st.integers(0, 10**9), st.floats(0, 1e6)), min_size=
 
 @given(points, st.integers(0, 10**12), st.integers(0, 10**12))
 def test_larger_sizes_never_take_less(found, one, other):
-    curve = Curve.of(found)
+    curve = CostCurve.of(found)
     low, high = sorted((one, other))
     assert curve.seconds(low) <= curve.seconds(high) * (1 + 1e-12) + 1e-12
 
 
 @given(points)
 def test_curves_run_through_rising_points(found):
-    curve = Curve.of(found)
+    curve = CostCurve.of(found)
     for size, seconds in curve.points:
         assert curve.seconds(size) == pytest.approx(seconds, rel=1e-12)
 
 
 def test_the_last_line_goes_on():
-    curve = Curve(((10, 1.0), (20, 2.0), (40, 8.0)))
+    curve = CostCurve(((10, 1.0), (20, 2.0), (40, 8.0)))
     assert [curve.seconds(size) for size in (0, 10, 15, 30, 140)] == [1.0, 1.0, 1.5, 5.0, 38.0]
 
 

@@ -4,23 +4,31 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from kolmo.errors import NotApplicableError
 from kolmo.estimators import estimator_names, get_estimator
 from kolmo.symbols import Alphabet
 
-CODE = """
-import json, sys
-import numpy as np
-from kolmo.estimators import get_estimator
-
+PEAK = """
 def peak():
     lines = open("/proc/self/status").read().split()
     return int(lines[lines.index("VmHWM:") + 1]) << 10
+"""
 
+CODE = f"""
+import json, sys
+import numpy as np
+from kolmo.estimators import get_estimator
+from tests.trellises import as_part, obeying
+{PEAK}
 def feed(spec, shape, alphabet, random):
     accumulator = get_estimator(spec).start(shape, alphabet)
+    if spec == "pack:fast":  # levels that obey a trellis
+        levels = obeying(random.normal(size=shape).round().astype(int))
+        accumulator.update(as_part(levels, alphabet // 2)[0])
+        return accumulator.finish()
     left = int(np.prod(shape))
     while left:
         size = min(left, 1 << 19)
@@ -42,6 +50,33 @@ for spec, shape, alphabet in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
+GRIDS = f"""
+import json, sys
+import numpy as np
+from kolmo.estimators import get_estimator
+from kolmo.symbols import Alphabet
+
+{PEAK}
+def measure(weights):
+    alphabet = Alphabet.of_dtype(weights.dtype)
+    accumulator = get_estimator("pack:fast").start(weights.shape, alphabet)
+    symbols = weights.reshape(-1).view(alphabet.container)
+    for start in range(0, symbols.size, 1 << 19):
+        accumulator.update(symbols[start : start + (1 << 19)])
+    accumulator.finish()
+
+groups = np.random.default_rng(0).normal(size=(1 << 14, 128)).astype(sys.argv[1])
+least = groups.min(1, keepdims=True)
+steps = (groups.max(1, keepdims=True) - least) / groups.dtype.type(15)
+groups = np.rint((groups - least) / steps) * steps + least
+measure(groups[:100])
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")
+before = peak()
+measure(groups)
+print(peak() - before)
+"""
+
 CHUNK = 24 << 20
 """What making and handing over a chunk takes."""
 
@@ -52,6 +87,7 @@ CASES = [
     ("lz78", SQUARE, 255), ("lowrank", SQUARE, 255), ("linear", (1 << 7, 1 << 11), 255),
     ("zstd:9@shuffle", SQUARE, 2**32),
     ("xz:6,sample=131072@shuffle", SQUARE, 2**32), ("bz2:9", (1 << 18,), 255),
+    ("pack:fast", (40, 1 << 15), 255),
 ]  # fmt: skip
 
 SLOW = [
@@ -59,7 +95,7 @@ SLOW = [
     ("lowrank", (100, 5000), 15), ("planes", SQUARE, 255), ("prequential", (300, 300), 255),
     ("mosaic", (1 << 25,), 2**32), ("mosaic", (1 << 26,), 255), ("lz76", (1 << 23,), 300),
     ("lowrank", (1 << 12, 1 << 13), 255), ("context", SQUARE, 2**32), ("zstd:19", (1 << 24,), 255),
-    ("predictive", SQUARE, 2**32),
+    ("predictive", SQUARE, 2**32), ("pack:fast", (1 << 22,), 2**32),
     ("xz:9", (1 << 23,), 255), ("brotli:11", SQUARE, 255), ("ppmd", SQUARE, 255),
     ("zstd:9@bitplanes", (1 << 23,), 2**32),
 ]  # fmt: skip
@@ -76,6 +112,16 @@ def check(cases):
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the peak of memory")
 def test_estimators_take_no_more_memory_than_they_say():
     check(CASES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for the peak of memory")
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
+def test_grids_take_no_more_memory_than_is_said(dtype):
+    command = [sys.executable, "-c", GRIDS, dtype]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    alphabet = Alphabet.of_dtype(np.dtype(dtype))
+    said = get_estimator("pack:fast").working_memory([(1 << 14, 128)], alphabet)
+    assert int(done.stdout) <= said + CHUNK
 
 
 @pytest.mark.slow

@@ -18,6 +18,10 @@ EXAMPLES = {
         "kolmo compare 'runs/*/model.safetensors' -e context --null shuffled",
         "kolmo compare dense.safetensors run/weights.mosaic model.kmo",
     ),
+    "curve": (
+        "kolmo curve model.safetensors --shuffled --plot curve.png",
+        "kolmo curve model/ --evaluate my.metric:loss --metric --plot loss.png -o files/",
+    ),
     "delta": (
         "kolmo delta base.safetensors tuned.safetensors --null shuffled",
         "kolmo delta hf://org/base tuned/ --include '*attn*' --json",
@@ -36,6 +40,11 @@ EXAMPLES = {
         "kolmo analyze model.safetensors -o report.json; kolmo plot report.json -o figures",
         "kolmo plot report.parquet -o figures --format pdf",
         "kolmo plot report.json -o pages --interactive",
+    ),
+    "simplify": (
+        "kolmo simplify model/ -o small.kmo --evaluate my.metric:accuracy --better higher",
+        "kolmo simplify model.safetensors -o small.kmo --distortion 0.01",
+        "kolmo simplify model/ -o small.kmo --evaluate my.metric:loss --inputs my.data:calibration",
     ),
     "trajectory": (
         "kolmo trajectory out/run -e context --relative --html run.html",

@@ -3,6 +3,9 @@
 Codes that are quick run on all symbols. *Patient* ones take many times as long, and gain only where
 there is structure that the quick ones do not see: stretches that repeat, values that follow from
 others. Each is tried on a sample first, and runs on all symbols if it looks shorter there.
+
+What a grid makes of weights takes as long to code as they do. Where it is shorter on a sample of
+many weights, they are not coded as they are, too.
 """
 
 from __future__ import annotations
@@ -10,30 +13,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
-
 from kolmo import specs
 from kolmo.codes.base import Code, get_code
 from kolmo.codes.forms import GRID
 from kolmo.codes.general import LAYOUTS, General
-from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.plain import flat
+from kolmo.codes.samples import further_repeats, head, is_sparse, spread
 from kolmo.errors import NotApplicableError
-from kolmo.layout import lay_out
 from kolmo.symbols import Alphabet, Symbols
+
+Written = dict[int, bytes]
+"""The bytes of codes, by their numbers."""
 
 PRESETS = {
     "best": (
-        *(
-            "constant",
-            "trellis",
-            "grid",
-            "predictive",
-            "context",
-            "counts",
-            "byteplanes",
-            "records",
-        ),
+        *("constant", "trellis", "grid", "predictive", "context", "counts", "byteplanes"),
+        "records",
         *("xz", "brotli", "zstd", "bz2", "deflate", "raw"),
     ),
     "default": ("constant", "trellis", "grid", "context", "counts", "byteplanes", "records", "raw"),
@@ -45,26 +40,27 @@ PRESETS = {
 @dataclasses.dataclass(frozen=True)
 class _Patience:
     """Which codes are patient, and when they are tried: on all symbols of a unit of up to ``small``
-    bytes, else first on a sample of ``sample`` symbols."""
+    bytes, else first on a sample of ``sample`` symbols; there they must take up to a share
+    ``worth`` of the others' bytes."""
 
     codes: tuple[str, ...]
     small: int
     sample: int
+    worth: float
 
 
 _PATIENT = ("counts", "records", "xz", "brotli", "zstd", "bz2", "deflate")
 _PATIENCE = {
-    "best": _Patience(("context", *_PATIENT), 1 << 17, 1 << 13),
-    "default": _Patience(_PATIENT, 1 << 13, 1 << 12),
-    "fast": _Patience((), 0, 0),
+    "best": _Patience(("context", *_PATIENT), 1 << 17, 1 << 13, 0.99),
+    "default": _Patience(_PATIENT, 1 << 13, 1 << 12, 0.96),
+    "fast": _Patience((), 1 << 62, 0, 0),
 }
 _TRELLIS = "trellis"
-_ACCIDENTAL = 1 << 10  # more symbols than these obey a trellis by design: no other code sees it
-_PIECE = 1 << 15  # symbols of which an order-0 entropy is taken
-_REPEATED = 0.98  # below this share of order-0 entropies Zstandard has found repeats
-_PIECES = 3  # tensors of a unit that a sample is taken of
+_SPREAD = 1 << 15  # symbols of the sample that tells whether a grid is shorter
+_AHEAD = 0.998  # it is if it takes under this share of the others' bytes there
 _CLEARLY = 0.75  # other codes are not tried if a grid takes under this share of the byte-planes'
-_WORTH = 0.99  # a code runs on all symbols if it takes under this share of the others' bytes
+_LITTLE = 0.99  # what a code may gain from repeats that a quick one finds too
+_LOOKING_BACK = ("predictive", "context")  # quick codes that find repeats however far apart
 
 
 def check_preset(preset: str) -> None:
@@ -84,47 +80,48 @@ def shortest_code(
     >>> shortest_code([np.zeros(100, np.uint8)], Alphabet(256), "best")
     (1, b'\\x00')
     """
-    shapes = [part.shape for part in parts]
-    codes = [code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet)]
+    codes = _codes(parts, alphabet, preset, grids)
     if codes[0].name == "constant" and (data := _encoded(codes[0], parts, alphabet)) is not None:
         return codes[0].number, data
-    if _TRELLIS in (code.name for code in codes) and sum(p.size for p in parts) > _ACCIDENTAL:
-        obeys = get_code(_TRELLIS)
-        if (data := _encoded(obeys, parts, alphabet)) is not None:
-            return obeys.number, data
-    on_grid = _on_grid(parts, alphabet, preset) if grids and get_code(GRID) in codes else {}
-    if on_grid and _clearly_shorter(on_grid[GRID], parts, alphabet):
+    if any(code.name == _TRELLIS for code in codes) and (data := _by_design(parts, alphabet)):
+        return get_code(_TRELLIS).number, data
+    on_grid = _on_grid(parts, alphabet, preset) if get_code(GRID) in codes else {}
+    if on_grid and not is_sparse(parts) and _clearly_shorter(on_grid[GRID], parts, alphabet):
         return GRID, on_grid[GRID]
-    patience = _PATIENCE.get(preset, _PATIENCE["best"])
-    patient = [code for code in codes if code.name in patience.codes]
-    quick = [code for code in codes if code.name not in ("constant", "grid", *patience.codes)]
-    written = on_grid | _all(quick, parts, alphabet)
-    if sum(part.nbytes for part in parts) <= patience.small:
-        written |= _all(patient, parts, alphabet)
-    elif patient:
-        written |= _promising(patient, quick, parts, alphabet, patience.sample)
+    return _shortest(codes, on_grid | _Others(codes, alphabet, preset).encode(parts, bool(on_grid)))
+
+
+def shortest_on_sample(
+    sample: Sequence[Symbols], alphabet: Alphabet, preset: str
+) -> tuple[int, bytes]:
+    """The same of a preset's quick codes alone, for what a grid makes of a sample."""
+    codes = _codes(sample, alphabet, preset, grids=False)
+    return _shortest(codes, _Others(codes, alphabet, preset).quickly(sample))
+
+
+def _codes(parts: Sequence[Symbols], alphabet: Alphabet, preset: str, grids: bool) -> list[Code]:
+    shapes = [part.shape for part in parts]
+    codes = (code for code in map(get_code, PRESETS[preset]) if code.takes(shapes, alphabet))
+    return [code for code in codes if grids or code.number != GRID]
+
+
+def _shortest(codes: Sequence[Code], written: Written) -> tuple[int, bytes]:
     in_order = [code.number for code in codes if code.number in written]
     shortest = min(in_order, key=lambda number: len(written[number]))
     return shortest, written[shortest]
 
 
-def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) -> dict[int, bytes]:
-    """The bytes of all codes that can express the symbols, by number."""
+def _all(codes: Sequence[Code], parts: Sequence[Symbols], alphabet: Alphabet) -> Written:
+    """The bytes of all codes that can express the symbols."""
     coded = {code.number: _encoded(code, parts, alphabet) for code in codes}
     return {number: data for number, data in coded.items() if data is not None}
 
 
-def _on_grid(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> dict[int, bytes]:
-    try:
-        return {GRID: get_code(GRID).encode(parts, alphabet, preset)}  # type: ignore[call-arg]
-    except NotApplicableError:
-        return {}
+def _by_design(parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
+    """The bytes of levels that were made for a trellis, which other codes do not see; else none."""
+    from kolmo.codes.trellis import is_by_design  # and a compiler with it
 
-
-def _clearly_shorter(data: bytes, parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
-    """Than what floats as they are would take: other codes need not be tried."""
-    quickly = _encoded(get_code("byteplanes"), parts, alphabet)
-    return quickly is not None and len(data) < _CLEARLY * len(quickly)
+    return get_code(_TRELLIS).encode(parts, alphabet) if is_by_design(parts, alphabet) else b""
 
 
 def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes | None:
@@ -134,62 +131,97 @@ def _encoded(code: Code, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes 
         return None
 
 
-def _promising(
-    patient: Sequence[Code],
-    quick: Sequence[Code],
-    parts: Sequence[Symbols],
-    alphabet: Alphabet,
-    size: int,
-) -> dict[int, bytes]:
-    """The bytes of the patient codes that should be shorter than the quick ones.
-
-    Those that are shorter on a sample, or would be if they gained as much from repeats that lie
-    further apart as Zstandard does at its quickest.
-    """
-    sample = _sample(parts, size)
-    quickly = min(map(len, _all(quick, sample, alphabet).values()))
-    far = _repetition(parts, alphabet)
-    far = min(1, far / _repetition(sample, alphabet)) if far < _REPEATED else 1
-    found = {}
-    for code in patient:
-        tried = _encoded(code, sample, alphabet)
-        if tried is None or len(tried) * far > _WORTH * quickly:
-            continue
-        if isinstance(code, General):  # the layout that was shorter
-            layout = LAYOUTS[tried[0]]
-            found[code.number] = code.encode_in(flat(parts, alphabet), alphabet, layout)
-        else:
-            found[code.number] = code.encode(parts, alphabet)
-    return found
+# --- grids ----------------------------------------------------------------------------------
 
 
-def _sample(parts: Sequence[Symbols], size: int) -> list[Symbols]:
-    """The first rows of the largest tensors, about ``size`` symbols in all.
-
-    >>> [part.shape for part in _sample([np.zeros((50, 2, 5)), np.zeros(90)], 200)]
-    [(6, 2, 5), (66,)]
-    """
-    largest = sorted(parts, key=lambda part: -part.size)[:_PIECES]
-    return [_head(part, size // _PIECES) for part in largest]
-
-
-def _head(part: Symbols, size: int) -> Symbols:
-    row = max(1, part.size // max(1, len(part)))
-    return part[: size // row] if row <= size else part.reshape(-1)[:size]
+def _on_grid(
+    parts: Sequence[Symbols], alphabet: Alphabet, preset: str, *, is_sample: bool = False
+) -> Written:
+    try:
+        data = get_code(GRID).encode(parts, alphabet, preset, is_sample)  # type: ignore[call-arg]
+    except NotApplicableError:
+        return {}
+    return {GRID: data}
 
 
-def _repetition(parts: Sequence[Symbols], alphabet: Alphabet) -> float:
-    """The bytes of Zstandard's quickest level by the order-0 entropy of pieces: 1 for noise."""
-    import zstandard
-
-    symbols, compressor = flat(parts, alphabet), zstandard.ZstdCompressor(level=3)
-    layouts = LAYOUTS[: symbols.dtype.itemsize]
-    zipped = min(len(compressor.compress(lay_out(symbols, alphabet, each))) for each in layouts)
-    pieces = (symbols[start : start + _PIECE] for start in range(0, symbols.size, _PIECE))
-    return zipped / max(1.0, sum(map(order0_bytes, pieces)))
+def _clearly_shorter(data: bytes, parts: Sequence[Symbols], alphabet: Alphabet) -> bool:
+    """Than what floats as they are would take: other codes need not be tried."""
+    quickly = _encoded(get_code("byteplanes"), parts, alphabet)
+    return quickly is not None and len(data) < _CLEARLY * len(quickly)
 
 
-def order0_bytes(symbols: Symbols) -> float:
-    """The order-0 entropies of all byte-planes, added up, in bytes."""
-    planes = symbols.view(np.uint8).reshape(symbols.size, symbols.dtype.itemsize)
-    return sum(entropy_bits(np.bincount(plane, minlength=256)) for plane in planes.T) / 8
+# --- other codes ----------------------------------------------------------------------------
+
+
+class _Others:
+    """The codes of a preset besides constants and grids, and which of them run on all symbols."""
+
+    def __init__(self, codes: Sequence[Code], alphabet: Alphabet, preset: str) -> None:
+        self._alphabet, self._preset = alphabet, preset
+        self._patience = _PATIENCE.get(preset, _PATIENCE["best"])
+        codes = [code for code in codes if code.name not in ("constant", _TRELLIS, "grid")]
+        self._quick = [code for code in codes if code.name not in self._patience.codes]
+        self._patient = [code for code in codes if code.name in self._patience.codes]
+
+    def encode(self, parts: Sequence[Symbols], on_grid: bool) -> Written:
+        """The bytes of those that may be the shortest.
+
+        Parameters
+        ----------
+        parts : sequence of arrays of symbols
+        on_grid : bool
+            Whether the grid is another choice.
+        """
+        if sum(part.nbytes for part in parts) <= self._patience.small:
+            return _all([*self._quick, *self._patient], parts, self._alphabet)
+        written: Written = {}
+        if not (on_grid and self._grid_is_ahead(parts)):
+            written = self.quickly(parts)
+        if self._patient:
+            written |= self._promising(parts, on_grid)
+        return written
+
+    def quickly(self, parts: Sequence[Symbols]) -> Written:
+        """The bytes of the quick codes."""
+        return _all(self._quick, parts, self._alphabet)
+
+    def _grid_is_ahead(self, parts: Sequence[Symbols]) -> bool:
+        sample = spread(parts, _SPREAD)
+        on_grid = _on_grid(sample, self._alphabet, self._preset, is_sample=True)
+        return bool(on_grid) and len(on_grid[GRID]) < _AHEAD * _least(self.quickly(sample))
+
+    def _promising(self, parts: Sequence[Symbols], on_grid: bool) -> Written:
+        """The bytes of the patient codes that should be shorter than the others.
+
+        Those that are shorter on a sample; and those that find repeats that lie further apart, as
+        no quick code does, if they would be shorter by gaining as much from them as Zstandard.
+        """
+        sample = (spread if on_grid else head)(parts, self._patience.sample)
+        others = self.quickly(sample)
+        if on_grid:
+            others |= _on_grid(sample, self._alphabet, self._preset, is_sample=True)
+        least, far = _least(others), further_repeats(parts, sample, self._alphabet)
+        found: Written = {}
+        for code in self._patient:
+            tried = _encoded(code, sample, self._alphabet)
+            gained = far if self._gains(code) else max(far, _LITTLE)
+            if tried is not None and len(tried) * gained <= self._patience.worth * least:
+                found[code.number] = self._encoded_like(code, tried, parts)
+        return found
+
+    def _gains(self, code: Code) -> bool:
+        """Whether a patient code finds repeats that no quick one does."""
+        if code.name == "records":
+            return not any(other.name in _LOOKING_BACK for other in self._quick)
+        return isinstance(code, General)
+
+    def _encoded_like(self, code: Code, tried: bytes, parts: Sequence[Symbols]) -> bytes:
+        """Byte compressors in the layout that was shorter on a sample."""
+        if not isinstance(code, General):
+            return code.encode(parts, self._alphabet)
+        symbols = flat(parts, self._alphabet)
+        return code.encode_in(symbols, self._alphabet, LAYOUTS[tried[0]])
+
+
+def _least(written: Written) -> int:
+    return min(map(len, written.values()))

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import kernels_context as kernels
-from kolmo.codes.arithmetic import PLACE, new_coder
+from kolmo.codes.arithmetic import new_coder
 from kolmo.codes.base import register_code
 from kolmo.codes.forms import FLOATS, INTEGERS, form_parts
 from kolmo.codes.kernels_context import Form, Streams, TableHead
@@ -37,13 +37,14 @@ from kolmo.codes.tables import (
     Words,
     Written,
     as_symbols,
+    check_end,
     columns_of,
     commonest,
     constants,
     form_of,
     lowest_bit,
+    read_streams,
     widest,
-    writable,
 )
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -151,15 +152,13 @@ class ContextCode:
             _read_head(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
         ]
-        coded = writable(reader.take(reader.number()))
-        streams = Streams(coded, writable(reader.rest()))
-        session = Session(form, min(widest(shapes), COLUMNS), coded, decoding=True)
+        streams = read_streams(reader)
+        session = Session(form, min(widest(shapes), COLUMNS), streams.coded, decoding=True)
         decoded = []
         for head, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
             for _ in session.run(weights, head, streams) if head else ():
-                if session.state["coder"][PLACE] > coded.size + 4:
-                    raise InputError("the code ends before its symbols do")
+                check_end(session.state, streams.coded)
             decoded.append(as_symbols(weights, alphabet).reshape(shape))
         return decoded
 

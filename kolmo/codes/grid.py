@@ -5,8 +5,10 @@
     tensors ─► how each is written ─► arrays of one alphabet each ─► the shortest code of each
 
 Weights that were rounded, quantized or clustered, and then stored as floats again, are written as
-what they were: floats of a narrower mantissa, integers and steps, indices and a table. Arrays of
-all tensors of one alphabet are coded together. The encoder undoes each and compares all bits.
+what they were: floats of a narrower mantissa, integers and steps, indices and a table. Copies of
+other tensors of the unit are told, transposed or negated ones too; many zeros, from other weights.
+Arrays of all tensors of one alphabet are coded together. The encoder undoes each and compares all
+bits.
 
 docs/formats/codes.md specifies every byte.
 """
@@ -22,6 +24,7 @@ from kolmo.codes import grid_parts as ways
 from kolmo.codes.base import get_code, register_code
 from kolmo.codes.forms import FLOATS, form_parts
 from kolmo.codes.grid_affine import with_offsets
+from kolmo.codes.grid_copies import copied, find_copies
 from kolmo.codes.grid_look import may_be_grids
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rewritten
 from kolmo.codes.grid_scaled import scaled
@@ -34,6 +37,7 @@ from kolmo.codes.grid_search import (
 from kolmo.codes.grid_tables import find_table, may_have_table
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.numbers import Reader, number_bytes
+from kolmo.codes.samples import is_sparse
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.floats import mantissa_bits
@@ -66,9 +70,16 @@ class GridCode:
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
         return alphabet.format in FLOATS
 
-    def encode(self, parts: Sequence[Symbols], alphabet: Alphabet, preset: str = "best") -> bytes:
-        """See `Code.encode`; the arrays are coded by the codes of a preset."""
-        from kolmo.codes.choosing import shortest_code
+    def encode(
+        self,
+        parts: Sequence[Symbols],
+        alphabet: Alphabet,
+        preset: str = "best",
+        is_sample: bool = False,
+    ) -> bytes:
+        """See `Code.encode`; the arrays are coded by the codes of a preset, those of a sample by
+        its quick ones alone."""
+        from kolmo.codes.choosing import shortest_code, shortest_on_sample
 
         if not self.takes([], alphabet):
             raise NotApplicableError("only floats may lie on a grid")
@@ -82,7 +93,10 @@ class GridCode:
                 streams.setdefault(its, []).append(array)
         sections = [piece.head for piece in pieces]
         for its, arrays in streams.items():
-            code, data = shortest_code(arrays, its, preset, grids=False)
+            if is_sample:
+                code, data = shortest_on_sample(arrays, its, preset)
+            else:
+                code, data = shortest_code(arrays, its, preset, grids=False)
             sections.append(number_bytes(len(data)) + bytes([code]) + data)
         return b"".join(sections)
 
@@ -90,7 +104,10 @@ class GridCode:
         if not self.takes(shapes, alphabet):
             raise InputError("only floats may lie on a grid")
         reader = Reader(data)
-        plans = [ways.read_plan(reader, shape, alphabet) for shape in shapes]
+        plans = [
+            ways.read_plan(reader, shape, alphabet, shapes[:number])
+            for number, shape in enumerate(shapes)
+        ]
         streams: dict[Alphabet, list[Shape]] = {}
         for its, shape in (need for plan in plans for need in plan.needs):
             if math.prod(shape):
@@ -98,7 +115,11 @@ class GridCode:
         found = {its: iter(_read_section(reader, its, some)) for its, some in streams.items()}
         if reader.rest():
             raise InputError("the code goes on after its symbols")
-        return [plan.build([_next(found, *need) for need in plan.needs]) for plan in plans]
+        parts: list[Symbols] = []
+        for plan in plans:
+            arrays = [_next(found, *need) for need in plan.needs]
+            parts.append(plan.build(arrays if plan.source is None else [parts[plan.source]]))
+        return parts
 
 
 def _read_section(reader: Reader, alphabet: Alphabet, shapes: Sequence[Shape]) -> list[Symbols]:
@@ -119,7 +140,11 @@ def _pieces(parts: Sequence[Symbols], alphabet: Alphabet, preset: str) -> list[R
     maybe = [False] * len(parts)
     if parts and mantissa_bits(dtype) >= _GRID_BITS:
         maybe = may_be_grids([table_of(part).view(dtype) for part in parts])
-    return [_piece(part, alphabet, its, preset) for part, its in zip(parts, maybe, strict=True)]
+    copies = find_copies(parts, alphabet)
+    return [
+        copied(copies[number]) if number in copies else _piece(part, alphabet, its, preset)
+        for number, (part, its) in enumerate(zip(parts, maybe, strict=True))
+    ]
 
 
 def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) -> Rewritten:
@@ -133,7 +158,9 @@ def _piece(part: Symbols, alphabet: Alphabet, may_be_grid: bool, preset: str) ->
     most = _cost(plain) - _WORTH * part.size * alphabet.bits if found else 0
     shorter = [piece for piece in found if _cost(piece) < most]
     exact = [piece for piece in shorter if _is_undone(piece, part, alphabet)]
-    return min(exact, key=_cost, default=plain)
+    # Zeros and others take about as many bits apart, but neither is then learned with the other.
+    apart = preset == "best" and part.size >= _LOOK // 2 and is_sparse([part])
+    return min(exact, key=_cost, default=ways.apart(part, alphabet) if apart else plain)
 
 
 def _cost(piece: Rewritten) -> float:

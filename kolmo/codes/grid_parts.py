@@ -8,12 +8,14 @@ docs/formats/codes.md specifies every byte.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes.forms import form_parts
+from kolmo.codes.grid_copies import COPIED, read_copied
 from kolmo.codes.grid_pieces import CODEBOOK_LIMIT, Rebuild, Rewritten, floats
 from kolmo.codes.grid_scaled import SCALED, read_scaled
 from kolmo.codes.grid_search import table_of, table_shape, trailing_zeros
@@ -23,13 +25,17 @@ from kolmo.errors import InputError
 from kolmo.floats import disorder_patterns, mantissa_bits, order_patterns
 from kolmo.symbols import Alphabet, Shape, Symbols
 
-PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK = 0, 1, 2, 3, 5
-"""Ways other than `SCALED`, as the first byte of a head has them."""
+PLAIN, SHIFTED, SHIFTED_ROWS, SHIFTED_COLUMNS, CODEBOOK, APART = 0, 1, 2, 3, 5, 7
+"""Ways other than `SCALED` and `COPIED`, as the first byte of a head has them."""
 
 
-def read_plan(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
-    """Read the head of a tensor of a shape and an alphabet."""
+def read_plan(
+    reader: Reader, shape: Shape, alphabet: Alphabet, before: Sequence[Shape] = ()
+) -> Rebuild:
+    """Read the head of a tensor of a shape and an alphabet, after those of other shapes."""
     way = reader.take(1)[0]
+    if way == COPIED:
+        return read_copied(reader, shape, alphabet, before)
     if way == PLAIN:
         return Rebuild([(alphabet, shape)], lambda arrays: arrays[0])
     if way not in _READERS:
@@ -150,12 +156,40 @@ def _read_codebook(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
     return Rebuild(needs, lambda arrays: arrays[0][arrays[1]])
 
 
+# --- zeros ------------------------------------------------------------------------------------
+
+
+def apart(part: Symbols, alphabet: Alphabet) -> Rewritten:
+    """A tensor as which weights are not 0, and these."""
+    nonzero = part != 0
+    others = part[nonzero]
+    arrays = [(Alphabet(2), nonzero.astype(np.uint8)), (alphabet, others)]
+    return Rewritten(bytes([APART]) + number_bytes(others.size), arrays)
+
+
+def _read_apart(reader: Reader, shape: Shape, alphabet: Alphabet) -> Rebuild:
+    count = reader.number()
+    if count > math.prod(shape):
+        raise InputError("the code has more weights than the tensor")
+
+    def build(arrays: Sequence[Symbols]) -> Symbols:
+        nonzero = arrays[0].astype(bool)
+        if np.count_nonzero(nonzero) != count:
+            raise InputError("the code's count of zeros is damaged")
+        whole = np.zeros(shape, alphabet.container)
+        whole[nonzero] = arrays[1]
+        return whole
+
+    return Rebuild([(Alphabet(2), shape), (alphabet, (count,))], build)
+
+
 _READERS: dict[int, Callable[[Reader, Shape, Alphabet], Rebuild]] = {
     SHIFTED: _read_shifted,
     SHIFTED_ROWS: _read_shifted_lines(0),
     SHIFTED_COLUMNS: _read_shifted_lines(1),
     SCALED: read_scaled,
     CODEBOOK: _read_codebook,
+    APART: _read_apart,
 }
 
 

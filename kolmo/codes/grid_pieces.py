@@ -19,10 +19,12 @@ class Rewritten(NamedTuple):
 
 
 class Rebuild(NamedTuple):
-    """The arrays that a head asks for, and what makes a tensor of them."""
+    """The arrays that a head asks for, and what makes a tensor of them; of a copy, which asks for
+    none, what makes it of the part ``source`` of its unit."""
 
     needs: list[tuple[Alphabet, Shape]]
     build: Callable[[Sequence[Symbols]], Symbols]
+    source: int | None = None
 
 
 def floats(exponent: int, mantissa: int) -> Alphabet:

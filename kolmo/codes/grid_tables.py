@@ -123,11 +123,12 @@ def _book(groups: Values) -> Floats | None:
     near = _near(groups)
     middles = flat[order][starts]
     nearest = np.array(NF4)[np.abs(np.subtract.outer(middles, NF4)).argmin(1)]
-    if np.all(np.abs(nearest - middles) <= 2 * near * np.abs(middles)):
-        return np.array(NF4)
     least, most = np.maximum.reduceat(low, starts), np.minimum.reduceat(high, starts)
+    known = np.all(np.abs(nearest - middles) <= 2 * near * np.abs(middles))
+    if known and np.all((least <= np.abs(nearest)) & (np.abs(nearest) <= most)):
+        return np.array(NF4)
     if not np.all(least <= most):
-        return None
+        return np.array(NF4) if known else None
     entries = simplest(least, most)[1] * np.sign(middles)
     return np.unique(np.append(entries, 0.0) if kept.size < flat.size else entries)
 

@@ -17,16 +17,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kolmo.codes import kernels_laws as law
-from kolmo.codes.arithmetic import DECODING, code_bit, code_plain
-from kolmo.codes.kernels_context import FRESH, LIMIT, Streams, learn
+from kolmo.codes.arithmetic import DECODING, code_bit
+from kolmo.codes.kernels_context import FRESH, LIMIT, learn
 from kolmo.codes.kernels_laws import Columns, Laws
+from kolmo.codes.kernels_states import Trellis, index_of, level_of
 from kolmo.compiled import Array, compiled
 
 NODES = 32  # decisions on an index: zero, sign, then "is the magnitude larger than n?"
 ZERO, SIGN, LARGER = 0, 1, 1
-UNARY = 20  # magnitudes that are counted up to; what is beyond has an Elias gamma code
-GAMMA = LARGER + UNARY + 1  # node of the first bit of the code's length
-_NAMED = 8  # nodes from here on share mixing weights and maps
+UNARY = 14  # magnitudes that are counted up to; what is beyond has a length in bits, and bits
+LENGTH, BITS = 16, 24  # nodes of these
+LONGEST = 18  # bits after the leading one
+_ALONE = 8  # nodes before it have mixing weights and maps of their own, others share them by eights
 
 # Contexts of a decision, NODES × both quantizers each: by scales of row and column, by the two
 # neighbours, by the wider surroundings, by the column itself. Where each input's begin.
@@ -41,7 +43,7 @@ OF_LAWS = 3  # the plain law, and two of columns
 INPUTS = CONTEXTS + OF_LAWS + 2
 _SHARPER = 8
 _MAP_LEVELS = 64
-_KINDS = 2 * (_NAMED + 1)
+_KINDS = 2 * (_ALONE + 3)
 MAPS = _KINDS * _SHARPER * _MAP_LEVELS
 
 # Registers of a table: the sum of magnitudes of this row and of all; how much sharper than the
@@ -59,9 +61,8 @@ STATE = np.dtype(
         ("maps", np.uint32, MAPS),
         ("by_node", np.int64, (_KINDS, INPUTS)),
         ("by_sharpness", np.int64, (2 * _SHARPER, INPUTS)),
-        # Registers of the coder, the plain bits and the table; buffers.
+        # Registers of the coder and the table; buffers.
         ("coder", np.int64, 5),
-        ("plain", np.int64, 3),
         ("registers", np.int64, 4),
         ("inputs", np.int64, INPUTS),
         ("places", np.int64, CONTEXTS),
@@ -75,13 +76,6 @@ class LevelHead(NamedTuple):
 
     columns: int
     bits: int  # of the largest magnitude
-
-
-class Trellis(NamedTuple):
-    """A machine of states: which quantizer each uses, and where parities of indices lead."""
-
-    quantizers: Array  # (states,)
-    following: Array  # (states, 2)
 
 
 class LevelMemory(NamedTuple):
@@ -116,7 +110,7 @@ def code_span(
     trellis: Trellis,
     state: Array,
     table: Array,
-    streams: Streams,
+    coded: Array,
     memory: LevelMemory,
     columns: Columns,
     laws: Laws,
@@ -124,12 +118,11 @@ def code_span(
     """Encode the levels first..last of a table, or decode them.
 
     ``levels`` is the table, flat in row-major order: when decoding, those before ``first`` are
-    known. Each index *k* stands for the level 2k where the column's state has the first quantizer,
-    2k − sign(k) where it has the second one.
+    known.
     """
-    registers, places, coded = state.registers, state.places, streams.coded
+    registers, places = state.registers, state.places
     decoding = state.coder[DECODING] == 1
-    unit = max(law.VALUE_BITS - head.bits, 0)
+    largest, unit = 1 << head.bits, law.VALUE_BITS - head.bits
     for place in range(first, last):
         row = place // head.columns
         column = place - row * head.columns
@@ -140,7 +133,7 @@ def code_span(
         _begin(laws, registers)
         index = 0
         if not decoding:
-            index = _index(levels[place], odd)
+            index = index_of(levels[place], odd)
         size = abs(index)
         _foresee(_border(0, odd, unit), laws, state)
         y = _decide(int(size > 0), ZERO, odd, state, table, coded)
@@ -148,42 +141,23 @@ def code_span(
         if y:
             _foresee_sign(laws, state)
             sign = _decide(int(index < 0), SIGN, odd, state, table, coded)
-            size = _code_size(size, odd, unit, state, table, streams, laws, decoding)
+            size = _code_size(size, odd, unit, state, table, coded, laws)
             index = -size if sign else size
-        level = _level(index, odd)
+        level = level_of(index, odd)
         if decoding:
             levels[place] = level
         memory.states[column] = trellis.following[at, index & 1]
-        magnitude = min(abs(level), 1 << 20)
+        magnitude = abs(level)
         memory.sums[column] += magnitude
         registers[ROW_SUM] += magnitude
         registers[SUM] += magnitude
-        value = min(max(level, -(1 << 30)), 1 << 30) << unit
+        value = min(max(level, -largest), largest) << unit
         law.learn_column_errors(value, column, columns, laws)
         law.learn_column(value, column, columns)
         memory.row[column] = value
         if column == head.columns - 1:
             law.end_row(memory.row, 0, head.columns, columns)
             registers[ROW_SUM] = 0
-
-
-@compiled(inline=True)
-def _index(level: int, odd: int) -> int:
-    """The index of a level."""
-    if odd and level > 0:
-        return (level + 1) >> 1
-    if odd and level < 0:
-        return -((1 - level) >> 1)
-    return level >> 1
-
-
-@compiled(inline=True)
-def _level(index: int, odd: int) -> int:
-    """The level of an index."""
-    level = 2 * index
-    if odd and index != 0:
-        level += -1 if index > 0 else 1
-    return level
 
 
 @compiled(inline=True)
@@ -239,10 +213,11 @@ def _sign(level: int) -> int:
 @compiled(inline=True)
 def _scale(mean: int) -> int:
     """One of 32 levels of a mean of 16ths: four to an octave."""
+    mean = min(mean, 1023)
     octave = 0
-    while mean >> (octave + 3) and octave < 7:
+    while mean >> (octave + 3):
         octave += 1
-    return int(min(4 * octave + ((mean >> octave) & 3 if octave else mean >> 1), _LEVELS - 1))
+    return int(4 * octave + ((mean >> octave) & 3 if octave else mean >> 1))
 
 
 # --- laws -----------------------------------------------------------------------------------
@@ -250,7 +225,7 @@ def _scale(mean: int) -> int:
 
 @compiled(inline=True)
 def _begin(laws: Laws, registers: Array) -> None:
-    """Find the sharper law of columns; any magnitude is possible."""
+    """Find the sharper law of columns; before any question every magnitude is possible."""
     near, far = law.COLUMNS_NEAR, law.COLUMNS_FAR
     sharpest = near if laws.now[near, 1] <= laws.now[far, 1] else far
     ratio = (laws.now[law.PLAIN, 1] << 4) // laws.now[sharpest, 1]
@@ -260,7 +235,7 @@ def _begin(laws: Laws, registers: Array) -> None:
     registers[SHARPER], registers[SHARPEST] = sharper, sharpest
     for which in range(OF_LAWS):
         laws.edges[which, 0] = 0
-        laws.edges[which, 1] = law.within(laws.now[which], laws.chances, 1 << 40)
+        laws.edges[which, 1] = law.within(laws.now[which], laws.chances, 1 << law.VALUE_BITS)
 
 
 @compiled(inline=True)
@@ -303,36 +278,43 @@ def _set_input(which: int, yes: int, no: int, state: Array) -> None:
 
 @compiled
 def _code_size(
+    size: int, odd: int, unit: int, state: Array, table: Array, coded: Array, laws: Laws
+) -> int:
+    """Code a magnitude that is not 0: counted up to `UNARY`, beyond by length and bits."""
+    for found in range(1, UNARY + 1):
+        if not _is_larger(size, found, LARGER + found, odd, unit, state, table, coded, laws):
+            return found
+    length = 0
+    while length < LONGEST:
+        than, node = UNARY + (2 << length) - 1, LENGTH + min(length, 7)
+        if not _is_larger(size, than, node, odd, unit, state, table, coded, laws):
+            break
+        length += 1
+    found = UNARY + (1 << length)
+    for shift in range(length - 1, -1, -1):
+        middle, node = found + (1 << shift), BITS + min(shift, 7)
+        if _is_larger(size, middle - 1, node, odd, unit, state, table, coded, laws):
+            found = middle
+    return found
+
+
+@compiled(inline=True)
+def _is_larger(
     size: int,
+    than: int,
+    node: int,
     odd: int,
     unit: int,
     state: Array,
     table: Array,
-    streams: Streams,
+    coded: Array,
     laws: Laws,
-    decoding: bool,
 ) -> int:
-    """Code a magnitude that is not 0: counted up to `UNARY`, beyond with an Elias gamma code."""
-    found = 1
-    while found <= UNARY:
-        _foresee(_border(found, odd, unit), laws, state)
-        y = _decide(int(size > found), LARGER + found, odd, state, table, streams.coded)
-        if not y:
-            return found
-        _narrow(y, laws)
-        found += 1
-    rest, length = max(size - UNARY, 1), 0
-    while rest >> (length + 1):
-        length += 1
-    bits = 0
-    for which in range(OF_LAWS):
-        state.inputs[CONTEXTS + which] = 0
-    while bits < 32 and _decide(
-        int(bits < length), min(GAMMA + bits, NODES - 1), odd, state, table, streams.coded
-    ):
-        bits += 1
-    low = code_plain(rest & ((1 << bits) - 1), bits, state.plain, streams.plain, decoding)
-    return UNARY + (1 << bits) + low
+    """Code whether a magnitude is larger than another one."""
+    _foresee(_border(than, odd, unit), laws, state)
+    y = _decide(int(size > than), node, odd, state, table, coded)
+    _narrow(y, laws)
+    return y
 
 
 @compiled
@@ -342,7 +324,7 @@ def _decide(y: int, node: int, odd: int, state: Array, table: Array, coded: Arra
     sharper, sharpest = state.registers[SHARPER], state.registers[SHARPEST]
     for i in range(CONTEXTS):
         inputs[i] = _prediction(table[places[i] + node], state)
-    kind = 2 * min(node, _NAMED) + odd
+    kind = 2 * (node if node < _ALONE else _ALONE - 1 + (node >> 3)) + odd
     level = (inputs[CONTEXTS + sharpest] + LIMIT) >> 6
     own = (kind * _SHARPER + sharper) * _MAP_LEVELS + level
     inputs[CONTEXTS + OF_LAWS] = _prediction(maps[own], state)
@@ -369,35 +351,3 @@ def _prediction(word: int, state: Array) -> int:
     """The logit of a learned probability, which counts less if it has seen few decisions."""
     word = int(np.int64(word))
     return int((state.stretch[word >> 20] * state.trust[word & 1023]) >> 8)
-
-
-# --- states ---------------------------------------------------------------------------------
-
-
-@compiled
-def find_starts(levels: Array, columns: int, trellis: Trellis, starts: Array) -> bool:
-    """The first state of each column from which all of its levels can be reached, into ``starts``;
-    False if there is none."""
-    rows = levels.shape[0] // columns
-    for column in range(columns):
-        found = False
-        for start in range(trellis.quantizers.shape[0]):
-            if _is_reached(levels, column, rows, columns, trellis, start):
-                starts[column] = start
-                found = True
-                break
-        if not found:
-            return False
-    return True
-
-
-@compiled(inline=True)
-def _is_reached(
-    levels: Array, column: int, rows: int, columns: int, trellis: Trellis, state: int
-) -> bool:
-    for row in range(rows):
-        level, odd = levels[row * columns + column], trellis.quantizers[state]
-        if level != 0 and (level & 1) != odd:
-            return False
-        state = trellis.following[state, _index(level, odd) & 1]
-    return True

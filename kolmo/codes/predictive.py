@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.codes import kernels_laws as laws_of
 from kolmo.codes import kernels_predictive as kernels
-from kolmo.codes.arithmetic import PLACE, new_coder
+from kolmo.codes.arithmetic import new_coder
 from kolmo.codes.base import register_code
 from kolmo.codes.forms import INTEGERS, form_parts
 from kolmo.codes.kernels_context import FRESH, Form, Streams, table_size
@@ -33,13 +34,14 @@ from kolmo.codes.tables import (
     Words,
     Written,
     as_symbols,
+    check_end,
     columns_of,
     commonest,
     constants,
     form_of,
     lowest_bit,
+    read_streams,
     widest,
-    writable,
 )
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
@@ -134,13 +136,18 @@ def neighbours_of(shape: Shape, taps: int) -> Words:
     return np.array(distinct, np.int64)
 
 
+@cache
+def _chances() -> Words:
+    return laws_of.chances()
+
+
 def new_laws() -> laws_of.Laws:
     count = laws_of.LAWS
     return laws_of.Laws(
         np.ones((count, 3), np.int64),
         np.zeros((count, 3), np.int64),
         np.full(2, 1 << 12, np.int64),
-        laws_of.chances(),
+        _chances(),
     )
 
 
@@ -227,17 +234,15 @@ class PredictiveCode:
             _read_head(reader, shape, form, alphabet) if math.prod(shape) else None
             for shape in shapes
         ]
-        coded = writable(reader.take(reader.number()))
-        streams = Streams(coded, writable(reader.rest()))
-        session = PredictiveSession(form, widest_scan(shapes), coded, decoding=True)
+        streams = read_streams(reader)
+        session = PredictiveSession(form, widest_scan(shapes), streams.coded, decoding=True)
         decoded = []
         for each, shape in zip(heads, shapes, strict=True):
             weights = np.zeros(math.prod(shape), np.int64)
             head, scan = each or (None, 0)
             table_shape = shape_of(shape, scan)
             for _ in session.run(weights, head, table_shape, streams) if head else ():
-                if session.state["coder"][PLACE] > coded.size + 4:
-                    raise InputError("the code ends before its symbols do")
+                check_end(session.state, streams.coded)
             decoded.append(unscanned(as_symbols(weights, alphabet), shape, scan))
         return decoded
 

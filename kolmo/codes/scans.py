@@ -34,6 +34,7 @@ _TRIED = {
 """The permutations that are tried, by the number of axes."""
 
 _SAMPLE = 1 << 15  # most weights of a trial
+_FAR = 1.002  # what is longer by this on a small sample is not tried on a larger one
 _LEAST = 1 << 11  # a tensor of fewer weights is coded as it lies
 
 
@@ -59,6 +60,15 @@ def _order(shape: Shape, scan: int) -> tuple[int, ...]:
     if scan >= len(orders):
         raise InputError("the code's head is damaged: there is no such scan")
     return orders[scan]
+
+
+def scan_count(shape: Shape) -> int:
+    """How many scans a tensor has.
+
+    >>> scan_count((8, 1, 4)), scan_count((2, 3, 4, 5, 6))
+    (2, 24)
+    """
+    return len(_numbered(len(_sides(shape))))
 
 
 def shape_of(shape: Shape, scan: int) -> Shape:
@@ -118,22 +128,37 @@ class Scans:
         kind = () if len(sides) == 2 else tuple(min(side, 16) for side in sides)
         if kind in self._known:
             return self._known[kind]
-        sample = self._sample(symbols.reshape(sides))
         orders = _numbered(len(sides))
         numbers = [orders.index(order) for order in _TRIED[len(sides)]]
-        best = min(numbers, key=lambda number: self._cost(scanned(sample, number)))
+        best = self._shortest(numbers, symbols.reshape(sides))
         if kind:
             self._known[kind] = best
         return best
 
-    @staticmethod
-    def _sample(symbols: Symbols) -> Symbols:
-        """A block out of the middle that has about the proportions of the whole."""
-        sides = list(symbols.shape)
-        most = max(_LEAST, min(2 * _SAMPLE, symbols.size // 2)) if len(sides) == 2 else _SAMPLE
-        while math.prod(sides) > most:
-            longest = sides.index(max(sides))
-            sides[longest] = -(-sides[longest] // 2)
-        spare = [(whole - side) // 2 for whole, side in zip(symbols.shape, sides, strict=True)]
-        block = tuple(slice(s, s + side) for s, side in zip(spare, sides, strict=True))
-        return np.ascontiguousarray(symbols[block])
+    def _shortest(self, numbers: list[int], symbols: Symbols) -> int:
+        """What is much longer on a small sample is not tried on a larger one."""
+        for most in _sample_sizes(symbols):
+            sample = _middle(symbols, most)
+            costs = {number: self._cost(scanned(sample, number)) for number in numbers}
+            best = min(numbers, key=costs.__getitem__)
+            numbers = [number for number in numbers if costs[number] < _FAR * costs[best]]
+            if len(numbers) == 1:
+                break
+        return best
+
+
+def _sample_sizes(symbols: Symbols) -> tuple[int, ...]:
+    if symbols.ndim == 2:
+        return (max(_LEAST, min(2 * _SAMPLE, symbols.size // 2)),)
+    return (_SAMPLE // 4, _SAMPLE) if symbols.size >= _SAMPLE else (_SAMPLE,)
+
+
+def _middle(symbols: Symbols, most: int) -> Symbols:
+    """A block out of the middle that has about the proportions of the whole."""
+    sides = list(symbols.shape)
+    while math.prod(sides) > most:
+        longest = sides.index(max(sides))
+        sides[longest] = -(-sides[longest] // 2)
+    spare = [(whole - side) // 2 for whole, side in zip(symbols.shape, sides, strict=True)]
+    block = tuple(slice(s, s + side) for s, side in zip(spare, sides, strict=True))
+    return np.ascontiguousarray(symbols[block])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from kolmo.codes.arithmetic import FILLED, HELD, PLACE, WRITTEN, last_bytes
 from kolmo.codes.forms import check_alphabet, form_parts
 from kolmo.codes.kernels_context import LIMIT, Form, Streams
-from kolmo.codes.numbers import number_bytes
+from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet, Shape, Symbols
 
@@ -133,9 +133,20 @@ def as_symbols(weights: Words, alphabet: Alphabet) -> Symbols:
     return weights.astype(alphabet.container)
 
 
+def read_streams(reader: Reader) -> Streams:
+    """The decisions and the plain bits, which follow the heads."""
+    return Streams(writable(reader.take(reader.number())), writable(reader.rest()))
+
+
 def writable(data: bytes) -> NDArray[np.uint8]:
     """Bytes as a writable array: compiled code accepts no others."""
     return np.frombuffer(data, np.uint8).copy()
+
+
+def check_end(state: Any, coded: NDArray[np.uint8]) -> None:
+    """InputError if the decoder of a table went beyond the end of its decisions."""
+    if state["coder"][PLACE] > coded.size + 4:
+        raise InputError("the code ends before its symbols do")
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
-from kolmo.codes.choosing import order0_bytes, shortest_code
+from kolmo.codes.choosing import shortest_code
 from kolmo.codes.lengths import entropy_bits
 from kolmo.codes.mosaic import (
     MOSAIC_LIMIT,
@@ -15,6 +15,7 @@ from kolmo.codes.mosaic import (
     cut_blocks,
     find_block_size,
 )
+from kolmo.codes.samples import order0_bytes
 from kolmo.container.format import Entry, Part, Unit, part_of
 from kolmo.symbols import Alphabet, Symbols
 

@@ -21,6 +21,7 @@ from kolmo.checkpoints.folders import File
 from kolmo.container.decoding import unit_decoder
 from kolmo.container.format import UNIT_LIMIT, Contents, Entry, Part, is_quantized, read_contents
 from kolmo.container.unpacking import decoded_weights, weight_dtype
+from kolmo.quantize.lossy import Lossy
 from kolmo.symbols import Symbols
 
 
@@ -66,7 +67,10 @@ def _codes(units: _Units, number: int) -> Codes | None:
         return None
     symbols = _Symbols(units, number, entry.alphabet.container)
     side_bits = entry.coder.side_bits(entry.dtype) if entry.numel else 0
-    return Codes(str(contents.quantizer), entry.alphabet, symbols, side_bits)
+    scheme = str(contents.quantizer)
+    if isinstance(contents.quantizer, Lossy):  # whose tensors differ in their alphabets
+        scheme = f"lossy of {entry.alphabet.size} levels"
+    return Codes(scheme, entry.alphabet, symbols, side_bits)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

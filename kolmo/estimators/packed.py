@@ -10,6 +10,7 @@ import numpy as np
 
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import PRESETS, check_preset, shortest_code
+from kolmo.codes.forms import FLOATS
 from kolmo.codes.general import General
 from kolmo.codes.lengths import integer_bits
 from kolmo.codes.units import CUT, SOLID, cut
@@ -29,8 +30,8 @@ class Pack(Estimator):
     number of its code (8 bits) and its size (Elias delta) besides. A container has names, shapes
     and checksums on top. It may still be shorter than this, for it also finds what is not looked
     for here: tensors that are alike, long repeats, and mosaics; ``pack:fast`` finds copies alone.
-    ``pack:fast`` codes some 30 million weights a second on a core, ``pack`` (``pack:best``) about
-    a million.
+    ``pack:fast`` codes some 30 million weights a second on a core, ``pack:default`` about a
+    million, ``pack`` (``pack:best``) 400,000.
 
     >>> from kolmo import estimate
     >>> weights = np.random.default_rng(0).normal(size=(256, 256)).astype(np.float32)
@@ -61,7 +62,12 @@ class Pack(Estimator):
             most = max(most, 64 * held + (192 << 20))
         elif "context" in names:
             most = max(most, 48 * held + (96 << 20))
-        return (16 << 20) + 4 * size + most
+        elif get_code("trellis").takes([], alphabet):  # which no longer row than 2^20 has
+            columns = max((math.prod(shape[1:]) for shape in shapes), default=0)
+            most = max(most, 16 * held + 256 * min(columns, 1 << 20) + (64 << 20))
+        # A grid is sought in float64, with bounds of every weight and of its group.
+        searched = 120 * held if alphabet.format in FLOATS else 24 * held
+        return (16 << 20) + 4 * size + max(most, searched)
 
     def _start(self, shapes: Sequence[Shape], alphabet: Alphabet) -> Accumulator:
         return _PackAccumulator(self.preset, shapes, alphabet)

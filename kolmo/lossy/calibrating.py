@@ -46,6 +46,9 @@ def calibrated_scalings(
     that no output depends on has coarse steps: in relation to its power it counts a tenth of what
     the median row does.
 
+    Gradients are torch's: their last bits, and so single levels of a description, may differ with
+    the machine and the number of its threads. What a file is and holds is certain in any case.
+
     Parameters
     ----------
     model : torch.nn.Module

@@ -39,7 +39,7 @@ _NATIVE = Native()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Described:
+class OnGrid:
     """One tensor of a description.
 
     Attributes
@@ -67,13 +67,13 @@ class Description:
         The one step that all scalings multiply.
     state : sequence of Kept
         What the file keeps, as in the source.
-    tensors : mapping of str to Described
+    tensors : mapping of str to OnGrid
         Those whose weights were changed, by name.
     """
 
     step: float
     state: Sequence[Kept]
-    tensors: Mapping[str, Described]
+    tensors: Mapping[str, OnGrid]
 
     @property
     def distortion(self) -> float:
@@ -161,9 +161,9 @@ def describe(
     """
     tensors = [kept.tensor for kept in state if kept.tensor.name in scalings]
     total, done = sum(tensor.numel for tensor in tensors), 0
-    found: dict[str, Described] = {}
+    found: dict[str, OnGrid] = {}
 
-    def one(tensor: WeightTensor) -> Described:
+    def one(tensor: WeightTensor) -> OnGrid:
         return describe_tensor(tensor, scalings[tensor.name], step, price)
 
     for tensor, described in in_order(one, tensors, threads):
@@ -176,7 +176,7 @@ def describe(
 
 def describe_tensor(
     tensor: WeightTensor, scaling: Scaling, step: float, price: float = PRICE
-) -> Described:
+) -> OnGrid:
     """One tensor at a step; see `describe`."""
     matrix = tensor.read().astype(np.float64).reshape(matrix_shape(tensor.shape))
     if not np.isfinite(matrix).all():
@@ -193,7 +193,7 @@ def describe_tensor(
     values = own.decode((levels + half).astype(own.alphabet.container))
     kept = values.astype(tensor.dtype).reshape(tensor.shape)
     error = float(np.square(matrix - kept.astype(np.float64).reshape(matrix.shape)).sum())
-    return Described(kept, own, error, float(np.square(matrix).sum()))
+    return OnGrid(kept, own, error, float(np.square(matrix).sum()))
 
 
 def _rounded(scaled: Floats, feedback: Feedback | None, price: float) -> Levels:
@@ -236,7 +236,7 @@ def _relative(grid: ScaledGrid, shape: tuple[int, int]) -> tuple[Floats, Floats]
     return rows, columns
 
 
-def _with_copies(found: dict[str, Described], state: Sequence[Kept]) -> dict[str, Described]:
+def _with_copies(found: dict[str, OnGrid], state: Sequence[Kept]) -> dict[str, OnGrid]:
     """With copies, which have the values of their originals, in their order or transposed."""
     for kept in state:
         original = found.get(kept.copy_of)
@@ -247,7 +247,7 @@ def _with_copies(found: dict[str, Described], state: Sequence[Kept]) -> dict[str
     return found
 
 
-def _transposed(described: Described) -> Described:
+def _transposed(described: OnGrid) -> OnGrid:
     grid, values = described.grid, np.ascontiguousarray(described.values.T)
     columns = values.shape[1]
     turned = dataclasses.replace(grid, columns=columns, rows=grid.scaled, scaled=grid.rows)

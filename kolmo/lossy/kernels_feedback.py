@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kolmo.codes.kernels_trellis import Trellis
+from kolmo.codes.kernels_states import Trellis
 from kolmo.compiled import Array, compiled
 
 RECENT = 32

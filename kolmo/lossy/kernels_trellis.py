@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kolmo.codes.kernels_trellis import Trellis
+from kolmo.codes.kernels_states import Trellis
 from kolmo.compiled import Array, compiled
 
 _FAR = 1e300

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.codes.kernels_trellis import Trellis
+from kolmo.codes.kernels_states import Trellis
 from kolmo.codes.trellis import machine
 from kolmo.lossy import kernels_trellis as kernels
 from kolmo.quantize.scales import Floats

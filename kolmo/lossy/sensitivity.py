@@ -13,7 +13,6 @@ that the gradients of positions alone (E[xxᵀ] of a layer's inputs) miss most o
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,11 @@ from kolmo.lossy.feedback import Feedback, unit_factor
 from kolmo.lossy.moments import GradientMoments
 from kolmo.quantize.scales import Floats
 
-DAMPING = 0.02
-"""Of the mean importance, added to all: what the examples did not show."""
+DAMPING = 0.1
+"""Of the mean importance, added to all: what the examples did not show.
+
+Of .02, .04, .08 and .15, a sentence encoder that is shown 400 sentences needs 1.72, 1.64, 1.61 and
+1.62 bits a weight for embeddings with a cosine of .95 to its own."""
 
 _NEIGHBOURS = 500  # rows on either side that tell how often a row is used that was hardly seen
 _SELDOM = 2  # uses of rows that tell how much one use counts
@@ -62,7 +64,7 @@ class Sensitivity:
         mean = _diagonal(moments.columns).mean()
         return cls(rows / len(moments.columns), moments.columns / mean)
 
-    def factors(self, damping: float = DAMPING) -> Factors:
+    def factors(self, damping: float = DAMPING) -> SensitivityFactors:
         """What rounding needs: importance of rows and columns, and how errors are put right.
 
         Parameters
@@ -77,11 +79,11 @@ class Sensitivity:
         """
         rows, row_weights = _factor(self.rows, damping)
         columns, column_weights = _factor(self.columns, damping)
-        return Factors(row_weights, column_weights, Feedback(rows, columns))
+        return SensitivityFactors(row_weights, column_weights, Feedback(rows, columns))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Factors:
+class SensitivityFactors:
     """A sensitivity, factored.
 
     Attributes
@@ -101,11 +103,6 @@ class Factors:
     def scales(self) -> tuple[Floats, Floats]:
         """Scales r of rows and c of columns of the steps that lose the same for each bit."""
         return 1 / np.sqrt(self.rows), 1 / np.sqrt(self.columns)
-
-
-def sensitivities(moments: Mapping[str, GradientMoments]) -> dict[str, Sensitivity]:
-    """The sensitivity of each matrix by its name."""
-    return {name: Sensitivity.of(own) for name, own in moments.items()}
 
 
 def shrunk(rows: Floats, uses: NDArray[np.int64]) -> Floats:

@@ -8,7 +8,7 @@ further as runs go.
 Rates plan and announce; no result depends on them, except under an explicit limit of time.
 """
 
-from kolmo.rates.curves import Curve
+from kolmo.rates.curves import CostCurve
 from kolmo.rates.learned import (
     Rates,
     expected_seconds,
@@ -21,7 +21,7 @@ from kolmo.rates.work import Basis, Price, drawing, hashing, measuring, reading
 
 __all__ = [
     "Basis",
-    "Curve",
+    "CostCurve",
     "Price",
     "Rates",
     "drawing",

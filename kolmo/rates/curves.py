@@ -10,7 +10,7 @@ Point = tuple[int, float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Curve:
+class CostCurve:
     """Seconds of work by its size: lines between measured points, and the last of them goes on.
 
     Attributes
@@ -20,7 +20,7 @@ class Curve:
 
     Examples
     --------
-    >>> curve = Curve(((0, 0.5), (100, 1.5)))
+    >>> curve = CostCurve(((0, 0.5), (100, 1.5)))
     >>> curve.seconds(0), curve.seconds(50), curve.seconds(300)
     (0.5, 1.0, 3.5)
     """
@@ -28,10 +28,10 @@ class Curve:
     points: tuple[Point, ...]
 
     @classmethod
-    def of(cls, points: Sequence[Sequence[float]]) -> Curve:
+    def of(cls, points: Sequence[Sequence[float]]) -> CostCurve:
         """The curve of measured points; a larger size never takes less, whatever the clock says.
 
-        >>> Curve.of([[0, 2.0], [10, 1.0]]).points
+        >>> CostCurve.of([[0, 2.0], [10, 1.0]]).points
         ((0, 2.0), (10, 2.0))
         """
         risen: list[Point] = []
@@ -47,6 +47,6 @@ class Curve:
         (low, before), (high, then) = self.points[after - 1], self.points[after]
         return before + (size - low) * (then - before) / (high - low)
 
-    def scaled(self, factor: float) -> Curve:
+    def scaled(self, factor: float) -> CostCurve:
         """The curve with all seconds multiplied."""
-        return Curve(tuple((size, factor * seconds) for size, seconds in self.points))
+        return CostCurve(tuple((size, factor * seconds) for size, seconds in self.points))

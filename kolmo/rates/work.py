@@ -24,7 +24,7 @@ from kolmo.estimators.base import Estimator, get_estimator
 from kolmo.estimators.sampled import Sampled
 from kolmo.nulls import Null
 from kolmo.quantize import Quantizer, get_quantizer
-from kolmo.rates.curves import Curve
+from kolmo.rates.curves import CostCurve
 from kolmo.symbols import Alphabet
 
 Basis = Literal["measured", "similar", "unknown"]
@@ -33,7 +33,7 @@ _BASES: tuple[Basis, ...] = ("measured", "similar", "unknown")  # the best first
 
 WorkName = Literal["estimating", "coding", "drawing", "reading", "hashing"]
 
-UNKNOWN = Curve(((0, 1e-3), (1_000_000, 1.001)))
+UNKNOWN = CostCurve(((0, 1e-3), (1_000_000, 1.001)))
 """Of what nobody measured, a plugin say: a millisecond, and a microsecond a weight."""
 
 
@@ -66,12 +66,12 @@ class Rate:
 
     Attributes
     ----------
-    curve : Curve
+    curve : CostCurve
     basis : {"measured", "similar", "unknown"}
         Measured as it is; taken from the most similar one that was; or a cautious guess.
     """
 
-    curve: Curve
+    curve: CostCurve
     basis: Basis
 
 
@@ -219,7 +219,7 @@ def shipped_rate(work: WorkKind) -> Rate:
         return Rate(UNKNOWN, "unknown")
     form = min(by_spec[spec], key=lambda other: _form_distance(work.form, other))
     same = (spec, form) == (work.spec, work.form)
-    curve = Curve.of(by_spec[spec][form]).scaled(_width(work.form) / _width(form))
+    curve = CostCurve.of(by_spec[spec][form]).scaled(_width(work.form) / _width(form))
     return Rate(_cut(curve, work.spec, spec), "measured" if same else "similar")
 
 
@@ -246,7 +246,7 @@ def _number(value: str | None) -> float:
     return float(value) if value and value.isdigit() else 0.0
 
 
-def _cut(curve: Curve, wanted: str, found: str) -> Curve:
+def _cut(curve: CostCurve, wanted: str, found: str) -> CostCurve:
     """The curve as it is of whole objects; of a sample, flat from the sample's size on."""
     sample = _parsed(wanted)[2].get("sample")
     if sample is None:
@@ -255,7 +255,7 @@ def _cut(curve: Curve, wanted: str, found: str) -> Curve:
     if "sample" not in _parsed(found)[2]:
         size, seconds = int(sample), curve.seconds(int(sample))
     below = [point for point in curve.points if point[0] < size]
-    return Curve((*below, (size, seconds), (2 * size, seconds)))
+    return CostCurve((*below, (size, seconds), (2 * size, seconds)))
 
 
 def _form_distance(form: str, other: str) -> tuple[float, bool]:

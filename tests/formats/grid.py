@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from tests.formats.bits import Reader, demand
 from tests.formats.cases import FLOATS
+from tests.formats.scans import order_of, scanned
 
 Shape = tuple[int, ...]
 Need = tuple[int, str, Shape]  # alphabet, format, shape
@@ -28,7 +30,9 @@ SPLIT = {
 
 def grid(data: bytes, shapes: list[Shape], alphabet: int, fmt: str, decode: Decode) -> list[int]:
     reader = Reader(data)
-    heads = [head(reader, shape, alphabet, fmt) for shape in shapes]
+    heads = [
+        head(reader, shape, alphabet, fmt, shapes[:number]) for number, shape in enumerate(shapes)
+    ]
     wanted: dict[tuple[int, str], list[Shape]] = {}
     for size, its, shape in (need for needs, _ in heads for need in needs):
         if math.prod(shape):
@@ -39,13 +43,13 @@ def grid(data: bytes, shapes: list[Shape], alphabet: int, fmt: str, decode: Deco
         demand(code not in (2, 12, 13), "a code that sections do not have")
         found[size, its] = iter(decode(code, reader.take(length), some, size, its))
     demand(not reader.rest(), "something after the last section")
-    symbols = []
+    parts: list[list[int]] = []
     for needs, build in heads:
         arrays = [
             [next(found[size, its]) for _ in range(math.prod(shape))] for size, its, shape in needs
         ]
-        symbols += build(iter(arrays))
-    return symbols
+        parts.append(build(iter([*arrays, *parts])))
+    return [symbol for part in parts for symbol in part]
 
 
 def as_format(exponent: int, mantissa: int) -> tuple[int, str]:
@@ -58,14 +62,22 @@ def table_of(shape: Shape) -> tuple[int, int]:
     return shape[0], math.prod(shape[1:])
 
 
-def head(reader: Reader, shape: Shape, alphabet: int, fmt: str) -> tuple[list[Need], Build]:
+def head(
+    reader: Reader, shape: Shape, alphabet: int, fmt: str, before: list[Shape]
+) -> tuple[list[Need], Build]:
     way = reader.take(1)[0]
-    demand(way < 6, "an unknown way")
+    demand(way < 8, "an unknown way")
+    if way == 6:
+        return [], copy_of(reader, shape, fmt, before)
     if way == 0:
         return [(alphabet, fmt, shape)], next
     if way == 1:
         zeros = reader.take(1)[0]
         return [(*shortened(alphabet, fmt, zeros), shape)], lambda a: [v << zeros for v in next(a)]
+    if way == 7:
+        count = reader.varint()
+        demand(count <= math.prod(shape), "more weights than there are")
+        return [(2, "", shape), (alphabet, fmt, (count,))], lambda a: beside_zeros(*a)
     if way == 5:
         count = reader.varint()
         demand(1 <= count <= 4096, "a codebook of another size")
@@ -76,6 +88,37 @@ def head(reader: Reader, shape: Shape, alphabet: int, fmt: str) -> tuple[list[Ne
         if way == 4
         else lines(reader, shape, alphabet, fmt, way - 2)
     )
+
+
+def copy_of(reader: Reader, shape: Shape, fmt: str, before: list[Shape]) -> Build:
+    """Given the symbols of all parts before it."""
+    source, numbers = reader.varint(), (reader.varint(), reader.varint())
+    (scan, turned), (half, odd) = (divmod(number, 2) for number in numbers)
+    demand(source < len(before), "a copy of nothing")
+    demand(math.prod(before[source]) == math.prod(shape), "a copy of another size")
+    order_of(before[source], scan)
+    exponent, mantissa = SPLIT[fmt]
+    demand(half < 1 << exponent, "a power of two")
+    power, last = -half - 1 if odd else half, (1 << exponent) - 1
+
+    def times(symbol: int) -> int:
+        mine = symbol >> mantissa & last
+        if power and 0 < mine < last:
+            demand(0 < mine + power < last, "an exponent that the format has not")
+            symbol += power << mantissa
+        return symbol ^ turned << (exponent + mantissa)
+
+    def build(parts: Iterator[list[int]]) -> list[int]:
+        symbols = next(itertools.islice(parts, source, None))
+        return [times(symbol) for symbol in scanned(symbols, before[source], scan)]
+
+    return build
+
+
+def beside_zeros(flags: list[int], others: list[int], *_: list[int]) -> list[int]:
+    demand(sum(flags) == len(others), "another number of zeros")
+    left = iter(others)
+    return [next(left) if flag else 0 for flag in flags]
 
 
 def chosen(entries: list[int], places: list[int]) -> list[int]:

@@ -20,6 +20,7 @@ from tests.formats.mixing import mixing
 from tests.formats.mosaic_code import mosaic
 from tests.formats.predictive import predictive
 from tests.formats.records import records
+from tests.formats.trellis import trellis
 
 MAGICS = (b"kmo\x01", b"kmo\x02", b"kmo\x03")
 ROLES = ("weight", "book-keeping", "buffer", "optimizer", "copy", "other")
@@ -84,7 +85,7 @@ class File:
     def sort(self, tensor: Tensor) -> tuple[int, str]:
         """Alphabet and format of a tensor's symbols."""
         name, _, value = self.quantizer.partition(",")[0].partition(":")
-        if name == "native" or tensor.kept:
+        if self.is_native(tensor):
             floating = 9 <= tensor.dtype < 24
             bits = NARROW.get(tensor.dtype, 8 * WIDTHS[tensor.dtype])
             return 1 << bits, DTYPES[tensor.dtype] if floating else ""
@@ -92,9 +93,16 @@ class File:
             return 2, ""
         if name == "nmse":
             return 2 * min(32_767, math.ceil(32 / math.sqrt(12 * float(value)))) + 1, ""
+        if name == "lossy":
+            demand(tensor.values[0] in range((1 << 24) + 1), "levels that are no number of them")
+            return 2 * int(tensor.values[0]) + 1, ""
         number = int(value)
         alphabet = {"symmetric": (1 << number) - 1, "affine": 1 << number, "codebook": number}
         return alphabet[name], ""
+
+    def is_native(self, tensor: Tensor) -> bool:
+        name = self.quantizer.partition(":")[0]
+        return name == "native" or tensor.kept or (name == "lossy" and not tensor.values)
 
 
 # --- the file -------------------------------------------------------------------------------
@@ -294,7 +302,7 @@ def decode_code(
     """The symbols of all parts, one after the other."""
     decoders = {0: simple.raw, 1: simple.constant, 2: partial(mosaic, decode=decode_code)}
     decoders |= {8: mixing, 9: context, 10: simple.byteplanes, 11: simple.counts, 14: records}
-    decoders |= {13: partial(grid, decode=decode_code), 15: predictive}
+    decoders |= {13: partial(grid, decode=decode_code), 15: predictive, 16: trellis}
     if code in simple.EXPAND:
         symbols = simple.general(code, data, shapes, alphabet)
     else:
@@ -351,13 +359,15 @@ def read_weights(data: bytes) -> dict[str, tuple[str, np.ndarray[Any, Any]]]:
 def weights_of(file: File, tensor: Tensor) -> tuple[str, np.ndarray[Any, Any]]:
     alphabet, _ = file.sort(tensor)
     name, dtype = file.quantizer.partition(":")[0], DTYPES[tensor.dtype]
-    if name == "native" or tensor.kept:
+    if file.is_native(tensor):
         bits = np.array(tensor.symbols, f"u{WIDTHS[tensor.dtype]}")
         return dtype, bits.reshape(tensor.shape)
     dtype = dtype if 9 <= tensor.dtype < 24 else "float32"
-    if name == "nmse" or ",axis" in file.quantizer or ",group" in file.quantizer:
-        decode = on_grid if name == "nmse" else in_groups
-        values = decode(alphabet // 2, tensor.symbols, tensor.values)
+    if name in ("nmse", "lossy"):
+        parameters = tensor.values[1:] if name == "lossy" else tensor.values
+        values = on_grid(alphabet // 2, tensor.symbols, parameters)
+    elif ",axis" in file.quantizer or ",group" in file.quantizer:
+        values = in_groups(alphabet // 2, tensor.symbols, tensor.values)
     else:
         values = restored(name, alphabet, tensor.symbols, tensor.values)
     return dtype, rounding.to_bits(values, dtype).reshape(tensor.shape)

@@ -69,10 +69,10 @@ class Question:
 
     def __init__(self, laws: list[Law]) -> None:
         self.laws = laws
-        self.sharpest = min(range(1, 5), key=lambda which: laws[which][1])
+        self.sharpest = min(range(1, len(laws)), key=lambda which: laws[which][1])
         ratio = (laws[0][1] << 4) // laws[self.sharpest][1]
         self.sharper = sum(ratio > 17 << step for step in range(7))
-        self.lower, self.upper, self.middle = [0] * 5, [0] * 5, [0] * 5
+        self.lower, self.upper, self.middle = ([0] * len(laws) for _ in range(3))
         self.bound(1 << 30)
 
     def bound(self, border: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 from tests.formats.bits import demand
 
@@ -28,13 +29,20 @@ def table_shape(shape: Shape, scan: int) -> Shape:
 
 def unscanned(weights: list[int], shape: Shape, scan: int) -> list[int]:
     """In the order of the tensor."""
-    if scan == 0:
-        return weights
+    found = [0] * len(weights)
+    for weight, place in zip(weights, places(shape, scan), strict=True):
+        found[place] = weight
+    return found
+
+
+def scanned(weights: list[int], shape: Shape, scan: int) -> list[int]:
+    """In the order of the scan."""
+    return [weights[place] for place in places(shape, scan)]
+
+
+def places(shape: Shape, scan: int) -> Iterator[int]:
+    """Where in the tensor each weight of a scan lies."""
     sides, order = sides_of(shape), order_of(shape, scan)
     steps = [math.prod(sides[axis + 1 :]) for axis in range(len(sides))]
-    found = [0] * len(weights)
-    for weight, at in zip(
-        weights, itertools.product(*(range(sides[axis]) for axis in order)), strict=True
-    ):
-        found[sum(i * steps[axis] for i, axis in zip(at, order, strict=True))] = weight
-    return found
+    for at in itertools.product(*(range(sides[axis]) for axis in order)):
+        yield sum(i * steps[axis] for i, axis in zip(at, order, strict=True))

@@ -15,6 +15,7 @@ import kolmo
 from kolmo.checkpoints.opening import open_source
 from momos import Mosaic
 from tests.golden.libraries import libraries
+from tests.golden.lossy import description
 from tests.golden.measured import FOLDER, SOURCES
 from tests.golden.sources import SYNTHETIC, integers, smooth, tiles
 
@@ -53,6 +54,16 @@ class Packed:
         )
 
 
+class Levels(Packed):
+    """A lossy file, which is verified on its own."""
+
+    def weights(self) -> None:
+        return None
+
+    def pack(self, path: Path) -> kolmo.Certificate:
+        return description().write(path, self.preset, 1, None)
+
+
 COARSE = ("symmetric:8", "symmetric:4", "codebook:16")
 CONTAINERS = [
     *(Packed(source) for source in SOURCES),
@@ -61,6 +72,7 @@ CONTAINERS = [
     Packed("momos", "symmetric:4", "fast"),
     *(Packed(source) for source in SYNTHETIC),
     *(Packed(source, preset="fast") for source in ("constant", "dtypes")),
+    Levels("levels", "lossy:0.25"),
 ]
 
 

@@ -49,6 +49,7 @@ class Task:
     """
 
     name: str
+    seed: int
     inputs: dict[str, np.ndarray]
     labels: dict[str, np.ndarray]
     sizes: tuple[int, ...]
@@ -70,6 +71,7 @@ def addition(seed: int, decay: float) -> Task:
     coded = np.eye(PRIME, dtype=np.float32)[pairs].reshape(len(pairs), -1)
     return Task(
         f"addition, weight decay {decay:g}",
+        seed,
         {name: coded[part] for name, part in parts.items()},
         {name: pairs[part].sum(1) % PRIME for name, part in parts.items()},
         (2 * PRIME, 128, 128, PRIME),
@@ -84,6 +86,7 @@ def digits(seed: int) -> Task:
     parts = {"train": found.train, "validation": found.validation}
     return Task(
         "digits",
+        seed,
         {name: part.images for name, part in parts.items()},
         {name: part.labels for name, part in parts.items()},
         (64, 128, 128, 128, 10),
@@ -93,9 +96,9 @@ def digits(seed: int) -> Task:
     )
 
 
-def train(task: Task, seed: int) -> Iterator[tuple[int, Arrays]]:
+def train(task: Task) -> Iterator[tuple[int, Arrays]]:
     """The network after each of the steps."""
-    torch.manual_seed(seed)
+    torch.manual_seed(task.seed)
     layers = [torch.nn.Linear(*pair) for pair in pairwise(task.sizes)]
     x, y = torch.from_numpy(task.inputs["train"]), torch.from_numpy(task.labels["train"])
     weights = [p for layer in layers for p in layer.parameters()]
@@ -138,12 +141,12 @@ def accuracy(task: Task, part: str, network: Arrays) -> float:
     return float((outputs(network, task.inputs[part]).argmax(1) == task.labels[part]).mean())
 
 
-def measured(task: Task, seed: int) -> Iterator[dict[str, Any]]:
+def measured(task: Task) -> Iterator[dict[str, Any]]:
     """A row for each step and definition."""
     start: Arrays = {}
-    for step, network in train(task, seed):
+    for step, network in train(task):
         start = start or network
-        facts = {"task": task.name, "seed": seed, "step": step, "weights": sum(
+        facts = {"task": task.name, "seed": task.seed, "step": step, "weights": sum(
             array.size for array in network.values())}  # fmt: skip
         for part in ("train", "validation"):
             facts[f"{part}_loss"] = loss(task, part, network)
@@ -186,10 +189,12 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for seed in given.seed or SEEDS:
-        for task in (addition(seed, 1.0), addition(seed, 0.0), digits(seed)):
-            rows += measured(task, seed)
-            pd.DataFrame(rows).to_csv(given.out, index=False, float_format="%.6g")
+    seeds = given.seed or SEEDS
+    tasks = [*(addition(seed, 1.0) for seed in seeds), *(addition(seed, 0.0) for seed in seeds)]
+    tasks += [digits(seed) for seed in seeds]
+    for task in tasks:
+        rows += measured(task)
+        pd.DataFrame(rows).to_csv(given.out, index=False, float_format="%.6g")
 
 
 if __name__ == "__main__":

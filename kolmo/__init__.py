@@ -43,6 +43,7 @@ _PUBLIC = {
     "get_estimator": "kolmo.estimators.base",
     "get_null": "kolmo.nulls",
     "get_quantizer": "kolmo.quantize",
+    "initialization": "kolmo.lossy.initial",
     "inspect": "kolmo.inspection",
     "learned_difference": "kolmo.lossy.differences",
     "learning_coefficient": "kolmo.lossy.learning",

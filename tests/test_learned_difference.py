@@ -232,6 +232,37 @@ def test_not_a_number_is_named(tmp_path):
         )  # fmt: skip
 
 
+def test_from_a_recipe_and_a_seed_a_network_takes_what_training_added(tmp_path):
+    start = kolmo.initialization(BASE, seed=7)
+    again = kolmo.initialization({name: np.zeros_like(w) for name, w in BASE.items()}, seed=7)
+    assert list(start) == ["a.weight", "a.bias"]
+    assert all(start[name].tobytes() == w.tobytes() for name, w in again.items())
+    assert np.abs(start["a.weight"]).max() <= 1 / np.sqrt(40)
+    assert kolmo.initialization(BASE, seed=8)["a.weight"].tobytes() != start["a.weight"].tobytes()
+    tuned = {"a.weight": start["a.weight"] + LOW, "a.bias": start["a.bias"]}
+
+    def wrong(network):
+        return float(np.square(network["a.weight"] - tuned["a.weight"]).mean() ** 0.5)
+
+    added, alone = (
+        kolmo.learned_difference(
+            base, tuned, tmp_path / "d.kmo", evaluate=wrong, tolerance=0.05, threads=1
+        ).bits
+        for base in (start, None)
+    )
+    assert added + 8 * len("kaiming_uniform,7") < alone
+
+
+def test_recipes_draw_what_they_say():
+    network = {"norm.weight": normal(30), "norm.bias": normal(30, seed=1), "w": normal(300, 200)}
+    made = kolmo.initialization(network, "normal:0.02", seed=1)
+    assert made["norm.weight"].tolist() == [1] * 30
+    assert made["norm.bias"].tolist() == [0] * 30
+    assert made["w"].std() == pytest.approx(0.02, rel=0.02)
+    with pytest.raises(InputError, match="inits"):
+        kolmo.initialization(network, "normal")
+
+
 # --- in reports -------------------------------------------------------------------------------
 
 

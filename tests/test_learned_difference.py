@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 import kolmo
 from kolmo.checkpoints.opening import survey
 from kolmo.errors import InputError, KolmoError
-from kolmo.lossy.changes import REST, Base, Change, Changes, Form
+from kolmo.lossy.changes import REST, Base, Change, ChangeForm, Changes
 from kolmo.lossy.describing import describe
 from tests.test_cli import refused, run
 
@@ -142,7 +142,8 @@ def test_nothing_in_common_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "form", [Form(0, True), Form(0, True, True), Form(3, False), Form(3, True)]
+    "form",
+    [ChangeForm(0, True), ChangeForm(0, True, True), ChangeForm(3, False), ChangeForm(3, True)],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, ml_dtypes.bfloat16])
 def test_every_form_comes_near_as_steps_become_fine(form, dtype):

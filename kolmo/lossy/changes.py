@@ -40,7 +40,7 @@ LEFT, RIGHT, REST = "left of ", "right of ", "rest of "
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
+class ChangeForm:
     """How the change of each matrix is written.
 
     Attributes
@@ -275,11 +275,11 @@ class Changes:
         count = sum(change.matrix.size for change in self.changes)
         return float(np.sqrt(total / max(count, 1))) or 1.0
 
-    def have(self, form: Form) -> bool:
+    def have(self, form: ChangeForm) -> bool:
         """Whether a form differs from a grid alone: factors of that rank pay in some matrix."""
         return not form.rank or any(change.rank(form.rank) for change in self.changes)
 
-    def written(self, form: Form) -> tuple[list[Kept], dict[str, Scaling]]:
+    def written(self, form: ChangeForm) -> tuple[list[Kept], dict[str, Scaling]]:
         """What a file of that form holds, and how large the steps are."""
         name, data = self.base.heading
         heading = array_tensor(name, np.frombuffer(data, np.uint8))
@@ -312,7 +312,7 @@ class Changes:
         return {name: found[self.names.get(name, name)] for name in names}
 
 
-def _parts(change: Change, form: Form, size: float) -> Iterator[tuple[str, Floats, Scaling]]:
+def _parts(change: Change, form: ChangeForm, size: float) -> Iterator[tuple[str, Floats, Scaling]]:
     """The arrays that a change is written as; an error of one step is as large in each of them.
 
     Of factors U√σ and V√σ an error of a column counts √σ times, along a row of Δ.

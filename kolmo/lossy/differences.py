@@ -17,7 +17,7 @@ from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, thread_count
-from kolmo.lossy.changes import BASE, FORMS, Base, Changes, Form
+from kolmo.lossy.changes import BASE, FORMS, Base, ChangeForm, Changes
 from kolmo.lossy.describing import Description, describe
 from kolmo.lossy.evaluating import Better, Evaluate, Evaluator, Tolerance
 from kolmo.markup import lines_html
@@ -212,7 +212,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 class _Trial:
     """A form at the largest step that is within the tolerance, and what a quick code takes."""
 
-    form: Form
+    form: ChangeForm
     description: Description
     bits: int
 
@@ -232,7 +232,7 @@ class _Search:
 
     def best(self, path: Path, preset: str) -> LearnedDifference:
         """The shortest file of the most promising forms."""
-        nothing = self._trial(Form(0, True), [_NOTHING])
+        nothing = self._trial(ChangeForm(0, True), [_NOTHING])
         trials = [nothing] if nothing else sorted(self._trials(), key=lambda trial: trial.bits)
         if not trials:
             raise InputError(
@@ -274,16 +274,16 @@ class _Search:
 
     def _trials(self) -> Iterator[_Trial]:
         """Grids; factors of more and more components, then with a grid for the rest."""
-        plain = [Form(0, True, by_rows) for by_rows in (False, True)]
-        factored = [Form(rank, False) for rank in RANKS]
-        both = [Form(rank, True) for rank in RANKS]
+        plain = [ChangeForm(0, True, by_rows) for by_rows in (False, True)]
+        factored = [ChangeForm(rank, False) for rank in RANKS]
+        both = [ChangeForm(rank, True) for rank in RANKS]
         for number, (forms, is_ordered) in enumerate(
             ((plain, False), (factored, True), (both, True))
         ):
             self.progress(number, 3, "searching")
             yield from self._in_turn(forms, is_ordered)
 
-    def _in_turn(self, forms: Sequence[Form], is_ordered: bool) -> Iterator[_Trial]:
+    def _in_turn(self, forms: Sequence[ChangeForm], is_ordered: bool) -> Iterator[_Trial]:
         """Trials of forms; of ordered ones until one takes more bits than that before."""
         least = None
         for form in filter(self.changes.have, forms):
@@ -295,7 +295,7 @@ class _Search:
                 return
             least = trial.bits
 
-    def _trial(self, form: Form, steps: Sequence[float] = COARSE) -> _Trial | None:
+    def _trial(self, form: ChangeForm, steps: Sequence[float] = COARSE) -> _Trial | None:
         """A form at the first of falling steps that will do, made a little larger if it can be."""
         state, scalings = self.changes.written(form)
 

@@ -49,7 +49,8 @@ def project_checkpoint(
             "a checkpoint does not say which tensors belong to norm layers: use policy 'matrices', "
             "or exclude them by name"
         )
-    tensors, cut = read_source(source, config.include, config.exclude)
+    read = read_source(source, config.include, config.exclude)
+    tensors, cut = read.tensors, read.cut
     if config.policy == "matrices":
         cut = tuple(name for name in cut if tensors[name].ndim > 1)
     chosen = {name: tensors[name] for name in cut}
@@ -61,6 +62,6 @@ def project_checkpoint(
     dense = {name: array for name, array in tensors.items() if name not in chosen}
     left = [Skipped(name, "kept dense", array.size) for name, array in dense.items()]
     floats = sum(array.size for array in dense.values() if is_float(array.dtype))
-    mosaic = dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
+    mosaic = dataclasses.replace(mosaic, dense=dense, names=read.names, aliases=read.aliases)
     coverage = stats.weights / (stats.weights + floats)
     return mosaic, dataclasses.replace(stats, coverage=coverage, skipped=tuple(left))

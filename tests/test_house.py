@@ -34,7 +34,7 @@ KOLMO = (
 """The rooms of kolmo, the lowest first: each imports those below it, and no other."""
 
 MOMOS = (
-    ("ground floor", "config formats tensors parameters"),
+    ("ground floor", "config formats tensors attaching parameters"),
     ("mosaic", "mosaic"),
     ("nearest", "nearest"),
     ("sampled", "sampled"),

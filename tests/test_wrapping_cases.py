@@ -21,7 +21,7 @@ import kolmo
 import momos
 from kolmo.errors import InputError
 from momos import LearnedMosaic, MoMos, Mosaic, SampledMosaic, freeze, wrap
-from momos.lab.qat import quantize_in_training, quantized_state_dict
+from momos.lab.qat import quantize_in_training
 from momos.tensors import LEARNER
 
 STEPS = 8
@@ -220,9 +220,8 @@ def test_what_a_constraint_holds_it_holds_in_the_mosaic():
     for _ in range(60):  # of the power iteration
         model(data()[0])
     freeze(model)
-    assert float(torch.linalg.matrix_norm(model[0].weight.detach(), 2)) == pytest.approx(
-        1, abs=1e-3
-    )
+    norm = torch.linalg.matrix_norm(model[0].weight.detach(), 2)
+    assert float(norm) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own: it is deprecated
@@ -306,6 +305,7 @@ def test_an_optimizer_made_before_wrapping():
     require_exact(model, freeze(model), Net())
 
 
+@pytest.mark.filterwarnings("ignore:.*the model saw")  # it decides how often
 def test_lbfgs():
     model, (x, y) = Net(), data()
     wrap(model, CONFIG, steps=STEPS)
@@ -377,26 +377,22 @@ def test_weights_of_another_model_by_functional_call():
 # --- what torch makes of models -------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["before", "after", "called before", "in place"])
+@pytest.mark.parametrize("when", ["before", "after", "called before", "inner", "in place"])
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")  # of torch's tracing
 def test_compiled(when):
     torch._dynamo.reset()
     model, x = Net(), data()[0]
-    if when in ("before", "called before"):
+    if when in ("before", "called before", "inner"):
         called = torch.compile(model, backend="eager")
-        if when == "called before":
+        if when != "before":
             called(x)
-        wrap(called, CONFIG, steps=STEPS)
+        wrap(model if when == "inner" else called, CONFIG, steps=STEPS)
     else:
         wrap(model, CONFIG, steps=STEPS)
         called = torch.compile(model, backend="eager") if when == "after" else model
         if when == "in place":
             model.compile(backend="eager")
-    plain = Net()
-    plain.load_state_dict(quantized_state_dict(model), strict=True)
     train(model, call=called)
-    eager = Net()
-    wrap(eager, CONFIG, steps=STEPS)
     mosaic = freeze(called)
     assert list(model.state_dict()) == list(Net().state_dict())
     assert torch.equal(called(x), model.forward(x))
@@ -415,6 +411,24 @@ def test_compiled_training_is_that_of_the_model_itself():
         train(model, call=torch.compile(model, backend="eager") if is_compiled else model)
         mosaics.append(freeze(model).encode())
     assert mosaics[0] == mosaics[1]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_distributed(when):
+    torch.distributed.init_process_group(
+        "gloo", store=torch.distributed.HashStore(), rank=0, world_size=1
+    )
+    try:
+        model = Net()
+        if when == "after":
+            wrap(model, CONFIG, steps=STEPS)
+        parallel = nn.parallel.DistributedDataParallel(model)
+        if when == "before":
+            wrap(parallel, CONFIG, steps=STEPS)
+        train(parallel)
+        require_exact(model, freeze(parallel), Net())
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 @pytest.mark.parametrize("save", ["pickle", "torch.save", "deepcopy"])

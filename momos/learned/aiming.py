@@ -9,7 +9,7 @@ import torch
 
 from momos.learned.slots import Slot
 
-_GENTLE = 1.5  # of 2, which would be exact were weights Gaussian and motifs many
+_GENTLE = 0.5  # of 2: motifs follow a rate slowly, and those that die do not come back
 
 
 def first_rate(bits: float) -> float:

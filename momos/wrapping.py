@@ -61,6 +61,7 @@ def wrap(
 
     Examples
     --------
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
     >>> learner = wrap(model, LearnedMosaic(motifs=3, rate=0.5), steps=20)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

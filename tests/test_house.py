@@ -40,6 +40,7 @@ MOMOS = (
     ("sampled", "sampled"),
     ("learned", "learned"),
     ("ways in", "wrapping checkpoint"),
+    ("running", "running"),
     ("trainers", "trainers"),
     ("laboratory", "lab"),
     ("command line", "cli __main__"),

@@ -145,13 +145,16 @@ def _input_moments(
     moments: dict[str, torch.Tensor] = {}
 
     def watch(name: str) -> Any:
-        def add(layer: nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            rows = _rows(layer, arguments[0].detach()).float().cpu()
+        def add(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            rows = _rows(layer, (*given, *named.values())[0].detach()).float().cpu()
             moments[name] = moments.get(name, 0) + rows.T @ rows
 
         return add
 
-    handles = [layer.register_forward_pre_hook(watch(name)) for name, layer in layers.items()]
+    handles = [
+        layer.register_forward_pre_hook(watch(name), with_kwargs=True)
+        for name, layer in layers.items()
+    ]
     was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:

@@ -11,6 +11,7 @@ weights are expanded for the length of one call.
 
 from __future__ import annotations
 
+import operator
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,6 +49,7 @@ class _MosaicLayer(nn.Module):
         if block_size < 1:
             raise InputError(f"the block size is at least 1, not {block_size}")
         self.shape, self.block_size = shape, block_size
+        self._held: Any = None  # the buffers, and views of them as arrays
         rows, columns = shape[0], int(np.prod(shape[1:]))
         blocks = -(-columns // block_size)
         self.register_buffer("indices", torch.zeros(blocks, rows, dtype=torch.uint8))
@@ -117,8 +119,16 @@ class _MosaicLayer(nn.Module):
 
     def _arrays(self) -> tuple[Any, Any, Any, Any]:
         """Indices, motifs, scales and bias as arrays; zeros where there is no bias."""
-        bias = self.bias if self.bias is not None else torch.zeros(self.shape[0])
-        return tuple(t.numpy() for t in (self.indices, self.motifs, self.scales, bias))  # type: ignore[return-value]
+        tensors = tuple(self._buffers.values())
+        if self._held is None or any(map(operator.is_not, tensors, self._held[0])):
+            zeros = torch.zeros(self.shape[0])
+            whole = (zeros if tensor is None else tensor for tensor in tensors)
+            self._held = tensors, tuple(tensor.contiguous().numpy() for tensor in whole)
+        arrays: tuple[Any, Any, Any, Any] = self._held[1]
+        return arrays
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": None}  # views, which a copy makes of its own
 
     def extra_repr(self) -> str:
         return f"{list(self.shape)}, blocks of {self.block_size}, bias={self.bias is not None}"
@@ -179,17 +189,21 @@ class MosaicLinear(_MosaicLayer):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self._looks_up(x):
-            looked_up: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
-            return looked_up
+            if torch.compiler.is_compiling():
+                apart: torch.Tensor = _look_up_apart(self, x)
+                return apart
+            if x.requires_grad and torch.is_grad_enabled():
+                looked_up: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
+                return looked_up
+            return self.look_up(x)
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return functional.linear(x, self.weight.to(x.dtype), bias)
 
     def _looks_up(self, x: torch.Tensor) -> bool:
         """Whether products are looked up: that is possible, and takes less time."""
-        floats = x.dtype == self.motifs.dtype == torch.float32
-        if not (floats and x.device.type == self.indices.device.type == "cpu"):
-            return False
-        if x.is_meta or torch.compiler.is_exporting():
+        motifs = self.motifs
+        floats = x.dtype == motifs.dtype == torch.float32
+        if not (floats and x.is_cpu and motifs.is_cpu) or torch.compiler.is_exporting():
             return False
         rows, outputs, size = (
             x.numel() // max(self.in_features, 1),
@@ -199,23 +213,31 @@ class MosaicLinear(_MosaicLayer):
         looked_up = rows * (_TABLE + _OUTPUT * outputs)
         return looked_up < outputs * size * (_WEIGHT + _DENSE * rows)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def look_up(self, x: torch.Tensor) -> torch.Tensor:
         """The outputs by looked-up products: x is float32 on the CPU, any leading dimensions."""
-        blocks, outputs = self.indices.shape
-        rows = x.detach().reshape(-1, self.in_features)
-        if missing := blocks * self.block_size - self.in_features:
-            rows = functional.pad(rows, (0, missing))
         indices, motifs, scales, bias = self._arrays()
-        inputs, found = rows.contiguous().numpy(), torch.empty(len(rows), outputs)
-        out = found.numpy()
+        blocks, outputs = indices.shape
+        inputs = x.detach().numpy().reshape(-1, self.in_features)
+        if missing := blocks * self.block_size - self.in_features:
+            inputs = np.pad(inputs, ((0, 0), (0, missing)))
+        inputs = np.ascontiguousarray(inputs)
+        found = np.empty((len(inputs), outputs), np.float32)
 
         def share(first: int, last: int) -> None:
-            kernels.multiply(inputs, motifs, indices, scales, bias, out, first, last)
+            kernels.multiply(inputs, motifs, indices, scales, bias, found, first, last)
 
-        is_large = len(rows) * outputs * blocks >= _SHARED
-        in_shares(share, outputs, kernels.STRIP, torch.get_num_threads() if is_large else 1)
-        return found.reshape(*x.shape[:-1], outputs)
+        if found.size * blocks < _SHARED:  # another thread would take longer to wake
+            share(0, outputs)
+        else:
+            in_shares(share, outputs, kernels.STRIP, torch.get_num_threads())
+        return torch.from_numpy(found).reshape(*x.shape[:-1], outputs)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _look_up_apart(layer: MosaicLinear, x: torch.Tensor) -> torch.Tensor:
+    """Looked-up products outside of a graph that is compiled."""
+    looked_up: torch.Tensor = _LookUp.apply(x, layer)  # type: ignore[no-untyped-call]
+    return looked_up
 
 
 class _LookUp(torch.autograd.Function):

@@ -52,7 +52,7 @@ def compile(
     include, exclude : globs
         Names of the layers to change; by default all that get smaller.
     rounds : int
-        Of k-means; 0 makes layers quickly to load a state dict into.
+        Of k-means; 0 leaves the layers empty, to load a state dict into.
     seed : int
         Of the first motifs.
     progress : bool or callable, optional
@@ -91,10 +91,11 @@ def compile(
     with progress_bar(progress) as report, torch.no_grad():
         for number, (name, layer) in enumerate(names.items()):
             report(number, len(names), name or "the model")
-            flat = layer.weight.flatten(1).cpu()
-            fitted = fit_layer(flat, block_size, motifs, moments.get(name), rounds, random)
             mosaic = _like(layer, block_size)
-            mosaic.take(fitted.indices, fitted.motifs, fitted.scales, layer.bias)
+            if rounds:
+                flat = layer.weight.flatten(1).cpu()
+                fitted = fit_layer(flat, block_size, motifs, moments.get(name), rounds, random)
+                mosaic.take(fitted.indices, fitted.motifs, fitted.scales, layer.bias)
             made[id(layer)] = mosaic.to(layer.weight.device).train(layer.training)
     return copy.deepcopy(model, made)  # which takes the new layers wherever the old ones are
 

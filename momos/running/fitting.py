@@ -44,28 +44,30 @@ def fit_layer(
     moments : float32, shape (d, d), optional
         Sum of the outer products of inputs.
     rounds : int
-        Of Lloyd's iteration; none keeps the first draw.
+        Of Lloyd's iteration.
     random : Generator
     """
     rows, columns = weight.shape
     missing = -columns % size
     weight = torch.nn.functional.pad(weight.detach().float(), (0, missing))
-    moments = _padded(moments, columns, missing)
+    moments = None if moments is None else _padded(moments, columns, missing)
     scales = weight.square().mean(dim=1).sqrt()
     scales = torch.where(scales > 0, scales, 1.0)
     scaled = weight / scales[:, None]
-    importance = moments.diagonal() / moments.diagonal().mean()
+    importance = torch.ones(columns + missing) if moments is None else moments.diagonal()
     found = _fit_motifs(scaled, scales, importance.reshape(-1, size), motifs, rounds, random)
-    indices = _round_with_feedback(scaled, found, moments)
+    if moments is None:
+        nearest = _nearest(scaled.reshape(-1, size), torch.ones(1, size), found)
+        indices = nearest.reshape(rows, -1).T.to(torch.uint8)
+    else:
+        indices = _round_with_feedback(scaled, found, moments)
     made = found[indices.T.long()].reshape(rows, -1)
     return FittedLayer(indices, found.T.contiguous(), _best_scales(weight, made, moments, scales))
 
 
-def _padded(moments: torch.Tensor | None, columns: int, missing: int) -> torch.Tensor:
+def _padded(moments: torch.Tensor, columns: int, missing: int) -> torch.Tensor:
     """Moments that can be inverted, the inputs that only fill up independent of the others."""
     whole = torch.eye(columns + missing)
-    if moments is None:
-        return whole
     mean = moments.diagonal().mean().clamp(min=1e-30)
     whole[:columns, :columns] = moments / mean
     whole.diagonal().add_(_DAMPING)
@@ -96,12 +98,13 @@ def _fit_motifs(
 
 
 def _nearest(points: torch.Tensor, weights: torch.Tensor, motifs: torch.Tensor) -> torch.Tensor:
-    """The motif of least weighted squared distance of each point."""
+    """The motif of least weighted squared distance of each point; one row of weights is all's."""
     squares, twice = motifs.square().T, -2 * motifs.T
     found = torch.empty(len(points), dtype=torch.int64)
     for start in range(0, len(points), _TILE):
         tile = slice(start, start + _TILE)
-        costs = torch.addmm(weights[tile] @ squares, points[tile] * weights[tile], twice)
+        weight = weights if len(weights) == 1 else weights[tile]
+        costs = torch.addmm(weight @ squares, points[tile] * weight, twice)
         found[tile] = costs.argmin(dim=1)
     return found
 
@@ -118,7 +121,7 @@ def _round_with_feedback(
         stop = start + size
         mine = torch.linalg.inv(upper[start:stop, start:stop])
         seen, motifs_seen = left[:, start:stop] @ mine, motifs @ mine
-        nearest = _nearest(seen, torch.ones_like(seen), motifs_seen)
+        nearest = _nearest(seen, torch.ones(1, size), motifs_seen)
         lost = seen - motifs_seen[nearest]
         left[:, stop:] -= lost @ upper[start:stop, stop:]
         indices[number] = nearest
@@ -126,10 +129,10 @@ def _round_with_feedback(
 
 
 def _best_scales(
-    weight: torch.Tensor, made: torch.Tensor, moments: torch.Tensor, before: torch.Tensor
+    weight: torch.Tensor, made: torch.Tensor, moments: torch.Tensor | None, before: torch.Tensor
 ) -> torch.Tensor:
     """The scale of each row whose outputs are nearest to those of the weights."""
-    seen = made @ moments
+    seen = made if moments is None else made @ moments
     squares = (seen * made).sum(dim=1)
     best = (seen * weight).sum(dim=1) / squares.clamp(min=1e-30)
     return torch.where((squares > 0) & (best > 0), best, before)

@@ -12,6 +12,7 @@ weights are expanded for the length of one call.
 from __future__ import annotations
 
 import operator
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,8 +29,7 @@ from momos.tensors import to_torch
 MOTIFS = 256
 """Motifs of a layer at most: an index is a byte."""
 
-# Cycles of a row: a block's table, and each of its outputs; of an expanded weight once, and a row.
-_TABLE, _OUTPUT = (250.0, 0.2) if kernels.is_quick() else (500.0, 1.1)
+# Cycles: of an expanded weight, and of a dense product.
 _WEIGHT, _DENSE = 1.5, 0.05
 _SHARED = 1 << 20  # outputs × blocks from which on a second thread is worth waking
 
@@ -188,30 +188,34 @@ class MosaicLinear(_MosaicLayer):
         return cls(shape[1], shape[0], bias, block_size=size, **options)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._looks_up(x):
-            if torch.compiler.is_compiling():
-                apart: torch.Tensor = _look_up_apart(self, x)
-                return apart
-            if x.requires_grad and torch.is_grad_enabled():
-                looked_up: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
-                return looked_up
-            return self.look_up(x)
+        if not self._may_look_up(x):
+            return self._expanded(x)
+        if torch.compiler.is_compiling():
+            apart: torch.Tensor = _apart(self, x)
+            return apart
+        return self.on_cpu(x)
+
+    def _may_look_up(self, x: torch.Tensor) -> bool:
+        motifs = self.motifs
+        floats = x.dtype == motifs.dtype == torch.float32
+        return floats and x.is_cpu and motifs.is_cpu and not torch.compiler.is_exporting()
+
+    def _expanded(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return functional.linear(x, self.weight.to(x.dtype), bias)
 
-    def _looks_up(self, x: torch.Tensor) -> bool:
-        """Whether products are looked up: that is possible, and takes less time."""
-        motifs = self.motifs
-        floats = x.dtype == motifs.dtype == torch.float32
-        if not (floats and x.is_cpu and motifs.is_cpu) or torch.compiler.is_exporting():
-            return False
-        rows, outputs, size = (
-            x.numel() // max(self.in_features, 1),
-            *self.shape[:1],
-            self.block_size,
-        )
-        looked_up = rows * (_TABLE + _OUTPUT * outputs)
-        return looked_up < outputs * size * (_WEIGHT + _DENSE * rows)
+    def on_cpu(self, x: torch.Tensor) -> torch.Tensor:
+        """The outputs in the way that takes less time."""
+        rows, outputs = x.numel() // max(self.in_features, 1), self.out_features
+        table, output = _cycles()
+        if rows * (table + output * outputs) > outputs * self.block_size * (
+            _WEIGHT + _DENSE * rows
+        ):
+            return self._expanded(x)
+        if x.requires_grad and torch.is_grad_enabled():
+            looked_up: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
+            return looked_up
+        return self.look_up(x)
 
     def look_up(self, x: torch.Tensor) -> torch.Tensor:
         """The outputs by looked-up products: x is float32 on the CPU, any leading dimensions."""
@@ -234,10 +238,9 @@ class MosaicLinear(_MosaicLayer):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _look_up_apart(layer: MosaicLinear, x: torch.Tensor) -> torch.Tensor:
-    """Looked-up products outside of a graph that is compiled."""
-    looked_up: torch.Tensor = _LookUp.apply(x, layer)  # type: ignore[no-untyped-call]
-    return looked_up
+def _apart(layer: MosaicLinear, x: torch.Tensor) -> torch.Tensor:
+    """The outputs, outside of a graph that is compiled."""
+    return layer.on_cpu(x)
 
 
 class _LookUp(torch.autograd.Function):
@@ -305,6 +308,12 @@ class MosaicConv2d(_MosaicLayer):
         return functional.conv2d(
             x, self.weight.to(x.dtype), bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+
+@cache
+def _cycles() -> tuple[float, float]:
+    """Cycles of a row of inputs: of each block's table, and of each output's part of a block."""
+    return (250.0, 0.2) if kernels.is_quick() else (500.0, 1.1)
 
 
 def _parts(mosaic: Mosaic, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -90,6 +90,9 @@ def main() -> None:
     models = {"float32": model, "int8": in_int8(model)}
     for kind, size in (("blocks of 8", 8), ("blocks of 4", 4)):
         models[kind] = momos.compile(model, block_size=size, rounds=0)
+        for layer in models[kind].modules():
+            if isinstance(layer, MosaicLinear):
+                filled(layer)
     for threads in (1, 2):
         for batch in (1, 16):
             found = best(models, torch.randn(batch, 1024), threads)

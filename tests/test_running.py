@@ -211,8 +211,9 @@ def test_other_dtypes_are_expanded(dtype):
     assert cast(x).dtype == dtype
 
 
-def test_threads_do_not_change_a_bit():
-    layer, x = filled(MosaicLinear(2048, 4096)), torch.randn(1, 2048)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_threads_do_not_change_a_bit(rows):
+    layer, x = filled(MosaicLinear(2048, 4096)), torch.randn(rows, 2048)
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2):

@@ -227,13 +227,20 @@ class MosaicLinear(_MosaicLayer):
         inputs = np.ascontiguousarray(inputs)
         found = np.empty((len(inputs), outputs), np.float32)
 
-        def share(first: int, last: int) -> None:
-            kernels.multiply(inputs, motifs, indices, scales, bias, found, first, last)
+        rest = motifs, indices, scales, bias
+
+        def some_outputs(first: int, last: int) -> None:
+            kernels.multiply(inputs, *rest, found, first, last)
+
+        def some_rows(first: int, last: int) -> None:
+            kernels.multiply(inputs[first:last], *rest, found[first:last], 0, outputs)
 
         if found.size * blocks < _SHARED:  # another thread would take longer to wake
-            share(0, outputs)
+            some_outputs(0, outputs)
+        elif len(inputs) == 1:
+            in_shares(some_outputs, outputs, kernels.STRIP, torch.get_num_threads())
         else:
-            in_shares(share, outputs, kernels.STRIP, torch.get_num_threads())
+            in_shares(some_rows, len(inputs), 1, torch.get_num_threads())
         return torch.from_numpy(found).reshape(*x.shape[:-1], outputs)
 
 

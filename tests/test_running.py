@@ -23,7 +23,7 @@ from momos.running.compiling import _rows
 from momos.running.fitting import fit_layer
 from momos.running.threads import in_shares
 
-WAYS = [kernels.multiply, kernels.multiply_plainly]
+WAYS = [kernels.multiply_plainly]
 WAYS += [kernels.multiply_quickly] if kernels.is_quick() else []
 
 

@@ -76,12 +76,18 @@ _add_up: Any = _code_of_add_up
 _tabulate: Any = _code_of_tabulate
 
 
+@compiled
+def is_quick() -> bool:
+    """Whether this processor can `multiply_quickly`."""
+    return bool(_is_quick())
+
+
 @compiled(allocates=True)
-def multiply(
+def multiply_quickly(
     inputs: Array, motifs: Array, indices: Array, scales: Array, bias: Array, outputs: Array,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """Write the outputs first to below last of each row of inputs.
+    """Write the outputs first to below last of each row of inputs; by sums of integers.
 
     Parameters
     ----------
@@ -91,24 +97,6 @@ def multiply(
     scales, bias : float32, shape (n,)
     outputs : float32, shape (m, n)
     """
-    if _is_quick():
-        multiply_quickly(inputs, motifs, indices, scales, bias, outputs, first, last)
-    else:
-        multiply_plainly(inputs, motifs, indices, scales, bias, outputs, first, last)
-
-
-@compiled
-def is_quick() -> bool:
-    """Whether `multiply` looks up bytes in registers; floats in memory elsewhere."""
-    return bool(_is_quick())
-
-
-@compiled(allocates=True)
-def multiply_quickly(
-    inputs: Array, motifs: Array, indices: Array, scales: Array, bias: Array, outputs: Array,
-    first: int, last: int,
-) -> None:  # fmt: skip
-    """`multiply` by sums of integers: their order does not matter."""
     blocks, size = len(indices), len(motifs)
     tables = np.empty((blocks, shuffles.PLANES, shuffles.LEVELS), np.uint8)
     sums = np.empty((2, shuffles.PLANES, 2, 32), np.uint16)
@@ -195,7 +183,7 @@ def multiply_plainly(
     inputs: Array, motifs: Array, indices: Array, scales: Array, bias: Array, outputs: Array,
     first: int, last: int,
 ) -> None:  # fmt: skip
-    """`multiply` on any processor."""
+    """`multiply_quickly` on any processor, by sums of floats in the order of the blocks."""
     blocks, size = len(indices), len(motifs)
     tables = np.zeros((_PLAIN, shuffles.LEVELS), np.float32)
     sums = np.empty(last - first, np.float32)
@@ -248,7 +236,7 @@ def _add_eight(
 def expand(indices: Array, motifs: Array, scales: Array, first: int, weights: Array) -> None:
     """Write the weights of the rows ``first`` and after: motifs × scales.
 
-    ``weights`` has shape (rows, B·s); the others are as in `multiply`.
+    ``weights`` has shape (rows, B·s); the others are as in `multiply_quickly`.
     """
     size, rows = len(motifs), motifs.T.copy()
     for start in range(0, len(weights), 16):  # a tile of rows, so that indices are read in order

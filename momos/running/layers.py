@@ -11,7 +11,9 @@ weights are expanded for the length of one call.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
+from collections.abc import Callable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -196,9 +198,10 @@ class MosaicLinear(_MosaicLayer):
         return self.on_cpu(x)
 
     def _may_look_up(self, x: torch.Tensor) -> bool:
-        motifs = self.motifs
-        floats = x.dtype == motifs.dtype == torch.float32
-        return floats and x.is_cpu and motifs.is_cpu and not torch.compiler.is_exporting()
+        if x.dtype != torch.float32 or not x.is_cpu or torch.compiler.is_exporting():
+            return False
+        motifs = self._buffers["motifs"]
+        return motifs is not None and motifs.dtype == torch.float32 and motifs.is_cpu
 
     def _expanded(self, x: torch.Tensor) -> torch.Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
@@ -207,14 +210,13 @@ class MosaicLinear(_MosaicLayer):
     def on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         """The outputs in the way that takes less time."""
         rows, outputs = x.numel() // max(self.in_features, 1), self.out_features
-        table, output = _cycles()
-        if rows * (table + output * outputs) > outputs * self.block_size * (
-            _WEIGHT + _DENSE * rows
-        ):
+        way = _way()
+        looked_up = rows * (way.table + way.output * outputs)  # cycles a block
+        if looked_up > outputs * self.block_size * (_WEIGHT + _DENSE * rows):
             return self._expanded(x)
         if x.requires_grad and torch.is_grad_enabled():
-            looked_up: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
-            return looked_up
+            found: torch.Tensor = _LookUp.apply(x, self)  # type: ignore[no-untyped-call]
+            return found
         return self.look_up(x)
 
     def look_up(self, x: torch.Tensor) -> torch.Tensor:
@@ -227,13 +229,13 @@ class MosaicLinear(_MosaicLayer):
         inputs = np.ascontiguousarray(inputs)
         found = np.empty((len(inputs), outputs), np.float32)
 
-        rest = motifs, indices, scales, bias
+        multiply, rest = _way().multiply, (motifs, indices, scales, bias)
 
         def some_outputs(first: int, last: int) -> None:
-            kernels.multiply(inputs, *rest, found, first, last)
+            multiply(inputs, *rest, found, first, last)
 
         def some_rows(first: int, last: int) -> None:
-            kernels.multiply(inputs[first:last], *rest, found[first:last], 0, outputs)
+            multiply(inputs[first:last], *rest, found[first:last], 0, outputs)
 
         if found.size * blocks < _SHARED:  # another thread would take longer to wake
             some_outputs(0, outputs)
@@ -317,10 +319,23 @@ class MosaicConv2d(_MosaicLayer):
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """How this processor looks products up, and in how many cycles.
+
+    Those of a row of inputs are of each block's table, and of each output's part of a block.
+    """
+
+    multiply: Callable[..., None]
+    table: float
+    output: float
+
+
 @cache
-def _cycles() -> tuple[float, float]:
-    """Cycles of a row of inputs: of each block's table, and of each output's part of a block."""
-    return (250.0, 0.2) if kernels.is_quick() else (500.0, 1.1)
+def _way() -> _Way:
+    if kernels.is_quick():
+        return _Way(kernels.multiply_quickly, 250.0, 0.2)
+    return _Way(kernels.multiply_plainly, 500.0, 1.1)
 
 
 def _parts(mosaic: Mosaic, name: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ import warnings
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -22,7 +23,7 @@ import momos
 from kolmo.errors import InputError
 from momos import LearnedMosaic, MoMos, Mosaic, SampledMosaic, freeze, wrap
 from momos.lab.qat import quantize_in_training
-from momos.tensors import LEARNER
+from momos.tensors import LEARNER, save_safetensors
 
 STEPS = 8
 CONFIG = LearnedMosaic(motifs=5, rate=0.3, every=2)
@@ -565,6 +566,14 @@ def test_tied_weights_are_one_tensor_under_both_names(config, tmp_path):
         assert np.array_equal(tensor.read(), model.state_dict()[name].numpy())
     untied = Mosaic.from_model({n: t.clone() for n, t in model.state_dict().items()}, 1)
     assert mosaic.partition.numel == untied.partition.numel - 12 * 8
+
+
+def test_a_tied_mosaic_is_expanded_under_both_names(tmp_path):
+    mosaic = Mosaic.from_model(Tied(), 1)
+    path = save_safetensors(tmp_path / "x.safetensors", mosaic.state_dict(), {})
+    stored = safetensors.torch.load_file(path)
+    assert torch.equal(stored["out.weight"], stored["emb.weight"])
+    assert sorted(stored) == sorted(Tied().state_dict())
 
 
 def test_tied_weights_left_out_are_dense_once():

@@ -411,6 +411,16 @@ def test_only_layers_that_can_change_do():
     assert type(momos.compile(model, exclude=["tw*"]).twice) is nn.Linear
 
 
+def test_a_transformer_whose_layers_torch_looks_into():
+    layer = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
+    model, x = nn.TransformerEncoder(layer, 2).eval(), torch.randn(2, 7, 64)
+    made = momos.compile(model, block_size=4, inputs=[x])
+    assert sum(isinstance(one, MosaicLinear) for one in made.modules()) == 4
+    with torch.inference_mode():
+        found = made(x)  # torch's own kernel for inference, with expanded weights
+    close(found, made.train()(x).detach())
+
+
 @pytest.mark.parametrize("batches", ["tensor", "tuple", "mapping", "list"])
 def test_inputs_may_come_in_several_forms(batches):
     model, x = nn.Linear(64, 256), torch.randn(4, 64)

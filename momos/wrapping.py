@@ -6,6 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 from torch import nn
 
 from kolmo.errors import InputError
@@ -31,8 +32,9 @@ def wrap(
     ----------
     model : nn.Module
         Its parameters keep their names, and its state dict keeps their trained values under them;
-        what modules compute with is the mosaic. Plain weights may be loaded at any time. Call the
-        model, not its parts: motifs are assigned before each of its forward passes. What
+        what modules compute with is the mosaic. Of a parametrized weight, such as a spectral
+        norm's, that is what the parametrization is of. Plain weights may be loaded at any time.
+        Call the model, not its parts: motifs are assigned before each of its forward passes. What
         ``torch.compile`` or ``DistributedDataParallel`` made of a model, before or after, learns
         too; all ranks compute the same motifs and assignments. With ``fullgraph=True`` compile
         with ``automatic=False``.
@@ -77,7 +79,7 @@ def wrap(
     config = LearnedMosaic() if config is None else config
     require_mosaic(config)
     for name, value in (("steps", steps), ("seed", seed)):
-        if value is not None and not isinstance(value, int):
+        if value is not None and not isinstance(value, int | np.integer):
             raise InputError(f"{name} is an integer, not {value!r}")
     if steps is not None and steps < 1:
         raise InputError(f"training takes at least one step, not {steps}")

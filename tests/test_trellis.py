@@ -108,6 +108,14 @@ def test_the_search_finds_the_cheapest_of_all_sequences(count, seed, price):
     assert found == pytest.approx(min(map(of_parities, itertools.product((0, 1), repeat=count))))
 
 
+def test_values_beyond_all_levels_have_the_outermost():
+    """However far"""
+    column = np.array([1e200, -1e200, 0.1, np.inf, -3e9])
+    bits, levels = np.ones((1, 2, 15)), np.empty(5, np.int64)
+    round_column(column, np.zeros(5, np.int64), bits, 0.1, machine(6), levels)
+    assert (levels[[0, 1, 3, 4]] * [1, -1, 1, -1] >= 11).all()
+
+
 # --- what it costs --------------------------------------------------------------------------
 
 
@@ -214,6 +222,7 @@ def test_what_obeys_a_trellis_by_accident_is_left_to_other_codes(levels):
     part, alphabet = as_part(levels, 63)
     round_trip([part], alphabet)
     assert not is_by_design([part], alphabet)
+    assert shortest_code([part], alphabet, "fast")[0] != CODE.number
 
 
 def test_a_part_of_zeros_hides_no_trellis():

@@ -83,6 +83,8 @@ def _best_indices(
 ) -> None:
     """The cheapest even and the cheapest odd index of a quantizer: near the value, or nearest 0."""
     least[0] = least[1] = _FAR
+    far = 4.0 * (half + 1)  # what is beyond costs more by as much whatever the index
+    value = min(max(value, -far), far)
     shifted = value + odd if value > 0 else value - odd
     lower = int(np.floor(0.5 * shifted))
     for index in range(lower - 1, lower + 3):

@@ -12,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 import kolmo
 from kolmo.checkpoints.opening import survey
 from kolmo.errors import InputError, KolmoError
-from kolmo.lossy.changes import REST, Base, Change, ChangeForm, Changes
+from kolmo.lossy.changes import BASE as BASE_NAME
+from kolmo.lossy.changes import FORMS, LEFT, REST, Base, Change, ChangeForm, Changes
 from kolmo.lossy.describing import describe
 from tests.test_cli import refused, run
 
@@ -223,6 +224,31 @@ def test_names_of_arrays_in_a_file_are_no_tensors():
     made = base.with_changes({REST + "w": np.full((2, 2), 2.0), REST + "other": np.zeros(1)})
     assert made["w"].tolist() == [[3, 3], [3, 3]]
     assert list(made) == ["w", REST + "other"]  # a tensor that happens to be called so
+
+
+@pytest.mark.parametrize(
+    ("forms", "message"),
+    [
+        (b"nonsense", "holds together"),
+        (b'[["w","float32",[1000000,1000000],""]]', "bytes of arrays"),
+        (b'[["w","object",[2],""]]', "no dtype"),
+        (b'[["w","float32",[2],"other"]]', "other"),
+        (b'[["w"]]', "holds together"),
+    ],
+)
+def test_files_that_do_not_hold_together_are_refused(forms, message, tmp_path):
+    state = {FORMS: np.frombuffer(forms, np.uint8), "v": np.zeros(2, np.float32)}
+    kolmo.pack(state, tmp_path / "d.kmo", preset="fast")
+    with pytest.raises(InputError, match=message):
+        kolmo.with_difference(None, tmp_path / "d.kmo")
+
+
+def test_factors_that_lack_a_side_are_refused(tmp_path):
+    digest = np.frombuffer(Base.of(survey(BASE)).digest, np.uint8)
+    half = {BASE_NAME: digest, LEFT + "a.weight": normal(48, 2)}
+    kolmo.pack(half, tmp_path / "d.kmo", preset="fast")
+    with pytest.raises(InputError, match="holds together"):
+        kolmo.with_difference(BASE, tmp_path / "d.kmo")
 
 
 def test_not_a_number_is_named(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role, array_tensor
 from kolmo.checkpoints.tensor_names import partners
 from kolmo.container.state import STATE_ROLES, Kept, state_of
-from kolmo.dtypes import EXTENDED_DTYPES
+from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
 from kolmo.lossy.describing import quantized
 from kolmo.lossy.scalings import VECTOR, Scaling
@@ -157,10 +158,14 @@ class Base:
         return cls("nothing", arrays, ties, False)
 
     @classmethod
-    def told_by(cls, changes: Arrays) -> Base:
-        """No base, for the arrays that a file tells of."""
+    def told_by(cls, changes: Arrays, limit: int) -> Base:
+        """No base, for the arrays that a file tells of, of so many bytes at most."""
         text = changes[FORMS].tobytes().decode("utf-8", "surrogatepass")
-        return cls.nothing(_ArrayForm(*form) for form in json.loads(text))
+        forms = [_ArrayForm(*form) for form in json.loads(text)]
+        size = sum(math.prod(form.shape) * _dtype(form.dtype).itemsize for form in forms)
+        if size > limit:
+            raise ValueError(f"it tells of {size:,} bytes of arrays")
+        return cls.nothing(forms)
 
     @property
     def heading(self) -> tuple[str, bytes]:
@@ -339,7 +344,10 @@ def _state(checkpoint: Checkpoint) -> list[Kept]:
 
 
 def _dtype(name: str) -> np.dtype[Any]:
-    return EXTENDED_DTYPES.get(name) or np.dtype(name)
+    found = DTYPES.get(name) or np.dtype(name)
+    if found.hasobject:
+        raise ValueError(f"{name!r} is no dtype of weights")
+    return found
 
 
 def _form(kept: Kept) -> _ArrayForm:

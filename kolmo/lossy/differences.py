@@ -17,7 +17,7 @@ from kolmo.codes.choosing import check_preset
 from kolmo.container.certificate import Certificate
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, thread_count
-from kolmo.lossy.changes import BASE, FORMS, Base, ChangeForm, Changes
+from kolmo.lossy.changes import BASE, FORMS, Arrays, Base, ChangeForm, Changes
 from kolmo.lossy.describing import Description, describe
 from kolmo.lossy.evaluating import Better, Evaluate, Evaluator, Tolerance
 from kolmo.markup import lines_html
@@ -30,6 +30,7 @@ COARSE = tuple(4 / math.sqrt(2) ** n for n in range(21))
 """Steps that are tried, from the coarsest on: what is within a tolerance of a metric at one step
 need not be so at every finer one."""
 
+_LEAST, _EXPANDS = 1 << 30, 1024  # bytes that a file may expand to, and times its own
 _NOTHING = 2.0**11  # a step at which nothing is left of any weight
 _BETWEEN = (
     2 ** (1 / 4),
@@ -189,18 +190,31 @@ def with_difference(base: Any, path: str | os.PathLike[str]) -> dict[str, NDArra
     InputError
         If the file is no difference, or that to another base.
     """
-    changes = _arrays(Path(path))
+    path = Path(path)
+    changes = _arrays(path)
+    try:
+        return _known(base, changes, path).with_changes(changes)
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError) as error:  # its checksums hold: it was made so
+        raise InputError(f"{path}: is no difference that holds together: {error}") from None
+
+
+def _known(base: Any, changes: Arrays, path: Path) -> Base:
+    """The base of a file of changes, which is the one that is given."""
     if FORMS in changes and base is None:
-        return Base.told_by(changes).with_changes(changes)
+        return Base.told_by(changes, max(_LEAST, _EXPANDS * path.stat().st_size))
     if BASE not in changes or base is None:
         what = "needs its base" if BASE in changes else "is no difference to a base"
         raise InputError(f"{path}: {what}")
     known = Base.of(survey(base))
     if changes[BASE].tobytes() != known.digest:
         wanted = changes[BASE].tobytes().hex()
-        raise InputError(f"{path}: is the difference to a base with the SHA-256 {wanted[:16]}…, "
-                         f"and that of {known.source} is {known.digest.hex()[:16]}…")  # fmt: skip
-    return known.with_changes(changes)
+        raise InputError(
+            f"{path}: is the difference to a base with the SHA-256 {wanted[:16]}…, and that of "
+            f"{known.source} is {known.digest.hex()[:16]}…"
+        )
+    return known
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

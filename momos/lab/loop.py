@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from kolmo.errors import InputError, KolmoError
 from momos.config import LearnedMosaic, SampledMosaic
+from momos.lab.augmentation import Augmentation
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import Dataset, Split
 from momos.lab.models import build_model
@@ -47,6 +48,7 @@ class Training:
         self._images = torch.from_numpy(dataset.train.images)
         self._labels = torch.from_numpy(dataset.train.labels)
         self._order = np.random.default_rng((config.seed, 1))
+        self._augment = Augmentation(dataset.shape, config.shift, config.flip, config.seed)
         self._step = 0
         self._optimizer = _optimizer(self._model, config)
         self._schedule = _schedule(self._optimizer, config, self._steps)
@@ -59,7 +61,9 @@ class Training:
     def _fresh_model(self) -> torch.nn.Module:
         config, data = self._config, self._dataset
         size = {"layers": config.layers, "hidden": config.hidden}
-        return build_model(config.model, data.shape, data.classes, **size, seed=config.seed)
+        return build_model(
+            config.model, data.shape, data.classes, **size, plan=config.plan, seed=config.seed
+        )
 
     @property
     def is_over(self) -> bool:
@@ -121,6 +125,7 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "order": self._order.bit_generator.state,
+            "augmentation": self._augment.random_state,
             "motifs": self._projector.random_state if self._projector else None,
             "step": self._step,
             "best": self._best,
@@ -148,6 +153,8 @@ class Training:
         self._optimizer.load_state_dict(stored["optimizer"])
         self._schedule.load_state_dict(stored["schedule"])
         self._order.bit_generator.state = stored["order"]
+        if "augmentation" in stored:
+            self._augment.random_state = stored["augmentation"]
         if self._projector:
             self._projector.random_state = stored["motifs"]
         self._step, self._best = stored["step"], tuple(stored["best"])
@@ -188,7 +195,8 @@ class Training:
 
     def _train_step(self, rows: torch.Tensor) -> float:
         self._optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self._model(self._images[rows]), self._labels[rows])
+        images = self._augment(self._images[rows])
+        loss = cross_entropy(self._model(images), self._labels[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._step += 1

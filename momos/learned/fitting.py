@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from kolmo.symbols import container
 from momos.config import LearnedMosaic
-from momos.learned.rates import Floats
+from momos.learned.grid import first_steps, following_steps, grid_levels, round_to_grid, slopes
+from momos.learned.rates import Floats, level_bits, motif_bits
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
@@ -64,18 +66,23 @@ class Fitting(nn.Module):
             raise InputError("the tensors to learn a mosaic of hold no weights")
         self._k = config.motif_count(self.partition.count)
         self.slots = make_slots(tensors, self.partition, config, self._k)
+        self._pulls: list[RemovableHandle] = []
         self.check_finite()
-        self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config.scale)))
+        self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config)))
         self.register_buffer("threshold", torch.zeros(()))
         size = sum(self._k + s.rows + s.columns for s in self.slots)
         self.register_buffer("counts", torch.zeros(size, dtype=torch.int64))
-        random = np.random.default_rng(seed)
-        first = _first_motifs(self._scaled_blocks(), self._k, random)
+        first = self._first_motifs(np.random.default_rng(seed))
         self.register_buffer("motifs", torch.from_numpy(self._rounded(first)))
         for _ in range(_ROUNDS if config.block_size > 1 else 1):
             self.assign(0.0)
             self.refit(0.0)
         self.assign(0.0)
+
+    def _first_motifs(self, random: np.random.Generator) -> Floats:
+        if self.config.bits is not None:
+            return grid_levels(self.config.bits)
+        return _first_motifs(self._scaled_blocks(), self._k, random)
 
     def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
         """The mosaic as last assigned; tensors outside it are kept dense."""
@@ -105,16 +112,36 @@ class Fitting(nn.Module):
             start = end
 
     def assign(self, rate: float) -> None:
-        """Give each block its cheapest motif, at ``rate`` a bit."""
+        """Give each block its cheapest motif, at ``rate`` a bit; of a grid, the nearest level."""
         threshold = math.nan if self.config.sparsity is None else float(self.threshold)
         for slot, scales in self._scales():
-            slot.assign(self.motifs, scales, rate, threshold)
+            if self.config.bits is not None:
+                round_to_grid(slot, scales)
+            else:
+                slot.assign(self.motifs, scales, rate, threshold)
 
     def refit(self, rate: float, ramped: float = 0.0) -> None:
         """Move the motifs to the means of their blocks, and compute code lengths anew.
 
-        ``ramped`` is the share of the ramp that has passed, by which the sparsity rises.
+        Of a grid it is the steps that move. ``ramped`` is the share of the ramp that has passed,
+        by which the sparsity rises.
         """
+        if self.config.bits is None:
+            self._refit_motifs()
+        else:
+            self._refit_steps()
+        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
+        self._read_counts()
+        if self.config.sparsity is not None:
+            share = self.config.sparsity * (1 - (1 - ramped) ** 3)
+            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
+            self.threshold.fill_(_quantile(worth, share))
+
+    def _refit_steps(self) -> None:
+        for slot, steps in self._scales():
+            steps.copy_(torch.from_numpy(following_steps(slot, steps)))
+
+    def _refit_motifs(self) -> None:
         k, size = self.motifs.shape
         sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
         for slot, scales in self._scales():
@@ -123,19 +150,29 @@ class Fitting(nn.Module):
         moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], motifs)
         moved[0] = 0
         self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
-        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
-        self._read_counts()
-        if self.config.sparsity is not None:
-            share = self.config.sparsity * (1 - (1 - ramped) ** 3)
-            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
-            self.threshold.fill_(_quantile(worth, share))
+
+    def pull(self, price: float) -> None:
+        """Add the price of their bits to the gradients of the weights, from now to `let_go`."""
+        self.let_go()
+        for slot, steps in self._scales():
+            if slot.latent.requires_grad:
+                pull = slopes(slot, steps).mul_(price)
+                handle = slot.latent.register_hook(pull.add)  # type: ignore[no-untyped-call]
+                self._pulls.append(handle)
+
+    def let_go(self) -> None:
+        """End the pull of the last `pull`."""
+        for handle in self._pulls:
+            handle.remove()
+        self._pulls.clear()
 
     def _read_counts(self) -> None:
         """Set the code lengths, by block and motif, from the counts."""
         counts, start = self.counts.cpu().numpy(), 0
+        lengths = motif_bits if self.config.bits is None else level_bits
         for slot in self.slots:
             end = start + len(self.motifs) + slot.rows + slot.columns
-            slot.price(counts[start:end])
+            slot.price(counts[start:end], lengths)
             start = end
 
     def _scaled_blocks(self) -> Floats:
@@ -187,8 +224,14 @@ def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
     return float(torch.lerp(below, above, place % 1))
 
 
-def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:
-    """The root mean square of each tensor or channel; where that is 0, the median of the others."""
+def _first_scales(slots: Sequence[Slot], config: LearnedMosaic) -> Floats:
+    """Steps of a grid, else the root mean square of each tensor or channel."""
+    squares = _root_mean_squares(slots, config.scale)
+    return squares if config.bits is None else first_steps(squares, config.bits, config.price)
+
+
+def _root_mean_squares(slots: Sequence[Slot], scale: str) -> Floats:
+    """Those of each tensor or channel; where one is 0, the median of the others."""
     if scale == "none":
         return np.ones(len(slots), np.float32)
     parts = []

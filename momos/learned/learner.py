@@ -26,6 +26,8 @@ from momos.learned.fitting import Fitting
 from momos.learned.slots import Slot
 from momos.parameters import select_parameters
 
+_BITS = 1000  # that the rate of a grid is the price of
+
 
 class _Straight(torch.autograd.Function):
     """Returns the projected weights, passes their gradient to the latent ones."""
@@ -108,6 +110,8 @@ class Learner(Fitting):
             self.refresh()
             self.refit(self.rate, self._ramped)
         self.assign(self.rate)
+        if self.config.bits is not None and self.rate:
+            self.pull(self.rate / _BITS)
         self.steps_seen += 1
 
     def refresh(self) -> None:
@@ -124,6 +128,7 @@ class Learner(Fitting):
     def finish(self) -> None:
         """Leave the model without parametrizations, its weights the projected ones."""
         self.refresh()
+        self.let_go()
         if self.hook:
             self.hook.remove()
         for owner, attribute in self._places:

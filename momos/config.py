@@ -147,8 +147,8 @@ class LearnedMosaic(_Shared):
     weights, and motifs follow the means of their blocks; motif 0 is the zero block. Of a finished
     checkpoint, motifs are fitted to its weights.
 
-    With ``bits`` the motifs are a uniform grid: the whole multiples of a step, which follows the
-    weights. Each weight takes the nearest level, and the rate acts through the gradient.
+    With ``bits`` the motifs are a uniform grid: the whole multiples of a step, which learns by the
+    loss, as the weights do. Each weight takes the nearest level, and the rate acts by gradients.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class LearnedMosaic(_Shared):
     scale : {"tensor", "channel", "none"}
         Divisor of the blocks: one scale for a tensor, or one for each row of its first dimension:
         the root mean square of the weights at the start, kept from then on. Of a grid it is the
-        step, and moves to the least squared error every ``every`` steps of training.
+        step, which learns.
     precision : {"float16", "float32"}
         Of the stored motifs.
     every : int

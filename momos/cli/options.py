@@ -140,8 +140,8 @@ MODEL = Group(
         "model": "Architecture.",
         "layers": "Linear layers of the MLP.",
         "hidden": "Width between the layers of the MLP.",
-        "plan": "Layers of the convnet: c8 a convolution to 8 channels, d a depthwise one, m the "
-        "maximum of 2 x 2; k5, s2, g4 after one its kernel, stride, groups; a last: the mean.",
+        "plan": "Layers of the convnet: c8 a convolution to 8 channels, d a depthwise one, after "
+        "them k5, s2, g4 for kernel, stride, groups, m for the maximum of 2 x 2; last a: the mean.",
     },
 )
 OPTIMIZATION = Group(

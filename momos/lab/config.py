@@ -13,7 +13,7 @@ from momos.lab.datasets import DATASETS
 Model = Literal["cnn", "convnet", "mlp", "resnet20", "vit-tiny"]
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "cosine-epochs", "constant"]
-PLAN = "c8 m c16 m c32 m"
+PLAN = "c8m c16m c32m"
 """Layers of a convnet, by default; `momos.lab.convnets.ConvNet` says what they mean."""
 
 MODELS, OPTIMIZERS, SCHEDULES = get_args(Model), get_args(Optimizer), get_args(Schedule)
@@ -38,7 +38,7 @@ class TrainConfig:
     layers, hidden : int
         Linear layers of the MLP, and the width between them.
     plan : str
-        Layers of the convnet, such as "c8 m c16 m c32 m".
+        Layers of the convnet, such as "c8m c16m c32m".
     epochs, batch_size : int
     patience : int, optional
         Stop when the validation accuracy has not risen for this many epochs.

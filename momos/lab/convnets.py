@@ -3,7 +3,8 @@
 ::
 
     image ─ layers of the plan ─ flattened (or its mean) ─ linear ─► logits
-              c8: 3 × 3 convolution ─ divided by its root mean square ─ + bias ─ ReLU
+              c8: 3 × 3 convolution ─ (m: maximum of 2 × 2) ─ divided by its root mean square
+                  ─ + bias ─ ReLU
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import nn
 from kolmo.errors import InputError
 
 _LAYER = re.compile(
-    r"(?P<kind>[cd])(?P<width>\d*)(?P<options>(?:[ksg]\d+)*)|(?P<pool>m)|(?P<mean>a)"
+    r"(?P<kind>[cd])(?P<width>\d*)(?P<options>(?:[ksg]\d+)*)(?P<pool>m?)|(?P<mean>a)"
 )
-_HELP = "such as 'c8 m c16 m c32 m' or 'c16s2 d c24k1 ds2 c48k1 a'"
+_HELP = "such as 'c8m c16m c32m' or 'c16s2 d c24k1 ds2 c48k1 a'"
 
 
 class _Layer(NamedTuple):
@@ -29,6 +30,7 @@ class _Layer(NamedTuple):
     kernel: int = 3
     stride: int = 1
     groups: int = 1
+    pooled: bool = False
 
 
 class ConvNet(nn.Module):
@@ -45,9 +47,9 @@ class ConvNet(nn.Module):
     classes : int
     plan : str
         Layers, with a space between them: ``c8`` a convolution to 8 channels, ``d`` a depthwise
-        one, which a norm and ReLU do not follow, ``m`` the maximum of 2 × 2 places; at the end
-        ``a`` for the mean over all places, which are else laid out flat. ``k5``, ``s2`` and
-        ``g4`` after a convolution are its kernel (3), its stride (1) and its groups (1).
+        one, which a norm and ReLU do not follow; at the end ``a`` for the mean over all places,
+        which are else laid out flat. ``k5``, ``s2`` and ``g4`` after a convolution are its kernel
+        (3), its stride (1) and its groups (1); ``m``, last, takes the maximum of 2 × 2 places.
 
     Raises
     ------
@@ -56,7 +58,7 @@ class ConvNet(nn.Module):
 
     Examples
     --------
-    >>> model = ConvNet((1, 28, 28), 10, "c8 m c16 m c32 m")
+    >>> model = ConvNet((1, 28, 28), 10, "c8m c16m c32m")
     >>> model(torch.zeros(2, 784)).shape, sum(p.numel() for p in model.parameters())
     (torch.Size([2, 10]), 8778)
     """
@@ -81,12 +83,7 @@ class ConvNet(nn.Module):
         x = x.reshape(-1, *self._shape)
         convolutions = iter(self.convolutions)
         for layer in self._plan:
-            if layer.kind == "m":
-                x = nn.functional.max_pool2d(x, 2)
-            elif layer.kind == "a":
-                x = x.mean(dim=(2, 3), keepdim=True)
-            else:
-                x = next(convolutions)(x)
+            x = x.mean(dim=(2, 3), keepdim=True) if layer.kind == "a" else next(convolutions)(x)
         logits: torch.Tensor = self.head(x.flatten(1))
         return logits
 
@@ -94,9 +91,13 @@ class ConvNet(nn.Module):
 class _Normed(nn.Conv2d):
     """A convolution whose result is divided by its root mean square, then biased and rectified."""
 
+    pooled = False
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert self.bias is not None
         x = self._conv_forward(x, self.weight, None)
+        if self.pooled:  # first, since a maximum of fewer values is all that follows needs
+            x = nn.functional.max_pool2d(x, 2)
         x = x * torch.rsqrt(x.square().mean(dim=(1, 2, 3), keepdim=True) + 1e-5)
         return torch.relu(x + self.bias[:, None, None])
 
@@ -109,13 +110,14 @@ def _convolution(layer: _Layer, channels: int) -> nn.Conv2d:
         raise InputError(
             f"{layer.groups} groups do not divide {channels} and {layer.width} channels"
         )
-    return _Normed(channels, layer.width, kernel, stride, padding, groups=layer.groups)
+    made = _Normed(channels, layer.width, kernel, stride, padding, groups=layer.groups)
+    made.pooled = layer.pooled
+    return made
 
 
 def _smaller(side: int, layer: _Layer) -> int:
-    if layer.kind == "m":
-        return side // 2
-    return (side + 2 * (layer.kernel // 2) - layer.kernel) // layer.stride + 1
+    side = (side + 2 * (layer.kernel // 2) - layer.kernel) // layer.stride + 1
+    return side // 2 if layer.pooled else side
 
 
 def _layers(plan: str) -> Iterator[_Layer]:
@@ -127,7 +129,7 @@ def _layers(plan: str) -> Iterator[_Layer]:
         found = _LAYER.fullmatch(word)
         if found is None or (found["mean"] and place < len(words) - 1):
             raise InputError(f"{word!r} is no layer of the plan {plan!r}, {_HELP}")
-        yield _Layer(word) if found["kind"] is None else _read_layer(word, found)
+        yield _Layer("a") if found["mean"] else _read_layer(word, found)
 
 
 def _read_layer(word: str, found: re.Match[str]) -> _Layer:
@@ -138,11 +140,13 @@ def _read_layer(word: str, found: re.Match[str]) -> _Layer:
         int(options.get("k", 3)),
         int(options.get("s", 1)),
         int(options.get("g", 1)),
+        bool(found["pool"]),
     )
-    wide = (layer.width > 0) == (layer.kind == "c") and (layer.kind == "c" or "g" not in options)
+    free = layer.groups == 1 and not layer.pooled
+    wide = layer.width > 0 if layer.kind == "c" else layer.width == 0 and free
     if not wide or min(layer.kernel, layer.stride, layer.groups) < 1 or layer.kernel > 99:
         raise InputError(
-            f"{word!r}: a convolution is c and its channels, a depthwise one d alone; kernel, "
-            f"stride and groups are at least 1"
+            f"{word!r}: a convolution is c and its channels, a depthwise one d without these, "
+            f"groups and m; kernel, stride and groups are at least 1"
         )
     return layer

@@ -20,6 +20,7 @@ from momos.lab.config import TrainConfig
 from momos.lab.datasets import Dataset, Split
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
+from momos.lab.sizes import shortest_file
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.stats import ProjectionStats
@@ -57,6 +58,7 @@ class Training:
         self.is_projected = False  # whether the weights are those right after a projection
         self.history: list[dict[str, Any]] = []
         self.mosaic: Mosaic | None = None
+        self.file: tuple[str, bytes] | None = None
 
     def _fresh_model(self) -> torch.nn.Module:
         config, data = self._config, self._dataset
@@ -177,6 +179,10 @@ class Training:
             "weights": weights,
             "nominal_bits_per_weight": float(self._config.bits or 32),
         }
+        self.file = self._shortest()
+        if self.file is not None:
+            suffix, content = self.file
+            metrics |= {"file_bytes": len(content), "file_kind": suffix}
         if self.mosaic is not None:
             length = self.mosaic.description_length(self._config.bits)
             file_bits = self.mosaic.code_length()
@@ -192,6 +198,13 @@ class Training:
                 "notes": "; ".join(_zero_matrices(self.states["best"])),
             }
         return metrics
+
+    def _shortest(self) -> tuple[str, bytes] | None:
+        """The shorter file of the best weights; none of dense floats, which no file makes short."""
+        if self._config.bits is None and self._config.mosaic is None:
+            return None
+        latent = self._config.bits is not None  # then the mosaic is not of the weights seen
+        return shortest_file(self.states["best"], None if latent else self.mosaic)
 
     def _train_step(self, rows: torch.Tensor) -> float:
         self._optimizer.zero_grad(set_to_none=True)

@@ -23,7 +23,7 @@ from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
 from kolmo.symbols import container
 from momos.config import LearnedMosaic
-from momos.learned.grid import first_steps, following_steps, grid_levels, round_to_grid, slopes
+from momos.learned.grid import Pull, first_steps, grid_levels, round_to_grid
 from momos.learned.rates import Floats, level_bits, motif_bits
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
@@ -32,6 +32,7 @@ from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.tensors import to_arrays, to_torch
 
 _FITS = 20  # times that motifs are refitted to a finished checkpoint
+_BETAS = 0.9, 0.99  # of the steps' means of gradients and of their squares
 _ROUNDS = 8  # rounds of Lloyd's iteration before the first step
 
 
@@ -56,6 +57,9 @@ class Fitting(nn.Module):
     scales: torch.Tensor
     counts: torch.Tensor
     threshold: torch.Tensor
+    step_gradients: torch.Tensor
+    step_moments: torch.Tensor
+    step_moves: torch.Tensor
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], config: LearnedMosaic, seed: int):
         super().__init__()
@@ -70,6 +74,11 @@ class Fitting(nn.Module):
         self.check_finite()
         self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config)))
         self.register_buffer("threshold", torch.zeros(()))
+        if config.bits is not None:
+            # Buffers, so that they are saved, and under DDP those of the first rank serve all.
+            self.register_buffer("step_gradients", torch.zeros_like(self.scales))
+            self.register_buffer("step_moments", torch.zeros(2, len(self.scales)))
+            self.register_buffer("step_moves", torch.zeros((), dtype=torch.int64))
         size = sum(self._k + s.rows + s.columns for s in self.slots)
         self.register_buffer("counts", torch.zeros(size, dtype=torch.int64))
         first = self._first_motifs(np.random.default_rng(seed))
@@ -123,23 +132,17 @@ class Fitting(nn.Module):
     def refit(self, rate: float, ramped: float = 0.0) -> None:
         """Move the motifs to the means of their blocks, and compute code lengths anew.
 
-        Of a grid it is the steps that move. ``ramped`` is the share of the ramp that has passed,
-        by which the sparsity rises.
+        The levels of a grid stay. ``ramped`` is the share of the ramp that has passed, by which
+        the sparsity rises.
         """
         if self.config.bits is None:
             self._refit_motifs()
-        else:
-            self._refit_steps()
         self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
         self._read_counts()
         if self.config.sparsity is not None:
             share = self.config.sparsity * (1 - (1 - ramped) ** 3)
             worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
             self.threshold.fill_(_quantile(worth, share))
-
-    def _refit_steps(self) -> None:
-        for slot, steps in self._scales():
-            steps.copy_(torch.from_numpy(following_steps(slot, steps)))
 
     def _refit_motifs(self) -> None:
         k, size = self.motifs.shape
@@ -152,13 +155,31 @@ class Fitting(nn.Module):
         self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
 
     def pull(self, price: float) -> None:
-        """Add the price of their bits to the gradients of the weights, from now to `let_go`."""
+        """Make gradients act on weights and steps as those of a grid do, until `let_go`.
+
+        ``price`` is the loss of a bit.
+        """
         self.let_go()
+        start = 0
         for slot, steps in self._scales():
+            gathered = self.step_gradients[start : (start := start + len(steps))]
             if slot.latent.requires_grad:
-                pull = slopes(slot, steps).mul_(price)
-                handle = slot.latent.register_hook(pull.add)  # type: ignore[no-untyped-call]
+                pull = Pull(slot, steps, price, gathered)
+                handle = slot.latent.register_hook(pull)  # type: ignore[no-untyped-call]
                 self._pulls.append(handle)
+
+    def move_steps(self, learning_rate: float) -> None:
+        """Move the logarithms of the steps against the gradients gathered, as Adam does."""
+        if not self.step_gradients.any():
+            return
+        mean, square = self.step_moments
+        mean.lerp_(self.step_gradients, 1 - _BETAS[0])
+        square.lerp_(self.step_gradients.square(), 1 - _BETAS[1])
+        self.step_moves += 1
+        moves = int(self.step_moves)
+        unbiased = [m / (1 - beta**moves) for m, beta in zip((mean, square), _BETAS, strict=True)]
+        self.scales.mul_(torch.exp(-learning_rate * unbiased[0] / (unbiased[1].sqrt() + 1e-12)))
+        self.step_gradients.zero_()
 
     def let_go(self) -> None:
         """End the pull of the last `pull`."""

@@ -1,4 +1,4 @@
-"""The uniform grid of a learned mosaic: levels that are whole multiples of a step, which follows.
+"""The uniform grid of a learned mosaic: levels that are whole multiples of a step, which learns.
 
 ::
 
@@ -54,22 +54,6 @@ def round_to_grid(slot: Slot, steps: torch.Tensor) -> None:
     slot.projected = (levels * step + 0.0).reshape(slot.latent.shape).to(slot.latent)
 
 
-def following_steps(slot: Slot, steps: torch.Tensor) -> Floats:
-    """The steps of least squared error, given the level of each weight; those of zeros stay."""
-    weights = slot.blocks().double().reshape(len(steps), -1).cpu().numpy()
-    levels = grid_values(slot).double().reshape(len(steps), -1).cpu().numpy()
-    # numpy's sums do not depend on the number of threads.
-    products, squares = (weights * levels).sum(axis=1), np.square(levels).sum(axis=1)
-    moved = np.where(squares > 0, products / np.maximum(squares, 1), 0)
-    return np.where(moved > 0, moved, steps.cpu().numpy()).astype(np.float32)
-
-
-def grid_values(slot: Slot) -> torch.Tensor:
-    """The level of each weight, flat."""
-    signs = 2 * (slot.indices % 2) - 1
-    return (slot.indices + 1) // 2 * signs
-
-
 def slopes(slot: Slot, steps: torch.Tensor) -> torch.Tensor:
     """Bits that each weight costs more, as it grows by one, in the shape of the tensor.
 
@@ -86,6 +70,43 @@ def slopes(slot: Slot, steps: torch.Tensor) -> torch.Tensor:
     rises += torch.where(below == 0, slot.other_bits - slot.zero_bits, 0.0)
     rises = rises.mul_(signs).reshape(scaled.shape).div_(step)
     return rises.reshape(slot.latent.shape).to(slot.latent)
+
+
+class Pull:
+    """What a backward pass does to one tensor of a grid: a hook on the gradient of its weights.
+
+    The gradient of the loss, which came straight through the rounding, gets the price of the bits
+    beside it; weights beyond the last level get none of the loss's. The gradient of the logarithm
+    of each step is added to ``gathered``: of a weight within the grid (level · step − weight) times
+    its own gradient (Esser et al. 2020, learned step size quantization), and what the price saves.
+    """
+
+    def __init__(
+        self, slot: Slot, steps: torch.Tensor, price: float, gathered: torch.Tensor
+    ) -> None:
+        self._slot, self._gathered, self._rows = slot, gathered, len(steps)
+        self._pull = slopes(slot, steps).mul_(price) if price else None
+        self._seen = slot.projected
+        halves = slot.block_scales(steps).mul(0.5001).expand(-1, 1)
+        lost = (self._seen - slot.latent.detach()).abs_()
+        self._inside = (lost.reshape(len(slot.indices), 1) <= halves).reshape(lost.shape)
+
+    @torch.no_grad()
+    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
+        latent, within = self._slot.latent.detach(), gradient * self._inside
+        by_step = gradient * self._seen - within * latent
+        if self._pull is not None:
+            by_step -= self._pull * latent
+            within += self._pull
+        self._gathered += self._sums(by_step.reshape(self._rows, -1))
+        return within
+
+    def _sums(self, values: torch.Tensor) -> torch.Tensor:
+        if values.device.type != "cpu":
+            return values.sum(dim=1).to(self._gathered.device)
+        # numpy's sums do not depend on the number of threads.
+        sums = values.float().numpy().sum(axis=1, dtype=np.float64)
+        return torch.from_numpy(sums).float()
 
 
 def _scaled(slot: Slot, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ means of their blocks.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from momos.learned.fitting import Fitting
 from momos.learned.slots import Slot
 from momos.parameters import select_parameters
 
+_STEP_RATE = 4e-3  # learning rate of the steps' logarithms at the start
 _BITS = 1000  # that the rate of a grid is the price of
 
 
@@ -106,11 +108,13 @@ class Learner(Fitting):
 
     def advance(self) -> None:
         """Begin a training step: refit the motifs if that is due, assign them to the weights."""
+        if self.config.bits is not None:
+            self.move_steps(_STEP_RATE * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
         if self.step % self.config.every == 0:
             self.refresh()
             self.refit(self.rate, self._ramped)
         self.assign(self.rate)
-        if self.config.bits is not None and self.rate:
+        if self.config.bits is not None:
             self.pull(self.rate / _BITS)
         self.steps_seen += 1
 

@@ -38,7 +38,8 @@ class ConvNet(nn.Module):
 
     After each convolution but a depthwise one an image's values are divided by their root mean
     square, over all channels and places: a norm that has nothing to store, so that only the
-    relative size of weights matters. Then come a bias a channel and ReLU.
+    relative size of weights matters. Then come a bias a channel and ReLU. Weights begin as those
+    of He et al. (2015), biases as zeros.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class ConvNet(nn.Module):
         self._shape = shape
         self._plan = list(_layers(plan))
         channels, *sides = shape
-        made: list[nn.Module] = []
+        made: list[nn.Conv2d] = []
         for layer in self._plan:
             if layer.kind in "cd":
                 made.append(_convolution(layer, channels))
@@ -78,6 +79,10 @@ class ConvNet(nn.Module):
                 raise InputError(f"the plan {plan!r} leaves nothing of an image of shape {shape}")
         self.convolutions = nn.ModuleList(made)
         self.head = nn.Linear(channels * sides[0] * sides[1], classes)
+        for module in (*made, self.head):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.reshape(-1, *self._shape)

@@ -54,24 +54,6 @@ def round_to_grid(slot: Slot, steps: torch.Tensor) -> None:
     slot.projected = (levels * step + 0.0).reshape(slot.latent.shape).to(slot.latent)
 
 
-def slopes(slot: Slot, steps: torch.Tensor) -> torch.Tensor:
-    """Bits that each weight costs more, as it grows by one, in the shape of the tensor.
-
-    Code lengths are those of `Slot.price`, on the lines between the levels. Beyond the last level
-    they rise no more.
-    """
-    slot.follow()
-    scaled, step = _scaled(slot, steps)
-    signs, size = scaled.sign().reshape(-1), scaled.abs_().reshape(-1)
-    below, most = size.floor().int(), len(slot.motif_bits) // 2
-    lengths = slot.motif_bits[1::2]
-    more = torch.cat([lengths[:1], lengths.diff(), lengths.new_zeros(1)])
-    rises = more[below.clamp_(max=most).long()]
-    rises += torch.where(below == 0, slot.other_bits - slot.zero_bits, 0.0)
-    rises = rises.mul_(signs).reshape(scaled.shape).div_(step)
-    return rises.reshape(slot.latent.shape).to(slot.latent)
-
-
 class Pull:
     """What a backward pass does to one tensor of a grid: a hook on the gradient of its weights.
 
@@ -85,19 +67,19 @@ class Pull:
         self, slot: Slot, steps: torch.Tensor, price: float, gathered: torch.Tensor
     ) -> None:
         self._slot, self._gathered, self._rows = slot, gathered, len(steps)
-        self._pull = slopes(slot, steps).mul_(price) if price else None
         self._seen = slot.projected
-        halves = slot.block_scales(steps).mul(0.5001).expand(-1, 1)
-        lost = (self._seen - slot.latent.detach()).abs_()
-        self._inside = (lost.reshape(len(slot.indices), 1) <= halves).reshape(lost.shape)
+        scaled, step = _scaled(slot, steps)
+        most = len(slot.motif_bits) // 2
+        self._inside = (scaled.abs() <= most).reshape(slot.latent.shape)
+        self.pull = _slopes(slot, scaled, step).mul_(price) if price else None
 
     @torch.no_grad()
     def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
         latent, within = self._slot.latent.detach(), gradient * self._inside
         by_step = gradient * self._seen - within * latent
-        if self._pull is not None:
-            by_step -= self._pull * latent
-            within += self._pull
+        if self.pull is not None:
+            by_step -= self.pull * latent
+            within += self.pull
         self._gathered += self._sums(by_step.reshape(self._rows, -1))
         return within
 
@@ -107,6 +89,22 @@ class Pull:
         # numpy's sums do not depend on the number of threads.
         sums = values.float().numpy().sum(axis=1, dtype=np.float64)
         return torch.from_numpy(sums).float()
+
+
+def _slopes(slot: Slot, scaled: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+    """Bits that each weight costs more, as it grows by one, in the shape of the tensor.
+
+    Code lengths are those of `Slot.price`, on the lines between the levels. Beyond the last level
+    they rise no more.
+    """
+    signs, size = scaled.sign().reshape(-1), scaled.abs().reshape(-1)
+    below, most = size.int(), len(slot.motif_bits) // 2
+    lengths = slot.motif_bits[1::2]
+    more = torch.cat([lengths[:1], lengths.diff(), lengths.new_zeros(1)])
+    rises = more[below.clamp_(max=most)]
+    rises += torch.where(below == 0, slot.other_bits - slot.zero_bits, 0.0)
+    rises = rises.mul_(signs).reshape(scaled.shape).div_(step)
+    return rises.reshape(slot.latent.shape).to(slot.latent)
 
 
 def _scaled(slot: Slot, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,9 @@ from kolmo.errors import InputError
 from momos.lab.augmentation import Augmentation
 from momos.lab.config import TrainConfig
 from momos.lab.convnets import ConvNet
+from momos.lab.models import MLP
 from momos.lab.settings import train_config
+from tests.plainnets import logits
 
 
 @pytest.mark.parametrize(
@@ -103,3 +105,23 @@ def test_bits_beside_a_rate_are_those_of_the_grid():
     assert config.bits is None
     assert config.mosaic.bits == 4
     assert train_config(None, {"bits": 4}).bits == 4
+
+
+@pytest.mark.parametrize("plan", ["c4m c8s2", "c4s2 d c6k1 ds2k5 c8g2 a", "c3k5s2"])
+def test_numpy_computes_the_same(plan):
+    model = ConvNet((1, 12, 12), 10, plan)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.1
+        x = torch.randn(6, 144)
+        expected = model(x).numpy()
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    assert np.allclose(logits(weights, x.numpy(), plan), expected, atol=1e-3)
+
+
+def test_numpy_computes_the_same_of_a_perceptron():
+    model = MLP([20, 8, 6, 3])
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    x = torch.randn(5, 20)
+    with torch.no_grad():
+        assert np.allclose(logits(weights, x.numpy(), None), model(x).numpy(), atol=1e-5)

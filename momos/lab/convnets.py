@@ -79,10 +79,11 @@ class ConvNet(nn.Module):
                 raise InputError(f"the plan {plan!r} leaves nothing of an image of shape {shape}")
         self.convolutions = nn.ModuleList(made)
         self.head = nn.Linear(channels * sides[0] * sides[1], classes)
-        for module in (*made, self.head):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.reshape(-1, *self._shape)

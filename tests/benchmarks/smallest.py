@@ -29,11 +29,11 @@ from tests.formats import kmo, mosaic
 DENSE_BYTES = 4 * 400_906  # of the perceptron of data/mosaics.csv in float32
 
 CONV = TrainConfig(
-    data="fashion-mnist", model="convnet", plan="c8s2 c16s2 c32s2", learning_rate=4e-3,
-    weight_decay=0.0,
+    data="fashion-mnist", model="convnet", plan="c8s2 c16s2 c32s2", learning_rate=6e-3,
+    weight_decay=0.0, batch_size=256,
 )  # fmt: skip
 WIDE = dataclasses.replace(CONV, plan="c16s2 c32s2 c64s2")
-PERCEPTRON = TrainConfig(data="fashion-mnist", epochs=10, learning_rate=1e-3, weight_decay=0.0)
+PERCEPTRON = TrainConfig(data="fashion-mnist", learning_rate=1e-3, weight_decay=0.0)
 
 # Published, on other data: bytes of the file, error in percent, where, from where.
 ANCHORS = (
@@ -55,18 +55,22 @@ class Arm:
     config: TrainConfig
 
 
-def learned(config: TrainConfig, rate: float, epochs: int, bits: int = 4) -> TrainConfig:
-    return dataclasses.replace(config, epochs=epochs, mosaic=LearnedMosaic(bits=bits, rate=rate))
+def learned(config: TrainConfig, rate: float, epochs: int) -> TrainConfig:
+    grid = LearnedMosaic(bits=4, rate=rate, ramp=0.4)
+    return dataclasses.replace(config, epochs=epochs, mosaic=grid)
 
 
-def quantized(config: TrainConfig, epochs: int, bits: int = 3) -> TrainConfig:
-    return dataclasses.replace(config, epochs=epochs, bits=bits)
+def quantized(config: TrainConfig, epochs: int) -> TrainConfig:
+    return dataclasses.replace(config, epochs=epochs, bits=3)
 
 
 def arms() -> list[Arm]:
-    grid, rival = "learned grid", "QAT 3 bits, kolmo pack"
+    small, wide = "convnet 8-16-32", "convnet 16-32-64"
     return [
-        Arm(f"{grid}, convnet 8-16-32", "conv8-0.03", learned(CONV, 0.03, 30)),
+        Arm(f"learned grid, {small}", "conv8-0.024", learned(CONV, 0.024, 30)),
+        Arm(f"learned grid, {wide}", "conv16-0.006", learned(WIDE, 0.006, 24)),
+        Arm("learned grid, perceptron of 400,906", "mlp-0.02", learned(PERCEPTRON, 0.02, 10)),
+        Arm(f"QAT 3 bits, {small}", "qat-conv8", quantized(CONV, 30)),
     ]
 
 

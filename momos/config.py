@@ -149,6 +149,7 @@ class LearnedMosaic(_Shared):
 
     With ``bits`` the motifs are a uniform grid: the whole multiples of a step, which learns by the
     loss, as the weights do. Each weight takes the nearest level, and the rate acts by gradients.
+    Finished checkpoints have none.
 
     Attributes
     ----------

@@ -221,6 +221,10 @@ def fit_tensors(
     tensors: Mapping[str, Array], config: LearnedMosaic, random: np.random.Generator
 ) -> tuple[Mosaic, ProjectionStats]:
     """The mosaic whose motifs are fitted to tensors of one dtype, while the rate rises."""
+    if config.bits is not None:
+        raise InputError(
+            "a grid of bits learns in training; of a finished checkpoint, give the number of motifs"
+        )
     start = time.perf_counter()
     for name, array in tensors.items():
         check_finite(name, array)

@@ -1,6 +1,6 @@
 """The smallest networks on Fashion-MNIST: accuracy against the bytes of the file.
 
-``python tests/benchmarks/smallest.py FOLDER [--out DIR] [--seeds N ...] [--only TEXT]``: FOLDER
+``python -m tests.benchmarks.smallest FOLDER [--out DIR] [--seeds N ...] [--only TEXT]``: FOLDER
 holds the four idx files. Finished runs in DIR are used again. Of each run the file that it wrote is
 decoded by the decoders of ``tests/formats``, and evaluated on the test images by
 ``tests/plainnets.py``: neither shares a line with the trainer. Writes DIR/smallest.csv, and

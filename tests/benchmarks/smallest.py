@@ -118,7 +118,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
     from matplotlib.figure import Figure
 
     groups = table.groupby(["family", "arm"], sort=False)[["bytes", "test_accuracy"]]
-    points = groups.mean().join(groups.std(), rsuffix="_sd").reset_index()
+    points = groups.mean().join(groups.std().add_suffix("_sd")).reset_index()
     with style():
         figure = Figure(figsize=(11, 4.8), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(2, 1))
@@ -162,7 +162,7 @@ def main() -> None:
     table.to_csv(given.out / "smallest.csv", index=False, float_format="%.5g")
     figures = ["weights", "validation_accuracy", "test_accuracy", "bytes"]
     groups = table.groupby("arm", sort=False)[figures]
-    print(groups.mean().join(groups.std(), rsuffix=" sd").to_string(float_format="%.5g"))
+    print(groups.mean().join(groups.std().add_suffix(" sd")).to_string(float_format="%.5g"))
     draw(pd.concat([table, perceptron_rows()]), given.out / "mosaics.png")
 
 

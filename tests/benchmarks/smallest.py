@@ -104,7 +104,7 @@ def row(arm: Arm, seed: int, folder: str, out: Path, test: tuple[np.ndarray, np.
 def perceptron_rows() -> pd.DataFrame:
     """The rows of data/mosaics.csv as bytes of files."""
     table = pd.read_csv(Path(__file__).parents[2] / "data" / "mosaics.csv")
-    table = table[table["file_rac"].notna()]
+    table = table[table["file_rac"].notna() & (table["study"] != "ternary")]
     kinds = {"momos": "sampled motifs", "learned": "learned motifs", "pruned": "pruned, ternary"}
     family = table["arm"].str.partition("-")[0].map(kinds)
     return table.assign(
@@ -138,7 +138,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
             right.plot(size, 100 - error, MARKERS[number], label=f"{where}: {source}")
         right.set_title("Published, on other data")
         right.set_ylabel("test accuracy, percent")
-        right.legend(loc="lower left", fontsize=7)
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), fontsize=7)
         for axis in (left, right):
             axis.set_xscale("log")
             axis.set_xlabel("bytes of the file")

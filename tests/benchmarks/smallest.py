@@ -68,8 +68,10 @@ def arms() -> list[Arm]:
     small, wide = "convnet 8-16-32", "convnet 16-32-64"
     return [
         Arm(f"learned grid, {small}", "conv8-0.024", learned(CONV, 0.024, 30)),
+        Arm(f"learned grid, {small}", "conv8-0.018", learned(CONV, 0.018, 30)),
         Arm(f"learned grid, {wide}", "conv16-0.006", learned(WIDE, 0.006, 24)),
         Arm("learned grid, perceptron of 400,906", "mlp-0.02", learned(PERCEPTRON, 0.02, 10)),
+        Arm("learned grid, perceptron of 400,906", "mlp-0.01", learned(PERCEPTRON, 0.01, 10)),
         Arm(f"QAT 3 bits, {small}", "qat-conv8", quantized(CONV, 30)),
     ]
 
@@ -150,12 +152,15 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--out", default="out/smallest", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--finished", action="store_true", help="train nothing, only measure")
     parser.add_argument("--only", default="", help="arms with this in their name")
     given = parser.parse_args()
     test = plainnets.fashion_mnist_test(Path(given.folder))
     found = []
     for arm in arms():
         for seed in given.seeds if given.only in arm.name else ():
+            if given.finished and not (given.out / f"{arm.name}-seed{seed}/metrics.json").exists():
+                continue
             found.append(row(arm, seed, given.folder, given.out, test))
             print(json.dumps(found[-1]), flush=True)
     table = pd.DataFrame(found)

@@ -373,7 +373,7 @@ def test_a_finished_study_trains_and_measures_nothing_again(run, finished, monke
         (["train", "--data", "mnist"], "--folder"),
         (["train", "--rate", -1], "rate is not negative"),
         (["train", "--rate", 1, "--selection", "sample"], "setting of learned mosaics"),
-        (["train", "--rate", 1, "--bits", 4], "takes no bits"),
+        (["train", "--rate", 1, "--bits", 4, "--motifs", 5], "no motifs"),
         (["train", "--rate", 1, "--policy", "some"], "policy"),
         (["train", "--optimizer", "lion"], "lion"),
         (["train", "--momos", "--unit", "week"], "week"),

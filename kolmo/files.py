@@ -60,6 +60,14 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory, and those above it, where it is not there."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be a directory ({error.strerror})") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all."""
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

@@ -84,13 +84,28 @@ def save_safetensors(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, Any],
 ) -> Path:
-    """Write a safetensors file with metadata; the same contents give the same bytes."""
+    """Write a safetensors file with metadata; the same contents give the same bytes.
+
+    Tied tensors are written under each of their names: the format has no other way.
+    """
     from safetensors.torch import save
 
     # One key: the format's writer does not keep the order of several.
     header = {METADATA: json.dumps(metadata, separators=(",", ":"))}
-    owned = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    seen: set[int] = set()
+    owned = {
+        name: _own(tensor.detach().cpu().contiguous(), seen) for name, tensor in tensors.items()
+    }
     return write_whole(path, save(owned, metadata=header))
+
+
+def _own(tensor: torch.Tensor, seen: set[int]) -> torch.Tensor:
+    """The tensor, or a copy if its memory was seen before."""
+    place = tensor.untyped_storage().data_ptr()
+    if place in seen:
+        return tensor.clone()
+    seen.add(place)
+    return tensor
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+import dataclasses
+import warnings
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 from torch import nn
 
 from kolmo.errors import InputError
+from momos.attaching import attach, attached, called_model, detach, inner_model, require_plain
 from momos.config import LearnedMosaic, SampledMosaic, require_mosaic
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
+from momos.parameters import named_parameters, plain_state
 from momos.sampled.sampler import Sampler
-from momos.tensors import LEARNER, plain_name
 
 
 def wrap(
@@ -26,9 +31,13 @@ def wrap(
     Parameters
     ----------
     model : nn.Module
-        Call the model, not its parts: motifs are assigned before each of its forward passes. Under
-        ``DistributedDataParallel`` wrap the model before that does; all ranks then compute the
-        same motifs and assignments.
+        Its parameters keep their names, and its state dict keeps their trained values under them;
+        what modules compute with is the mosaic. Of a parametrized weight, such as a spectral
+        norm's, that is what the parametrization is of. Plain weights may be loaded at any time.
+        Call the model, not its parts: motifs are assigned before each of its forward passes. What
+        ``torch.compile`` or ``DistributedDataParallel`` made of a model, before or after, learns
+        too; all ranks compute the same motifs and assignments. With ``fullgraph=True`` compile
+        with ``automatic=False``.
     config : SampledMosaic or LearnedMosaic
         ``LearnedMosaic()`` by default; the same three lines serve both.
     steps : int, optional
@@ -49,11 +58,12 @@ def wrap(
     Raises
     ------
     InputError
-        If the configuration is no mosaic's, no parameter is selected, one is shared, or blocks and
-        channels do not fit.
+        If the configuration is no mosaic's, no parameter is selected, one has no values yet, or
+        blocks and channels do not fit.
 
     Examples
     --------
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
     >>> learner = wrap(model, LearnedMosaic(motifs=3, rate=0.5), steps=20)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -65,21 +75,27 @@ def wrap(
     >>> len(mosaic.motifs), torch.equal(mosaic.state_dict()["0.weight"], model[0].weight)
     (3, True)
     """
+    require_plain(model)
+    config = LearnedMosaic() if config is None else config
+    require_mosaic(config)
+    for name, value in (("steps", steps), ("seed", seed)):
+        if value is not None and not isinstance(value, int | np.integer):
+            raise InputError(f"{name} is an integer, not {value!r}")
     if steps is not None and steps < 1:
         raise InputError(f"training takes at least one step, not {steps}")
-    if hasattr(model, LEARNER):
+    inner, called = inner_model(model), called_model(model)
+    if attached(inner) is not None:
         raise InputError("the model is wrapped already: freeze() it first")
-    learner = _make(model, LearnedMosaic() if config is None else config, steps, seed)
-    model.add_module(LEARNER, learner)
+    learner = _make(inner, config, steps, seed)
+    learner.handles = attach(inner, learner)
     if automatic:
-        learner.hook = model.register_forward_pre_hook(learner.before_forward)
+        learner.handles.append(called.register_forward_pre_hook(learner.before_forward))
     return learner
 
 
 def _make(
     model: nn.Module, config: SampledMosaic | LearnedMosaic, steps: int | None, seed: int
 ) -> Learner | Sampler:
-    require_mosaic(config)
     if isinstance(config, SampledMosaic):
         return Sampler(model, config, seed)
     if steps is None:
@@ -87,22 +103,42 @@ def _make(
     return Learner(model, config, steps, seed)
 
 
-def freeze(model: nn.Module) -> Mosaic:
+def freeze(model: nn.Module, *, whole: bool | None = None) -> Mosaic:
     """End the learning: the model's weights become those of the mosaic, which is returned.
+
+    Parameters
+    ----------
+    model : nn.Module
+        What `wrap` was given, or what ``torch.compile`` or ``DistributedDataParallel`` made of it.
+    whole : bool, optional
+        Whether parameters that do not train (``requires_grad`` is false), such as the base of
+        adapters, are put into the mosaic too, dense. By default they are left out, named in
+        ``Mosaic.absent``, and a warning says so.
 
     Raises
     ------
     InputError
-        If the model is not wrapped.
+        If the model is not wrapped, or a weight is NaN or infinite.
+
+    Warns
+    -----
+    UserWarning
+        Where the training had fewer steps than `wrap` was told of, or none that could be seen.
     """
     learner = _learner(model)
+    notes = learner.notes()
     learner.finish()
-    delattr(model, LEARNER)
-    return learner.mosaic(plain_state(model))
+    detach(inner_model(model), learner.handles)
+    mosaic = _mosaic(learner, model, bool(whole))
+    if whole is None and mosaic.absent:
+        notes.append(_absence(mosaic.absent))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return mosaic
 
 
 def mosaic_of(model: nn.Module) -> Mosaic:
-    """The present mosaic of a wrapped model, which continues to learn.
+    """The present mosaic of a wrapped model, which continues to learn; see `freeze`.
 
     Raises
     ------
@@ -111,20 +147,35 @@ def mosaic_of(model: nn.Module) -> Mosaic:
     """
     learner = _learner(model)
     learner.refresh()
-    return learner.mosaic(plain_state(model))
+    return _mosaic(learner, model, whole=False)
 
 
-def plain_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """A model's state under plain names, without the learner's; latent weights are as they are."""
-    return {
-        plain_name(name): tensor
-        for name, tensor in model.state_dict().items()
-        if not name.startswith(f"{LEARNER}.")
-    }
+def _mosaic(learner: Learner | Sampler, model: nn.Module, whole: bool) -> Mosaic:
+    """The mosaic of a learner, in which tied tensors are one, and frozen ones only if wanted."""
+    state, aliases = plain_state(inner_model(model))
+    absent = () if whole else _frozen(inner_model(model), state, aliases)
+    kept = {name: t for name, t in state.items() if name not in aliases and name not in absent}
+    mosaic = learner.mosaic(kept)
+    names = [name for name in state if aliases.get(name, name) in kept]
+    tied = {name: of for name, of in aliases.items() if of in kept}
+    return dataclasses.replace(mosaic, names=tuple(names), aliases=tied, absent=absent)
+
+
+def _frozen(model: nn.Module, names: Iterable[str], aliases: Mapping[str, str]) -> tuple[str, ...]:
+    frozen = {n for n, p in named_parameters(model).items() if not p.requires_grad}
+    return tuple(name for name in names if aliases.get(name, name) in frozen)
+
+
+def _absence(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return (
+        f"parameters that do not train are not in the mosaic: {len(names):,} ({shown}); "
+        f"freeze(model, whole=True) puts them in, whole=False leaves them out without a warning"
+    )
 
 
 def _learner(model: nn.Module) -> Learner | Sampler:
-    learner = getattr(model, LEARNER, None)
+    learner = attached(model)
     if not isinstance(learner, Learner | Sampler):
         raise InputError(f"{type(model).__name__}: it is not wrapped; call momos.wrap() first")
     return learner

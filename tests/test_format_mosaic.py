@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from kolmo.errors import InputError
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
 from momos.mosaic.mosaic import Mosaic
@@ -63,6 +67,33 @@ def test_mosaics_with_both_codes_of_indices(tmp_path, motifs, code):
     )
     agreed_mosaic(tmp_path / "x.mosaic", made)
     assert read_header(tmp_path / "x.mosaic")["indices"] == code
+
+
+def test_a_mosaic_of_tied_tensors(tmp_path):
+    shared, flags = random().normal(size=(6, 4)).astype(np.float32), np.array([1, 2])
+    tensors = {"a": shared, "flags": flags, "b": shared, "too": flags, "c": shared[:2].copy()}
+    made = dataclasses.replace(Mosaic.from_model(tensors, 2), absent=("base.weight",))
+    assert made.aliases == {"b": "a", "too": "flags"}
+    agreed_mosaic(tmp_path / "x.mosaic", made)
+    read = Mosaic.load(tmp_path / "x.mosaic")
+    assert (read.names, read.absent) == (made.names, ("base.weight",))
+    assert (tmp_path / "x.mosaic").read_bytes()[6] == 3
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [["b", [4], ["a"]], ["b", [6, 4], ["c"]], ["b", [6, 4], ["b"]], ["b", [6, 4], []],
+     ["b", [6, 4], ["a", "a"]], ["b", [6, 4], [1]]],
+)  # fmt: skip
+def test_aliases_of_nothing_are_refused(entry):
+    data = Mosaic.from_model({"a": np.ones((6, 4), np.float32)}, 2).encode()
+    size = int.from_bytes(data[8:12], "little")
+    header = json.loads(zlib.decompress(data[12 : 12 + size]))
+    header["tensors"].append(entry)
+    packed = zlib.compress(json.dumps(header).encode())
+    body = data[:6] + b"\3\n" + len(packed).to_bytes(4, "little") + packed + data[12 + size : -4]
+    with pytest.raises(InputError, match="description of the mosaic is damaged"):
+        Mosaic.decode(body + zlib.crc32(body).to_bytes(4, "little"), "x")
 
 
 def test_the_mosaic_that_the_repository_has():

@@ -35,12 +35,13 @@ KOLMO = (
 """The rooms of kolmo, the lowest first: each imports those below it, and no other."""
 
 MOMOS = (
-    ("ground floor", "config formats tensors parameters"),
+    ("ground floor", "config formats tensors attaching parameters"),
     ("mosaic", "mosaic"),
     ("nearest", "nearest"),
     ("sampled", "sampled"),
     ("learned", "learned"),
     ("ways in", "wrapping checkpoint"),
+    ("running", "running"),
     ("trainers", "trainers"),
     ("laboratory", "lab"),
     ("command line", "cli __main__"),

@@ -241,6 +241,41 @@ def test_bfloat16_models_are_projected():
     assert stats.changed > 0
 
 
+@pytest.mark.parametrize("bits", [0.5, 2.2, 3.5])
+def test_a_projection_has_about_the_bits_that_were_asked_for(bits):
+    weights = np.random.default_rng(0).normal(size=(512, 512)).astype(np.float32)
+    told = []
+    mosaic, stats = project_checkpoint(
+        {"w": weights}, bits=bits, progress=lambda *news: told.append(news)
+    )
+    scales = 32 * 512  # bits
+    assert (mosaic.code_length() - scales) / weights.size == pytest.approx(bits, rel=0.08)
+    assert stats.relative_error < 1.6 * 4.0**-bits  # 1.42 is a uniform grid's
+    assert told[-1][:2] == (19, 20)
+
+
+@pytest.mark.parametrize(
+    ("config", "bits", "message"),
+    [
+        (None, None, "bits a weight"),
+        (SampledMosaic(), 2, "those of a momos.LearnedMosaic"),
+        (LearnedMosaic(block_size=2), 2, "of single weights"),
+        (LearnedMosaic(), 9, r"in \(0, 8\]"),
+        (LearnedMosaic(), 0, r"in \(0, 8\]"),
+    ],
+)
+def test_bits_of_what_has_none_are_refused(config, bits, message):
+    with pytest.raises(InputError, match=message):
+        project_checkpoint({"w": np.ones((8, 8), np.float32)}, config, bits=bits)
+
+
+def test_relative_errors_of_tensors():
+    weights = {"a": np.array([3, 4], np.float32), "b": np.zeros(2, np.float32)}
+    _, stats = project_checkpoint(weights, SampledMosaic(block_size=2, motifs=1))
+    assert stats.relative_errors == {"a": 1.0, "b": 0.0}
+    assert stats.relative_error == 1.0
+
+
 def test_a_checkpoint_is_projected_and_left_as_it_is():
     weights = {"w": np.ones((3, 4), np.float32), "steps": np.arange(3)}
     mosaic, stats = project_checkpoint(weights, SampledMosaic(motifs=1))

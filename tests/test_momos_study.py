@@ -330,6 +330,21 @@ def test_project_fits_motifs_at_a_rate(run, tmp_path):
     assert told[1]["distortion"] > told[0]["distortion"]
 
 
+def test_project_to_bits(run, tmp_path):
+    source, path = tmp_path / "w.safetensors", tmp_path / "w.mosaic"
+    weights = np.random.default_rng(0).normal(size=(128, 256)).astype(np.float32)
+    safetensors.numpy.save_file({"layer.weight": weights, "bias": weights[0]}, source)
+    code, out, _ = run("project", source, "-o", path, "--bits", 2.2, "--policy", "matrices")
+    assert code == 0
+    told = dict(line.rsplit("  ", 1) for line in out.splitlines() if "  " in line)
+    told = {name.strip(): value.strip() for name, value in told.items()}
+    size = path.stat().st_size
+    assert told["file bytes"] == f"{size:,}"
+    assert float(told["file rac"]) == pytest.approx(4 * (weights.size + 256) / size, rel=1e-4)
+    assert float(told["file bits per weight"]) < 2.8
+    assert "layer.weight  32,768   0.0" in out
+
+
 @pytest.mark.slow
 def test_study_from_the_command_line(run, tmp_path):
     options = ["--epochs", 1, "--hidden", 8, "--seeds", 1, "--bits", 4, "--capacity", 0.1]

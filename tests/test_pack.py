@@ -45,6 +45,13 @@ def packed(source, path, **options):
     return certificate, contents(kolmo.unpack(path, path.with_suffix(".safetensors"), threads=1))
 
 
+def test_a_directory_to_unpack_to_is_made(tmp_path):
+    path = kolmo.pack(open_source({"w": RANDOM.normal(size=9)}), tmp_path / "x.kmo").path
+    made = kolmo.unpack(path, tmp_path / "some" / "where")
+    assert made == tmp_path / "some" / "where" / "x.safetensors"
+    assert made.exists()
+
+
 @st.composite
 def arrays(draw):
     dtype = np.dtype(draw(st.sampled_from(DTYPES)))

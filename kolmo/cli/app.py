@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Iterable
 from importlib import import_module
 from io import TextIOWrapper
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +19,7 @@ from kolmo import __version__
 from kolmo.cli.coercing import coerce_plainly
 from kolmo.cli.examples import EXAMPLES
 from kolmo.cli.help import Application, told
-from kolmo.errors import InputError, KolmoError
+from kolmo.errors import KolmoError
 from kolmo.execution import rare_collections
 from kolmo.spoken import in_shell
 from kolmo.text import printable
@@ -139,10 +138,3 @@ def _complain(name: str, message: str) -> None:
 
 def print_json(document: Any) -> None:
     print(json.dumps(document, indent=1))
-
-
-def make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be a directory ({error.strerror})") from None

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 import kolmo
-from kolmo.cli.app import app, make_directory
+from kolmo.cli.app import app
 from kolmo.cli.options import choice, option
 from kolmo.errors import InputError
+from kolmo.files import make_directory
 from kolmo.report.data import ReportData
 from kolmo.specs import unknown
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import kolmo
-from kolmo.cli.app import app, make_directory, print_json
+from kolmo.cli.app import app, print_json
 from kolmo.cli.options import Container, Json, MaxBytes, Threads, option
 from kolmo.progress import progress_bar
 
@@ -26,8 +26,6 @@ def unpack(
     json: Json = False,
 ) -> None:
     """Write the weights of a container as safetensors."""
-    if output.suffix != ".safetensors":
-        make_directory(output)
     with progress_bar(True) as progress:
         path = kolmo.unpack(
             container,

@@ -21,7 +21,7 @@ from kolmo.container.format import (
 )
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
-from kolmo.files import write_atomically
+from kolmo.files import make_directory, write_atomically
 from kolmo.floats import is_float
 from kolmo.progress import Wanted, progress_bar
 from kolmo.symbols import Symbols
@@ -43,8 +43,8 @@ def unpack(
     path : path
         A container.
     out : path
-        A file whose name ends with ``.safetensors``, or a directory, in which the file gets the
-        container's name. Written whole or not at all.
+        A file whose name ends with ``.safetensors``, or a directory, made if it is not there, in
+        which the file gets the container's name. Written whole or not at all.
     symbols : bool
         Write the symbols rather than the weights: bit patterns, or the quantizer's integers.
     threads, progress : see `pack`
@@ -64,6 +64,7 @@ def unpack(
     """
     contents, out = read_contents(Path(path), max_bytes), Path(out)
     if out.suffix != ".safetensors":
+        make_directory(out)
         out = out / f"{contents.path.stem}.safetensors"
     dtypes = [
         e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries

@@ -29,6 +29,7 @@ def expand(
     values = {
         "tensors": len(loaded.names),
         "weights": loaded.partition.numel,
+        **({"absent": ", ".join(loaded.absent)} if loaded.absent else {}),
         "file_bytes": path.stat().st_size,
         "file": str(path),
     }

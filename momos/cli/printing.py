@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from kolmo.console import make_console
+from kolmo.symbols import Shape
+
+_SHOWN = 20  # tensors in a table of them
 
 
 def print_values(values: Mapping[str, Any]) -> None:
@@ -27,6 +31,14 @@ def json_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:
     finite = rows.replace([np.inf, -np.inf], np.nan).astype(object)
     columns = {str(name): finite[name].where(finite[name].notna(), None) for name in finite.columns}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def tensors_by_error(shapes: Mapping[str, Shape], errors: Mapping[str, float]) -> pd.DataFrame:
+    """The projected tensors, those that changed most first."""
+    worst = sorted(errors, key=lambda name: -errors[name])
+    rows = [(name, f"{math.prod(shapes[name]):,}", f"{errors[name]:.4g}") for name in worst]
+    rest = [(f"… {len(rows) - _SHOWN:,} tensors more", "", "")] if len(rows) > _SHOWN else []
+    return pd.DataFrame([*rows[:_SHOWN], *rest], columns=["tensor", "weights", "relative error"])
 
 
 def print_table(rows: pd.DataFrame) -> None:

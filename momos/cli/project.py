@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kolmo.cli.app import print_json
+from kolmo.progress import progress_bar
 from momos.cli.app import app
 from momos.cli.options import MOSAIC, SEED, Given, Json, takes
 from momos.lab.settings import asked_kind, make_mosaic
@@ -27,31 +28,55 @@ def project(
         Path,
         typer.Option("--output", "-o", help="The mosaic file to write.", rich_help_panel="Output"),
     ],
+    bits: Annotated[
+        float | None,
+        typer.Option(
+            help="Learn a mosaic whose indices take about so many bits a weight, with a scale a "
+            "channel and motifs enough, unless these are given.",
+            rich_help_panel="Mosaic",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
+    # Here, because they need torch, which --help does not.
+    from momos.checkpoint import motifs_for, project_checkpoint
+    from momos.cli.printing import print_table, print_values, tensors_by_error
+
     settings = dict(given)
     seed = settings.pop("seed", 0)
-    config = make_mosaic({"kind": asked_kind(settings) or "sampled", **settings})
-    # Here, because they need torch, which --help does not.
-    from momos.checkpoint import project_checkpoint
-    from momos.cli.printing import print_values
-
-    mosaic, stats = project_checkpoint(source, config, seed)
-    values = _described(mosaic, stats, mosaic.save(output))
+    kind = asked_kind(settings) or ("sampled" if bits is None else "learned")
+    if bits is not None:
+        motifs = {} if "capacity" in settings else {"motifs": motifs_for(bits)}
+        settings = {**motifs, "scale": "channel", **settings}
+    config = make_mosaic({"kind": kind, **settings})
+    with progress_bar(True) as progress:
+        mosaic, stats = project_checkpoint(source, config, seed, bits=bits, progress=progress)
+        progress(0, 1, "coding")
+        path = mosaic.save(output)
+    values = _described(mosaic, stats, path)
     if json:
         print_json(values)
-    else:
-        skipped = ", ".join(values["skipped"]) or "nothing"
-        print_values(values | {"skipped": skipped, "notes": "; ".join(stats.notes) or "none"})
+        return
+    values["skipped"] = ", ".join(values["skipped"]) or "nothing"
+    values["notes"] = "; ".join(stats.notes) or "none"
+    del values["relative_errors"]
+    print_values(values)
+    print()
+    print_table(tensors_by_error(mosaic.partition.shapes, stats.relative_errors))
 
 
 def _described(mosaic: Mosaic, stats: ProjectionStats, path: Path) -> dict[str, Any]:
+    """What was done, and what the file is: its bytes are all that it takes, dense tensors too."""
+    size, raw = path.stat().st_size, sum(array.nbytes for array in mosaic.arrays().values())
+    weights = mosaic.partition.numel + sum(array.size for array in mosaic.dense.values())
     return {
         **{field.name: getattr(stats, field.name) for field in dataclasses.fields(stats)},
         "skipped": [f"{entry.name} ({entry.reason})" for entry in stats.skipped],
         "description_length": mosaic.description_length(),
         "rac": mosaic.relative_algorithmic_compression(),
-        "file_bytes": path.stat().st_size,
+        "file_bytes": size,
+        "file_rac": raw / size,
+        "file_bits_per_weight": 8 * size / weights,
         "file": str(path),
     }

@@ -19,8 +19,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from momos.lab.config import check_bits
-from momos.parameters import NORMS
-from momos.tensors import LEARNER, plain_name
+from momos.parameters import NORMS, plain_state
 
 
 class _Round(torch.autograd.Function):
@@ -70,6 +69,8 @@ def fake_quantize(weight: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 class _FakeQuantize(nn.Module):
+    has_latent_weights = True
+
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
@@ -106,17 +107,12 @@ def quantized_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     that learns one, and the weights themselves in any other.
     """
     with torch.no_grad():
-        return {
-            plain_name(name): _seen(model, name, tensor).detach().clone()
-            for name, tensor in model.state_dict().items()
-            if not name.startswith(f"{LEARNER}.")
-        }
+        state, _ = plain_state(model)
+        return {name: _seen(model, name).detach().clone() for name in state}
 
 
-def _seen(model: nn.Module, name: str, tensor: torch.Tensor) -> torch.Tensor:
-    if plain_name(name) == name:
-        return tensor
-    owner, _, attribute = plain_name(name).rpartition(".")
+def _seen(model: nn.Module, name: str) -> torch.Tensor:
+    owner, _, attribute = name.rpartition(".")
     seen = getattr(model.get_submodule(owner), attribute)
     assert isinstance(seen, torch.Tensor)
     return seen

@@ -251,11 +251,14 @@ def save_state(result: TrainResult, name: str, path: Path) -> Path:
 
 
 def save_mosaic(result: TrainResult, path: Path) -> Path:
-    """Write the mosaic of the best weights (the latent ones of quantization-aware training)."""
+    """Write the mosaic of the best weights (the latent ones of quantization-aware training).
+
+    Without metadata, so that the file is as long as ``file_bits`` says; the run's other files say
+    all that there is to say.
+    """
     if result.mosaic is None:
         raise InputError("the run had no mosaic to train, so there is no mosaic to save")
-    latent = {"epoch": result.metrics["best_epoch"], "latent": result.config.bits is not None}
-    return result.mosaic.save(path, latent)
+    return result.mosaic.save(path)
 
 
 @contextlib.contextmanager

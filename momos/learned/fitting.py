@@ -20,8 +20,10 @@ from torch import nn
 
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
+from kolmo.execution import Progress, no_progress
 from kolmo.symbols import container
 from momos.config import LearnedMosaic
+from momos.learned.aiming import aimed_rate, first_rate
 from momos.learned.rates import Floats
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
@@ -160,18 +162,31 @@ class Fitting(nn.Module):
 
 
 def fit_tensors(
-    tensors: Mapping[str, Array], config: LearnedMosaic, random: np.random.Generator
+    tensors: Mapping[str, Array],
+    config: LearnedMosaic,
+    random: np.random.Generator,
+    bits: float | None = None,
+    progress: Progress = no_progress,
 ) -> tuple[Mosaic, ProjectionStats]:
-    """The mosaic whose motifs are fitted to tensors of one dtype, while the rate rises."""
+    """The mosaic whose motifs are fitted to tensors of one dtype, while the rate rises.
+
+    With ``bits`` the rate follows them instead: indices then cost about as many a weight.
+    """
     start = time.perf_counter()
     for name, array in tensors.items():
         check_finite(name, array)
     latent = {name: to_torch(array) for name, array in tensors.items()}
     fitting = Fitting(latent, config, int(random.integers(1 << 32)))
+    rate = 0.0 if bits is None else first_rate(bits)
     for turn in range(1, _FITS + 1):
+        progress(turn - 1, _FITS, "fitting motifs")
         ramped = min(1.0, turn / (config.ramp * _FITS)) if config.ramp else 1.0
-        fitting.refit(config.price * ramped, ramped)
-        fitting.assign(config.price * ramped)
+        if bits is None:
+            rate = config.price * ramped
+        elif turn > 1:  # before the first refit indices have no price
+            rate = aimed_rate(fitting.slots, bits, rate)
+        fitting.refit(rate, ramped)
+        fitting.assign(rate)
     mosaic = fitting.mosaic(latent)
     return mosaic, projection_stats(tensors, mosaic, start)
 

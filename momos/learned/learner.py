@@ -13,42 +13,17 @@ means of their blocks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from kolmo.errors import InputError
+from momos.attaching import CALL_WHOLE, spots_of
 from momos.config import LearnedMosaic
 from momos.learned.fitting import Fitting
-from momos.learned.slots import Slot
 from momos.parameters import select_parameters
-
-
-class _Straight(torch.autograd.Function):
-    """Returns the projected weights, passes their gradient to the latent ones."""
-
-    @staticmethod
-    def forward(ctx: Any, latent: torch.Tensor, projected: torch.Tensor) -> torch.Tensor:
-        return projected.detach()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        return gradients[0], None
-
-
-class _Projected(nn.Module):
-    """Parametrization of one tensor, whose projected values the learner keeps up to date."""
-
-    def __init__(self, slot: Slot) -> None:
-        super().__init__()
-        self._slot = slot
-
-    def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        projected: torch.Tensor = _Straight.apply(latent, self._slot.projected)  # type: ignore[no-untyped-call]
-        return projected
 
 
 class Learner(Fitting):
@@ -70,15 +45,12 @@ class Learner(Fitting):
         parameters, skipped = select_parameters(
             model, config.policy, config.include, config.exclude
         )
-        _refuse_shared(model, parameters)
         super().__init__(parameters, config, seed)
-        self.skipped, self.steps = skipped, steps
+        self.skipped, self.steps, self._seed = skipped, steps, seed
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
-        self._places = [(model.get_submodule(o), a) for o, a in map(_place, parameters)]
-        for slot, (owner, attribute) in zip(self.slots, self._places, strict=True):
-            parametrize.register_parametrization(owner, attribute, _Projected(slot), unsafe=True)
-            slot.latent = owner.parametrizations[attribute].original  # type: ignore[index,union-attr]
-        self.hook: RemovableHandle | None = None
+        self.handles: list[RemovableHandle] = []
+        self._spots = spots_of(model, parameters.values())
+        self._show()
         self.register_load_state_dict_post_hook(_after_loading)  # type: ignore[no-untyped-call]
 
     @property
@@ -96,6 +68,7 @@ class Learner(Fitting):
         rising = self.config.ramp * self.steps
         return min(1.0, self.step / rising) if rising else 1.0
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_forward(self, model: nn.Module, _: Any) -> None:
         if model.training and torch.is_grad_enabled():
             self.advance()
@@ -104,6 +77,7 @@ class Learner(Fitting):
 
     def advance(self) -> None:
         """Begin a training step: refit the motifs if that is due, assign them to the weights."""
+        self._find_latents()
         if self.step % self.config.every == 0:
             self.refresh()
             self.refit(self.rate, self._ramped)
@@ -118,48 +92,51 @@ class Learner(Fitting):
         InputError
             If a weight is NaN or infinite; the tensor is named.
         """
+        self._find_latents()
         self.check_finite()
         self.assign(self.rate)
 
     def finish(self) -> None:
-        """Leave the model without parametrizations, its weights the projected ones."""
+        """Leave the model's modules as they were, its weights the projected ones."""
         self.refresh()
-        if self.hook:
-            self.hook.remove()
-        for owner, attribute in self._places:
-            _own_class(owner)
-            parametrize.remove_parametrizations(owner, attribute)
+        for slot, spots in zip(self.slots, self._spots, strict=True):
+            with torch.no_grad():
+                slot.latent.copy_(slot.projected)
+            for spot in spots:
+                spot.hide()
 
-    def forward(self, x: Any) -> Any:
-        """Returns its input, for models that call all their parts in turn."""
-        return x
+    def notes(self) -> list[str]:
+        """What looks wrong where the training ends now."""
+        if self.step >= self.steps:
+            return []
+        reached = f"the rate reached {self.rate:.3g} of {self.config.price:.3g}"
+        told = f"the model saw {self.step:,} of the {self.steps:,} steps that wrap() was told of"
+        how = "" if self.step else f": {CALL_WHOLE}"
+        return [f"{told}, {reached}{how}"]
 
+    def loaded_with(self, state: Mapping[str, Any]) -> None:
+        """Take up a state; of plain weights that come before the first step, begin anew."""
+        self._find_latents()
+        if state:
+            self.load_state_dict(state)
+        elif self.step == 0:
+            latents = {slot.name: slot.latent for slot in self.slots}
+            fresh = Fitting(latents, self.config, self._seed)
+            self.slots = fresh.slots
+            self.load_state_dict(fresh.state_dict(), strict=False)
+            self._show()
+        self.refresh()
 
-def _place(name: str) -> tuple[str, str]:
-    """Names of a parameter's module and of its attribute there."""
-    owner, _, attribute = name.rpartition(".")
-    return owner, attribute
+    def _show(self) -> None:
+        for slot, spots in zip(self.slots, self._spots, strict=True):
+            for spot in spots:
+                spot.show(slot)
 
-
-def _own_class(module: nn.Module) -> None:
-    """Give a parametrized module a class of its own.
-
-    Its copies share the class that torch made for it, and removing a parametrization would take
-    the attribute off all of them.
-    """
-    made = type(module)
-    module.__class__ = type(made.__name__, made.__bases__, dict(made.__dict__))
+    def _find_latents(self) -> None:
+        """Take the parameters that the modules have now; loading may have put others there."""
+        for slot, spots in zip(self.slots, self._spots, strict=True):
+            slot.latent = spots[0].latent
 
 
 def _after_loading(learner: Learner, _: Any) -> None:
     learner.loaded()
-
-
-def _refuse_shared(model: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
-    places: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        places.setdefault(id(parameter), []).append(name)
-    for name, parameter in parameters.items():
-        if len(places[id(parameter)]) > 1:
-            shared = ", ".join(places[id(parameter)])
-            raise InputError(f"{shared} are one parameter; leave {name!r} out with exclude")

@@ -31,9 +31,10 @@ from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.packing import index_bits, pack, unpack
 from momos.mosaic.parts import Parts
 
-VERSION = 2
+VERSIONS = 2, 3
+"""Versions that are read; the later one is written only where tensors are tied."""
 
-_MAGIC = b"momos\0" + bytes([VERSION]) + b"\n"
+_MAGIC = b"momos\0"
 _HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
 
 
@@ -56,12 +57,14 @@ def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> by
     ranks[order] = np.arange(k)
     coder, stream = _encode_indices(ranks[mosaic.indices], k, mosaic.partition)
     values = [mosaic.scales.get(name, mosaic.dense.get(name)) for name in mosaic.names]
+    version = VERSIONS[bool(mosaic.aliases)]
     header = {
         "block_size": size,
         "motifs": [k, mosaic.motifs.dtype.name],
         "dtype": (mosaic.dtype or mosaic.motifs.dtype).name,
         "indices": coder,
         "tensors": [_entry(mosaic, name) for name in mosaic.names],
+        **({"absent": list(mosaic.absent)} if mosaic.absent else {}),
         **({"metadata": dict(metadata)} if metadata else {}),
     }
     try:
@@ -70,7 +73,8 @@ def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> by
         raise InputError(f"the metadata of a mosaic must be JSON: {error}") from None
     packed = zlib.compress(text, 9)
     body = [_raw(mosaic.motifs[order]), *(_raw(a) for a in values if a is not None), stream]
-    content = b"".join([_MAGIC, len(packed).to_bytes(4, "little"), packed, *body])
+    magic = _MAGIC + bytes([version]) + b"\n"
+    content = b"".join([magic, len(packed).to_bytes(4, "little"), packed, *body])
     return content + zlib.crc32(content).to_bytes(4, "little")
 
 
@@ -87,7 +91,10 @@ def _in_order(mosaic: Parts) -> Parts:
 
 
 def _entry(mosaic: Parts, name: str) -> list[Any]:
-    """Name, shape, and how it is stored: the dtype of a dense tensor, else the number of scales."""
+    """Name, shape, and how it is stored: the dtype of a dense tensor, else the number of scales;
+    of an alias, a list of the name of its tensor."""
+    if name in mosaic.aliases:
+        return [name, list(mosaic.shape(name)), [mosaic.aliases[name]]]
     if name in mosaic.dense:
         array = mosaic.dense[name]
         return [name, list(array.shape), array.dtype.name]
@@ -124,11 +131,15 @@ def decode_parts(path: str, content: bytes, made: type[Made]) -> Made:
         motifs, scales, dense = _read_values(reader, header)
     except InputError:
         raise InputError(f"{path}: the file ends before the tensors that it claims do") from None
-    shapes = {name: tuple(shape) for name, shape, stored in tensors if not isinstance(stored, str)}
+    shapes = {name: tuple(shape) for name, shape, stored in tensors if isinstance(stored, int)}
     partition = Partition(shapes, header["block_size"])
     indices = _decode_indices(path, reader.rest(), header["indices"], len(motifs), partition)
     names = tuple(name for name, _, _ in tensors)
-    return made(partition, motifs, indices, dense, names, scales, DTYPES[header["dtype"]])
+    aliases = {name: stored[0] for name, _, stored in tensors if isinstance(stored, list)}
+    return made(
+        partition, motifs, indices, dense, names, scales, DTYPES[header["dtype"]], aliases,
+        tuple(header.get("absent", ())),
+    )  # fmt: skip
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -160,7 +171,7 @@ def _read_values(
     for name, shape, stored in header["tensors"]:
         if isinstance(stored, str):
             dense[name] = _read_array(body, tuple(shape), stored)
-        elif stored:
+        elif isinstance(stored, int) and stored:
             scales[name] = _read_array(body, (stored,), "float32")
     return motifs, scales, dense
 
@@ -173,12 +184,12 @@ def _read_array(body: Reader, shape: tuple[int, ...], name: str) -> Array:
 
 def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
     """The header, checked, and the body of a file whose checksum is right."""
-    if content[:6] != _MAGIC[:6]:
+    if content[:6] != _MAGIC:
         raise InputError(f"{path}: not a mosaic file (momos project and momos train write them)")
-    if content[6:7] != _MAGIC[6:7]:
+    if len(content) < 7 or content[6] not in VERSIONS:
         raise InputError(
             f"{path}: a mosaic of version {content[6] if len(content) > 6 else 'none'}; "
-            f"this program reads {VERSION}"
+            f"this program reads {' and '.join(map(str, VERSIONS))}"
         )
     if len(content) < 16 or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise InputError(f"{path}: its checksum is wrong: the file is damaged or cut off")
@@ -204,6 +215,8 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
             and header["indices"] in ("mixed", "packed")
             and all(map(_is_entry, tensors))
             and len({name for name, _, _ in tensors}) == len(tensors)
+            and _are_aliases(tensors)
+            and all(isinstance(name, str) for name in header.get("absent", ()))
         )
     except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -216,9 +229,18 @@ def _is_entry(entry: Any) -> bool:
         return False
     if not all(map(_is_count, shape)):
         return False
+    if isinstance(stored, list):
+        return len(stored) == 1 and isinstance(stored[0], str)
     if isinstance(stored, str):
         return stored in DTYPES
     return _is_count(stored) and stored in (0, 1, shape[0] if shape else 1)
+
+
+def _are_aliases(tensors: list[Any]) -> bool:
+    """Whether each alias is of a tensor of its shape that is none."""
+    shapes = {name: shape for name, shape, stored in tensors if not isinstance(stored, list)}
+    aliases = [(shape, stored[0]) for _, shape, stored in tensors if isinstance(stored, list)]
+    return all(shapes.get(name) == shape for shape, name in aliases)
 
 
 def _is_count(value: Any, least: int = 0) -> bool:
@@ -235,7 +257,7 @@ def _check_size(path: str, header: Mapping[str, Any], size: int) -> None:
     expanded = sum(
         math.prod(shape) * width
         for _, shape, scales in header["tensors"]
-        if isinstance(scales, int)
+        if not isinstance(scales, str)
     )
     if expanded > expansion_limit(size):
         raise InputError(

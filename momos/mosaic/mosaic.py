@@ -49,7 +49,7 @@ class Mosaic(Parts):
         ----------
         source : nn.Module, path, state dict or mapping of arrays
             Of a module, the trainable parameters are cut into blocks; of anything else, all
-            floating-point tensors. Of parameters that share memory, the first is kept.
+            floating-point tensors. Tied tensors are one, under both names.
         block_size : int
         include, exclude : glob or list of globs
             Names of the tensors to cut; the others are kept dense.
@@ -66,12 +66,13 @@ class Mosaic(Parts):
         >>> mosaic.motifs.tolist(), mosaic.indices.tolist()
         ([[0.0, 0.0], [1.0, 2.0]], [1, 0, 1])
         """
-        tensors, cut = read_source(source, include, exclude)
+        read = read_source(source, include, exclude)
+        tensors, cut = read.tensors, read.cut
         partition = Partition({name: tensors[name].shape for name in cut}, block_size)
         blocks = partition.cut({name: tensors[name] for name in cut})
         motifs, indices = _distinct_blocks(blocks, dict(partition.padded()))
         dense = {name: array for name, array in tensors.items() if name not in cut}
-        return cls(partition, motifs, indices, dense, tuple(tensors))
+        return cls(partition, motifs, indices, dense, read.names, aliases=read.aliases)
 
     def description_length(self, bits: int | None = None, *, dense: bool = True) -> int:
         """Bits that describe the mosaic: k·s·q + m·ceil(log2 k), scales and the dense tensors.
@@ -109,17 +110,23 @@ class Mosaic(Parts):
 
     def arrays(self) -> dict[str, Array]:
         """The tensors as numpy arrays, in checkpoint order, bit for bit."""
-        shapes = self.partition.shapes
-        return {
-            name: self.dense[name]
-            if name in self.dense
-            else self.values(name, 0, math.prod(shapes[name])).reshape(shapes[name])
-            for name in self.names
-        }
+        arrays = {n: self._array(n) for n in self.names if n not in self.aliases}
+        return {name: arrays[self.aliases.get(name, name)] for name in self.names}
+
+    def _array(self, name: str) -> Array:
+        if name in self.dense:
+            return self.dense[name]
+        shape = self.partition.shapes[name]
+        return self.values(name, 0, math.prod(shape)).reshape(shape)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The tensors as torch tensors, for ``load_state_dict``, bit for bit."""
-        return {name: to_torch(array) for name, array in self.arrays().items()}
+        """The tensors as torch tensors, for ``load_state_dict``, bit for bit.
+
+        Where parameters are `absent`, load it into the model that has them, with ``strict=False``.
+        """
+        arrays = self.arrays()
+        tensors = {n: to_torch(array) for n, array in arrays.items() if n not in self.aliases}
+        return {name: tensors[self.aliases.get(name, name)] for name in arrays}
 
     def encode(self, metadata: Mapping[str, Any] | None = None) -> bytes:
         """The mosaic as the bytes of a file; see `momos.mosaic.files`."""
@@ -164,8 +171,12 @@ class Mosaic(Parts):
         motifs, size = self.motifs.shape
         return (
             f"<Mosaic: {self.partition.numel:,} weights, {self.indices.size:,} blocks of {size}, "
-            f"{motifs:,} motifs>"
+            f"{motifs:,} motifs{self._without}>"
         )
+
+    @property
+    def _without(self) -> str:
+        return f", without {len(self.absent):,} parameters that do not train" if self.absent else ""
 
     def _repr_html_(self) -> str:
         stored = 8 * (self.dtype or self.motifs.dtype).itemsize

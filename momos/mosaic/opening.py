@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import Any
-
-import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.checkpoints.folders import File
@@ -19,22 +16,18 @@ from momos.mosaic.parts import Parts
 def open_mosaic(file: File) -> Checkpoint:
     """The tensors of a mosaic file, those outside the mosaic too, in checkpoint order."""
     header = checked_header(file.where, _content(file))
-    decoded, dtype = _Decoded(file), DTYPES[header["dtype"]]
-    tensors = [
-        _tensor(decoded, name, tuple(shape), DTYPES[stored] if isinstance(stored, str) else dtype)
-        for name, shape, stored in header["tensors"]
-    ]
+    decoded, kinds = _Decoded(file), {name: kind for name, _, kind in header["tensors"]}
+    tensors = []
+    for name, shape, stored in header["tensors"]:
+        of = stored[0] if isinstance(stored, list) else name
+        dtype = DTYPES[kinds[of] if isinstance(kinds[of], str) else header["dtype"]]
+        place = ("mosaic", file.where, of)  # of a tied tensor and its other names the same
+        tensors.append(WeightTensor(name, tuple(shape), dtype, _Load(decoded, name), place=place))
     return Checkpoint(tensors, source=file.where, format="mosaic", files=file.files)
 
 
 def _content(file: File) -> bytes:
     return bytes(file.stored.read(0, file.stored.size))
-
-
-def _tensor(
-    decoded: _Decoded, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> WeightTensor:
-    return WeightTensor(name, shape, dtype, _Load(decoded, name))
 
 
 class _Decoded:

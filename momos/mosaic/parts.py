@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kolmo.symbols import Shape
 from momos.mosaic.blocks import Array, Partition
 
 
@@ -34,6 +35,10 @@ class Parts:
         dimension; 1 where a tensor has none.
     dtype : numpy dtype, optional
         Dtype of the tensors; that of the motifs by default.
+    aliases : mapping of str to str
+        Other names of tied tensors, which are stored once, and their first names.
+    absent : tuple of str
+        Parameters of the model that were left out, such as the frozen base of adapters.
     """
 
     partition: Partition
@@ -43,9 +48,17 @@ class Parts:
     names: tuple[str, ...]
     scales: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     dtype: np.dtype[Any] | None = None
+    aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    absent: tuple[str, ...] = ()
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a tensor, under any of its names."""
+        name = self.aliases.get(name, name)
+        return self.dense[name].shape if name in self.dense else self.partition.shapes[name]
 
     def values(self, name: str, start: int, stop: int) -> Array:
         """The entries [start, stop) of a tensor, flat in row-major order, bit for bit."""
+        name = self.aliases.get(name, name)
         if name in self.dense:
             return self.dense[name].reshape(-1)[start:stop]
         size, first = self.partition.block_size, self._first_blocks[name]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -30,6 +31,11 @@ class ProjectionStats:
         Weights whose value changed.
     distortion : float
         Sum of the squared changes of the weights.
+    relative_errors : mapping of str to float
+        Of each tensor, the sum of the squared changes over that of the squared weights: 0 is the
+        tensor itself, 1 what zeros would give. Infinite where zeros became something else.
+    relative_error : float
+        The same of all projected weights.
     coverage : float
         Share of the model's trainable weights that are in projected tensors.
     skipped : tuple of Skipped
@@ -49,11 +55,15 @@ class ProjectionStats:
     skipped: tuple[Skipped, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    relative_errors: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    relative_error: float = 0.0
 
 
 def projection_stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float) -> ProjectionStats:
     """Statistics of replacing the tensors by the mosaic, a computation begun at ``start``."""
-    changed, distortion = _compare(tensors, mosaic.arrays())
+    after = _after(tensors, mosaic)
+    compared = {name: _compare(array, next(after)) for name, array in tensors.items()}
+    changed, distortion, energy = map(sum, zip(*compared.values(), strict=True))
     motifs, used = len(mosaic.motifs), np.unique(mosaic.indices).size
     return ProjectionStats(
         blocks=mosaic.partition.count,
@@ -66,6 +76,8 @@ def projection_stats(tensors: Mapping[str, Array], mosaic: Mosaic, start: float)
         coverage=1.0,
         skipped=(),
         seconds=time.perf_counter() - start,
+        relative_errors={name: _share(lost, of) for name, (_, lost, of) in compared.items()},
+        relative_error=_share(distortion, energy),
     )
 
 
@@ -79,14 +91,23 @@ def _collapsed(motifs: int, used: int) -> tuple[str, ...]:
     )
 
 
-def _compare(before: Mapping[str, Array], after: Mapping[str, Array]) -> tuple[int, float]:
-    """Weights whose value changed, and the sum of the squared changes."""
-    changed, distortion = 0, 0.0
-    for name, array in before.items():
-        changes = after[name].astype(np.float64) - array.astype(np.float64)
-        changed += int(np.count_nonzero(changes))
-        distortion += float(np.square(changes).sum())
-    return changed, distortion
+def _after(tensors: Iterable[str], mosaic: Mosaic) -> Iterator[Array]:
+    """The tensors as the mosaic has them, one at a time."""
+    for name in tensors:
+        shape = mosaic.partition.shapes[name]
+        yield mosaic.values(name, 0, math.prod(shape)).reshape(shape)
+
+
+def _compare(before: Array, after: Array) -> tuple[int, float, float]:
+    """Weights whose value changed, the sum of the squared changes, and that of the weights."""
+    weights = before.astype(np.float64)
+    changes = after.astype(np.float64) - weights
+    squares = float(np.square(changes).sum()), float(np.square(weights).sum())
+    return int(np.count_nonzero(changes)), *squares
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else math.inf if part else 0.0
 
 
 def check_finite(name: str, array: Array) -> None:

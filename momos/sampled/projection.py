@@ -134,12 +134,13 @@ class MoMos:
         mosaic = self._projected
         if mosaic is None:
             raise InputError("the model is no mosaic yet: call project() first")
-        tensors, _ = read_source(self._model)
+        read = read_source(self._model)
+        tensors = read.tensors
         for name, array in mosaic.arrays().items():
             if not same_bits(array, tensors[name]):
                 raise InputError(f"{name!r} has changed since the projection: project() again")
         dense = {name: t for name, t in tensors.items() if name not in mosaic.partition.shapes}
-        return dataclasses.replace(mosaic, dense=dense, names=tuple(tensors))
+        return dataclasses.replace(mosaic, dense=dense, names=read.names, aliases=read.aliases)
 
 
 def project_tensors(

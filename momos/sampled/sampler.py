@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from kolmo.errors import InputError
+from momos.attaching import CALL_WHOLE
 from momos.config import SampledMosaic
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.stats import ProjectionStats
@@ -46,8 +47,9 @@ class Sampler(nn.Module):
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("projected_at", torch.zeros((), dtype=torch.int64))
         self.stats: ProjectionStats | None = None
-        self.hook: RemovableHandle | None = None
+        self.handles: list[RemovableHandle] = []
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def before_forward(self, model: nn.Module, _: Any) -> None:
         if model.training and torch.is_grad_enabled():
             self.advance()
@@ -67,22 +69,29 @@ class Sampler(nn.Module):
     def finish(self) -> None:
         """Project if there was a step since the last projection, and end the sampling."""
         self._project(anew=int(self.steps_seen) == 0)
-        if self.hook:
-            self.hook.remove()
+
+    def notes(self) -> list[str]:
+        """What looks wrong where the training ends now."""
+        if int(self.steps_seen):
+            return []
+        return [f"no training step was seen, so the weights were projected but now: {CALL_WHOLE}"]
+
+    def loaded_with(self, state: Mapping[str, Any]) -> None:
+        """Take up a state, if there is one; plain weights are projected when that is due."""
+        if state:
+            self.load_state_dict(state)
 
     def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
         """The mosaic of the last projection; tensors outside it are kept dense."""
         if self.stats is not None:
-            return self._projector.mosaic()
+            mosaic = self._projector.mosaic()
+            dense = {name: mosaic.dense[name] for name in tensors if name in mosaic.dense}
+            return dataclasses.replace(mosaic, dense=dense)
         # A loaded state was projected by another sampler: its motifs are read off the weights.
         names = [entry.name for entry in self.skipped]
         mosaic = Mosaic.from_model(self._model[0], self.config.block_size, exclude=names)
         wanted = {name: mosaic.dense[name] for name in tensors if name in mosaic.dense}
         return dataclasses.replace(mosaic, dense=wanted, names=tuple(tensors))
-
-    def forward(self, x: Any) -> Any:
-        """Returns its input, for models that call all their parts in turn."""
-        return x
 
     def get_extra_state(self) -> Any:
         return self._projector.random_state

@@ -16,12 +16,12 @@ from tests.formats.mosaic_code import index_table
 from tests.formats.rounding import to_bits, to_floats
 
 Array = np.ndarray[Any, Any]
-MAGIC = b"momos\0\x02\n"
+MAGICS = b"momos\0\x02\n", b"momos\0\x03\n"
 
 
 def read_weights(data: bytes) -> dict[str, tuple[str, Array]]:
     """Of each tensor the dtype's name, and its bit patterns in its shape."""
-    demand(data[:8] == MAGIC, "another magic")
+    demand(data[:8] in MAGICS, "another magic")
     demand(zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "a wrong checksum")
     reader = Reader(data[8:-4])
     header = json.loads(zlib.decompress(reader.take(int.from_bytes(reader.take(4), "little"))))
@@ -30,17 +30,19 @@ def read_weights(data: bytes) -> dict[str, tuple[str, Array]]:
     demand(len({name for name, _, _ in tensors}) == len(tensors), "two equal names")
     motifs = take_array(reader, (count, size), motif_dtype)
     stored = [take_stored(reader, *entry) for entry in tensors]
-    cut = [shape for _, shape, kind in tensors if not isinstance(kind, str)]
+    cut = [shape for _, shape, kind in tensors if isinstance(kind, int)]
     indices = read_indices(reader.rest(), header["indices"], count, cut, size)
     found = {}
     for (name, shape, kind), values in zip(tensors, stored, strict=True):
+        if isinstance(kind, list):
+            continue
         if isinstance(kind, str):
             found[name] = (kind, values)
             continue
         blocks = [next(indices) for _ in range(-(-math.prod(shape) // size))]
         bits = motifs[np.array(blocks, int)].reshape(-1)[: math.prod(shape)].reshape(shape)
         found[name] = (header["dtype"], scaled(bits, motif_dtype, values, header["dtype"]))
-    return found
+    return {name: found[kind[0] if isinstance(kind, list) else name] for name, _, kind in tensors}
 
 
 def take_array(reader: Reader, shape: tuple[int, ...], dtype: str) -> Array:
@@ -50,7 +52,9 @@ def take_array(reader: Reader, shape: tuple[int, ...], dtype: str) -> Array:
     return np.frombuffer(data, f"<u{width}").reshape(shape)
 
 
-def take_stored(reader: Reader, name: str, shape: list[int], kind: str | int) -> Array | None:
+def take_stored(reader: Reader, name: str, shape: list[int], kind: Any) -> Array | None:
+    if isinstance(kind, list):
+        return None
     if isinstance(kind, str):
         return take_array(reader, tuple(shape), kind)
     demand(kind in (0, 1, shape[0] if shape else 1), "another number of scales")

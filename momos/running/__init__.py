@@ -1,0 +1,1 @@
+"""Layers that compute with motifs and indices as they are, never with all weights at once."""

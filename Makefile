@@ -48,12 +48,13 @@ examples: $(VENV)/.installed-test
 	$(BIN)/python tests/examples.py
 
 bench: $(VENV)/.installed-test
-	@for table in $(filter-out %/mosaics.py %/rivals.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
+	@for table in $(filter-out %/mosaics.py %/smallest.py %/rivals.py,$(wildcard tests/benchmarks/[a-z]*.py)); do \
 		$(BIN)/python $$table || exit 1; done
 
 # The reference results of data/README.md: make mosaics FOLDER=folder-of-idx-files
 mosaics: $(VENV)/.installed
 	$(BIN)/python tests/benchmarks/mosaics.py $(FOLDER)
+	$(BIN)/python -m tests.benchmarks.smallest $(FOLDER)
 
 # docs/calibration.md and its figure, all trials of all estimators: some nine minutes on two cores.
 # Interrupted, it goes on where it stopped.

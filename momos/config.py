@@ -147,12 +147,21 @@ class LearnedMosaic(_Shared):
     weights, and motifs follow the means of their blocks; motif 0 is the zero block. Of a finished
     checkpoint, motifs are fitted to its weights.
 
+    With ``bits`` the motifs are a uniform grid: the whole multiples of a step, which learns by the
+    loss, as the weights do. Each weight takes the nearest level, and the rate acts by gradients.
+    Finished checkpoints have none.
+
     Attributes
     ----------
+    bits : int, optional
+        Levels of the grid, 2^bits − 1, in place of motifs of their own; of single weights only.
     rate : float, optional
         Price of a bit of index, in squared distances of blocks divided by their scale: each block
         takes the motif of least squared distance + rate × code length. The larger, the smaller the
         mosaic; at 0 blocks take their nearest motif. 6 by default, 0 where a sparsity is given.
+        Of a grid it is the price of 1,000 bits, in units of the loss, whose gradient is added to
+        the loss's: with the mean cross-entropy of n images, 693 / n is the description length of
+        the labels and the weights together. 0 by default.
     sparsity : float, optional
         Share of zero weights, whatever the rate; of single weights only. It rises as 1 − (1 − t)³
         along the ramp (Zhu & Gupta 2017). Those weights become zero that are cheapest to zero: by
@@ -168,7 +177,8 @@ class LearnedMosaic(_Shared):
         Motifs as a share of the blocks, instead.
     scale : {"tensor", "channel", "none"}
         Divisor of the blocks: one scale for a tensor, or one for each row of its first dimension:
-        the root mean square of the weights at the start, kept from then on.
+        the root mean square of the weights at the start, kept from then on. Of a grid it is the
+        step, which learns.
     precision : {"float16", "float32"}
         Of the stored motifs.
     every : int
@@ -181,14 +191,18 @@ class LearnedMosaic(_Shared):
     Raises
     ------
     InputError
-        If a value is out of range, or both motifs and a capacity are given.
+        If a value is out of range, both motifs and a capacity are given, or bits beside either, a
+        sparsity or longer blocks.
 
     Examples
     --------
+    >>> LearnedMosaic(bits=4, rate=0.03).motif_count(1000)
+    15
     >>> LearnedMosaic(rate=3.0).price, LearnedMosaic().price, LearnedMosaic(sparsity=0.9).price
     (3.0, 6.0, 0.0)
     """
 
+    bits: int | None = None
     rate: float | None = None
     sparsity: float | None = None
     ramp: float = 0.5
@@ -205,6 +219,8 @@ class LearnedMosaic(_Shared):
         _one_of("scale", self.scale, get_args(Scale))
         _one_of("precision", self.precision, get_args(Precision))
         super().__post_init__()
+        if self.bits is not None:
+            self._check_grid(self.bits)
         if not 0 <= self.price < math.inf:
             raise InputError(f"the rate is not negative, not {self.rate}")
         if not 0 <= self.ramp <= 1:
@@ -212,15 +228,32 @@ class LearnedMosaic(_Shared):
         if self.sparsity is not None and not (0 < self.sparsity < 1 and self.block_size == 1):
             raise InputError("the sparsity is a share in (0, 1) of single weights, block_size=1")
 
+    def _check_grid(self, bits: int) -> None:
+        if not 2 <= bits <= 8:
+            raise InputError(f"a grid has 2 to 8 bits, not {bits}")
+        if self.motifs is not None or self.capacity is not None:
+            raise InputError(
+                "a grid of bits has its own levels: it takes no motifs and no capacity"
+            )
+        if self.block_size != 1 or self.sparsity is not None or self.scale == "none":
+            raise InputError(
+                "a grid of bits is of single weights, with a step: block_size=1, no sparsity, "
+                "and scale tensor or channel"
+            )
+
     @property
     def price(self) -> float:
-        """Price of a bit of index: the rate, or its default."""
+        """Price of a bit of index, of a grid that of 1,000: the rate, or its default."""
         if self.rate is not None:
             return self.rate
-        return 6.0 if self.sparsity is None else 0.0
+        return 6.0 if self.sparsity is None and self.bits is None else 0.0
 
     def settings(self) -> dict[str, Any]:
-        return super().settings() | {"rate": self.price}
+        settings = super().settings() | {"rate": self.price}
+        return settings if self.bits is None else settings | {"motifs": None}
+
+    def motif_count(self, blocks: int) -> int:
+        return super().motif_count(blocks) if self.bits is None else 2**self.bits - 1
 
 
 def require_mosaic(config: object) -> None:

@@ -350,7 +350,7 @@ def test_no_kind_of_mosaic_has_settings_of_the_other():
     kinds = (SampledMosaic, LearnedMosaic)
     sampled, learned = ({field.name for field in dataclasses.fields(kind)} for kind in kinds)
     assert sampled - learned == {"selection", "zero_motif", "unit"}
-    assert learned - sampled == {"rate", "sparsity", "ramp", "scale", "precision"}
+    assert learned - sampled == {"bits", "rate", "sparsity", "ramp", "scale", "precision"}
 
 
 def test_settings_left_open_are_told_as_the_values_that_they_take():

@@ -38,9 +38,10 @@ TINY = StudyConfig(
     bits=(3,),
     capacities=(0.05,),
     rates=(0.1,),
+    grids=(0.5,),
     draws=2,
 )
-ARMS = ["init", "dense", "qat3", "momos-0.05", "learned-0.1"]
+ARMS = ["init", "dense", "qat3", "momos-0.05", "learned-0.1", "grid-0.5"]
 MOSAICS = ARMS[3:]
 
 
@@ -116,7 +117,7 @@ def test_the_best_bound_is_lossless_and_honest(finished):
         bounds = lossless[(lossless.arm == arm) & (lossless.kind == "bound")]
         coded = bounds.groupby("seed").bits_per_weight.min()
         written = bounds.groupby("seed").file_bits_per_weight.first()
-        assert written.notna().all() == (arm in MOSAICS)
+        assert written.notna().all() == (arm in ["qat3", *MOSAICS])
         least = np.fmin(coded, written).mean()
         extra = 4 / bounds.numel.iloc[0]  # which code; the scales are in the bits of the bounds
         assert least < found.bound_mean[arm] <= least + extra
@@ -179,7 +180,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(finished, tmp_path):
 
 def test_checkpoints_along_training_are_measured_and_kept(finished):
     result, out = finished
-    followed = ["dense", "qat3", "momos-0.05", "learned-0.1"]
+    followed = ["dense", "qat3", "momos-0.05", "learned-0.1", "grid-0.5"]
     assert result.config.followed() == followed
     table = result.trajectory
     places = list(dict.fromkeys(zip(table.arm, table.seed, table.epoch, strict=True)))
@@ -384,7 +385,8 @@ def test_a_finished_study_trains_and_measures_nothing_again(run, finished, monke
     names = ("index.html", "results.parquet", "trajectory.csv", "summary.csv")
     before = {name: (out / name).read_bytes() for name in names}
     options = ["--epochs", 4, "--hidden", 16, "--seeds", 2, "--every", 2, "--bits", 3]
-    options += ["--capacity", 0.05, "--rate", 0.1, "--draws", 2, "--threads", 1, "--out", out]
+    options += ["--capacity", 0.05, "--rate", 0.1, "--grid", 0.5, "--draws", 2, "--threads", 1]
+    options += ["--out", out]
     code, told, _ = run("study", *options, "--json")
     assert code == 0
     document = json.loads(told)
@@ -402,7 +404,7 @@ def test_a_finished_study_trains_and_measures_nothing_again(run, finished, monke
         (["train", "--data", "mnist"], "--folder"),
         (["train", "--rate", -1], "rate is not negative"),
         (["train", "--rate", 1, "--selection", "sample"], "setting of learned mosaics"),
-        (["train", "--rate", 1, "--bits", 4], "takes no bits"),
+        (["train", "--rate", 1, "--bits", 4, "--motifs", 5], "no motifs"),
         (["train", "--rate", 1, "--policy", "some"], "policy"),
         (["train", "--optimizer", "lion"], "lion"),
         (["train", "--momos", "--unit", "week"], "week"),

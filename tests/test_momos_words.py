@@ -69,6 +69,7 @@ def finished(*runs):
             "sampled": 1,
             "nominal_bits_per_weight": 32,
             "file_bits_per_weight": math.nan,
+            "file_bytes": math.nan,
             "kind": "bound",
             "quantizer": "native",
             "estimator": "kt",

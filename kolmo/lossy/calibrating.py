@@ -59,8 +59,10 @@ def calibrated_scalings(
         `kolmo.lossy.moments.gradient_moments`.
     names : collection of str, optional
         Of the parameters to scale; by default all.
-    probes, seed : int
-        Random directions of the outputs for each batch, and their seed.
+    probes : int
+        Random directions of the outputs for each batch.
+    seed : int
+        Of the directions.
     damping : float
         Of the mean importance of a tensor's rows and columns, added to that of each.
     progress : callable, optional

@@ -140,6 +140,8 @@ MODEL = Group(
         "model": "Architecture.",
         "layers": "Linear layers of the MLP.",
         "hidden": "Width between the layers of the MLP.",
+        "plan": "Layers of the convnet: c8 a convolution to 8 channels, d a depthwise one, after "
+        "them k5, s2, g4 for kernel, stride, groups, m for the maximum of 2 x 2; last a: the mean.",
     },
 )
 OPTIMIZATION = Group(
@@ -153,6 +155,8 @@ OPTIMIZATION = Group(
         "learning_rate": "Learning rate at the start.",
         "weight_decay": "Weight decay of the optimizer.",
         "schedule": "Fall of the learning rate: step by step, epoch by epoch, or none.",
+        "shift": "Move images by up to so many pixels at random.",
+        "flip": "Mirror half of the images at random.",
     },
 )
 SEED = Group("Optimization", (TrainConfig,), {"seed": "Seed of everything random."})
@@ -160,7 +164,8 @@ MOSAIC = Group(
     "Mosaic",
     (SampledMosaic, LearnedMosaic),
     {
-        "rate": "Learn a mosaic; a bit of index costs this much squared distance.",
+        "rate": "Learn a mosaic; a bit of index costs this much squared distance; with --bits "
+        "1,000 bits cost this much loss.",
         "sparsity": "Learn a mosaic with this share of zero weights.",
         "ramp": "Share of the steps over which the rate and the sparsity rise.",
         "selection": "Motifs: blocks of the model, or k-means of them; or: learned.",
@@ -185,5 +190,7 @@ MOSAIC = Group(
     },
 )
 QUANTIZATION = Group(
-    "Quantization", (TrainConfig,), {"bits": "Quantization-aware training at this many bits."}
+    "Quantization",
+    (TrainConfig,),
+    {"bits": "Quantization-aware training at this many bits; with --rate a grid that is learned."},
 )

@@ -36,10 +36,12 @@ ARMS = Group(
         "bits": "A quantized arm for each.",
         "capacities": "An arm of sampled mosaics for each.",
         "rates": "An arm of learned mosaics for each.",
+        "grids": "An arm of learned grids for each: what 1,000 bits cost of the loss.",
+        "grid_bits": "Bits of the levels of these.",
         "zeros": "An arm of learned mosaics with this share of zeros for each.",
         "sparsities": "A pruned rival for each.",
     },
-    {"capacities": "--capacity", "rates": "--rate", "sparsities": "--sparsity"},
+    {"capacities": "--capacity", "rates": "--rate", "grids": "--grid", "sparsities": "--sparsity"},
 )
 SAMPLED = Group(
     "Mosaic",

@@ -37,6 +37,10 @@ class StudyConfig:
         An arm of sampled mosaics for each.
     rates : tuple of float
         An arm of learned mosaics for each.
+    grids : tuple of float
+        An arm of learned grids for each rate: uniform levels, whose bits cost so much of the loss.
+    grid_bits : int
+        Of the levels of these.
     zeros : tuple of float
         An arm of learned mosaics with this share of zero weights for each, at the rate
         ``zeros_rate``; the better choice where there are few steps.
@@ -67,6 +71,8 @@ class StudyConfig:
     bits: tuple[int, ...] = (4,)
     capacities: tuple[float, ...] = (0.01, 0.05, 0.10)
     rates: tuple[float, ...] = (0.3,)
+    grids: tuple[float, ...] = ()
+    grid_bits: int = 4
     zeros: tuple[float, ...] = ()
     zeros_rate: float = 0.3
     sparsities: tuple[float, ...] = ()
@@ -82,7 +88,7 @@ class StudyConfig:
             raise InputError("bits and mosaic of a study are its arms: set bits, capacities, rates")
         if not self.seeds:
             raise InputError("a study needs at least one seed")
-        for name in ("seeds", "bits", "capacities", "rates", "zeros", "sparsities"):
+        for name in ("seeds", "bits", "capacities", "rates", "grids", "zeros", "sparsities"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise InputError(f"{name} has a value twice: {', '.join(map(str, values))}")
@@ -108,6 +114,9 @@ class StudyConfig:
         for rate in self.rates:
             learn = dataclasses.replace(self.learn, rate=rate)
             arms[f"learned-{rate:g}"] = dataclasses.replace(self.train, mosaic=learn)
+        for rate in self.grids:
+            grid = LearnedMosaic(bits=self.grid_bits, rate=rate)
+            arms[f"grid-{rate:g}"] = dataclasses.replace(self.train, mosaic=grid)
         for share in self.zeros:
             learn = dataclasses.replace(self.learn, sparsity=share, rate=self.zeros_rate)
             arms[f"zeros-{share:g}"] = dataclasses.replace(self.train, mosaic=learn)
@@ -154,6 +163,11 @@ class StudyConfig:
             for rate in self.rates
         }
         told |= {
+            f"grid-{rate:g}": f"a learned mosaic on a uniform grid of {2**self.grid_bits - 1} "
+            f"levels, whose step is learned; a thousand bits cost as much as a loss of {rate:g}"
+            for rate in self.grids
+        }
+        told |= {
             f"zeros-{share:g}": f"a learned mosaic of which {share:.3g} of the weights are zero"
             for share in self.zeros
         }
@@ -178,7 +192,8 @@ class StudyRun:
         Checkpoints along training by their epoch, the first of which comes after some training;
         the initialization is the only one of its own arm, at epoch 0.
     metrics : mapping
-        ``test_accuracy``, ``nominal_bits_per_weight`` and, of a mosaic, its sizes and RAC.
+        ``test_accuracy``, ``nominal_bits_per_weight``, the ``file_bytes`` of quantized weights and
+        mosaics, and of mosaics their sizes and RAC.
     """
 
     arm: str

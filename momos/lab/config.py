@@ -10,9 +10,12 @@ from kolmo.errors import InputError
 from momos.config import LearnedMosaic, SampledMosaic, require_mosaic
 from momos.lab.datasets import DATASETS
 
-Model = Literal["cnn", "mlp", "resnet20", "vit-tiny"]
+Model = Literal["cnn", "convnet", "mlp", "resnet20", "vit-tiny"]
 Optimizer = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "cosine-epochs", "constant"]
+PLAN = "c8m c16m c32m"
+"""Layers of a convnet, by default; `momos.lab.convnets.ConvNet` says what they mean."""
+
 MODELS, OPTIMIZERS, SCHEDULES = get_args(Model), get_args(Optimizer), get_args(Schedule)
 
 
@@ -31,9 +34,11 @@ class TrainConfig:
     data : {"cifar10", "digits", "fashion-mnist", "mnist", "mnist1d"}
     folder : str, optional
         Folder of the files of CIFAR-10, Fashion-MNIST or MNIST.
-    model : {"cnn", "mlp", "resnet20", "vit-tiny"}
+    model : {"cnn", "convnet", "mlp", "resnet20", "vit-tiny"}
     layers, hidden : int
         Linear layers of the MLP, and the width between them.
+    plan : str
+        Layers of the convnet, such as "c8m c16m c32m".
     epochs, batch_size : int
     patience : int, optional
         Stop when the validation accuracy has not risen for this many epochs.
@@ -42,6 +47,11 @@ class TrainConfig:
     learning_rate, weight_decay : float
     schedule : {"cosine", "cosine-epochs", "constant"}
         The learning rate falls along a cosine to 0, step by step or epoch by epoch, or stays.
+    shift : int
+        Pixels by which images are moved at most, up or down and left or right, at random; zeros,
+        the mean of all pixels, come in.
+    flip : bool
+        Whether to mirror half of the images, left to right, at random.
     bits : int, optional
         Bits a weight of quantization-aware training; dense floats without.
     mosaic : SampledMosaic or LearnedMosaic, optional
@@ -56,6 +66,7 @@ class TrainConfig:
     model: Model = "mlp"
     layers: int = 5
     hidden: int = 256
+    plan: str = PLAN
     epochs: int = 60
     batch_size: int = 128
     patience: int | None = None
@@ -63,6 +74,8 @@ class TrainConfig:
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     schedule: Schedule = "cosine"
+    shift: int = 0
+    flip: bool = False
     bits: int | None = None
     mosaic: SampledMosaic | LearnedMosaic | None = None
     seed: int = 0
@@ -81,6 +94,8 @@ class TrainConfig:
             raise InputError(f"the learning rate is positive, not {self.learning_rate}")
         if not 0 <= self.weight_decay < float("inf"):
             raise InputError(f"the weight decay is not negative, not {self.weight_decay}")
+        if self.shift < 0:
+            raise InputError(f"the shift is not negative, not {self.shift}")
         if self.seed < 0:
             raise InputError(f"the seed is not negative, not {self.seed}")
         if self.optimizer not in OPTIMIZERS:
@@ -90,7 +105,10 @@ class TrainConfig:
         if self.bits is not None:
             check_bits(self.bits)
             if self.is_learned:
-                raise InputError("a learned mosaic has its own levels: it takes no bits")
+                raise InputError(
+                    "a learned mosaic has its own levels: it takes no bits; a grid has them among "
+                    "its own settings"
+                )
         if self.patience is not None and self.is_learned:
             raise InputError(
                 "a learned mosaic is finished when its rate has risen, over all epochs: it takes "

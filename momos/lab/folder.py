@@ -3,7 +3,7 @@
 ::
 
     config.toml                       written first; its first line says that momos train wrote it
-    init, best, last .safetensors     history.parquet, metrics.json, weights.mosaic
+    init, best, last .safetensors     history.parquet, metrics.json, weights.mosaic, weights.kmo
     steps/epoch-0010.safetensors      checkpoints along training
     resume.pt                         while the run lasts
 """
@@ -26,7 +26,7 @@ CONFIG, RESUME, STEPS = "config.toml", "resume.pt", "steps"
 _MADE_BY = "# A run of momos train: what it writes here is its own, and --overwrite deletes it."
 _OWN = (
     *("init.safetensors", "best.safetensors", "last.safetensors"),
-    *("history.parquet", "metrics.json", "weights.mosaic", RESUME),
+    *("history.parquet", "metrics.json", "weights.mosaic", "weights.kmo", RESUME),
 )
 _STEP = re.compile(r"(epoch|step)-\d+\.safetensors")
 

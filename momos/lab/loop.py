@@ -15,10 +15,12 @@ from torch.nn.functional import cross_entropy
 
 from kolmo.errors import InputError, KolmoError
 from momos.config import LearnedMosaic, SampledMosaic
+from momos.lab.augmentation import Augmentation
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import Dataset, Split
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
+from momos.lab.sizes import shortest_file
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.stats import ProjectionStats
@@ -47,6 +49,7 @@ class Training:
         self._images = torch.from_numpy(dataset.train.images)
         self._labels = torch.from_numpy(dataset.train.labels)
         self._order = np.random.default_rng((config.seed, 1))
+        self._augment = Augmentation(dataset.shape, config.shift, config.flip, config.seed)
         self._step = 0
         self._optimizer = _optimizer(self._model, config)
         self._schedule = _schedule(self._optimizer, config, self._steps)
@@ -55,11 +58,14 @@ class Training:
         self.is_projected = False  # whether the weights are those right after a projection
         self.history: list[dict[str, Any]] = []
         self.mosaic: Mosaic | None = None
+        self.file: tuple[str, bytes] | None = None
 
     def _fresh_model(self) -> torch.nn.Module:
         config, data = self._config, self._dataset
         size = {"layers": config.layers, "hidden": config.hidden}
-        return build_model(config.model, data.shape, data.classes, **size, seed=config.seed)
+        return build_model(
+            config.model, data.shape, data.classes, **size, plan=config.plan, seed=config.seed
+        )
 
     @property
     def is_over(self) -> bool:
@@ -126,6 +132,7 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
             "order": self._order.bit_generator.state,
+            "augmentation": self._augment.random_state,
             "motifs": self._projector.random_state if self._projector else None,
             "step": self._step,
             "best": self._best,
@@ -153,6 +160,8 @@ class Training:
         self._optimizer.load_state_dict(stored["optimizer"])
         self._schedule.load_state_dict(stored["schedule"])
         self._order.bit_generator.state = stored["order"]
+        if "augmentation" in stored:
+            self._augment.random_state = stored["augmentation"]
         if self._projector:
             self._projector.random_state = stored["motifs"]
         self._step, self._best = stored["step"], tuple(stored["best"])
@@ -175,6 +184,10 @@ class Training:
             "weights": weights,
             "nominal_bits_per_weight": float(self._config.bits or 32),
         }
+        self.file = self._shortest()
+        if self.file is not None:
+            suffix, content = self.file
+            metrics |= {"file_bytes": len(content), "file_kind": suffix}
         if self.mosaic is not None:
             length = self.mosaic.description_length(self._config.bits)
             file_bits = self.mosaic.code_length()
@@ -191,9 +204,17 @@ class Training:
             }
         return metrics
 
+    def _shortest(self) -> tuple[str, bytes] | None:
+        """The shorter file of the best weights; none of dense floats, which no file makes short."""
+        if self._config.bits is None and self._config.mosaic is None:
+            return None
+        latent = self._config.bits is not None  # then the mosaic is not of the weights seen
+        return shortest_file(self.states["best"], None if latent else self.mosaic)
+
     def _train_step(self, rows: torch.Tensor) -> float:
         self._optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(self._model(self._images[rows]), self._labels[rows])
+        images = self._augment(self._images[rows])
+        loss = cross_entropy(self._model(images), self._labels[rows])
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._step += 1

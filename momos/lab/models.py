@@ -1,4 +1,4 @@
-"""The bundled models: an MLP, a small CNN, ResNet-20 and ViT-tiny.
+"""The bundled models: an MLP, a small CNN, networks of planned layers, ResNet-20 and ViT-tiny.
 
 All take images laid out flat, shape (batch, features), and give logits, shape (batch, classes).
 """
@@ -14,7 +14,8 @@ from torch import nn
 
 from kolmo import specs
 from kolmo.errors import InputError
-from momos.lab.config import MODELS
+from momos.lab.config import MODELS, PLAN
+from momos.lab.convnets import ConvNet
 
 
 class MLP(nn.Module):
@@ -221,6 +222,7 @@ def build_model(
     *,
     layers: int = 5,
     hidden: int = 256,
+    plan: str = PLAN,
     seed: int = 0,
 ) -> nn.Module:
     """A bundled model, its weights drawn from the seed; the global generator stays as it is.
@@ -228,7 +230,7 @@ def build_model(
     Parameters
     ----------
     name : str
-        ``cnn``, ``mlp``, ``resnet20`` or ``vit-tiny``.
+        ``cnn``, ``convnet``, ``mlp``, ``resnet20`` or ``vit-tiny``.
     shape : tuple of int
         Of an image: channels, height, width; only the MLP takes any other.
     classes : int
@@ -236,6 +238,8 @@ def build_model(
         Linear layers of the MLP.
     hidden : int
         Width between them.
+    plan : str
+        Layers of the convnet, as `momos.lab.convnets.ConvNet` reads them.
     seed : int
 
     Raises
@@ -259,4 +263,6 @@ def build_model(
         torch.manual_seed(seed)
         if name == "cnn":
             return CNN(shape, classes)
+        if name == "convnet":
+            return ConvNet(shape, classes, plan)
         return ResNet20(shape, classes) if name == "resnet20" else ViT(shape, classes)

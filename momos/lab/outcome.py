@@ -29,7 +29,8 @@ class StudyResult:
     runs : list of StudyRun
     table : pandas.DataFrame
         kolmo's table, with ``arm``, ``seed``, ``test_accuracy``, ``nominal_bits_per_weight``,
-        ``file_bits_per_weight`` (of a mosaic's file, everything in it), ``lossless``,
+        ``file_bits_per_weight`` and ``file_bytes`` (of the shortest file of quantized weights or a
+        mosaic, everything in it), ``lossless``,
         ``ratio_to_init`` (bits over those of the initialization of the same seed) and
         ``ratio_to_shuffled`` (bits over the mean of its own shuffles).
     summary : pandas.DataFrame

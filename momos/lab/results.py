@@ -18,19 +18,21 @@ def combine(measured: Sequence[tuple[StudyRun, pd.DataFrame]]) -> pd.DataFrame:
     """One table of all runs; see `momos.StudyResult` for its columns."""
     tables = []
     for run, rows in measured:
+        written = run.metrics.get("file_bytes", np.nan)
         own = {
             "arm": run.arm,
             "seed": run.seed,
             "test_accuracy": run.metrics["test_accuracy"],
             "nominal_bits_per_weight": run.metrics["nominal_bits_per_weight"],
-            "file_bits_per_weight": run.metrics.get("file_bits", np.nan) / run.metrics["weights"],
+            "file_bits_per_weight": 8 * written / run.metrics["weights"],
+            "file_bytes": written,
         }
         tables.append(rows.assign(**own))
     table = pd.concat(tables, ignore_index=True)
     table["lossless"] = [
         _is_lossless(arm, q) for arm, q in zip(table.arm, table.quantizer, strict=True)
     ]
-    sizes = ("nominal_bits_per_weight", "file_bits_per_weight")
+    sizes = ("nominal_bits_per_weight", "file_bits_per_weight", "file_bytes")
     return _first(_with_ratios(table), "arm", "seed", "test_accuracy", *sizes, "lossless")
 
 
@@ -78,7 +80,7 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each arm: test accuracy, nominal bits a weight, and the best lossless bound.
 
     The bound of a run is the least of the lossless bounds (which hold the scales of quantized
-    tensors) and the mosaic file, plus log2 of their number, to say which one it is.
+    tensors) and the file that was written, plus log2 of their number, to say which one it is.
     """
     known = table[table.lossless & (table.kind == "bound") & (table.sampled == 1)].copy()
     codes = known.groupby(["arm", "seed"])["bits"].transform("size")
@@ -87,14 +89,14 @@ def arms(table: pd.DataFrame) -> pd.DataFrame:
     known["method"] = known["quantizer"] + " " + known["estimator"]
     known["bound"] = (known["bits"] + choice) / known["numel"]
     smaller = known["file_bits_per_weight"] < known["bound"]
-    known.loc[smaller, "method"] = "mosaic file"
+    known.loc[smaller, "method"] = "file"
     known.loc[smaller, "bound"] = known["file_bits_per_weight"] + choice / known["numel"]
     best = known.loc[known.groupby(["arm", "seed"], sort=False)["bound"].idxmin()]
     rows = []
     for arm, group in best.groupby("arm", sort=False):
         methods = dict.fromkeys(group["method"])
         row: dict[str, Any] = {"arm": arm, "best_by": ", ".join(methods)}
-        for name in ("test_accuracy", "bound", "nominal_bits_per_weight"):
+        for name in ("test_accuracy", "bound", "nominal_bits_per_weight", "file_bytes"):
             row[f"{name}_mean"], row[f"{name}_sd"] = group[name].mean(), group[name].std()
         rows.append({**row, "points": group[["bound", "test_accuracy"]].to_numpy()})
     return pd.DataFrame(rows)
@@ -110,6 +112,7 @@ def arm_table(table: pd.DataFrame) -> pd.DataFrame:
         {
             "arm": rows["arm"],
             "test accuracy": _spread(rows, "test_accuracy", ".3f"),
+            "bytes of the file": _spread(rows, "file_bytes", ",.0f"),
             "bits per weight (bound)": _spread(rows, "bound", ".3f"),
             "bits per weight (nominal)": _spread(rows, "nominal_bits_per_weight", ".3f"),
             "compression against 32 bits": [f"{32 / bound:.2f}" for bound in rows["bound_mean"]],

@@ -56,7 +56,7 @@ def train_config(path: Path | None, given: Mapping[str, Any]) -> TrainConfig:
     given : mapping
         Values by name, of the run and of its mosaic alike. A rate, a sparsity or the selection
         "learned" asks for a learned mosaic; any other selection, or ``momos`` (true) without any
-        of these, for a sampled one.
+        of these, for a sampled one. Bits beside a learned mosaic are those of its grid.
 
     Raises
     ------
@@ -66,6 +66,8 @@ def train_config(path: Path | None, given: Mapping[str, Any]) -> TrainConfig:
     described = {} if path is None else _read(path)
     own = {name: given[name] for name in given if name in setting_types(TrainConfig)}
     rest = {name: value for name, value in given.items() if name not in own}
+    if "bits" in own and asked_kind(rest) == "learned":
+        rest["bits"] = own.pop("bits")
     if rest:
         own["mosaic"] = _override(described.get("mosaic"), rest)
     return _made(described | own)

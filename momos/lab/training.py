@@ -50,7 +50,8 @@ class TrainResult:
         of an epoch that ended on a projection, its statistics.
     metrics : dict
         Test accuracy of the initial, best and last weights, the best epoch, the number of
-        weights, the nominal bits a weight, seconds; of a mosaic its description length and RAC,
+        weights, the nominal bits a weight, seconds; of quantized weights and mosaics
+        ``file_bytes``, of the shortest file; of a mosaic its description length and RAC,
         ``file_bits`` and ``file_rac`` of its whole file, and ``notes`` on what looks wrong.
     states : dict of str to state dict
         ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
@@ -58,8 +59,12 @@ class TrainResult:
         a learned mosaic is the last: its rate rises until then.
     mosaic : Mosaic or None
         Mosaic of the best weights (the latent ones, under quantization-aware training).
+    file : tuple of str and bytes, or None
+        The shortest file of the best weights, ``.kmo`` or ``.mosaic``, of a quantized run or a
+        mosaic; its bytes are counted by ``file_bytes``.
     checkpoints : dict of str to Path
-        The files written: ``init``, ``best``, ``last``, ``mosaic``, and ``steps``, the folder of
+        The files written: ``init``, ``best``, ``last``, ``mosaic``, ``packed`` where that
+        is shorter, and ``steps``, the folder of
         the checkpoints along training, if any were saved.
     """
 
@@ -68,6 +73,7 @@ class TrainResult:
     metrics: dict[str, Any]
     states: dict[str, State]
     mosaic: Mosaic | None
+    file: tuple[str, bytes] | None
     checkpoints: dict[str, Path]
 
 
@@ -89,7 +95,8 @@ def train(
     config : TrainConfig
     out : path, optional
         Folder to write ``init``, ``best``, ``last`` ``.safetensors``, ``config.toml``,
-        ``history.parquet``, ``metrics.json`` and, of a projected model, ``weights.mosaic`` to;
+        ``history.parquet``, ``metrics.json``, of a projected model ``weights.mosaic``, and
+        ``weights.kmo`` where that is shorter, to;
         and, while it lasts, ``resume.pt`` after each epoch.
     save_every : int, optional
         Write a checkpoint to ``steps/`` there every so many epochs or steps, besides those of the
@@ -142,7 +149,7 @@ def train(
         _train(run, config, folder, steps, report)
         metrics = run.metrics()
     metrics["seconds"] = round(time.perf_counter() - start, 3)
-    result = TrainResult(config, run.history, metrics, run.states, run.mosaic, {})
+    result = TrainResult(config, run.history, metrics, run.states, run.mosaic, run.file, {})
     files = {} if folder is None else _save(result, folder)
     if folder:
         (folder / RESUME).unlink(missing_ok=True)
@@ -228,6 +235,8 @@ def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
     }
     if result.mosaic is not None:
         paths["mosaic"] = save_mosaic(result, folder / "weights.mosaic")
+    if result.file is not None and result.file[0] == ".kmo":
+        paths["packed"] = write_whole(folder / "weights.kmo", result.file[1])
     return paths
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
@@ -24,7 +25,8 @@ from kolmo.execution import Progress, no_progress
 from kolmo.symbols import container
 from momos.config import LearnedMosaic
 from momos.learned.aiming import aimed_rate, first_rate
-from momos.learned.rates import Floats
+from momos.learned.grid import Pull, first_steps, grid_levels, round_to_grid
+from momos.learned.rates import Floats, level_bits, motif_bits
 from momos.learned.slots import Slot, make_slots
 from momos.mosaic.blocks import Array, Partition
 from momos.mosaic.mosaic import Mosaic
@@ -32,6 +34,7 @@ from momos.mosaic.stats import ProjectionStats, check_finite, projection_stats
 from momos.tensors import to_arrays, to_torch
 
 _FITS = 20  # times that motifs are refitted to a finished checkpoint
+_BETAS = 0.9, 0.99  # of the steps' means of gradients and of their squares
 _ROUNDS = 8  # rounds of Lloyd's iteration before the first step
 
 
@@ -56,6 +59,9 @@ class Fitting(nn.Module):
     scales: torch.Tensor
     counts: torch.Tensor
     threshold: torch.Tensor
+    step_gradients: torch.Tensor
+    step_moments: torch.Tensor
+    step_moves: torch.Tensor
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], config: LearnedMosaic, seed: int):
         super().__init__()
@@ -66,18 +72,28 @@ class Fitting(nn.Module):
             raise InputError("the tensors to learn a mosaic of hold no weights")
         self._k = config.motif_count(self.partition.count)
         self.slots = make_slots(tensors, self.partition, config, self._k)
+        self._pulls: list[RemovableHandle] = []
         self.check_finite()
-        self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config.scale)))
+        self.register_buffer("scales", torch.from_numpy(_first_scales(self.slots, config)))
         self.register_buffer("threshold", torch.zeros(()))
+        if config.bits is not None:
+            # Buffers, so that they are saved, and under DDP those of the first rank serve all.
+            self.register_buffer("step_gradients", torch.zeros_like(self.scales))
+            self.register_buffer("step_moments", torch.zeros(2, len(self.scales)))
+            self.register_buffer("step_moves", torch.zeros((), dtype=torch.int64))
         size = sum(self._k + s.rows + s.columns for s in self.slots)
         self.register_buffer("counts", torch.zeros(size, dtype=torch.int64))
-        random = np.random.default_rng(seed)
-        first = _first_motifs(self._scaled_blocks(), self._k, random)
+        first = self._first_motifs(np.random.default_rng(seed))
         self.register_buffer("motifs", torch.from_numpy(self._rounded(first)))
         for _ in range(_ROUNDS if config.block_size > 1 else 1):
             self.assign(0.0)
             self.refit(0.0)
         self.assign(0.0)
+
+    def _first_motifs(self, random: np.random.Generator) -> Floats:
+        if self.config.bits is not None:
+            return grid_levels(self.config.bits)
+        return _first_motifs(self._scaled_blocks(), self._k, random)
 
     def mosaic(self, tensors: Mapping[str, Any]) -> Mosaic:
         """The mosaic as last assigned; tensors outside it are kept dense."""
@@ -107,16 +123,30 @@ class Fitting(nn.Module):
             start = end
 
     def assign(self, rate: float) -> None:
-        """Give each block its cheapest motif, at ``rate`` a bit."""
+        """Give each block its cheapest motif, at ``rate`` a bit; of a grid, the nearest level."""
         threshold = math.nan if self.config.sparsity is None else float(self.threshold)
         for slot, scales in self._scales():
-            slot.assign(self.motifs, scales, rate, threshold)
+            if self.config.bits is not None:
+                round_to_grid(slot, scales)
+            else:
+                slot.assign(self.motifs, scales, rate, threshold)
 
     def refit(self, rate: float, ramped: float = 0.0) -> None:
         """Move the motifs to the means of their blocks, and compute code lengths anew.
 
-        ``ramped`` is the share of the ramp that has passed, by which the sparsity rises.
+        The levels of a grid stay. ``ramped`` is the share of the ramp that has passed, by which
+        the sparsity rises.
         """
+        if self.config.bits is None:
+            self._refit_motifs()
+        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
+        self._read_counts()
+        if self.config.sparsity is not None:
+            share = self.config.sparsity * (1 - (1 - ramped) ** 3)
+            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
+            self.threshold.fill_(_quantile(worth, share))
+
+    def _refit_motifs(self) -> None:
         k, size = self.motifs.shape
         sums, counts = np.zeros((k, size)), np.zeros(k, np.int64)
         for slot, scales in self._scales():
@@ -125,19 +155,47 @@ class Fitting(nn.Module):
         moved = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], motifs)
         moved[0] = 0
         self.motifs.copy_(torch.from_numpy(self._rounded(moved)))
-        self.counts.copy_(torch.from_numpy(np.concatenate([s.count() for s in self.slots])))
-        self._read_counts()
-        if self.config.sparsity is not None:
-            share = self.config.sparsity * (1 - (1 - ramped) ** 3)
-            worth = [slot.worth(scales, rate) for slot, scales in self._scales()]
-            self.threshold.fill_(_quantile(worth, share))
+
+    def pull(self, price: float) -> None:
+        """Make gradients act on weights and steps as those of a grid do, until `let_go`.
+
+        ``price`` is the loss of a bit.
+        """
+        self.let_go()
+        start = 0
+        for slot, steps in self._scales():
+            gathered = self.step_gradients[start : (start := start + len(steps))]
+            if slot.latent.requires_grad:
+                pull = Pull(slot, steps, price, gathered)
+                handle = slot.latent.register_hook(pull)  # type: ignore[no-untyped-call]
+                self._pulls.append(handle)
+
+    def move_steps(self, learning_rate: float) -> None:
+        """Move the logarithms of the steps against the gradients gathered, as Adam does."""
+        if not self.step_gradients.any():
+            return
+        mean, square = self.step_moments
+        mean.lerp_(self.step_gradients, 1 - _BETAS[0])
+        square.lerp_(self.step_gradients.square(), 1 - _BETAS[1])
+        self.step_moves += 1
+        moves = int(self.step_moves)
+        unbiased = [m / (1 - beta**moves) for m, beta in zip((mean, square), _BETAS, strict=True)]
+        self.scales.mul_(torch.exp(-learning_rate * unbiased[0] / (unbiased[1].sqrt() + 1e-12)))
+        self.step_gradients.zero_()
+
+    def let_go(self) -> None:
+        """End the pull of the last `pull`."""
+        for handle in self._pulls:
+            handle.remove()
+        self._pulls.clear()
 
     def _read_counts(self) -> None:
         """Set the code lengths, by block and motif, from the counts."""
         counts, start = self.counts.cpu().numpy(), 0
+        lengths = motif_bits if self.config.bits is None else level_bits
         for slot in self.slots:
             end = start + len(self.motifs) + slot.rows + slot.columns
-            slot.price(counts[start:end])
+            slot.price(counts[start:end], lengths)
             start = end
 
     def _scaled_blocks(self) -> Floats:
@@ -172,6 +230,10 @@ def fit_tensors(
 
     With ``bits`` the rate follows them instead: indices then cost about as many a weight.
     """
+    if config.bits is not None:
+        raise InputError(
+            "a grid of bits learns in training; of a finished checkpoint, give the number of motifs"
+        )
     start = time.perf_counter()
     for name, array in tensors.items():
         check_finite(name, array)
@@ -202,8 +264,14 @@ def _quantile(parts: Sequence[torch.Tensor], share: float) -> float:
     return float(torch.lerp(below, above, place % 1))
 
 
-def _first_scales(slots: Sequence[Slot], scale: str) -> Floats:
-    """The root mean square of each tensor or channel; where that is 0, the median of the others."""
+def _first_scales(slots: Sequence[Slot], config: LearnedMosaic) -> Floats:
+    """Steps of a grid, else the root mean square of each tensor or channel."""
+    squares = _root_mean_squares(slots, config.scale)
+    return squares if config.bits is None else first_steps(squares, config.bits, config.price)
+
+
+def _root_mean_squares(slots: Sequence[Slot], scale: str) -> Floats:
+    """Those of each tensor or channel; where one is 0, the median of the others."""
     if scale == "none":
         return np.ones(len(slots), np.float32)
     parts = []

@@ -13,6 +13,7 @@ means of their blocks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,9 @@ from momos.attaching import CALL_WHOLE, spots_of
 from momos.config import LearnedMosaic
 from momos.learned.fitting import Fitting
 from momos.parameters import select_parameters
+
+_STEP_RATE = 4e-3  # learning rate of the steps' logarithms at the start
+_BITS = 1000  # that the rate of a grid is the price of
 
 
 class Learner(Fitting):
@@ -78,10 +82,14 @@ class Learner(Fitting):
     def advance(self) -> None:
         """Begin a training step: refit the motifs if that is due, assign them to the weights."""
         self._find_latents()
+        if self.config.bits is not None:
+            self.move_steps(_STEP_RATE * (1 + math.cos(math.pi * self.step / self.steps)) / 2)
         if self.step % self.config.every == 0:
             self.refresh()
             self.refit(self.rate, self._ramped)
         self.assign(self.rate)
+        if self.config.bits is not None:
+            self.pull(self.rate / _BITS)
         self.steps_seen += 1
 
     def refresh(self) -> None:
@@ -99,6 +107,7 @@ class Learner(Fitting):
     def finish(self) -> None:
         """Leave the model's modules as they were, its weights the projected ones."""
         self.refresh()
+        self.let_go()
         for slot, spots in zip(self.slots, self._spots, strict=True):
             with torch.no_grad():
                 slot.latent.copy_(slot.projected)

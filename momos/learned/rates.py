@@ -11,6 +11,8 @@ Floats = NDArray[np.float32]
 
 _LONGEST = 20.0  # bits of a motif at most, however rare it is
 _PRIOR = 16.0  # weight of the tensor's share of zeros in each row and column, in blocks
+_EVEN = 4.0  # weight of the geometric distribution of sizes, in weights
+_LONGEST_SIZE = 9.0  # bits of the size of a level at most
 
 
 def other_odds(
@@ -33,6 +35,20 @@ def motif_bits(used: NDArray[np.int64]) -> Floats:
     bits = -np.log2((used + 0.5) / (others + 0.5 * (used.size - 1)))
     bits[0] = 0
     return np.asarray(np.clip(bits, 0, _LONGEST), np.float32)
+
+
+def level_bits(used: NDArray[np.int64]) -> Floats:
+    """Bits of each level other than 0, its sign included; from counts by index.
+
+    Levels that are rare have those of a geometric distribution of the same mean.
+    """
+    counts = (used[1::2] + used[2::2]).astype(np.float64)
+    sizes = np.arange(1, len(counts) + 1)
+    mean = (counts @ sizes + 1.5) / (counts.sum() + 1)
+    falling = max(1 - 1 / mean, 0.01) ** sizes
+    chances = (counts + _EVEN * falling / falling.sum()) / (counts.sum() + _EVEN)
+    lengths = 1 - np.log2(np.maximum(chances, 2.0**-_LONGEST_SIZE))
+    return np.concatenate([[0], np.repeat(lengths, 2)], dtype=np.float32)
 
 
 def _logit(share: NDArray[Any]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kolmo.errors import InputError
 from momos.config import LearnedMosaic
 from momos.learned import kernels
-from momos.learned.rates import motif_bits, other_odds
+from momos.learned.rates import Floats, other_odds
 from momos.mosaic.blocks import Partition
 
 _NEVER = float(kernels.NEVER)
@@ -55,10 +55,15 @@ class Slot:
         moved = scales.to(self.latent.device)
         return moved.repeat_interleave(self.columns)[:, None] if len(moved) > 1 else moved[:, None]
 
-    def price(self, counts: NDArray[np.int64]) -> None:
-        """Code lengths of indices, from counts as `count` gives them."""
+    def price(
+        self, counts: NDArray[np.int64], lengths: Callable[[NDArray[np.int64]], Floats]
+    ) -> None:
+        """Code lengths of indices, from counts as `count` gives them.
+
+        ``lengths`` are those of all motifs but 0, from how often each is used.
+        """
         used, by_row, by_column = np.split(counts, np.cumsum([len(self.motif_bits), self.rows]))
-        self.motif_bits = torch.from_numpy(motif_bits(used)).to(self.latent.device)
+        self.motif_bits = torch.from_numpy(lengths(used)).to(self.latent.device)
         rows, columns = map(torch.from_numpy, other_odds(used, by_row, by_column))
         odds = rows.to(self.latent.device)[:, None] + columns.to(self.latent.device)
         odds = odds.clamp_(-10, 10).reshape(-1)
@@ -73,7 +78,7 @@ class Slot:
 
         With a threshold (for single weights only) exactly those worth less get the zero motif.
         """
-        self._follow()
+        self.follow()
         if self.latent.device.type == "cpu":
             projected = self._assign_on_cpu(motifs, scales, rate, threshold)
         else:
@@ -111,7 +116,7 @@ class Slot:
             sums[motif] += torch.where(mine, scaled, 0.0).sum(dim=0).cpu().numpy()
             counts[motif] += int(mine.sum())
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
         """Move to the tensor's device, if the model has moved."""
         if self.indices.device != self.latent.device:
             for name in ("indices", "zero_bits", "other_bits", "motif_bits"):

@@ -85,7 +85,10 @@ def delta(
         Takes the network, gives a number: a loss, an accuracy. The report then has a row
         ``function`` besides: the shortest file found that makes of the base a network as good as
         the tuned one, to within the tolerance (`kolmo.learned_difference`): a bound too.
-    tolerance, better : see `kolmo.simplify`
+    tolerance : str or float
+        How much worse the number may get: ``1%`` of the original's, or an amount.
+    better : {"lower", "higher"}
+        Whether lower numbers are better, as of a loss, or higher ones, as of an accuracy.
     **options
         All other parameters are those of `analyze`; the
         bits of the whole model are the sum over its tensors.

@@ -132,8 +132,15 @@ def learned_difference(
     evaluate : callable
         Takes the network, gives a number. Where ``tuned`` is a module it gets a copy in evaluation
         mode; else a dict of arrays by name.
-    tolerance, better : see `simplify`
-    preset, threads, progress : see `pack`
+    tolerance : str or float
+        How much worse the number may get: ``1%`` of the original's, or an amount.
+    better : {"lower", "higher"}
+        Whether lower numbers are better, as of a loss, or higher ones, as of an accuracy.
+    preset : {"best", "default", "fast"}
+        Codes of the file, as of `pack`.
+    threads : int, optional
+        All cores by default. The file does not depend on it.
+    progress : see `pack`
 
     Returns
     -------

@@ -97,10 +97,16 @@ def learning_coefficient(
         Of training examples, gone through again and again in random order.
     examples : int
         n, the examples that the model was trained on.
-    chains, steps, burn_in : int
-        Independent chains, their steps, and those at the start of each that do not count.
-    step_size, localization : float
-        ε and γ of w ← w − ½ ε (n β ∇L + γ (w − w*)) + √ε ξ.
+    chains : int
+        Independent chains.
+    steps : int
+        Of each, w ← w − ½ ε (n β ∇L + γ (w − w*)) + √ε ξ.
+    burn_in : int
+        Steps at the start of each that do not count.
+    step_size : float
+        ε.
+    localization : float
+        γ.
     seed : int
     progress : see `pack`
 

@@ -100,7 +100,10 @@ def noise_bits(
     evaluate : callable
         Takes the network, gives a number: of a module a copy in evaluation mode, of any other
         source a dict of arrays by name.
-    tolerance, better : see `simplify`
+    tolerance : str or float
+        How much worse the number may get: ``1%`` of the original's, or an amount.
+    better : {"lower", "higher"}
+        Whether lower numbers are better, as of a loss, or higher ones, as of an accuracy.
     draws : int
         Of noise, the same at every scale.
     seed : int

@@ -57,7 +57,10 @@ def trajectory(
         source is one, else a dict of arrays by name. Each checkpoint then has a row ``function``
         besides: its *function bits*, those of the shortest file found at which it keeps its own
         number to within the tolerance (`kolmo.learned_difference` of no base): a bound.
-    tolerance, better : see `kolmo.simplify`
+    tolerance : str or float
+        How much worse the number may get: ``1%`` of the original's, or an amount.
+    better : {"lower", "higher"}
+        Whether lower numbers are better, as of a loss, or higher ones, as of an accuracy.
     **options
         Options as in `analyze`; ``scope`` is "model" by default.
 

@@ -245,7 +245,7 @@ def curve(
 
     Examples
     --------
-    >>> import kolmo
+    >>> import kolmo, numpy as np
     >>> weights = {"w": np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)}
     >>> found = kolmo.curve(weights, steps=[0.3, 1.0])
     >>> [round(point.distortion, 2) for point in found.points]

@@ -249,7 +249,7 @@ def curve(
     >>> weights = {"w": np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)}
     >>> found = kolmo.curve(weights, steps=[0.3, 1.0])
     >>> [round(point.distortion, 2) for point in found.points]
-    [0.02, 0.21]
+    [0.02, 0.22]
     """
     wanted = sorted({float(step) for step in steps})
     if not wanted or wanted[0] <= 0:

@@ -184,7 +184,9 @@ def test_a_resumed_run_has_the_same_bits():
     again.load_state_dict(stored)
     go_on(whole, optimizer, 20)
     go_on(again, torch.optim.SGD(again.parameters(), lr=0.1), 20)
-    assert learner.step == 33
+    go_on(whole, optimizer, 7)
+    go_on(again, torch.optim.SGD(again.parameters(), lr=0.1), 7)
+    assert learner.step == 40
     for a, b in zip(freeze(whole).arrays().values(), freeze(again).arrays().values(), strict=True):
         assert same_bits(a, b)
 

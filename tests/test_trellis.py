@@ -13,7 +13,7 @@ from kolmo import InputError
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import shortest_code
 from kolmo.codes.kernels_states import find_starts
-from kolmo.codes.trellis import ALPHABET, MACHINES, is_by_design, machine
+from kolmo.codes.trellis import LEVELS, MACHINES, is_by_design, machine
 from kolmo.errors import NotApplicableError
 from kolmo.lossy.kernels_trellis import round_column
 from kolmo.lossy.rounding import round_matrix
@@ -168,7 +168,7 @@ def test_levels_of_any_trellis_come_back(memory, shapes, spread, seed):
 
 
 def test_the_largest_levels_come_back():
-    half = ALPHABET // 2 - 1
+    half = LEVELS // 2 - 1
     most = half // 2
     levels = obeying(drawn(60, 9, spread=1e5).clip(-most, most))
     for table in (levels, obeying(np.full((40, 3), most))):

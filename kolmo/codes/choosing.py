@@ -77,6 +77,7 @@ def shortest_code(
     Weights that lie on a grid are coded by `kolmo.codes.grid`, which calls this function for what
     it makes of them, without ``grids``.
 
+    >>> import numpy as np
     >>> shortest_code([np.zeros(100, np.uint8)], Alphabet(256), "best")
     (1, b'\\x00')
     """

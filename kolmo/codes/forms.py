@@ -22,8 +22,14 @@ that was a float16 in 13, a bfloat16 in 16."""
 GRID = 13
 """The number of the code that takes floats apart so."""
 
+COMPILED = frozenset({"context", "predictive", "trellis"})
+"""Codes whose modules import compiled loops."""
+
 INTEGERS = 1 << 32
 """The largest alphabet of integers."""
+
+LEVELS = 1 << 20
+"""The largest alphabet of levels."""
 
 
 def form_parts(format: str) -> tuple[int, int, int, int, int, int] | None:
@@ -41,6 +47,15 @@ def form_parts(format: str) -> tuple[int, int, int, int, int, int] | None:
     exponent, mantissa = map(int, made.groups())
     width = 1 + exponent + mantissa
     return exponent, mantissa, min(3, mantissa), 0, 0, max(2, -(-32 // width))
+
+
+def is_of_levels(alphabet: Alphabet) -> bool:
+    """Whether symbols may stand for the levels −h to h, as the trellis code takes them.
+
+    >>> is_of_levels(Alphabet(255)), is_of_levels(Alphabet(256))
+    (True, False)
+    """
+    return not alphabet.format and alphabet.size % 2 == 1 and 1 < alphabet.size <= LEVELS
 
 
 def check_alphabet(alphabet: Alphabet) -> None:

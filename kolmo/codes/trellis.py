@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from kolmo.codes import kernels_trellis as kernels
 from kolmo.codes.arithmetic import PLACE, last_bytes, new_coder
 from kolmo.codes.base import register_code
+from kolmo.codes.forms import LEVELS, is_of_levels
 from kolmo.codes.kernels_context import FRESH
 from kolmo.codes.kernels_states import Trellis, find_starts
 from kolmo.codes.kernels_trellis import LevelHead
@@ -44,9 +45,6 @@ from kolmo.codes.tables import (
 )
 from kolmo.errors import InputError, NotApplicableError
 from kolmo.symbols import Alphabet, Shape, Symbols
-
-ALPHABET = 1 << 20
-"""The largest alphabet."""
 
 MACHINES = {2: (0o5, 0o2), 3: (0o13, 0o4), 4: (0o23, 0o4), 6: (0o103, 0o24)}
 """Parity checks h0, h1 of the codes of 2^m states (Ungerboeck, "Channel coding with
@@ -126,8 +124,7 @@ class TrellisCode:
     number = 16
 
     def takes(self, shapes: Sequence[Shape], alphabet: Alphabet) -> bool:
-        has_middle = not alphabet.format and alphabet.size % 2 and 1 < alphabet.size <= ALPHABET
-        return bool(has_middle) and widest(shapes) < COLUMNS
+        return is_of_levels(alphabet) and widest(shapes) < COLUMNS
 
     def encode(self, parts: Sequence[Symbols], alphabet: Alphabet) -> bytes:
         described = [_describe(part, alphabet) for part in parts if part.size]
@@ -216,7 +213,7 @@ def _head_bytes(head: _Head) -> bytes:
 def _read_head(reader: Reader, shape: Shape) -> _Head:
     memory, has_starts = divmod(reader.number(), 2)
     bits, columns = reader.number(), columns_of(shape)
-    if memory not in MACHINES or bits >= ALPHABET.bit_length() - 1:
+    if memory not in MACHINES or bits >= LEVELS.bit_length() - 1:
         raise InputError("the code's head is damaged")
     states = np.zeros(columns, np.uint8)
     if has_starts:

@@ -10,7 +10,7 @@ import numpy as np
 
 from kolmo.codes.base import get_code
 from kolmo.codes.choosing import PRESETS, check_preset, shortest_code
-from kolmo.codes.forms import FLOATS
+from kolmo.codes.forms import COMPILED, FLOATS, is_of_levels
 from kolmo.codes.general import General
 from kolmo.codes.lengths import integer_bits
 from kolmo.codes.units import CUT, SOLID, cut
@@ -54,15 +54,15 @@ class Pack(Estimator):
     def working_memory(self, shapes: Sequence[Shape], alphabet: Alphabet) -> int:
         held = min(sum(math.prod(shape) for shape in shapes), CUT + SOLID)
         size = held * alphabet.container.itemsize
-        codes = [get_code(name) for name in PRESETS[self.preset]]
+        names = set(PRESETS[self.preset])
+        codes = map(get_code, names - COMPILED)  # to ask these takes no compiler
         libraries = [code.library for code in codes if isinstance(code, General)]
         most = max((each.memory(max(each.levels), size) for each in libraries), default=0)
-        names = {code.name for code in codes}
         if "predictive" in names:
             most = max(most, 64 * held + (192 << 20))
         elif "context" in names:
             most = max(most, 48 * held + (96 << 20))
-        elif get_code("trellis").takes([], alphabet):  # which no longer row than 2^20 has
+        elif is_of_levels(alphabet):  # which no longer row than 2^20 has
             columns = max((math.prod(shape[1:]) for shape in shapes), default=0)
             most = max(most, 16 * held + 256 * min(columns, 1 << 20) + (64 << 20))
         # A grid is sought in float64, with bounds of every weight and of its group.

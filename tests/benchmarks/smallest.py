@@ -33,7 +33,9 @@ CONV = TrainConfig(
     weight_decay=0.0, batch_size=256,
 )  # fmt: skip
 WIDE = dataclasses.replace(CONV, plan="c16s2 c32s2 c64s2")
-PERCEPTRON = TrainConfig(data="fashion-mnist", learning_rate=1e-3, weight_decay=0.0)
+LARGE = dataclasses.replace(CONV, plan="c32s2 c64s2 c128s2")
+PERCEPTRON = TrainConfig(data="fashion-mnist", learning_rate=1e-3, weight_decay=0.0, batch_size=256)
+WIDTHS = (32, 64, 128, 256)
 
 # Published, on other data: bytes of the file, error in percent, where, from where.
 ANCHORS = (
@@ -70,10 +72,22 @@ def arms() -> list[Arm]:
         Arm(f"learned grid, {small}", "conv8-0.024", learned(CONV, 0.024, 30)),
         Arm(f"learned grid, {small}", "conv8-0.018", learned(CONV, 0.018, 30)),
         Arm(f"learned grid, {wide}", "conv16-0.006", learned(WIDE, 0.006, 24)),
-        Arm("learned grid, perceptron of 400,906", "mlp-0.02", learned(PERCEPTRON, 0.02, 10)),
-        Arm("learned grid, perceptron of 400,906", "mlp-0.01", learned(PERCEPTRON, 0.01, 10)),
+        Arm("learned grid, perceptron of 400,906", "wide-0.006", learned(PERCEPTRON, 0.006, 40)),
+        Arm("learned grid, perceptron of 400,906", "wide-0.01", learned(PERCEPTRON, 0.01, 40)),
+        Arm("learned grid, convnet 32-64-128", "conv32-0.003", learned(LARGE, 0.003, 16)),
+        Arm("QAT 3 bits, convnet 32-64-128", "qat-conv32", quantized(LARGE, 16)),
         Arm(f"QAT 3 bits, {small}", "qat-conv8", quantized(CONV, 30)),
+        *(arm for width in WIDTHS for arm in narrow(width)),
     ]
+
+
+def narrow(width: int) -> tuple[Arm, Arm]:
+    """A perceptron of one hidden layer, with a price of bits and without."""
+    config = dataclasses.replace(PERCEPTRON, layers=2, hidden=width, learning_rate=3e-3)
+    return (
+        Arm("learned grid, perceptrons 32 to 256", f"mlp{width}-0.004", learned(config, 0.004, 30)),
+        Arm("QAT 3 bits, perceptrons 32 to 256", f"qat-mlp{width}", quantized(config, 30)),
+    )
 
 
 def row(arm: Arm, seed: int, folder: str, out: Path, test: tuple[np.ndarray, np.ndarray]) -> dict:

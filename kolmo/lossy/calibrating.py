@@ -16,7 +16,7 @@ import numpy as np
 from kolmo.checkpoints.base import array_tensor
 from kolmo.errors import InputError
 from kolmo.execution import Progress
-from kolmo.lossy.moments import WIDEST, GradientMoments, gradient_moments
+from kolmo.lossy.moments import WIDEST, GradientMoments, gradient_moments, parameters_of
 from kolmo.lossy.scalings import Scaling
 from kolmo.lossy.sensitivity import DAMPING, Sensitivity
 from kolmo.quantize.scales import Floats, matrix_shape, row_sizes
@@ -88,10 +88,7 @@ def calibrated_scalings(
     if not hasattr(model, "named_parameters"):
         raise InputError(f"inputs are given to a torch module, not to a {type(model).__name__}")
     given = list(batches)
-    parameters = {
-        name: p for name, p in model.named_parameters()
-        if p.is_floating_point() and p.numel() and (names is None or name in names)
-    }  # fmt: skip
+    parameters = parameters_of(model, names)
     moments: dict[str, GradientMoments] = {}
     passes = list(_passes({name: tuple(p.shape) for name, p in parameters.items()}))
     for number, group in enumerate(passes):

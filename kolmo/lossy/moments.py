@@ -100,10 +100,7 @@ def gradient_moments(
     """
     import torch
 
-    parameters = {
-        name: p for name, p in model.named_parameters()
-        if p.is_floating_point() and p.numel() and (names is None or name in names)
-    }  # fmt: skip
+    parameters = parameters_of(model, names)
     if not parameters:
         raise InputError(
             "moments: the model has no parameter of floating-point numbers that counts"
@@ -129,6 +126,22 @@ def gradient_moments(
     if not examples:
         raise InputError("moments: there is no batch of examples to learn from")
     return {name: own.mean(examples * probes) for name, own in sums.items() if own.uses.any()}
+
+
+def parameters_of(
+    model: torch.nn.Module, names: Collection[str] | None = None
+) -> dict[str, torch.nn.Parameter]:
+    """The parameters of floating-point numbers, those of these names or all; tied ones once.
+
+    >>> import torch
+    >>> list(parameters_of(torch.nn.Linear(2, 1), ["bias"]))
+    ['bias']
+    """
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point() and parameter.numel() and (names is None or name in names)
+    }
 
 
 def model_outputs(model: torch.nn.Module, batch: Any) -> torch.Tensor:

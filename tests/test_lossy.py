@@ -13,7 +13,7 @@ import kolmo
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
 from kolmo.lossy.evaluating import Tolerance, named_function
-from kolmo.lossy.workshop import largest_step
+from kolmo.lossy.workshop import Workshop, largest_step
 
 
 def normal(*shape, seed=0, dtype=np.float32):
@@ -100,7 +100,7 @@ def test_bits_at_a_distortion_are_those_of_a_file_within_it(curve):
     )
     with pytest.raises(InputError, match="a distortion or a tolerance"):
         curve.bits_at()
-    with pytest.raises(InputError, match="has no metric"):
+    with pytest.raises(InputError, match="there is no metric"):
         curve.bits_at(tolerance="1%")
 
 
@@ -384,6 +384,37 @@ def test_what_simplify_refuses(options, what, weights, tmp_path):
     with pytest.raises(InputError, match=what):
         kolmo.simplify(weights, tmp_path / "s.kmo", **options)
     assert not (tmp_path / "s.kmo").exists()
+
+
+def test_weights_that_are_no_network_are_too_coarse(weights, tmp_path):
+    """A trial whose metric is NaN is not accepted; a point of a curve says so."""
+
+    def loss(values):
+        error = distortion(weights, values)
+        return error if error < 0.05 else float("nan")
+
+    found = kolmo.simplify(weights, tmp_path / "s.kmo", evaluate=loss, tolerance=1.0)
+    assert 0.04 < found.value < 0.05
+    drawn = kolmo.curve(weights, steps=[0.3, 2.0], evaluate=loss)
+    assert [point["value"] == "nan" for point in drawn.to_dict()["points"]] == [False, True]
+    json.dumps(drawn.to_dict(), allow_nan=False)
+
+
+def test_no_step_is_described_twice(weights, tmp_path, monkeypatch):
+    """What is written is the description that was accepted."""
+    steps, describe = [], Workshop.describe
+
+    def noted(shop, step):
+        steps.append(step)
+        return describe(shop, step)
+
+    monkeypatch.setattr(Workshop, "describe", noted)
+    kolmo.simplify(weights, tmp_path / "s.kmo", distortion=0.1)
+    kolmo.simplify(weights, tmp_path / "t.kmo", evaluate=lambda v: distortion(weights, v),
+                   tolerance=0.1)  # fmt: skip
+    halves = len(steps) - steps[1:].index(0.5) - 1
+    assert len(set(steps[:-halves])) == len(steps) - halves
+    assert len(set(steps[-halves:])) == halves
 
 
 def test_tolerances():

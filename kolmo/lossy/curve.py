@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from kolmo.errors import InputError
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance
 from kolmo.lossy.scalings import Weighting
-from kolmo.lossy.workshop import Lossiness, Workshop, largest_step, open_workshop
+from kolmo.lossy.workshop import Lossiness, Workshop, open_workshop
 from kolmo.markup import lines_html
 from kolmo.progress import Wanted, progress_bar
 
@@ -50,7 +50,7 @@ class CurvePoint:
     distortion : float
         Σ(w − ŵ)² / Σw².
     value : float, optional
-        The metric of these weights.
+        The metric of these weights; NaN if the function gave that.
     sha256 : str
         Of the file's symbols.
     path : str
@@ -63,6 +63,12 @@ class CurvePoint:
     value: float | None
     sha256: str
     path: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; a metric that is no number is ``"nan"``, ``"inf"`` or ``"-inf"``."""
+        value = self.value
+        told = value if value is None or math.isfinite(value) else str(value)
+        return {**dataclasses.asdict(self), "value": told}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,16 +134,13 @@ class Curve:
             raise InputError("bits_at needs a distortion or a tolerance")
         shop = self._shop
         if distortion is not None:
-            step = largest_step(lambda s: shop.describe(s).distortion <= distortion)
+            found = shop.coarsest_within(distortion)
         else:
             assert tolerance is not None
-            allowed, original = Tolerance.parse(tolerance, better), shop.original
-            if original is None:
-                raise InputError("this curve has no metric: give evaluate to kolmo.curve")
-            step = largest_step(lambda s: allowed.accepts(_value(shop, s), original))
-        if step is None:
+            found = shop.coarsest_allowed(Tolerance.parse(tolerance, better))
+        if found is None:
             raise InputError(f"{self.name}: no step is good enough")
-        return shop.measure(shop.describe(step)).bits
+        return shop.measure(found).bits
 
     def plot(
         self, *others: Curve, metric: bool = False, ax: Any = None,
@@ -166,7 +169,7 @@ class Curve:
         """JSON-ready values."""
         own = {"name": self.name, "numel": self.numel, "original": self.original, "kind": "bound"}
         points = {
-            name: [dataclasses.asdict(point) for point in found]
+            name: [point.to_dict() for point in found]
             for name, found in (("points", self.points), ("shuffled", self.shuffled))
         }
         return own | points
@@ -191,12 +194,6 @@ def _is_above(first: CurvePoint, middle: CurvePoint, last: CurvePoint) -> bool:
     x0, x1, x2 = (math.log(point.distortion) for point in (first, middle, last))
     share = (x1 - x0) / (x2 - x0) if x2 != x0 else 0.0
     return middle.bits >= first.bits + share * (last.bits - first.bits)
-
-
-def _value(shop: Workshop, step: float) -> float:
-    if step not in shop.values:
-        shop.value_of(shop.describe(step))
-    return shop.values[step]
 
 
 def curve(

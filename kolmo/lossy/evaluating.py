@@ -90,25 +90,29 @@ class Evaluator:
     evaluate: Evaluate
 
     def __call__(self, values: Mapping[str, NDArray[Any]]) -> float:
-        """The value of the network with these weights.
+        """The value of the network with these weights, to which others are compared.
 
         Raises
         ------
         InputError
             If the function raises an error, or does not return a number.
         """
+        value = self.trial(values)
+        if math.isnan(value):
+            raise InputError("evaluate gave NaN: there is nothing to compare")
+        return value
+
+    def trial(self, values: Mapping[str, NDArray[Any]]) -> float:
+        """As a call; but NaN may come of it, as of weights that are no network any more."""
         subject = self._with(values)
         try:
             found = self.evaluate(subject)
-            value = float(found)
+            return float(found)
         except (KeyboardInterrupt, InputError):
             raise
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
             raise InputError(f"evaluate failed ({what}); it takes {self._what}") from error
-        if math.isnan(value):
-            raise InputError("evaluate gave NaN: there is nothing to compare")
-        return value
 
     @property
     def _what(self) -> str:

@@ -15,7 +15,7 @@ from kolmo.files import write_text
 from kolmo.lossy.curve import LossyOptions
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance, arrays_of, with_weights
 from kolmo.lossy.layers import layer_errors
-from kolmo.lossy.workshop import Lossiness, Workshop, largest_step, open_workshop
+from kolmo.lossy.workshop import Lossiness, Workshop, open_workshop
 from kolmo.markup import lines_html
 from kolmo.progress import Wanted, progress_bar
 
@@ -172,13 +172,12 @@ def simplify(
 
 
 def _within_distortion(shop: Workshop, path: Path, distortion: float) -> Simplified:
-    step = largest_step(lambda step: shop.describe(step).distortion <= distortion, precision=0.005)
-    if step is None:
+    found = shop.coarsest_within(distortion, precision=0.005)
+    if found is None:
         raise InputError(f"{shop.name}: no step has a distortion of {distortion:g} or less")
-    description = shop.describe(step)
-    certificate = shop.write(description, path)
+    certificate = shop.write(found, path)
     return Simplified(
-        *(certificate, shop.stored_bits, step, description.distortion, None, None, distortion, 0)
+        *(certificate, shop.stored_bits, found.step, found.distortion, None, None, distortion, 0)
     )
 
 
@@ -188,21 +187,14 @@ def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simpl
     original = shop.original
     assert original is not None
 
-    def accepts(step: float) -> bool:
-        if step not in shop.values:
-            shop.value_of(shop.describe(step))
-            _keep_tried(tried, shop)
-        return tolerance.accepts(shop.values[step], original)
-
-    step = largest_step(accepts)
-    if step is None:
+    found = shop.coarsest_allowed(tolerance, lambda: _keep_tried(tried, shop))
+    if found is None:
         raise InputError(
             f"{shop.name}: no description is within the tolerance: the original has "
             f"{original:.6g}, the limit is {tolerance.limit(original):.6g}; is the metric the same "
             f"at each call?"
         )
-    description = shop.describe(step)
-    certificate = shop.write(description, path)
+    certificate = shop.write(found, path)
     value = _decoded_value(shop, path)
     if not tolerance.accepts(value, original):
         path.unlink()
@@ -214,8 +206,8 @@ def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simpl
     return Simplified(
         certificate,
         shop.stored_bits,
-        step,
-        description.distortion,
+        found.step,
+        found.distortion,
         original,
         value,
         tolerance.limit(original),

@@ -23,7 +23,7 @@ from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.lossy.calibrating import calibrated_scalings
 from kolmo.lossy.describing import Description, describe, quantized
-from kolmo.lossy.evaluating import Evaluate, Evaluator
+from kolmo.lossy.evaluating import Evaluate, Evaluator, Tolerance
 from kolmo.lossy.scalings import Scaling, Weighting, plain_scaling, scalings_of
 from kolmo.nulls import Shuffled
 from kolmo.quantize.lossy import Lossy
@@ -140,12 +140,65 @@ class Workshop:
         return self.values[0.0]
 
     def value_of(self, description: Description) -> float | None:
-        """The metric of a description, evaluated once."""
+        """The metric of a description, evaluated once; NaN where it is none."""
         if self.evaluator is None:
             return None
         if description.step not in self.values:
-            self.values[description.step] = self.evaluator(description.values)
+            self.values[description.step] = self.evaluator.trial(description.values)
         return self.values[description.step]
+
+    def coarsest_within(self, distortion: float, precision: float = 0.03) -> Description | None:
+        """The description of the largest step whose distortion is no larger than this one."""
+        return self._coarsest(lambda found: found.distortion <= distortion, {}, precision)
+
+    def coarsest_allowed(
+        self, tolerance: Tolerance, after: Callable[[], None] = lambda: None
+    ) -> Description | None:
+        """The description of the largest step whose metric is within a tolerance.
+
+        ``after`` is called when a step has been evaluated. Steps whose values are known are neither
+        described nor evaluated.
+
+        Raises
+        ------
+        InputError
+            If there is no metric.
+        """
+        original = self.original
+        if original is None:
+            raise InputError(f"{self.name}: there is no metric: evaluate was not given")
+
+        def accepts(found: Description) -> bool:
+            value = self.value_of(found)
+            after()
+            return value is not None and tolerance.accepts(value, original)
+
+        known = {step: tolerance.accepts(value, original) for step, value in self.values.items()}
+        return self._coarsest(accepts, known)
+
+    def _coarsest(
+        self,
+        accepts: Callable[[Description], bool],
+        known: Mapping[float, bool],
+        precision: float = 0.03,
+    ) -> Description | None:
+        """The description of the largest step that is accepted; the last that was is kept, for
+        each that is accepted is coarser than those before it."""
+        kept: list[Description] = []
+
+        def tried(step: float) -> bool:
+            if step in known:
+                return known[step]
+            found = self.describe(step)
+            if accepts(found):
+                kept[:] = [found]
+                return True
+            return False
+
+        step = largest_step(tried, precision=precision)
+        if step is None:
+            return None
+        return kept[0] if kept and kept[0].step == step else self.describe(step)
 
     def write(self, description: Description, path: Path) -> Certificate:
         """The description as a file, checked by decoding it."""

@@ -11,7 +11,7 @@ from kolmo.codes.base import RESERVED, code_numbers
 from momos import Mosaic
 from tests.golden.containers import (
     CONTAINERS,
-    MOSAIC_VERSION,
+    MOSAIC_VERSIONS,
     MOSAICS,
     VERSION,
     container_libraries,
@@ -24,7 +24,6 @@ from tests.golden.measured import DATA, FOLDER
 from tests.golden.remaking import update
 
 PACKED = FOLDER / f"kmo-{VERSION}.json"
-SAVED = FOLDER / f"mosaic-{MOSAIC_VERSION}.json"
 SLOW = ("repeat-best",)
 
 
@@ -125,7 +124,11 @@ def test_saving_again_writes_the_same_bytes(name, tmp_path, request):
     made, path = MOSAICS[name](), mosaic_path(name)
     if request.config.getoption("remake_golden"):
         made.save(path)
-        update(SAVED, name, {"library": mosaic_libraries(), **mosaic_facts(Mosaic.load(path))})
+        update(
+            path.parent.with_suffix(".json"),
+            name,
+            {"library": mosaic_libraries(), **mosaic_facts(Mosaic.load(path))},
+        )
         pytest.skip(f"remade {path}")
     assert mosaic_facts(made)["tensors"] == golden(path)["tensors"]
     skip_where_another_wrote(path, mosaic_libraries())
@@ -133,11 +136,14 @@ def test_saving_again_writes_the_same_bytes(name, tmp_path, request):
     assert (tmp_path / "again.mosaic").read_bytes() == path.read_bytes()
 
 
-def test_no_mosaic_file_is_left_over_or_of_another_version():
-    files = list(SAVED.with_suffix("").iterdir())
-    assert {path.stem for path in files} == set(MOSAICS) == set(index(SAVED))
-    magic = b"momos\0" + bytes([MOSAIC_VERSION])
-    assert {path.read_bytes()[: len(magic)] for path in files} == {magic}
+@pytest.mark.parametrize("version", MOSAIC_VERSIONS)
+def test_no_mosaic_file_is_left_over_or_of_another_version(version):
+    folder = FOLDER / f"mosaic-{version}"
+    files = {name: path for name in MOSAICS if (path := mosaic_path(name)).parent == folder}
+    assert set(folder.iterdir()) == set(files.values())
+    assert set(index(folder.with_suffix(".json"))) == set(files)
+    magic = b"momos\0" + bytes([version])
+    assert {path.read_bytes()[: len(magic)] for path in files.values()} == {magic}
 
 
 def test_the_mosaic_of_the_demo_is_its_weights():

@@ -22,7 +22,8 @@ from tests.golden.sources import SYNTHETIC, integers, smooth, tiles
 VERSION = 3
 """Of the container's format."""
 
-MOSAIC_VERSION = 2
+MOSAIC_VERSIONS = 2, 3
+"""Of mosaic files: of the later one are those with tied tensors."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,11 +119,19 @@ def _with_dense() -> Mosaic:
     return Mosaic.from_model(source, 5, exclude=["norm", "steps", "mask"])
 
 
+def _tied() -> Mosaic:
+    """Tensors that are one under two names: one of blocks, and one beside them."""
+    weights, norm = tiles(12, 4, (16, 12), seed=5), smooth(6, 9).astype(np.float32)
+    source = {"embed": weights, "norm": norm, "head": weights, "again": norm}
+    return Mosaic.from_model(source, 4, exclude=["norm", "again"])
+
+
 MOSAICS: Mapping[str, Any] = {
     "mixed": lambda: Mosaic.from_model({"w": np.sort(tiles(8, 4, (60, 40)), axis=0)}, 4),
     "packed": lambda: Mosaic.from_model({"w": smooth(96, 8).reshape(8, 12)}, 4),
     "scales": _half_motifs,
     "dense": _with_dense,
+    "tied": _tied,
 }
 """Mosaics by the name of their file."""
 
@@ -133,7 +142,7 @@ def mosaic_libraries() -> str:
 
 
 def mosaic_path(name: str) -> Path:
-    return FOLDER / f"mosaic-{MOSAIC_VERSION}" / f"{name}.mosaic"
+    return FOLDER / f"mosaic-{MOSAIC_VERSIONS[name == 'tied']}" / f"{name}.mosaic"
 
 
 def mosaic_facts(mosaic: Mosaic) -> dict[str, Any]:

@@ -115,6 +115,23 @@ def grids() -> dict[str, Array]:
     return {"rows": rows, "groups": groups.reshape(20, 96), "short": short.view(np.float32)}
 
 
+def moved() -> dict[str, Array]:
+    """A matrix, and others that are it: transposed, negative, twice and half as large."""
+    first = smooth(70 * 60, 11).reshape(70, 60).astype(np.float32)
+    return {
+        "first": first,
+        "transposed": np.ascontiguousarray(2 * first.T),
+        "negative": -first,
+        "halves": np.ascontiguousarray(-first.T / 2),
+    }
+
+
+def sparse() -> dict[str, Array]:
+    """Weights nine in ten of which are 0."""
+    kept = integers(1 << 16, 10, 12) == 0
+    return {"w": (smooth(1 << 16, 12) * kept).reshape(256, 256).astype(np.float32)}
+
+
 SYNTHETIC: Mapping[str, Callable[[], dict[str, Array]]] = {
     "constant": lambda: {"w": np.full((30, 5), -1.5, np.float32)},
     "raw": lambda: {"w": integers(200, 256).astype(np.uint8)},
@@ -129,6 +146,8 @@ SYNTHETIC: Mapping[str, Callable[[], dict[str, Array]]] = {
     "copies": copies,
     "dictionaries": dictionaries,
     "scaled": scaled,
+    "moved": moved,
+    "sparse": sparse,
     "dtypes": lambda: {**dtypes(), **special()},
 }
 """Checkpoints by name: the first nine have the name of the code that is shortest for them."""

@@ -11,7 +11,7 @@ from kolmo.codes.base import RESERVED, code_numbers
 from momos import Mosaic
 from tests.golden.containers import (
     CONTAINERS,
-    MOSAIC_VERSIONS,
+    MOSAIC_VERSION,
     MOSAICS,
     VERSION,
     container_libraries,
@@ -116,7 +116,12 @@ def test_no_container_is_left_over_or_of_another_version():
 
 @pytest.mark.parametrize("path", kept("mosaic-*/*.mosaic"))
 def test_a_mosaic_file_holds_what_it_held(path):
-    assert mosaic_facts(Mosaic.load(path)).items() <= golden(path).items()
+    """The bits are those of the version that is written: an earlier one has the file's own."""
+    facts = mosaic_facts(Mosaic.load(path))
+    if path.parent.name != f"mosaic-{MOSAIC_VERSION}":
+        assert facts["bits"] < golden(path)["bits"]
+        facts["bits"] = 8 * path.stat().st_size
+    assert facts.items() <= golden(path).items()
 
 
 @pytest.mark.parametrize("name", MOSAICS)
@@ -136,14 +141,12 @@ def test_saving_again_writes_the_same_bytes(name, tmp_path, request):
     assert (tmp_path / "again.mosaic").read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("version", MOSAIC_VERSIONS)
-def test_no_mosaic_file_is_left_over_or_of_another_version(version):
-    folder = FOLDER / f"mosaic-{version}"
-    files = {name: path for name in MOSAICS if (path := mosaic_path(name)).parent == folder}
-    assert set(folder.iterdir()) == set(files.values())
-    assert set(index(folder.with_suffix(".json"))) == set(files)
-    magic = b"momos\0" + bytes([version])
-    assert {path.read_bytes()[: len(magic)] for path in files.values()} == {magic}
+def test_no_mosaic_file_is_left_over_or_of_another_version():
+    files = list((FOLDER / f"mosaic-{MOSAIC_VERSION}").iterdir())
+    kept_facts = index(FOLDER / f"mosaic-{MOSAIC_VERSION}.json")
+    assert {path.stem for path in files} == set(MOSAICS) == set(kept_facts)
+    magic = b"momos\0" + bytes([MOSAIC_VERSION])
+    assert {path.read_bytes()[: len(magic)] for path in files} == {magic}
 
 
 def test_the_mosaic_of_the_demo_is_its_weights():

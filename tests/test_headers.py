@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import kolmo
 from kolmo.codes.numbers import number_bytes
-from kolmo.container.header import Header, _deflate, decode_header, encode_header
+from kolmo.container.fields import deflate
+from kolmo.container.header import Header, decode_header, encode_header
 from kolmo.container.names import mark, unmark
 from kolmo.container.parameters import decode_parameters, encode_parameters
 from kolmo.errors import InputError, KolmoError
@@ -72,7 +73,7 @@ def test_many_names_that_count_take_next_to_nothing():
 
 def test_before_version_3_no_name_has_a_mark():
     body = b"\x06native\x01\x03h\xff@" + b"\x01\x01" + b"\x01\x0a" + b"\x01\x00" * 4 + b"\x00"
-    packed = _deflate(body)
+    packed = deflate(body)
     data = number_bytes(len(packed)) + packed
     assert decode_header(data, 3).names == ["h0"]
     with pytest.raises(UnicodeDecodeError):

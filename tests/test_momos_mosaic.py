@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from kolmo.codes.numbers import Reader
+from kolmo.container.fields import deflate
 from kolmo.errors import InputError
 from kolmo.symbols import container
 from momos.checkpoint import project_checkpoint
@@ -20,6 +22,7 @@ from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.models import MLP
 from momos.mosaic.blocks import Partition
 from momos.mosaic.files import read_header
+from momos.mosaic.headers import encode_header, read_header_fields
 from momos.mosaic.mosaic import Mosaic
 from momos.mosaic.packing import index_bits, pack, unpack
 from momos.sampled.projection import MoMos
@@ -184,8 +187,8 @@ def test_the_file_is_no_larger_than_the_description(tmp_path, capacity, dtype):
     config = LearnedMosaic(capacity=capacity, exclude=("norm",))
     mosaic, _ = project_checkpoint(weights, config)
     size = mosaic.save(tmp_path / "m.mosaic").stat().st_size
-    header = 12 + int.from_bytes((tmp_path / "m.mosaic").read_bytes()[8:12], "little") + 4
-    assert header < 260
+    header = 8 + 1 + (tmp_path / "m.mosaic").read_bytes()[8] + 4
+    assert header < 80
     assert size - header <= mosaic.description_length() / 8 + 1
 
 
@@ -209,6 +212,44 @@ def test_the_same_mosaic_gives_the_same_bytes(tmp_path):
     assert read_header(paths[0])["metadata"] == {"epoch": 3}
     with pytest.raises(InputError, match="must be JSON"):
         Mosaic.from_model(weights).save(tmp_path / "c", {"epoch": object()})
+
+
+# --- headers ----------------------------------------------------------------------------------
+
+
+SIDES = st.lists(st.integers(0, 2**40), max_size=4)
+KINDS = st.sampled_from([0, 1, "float32", "int64", "rows"])
+
+
+@given(st.dictionaries(st.text(), st.tuples(SIDES, KINDS), max_size=9), st.data())
+def test_every_header_comes_back(tensors, data):
+    entries = [[name, shape, (shape[0] if shape else 1) if kind == "rows" else kind]
+               for name, (shape, kind) in tensors.items()]  # fmt: skip
+    if entries:
+        name, shape, _ = data.draw(st.sampled_from(entries))
+        entries.append([data.draw(st.text().filter(lambda t: t not in tensors)), shape, [name]])
+    header = {
+        "block_size": data.draw(st.integers(1, 2**40)),
+        "motifs": [data.draw(st.integers(1, 2**40)), "float16"],
+        "dtype": "bfloat16",
+        "indices": data.draw(st.sampled_from(["packed", "mixed"])),
+        "tensors": entries,
+    }
+    optional = {"absent": ["a.1", "a.2"], "metadata": {"epoch": 3, "of": ["x", None]}}
+    header |= {key: optional[key] for key in data.draw(st.sets(st.sampled_from([*optional])))}
+    encoded = encode_header(header)
+    reader = Reader(encoded + b"more")
+    assert read_header_fields(reader, 4) == header
+    assert reader.rest() == b"more"
+
+
+@given(st.binary(max_size=80))
+def test_a_damaged_header_of_the_later_version_is_refused(body):
+    """Its checksum right, and its length too."""
+    packed = deflate(body)
+    content = b"momos\0\x04\n" + bytes([len(packed)]) + packed + bytes(40)
+    with pytest.raises(InputError, match=r"^x: "):
+        Mosaic.decode(content + zlib.crc32(content).to_bytes(4, "little"), "x")
 
 
 # --- files that lie ---------------------------------------------------------------------------

@@ -11,7 +11,6 @@ motifs are numbered by falling use. docs/formats/mosaic.md specifies every byte.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import zlib
 from collections.abc import Mapping
@@ -28,14 +27,11 @@ from kolmo.files import EXPANSION, expansion_limit
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
+from momos.mosaic.headers import VERSIONS, encode_header, read_header_fields
 from momos.mosaic.packing import index_bits, pack, unpack
 from momos.mosaic.parts import Parts
 
-VERSIONS = 2, 3
-"""Versions that are read; the later one is written only where tensors are tied."""
-
 _MAGIC = b"momos\0"
-_HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
 
 
 Made = TypeVar("Made", bound=Parts)
@@ -57,7 +53,6 @@ def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> by
     ranks[order] = np.arange(k)
     coder, stream = _encode_indices(ranks[mosaic.indices], k, mosaic.partition)
     values = [mosaic.scales.get(name, mosaic.dense.get(name)) for name in mosaic.names]
-    version = VERSIONS[bool(mosaic.aliases)]
     header = {
         "block_size": size,
         "motifs": [k, mosaic.motifs.dtype.name],
@@ -68,13 +63,12 @@ def encode_parts(mosaic: Parts, metadata: Mapping[str, Any] | None = None) -> by
         **({"metadata": dict(metadata)} if metadata else {}),
     }
     try:
-        text = json.dumps(header, separators=(",", ":"), allow_nan=False).encode()
+        described = encode_header(header)
     except (TypeError, ValueError) as error:
         raise InputError(f"the metadata of a mosaic must be JSON: {error}") from None
-    packed = zlib.compress(text, 9)
     body = [_raw(mosaic.motifs[order]), *(_raw(a) for a in values if a is not None), stream]
-    magic = _MAGIC + bytes([version]) + b"\n"
-    content = b"".join([magic, len(packed).to_bytes(4, "little"), packed, *body])
+    magic = _MAGIC + bytes([VERSIONS[-1]]) + b"\n"
+    content = b"".join([magic, described, *body])
     return content + zlib.crc32(content).to_bytes(4, "little")
 
 
@@ -193,19 +187,17 @@ def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
         )
     if len(content) < 16 or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise InputError(f"{path}: its checksum is wrong: the file is damaged or cut off")
-    end = 12 + int.from_bytes(content[8:12], "little")
-    header = _parse_header(content[12:end]) if end <= len(content) - 4 else None
+    reader = Reader(content[8:-4])
+    header = _read_header(reader, content[6])
     if header is None:
         raise InputError(f"{path}: its description of the mosaic is damaged")
-    return header, content[end:-4]
+    return header, reader.rest()
 
 
-def _parse_header(packed: bytes) -> dict[str, Any] | None:
+def _read_header(reader: Reader, version: int) -> dict[str, Any] | None:
     """The header; None unless every value is of the right type and in range."""
     try:
-        inflate = zlib.decompressobj()
-        text = inflate.decompress(packed, _HEADER)
-        header = json.loads(text) if inflate.eof else {}
+        header = read_header_fields(reader, version)
         (k, motif_dtype), tensors = header["motifs"], header["tensors"]
         sound = (
             _is_count(header["block_size"], least=1)
@@ -218,7 +210,7 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
             and _are_aliases(tensors)
             and all(isinstance(name, str) for name in header.get("absent", ()))
         )
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, zlib.error, ValueError, KeyError, IndexError, TypeError, RecursionError):
         return None
     return header if sound else None
 

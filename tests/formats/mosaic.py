@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from tests.formats.bits import Reader, demand, packed_bits
-from tests.formats.kmo import DTYPES, WIDTHS
+from tests.formats.kmo import DTYPES, WIDTHS, dictionary, read_names, stretched
 from tests.formats.mixing import decode_tables
 from tests.formats.mosaic_code import index_table
 from tests.formats.rounding import to_bits, to_floats
 
 Array = np.ndarray[Any, Any]
-MAGICS = b"momos\0\x02\n", b"momos\0\x03\n"
+MAGICS = b"momos\0\x02\n", b"momos\0\x03\n", b"momos\0\x04\n"
 
 
 def read_weights(data: bytes) -> dict[str, tuple[str, Array]]:
@@ -24,7 +24,10 @@ def read_weights(data: bytes) -> dict[str, tuple[str, Array]]:
     demand(data[:8] in MAGICS, "another magic")
     demand(zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little"), "a wrong checksum")
     reader = Reader(data[8:-4])
-    header = json.loads(zlib.decompress(reader.take(int.from_bytes(reader.take(4), "little"))))
+    if data[6] < 4:
+        header = json.loads(zlib.decompress(reader.take(int.from_bytes(reader.take(4), "little"))))
+    else:
+        header = read_fields(reader.take(reader.varint()))
     count, motif_dtype = header["motifs"]
     size, tensors = header["block_size"], header["tensors"]
     demand(len({name for name, _, _ in tensors}) == len(tensors), "two equal names")
@@ -43,6 +46,31 @@ def read_weights(data: bytes) -> dict[str, tuple[str, Array]]:
         bits = motifs[np.array(blocks, int)].reshape(-1)[: math.prod(shape)].reshape(shape)
         found[name] = (header["dtype"], scaled(bits, motif_dtype, values, header["dtype"]))
     return {name: found[kind[0] if isinstance(kind, list) else name] for name, _, kind in tensors}
+
+
+def read_fields(deflated: bytes) -> dict[str, Any]:
+    """The header of version 4, as one of version 3 has it."""
+    reader = Reader(zlib.decompressobj(-15, zdict=dictionary()).decompress(deflated))
+    size, count, motif_dtype, dtype, coder = (reader.varint() for _ in range(5))
+    names = read_names(reader, 3)
+    shapes = [reader.list() for _ in names]
+    kinds: list[Any] = []
+    for kind, shape in zip(stretched(reader.list(), len(names)), shapes, strict=True):
+        if kind < 3:
+            kinds.append(shape[0] if kind == 2 else kind)
+        else:
+            kinds.append(DTYPES[(kind - 3) // 2] if kind % 2 else [names[(kind - 4) // 2]])
+    found = {
+        "block_size": size,
+        "motifs": (count, DTYPES[motif_dtype]),
+        "dtype": DTYPES[dtype],
+        "indices": ("packed", "mixed")[coder],
+        "tensors": list(zip(names, shapes, kinds, strict=True)),
+        "absent": read_names(reader, 3),
+        "metadata": json.loads(reader.text() or "null"),
+    }
+    demand(not reader.rest(), "bytes after the last field")
+    return found
 
 
 def take_array(reader: Reader, shape: tuple[int, ...], dtype: str) -> Array:

@@ -22,8 +22,7 @@ from tests.golden.sources import SYNTHETIC, integers, smooth, tiles
 VERSION = 3
 """Of the container's format."""
 
-MOSAIC_VERSIONS = 2, 3
-"""Of mosaic files: of the later one are those with tied tensors."""
+MOSAIC_VERSION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +141,7 @@ def mosaic_libraries() -> str:
 
 
 def mosaic_path(name: str) -> Path:
-    return FOLDER / f"mosaic-{MOSAIC_VERSIONS[name == 'tied']}" / f"{name}.mosaic"
+    return FOLDER / f"mosaic-{MOSAIC_VERSION}" / f"{name}.mosaic"
 
 
 def mosaic_facts(mosaic: Mosaic) -> dict[str, Any]:

@@ -147,9 +147,14 @@ class Workshop:
             self.values[description.step] = self.evaluator(description.values)
         return self.values[description.step]
 
-    def write(self, description: Description, path: Path) -> Certificate:
-        """The description as a file, checked by decoding it."""
-        made = description.write(path, self.preset, self.threads, self.progress)
+    def write(
+        self,
+        description: Description,
+        path: Path,
+        accept: Callable[[Path], None] = lambda _: None,
+    ) -> Certificate:
+        """The description as a file, checked by decoding it, and by `accept` before it is there."""
+        made = description.write(path, self.preset, self.threads, self.progress, accept)
         return dataclasses.replace(made, skipped=tuple(self.left_out))
 
     def measure(self, description: Description) -> Certificate:

@@ -24,7 +24,7 @@ from kolmo.codes import mixing
 from kolmo.codes.numbers import Reader
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
-from kolmo.files import EXPANSION, expansion_limit
+from kolmo.files import EXPANSION, check_readable, expansion_limit, marked
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
@@ -35,6 +35,10 @@ VERSIONS = 2, 3
 """Versions that are read; the later one is written only where tensors are tied."""
 
 _MAGIC = b"momos\0"
+
+is_mosaic = marked(rb"\Amomos\0")
+"""Whether a file is a mosaic file, of any version."""
+
 _HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
 
 
@@ -156,6 +160,7 @@ def checked_header(path: str, content: bytes) -> dict[str, Any]:
 
 def read_file(path: Path) -> bytes:
     """All bytes of a file; InputError if it cannot be read."""
+    check_readable(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,20 +1,39 @@
-"""Output files: checks of the path, and writing whole or not at all."""
+"""Files: which may be read and which written, and what a small one may expand to."""
 
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.replacing import (
+    is_stream,
+    kind_of,
+    standing,
+    status_of,
+    target_of,
+    write_atomically,
+)
+from kolmo.spoken import option
 
 GENEROUS = 1 << 30
 """Bytes that any file may expand to."""
 
 EXPANSION = 1024
 """A larger file may expand to this many times its size."""
+
+Paths = Iterable[str | os.PathLike[str]]
+
+Own = Callable[[Path], bool]
+"""Whether a file is of those that a writer makes, by its contents, and so may be written anew."""
+
+_MARK = 4096  # bytes at a file's begin and at its end that tell what it is
 
 
 def expansion_limit(size: int) -> int:
@@ -26,38 +45,129 @@ def expansion_limit(size: int) -> int:
     return max(GENEROUS, EXPANSION * size)
 
 
-def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
-    """InputError unless a file of one of these suffixes can be written there."""
-    if path.suffix not in suffixes:
+# --- read -----------------------------------------------------------------------------------
+
+
+def check_readable(path: str | os.PathLike[str]) -> None:
+    """InputError unless it is a file, or a link to one: of a pipe nothing can be read twice."""
+    status = status_of(Path(path), "read")
+    if status is None:
+        raise InputError(f"{path}: there is no such file")
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(
+            f"{path}: is {kind_of(status)}, not a file; save what it gives to a file, and name that"
+        )
+
+
+# --- written --------------------------------------------------------------------------------
+
+
+def foreign(_: Path) -> bool:
+    """Of no file it is known who made it: a checkpoint may be anybody's."""
+    return False
+
+
+def marked(pattern: bytes) -> Own:
+    """Tells the files by which a pattern is found near their begin, or their end."""
+    mark = re.compile(pattern, re.S)
+
+    def is_marked(path: Path) -> bool:
+        with suppress(OSError), path.open("rb") as file:
+            head = file.read(_MARK)
+            file.seek(-min(_MARK, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            return bool(mark.search(head) or mark.search(file.read()))
+        return False
+
+    return is_marked
+
+
+def check_output(
+    path: Path,
+    suffixes: tuple[str, ...] = (),
+    *,
+    own: Own = foreign,
+    inputs: Paths = (),
+    overwrite: bool = False,
+) -> None:
+    """InputError unless a file of one of these suffixes (of any, without) can be written there,
+    and none is lost for it; see `check_standing`."""
+    if suffixes and path.suffix not in suffixes:
         raise InputError(f"{path}: the suffix must be {' or '.join(suffixes)}")
     if path.suffix == ".parquet":
         pyarrow_modules(f"writing {path}")
-    folder = path.parent
+    check_standing(path, own=own, inputs=inputs, overwrite=overwrite)
+    folder = target_of(path).parent
     if not folder.is_dir():
         raise InputError(f"{path}: there is no directory {str(folder)!r}")
-    if path.is_dir():
-        raise InputError(f"{path}: is a directory")
+    if is_stream(path):
+        return
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write to a temporary file beside ``path``, then rename: readers never see half a file."""
-    temporary = None
+def check_standing(
+    path: Path, *, own: Own = foreign, inputs: Paths = (), overwrite: bool = False
+) -> None:
+    """InputError if a file that stands there would be lost.
+
+    What is read never is replaced, by whatever name it goes: a link to it, another path. Any other
+    file is, if it is empty, if it is the writer's ``own``, or if the user asks to ``overwrite`` it.
+
+    Parameters
+    ----------
+    inputs : iterable of paths
+        The files that are read; and folders, of whose files an output may be none but its own. They
+        are looked at where something stands.
+    """
+    status = standing(path)
+    if status is None:
+        return
+    is_file = stat.S_ISREG(status.st_mode)
+    is_own = is_file and own(path)
+    read = next((each for each in inputs if _holds(each, status, is_own)), None)
+    if read is not None:
+        raise InputError(f"{path}: is what is read, {str(read)!r}: name another output")
+    if is_file and status.st_size and not (is_own or overwrite or is_stream(path)):
+        raise InputError(
+            f"{path}: another file is there already: name another output, or have it replaced "
+            f"with {option('overwrite', True)}"
+        )
+
+
+def _holds(source: str | os.PathLike[str], status: os.stat_result, is_own: bool) -> bool:
+    """Whether a file is this source, or lies in this folder and is nothing of our own."""
+    if _is_same(source, status):
+        return True
+    if is_own or not os.path.isdir(source):
+        return False
+    return any(
+        _is_same(os.path.join(folder, name), status)
+        for folder, _, names in os.walk(source)
+        for name in names
+    )
+
+
+def _is_same(path: str | os.PathLike[str], status: os.stat_result) -> bool:
+    with suppress(OSError, ValueError):  # a URL, for one
+        return os.path.samestat(os.stat(path), status)
+    return False
+
+
+@contextmanager
+def directory(path: Path) -> Iterator[None]:
+    """Make a directory, and those above it, where it is not there; those that were made go again
+    if nothing comes of it."""
+    made = [each for each in (path, *path.parents) if not each.exists()]
+    make_directory(path)
     try:
-        handle, name = tempfile.mkstemp(path.suffix, ".kolmo-", path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        yield
+    except BaseException:
+        for each in made:
+            with suppress(OSError):  # there is something in it
+                each.rmdir()
+        raise
 
 
 def make_directory(path: Path) -> None:

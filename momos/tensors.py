@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.opening import open_source
 from kolmo.dtypes import EXTENDED_DTYPES, bits_of
 from kolmo.errors import InputError
-from kolmo.files import write_atomically
+from kolmo.replacing import write_atomically
 
 METADATA = "momos"
 """Key of the safetensors metadata that momos writes; its value is a JSON object."""

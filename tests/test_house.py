@@ -13,8 +13,8 @@ from tests.house import KNOWN, circles, imports
 KOLMO = (
     (
         "ground floor",
-        "errors text markup spoken specs execution progress console files compiled ahead dtypes "
-        "floats symbols registry gathering layout pvalues intervals provenance",
+        "errors text markup spoken specs execution progress console files replacing compiled ahead "
+        "dtypes floats symbols registry gathering layout pvalues intervals provenance",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

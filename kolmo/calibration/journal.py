@@ -9,6 +9,7 @@ from typing import Any
 
 from kolmo.calibration.trials import Piece, Row
 from kolmo.errors import InputError
+from kolmo.files import check_standing, marked
 from kolmo.provenance import versions
 
 
@@ -17,10 +18,17 @@ class Journal:
 
     The key of a piece is all that it depends on: its experiment, estimators, seed and trials, and
     the versions of the packages. A last line that was cut off is ignored.
+
+    Raises
+    ------
+    InputError
+        If another file is there.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        if path:
+            check_standing(path, own=_is_journal)
         self._rows = _read(path) if path and path.exists() else {}
 
     def find(self, piece: Piece) -> list[Row] | None:
@@ -42,6 +50,9 @@ class Journal:
         """Remove the file: everything is in the result."""
         if self._path:
             self._path.unlink(missing_ok=True)
+
+
+_is_journal = marked(rb'\A\s*\{"piece": ')
 
 
 def _key(piece: Piece) -> str:

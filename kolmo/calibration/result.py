@@ -13,11 +13,12 @@ import pandas as pd
 
 from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.figure import draw
-from kolmo.calibration.words import page, sentences
+from kolmo.calibration.words import COMMAND, page, sentences
 from kolmo.errors import InputError
-from kolmo.files import check_output, write_atomically, write_text
-from kolmo.report.figures.drawing import save_figure
-from kolmo.report.saving import records
+from kolmo.files import check_output, check_readable, marked, write_text
+from kolmo.replacing import write_atomically
+from kolmo.report.figures.drawing import check_figure_output, save_figure
+from kolmo.report.saving import records, schema_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,9 +47,11 @@ class CalibrationResult(CalibrationData):
         """Power and ratio by estimator and family; false-positive rates in their band."""
         return draw(self)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write all rows as one .csv or .parquet (the column ``part`` says which table), as .json,
         as a page (.md, with its figure beside it as .png), or the figure (.png, .svg, .pdf).
+
+        What another calibration wrote there is replaced, any other file only to ``overwrite`` it.
 
         Raises
         ------
@@ -56,7 +59,7 @@ class CalibrationResult(CalibrationData):
             For another suffix, or a path that cannot be written.
         """
         path = Path(path)
-        check_calibration_output(path)
+        check_calibration_output(path, overwrite)
         self._writers()[path.suffix](path)
 
     def _writers(self) -> dict[str, Callable[[Path], None]]:
@@ -78,7 +81,7 @@ class CalibrationResult(CalibrationData):
         write_text(path, page(self, figure.name))
 
     def _save_figure(self, path: Path) -> None:
-        save_figure(self.plot(), path)
+        save_figure(self.plot(), path, overwrite=True)  # which was checked before
 
     def _long(self) -> pd.DataFrame:
         """All tables under each other, then a row with the settings as JSON."""
@@ -94,9 +97,31 @@ class CalibrationResult(CalibrationData):
 _FIGURES = (".png", ".svg", ".pdf")
 
 
-def check_calibration_output(path: Path) -> None:
-    """InputError unless a calibration can be written there."""
-    check_output(path, (".csv", ".parquet", ".json", ".md", *_FIGURES))
+def check_calibration_output(path: Path, overwrite: bool = False) -> None:
+    """InputError unless a calibration can be written there; only another is replaced unasked."""
+    if path.suffix in _FIGURES:
+        check_figure_output(path, overwrite=overwrite)
+        return
+    check_output(path, (*_OWN, *_FIGURES), own=_is_calibration, overwrite=overwrite)
+    if path.suffix == ".md":
+        check_figure_output(path.with_suffix(".png"), overwrite=overwrite)
+
+
+def _is_table(path: Path) -> bool:
+    schema = schema_of(path)
+    return schema is not None and {"part", "strict_rejections"} <= set(schema.names)
+
+
+_OWN = {
+    ".csv": marked(rb"\Apart,[^\n]*,strict_rejections\b"),
+    ".parquet": _is_table,
+    ".json": marked(rb'\A\{\s*"seen": \[(\s*\{\s*"estimator": |\],)'),
+    ".md": marked(f"\nMade by `{COMMAND}` ".encode()),
+}
+
+
+def _is_calibration(path: Path) -> bool:
+    return _OWN[path.suffix](path)
 
 
 def load_calibration(path: str | os.PathLike[str]) -> CalibrationResult:
@@ -110,6 +135,7 @@ def load_calibration(path: str | os.PathLike[str]) -> CalibrationResult:
     path = Path(path)
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path}: a calibration is read from .csv or .parquet")
+    check_readable(path)
     try:
         whole = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
         parts = {name: _part(whole, name) for name in _PARTS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import hashlib
 import math
 import os
 import uuid
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
-from kolmo.checkpoints.origins import Origin, fingerprint
+from kolmo.checkpoints.origins import Origin, Version, sha256
 from kolmo.checkpoints.places import Place, footprint
 from kolmo.checkpoints.showing import tensor_cells, tensors_html
 from kolmo.errors import InputError
@@ -238,7 +237,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         self.networks, self.shards = tuple(networks), shards
         self.versions: Mapping[str, str] = {}
         self.origin: Origin | None = None
-        self._opened: Mapping[str, str] = {}
+        self._opened: Mapping[str, Version] = {}
         self._from: Checkpoint | None = None  # kept, for temporary files go when it goes
 
     def __getitem__(self, name: str) -> WeightTensor:
@@ -274,8 +273,12 @@ class Checkpoint(Mapping[str, WeightTensor]):
         """What tells the version of each file behind it from any other, by path or URL, unread:
         ``size=1024 mtime_ns=1700000000000000000``, taken when it was opened, or what the server
         tells, as in ``versions``."""
-        local = {file: self._opened.get(file) or fingerprint(file) for file in self.files}
+        local = {file: str(self._opened.get(file) or Version.of(file)) for file in self.files}
         return {**local, **self.versions}
+
+    def changed_files(self) -> list[str]:
+        """The local files behind it that are no longer what was opened."""
+        return [file for file, then in self._opened.items() if Version.of(file).is_other(then)]
 
     def select(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Checkpoint:
         """The tensors whose name matches one of ``include`` (all, if empty) and none of
@@ -340,8 +343,8 @@ class Checkpoint(Mapping[str, WeightTensor]):
 
     def opened_from(self, source: str) -> Origin:
         """Note where it was opened, and the versions of its files at this moment."""
-        self._opened = {file: fingerprint(file) for file in self.files}
-        local = {os.path.abspath(file): told for file, told in self._opened.items()}
+        self._opened = {file: Version.of(file) for file in self.files}
+        local = {os.path.abspath(file): str(version) for file, version in self._opened.items()}
         self.origin = Origin.of(source, {**local, **self.versions})
         return self.origin
 
@@ -372,12 +375,6 @@ def array_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if len(shape) <= AXES and fits else (math.prod(shape),)
 
 
-def sha256(path: str) -> str:
-    """The file's SHA-256, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
     role = tensor.role or Role.WEIGHT
     return Skipped(tensor.name, reason, tensor.numel, role, tensor)
@@ -385,7 +382,6 @@ def _skipped(tensor: WeightTensor, reason: str) -> Skipped:
 
 def array_tensor(name: str, array: NDArray[Any]) -> WeightTensor:
     """A WeightTensor over an array that is in memory (or memory-mapped)."""
-
     dtype = array.dtype.newbyteorder("=")
     return WeightTensor(name, array.shape, dtype, ArrayLoad(array), place=_place(array))
 

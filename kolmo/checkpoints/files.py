@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.origins import Version
 from kolmo.errors import InputError
+from kolmo.files import check_readable
 
 
 class LocalFile:
@@ -24,11 +26,9 @@ class LocalFile:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise self._unreadable(error) from None
-        self.size, self._changed = status.st_size, status.st_mtime_ns
+        check_readable(path)
+        self._version = Version.of(path)
+        self.size = self._version.size
 
     def __call__(self, offset: int, size: int) -> memoryview:
         """Bytes [offset, offset + size), fewer where the file ends."""
@@ -46,7 +46,7 @@ class LocalFile:
             raise self._unreadable(error) from None
 
     def _check(self, status: os.stat_result) -> None:
-        if (status.st_size, status.st_mtime_ns) != (self.size, self._changed):
+        if Version.told_by(status).is_other(self._version):
             raise InputError(f"{self._path}: it was changed while it was read")
 
     def _unreadable(self, error: OSError) -> InputError:

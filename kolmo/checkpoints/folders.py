@@ -17,6 +17,7 @@ from typing import Protocol
 from kolmo.checkpoints.archives import Archive
 from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError
+from kolmo.files import check_readable
 
 
 class Folder(Protocol):
@@ -94,9 +95,9 @@ class LocalFolder:
     def stored(self, name: str) -> Stored:
         path = self.root / name
         if not self.has(name):
-            what = f"{self.where}: there is no file {name[:200]!r} in it"
-            odd = f"{path}: this is a device, a pipe or a folder, not a file"
-            raise InputError(odd if os.path.exists(path) else what)
+            if os.path.exists(path):
+                check_readable(path)
+            raise InputError(f"{self.where}: there is no file {name[:200]!r} in it")
         if name != self.named and not self._is_inside(path):
             raise InputError(
                 f"{path}: this is a link out of its folder, to {os.path.realpath(path)}, which is "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,9 @@ from kolmo.checkpoints.directories import open_folder, open_named
 from kolmo.checkpoints.folders import File, LocalFolder
 from kolmo.checkpoints.loads import Load, is_near
 from kolmo.checkpoints.naming import hub_hint
-from kolmo.checkpoints.origins import Origin, fingerprint
+from kolmo.checkpoints.origins import Origin
 from kolmo.checkpoints.roles import require_weights, sort_out
-from kolmo.errors import InputError
+from kolmo.errors import InputError, KolmoError
 
 _KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
 
@@ -102,6 +104,28 @@ def open_path(path: Path) -> Checkpoint:
     return open_named(File.local(path))
 
 
+def inputs_of(*sources: Any) -> Iterator[str]:
+    """The local files and folders that sources consist of: what no output may be.
+
+    A source in memory has none; one that cannot be opened is itself, and said so elsewhere.
+
+    >>> list(inputs_of("model.safetensors", {"w": 1}))
+    ['model.safetensors']
+    """
+    yield from (_local(os.fspath(each)) for each in sources if isinstance(each, (str, os.PathLike)))
+    for source in sources:
+        if isinstance(source, (str, os.PathLike, Checkpoint)):
+            with suppress(KolmoError):
+                found = open_source(source)
+                yield from (_local(name) for name in (*found.files, *found.versions))
+                yield from [_local(found.origin.source)] if found.origin else []
+
+
+def _local(name: str) -> str:
+    """The path in a URL of this machine."""
+    return re.sub(r".*?(file|local)://", "", name)
+
+
 # --- remote ---------------------------------------------------------------------------------
 
 
@@ -128,12 +152,17 @@ def check_unchanged(checkpoint: Checkpoint) -> None:
     InputError
         If one was changed or removed meanwhile: figures may be of neither version.
     """
-    now = {file: fingerprint(file) for file in checkpoint.files}
+    for file in changed_files(checkpoint):
+        raise InputError(f"{file}: it was changed while it was read")
+
+
+def changed_files(checkpoint: Checkpoint) -> list[str]:
+    """The files behind a checkpoint, here or far away, that are no longer what was opened."""
+    changed = checkpoint.changed_files()
     if checkpoint.versions and checkpoint.origin:
-        now |= _open_url(checkpoint.origin.source).versions
-    for file, then in checkpoint.fingerprints.items():
-        if now.get(file, then) != then:
-            raise InputError(f"{file}: it was changed while it was read")
+        now, then = _open_url(checkpoint.origin.source).versions, checkpoint.versions
+        changed += [file for file in then if now.get(file, then[file]) != then[file]]
+    return changed
 
 
 def _by_origin(origin: Origin, tensor: WeightTensor, number: int) -> WeightTensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import kolmo
 from kolmo.cli import completing
 from kolmo.cli.app import app
-from kolmo.cli.options import RUNNING, SHOWING, Json, Seed, option
+from kolmo.cli.options import RUNNING, SHOWING, Json, Overwrite, Seed, option
 from kolmo.console import make_console
 from kolmo.errors import KolmoError
 from kolmo.execution import cores
@@ -64,6 +64,7 @@ def calibrate(
             under=SHOWING,
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Which estimator sees what: measure them on objects of known complexity.
@@ -73,7 +74,7 @@ def calibrate(
     from kolmo.calibration.result import check_calibration_output  # which imports pandas
 
     for path in output or ():
-        check_calibration_output(path)
+        check_calibration_output(path, overwrite)
     journal = Path(f"{output[0]}.journal") if output else None
     with _announce_journal(journal), progress_bar(True) as progress:
         result = kolmo.calibrate(
@@ -87,7 +88,7 @@ def calibrate(
             progress=progress,
         )
     for path in output or ():
-        result.save(path)
+        result.save(path, overwrite=overwrite)
         print(f"wrote {path}", file=sys.stderr)
     if json:
         print(result.to_json())

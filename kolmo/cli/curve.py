@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 import kolmo
+from kolmo.checkpoints.opening import inputs_of
 from kolmo.cli.app import app, print_json
 from kolmo.cli.lossy_options import Coded, Evaluated, Inputs, Weighted, function, with_inputs
-from kolmo.cli.options import Exclude, Include, Json, Threads, option
+from kolmo.cli.options import Exclude, Include, Json, Overwrite, Threads, option
 from kolmo.lossy.curve import STEPS
 from kolmo.progress import progress_bar
-from kolmo.report.figures.drawing import save_figure
+from kolmo.report.figures.drawing import check_figure_output, save_figure
 
 
 @app.command()
@@ -42,9 +43,12 @@ def curve(
     include: Include = None,
     exclude: Exclude = None,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Code length against distortion, each point a file that decodes."""
+    if plot:
+        check_figure_output(plot, inputs_of(source), overwrite)
     subject, given = with_inputs(source, inputs)
     with progress_bar(True) as progress:
         found = kolmo.curve(
@@ -58,9 +62,11 @@ def curve(
             exclude=exclude or (),
             preset=preset,
             threads=threads,
+            overwrite=overwrite,
             progress=progress,
             **given,
         )
     if plot:
-        save_figure(found.plot(metric=metric), plot)
+        figure = found.plot(metric=metric)
+        save_figure(figure, plot, inputs=inputs_of(source), overwrite=overwrite)
     print_json(found.to_dict()) if json else print(found)

@@ -11,10 +11,11 @@ import typer
 import kolmo
 from kolmo.cli.app import app, print_json
 from kolmo.cli.documents import report_document
-from kolmo.cli.options import Json, Threads
+from kolmo.cli.options import Json, Overwrite, Threads
 from kolmo.errors import InputError
-from kolmo.files import check_output
 from kolmo.progress import progress_bar
+from kolmo.report.figures.drawing import SUFFIXES, check_figure_output
+from kolmo.report.page.frame import check_page_output
 from kolmo.report.terminal import show
 
 FOLDER = Path(__file__).parents[1] / "demo"
@@ -24,7 +25,7 @@ NETWORKS = {
     "momos": "the same, trained as a mosaic of motifs: its blocks of weights are few and recur",
 }
 _YOURS = "And yours: kolmo analyze MODEL, kolmo compare MODEL MODEL, kolmo trajectory RUN"
-_FIGURES, _PAGES = (".png", ".svg", ".pdf"), (".html", ".htm")
+_PAGES = (".html", ".htm")
 
 
 @app.command()
@@ -36,15 +37,16 @@ def demo(
         ),
     ] = None,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Measure three small networks that come with kolmo: random, trained, a mosaic."""
     if output:
-        check_output(output, (*_PAGES, *_FIGURES))
+        _check(output, overwrite)
     with progress_bar(True) as progress:
         report = kolmo.compare(networks(), scope="model", threads=threads, progress=progress)
     if output:
-        _write(report, output)
+        _write(report, output, overwrite)
         print(f"wrote {output}", file=sys.stderr)
     if json:
         print_json(report_document(report))
@@ -65,10 +67,19 @@ def networks() -> dict[str, Path]:
     return found
 
 
-def _write(report: kolmo.Report, output: Path) -> None:
+def _check(output: Path, overwrite: bool) -> None:
+    """InputError unless the page or the figure can be written."""
+    if output.suffix not in (*_PAGES, *SUFFIXES):
+        raise InputError(f"{output}: the suffix must be {' or '.join((*_PAGES, *SUFFIXES))}")
+    check = check_page_output if output.suffix in _PAGES else check_figure_output
+    check(output, networks().values(), overwrite)
+
+
+def _write(report: kolmo.Report, output: Path, overwrite: bool) -> None:
     if output.suffix in _PAGES:
-        report.to_html(output)
+        report.to_html(output, overwrite=overwrite)
         return
     from kolmo.report.figures.plots import save_figure  # which imports pandas
 
-    save_figure(report.plot.compare(), output)
+    figure = report.plot.compare()
+    save_figure(figure, output, inputs=networks().values(), overwrite=overwrite)

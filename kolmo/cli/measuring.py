@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import glob
+import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from itertools import compress
 from typing import Any
 
 import kolmo
 from kolmo.analysis import plan_of
+from kolmo.checkpoints.opening import inputs_of
 from kolmo.cli.app import print_json
 from kolmo.cli.documents import report_document
 from kolmo.cli.measuring_options import Measuring
 from kolmo.console import make_console
 from kolmo.errors import InputError, KolmoError
 from kolmo.estimators.base import CodeLength
-from kolmo.files import check_output
 from kolmo.measure import Measurement
 from kolmo.outcomes import Result
 from kolmo.progress import progress_bar
 from kolmo.report.columns import Row, is_known
 from kolmo.report.conditions import Condition
+from kolmo.report.page.frame import check_page_output
+from kolmo.report.saving import check_report_output
 from kolmo.report.terminal import show
 from kolmo.text import printable
 
@@ -36,10 +40,7 @@ def run_measurement(
 ) -> None:
     """Measure (by `kolmo.compare` or ``measure``), save, show; then report problems as an error,
     at once where nothing was measured."""
-    if options.output:
-        check_output(options.output, (".parquet", ".csv", ".json"))
-    if options.html:
-        check_output(options.html, (".html", ".htm"))
+    check_outputs(sources, options, more)
     conditions = [Condition.of(text) for text in options.fail_if or ()]
     try:
         with _running(options) as running:
@@ -61,6 +62,34 @@ def run_measurement(
         if options.layers:
             _show_layers(report)
     _judge([*report.provenance["problems"], *without], conditions, report)
+
+
+def check_outputs(sources: Any, options: Measuring, more: Mapping[str, Any]) -> None:
+    """InputError unless report and page can be written, and are nothing that is read."""
+    inputs = [*_named(sources), *filter(None, [more.get("metrics")])]
+    inputs += [null.partition(":")[2] for null in options.null or () if ":" in null]
+    paths = [path for each in inputs for path in _found(os.fspath(each))]
+    if options.output:
+        check_report_output(options.output, _read(paths, options), options.overwrite)
+    if options.html:
+        check_page_output(options.html, _read(paths, options), options.overwrite)
+
+
+def _read(paths: list[str], options: Measuring) -> Iterable[str]:
+    """The files that are read; checkpoints are opened for it where any other may be replaced."""
+    return inputs_of(*paths) if options.overwrite else paths
+
+
+def _named(sources: Any) -> list[str]:
+    if isinstance(sources, Mapping):
+        return list(sources.values())
+    return [sources] if isinstance(sources, str) else list(sources)
+
+
+def _found(source: str) -> Iterator[str]:
+    """The paths that a source stands for, which may be a glob, or NAME=SOURCE."""
+    for path in (source, source.partition("=")[2]):
+        yield from (path, *glob.iglob(path, recursive=True)) if path else ()
 
 
 def _judge(problems: list[str], conditions: list[Condition], report: kolmo.Report) -> None:
@@ -164,6 +193,6 @@ def _without_figures(report: kolmo.Report) -> list[str]:
 def keep(report: kolmo.Report, options: Measuring) -> None:
     for path, write in ((options.output, report.save), (options.html, report.to_html)):
         if path:
-            write(path)
+            write(path, overwrite=options.overwrite)
             state = "" if report.provenance["finished"] else " (what was done until then)"
             print(f"wrote {path}{state}", file=sys.stderr)

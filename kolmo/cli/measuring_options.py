@@ -24,6 +24,7 @@ from kolmo.cli.options import (
     NoStore,
     Nulls,
     Output,
+    Overwrite,
     Quantizers,
     Roles,
     ScopeOption,
@@ -55,6 +56,7 @@ class Measuring:
     lines: Lines = False
     output: Output = None
     html: Html = None
+    overwrite: Overwrite = False
     fail_if: FailIf = None
     json: Json = False
     all_rows: AllRows = False

@@ -135,6 +135,14 @@ Html = Annotated[
     Path | None,
     option(help="Write a page with figures and tables.", metavar="FILE", under=SHOWING),
 ]
+Overwrite = Annotated[
+    bool,
+    option(
+        "--overwrite",
+        help="Replace another file at the output; one that is read never is.",
+        under=SHOWING,
+    ),
+]
 FailIf = Annotated[
     list[str] | None,
     option(

@@ -14,6 +14,7 @@ from kolmo.cli.options import (
     Exclude,
     Include,
     Json,
+    Overwrite,
     PackedRoles,
     Threads,
     choice,
@@ -47,6 +48,7 @@ def pack(
     include: Include = None,
     exclude: Exclude = None,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write a checkpoint as the shortest file, checked by decoding it."""
@@ -59,6 +61,7 @@ def pack(
             include=include or (),
             exclude=exclude or (),
             threads=threads,
+            overwrite=overwrite,
             progress=progress,
             **only_roles(role),
         )

@@ -19,7 +19,7 @@ from kolmo.cli.lossy_options import (
     function,
     with_inputs,
 )
-from kolmo.cli.options import Exclude, Include, Json, Threads, option
+from kolmo.cli.options import Exclude, Include, Json, Overwrite, Threads, option
 from kolmo.progress import progress_bar
 
 
@@ -40,6 +40,7 @@ def simplify(
     include: Include = None,
     exclude: Exclude = None,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write the smallest file of a network that still does the same, to within a tolerance."""
@@ -57,6 +58,7 @@ def simplify(
             exclude=exclude or (),
             preset=preset,
             threads=threads,
+            overwrite=overwrite,
             progress=progress,
             **given,
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import kolmo
 from kolmo.cli.app import app, print_json
-from kolmo.cli.options import Container, Json, MaxBytes, Threads, option
+from kolmo.cli.options import Container, Json, MaxBytes, Overwrite, Threads, option
 from kolmo.progress import progress_bar
 
 
@@ -23,6 +23,7 @@ def unpack(
     ] = False,
     threads: Threads = None,
     max_bytes: MaxBytes = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Write the weights of a container as safetensors."""
@@ -34,5 +35,6 @@ def unpack(
             threads=threads,
             progress=progress,
             max_bytes=max_bytes,
+            overwrite=overwrite,
         )
     print_json({"file": str(path), "file_bytes": path.stat().st_size}) if json else print(path)

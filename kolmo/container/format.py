@@ -28,7 +28,7 @@ from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.header import NUMBERED, ROLES, Header, decode_header, encode_header
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError, KolmoError
-from kolmo.files import expansion_limit
+from kolmo.files import expansion_limit, marked
 from kolmo.quantize import Native, Quantizer, SymbolCoder
 from kolmo.quantize.lossy import quantizer_of
 from kolmo.spoken import command, option
@@ -40,6 +40,9 @@ VERSION = 3
 VERSIONS = (1, 2, 3)
 
 MAGIC = b"kmo" + bytes([VERSION])
+is_container = marked(rb"\Akmo[\x01-\x1f]")
+"""Whether a file is a container, of any version."""
+
 CRC = 4
 """Bytes of a checksum."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints import WeightTensor
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.opening import survey
+from kolmo.checkpoints.opening import check_unchanged, inputs_of, survey
 from kolmo.codes.choosing import check_preset, shortest_code
 from kolmo.codes.mosaic import MosaicCode
 from kolmo.container.certificate import Certificate
@@ -24,6 +24,7 @@ from kolmo.container.format import (
     Part,
     Unit,
     encode_end,
+    is_container,
     read_contents,
     with_checksum,
 )
@@ -34,9 +35,10 @@ from kolmo.container.state import STATE_ROLES, Kept, state_of
 from kolmo.container.verifying import certify
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
-from kolmo.files import write_atomically
+from kolmo.files import check_output
 from kolmo.progress import Wanted, progress_bar
 from kolmo.quantize import Quantizer, get_quantizer
+from kolmo.replacing import write_atomically
 from kolmo.symbols import Symbols
 
 _UNBOUNDED = 1 << 62
@@ -54,6 +56,7 @@ def pack(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     threads: int | None = None,
+    overwrite: bool = False,
     progress: Wanted = None,
 ) -> Certificate:
     """Write a checkpoint as the shortest container that kolmo can make, checked by decoding it.
@@ -62,7 +65,8 @@ def pack(
     ----------
     source : path, directory, URL, nn.Module, state dict or mapping of arrays
     path : path
-        The container, such as ``model.kmo``; written whole or not at all.
+        The container, such as ``model.kmo``; written whole or not at all. Another container there
+        is replaced.
     quantizer : spec or object
         ``native`` keeps every bit of every array as it is stored, packed codes as codes; any other
         keeps the symbols of the weights and the quantizer's parameters, and buffers as they are.
@@ -76,6 +80,8 @@ def pack(
         Names of the arrays to pack; all by default.
     threads : int, optional
         All cores by default. The file does not depend on it.
+    overwrite : bool
+        Replace any other file that stands there, too; never one of the source.
     progress : bool or callable, optional
         A bar where a terminal or a notebook is, by default; False for none; or
         ``progress(done, total, label)``, called now and then from this thread.
@@ -106,9 +112,12 @@ def pack(
     path, quantize, count = Path(path), get_quantizer(quantizer), thread_count(threads)
     check_preset(preset)
     checkpoint = survey(source)
+    check_output(path, own=is_container, inputs=inputs_of(checkpoint), overwrite=overwrite)
     state, left_out = state_of(checkpoint, quantize, roles, include, exclude)
     with progress_bar(progress) as report:
-        certificate = pack_state(state, path, quantize, preset, count, report)
+        certificate = pack_state(
+            state, path, quantize, preset, count, report, lambda _: check_unchanged(checkpoint)
+        )
     return dataclasses.replace(certificate, skipped=tuple(left_out))
 
 
@@ -119,15 +128,22 @@ def pack_state(
     preset: str,
     threads: int,
     progress: Progress | None,
+    accept: Callable[[Path], None] = lambda _: None,
 ) -> Certificate:
-    """Write what is kept of a checkpoint as a container, checked by decoding it; see `pack`."""
+    """Write what is kept of a checkpoint as a container, checked by decoding it; see `pack`.
+
+    ``accept`` is called with the file that decodes, before it takes its place: what it raises keeps
+    it from that.
+    """
     entries, digests = read_entries(state, quantizer, threads, progress)
     tensors = {kept.tensor.name: kept.tensor for kept in state}
     job = _Packing(tensors, quantizer, tuple(entries), preset, threads, progress)
-    return dataclasses.replace(_written(path, job, digests), path=path)
+    return dataclasses.replace(_written(path, job, digests, accept), path=path)
 
 
-def _written(path: Path, job: _Packing, digests: Sequence[bytes]) -> Certificate:
+def _written(
+    path: Path, job: _Packing, digests: Sequence[bytes], accept: Callable[[Path], None]
+) -> Certificate:
     """The file, checked before it has its name."""
     written: list[Certificate] = []
 
@@ -139,6 +155,7 @@ def _written(path: Path, job: _Packing, digests: Sequence[bytes]) -> Certificate
         except InputError as error:
             what = str(error).removeprefix(f"{temporary}: ")
             raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
+        accept(temporary)
 
     write_atomically(path, write)
     return written[0]

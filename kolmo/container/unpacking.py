@@ -21,9 +21,10 @@ from kolmo.container.format import (
 )
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
-from kolmo.files import make_directory, write_atomically
+from kolmo.files import check_standing, directory
 from kolmo.floats import is_float
 from kolmo.progress import Wanted, progress_bar
+from kolmo.replacing import write_atomically
 from kolmo.symbols import Symbols
 
 
@@ -35,6 +36,7 @@ def unpack(
     threads: int | None = None,
     progress: Wanted = None,
     max_bytes: int | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the weights of a container as safetensors.
 
@@ -50,6 +52,8 @@ def unpack(
     threads, progress : see `pack`
     max_bytes : int, optional
         Bytes that the container may expand to; by default 1,024 times its size, at least 1 GiB.
+    overwrite : bool
+        Replace a file that stands there; never the container.
 
     Returns
     -------
@@ -60,16 +64,16 @@ def unpack(
     Raises
     ------
     InputError
-        If the container is damaged: nothing is then written.
+        If the container is damaged: nothing is then written. If a file stands there.
     """
     contents, out = read_contents(Path(path), max_bytes), Path(out)
     if out.suffix != ".safetensors":
-        make_directory(out)
         out = out / f"{contents.path.stem}.safetensors"
+    check_standing(out, inputs=[path], overwrite=overwrite)
     dtypes = [
         e.alphabet.container if symbols else weight_dtype(contents, e) for e in contents.entries
     ]
-    with progress_bar(progress) as report:
+    with progress_bar(progress) as report, directory(out.parent):
         write_atomically(
             out, lambda t: _write_tensors(t, contents, dtypes, symbols, threads, report)
         )

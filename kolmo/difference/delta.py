@@ -31,7 +31,7 @@ from kolmo.options import Options, Settings, takes_options
 from kolmo.quantize import Native, Quantizer, get_quantizer
 from kolmo.report.data import ReportData
 from kolmo.report.report import Report
-from kolmo.report.rows import make_report
+from kolmo.report.rows import changes_of, make_report
 
 DEFAULT_ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "native": ("kt", "zstd:9@shuffle"),
@@ -214,7 +214,8 @@ def _explained(
 ) -> ReportData:
     """The report with the base, the mismatches and the estimators in its provenance."""
     provenance = report.provenance
-    provenance["problems"] = [*provenance["problems"], *(f"{name}: {p}" for p in problems)]
+    changed, told = changes_of(base)
+    provenance["problems"] += [f"{name}: {line}" for line in (*problems, *told)]
     provenance["settings"]["estimators"] = {
         str(quantizer): [str(estimator) for estimator in search.estimators]
         for quantizer, search in coders.items()
@@ -223,5 +224,6 @@ def _explained(
         "source": base.source,
         "format": base.format,
         "files": dict(base.fingerprints),
+        "changed": changed,
     }
     return dataclasses.replace(report, kind="delta")

@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from kolmo.checkpoints.opening import inputs_of
+from kolmo.container.format import is_container
 from kolmo.errors import InputError
+from kolmo.files import check_standing, make_directory
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance
 from kolmo.lossy.scalings import Weighting
 from kolmo.lossy.workshop import Lossiness, Workshop, open_workshop
@@ -202,6 +205,7 @@ def curve(
     steps: Sequence[float] = STEPS,
     evaluate: Evaluate | None = None,
     folder: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     shuffled: bool = False,
     progress: Wanted = None,
     **options: Unpack[LossyOptions],
@@ -223,7 +227,9 @@ def curve(
         cosine of embeddings. Of a module it gets a copy in evaluation mode, of any other source a
         dict of arrays by name.
     folder : path, optional
-        Where the files are kept, as ``step-0.3.kmo``.
+        Where the files are kept, as ``step-0.3.kmo``; other containers there are replaced.
+    overwrite : bool
+        Replace any other files of these names, too; never one of the source.
     shuffled : bool
         Whether to describe the same weights at random places too, for comparison.
     progress : see `pack`
@@ -252,6 +258,8 @@ def curve(
     if not wanted or wanted[0] <= 0:
         raise InputError("steps are positive numbers, one for each point")
     where = None if folder is None else Path(folder)
+    for path in (_path(where, step) for step in wanted if where):
+        check_standing(path, own=is_container, inputs=inputs_of(source), overwrite=overwrite)
     with progress_bar(progress) as report:
         shop = open_workshop(source, Lossiness(**options), evaluate, report)
         points = tuple(_point(shop, step, where) for step in wanted)
@@ -261,13 +269,17 @@ def curve(
         return Curve(shop.name, shop.numel, shop.original, points, moved, shop)
 
 
+def _path(folder: Path, step: float) -> Path:
+    return folder / f"step-{step:g}.kmo"
+
+
 def _point(shop: Workshop, step: float, folder: Path | None) -> CurvePoint:
     description = shop.describe(step)
     if folder is None:
         certificate, path = shop.measure(description), ""
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        certificate = shop.write(description, folder / f"step-{step:g}.kmo")
+        make_directory(folder)
+        certificate = shop.write(description, _path(folder, step))
         path = str(certificate.path)
     value = shop.value_of(description)
     return CurvePoint(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,12 +99,17 @@ class Description:
         return dataclasses.replace(kept, tensor=tensor)
 
     def write(
-        self, path: Path, preset: str, threads: int, progress: Progress | None
+        self,
+        path: Path,
+        preset: str,
+        threads: int,
+        progress: Progress | None,
+        accept: Callable[[Path], None] = lambda _: None,
     ) -> Certificate:
         """The description as a container."""
         grids = {name: each.grid for name, each in self.tensors.items()}
         quantizer = _OnGrids(_short(self.distortion), grids)
-        return pack_state(self.changed, path, quantizer, preset, threads, progress)
+        return pack_state(self.changed, path, quantizer, preset, threads, progress, accept)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

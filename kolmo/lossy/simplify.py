@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from kolmo.checkpoints.opening import inputs_of
 from kolmo.container.certificate import Certificate
+from kolmo.container.format import is_container
 from kolmo.errors import InputError, KolmoError
-from kolmo.files import write_text
+from kolmo.files import check_output, marked, write_text
 from kolmo.lossy.curve import LossyOptions
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance, arrays_of, with_weights
 from kolmo.lossy.layers import layer_errors
@@ -102,6 +104,7 @@ def simplify(
     tolerance: str | float = "1%",
     better: Better = "lower",
     distortion: float | None = None,
+    overwrite: bool = False,
     progress: Wanted = None,
     **options: Unpack[LossyOptions],
 ) -> Simplified:
@@ -126,6 +129,8 @@ def simplify(
         Whether lower numbers are better, as of a loss, or higher ones, as of an accuracy.
     distortion : float, optional
         Instead of an evaluation: Σ(w − ŵ)² / Σw² that is allowed.
+    overwrite : bool
+        Replace any other file than a container that stands there, too; never one of the source.
     progress : see `pack`
     **options
         See `kolmo.lossy.workshop.Lossiness`: weighting, importance, inputs, outputs, include,
@@ -158,6 +163,8 @@ def simplify(
     if distortion is not None and not 0 < distortion < 1:
         raise InputError(f"the distortion is in (0, 1), not {distortion}")
     allowed = Tolerance.parse(tolerance, better)
+    for output, own in ((path, is_container), (_tried_path(path), _is_tried)):
+        check_output(output, own=own, inputs=inputs_of(source), overwrite=overwrite)
     with progress_bar(progress) as report:
         shop = open_workshop(source, Lossiness(**options), evaluate, report)
         if distortion is not None:
@@ -182,7 +189,7 @@ def _within_distortion(shop: Workshop, path: Path, distortion: float) -> Simplif
 
 
 def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simplified:
-    tried = path.with_name(f"{path.name}.tried.json")
+    tried = _tried_path(path)
     shop.values.update(_read_tried(tried, shop))
     original = shop.original
     assert original is not None
@@ -194,14 +201,18 @@ def _within_tolerance(shop: Workshop, path: Path, tolerance: Tolerance) -> Simpl
             f"{original:.6g}, the limit is {tolerance.limit(original):.6g}; is the metric the same "
             f"at each call?"
         )
-    certificate = shop.write(found, path)
-    value = _decoded_value(shop, path)
-    if not tolerance.accepts(value, original):
-        path.unlink()
-        raise KolmoError(
-            f"{path}: not kept: the decoded file has {value:.6g}, the limit is "
-            f"{tolerance.limit(original):.6g}; is the metric the same at each call?"
-        )
+    value = original
+
+    def check(file: Path) -> None:
+        nonlocal value
+        value = _decoded_value(shop, file)
+        if not tolerance.accepts(value, original):
+            raise KolmoError(
+                f"{path}: not kept: the decoded file has {value:.6g}, the limit is "
+                f"{tolerance.limit(original):.6g}; is the metric the same at each call?"
+            )
+
+    certificate = shop.write(found, path, check)
     tried.unlink(missing_ok=True)
     return Simplified(
         certificate,
@@ -219,6 +230,13 @@ def _decoded_value(shop: Workshop, path: Path) -> float:
     """The metric of the weights in the file."""
     assert shop.evaluator is not None
     return shop.evaluator(arrays_of(path))
+
+
+def _tried_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.tried.json")
+
+
+_is_tried = marked(rb'\A\{\s*"of": "[0-9a-f]{64}",\s*"values": ')
 
 
 def _read_tried(tried: Path, shop: Workshop) -> Mapping[float, float]:

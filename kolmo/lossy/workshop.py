@@ -200,9 +200,14 @@ class Workshop:
             return None
         return kept[0] if kept and kept[0].step == step else self.describe(step)
 
-    def write(self, description: Description, path: Path) -> Certificate:
-        """The description as a file, checked by decoding it."""
-        made = description.write(path, self.preset, self.threads, self.progress)
+    def write(
+        self,
+        description: Description,
+        path: Path,
+        accept: Callable[[Path], None] = lambda _: None,
+    ) -> Certificate:
+        """The description as a file, checked by decoding it, and by `accept` before it is there."""
+        made = description.write(path, self.preset, self.threads, self.progress, accept)
         return dataclasses.replace(made, skipped=tuple(self.left_out))
 
     def measure(self, description: Description) -> Certificate:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError, MissingExtraError
-from kolmo.files import write_text
+from kolmo.files import Paths, write_text
 from kolmo.report.data import ReportData
 from kolmo.report.figures.layers import layer_rows
 from kolmo.report.figures.marks import series_of
 from kolmo.report.figures.share import linear_part, share_rows
 from kolmo.report.figures.trajectory import trajectory_views
+from kolmo.report.page.frame import GENERATOR, check_page_output
 from kolmo.report.traces import (
     add_line,
     add_marks,
@@ -145,9 +146,11 @@ def interactive_figures(report: ReportData) -> dict[str, Any]:
     return found
 
 
-def write_figure(figure: Any, path: Path) -> None:
+def write_figure(figure: Any, path: Path, *, inputs: Paths = (), overwrite: bool = False) -> None:
     """Write a page in one file, the library among it (some 5 MB), so that it needs no network."""
-    write_text(path, figure.to_html(include_plotlyjs=True, full_html=True))
+    check_page_output(path, inputs, overwrite)
+    page = figure.to_html(include_plotlyjs=True, full_html=True)
+    write_text(path, page.replace("<head>", f"<head>{GENERATOR}", 1))
 
 
 def _need_plotly() -> None:

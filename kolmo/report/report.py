@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kolmo.errors import InputError
-from kolmo.files import check_output, write_text
+from kolmo.files import write_text
 from kolmo.markup import Lines
 from kolmo.report.coverage import coverage_line
 from kolmo.report.data import ReportData
-from kolmo.report.saving import read_report, save_report, to_json
+from kolmo.report.page.frame import check_page_output
+from kolmo.report.saving import files_of, read_report, save_report, to_json
 from kolmo.report.tidy import tidy
 from kolmo.report.words import one_line, summarize
 
@@ -301,24 +302,28 @@ class Report(ReportData):
         """The whole report as one JSON document."""
         return to_json(self)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         """Write the report as .parquet, .csv or .json; `load_report` reads it back.
 
         A CSV holds the table alone; coverage and provenance go to ``<path>.meta.json`` beside it.
+        Another report there is replaced, any other file only to ``overwrite`` it.
 
         Raises
         ------
         InputError
-            For another suffix, or a path that cannot be written.
+            For another suffix, a path that cannot be written, or one of the files measured.
         """
-        save_report(self, path)
+        save_report(self, path, overwrite)
 
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write a page in a single file: summary, figures, table, coverage, provenance."""
+    def to_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write a page in a single file: summary, figures, table, coverage, provenance.
+
+        Another page of kolmo's there is replaced, any other file only to ``overwrite`` it.
+        """
         from kolmo.report.html import page
 
         path = Path(path)
-        check_output(path, (".html", ".htm"))
+        check_page_output(path, files_of(self.provenance), overwrite)
         write_text(path, page(self))
 
     def _repr_html_(self) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints import Checkpoint, check_unchanged
+from kolmo.checkpoints import Checkpoint
 from kolmo.checkpoints.base import Role
+from kolmo.checkpoints.opening import changed_files
 from kolmo.engine.run import Run
 from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
@@ -39,14 +40,16 @@ def make_report(
     """The data of a report; ``tested`` are the rows that a test of structure adds."""
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
+    changed: dict[str, list[str]] = {}
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
-        problems += [*_problems(name, results), *_changes(name, checkpoints[name])]
+        changed[name], told = changes_of(checkpoints[name])
+        problems += [*_problems(name, results), *(f"{name}: {line}" for line in told)]
     return ReportData.of_rows(
         table=TableRows.made_of([*rows, *tested], COLUMNS),
         coverage=TableRows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
-        provenance=_provenance(checkpoints, plan, runs, finished, problems),
+        provenance=_provenance(checkpoints, plan, runs, finished, problems, changed),
     )
 
 
@@ -182,13 +185,14 @@ def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
     return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]
 
 
-def _changes(name: str, checkpoint: Checkpoint) -> list[str]:
-    """A file that is no longer what was opened: its figures may be those of neither."""
+def changes_of(checkpoint: Checkpoint) -> tuple[list[str], list[str]]:
+    """The files that are no longer what was opened, so that figures may be of neither version; and
+    a line on each, or on why that cannot be told."""
     try:
-        check_unchanged(checkpoint)
+        changed = changed_files(checkpoint)
     except InputError as error:
-        return [f"{name}: {error}"]
-    return []
+        return [], [str(error)]
+    return changed, [f"{file}: it was changed while it was read" for file in changed]
 
 
 def _coverage(
@@ -222,6 +226,7 @@ def _provenance(
     runs: Mapping[str, Measured],
     finished: bool,
     problems: Sequence[str],
+    changed: Mapping[str, list[str]],
 ) -> dict[str, Any]:
     return {
         "command": sys.argv[0].rsplit("/", 1)[-1],
@@ -242,6 +247,7 @@ def _provenance(
                 "networks": list(checkpoint.networks),
                 "shards": list(checkpoint.shards or ()),
                 "files": dict(checkpoint.fingerprints),
+                "changed": changed.get(name, []),
                 "content": runs[name].content if name in runs else "",
             }
             for name, checkpoint in checkpoints.items()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kolmo.checkpoints.origins import sha256
 from kolmo.errors import InputError
-from kolmo.files import check_output, pyarrow_modules, write_atomically, write_text
+from kolmo.files import Paths, check_output, check_readable, marked, pyarrow_modules, write_text
+from kolmo.replacing import write_atomically, write_together
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows, is_known
 from kolmo.report.data import KINDS, ReportData
 from kolmo.report.table import normalize, normalize_coverage
@@ -26,17 +29,77 @@ def to_json(data: ReportData) -> str:
     return json.dumps(document, indent=1, allow_nan=False)
 
 
-def save_report(data: ReportData, path: str | os.PathLike[str]) -> None:
+def save_report(data: ReportData, path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Write a report; see `kolmo.Report.save`."""
     path = Path(path)
-    check_output(path, _SUFFIXES)
+    check_report_output(path, files_of(data.provenance), overwrite)
     if path.suffix == ".json":
         write_text(path, to_json(data))
     elif path.suffix == ".csv":
-        write_atomically(path, lambda file: data.plain.to_csv(file, index=False))
-        write_text(_meta_path(path), _meta_json(data))
+        _write_csv(data, path)
     else:
         write_atomically(path, lambda file: _write_parquet(data, file))
+
+
+def check_report_output(path: Path, inputs: Paths = (), overwrite: bool = False) -> None:
+    """InputError unless a report can be written there; only another report is replaced unasked."""
+    check_output(path, _SUFFIXES, own=_is_report, inputs=inputs, overwrite=overwrite)
+    if path.suffix == ".csv":
+        check_output(_meta_path(path), own=_is_meta, inputs=inputs, overwrite=overwrite)
+
+
+def files_of(provenance: Mapping[str, Any]) -> list[str]:
+    """The files that a report is of."""
+    sources, base = provenance.get("sources"), provenance.get("base")
+    told = [*(sources.values() if isinstance(sources, Mapping) else ()), base]
+    files = [each.get("files") for each in told if isinstance(each, Mapping)]
+    return [file for each in files if isinstance(each, Mapping) for file in each]
+
+
+def _write_csv(data: ReportData, path: Path) -> None:
+    """The table, and beside it the rest, which names the table's digest: the two are of one run."""
+    digest = ""
+
+    def write_table(file: Path) -> None:
+        nonlocal digest
+        data.plain.to_csv(file, index=False)
+        digest = sha256(str(file))
+
+    def write_meta(file: Path) -> None:
+        file.write_text(_meta_json(data, table_sha256=digest), encoding="utf-8")
+
+    write_together({path: write_table, _meta_path(path): write_meta})
+
+
+# --- what is one ------------------------------------------------------------------------------
+
+_is_json = marked(rb'\A\{\s*"table": \[(\s*\{\s*"checkpoint": |\],\s*"kind": )')
+_is_csv = marked(rb"\A" + ",".join(COLUMNS[:9]).encode())
+_is_meta = marked(rb'\A\{\s*"kind": "\w+",\s*"(coverage|table_sha256)": ')
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a report, of this version or another."""
+    if path.suffix == ".json":
+        return _is_json(path)
+    return _is_csv(path) if path.suffix == ".csv" else _is_parquet(path)
+
+
+def _is_parquet(path: Path) -> bool:
+    schema = schema_of(path)
+    return schema is not None and b"kolmo" in (schema.metadata or {})
+
+
+def schema_of(path: Path) -> Any:
+    """The schema of a parquet file; None of another."""
+    parquet, arrow = pyarrow_modules(f"reading {path}")
+    try:
+        return parquet.read_schema(path)
+    except (OSError, arrow.ArrowException):
+        return None
+
+
+# --- written ----------------------------------------------------------------------------------
 
 
 def _meta(data: ReportData) -> dict[str, Any]:
@@ -48,8 +111,9 @@ def _json_rows(rows: TableRows) -> list[dict[str, Any]]:
     return [{name: _json_value(value) for name, value in row.items()} for row in rows.records()]
 
 
-def _meta_json(data: ReportData) -> str:
-    return json.dumps(_meta(data), indent=1, allow_nan=False)
+def _meta_json(data: ReportData, **more: str) -> str:
+    facts = _meta(data)
+    return json.dumps({"kind": facts.pop("kind"), **more, **facts}, indent=1, allow_nan=False)
 
 
 def _write_parquet(data: ReportData, path: Path) -> None:
@@ -67,8 +131,7 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
     path = Path(path)
     if path.suffix not in _SUFFIXES:
         raise InputError(f"{path}: a report is a .parquet, .csv or .json file")
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file")
+    check_readable(path)
     try:
         table, meta = _READERS[path.suffix](path)
         return _checked(path, table, meta)
@@ -102,8 +165,13 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
-    table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8")
-    return table, json.loads(meta.read_text(encoding="utf-8"))
+    facts = json.loads(meta.read_text(encoding="utf-8"))
+    if facts.get("table_sha256", digest := sha256(str(path))) != digest:
+        raise InputError(
+            f"{path}: is not the table that {meta.name} was written with: it was changed, or the "
+            f"two are of different runs; measure again"
+        )
+    return pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8"), facts
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:

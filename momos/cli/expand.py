@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from kolmo.cli.app import print_json
+from kolmo.files import check_standing
 from momos.cli.app import app
-from momos.cli.options import Json
+from momos.cli.options import Json, Overwrite
 
 
 @app.command()
 def expand(
     mosaic: Annotated[Path, typer.Argument(help="A mosaic file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Turn a mosaic file back into an ordinary safetensors checkpoint, bit for bit."""
@@ -24,6 +26,7 @@ def expand(
     from momos.mosaic.mosaic import Mosaic
     from momos.tensors import save_safetensors
 
+    check_standing(output, inputs=[mosaic], overwrite=overwrite)
     loaded = Mosaic.load(mosaic)
     path = save_safetensors(output, loaded.state_dict(), {"projected": True})
     values = {

@@ -9,7 +9,7 @@ import typer
 
 from kolmo.cli.app import print_json
 from momos.cli.app import app
-from momos.cli.options import Json
+from momos.cli.options import Json, Overwrite
 from momos.lab.datasets import fetch_dataset
 
 
@@ -17,8 +17,9 @@ from momos.lab.datasets import fetch_dataset
 def fetch(
     data: Annotated[str, typer.Argument(help="cifar10, fashion-mnist or mnist.")],
     folder: Annotated[Path, typer.Option(help="Where to put the files.")],
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Fetch the official files of a data set, checked by their hash; those there stay."""
-    files = [str(path) for path in fetch_dataset(data, folder)]
+    files = [str(path) for path in fetch_dataset(data, folder, overwrite=overwrite)]
     print_json({"files": files}) if json else print("\n".join(files))

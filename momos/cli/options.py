@@ -28,6 +28,14 @@ Json = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON document, nothing else.", rich_help_panel="Output"),
 ]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace another file at the output; one that is read never is.",
+        rich_help_panel="Output",
+    ),
+]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file of a run; flags replace its settings.")
 ]

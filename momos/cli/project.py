@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kolmo.checkpoints.opening import inputs_of
 from kolmo.cli.app import print_json
+from kolmo.files import check_standing
 from kolmo.progress import progress_bar
 from momos.cli.app import app
-from momos.cli.options import MOSAIC, SEED, Given, Json, takes
+from momos.cli.options import MOSAIC, SEED, Given, Json, Overwrite, takes
 from momos.lab.settings import asked_kind, make_mosaic
 
 if TYPE_CHECKING:
@@ -36,13 +38,16 @@ def project(
             rich_help_panel="Mosaic",
         ),
     ] = None,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Project a checkpoint's floating-point tensors onto a mosaic, and save that."""
     # Here, because they need torch, which --help does not.
     from momos.checkpoint import motifs_for, project_checkpoint
     from momos.cli.printing import print_table, print_values, tensors_by_error
+    from momos.mosaic.files import is_mosaic
 
+    check_standing(output, own=is_mosaic, inputs=inputs_of(source), overwrite=overwrite)
     settings = dict(given)
     seed = settings.pop("seed", 0)
     kind = asked_kind(settings) or ("sampled" if bits is None else "learned")
@@ -53,7 +58,7 @@ def project(
     with progress_bar(True) as progress:
         mosaic, stats = project_checkpoint(source, config, seed, bits=bits, progress=progress)
         progress(0, 1, "coding")
-        path = mosaic.save(output)
+        path = mosaic.save(output, overwrite=overwrite)
     values = _described(mosaic, stats, path)
     if json:
         print_json(values)

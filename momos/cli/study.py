@@ -21,9 +21,11 @@ from momos.cli.options import (
     Group,
     Json,
     Out,
+    Overwrite,
     takes,
 )
 from momos.lab.arms import StudyConfig
+from momos.lab.folder import OF_STUDY, refuse_inputs
 from momos.lab.settings import train_config
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ def study(
         int, typer.Option(help="Runs of each arm, with seeds 0, 1, ...", rich_help_panel="Arms")
     ] = 3,
     out: Out = Path("out/study"),
+    overwrite: Overwrite = False,
     json: Json = False,
     threads: Annotated[
         int | None,
@@ -88,9 +91,13 @@ def study(
     # Here, because it needs torch, which --help does not.
     from momos.lab.studies import study as run
 
+    if config:
+        refuse_inputs([config], out, OF_STUDY)
     with progress_bar(True) as progress:
         workers = threads or min(cores(), _PROCESSES)
-        result = run(settings, out, threads=threads, workers=workers, progress=progress)
+        result = run(
+            settings, out, threads=threads, workers=workers, overwrite=overwrite, progress=progress
+        )
     _show(result, json)
 
 

@@ -24,6 +24,7 @@ from momos.cli.options import (
     takes,
 )
 from momos.config import Unit
+from momos.lab.folder import CONFIG, OF_RUN, refuse_inputs
 from momos.lab.settings import to_toml, train_config
 
 
@@ -72,6 +73,8 @@ def train(
     from momos.cli.printing import print_values
     from momos.lab.training import train as run
 
+    if config:
+        refuse_inputs([config], out, (*OF_RUN, CONFIG) if overwrite else OF_RUN)
     with progress_bar(True) as progress:
         result = run(
             settings,

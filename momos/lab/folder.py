@@ -1,4 +1,4 @@
-"""The folder of a run: which files are the run's own, whose run it holds, how it is emptied.
+"""Folders of runs and of studies: which files are their own, whose run it is, how it is emptied.
 
 ::
 
@@ -13,21 +13,38 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
+from kolmo.files import Paths, check_standing, marked
+from kolmo.spoken import option
 from momos.lab.config import TrainConfig
 from momos.lab.settings import to_toml, train_config
 from momos.tensors import make_folder, write_whole
 
 CONFIG, RESUME, STEPS = "config.toml", "resume.pt", "steps"
 _MADE_BY = "# A run of momos train: what it writes here is its own, and --overwrite deletes it."
-_OWN = (
+OF_RUN = (
     *("init.safetensors", "best.safetensors", "last.safetensors"),
     *("history.parquet", "metrics.json", "weights.mosaic", "weights.kmo", RESUME),
 )
+_STUDY = "study.txt"
+_MADE_BY_STUDY = "A study of momos: what momos study writes here is its own, and written anew.\n"
+OF_STUDY = (
+    *("results.parquet", "results.csv", "trajectory.parquet", "trajectory.csv", "summary.csv"),
+    *("findings.txt", "index.html", "checkpoints", "runs", "measured", _STUDY),
+    *("trajectory.png", "trajectory_native.png", "trajectory_levels.png", "published.png"),
+    *("accuracy.png", "bits.png", "ratio_to_init.png", "ratio_to_shuffled.png"),
+)
+"""Names that a study writes in its folder."""
+
+_is_study = marked(rb"\A" + _MADE_BY_STUDY.encode())
+_is_record = marked(rb'\A\{\s*"key": "[0-9a-f]{64}"')
+is_checkpoint = marked(rb'\A.{8}\{"__metadata__":\{"momos"')
+"""Whether a file is a checkpoint that momos wrote."""
+
 _STEP = re.compile(r"(epoch|step)-\d+\.safetensors")
 
 
@@ -41,23 +58,56 @@ def begin(path: str | os.PathLike[str], config: TrainConfig, overwrite: bool) ->
         names of a run's.
     """
     folder = make_folder(path)
-    own = list(_own_files(folder))
-    if own and not _is_run(folder):
-        raise InputError(
-            f"{own[0]}: is there already, and momos train did not write it: name another folder"
-        )
-    if not (overwrite and _is_run(folder)):
+    own, settings = list(_own_files(folder)), folder / CONFIG
+    if not _is_run(folder):
+        for file in (*own, *([settings] if settings.exists() else [])):
+            raise InputError(
+                f"{file}: is there already, and momos train did not write it: name another folder"
+            )
+    if not overwrite:
         _refuse_another(folder, config)
     for file in own:
         file.unlink()
-    described = f"{_MADE_BY}\n{to_toml(config)}"
-    write_whole(folder / CONFIG, described.encode())
+    if overwrite or not settings.exists():
+        write_whole(settings, f"{_MADE_BY}\n{to_toml(config)}".encode())
     return folder
+
+
+def begin_study(path: str | os.PathLike[str], inputs: Paths, overwrite: bool) -> Path:
+    """The folder of a study, which holds nothing else under the names that a study writes.
+
+    Raises
+    ------
+    InputError
+        If it holds other files of these names, unless they may be overwritten, or one that is read.
+    """
+    folder = make_folder(path)
+    named = [folder / name for name in OF_STUDY if (folder / name).exists()]
+    if named and not (overwrite or _is_of_study(folder)):
+        raise InputError(
+            f"{named[0]}: is there already, and momos study did not write it: name another folder, "
+            f"or have it replaced with {option('overwrite', True)}"
+        )
+    refuse_inputs(inputs, folder, OF_STUDY)
+    write_whole(folder / _STUDY, _MADE_BY_STUDY.encode())
+    return folder
+
+
+def refuse_inputs(inputs: Paths, folder: Path, names: Iterable[str]) -> None:
+    """InputError if one of these files of a folder is read, such as the settings of the run."""
+    read = list(inputs)
+    for output in (folder / name for name in names if (folder / name).is_file()):
+        check_standing(output, inputs=read, overwrite=True)
+
+
+def _is_of_study(folder: Path) -> bool:
+    """Whether a study wrote the folder, with its mark, or before there was one."""
+    return _is_study(folder / _STUDY) or any(map(_is_record, (folder / "runs").glob("*.json")))
 
 
 def _own_files(folder: Path) -> Iterator[Path]:
     """The files of a run that are there, but for its configuration."""
-    yield from (folder / name for name in _OWN if (folder / name).exists())
+    yield from (folder / name for name in OF_RUN if (folder / name).exists())
     steps = folder / STEPS
     if steps.is_dir():
         yield from (file for file in sorted(steps.iterdir()) if _STEP.fullmatch(file.name))

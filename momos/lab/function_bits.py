@@ -46,7 +46,7 @@ def _measure(
 ) -> dict[str, Any]:
     plain = dataclasses.replace(config.train, seed=run.seed)
     model = Training(plain, dataset).model
-    model.load_state_dict(safetensors.torch.load_file(run.checkpoint))
+    model.load_state_dict(safetensors.torch.load(run.checkpoint.read_bytes()))
 
     def loss(network: torch.nn.Module) -> float:
         return validation_loss(network, dataset.validation)

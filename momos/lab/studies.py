@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING
 from kolmo.execution import Progress
 from kolmo.progress import Wanted, progress_bar
 from momos.lab.arms import StudyConfig, StudyRun
+from momos.lab.folder import begin_study
 from momos.lab.measuring import finished_rows, followed_rows, is_followed
 from momos.lab.outcome import StudyResult
 from momos.lab.results import combine, combine_steps, summarize
 from momos.lab.runs import train_runs
 from momos.lab.words import findings
 from momos.lab.writing import write_results
-from momos.tensors import make_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,7 @@ def study(
     *,
     threads: int | None = None,
     workers: int = 1,
+    overwrite: bool = False,
     progress: Wanted = None,
 ) -> StudyResult:
     """Train every arm with every seed, measure all, write tables, figures and a page.
@@ -56,6 +57,8 @@ def study(
     workers : int
         Processes that train; results do not depend on it. More than this one need a script whose
         call stands under ``if __name__ == "__main__":``, as all new processes in Python do.
+    overwrite : bool
+        Write there although the folder holds files of these names that no study wrote.
     progress : bool or callable, optional
         A bar where a terminal or a notebook is, by default; False for none; or
         ``progress(done, total, label)``, called now and then from this thread.
@@ -65,7 +68,8 @@ def study(
     InputError
         If the folder cannot be written or the data cannot be read.
     """
-    config, out = config or StudyConfig(), make_folder(out)
+    config = config or StudyConfig()
+    out = begin_study(out, [config.train.folder] if config.train.folder else [], overwrite)
     with progress_bar(progress) as report:
         steps = _Steps(report, len(config.seeds) * (2 * len(config.arms()) + 1))
         runs = train_runs(config, out, workers, steps.step, steps.part)

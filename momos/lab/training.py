@@ -24,12 +24,14 @@ import torch
 
 from kolmo.errors import InputError
 from kolmo.execution import Progress
+from kolmo.files import check_standing
 from kolmo.progress import Wanted, progress_bar
+from kolmo.replacing import write_atomically
 from kolmo.specs import unknown
 from momos.config import Unit
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
-from momos.lab.folder import RESUME, STEPS, begin
+from momos.lab.folder import RESUME, STEPS, begin, is_checkpoint
 from momos.lab.loop import State, Training
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
@@ -223,13 +225,15 @@ class _Steps:
             "config": self._config.settings(),
         }
         path = self._folder / f"{self._unit}-{number:0{_DIGITS}d}.safetensors"
+        check_standing(path, own=is_checkpoint)
         save_safetensors(path, state, metadata)
 
 
 def _save(result: TrainResult, folder: Path) -> dict[str, Path]:
     metrics = json.dumps(result.metrics, indent=1)
     write_whole(folder / "metrics.json", metrics.encode())
-    pd.DataFrame(result.history).to_parquet(folder / "history.parquet", index=False)
+    history = pd.DataFrame(result.history)
+    write_atomically(folder / "history.parquet", lambda f: history.to_parquet(f, index=False))
     paths = {
         name: save_state(result, name, folder / f"{name}.safetensors") for name in result.states
     }
@@ -267,7 +271,7 @@ def save_mosaic(result: TrainResult, path: Path) -> Path:
     """
     if result.mosaic is None:
         raise InputError("the run had no mosaic to train, so there is no mosaic to save")
-    return result.mosaic.save(path)
+    return result.mosaic.save(path, overwrite=True)  # its folder is the run's own
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from kolmo.replacing import write_atomically
 from kolmo.report.figures.plots import save_figure
 from kolmo.report.html import document, framed, section
 from momos.lab.arms import LEVELS, StudyConfig, StudyRun
@@ -55,13 +57,13 @@ def write_results(
 ) -> dict[str, Path]:
     """Write tables, figures, sentences and the page; their paths by name."""
     for name, rows in (("results", table), ("trajectory", trajectory)):
-        rows.to_parquet(out / f"{name}.parquet", index=False)
-        rows.to_csv(out / f"{name}.csv", index=False)
-    summary.to_csv(out / "summary.csv", index=False)
+        write_atomically(out / f"{name}.parquet", partial(rows.to_parquet, index=False))
+        write_atomically(out / f"{name}.csv", partial(rows.to_csv, index=False))
+    write_atomically(out / "summary.csv", partial(summary.to_csv, index=False))
     write_whole(out / "findings.txt", "".join(f"{line}\n" for line in findings).encode())
     panels = list(study_panels(config, table, summary, trajectory))
     for panel in panels:
-        save_figure(panel.figure, out / f"{panel.name}.png")
+        save_figure(panel.figure, out / f"{panel.name}.png", overwrite=True)
     page = study_page(config, table, summary, findings, panels)
     write_whole(out / "index.html", page.encode())
     names = ["index.html", "findings.txt", "summary.csv"]

@@ -23,7 +23,7 @@ from kolmo.codes import mixing
 from kolmo.codes.numbers import Reader
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
-from kolmo.files import EXPANSION, expansion_limit
+from kolmo.files import EXPANSION, check_readable, expansion_limit, marked
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
@@ -32,6 +32,9 @@ from momos.mosaic.packing import index_bits, pack, unpack
 from momos.mosaic.parts import Parts
 
 _MAGIC = b"momos\0"
+
+is_mosaic = marked(rb"\Amomos\0")
+"""Whether a file is a mosaic file, of any version."""
 
 
 Made = TypeVar("Made", bound=Parts)
@@ -150,6 +153,7 @@ def checked_header(path: str, content: bytes) -> dict[str, Any]:
 
 def read_file(path: Path) -> bytes:
     """All bytes of a file; InputError if it cannot be read."""
+    check_readable(path)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from kolmo.errors import InputError
+from kolmo.files import check_standing
 from kolmo.markup import table_html
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
-from momos.mosaic.files import decode_parts, encode_parts, read_file
+from momos.mosaic.files import decode_parts, encode_parts, is_mosaic, read_file
 from momos.mosaic.packing import index_bits
 from momos.mosaic.parts import Parts
 from momos.mosaic.reading import read_source
@@ -143,7 +144,13 @@ class Mosaic(Parts):
         """
         return decode_parts(str(path), content, cls)
 
-    def save(self, path: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None) -> Path:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> Path:
         """Write a mosaic file: motifs and dense tensors as stored, indices entropy-coded.
 
         Motifs are numbered by falling use in the file, and in the mosaic that is loaded from it.
@@ -153,7 +160,15 @@ class Mosaic(Parts):
         path : path
         metadata : mapping, optional
             JSON-ready values to keep with it.
+        overwrite : bool
+            Replace any other file than a mosaic that stands there, too.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or another one is there.
         """
+        check_standing(Path(path), own=is_mosaic, overwrite=overwrite)
         return write_whole(path, self.encode(metadata))
 
     @classmethod

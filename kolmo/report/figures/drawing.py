@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from kolmo.errors import InputError
-from kolmo.files import write_atomically
+from kolmo.files import Paths, check_output, marked
+from kolmo.replacing import write_atomically
 from kolmo.specs import unknown
 from kolmo.text import natural_key, shorten
 
@@ -233,10 +234,13 @@ def in_natural_order(rows: pd.DataFrame, column: str = "tensor") -> pd.DataFrame
 # --- writing --------------------------------------------------------------------------------
 
 
-def save_figure(figure: Figure, path: str | Path) -> None:
+def save_figure(
+    figure: Figure, path: str | Path, *, inputs: Paths = (), overwrite: bool = False
+) -> None:
     """Write a figure; the suffix says the format (.png, .svg, .pdf).
 
-    A PNG has 300 dots an inch, a PDF's fonts are of type 42, an SVG's text is text.
+    A PNG has 300 dots an inch, a PDF's fonts are of type 42, an SVG's text is text. Another figure
+    of kolmo's there is replaced, any other file only to ``overwrite`` it.
 
     Raises
     ------
@@ -244,9 +248,19 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         For another suffix, or a path that cannot be written.
     """
     path = Path(path)
+    check_figure_output(path, inputs, overwrite)
+    write_atomically(path, lambda file: _render(figure, file, path.suffix[1:]))
+
+
+def check_figure_output(path: Path, inputs: Paths = (), overwrite: bool = False) -> None:
+    """InputError unless a figure can be written there; only another figure is replaced unasked."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: a figure is a .png, .svg or .pdf file")
-    write_atomically(path, lambda file: _render(figure, file, path.suffix[1:]))
+    check_output(path, own=_is_figure, inputs=inputs, overwrite=overwrite)
+
+
+_MAKER = {"png": "Software", "svg": "Creator", "pdf": "Creator"}
+_is_figure = marked(rb"Software\0kolmo|/Creator \(kolmo\)|<dc:title>kolmo</dc:title>")
 
 
 def png_bytes(figure: Figure, dpi: float = 300, **options: Any) -> bytes:
@@ -267,7 +281,8 @@ def _bytes(render: Callable[[io.BytesIO], None]) -> bytes:
 
 def _render(figure: Figure, file: Any, form: str, dpi: float = 300, **options: Any) -> None:
     dpi = min(dpi, _MOST_PIXELS / max(figure.get_size_inches()))
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form, {})
+    metadata = {_MAKER[form]: "kolmo", **dates}
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # names may be in any script; boxes will do
         figure.savefig(file, format=form, dpi=dpi, metadata=metadata, **options)

@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
+from pathlib import Path
+
+from kolmo.files import Paths, check_output, marked
+
+GENERATOR = '<meta name="generator" content="kolmo">'
+"""What tells kolmo's pages from others."""
+
+is_page = marked(re.escape(GENERATOR).encode())
+"""Whether a file is a page that kolmo wrote."""
+
+
+def check_page_output(path: Path, inputs: Paths = (), overwrite: bool = False) -> None:
+    """InputError unless a page can be written there; only another page is replaced unasked."""
+    check_output(path, (".html", ".htm"), own=is_page, inputs=inputs, overwrite=overwrite)
 
 
 def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
@@ -20,7 +35,7 @@ def document(title: str, subtitle: str, sections: Sequence[str]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'{GENERATOR}<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_part('style.css')}</style></head>"
         f'<body><main><header><h1>{escape(title)}</h1><p class="sub">{escape(subtitle)}</p>'
         f"</header>{''.join(sections)}</main><script>{script}</script></body></html>"

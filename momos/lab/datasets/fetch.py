@@ -2,17 +2,20 @@
 
 A download has another name until its hash is right, so that half a file is never taken for a whole
 one. A file with the right hash is left alone, so that an interrupted fetch continues where it
-stopped; a file of that name with another hash is replaced.
+stopped; a file of that name with another hash is replaced only where that is asked for.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from kolmo import specs
+from kolmo.checkpoints.origins import sha256
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.files import check_standing
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -60,6 +63,8 @@ def fetch_dataset(
     name: str,
     folder: str | os.PathLike[str],
     sources: Mapping[str, Mapping[str, str]] = SOURCES,
+    *,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Fetch the files of a data set that are not yet in a folder.
 
@@ -71,6 +76,8 @@ def fetch_dataset(
         Made if it is missing.
     sources : mapping, optional
         URLs of the files of each data set, and their SHA-256.
+    overwrite : bool
+        Replace files of these names with another hash.
 
     Returns
     -------
@@ -82,20 +89,27 @@ def fetch_dataset(
     MissingExtraError
         Without the package ``pooch``.
     InputError
-        For an unknown name, a file that cannot be fetched, or one with another hash.
+        For an unknown name, a file that cannot be fetched, or one with another hash, here or there.
     """
     if name not in sources:
         raise specs.unknown("dataset to fetch", name, sorted(sources))
-    return [_fetch(url, sha256, Path(folder)) for url, sha256 in sources[name].items()]
+    files = {url: Path(folder) / url.rsplit("/", 1)[1] for url in sources[name]}
+    for url, digest in sources[name].items():
+        check_standing(files[url], own=partial(_has, digest), overwrite=overwrite)
+    return [_fetch(url, digest, Path(folder)) for url, digest in sources[name].items()]
 
 
-def _fetch(url: str, sha256: str, folder: Path) -> Path:
+def _has(digest: str, path: Path) -> bool:
+    return sha256(str(path)) == digest
+
+
+def _fetch(url: str, digest: str, folder: Path) -> Path:
     file = url.rsplit("/", 1)[1]
     try:
         import pooch
     except ImportError:
         raise MissingExtraError(f"fetching {file}", "pooch", "data") from None
     try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=folder))
+        return Path(pooch.retrieve(url, f"sha256:{digest}", fname=file, path=folder))
     except (OSError, ValueError) as error:  # the network and the disk; the hash
         raise InputError(f"{url}: cannot be fetched to {folder} ({error})") from None

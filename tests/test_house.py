@@ -14,7 +14,7 @@ KOLMO = (
     (
         "ground floor",
         "errors text markup spoken specs execution progress console files compiled ahead dtypes "
-        "floats symbols registry gathering layout pvalues intervals provenance",
+        "floats symbols registry gathering layout pvalues intervals provenance workers",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

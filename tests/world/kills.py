@@ -80,7 +80,7 @@ class Story:
             if not with_old:
                 (folder / name).unlink()
         for name in self.inputs:
-            shutil.copy(self.place / "new" / name, folder / name)
+            shutil.copy2(self.place / "new" / name, folder / name)
         for empty in sorted(folder.rglob("*"), reverse=True):
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()

@@ -9,6 +9,9 @@ from typing import Any
 
 from kolmo.estimators.base import CodeLength
 from kolmo.intervals import sum_degrees
+from kolmo.text import shorten
+
+_TOLD = 200  # characters of an error's own text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +20,24 @@ class Missing:
 
     reason: str
     problem: bool = False  # the input is at fault, rather than the combination
+
+
+class Failed(Missing):
+    """There is none because what measures raised an error of its own.
+
+    No store keeps it: the next run tries again.
+    """
+
+    @classmethod
+    def of(cls, what: str, error: BaseException) -> Failed:
+        """The failure of what a person asked for.
+
+        >>> Failed.of("kt of sign", MemoryError()).reason
+        'kt of sign failed: MemoryError'
+        """
+        told = shorten(" ".join(str(error).split()), _TOLD)
+        name = type(error).__name__
+        return cls(f"{what} failed: {name}: {told}" if told else f"{what} failed: {name}", True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ KOLMO = (
     (
         "ground floor",
         "errors text markup spoken specs execution progress console files replacing compiled ahead "
-        "dtypes floats symbols registry gathering layout pvalues intervals provenance",
+        "dtypes floats symbols registry gathering layout pvalues intervals provenance temporary "
+        "workers",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
-import signal
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,7 @@ from kolmo.execution import Progress
 from kolmo.progress import Wanted, progress_bar
 from kolmo.provenance import versions
 from kolmo.specs import several, unknown
+from kolmo.workers import process_pool
 
 _COUNTS = ("trials", "rejections", "strict_rejections")
 
@@ -245,49 +244,23 @@ def _outcomes(pieces: Sequence[Piece], workers: int) -> Iterator[tuple[Piece, *O
         for piece in pieces:
             yield piece, *run_piece(piece)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts) as pool:
-        with _for_workers():
-            waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], *future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _ignore_interrupts() -> None:
-    """In a worker: Ctrl-C is handled by the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with _one_blas_thread(), process_pool(workers) as pool:
+        waiting = {pool.submit(run_piece, piece): piece for piece in pieces}
+        for future in as_completed(waiting):
+            yield waiting[future], *future.result()
 
 
 @contextmanager
-def _for_workers() -> Iterator[None]:
-    """Workers started inside see no Ctrl-C before they ignore it, and use one BLAS thread: on small
-    matrices more are slower."""
+def _one_blas_thread() -> Iterator[None]:
+    """Of each process that is started inside: on small matrices more are slower."""
     name = "OPENBLAS_NUM_THREADS"
     before = os.environ.get(name)
     os.environ.setdefault(name, "1")
     try:
-        with _without_interrupts():
-            yield
+        yield
     finally:
         if before is None:
             del os.environ[name]
-
-
-@contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """Ctrl-C waits meanwhile, also for processes started inside, where the system has signals."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _gather(rows: Iterable[Row]) -> list[Row]:

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import lzma
 import os
-import tempfile
 import weakref
 import zlib
 from importlib import import_module
@@ -18,6 +17,7 @@ from zstandard import ZstdDecompressor, ZstdError
 from kolmo.checkpoints.files import fill
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.temporary import nameless_file
 
 EXPANSION = 64
 """Times its size that a compressed file may hold, or `LEAST` where that is more."""
@@ -74,7 +74,7 @@ def unpacked(stored: Stored, form: str) -> Stored:
 def spooled(file: Any, where: str, packed: int) -> Stored:
     """All that a file gives, in a temporary file; InputError if it is far more than ``packed``."""
     size = 0
-    with tempfile.TemporaryFile(prefix="kolmo-") as spool:
+    with nameless_file() as spool:
         while data := file.read(_CHUNK):
             size += len(data)
             check_expansion(where, packed, size)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.compressed import kept_file
 from kolmo.checkpoints.stored import Stored
+from kolmo.temporary import nameless_file
 
 KEPT = 1 << 27
 """Bytes of decoded chunks that are kept, of all arrays of one checkpoint."""
@@ -98,8 +98,7 @@ class Grid:
     def _unpacked(self) -> Stored:
         """All entries in row-major order, in a file without a name; holes where chunks lack."""
         size = math.prod(self.shape) * self.dtype.itemsize
-        spool = tempfile.TemporaryFile(prefix="kolmo-")  # noqa: SIM115 (kept_file keeps it)
-        with spool:
+        with nameless_file() as spool:
             spool.truncate(size)
             for index in self._chunks(tuple((0, side) for side in self.shape)):
                 chunk = self.decode(index)

@@ -7,7 +7,6 @@ import io
 import lzma
 import math
 import shutil
-import tempfile
 import threading
 import zipfile
 import zlib
@@ -41,6 +40,7 @@ from kolmo.checkpoints.rebuilding import dense_strides, sides
 from kolmo.checkpoints.stored import Storage, Stored, Strided, stored_tensor
 from kolmo.dtypes import DTYPES, PARTS
 from kolmo.errors import InputError
+from kolmo.temporary import nameless_file
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
                NotImplementedError)  # fmt: skip
@@ -228,7 +228,7 @@ class _Unpacked:
         try:
             if self._archive is None:
                 self._archive = zipfile.ZipFile(self._stored.open())
-            with self._archive.open(info) as member, tempfile.TemporaryFile() as spool:
+            with self._archive.open(info) as member, nameless_file() as spool:
                 shutil.copyfileobj(member, spool, 1 << 20)
                 size = spool.tell()
                 spool.flush()

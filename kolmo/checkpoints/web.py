@@ -10,7 +10,6 @@ import asyncio
 import dataclasses
 import importlib
 import re
-import tempfile
 import threading
 import weakref
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import IO, Any
 
 from kolmo.checkpoints.ranges import BLOCK
 from kolmo.errors import InputError
+from kolmo.temporary import nameless_file
 
 WHOLE_LIMIT = 1 << 33
 """Bytes at most that are downloaded from a server without ranges."""
@@ -144,7 +144,7 @@ class _Request:
             raise InputError(f"{self.where}: the server answers ranges now and then only")
         if length is not None and length > WHOLE_LIMIT:
             raise self._too_long(length)
-        file = tempfile.TemporaryFile(prefix="kolmo-")  # noqa: SIM115
+        file = nameless_file()
         try:
             size = await self._copied(response, file)
             if length is not None and size != length:

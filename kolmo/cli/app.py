@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from importlib import import_module
-from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +18,8 @@ from kolmo import __version__
 from kolmo.cli.coercing import coerce_plainly
 from kolmo.cli.examples import EXAMPLES
 from kolmo.cli.help import Application, told
+from kolmo.cli.signals import Ending, orderly
+from kolmo.cli.streams import prepare_streams
 from kolmo.errors import KolmoError
 from kolmo.execution import rare_collections
 from kolmo.spoken import in_shell
@@ -52,6 +53,8 @@ _INTERRUPTED = 130
 
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
+
+_TOLD: Any = (_USAGE_ERROR, KolmoError, OSError, MemoryError)
 
 
 @app.callback(invoke_without_command=True)
@@ -97,39 +100,65 @@ def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error and every warning is one line on stderr, and exit."""
     atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
-    for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a name has
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    prepare_streams()
+    with orderly() as ending:
+        code = _code_of(application, name, ending)
+        try:
+            sys.stdout.flush()  # a closed pipe or a full disk shows here, not when Python exits
+        except OSError as error:
+            _drop_output()
+            code = code or _failed(name, error)
+    sys.exit(code)
+
+
+def _code_of(application: typer.Typer, name: str, ending: Ending) -> int:
+    """The exit code of the command line, once it has run."""
     try:
         command: Any = typer.main.get_command(application)
         coerce_plainly(command)
         arguments = sys.argv[1:] or ["--help"]
         with in_shell():
             code = command(arguments, prog_name=name, standalone_mode=False)
-        sys.stdout.flush()  # a closed pipe shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
-    except _USAGE_ERROR as error:
-        _complain(name, told(error))
-        sys.exit(2)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KolmoError as error:
-        _complain(name, str(error))
-        sys.exit(error.exit_code)
-    except OSError as error:
-        _complain(name, str(error))
-        sys.exit(1)
     except Exception as error:
-        if os.environ.get("KOLMO_DEBUG"):
+        if os.environ.get("KOLMO_DEBUG") and not isinstance(error, _TOLD):
             raise
-        what = f"{type(error).__name__}: {error}".replace("\n", " ")
-        _complain(name, f"internal failure, {what} (KOLMO_DEBUG=1 shows where)")
-        sys.exit(1)
+        if not (ending.came and isinstance(error, OSError)):  # of a terminal that is gone
+            return _failed(name, error)
+        code = _INTERRUPTED
     if code == _INTERRUPTED:  # typer turns Ctrl-C into this, or raises Abort
-        _complain(name, "interrupted")
-    sys.exit(code if isinstance(code, int) else 0)
+        _complain(name, ending.word)
+        return ending.code
+    return code if isinstance(code, int) else 0
+
+
+def _failed(name: str, error: Exception) -> int:
+    """Say what is wrong, in one line; gives the exit code."""
+    if isinstance(error, _USAGE_ERROR):
+        _complain(name, told(error))
+        return 2
+    if isinstance(error, BrokenPipeError):  # whoever reads has read enough
+        _drop_output()
+        return 1
+    if isinstance(error, MemoryError):
+        told_of = f": {error}" if str(error) else ""
+        _complain(name, f"memory ran out{told_of}; give the process more, or measure less at once "
+                        "(--threads 1, --include)")  # fmt: skip
+    elif isinstance(error, _TOLD):
+        _complain(name, str(error))
+    else:
+        what = f"{type(error).__name__}: {error}"
+        _complain(name, f"internal failure, {what} (KOLMO_DEBUG=1 shows where)")
+    return error.exit_code if isinstance(error, KolmoError) else 1
+
+
+def _drop_output() -> None:
+    """Let what is still to be printed go nowhere, so that Python's exit tells no second error."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # of a stream without a descriptor
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
 
 
 def _complain(name: str, message: str) -> None:

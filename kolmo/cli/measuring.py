@@ -93,12 +93,14 @@ def _found(source: str) -> Iterator[str]:
 
 
 def _judge(problems: list[str], conditions: list[Condition], report: kolmo.Report) -> None:
-    """Raise what is wrong with a run whose results are out: problems, then conditions that hold."""
+    """Raise what is wrong with a run whose results are out: problems of the input, what failed,
+    then conditions that hold."""
     failed = [line for condition in conditions for line in _failed(condition, report)]
-    if problems:
-        others = f" (and {len(problems) - 1} more like it)" if len(problems) > 1 else ""
-        told = f"{problems[0]}{others}; everything else was measured"
-        raise InputError("; ".join([told, *failed]))
+    failures = report.provenance.get("failures", [])
+    if wrong := [*problems, *failures]:
+        others = f" (and {len(wrong) - 1} more like it)" if len(wrong) > 1 else ""
+        told = "; ".join([f"{wrong[0]}{others}; everything else was measured", *failed])
+        raise InputError(told) if problems else KolmoError(told)
     if failed:
         raise KolmoError("; ".join(failed))
 

@@ -24,7 +24,7 @@ from kolmo.estimators.base import CodeLength, Estimator
 from kolmo.execution import Lane, Lanes, Progress
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls.seeds import name_seed
-from kolmo.outcomes import Missing, Outcome, Result, total
+from kolmo.outcomes import Failed, Missing, Outcome, Result, total
 from kolmo.quantize import Native, Quantizer, side_bits
 from kolmo.store import RunMemory
 from kolmo.symbols import Symbols
@@ -85,7 +85,7 @@ class _Task:
             return Missing(str(error), isinstance(error, NotExpressibleError))
         if isinstance(error, KolmoError):
             raise error
-        raise KolmoError(f"measuring failed: {type(error).__name__}: {error}") from error
+        return Failed.of(f"delta of {self.quantizer}", error)
 
 
 class DeltaRun:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.engine import feeding
-from kolmo.errors import NotApplicableError
 from kolmo.estimators.base import Estimator
 from kolmo.estimators.sampled import Sampled
 from kolmo.measure import Measurement, Variant
@@ -41,7 +40,7 @@ def _is_refused(measurement: Measurement, tensors: Sequence[WeightTensor]) -> bo
     shapes = [array_shape(tensor.shape) for tensor in tensors]
     try:
         measurement.estimator.start_many(shapes, measurement.quantizer.alphabet_of(tensors[0]))
-    except NotApplicableError:
+    except Exception:  # of whatever kind: who starts it is told
         return True
     return False
 
@@ -59,21 +58,26 @@ def memory(
 ) -> int:
     """Bytes that one accumulator of each measurement holds, with the largest tensor."""
     shapes = tuple(array_shape(tensor.shape) for tensor in tensors)
-    working = sum(
-        _working_memory(m.estimator, shapes, m.quantizer.alphabet_of(tensors[0]))
-        for m in measurements
-    )
+    working = sum(_working(m, tensors[0], shapes) for m in measurements)
     return _BESIDE + working + max(held_bytes(tensor, variant) for tensor in tensors)
 
 
 @functools.lru_cache(maxsize=1 << 16)  # most tensors of a model have one of a few shapes
 def _seconds(measurement: Measurement, form: str, numel: int, null: Null | None) -> float:
-    return expected_seconds(measurement.estimator, measurement.quantizer, form, numel, null)
+    try:
+        return expected_seconds(measurement.estimator, measurement.quantizer, form, numel, null)
+    except Exception:  # what cannot be foreseen cannot be started either
+        return 0.0
+
+
+def _working(m: Measurement, tensor: WeightTensor, shapes: tuple[Shape, ...]) -> int:
+    """Bytes of an accumulator; none where it raises an error, as it will when it is started."""
+    try:
+        return _working_memory(m.estimator, shapes, m.quantizer.alphabet_of(tensor))
+    except Exception:
+        return 0
 
 
 @functools.lru_cache(maxsize=1 << 12)
 def _working_memory(estimator: Estimator, shapes: tuple[Shape, ...], alphabet: Alphabet) -> int:
-    try:
-        return estimator.working_memory(shapes, alphabet)
-    except NotApplicableError:
-        return 0
+    return estimator.working_memory(shapes, alphabet)

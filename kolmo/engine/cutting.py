@@ -232,8 +232,12 @@ def _stripes(wanted: Wanted) -> Iterator[StripeJob]:
 
 
 def _grain(measurement: Measurement, tensor: WeightTensor) -> int | None:
-    alphabet = measurement.quantizer.alphabet_of(tensor)
-    return _grain_of(measurement.estimator, array_shape(tensor.shape), alphabet)
+    """None as well where it raises an error, as it will when it is started."""
+    try:
+        alphabet = measurement.quantizer.alphabet_of(tensor)
+        return _grain_of(measurement.estimator, array_shape(tensor.shape), alphabet)
+    except Exception:
+        return None
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor, array_shape
 from kolmo.checkpoints.loads import ArrayLoad, borrowed, is_near, refilled
-from kolmo.engine.meters import Meter
-from kolmo.errors import InputError, NotApplicableError, NotExpressibleError
+from kolmo.engine.meters import Meter, Stopped
+from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator
 from kolmo.estimators.sampled import SampleAccumulator
 from kolmo.estimators.sweep import Sweep, is_late
 from kolmo.measure import Measurement
-from kolmo.nulls import Source, UniformSymbols, Weights
-from kolmo.outcomes import Missing, Outcome
+from kolmo.nulls import Null, Source, UniformSymbols, Weights
+from kolmo.outcomes import Failed, Missing, Outcome
 from kolmo.quantize import UNKNOWN, Distortion, Quantizer, SymbolCoder, distortion, side_bits
 from kolmo.quantize.late import LateCoder
 from kolmo.symbols import Symbols
@@ -46,24 +46,24 @@ class Cell:
     def start(cls, measurement: Measurement, tensors: Sequence[WeightTensor]) -> Cell:
         """A cell for tensors of one form."""
         shapes = [array_shape(tensor.shape) for tensor in tensors]
-        alphabet = measurement.quantizer.alphabet_of(tensors[0])
         try:
-            started = measurement.estimator.start_inner(shapes, alphabet)
-        except NotApplicableError as error:
-            return cls(measurement, Missing(str(error)))
-        return cls(measurement, started)
+            alphabet = measurement.quantizer.alphabet_of(tensors[0])
+            return cls(measurement, measurement.estimator.start_inner(shapes, alphabet))
+        except Exception as error:
+            return cls(measurement, why(measurement, error))
 
     @classmethod
     def start_part(
         cls, measurement: Measurement, tensor: WeightTensor, start: int, stop: int, before: int = 0
     ) -> Cell:
         """A cell for the weights [start, stop) of a tensor, which is merged into another's."""
-        shape, alphabet = array_shape(tensor.shape), measurement.quantizer.alphabet_of(tensor)
+        shape, estimator = array_shape(tensor.shape), measurement.estimator
         try:
-            started = measurement.estimator.start_part(shape, alphabet, start, stop, before).inner
-        except NotApplicableError as error:
-            return cls(measurement, Missing(str(error)))
-        return cls(measurement, started)
+            alphabet = measurement.quantizer.alphabet_of(tensor)
+            started = estimator.start_part(shape, alphabet, start, stop, before)
+            return cls(measurement, started.inner)
+        except Exception as error:
+            return cls(measurement, why(measurement, error))
 
     @property
     def alive(self) -> bool:
@@ -74,10 +74,17 @@ class Cell:
         """Whether the accumulator of a tensor is as well one for its part of a whole model."""
         return self.measurement.estimator.order_free and is_mergeable(self)
 
-    def miss(self, reason: str, problem: bool) -> None:
+    def miss(self, missing: Missing) -> None:
         """Give up, for the first reason that is told."""
         if self.alive:
-            self.accumulator = Missing(reason, problem)
+            self.accumulator = missing
+
+    def take_side(self, coder: SymbolCoder, tensor: WeightTensor) -> None:
+        """Count the bits of what was fitted to a tensor."""
+        try:
+            self.side_bits += side_bits(coder, tensor)
+        except Exception as error:
+            self.miss(why(self.measurement, error))
 
     def update(self, symbols: Symbols) -> None:
         if isinstance(self.accumulator, Missing):
@@ -85,8 +92,8 @@ class Cell:
         began = time.thread_time()
         try:
             self.accumulator.update(symbols)
-        except NotApplicableError as error:
-            self.miss(str(error), problem=False)
+        except Exception as error:
+            self.miss(why(self.measurement, error))
         self.seconds += time.thread_time() - began
 
     def finish(self) -> Outcome:
@@ -97,10 +104,28 @@ class Cell:
         try:
             found = self.accumulator.finish().with_side(self.side_bits)
             return found.with_distortion(self.distortion.error, self.distortion.power)
-        except NotApplicableError as error:
-            return Missing(str(error))
+        except Exception as error:
+            return why(self.measurement, error)
         finally:
             self.seconds += time.thread_time() - began
+
+
+def why(measurement: Measurement, error: Exception, null: Null | None = None) -> Missing:
+    """Why an error leaves no figure of a measurement; all others are made."""
+    if isinstance(error, NotApplicableError | NotExpressibleError):
+        return Missing(str(error), isinstance(error, NotExpressibleError))
+    drawn = f", {null}" if null else ""
+    return Failed.of(f"{measurement.estimator} of {measurement.quantizer}{drawn}", error)
+
+
+def check_readable(error: Exception, tensors: Iterable[WeightTensor]) -> None:
+    """Raise the error, if it is that of a run that ends, or of weights that cannot be read."""
+    if isinstance(error, Stopped):
+        raise error
+    if isinstance(error, KolmoError):
+        for tensor in tensors:
+            for start in range(0, tensor.numel, CHUNK):
+                tensor.load(start, min(start + CHUNK, tensor.numel))
 
 
 def hold(tensor: WeightTensor) -> WeightTensor:
@@ -207,7 +232,7 @@ def _lose(cells: Sequence[Cell], lost: Distortion) -> None:
 
 def _miss(cells: Sequence[Cell], error: InputError) -> None:
     for cell in cells:
-        cell.miss(str(error), problem=isinstance(error, NotExpressibleError))
+        cell.miss(why(cell.measurement, error))
 
 
 # --- passes over weights --------------------------------------------------------------------

@@ -14,21 +14,21 @@ A job is a plain value, which can be pickled: its tensors are opened again where
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.binding import stretch
 from kolmo.digests import digest
-from kolmo.engine.feeding import Cell, by_quantizer, feed, held, hold, sweep
+from kolmo.engine.feeding import Cell, by_quantizer, check_readable, feed, held, hold, sweep, why
 from kolmo.engine.meters import Meter
+from kolmo.engine.parts import CountedPart, no_part, part_of
 from kolmo.errors import NotApplicableError, NotExpressibleError
-from kolmo.estimators.base import Accumulator
 from kolmo.measure import Measurement, Variant
 from kolmo.nulls import Weights
-from kolmo.outcomes import Missing, Result
-from kolmo.quantize import Distortion, Quantizer, SymbolCoder
+from kolmo.outcomes import Failed, Missing, Result
+from kolmo.quantize import Quantizer, SymbolCoder
 
 FINE = 1 << 16
 """Weights of tensors that are small on average: Python's own work is the most of theirs."""
@@ -61,25 +61,11 @@ class Wanted:
     def measurements(self) -> list[Measurement]:
         return list(dict.fromkeys((*self.alone, *self.parts)))
 
-
-@dataclasses.dataclass(eq=False)
-class CountedPart:
-    """A tensor's part of the whole model's accumulator, or why there is none; or that of so many
-    tensors from this one on."""
-
-    accumulator: Accumulator | Missing
-    side_bits: float
-    seconds: float
-    distortion: Distortion
-    tensors: int = 1
-
-    def join(self, following: CountedPart) -> None:
-        """Take the part of the next tensors."""
-        self.accumulator.merge(following.accumulator)  # type: ignore[union-attr]
-        self.side_bits += following.side_bits
-        self.seconds += following.seconds
-        self.distortion += following.distortion
-        self.tensors += following.tensors
+    def apart(self) -> Iterator[tuple[Measurement, Wanted]]:
+        """The same, measurement by measurement."""
+        for m in self.measurements:
+            alone, parts = ((m,) if m in wanted else () for wanted in (self.alone, self.parts))
+            yield m, dataclasses.replace(self, alone=alone, parts=parts)
 
 
 @dataclasses.dataclass
@@ -147,11 +133,34 @@ class TensorJob(Job):
         return sum(w.tensor.numel for w in self.wanted) < FINE * len(self.wanted)
 
     def run(self, meter: Meter) -> list[TensorFound]:
-        found = [self._measure(wanted.tensor, wanted, meter) for wanted in self.wanted]
+        found = [self._found(wanted, meter) for wanted in self.wanted]
         _join_parts(found, [wanted.tensor.form for wanted in self.wanted])
         return found
 
-    def _measure(self, tensor: WeightTensor, wanted: Wanted, meter: Meter) -> TensorFound:
+    def _found(self, wanted: Wanted, meter: Meter) -> TensorFound:
+        """What is found of a tensor; after an error each measurement is made apart, so that it
+        shows which one is at fault."""
+        try:
+            return self._measure(wanted, meter)
+        except Exception as error:
+            check_readable(error, [wanted.tensor])
+        found = TensorFound(wanted.place, {}, {})
+        for m, one in wanted.apart():
+            try:
+                each = self._measure(one, meter)
+            except Exception as error:
+                missing = why(m, error, self.variant.null)
+                each = TensorFound(
+                    wanted.place,
+                    dict.fromkeys(one.alone, Result(missing, 0.0)),
+                    dict.fromkeys(one.parts, no_part(missing)),
+                )
+            found.alone |= each.alone
+            found.parts |= each.parts
+        return found
+
+    def _measure(self, wanted: Wanted, meter: Meter) -> TensorFound:
+        tensor = wanted.tensor
         alone = {m: Cell.start(m, [tensor]) for m in wanted.alone}
         shared = {m: cell for m, cell in alone.items() if m in wanted.parts and cell.is_part}
         parts = {
@@ -177,7 +186,7 @@ def _join_parts(found: Sequence[TensorFound], forms: Sequence[str]) -> None:
             if isinstance(part.accumulator, Missing):
                 continue
             if before and ends[before] == each.place:
-                before.join(each.parts.pop(measurement))
+                before.join(measurement, each.parts.pop(measurement))
             else:
                 first[form, measurement] = before = part
             ends[before] = each.place + 1
@@ -206,11 +215,6 @@ def _feed_draw(
     if isinstance(source, Weights):  # which are drawn when they are read
         source = dataclasses.replace(source, tensor=hold(source.tensor))
     feed(cells, source, meter, measured=False)
-
-
-def part_of(cell: Cell) -> CountedPart:
-    """What a cell has taken, as a part of something larger."""
-    return CountedPart(cell.accumulator, cell.side_bits, cell.seconds, cell.distortion)
 
 
 Fits = dict[Quantizer, SymbolCoder | Missing]
@@ -242,6 +246,9 @@ class FitJob(Job):
             return quantizer.fit(self.tensor)
         except (NotApplicableError, NotExpressibleError) as error:
             return Missing(str(error), isinstance(error, NotExpressibleError))
+        except Exception as error:
+            check_readable(error, [self.tensor])
+            return Failed.of(str(quantizer), error)
 
 
 @dataclasses.dataclass
@@ -275,11 +282,27 @@ class StripeJob(Job):
         return self.wanted.tensor.name
 
     def run(self, meter: Meter) -> StripeFound:
-        alone = self._cells(self.wanted.alone, 0)
-        parts = self._cells(self.wanted.parts, self.wanted.before)
+        try:
+            return self._measure(self.wanted, meter)
+        except Exception as error:
+            check_readable(error, [self.wanted.tensor])
+        found = StripeFound({}, {})
+        for m, one in self.wanted.apart():
+            try:
+                each = self._measure(one, meter)
+            except Exception as error:
+                part = no_part(why(m, error))
+                each = StripeFound(dict.fromkeys(one.alone, part), dict.fromkeys(one.parts, part))
+            found.alone |= each.alone
+            found.parts |= each.parts
+        return found
+
+    def _measure(self, wanted: Wanted, meter: Meter) -> StripeFound:
+        alone = self._cells(wanted.alone, 0)
+        parts = self._cells(wanted.parts, wanted.before)
         groups = by_quantizer([cell for cell in (*alone, *parts) if cell.alive])
         fed = [(self.coders[quantizer], cells) for quantizer, cells in groups.items()]
-        sweep(self.wanted.tensor, fed, meter, self.start, self.stop)
+        sweep(wanted.tensor, fed, meter, self.start, self.stop)
         return StripeFound(_parts(alone), _parts(parts))
 
     def _cells(self, measurements: Sequence[Measurement], before: int) -> list[Cell]:
@@ -321,6 +344,14 @@ class StreamJob(Job):
         return self.symbols < FINE * len(self.tensors)
 
     def run(self, meter: Meter) -> StreamFound:
+        try:
+            return self._measure(meter)
+        except Exception as error:
+            check_readable(error, self.tensors)
+            missing = why(self.measurement, error, self.variant.null)
+            return StreamFound(Result(missing, 0.0), None)
+
+    def _measure(self, meter: Meter) -> StreamFound:
         cell = Cell.start(self.measurement, self.tensors)
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):

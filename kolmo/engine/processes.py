@@ -141,7 +141,9 @@ def _received(stream: IO[bytes]) -> bytes | None:
 
 def serve() -> None:
     """Do what is asked on the standard input, until it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program itself decides when to stop
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the program itself decides when to stop, and
+        if hasattr(signal, name):  # its end is the end of the input
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed goes elsewhere
     with rare_collections():

@@ -12,7 +12,6 @@ from kolmo.engine.costs import stream_seconds
 from kolmo.engine.cutting import Striped, add_up, cost_of, parts_last, stream_job, tensor_jobs
 from kolmo.engine.feeding import Cell
 from kolmo.engine.jobs import (
-    CountedPart,
     DigestJob,
     FitJob,
     Job,
@@ -24,12 +23,13 @@ from kolmo.engine.jobs import (
     Wanted,
 )
 from kolmo.engine.ledgering import Ledger
+from kolmo.engine.parts import CountedPart
 from kolmo.engine.recall import Figure, Place, Recall
 from kolmo.engine.striped import StripedTensor
 from kolmo.engine.whole import Whole, sum_of_forms
 from kolmo.measure import Key, Measurement, Plan, Variant
 from kolmo.nulls import unmoved
-from kolmo.outcomes import Missing, Result
+from kolmo.outcomes import Failed, Missing, Result
 from kolmo.rates import observe
 from kolmo.store import RunMemory
 
@@ -344,7 +344,7 @@ class Run:
 
     def _keep(self, figure: Figure, result: Result) -> None:
         self._learn(figure, result)
-        if self._recall:
+        if self._recall and not isinstance(result.outcome, Failed):
             self._recall.keep(figure, result)
 
     def _learn(self, figure: Figure, result: Result) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 from kolmo.engine.cutting import Striped
 from kolmo.engine.feeding import Cell
-from kolmo.engine.jobs import CountedPart, Fits, StripeFound, StripeJob, TensorFound, part_of
+from kolmo.engine.jobs import Fits, StripeFound, StripeJob, TensorFound
+from kolmo.engine.parts import CountedPart, part_of
 from kolmo.engine.whole import Whole
 from kolmo.measure import Measurement
 from kolmo.outcomes import Missing, Result
-from kolmo.quantize import SymbolCoder, side_bits
 
 
 class StripedTensor:
@@ -52,10 +52,10 @@ class StripedTensor:
 
     def _whole(self, cell: Cell, fits: Fits) -> Whole:
         fit = fits[cell.measurement.quantizer]
-        if isinstance(fit, SymbolCoder):
-            cell.side_bits += side_bits(fit, self._wanted.tensor)
+        if isinstance(fit, Missing):
+            cell.miss(fit)
         else:
-            cell.miss(fit.reason, fit.problem)
+            cell.take_side(fit, self._wanted.tensor)
         return Whole(cell, len(self._stripes))
 
     def _found(self) -> TensorFound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kolmo.engine.feeding import Cell
-from kolmo.engine.jobs import CountedPart
+from kolmo.engine.parts import CountedPart, merged
 from kolmo.estimators.base import CodeLength
 from kolmo.outcomes import Missing, Outcome, total
 
@@ -34,9 +34,9 @@ class Whole:
         cell.side_bits += part.side_bits
         cell.distortion += part.distortion
         if isinstance(part.accumulator, Missing):
-            cell.miss(part.accumulator.reason, part.accumulator.problem)
+            cell.miss(part.accumulator)
         elif not isinstance(cell.accumulator, Missing):
-            cell.accumulator.merge(part.accumulator)  # type: ignore[attr-defined]
+            cell.accumulator = merged(cell.measurement, cell.accumulator, part.accumulator)
 
 
 def sum_of_forms(by_form: Mapping[str, Outcome]) -> Outcome:

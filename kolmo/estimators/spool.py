@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import NotApplicableError
+from kolmo.temporary import nameless_file
 
 HELD = 1 << 25
 """Most bytes that are kept in memory."""
@@ -43,7 +44,7 @@ class Spool:
         self.dtype, self.size = dtype, 0
         held = most * dtype.itemsize <= HELD
         self._room: Items = np.empty(most if held else 0, dtype)  # taken as it is written
-        self._file: Any = None if held else _nameless_file()
+        self._file: Any = None if held else nameless_file()
         if self._file:
             weakref.finalize(self, self._file.close)
 
@@ -94,7 +95,3 @@ def check_room(size: int, what: str) -> None:
             f"{what}: puts up to {size >> 20:,} MiB in {folder}, where {free >> 20:,} MiB are free;"
             f" name a roomier folder in TMPDIR"
         )
-
-
-def _nameless_file() -> Any:
-    return tempfile.TemporaryFile(prefix="kolmo-")

@@ -20,7 +20,7 @@ from kolmo.errors import InputError
 from kolmo.estimators.base import CodeLength
 from kolmo.measure import Measured, Measurement, Plan, Variant
 from kolmo.nulls import Null
-from kolmo.outcomes import Missing, Result
+from kolmo.outcomes import Failed, Missing, Result
 from kolmo.provenance import versions
 from kolmo.pvalues import draws_needed, permutation_p, student_p
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows
@@ -41,15 +41,20 @@ def make_report(
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
     changed: dict[str, list[str]] = {}
+    failures: list[str] = []
     for name, run in runs.items():
         results = run.results()
         rows += _rows(name, checkpoints[name], plan, results)
         changed[name], told = changes_of(checkpoints[name])
         problems += [*_problems(name, results), *(f"{name}: {line}" for line in told)]
+        failures += _failures(name, results)
     return ReportData.of_rows(
         table=TableRows.made_of([*rows, *tested], COLUMNS),
         coverage=TableRows.made_of(_coverage(checkpoints, runs, finished), COVERAGE),
-        provenance=_provenance(checkpoints, plan, runs, finished, problems, changed),
+        provenance={
+            **_provenance(checkpoints, plan, runs, finished, problems, changed),
+            **({"failures": failures} if failures else {}),
+        },
     )
 
 
@@ -181,8 +186,15 @@ def _join(*notes: str) -> str:
 def _problems(name: str, results: Mapping[Any, Result]) -> list[str]:
     """The problems of the input, each once."""
     reasons = (result.outcome for result in results.values())
-    problems = (r.reason for r in reasons if isinstance(r, Missing) and r.problem)
+    problems = (r.reason for r in reasons if type(r) is Missing and r.problem)
     return [f"{name}: {reason}" for reason in dict.fromkeys(problems)]
+
+
+def _failures(name: str, results: Mapping[Any, Result]) -> list[str]:
+    """What failed of all that measures, each once."""
+    reasons = (result.outcome for result in results.values())
+    failures = (r.reason for r in reasons if isinstance(r, Failed))
+    return [f"{name}: {reason}" for reason in dict.fromkeys(failures)]
 
 
 def changes_of(checkpoint: Checkpoint) -> tuple[list[str], list[str]]:

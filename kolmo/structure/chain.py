@@ -24,13 +24,14 @@ from kolmo.checkpoints import Checkpoint
 from kolmo.engine.pool import open_pool
 from kolmo.engine.run import Run
 from kolmo.engine.session import measure_all
+from kolmo.errors import KolmoError
 from kolmo.estimators.base import CodeLength
 from kolmo.estimators.shortest import ShortestOf
 from kolmo.execution import Stages
 from kolmo.measure import Measurement, Plan, Variant
 from kolmo.nulls import Null, get_null
 from kolmo.options import Settings
-from kolmo.outcomes import Outcome
+from kolmo.outcomes import Failed, Outcome
 from kolmo.pvalues import is_significant
 from kolmo.quantize import get_quantizer
 from kolmo.store import RunMemory
@@ -108,6 +109,8 @@ class ChainTest:
         """Take what a run found."""
         for (name, _, variant), result in run.results().items():
             assert name is not None
+            if isinstance(result.outcome, Failed):  # a sum without it would be another figure
+                raise KolmoError(result.outcome.reason)
             self._known[name, variant] = result.outcome
             if variant.null is not None:
                 self._drawn.setdefault(variant.null.name, set()).add(variant.number)

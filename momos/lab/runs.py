@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.origins import sha256
 from kolmo.execution import Progress, no_progress
+from kolmo.workers import process_pool
 from momos.lab.arms import INIT, StudyConfig, StudyRun
 from momos.lab.config import TrainConfig
 from momos.lab.records import key_of, read_record, write_record
@@ -89,20 +88,11 @@ def _trained(jobs: list[_Job], workers: int, part: Callable[[str], Progress]) ->
             job.make(part(f"train {job.arm}, seed {job.config.seed}"))
             yield job
         return
-    # Processes that begin afresh: neither torch's threads nor numba's survive a fork.
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), get_context("spawn"), _ignore_interrupts)
-    try:
+    with process_pool(min(workers, len(jobs))) as pool:
         started = {pool.submit(job.make): job for job in jobs}
         for future in as_completed(started):
             future.result()
             yield started[future]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupts() -> None:
-    """Ctrl-C ends the main process, which ends these; the runs they are at are kept."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 # --- kept -------------------------------------------------------------------------------------

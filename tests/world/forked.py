@@ -1,0 +1,134 @@
+"""A command in a forked process, that something happens to at a chosen point of its work.
+
+Everything is imported before the fork, so that a run costs its own work alone. Points are counted,
+not timed: calls that change files, bytes of the file that is written, seconds of the processor.
+"""
+
+import dataclasses
+import mmap
+import os
+import resource
+import signal
+import struct
+import sys
+import threading
+from pathlib import Path
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link",
+           "os.symlink", "sqlite3.connect", "tempfile.mkstemp", "tempfile.mkdtemp"}  # fmt: skip
+COUNTER = struct.Struct("=Q")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fate:
+    """What happens to a process, and when.
+
+    Attributes
+    ----------
+    point : {"calls", "bytes", "time"}
+        Before a call that changes files; when a file has so many bytes; after so many seconds of
+        the processor.
+    at : float
+    signal : int
+        What it is sent; bytes and time always kill.
+    """
+
+    point: str
+    at: float
+    signal: int = signal.SIGKILL
+
+    def arm(self) -> None:
+        """Let it happen to this process."""
+        if self.point == "bytes":
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(self.at), int(self.at)))
+        elif self.point == "time":
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, max(self.at, 1e-4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a process ended, and what it took.
+
+    Attributes
+    ----------
+    code : int
+        Its exit code; of a signal that killed it, its negative number.
+    calls : int
+        Calls that changed files.
+    seconds : float
+        Of the processor.
+    out, err : str
+        What it printed.
+    """
+
+    code: int
+    calls: int
+    seconds: float
+    out: str
+    err: str
+
+
+def forked(main, arguments, folder: Path, fate: Fate | None = None, prepare=lambda: None) -> Ended:
+    """Run a command line in a folder.
+
+    Parameters
+    ----------
+    main : callable
+        Ends by SystemExit.
+    arguments : list of str
+        The name of the program first.
+    fate : Fate, optional
+    prepare : callable
+        Called in the process, before all else.
+    """
+    calls = mmap.mmap(-1, COUNTER.size)
+    printed = folder.with_name(folder.name + ".out"), folder.with_name(folder.name + ".err")
+    child = os.fork()
+    if child == 0:
+        try:
+            _enter(folder, printed)
+            sys.argv = list(arguments)
+            _count(calls, fate)
+            prepare()
+            if fate:
+                fate.arm()
+            main()
+        except SystemExit as ended:
+            os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        os._exit(99)  # no program ends so
+    _, status, used = os.wait4(child, 0)
+    out, err = (path.read_text("utf-8", "replace") for path in printed)
+    (number,) = COUNTER.unpack(calls[:])
+    seconds = used.ru_utime + used.ru_stime
+    return Ended(os.waitstatus_to_exitcode(status), number, seconds, out, err)
+
+
+def _enter(folder: Path, printed: tuple[Path, Path]) -> None:
+    os.setsid()
+    os.chdir(folder)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number, path in enumerate(printed, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+
+
+def _count(calls: mmap.mmap, fate: Fate | None) -> None:
+    """Count the calls that change files, on whatever thread, and let the fate come at its call."""
+    lock, own = threading.Lock(), os.getpid()
+    due = fate.at if fate and fate.point == "calls" else None
+
+    def hook(event: str, details: tuple) -> None:
+        opens = event == "open" and isinstance(details[2], int) and details[2] & WRITING
+        if not (opens or event in CHANGES) or os.getpid() != own:
+            return
+        with lock:
+            number = COUNTER.unpack(calls[:])[0] + 1
+            calls[:] = COUNTER.pack(number)
+        if number == due:
+            os.kill(own, fate.signal)
+
+    sys.addaudithook(hook)

@@ -1,0 +1,185 @@
+"""Kills commands that write, by signal 9 at random points, and looks at what is left.
+
+    python -m tests.world.kills                                  every command, fifty times
+    python -m tests.world.kills pack train --times 5 --seed 3    some
+
+Points are drawn by seeds, in turn: before one of the calls that change files, at a number of bytes
+of the file that is being written, after a share of the processor's time that the whole run takes.
+Every other time an earlier run's files, of other weights, are there. Afterwards each file is
+absent, the old one, whole, or half; the same command is then run to its end, and must give what a
+run gives that nothing disturbed.
+"""
+
+import argparse
+import collections
+import dataclasses
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.world.commands import COMMANDS, contents, import_all, made_files, make_inputs
+from tests.world.forked import Fate, forked
+
+POINTS = ("calls", "bytes", "time")
+HEAD = ["command", "kills", *POINTS, "absent", "some", "old", "mixed", "whole", "half",
+        "temporary left", "again identical"]  # fmt: skip
+
+
+@dataclasses.dataclass
+class Story:
+    """A command, what it makes when nothing disturbs it, and what became of it when killed."""
+
+    name: str
+    place: Path
+    command: object = None
+    inputs: tuple[str, ...] = ()
+    whole: dict = dataclasses.field(default_factory=dict)
+    old: dict = dataclasses.field(default_factory=dict)
+    found: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    faults: list[str] = dataclasses.field(default_factory=list)
+
+    def begin(self) -> None:
+        """Run it undisturbed, on these weights and on others."""
+        self.command = COMMANDS[self.name]
+        for seed, which in ((1, "old"), (0, "new")):
+            folder = self.place / which
+            folder.mkdir()
+            make_inputs(folder, seed)
+            self.inputs = tuple(made_files(folder, ()))
+            ended = self.run(folder)
+            if ended.code:
+                raise SystemExit(f"{self.name}: {ended.err}")
+            said = {n: contents(folder / n) for n in made_files(folder, self.inputs)}
+            if which == "old":
+                self.old = said
+        self.whole, self.calls, self.seconds = said, ended.calls, ended.seconds
+        sizes = [(folder / name).stat().st_size for name in self.whole]
+        self.bytes = max(sizes)
+
+    def run(self, folder: Path, fate: Fate | None = None, again: bool = False):
+        words = [*self.command.words, *(self.command.again if again else ())]
+        return forked(self.command.main, words, folder, fate, self.prepare)
+
+    def prepare(self) -> None:
+        """In the process: a store of its own, and a cache of nobody else's."""
+        import os
+
+        os.environ["KOLMO_STORE"] = self.command.store
+        os.environ["XDG_CACHE_HOME"] = str(self.place / "cache")
+
+    def kill(self, number: int, seed: int) -> None:
+        """Kill it once, look at what is left, and run it to its end."""
+        chance = random.Random(f"{self.name} {seed} {number}")
+        fate = self.fate(number, chance)
+        folder = self.place / f"kill-{number}"
+        with_old = self.command.replaces and number // len(POINTS) % 2 == 1
+        shutil.copytree(self.place / ("old" if with_old else "new"), folder)
+        for name in made_files(folder, self.inputs):
+            if not with_old:
+                (folder / name).unlink()
+        for name in self.inputs:
+            shutil.copy2(self.place / "new" / name, folder / name)
+        for empty in sorted(folder.rglob("*"), reverse=True):
+            if empty.is_dir() and not any(empty.iterdir()):
+                empty.rmdir()
+        ended = self.run(folder, fate)
+        if ended.code < 0:
+            self.found["kills"] += 1
+            self.found[fate.point] += 1
+        else:
+            self.found["not killed"] += 1
+        where = f"{self.name}, kill {number} ({fate.point} {fate.at:g}, seed {seed})"
+        state = self.state(folder, where)
+        self.found[state] += 1
+        made = made_files(folder, self.inputs)
+        self.found["temporary left"] += any(".kolmo-" in name for name in made)
+        self.finish(folder, where)
+        shutil.rmtree(folder)
+
+    def fate(self, number: int, chance: random.Random) -> Fate:
+        point = POINTS[number % len(POINTS)]
+        if point == "calls":
+            return Fate(point, chance.randint(1, self.calls))
+        if point == "bytes":
+            return Fate(point, chance.randrange(self.bytes))
+        return Fate(point, chance.random() * self.seconds)
+
+    def state(self, folder: Path, where: str) -> str:
+        """What the files are that the command makes."""
+        states = {name: self.state_of(folder / name, name) for name in self.whole}
+        halves = [name for name, state in states.items() if state == "half"]
+        if halves:
+            self.faults.append(f"{where}: half: {', '.join(halves)}")
+            return "half"
+        if len(set(states.values())) == 1:
+            return next(iter(states.values()))
+        return "mixed" if "old" in states.values() else "some"
+
+    def state_of(self, path: Path, name: str) -> str:
+        if not path.exists():
+            return "absent"
+        try:
+            said = contents(path)
+        except Exception as error:
+            return self.excused(path, error)
+        if said == self.whole[name]:
+            return "whole"
+        return "old" if said == self.old.get(name) else "half"
+
+    def excused(self, path: Path, error: Exception) -> str:
+        print(f"{self.name}: {path.name}: {type(error).__name__}: {error}", file=sys.stderr)
+        return "half"
+
+    def finish(self, folder: Path, where: str) -> None:
+        """Run it to its end, which must be that of a run that nothing disturbed."""
+        ended = self.run(folder, again=True)
+        if ended.code:
+            self.faults.append(f"{where}: again: exit code {ended.code}: {ended.err.strip()}")
+            return
+        made = made_files(folder, self.inputs)
+        differ = [n for n in self.whole if n not in made or contents(folder / n) != self.whole[n]]
+        stay = [name for name in made if name not in self.whole and ".kolmo-" not in name]
+        self.found["again identical"] += not differ
+        self.found["stays"] += any(".kolmo-" in name for name in made)
+        if differ or stay:
+            self.faults.append(f"{where}: again: differ {differ}, stay {stay}")
+
+    @property
+    def row(self) -> list[str]:
+        return [self.name, *(str(self.found[name]) for name in HEAD[1:])]
+
+
+def tell(name: str, times: int, seed: int) -> Story:
+    """Kill a command so many times."""
+    with tempfile.TemporaryDirectory(prefix="world-") as place:
+        story = Story(name, Path(place))
+        story.begin()
+        for number in range(times):
+            story.kill(number, seed)
+    return story
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("commands", nargs="*", metavar="COMMAND", help=", ".join(COMMANDS))
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    if unknown := set(asked.commands) - set(COMMANDS):
+        parser.error(f"no such command: {', '.join(sorted(unknown))}")
+    import_all()
+    print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
+    faults = []
+    for name in asked.commands or COMMANDS:
+        story = tell(name, asked.times, asked.seed)
+        print("| " + " | ".join(story.row) + " |", flush=True)
+        faults += story.faults
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,9 @@ import atexit
 import gc
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterable
 from importlib import import_module
@@ -96,6 +98,7 @@ def _named_only() -> None:
 def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error and every warning is one line on stderr, and exit."""
     atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
+    _end_as_interrupted()
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a character that a name has
         if isinstance(stream, TextIOWrapper):
@@ -130,6 +133,20 @@ def run_app(application: typer.Typer, name: str) -> None:
     if code == _INTERRUPTED:  # typer turns Ctrl-C into this, or raises Abort
         _complain(name, "interrupted")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_as_interrupted() -> None:
+    """End on SIGTERM, which containers and batch systems send, as on Ctrl-C: nothing half-written
+    stays, and what is done is kept."""
+    owner = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() != owner:  # a worker that this process has forked
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
 
 
 def _complain(name: str, message: str) -> None:

@@ -14,7 +14,7 @@ from momos.cli.options import Json
 
 @app.command()
 def expand(
-    mosaic: Annotated[Path, typer.Argument(help="A mosaic file.")],
+    mosaic: Annotated[str, typer.Argument(help="A mosaic file, or its URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
     json: Json = False,
 ) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.answers import patience
+from kolmo.checkpoints.answers import UnansweredError, patience
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
 from kolmo.checkpoints.stored import Stored, file_bytes
@@ -326,7 +326,7 @@ def plain(where: str, error: Exception) -> InputError:
         return InputError(f"{where}: {_DENIED}")
     if any("Credential" in name for name in names):
         return InputError(f"{where}: {_DENIED}")
-    return InputError(f"{where}: {_unreachable(error, names, status)}")
+    return UnansweredError(f"{where}: {_unreachable(error, names, status)}")
 
 
 def _unreachable(error: Exception, names: list[str], status: int | None) -> str:

@@ -1,4 +1,4 @@
-"""The official files of the data sets, fetched once and checked by their SHA-256 (extra ``data``).
+"""The official files of the data sets, fetched once and checked by their SHA-256 (extra ``remote``).
 
 A download has another name until its hash is right, so that half a file is never taken for a whole
 one. A file with the right hash is left alone, so that an interrupted fetch continues where it
@@ -7,16 +7,24 @@ stopped; a file of that name with another hash is replaced.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from kolmo import specs
-from kolmo.errors import InputError, MissingExtraError
+from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.stored import Stored
+from kolmo.errors import InputError
+from kolmo.files import make_directory, write_atomically
+from kolmo.progress import progress_bar
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+_MOST = 1 << 30  # bytes of a file at most; the longest has 170 million
+_PIECE = 1 << 22
 
 #: URLs of the files of each data set, and the SHA-256 of their bytes.
 SOURCES: Mapping[str, Mapping[str, str]] = {
@@ -80,7 +88,7 @@ def fetch_dataset(
     Raises
     ------
     MissingExtraError
-        Without the package ``pooch``.
+        Without the package ``fsspec``.
     InputError
         For an unknown name, a file that cannot be fetched, or one with another hash.
     """
@@ -90,12 +98,30 @@ def fetch_dataset(
 
 
 def _fetch(url: str, sha256: str, folder: Path) -> Path:
-    file = url.rsplit("/", 1)[1]
-    try:
-        import pooch
-    except ImportError:
-        raise MissingExtraError(f"fetching {file}", "pooch", "data") from None
-    try:
-        return Path(pooch.retrieve(url, f"sha256:{sha256}", fname=file, path=folder))
-    except (OSError, ValueError) as error:  # the network and the disk; the hash
-        raise InputError(f"{url}: cannot be fetched to {folder} ({error})") from None
+    path = folder / url.rsplit("/", 1)[1]
+    if path.is_file() and _sha256(path) == sha256:
+        return path
+    stored = bytes_at(url)
+    if stored.size > _MOST:
+        raise InputError(f"{url}: {stored.size:,} bytes are more than any of these files has")
+    make_directory(folder)
+    write_atomically(path, lambda temporary: _copy(stored, temporary, sha256))
+    return path
+
+
+def _copy(stored: Stored, path: Path, sha256: str) -> None:
+    """Write a file; InputError if it has another hash."""
+    with progress_bar() as progress, open(path, "wb") as file:
+        for offset in range(0, stored.size, _PIECE):
+            progress(offset, stored.size, f"fetching {stored.where}")
+            file.write(stored.read(offset, min(_PIECE, stored.size - offset)))
+    found = _sha256(path)
+    if found != sha256:
+        raise InputError(
+            f"{stored.where}: its SHA-256 is {found}, not {sha256}: it is another file, or damaged"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

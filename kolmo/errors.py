@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from kolmo.text import printable
+from kolmo.text import printable, without_secrets
 
 
 class KolmoError(Exception):
@@ -25,8 +25,8 @@ class KolmoError(Exception):
         self.report: Any = None
 
     def __str__(self) -> str:
-        """One line, whatever names of a file are in it."""
-        return printable(super().__str__())
+        """One line, whatever names of a file are in it, without what a URL may hide."""
+        return without_secrets(printable(super().__str__()))
 
     def with_report(self, report: Any) -> Self:
         """The same error, with the results that were measured before it."""

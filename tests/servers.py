@@ -64,6 +64,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.requests, self.lock = [], threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
+    def handle_error(self, request, address):
+        """A client that has hung up is no fault."""
+
     @property
     def sent(self):
         return sum(size for _, size in self.requests)

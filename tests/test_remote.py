@@ -138,7 +138,7 @@ def test_an_empty_file(folder):
     ],
 )
 def test_refusals_are_told_plainly(folder, monkeypatch, status, message):
-    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    monkeypatch.setattr("kolmo.checkpoints.answers._PAUSE", 0)
     with serving(folder, refuse=lambda path: status) as server:
         url = server.url.replace("//", "//me:password@")
         with pytest.raises(InputError, match=message) as refused:
@@ -148,7 +148,7 @@ def test_refusals_are_told_plainly(folder, monkeypatch, status, message):
 
 
 def test_a_server_that_is_busy_is_asked_again(folder, monkeypatch):
-    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    monkeypatch.setattr("kolmo.checkpoints.answers._PAUSE", 0)
     statuses = iter([503, 429, None, None])
     with serving(folder, refuse=lambda path: next(statuses)) as server:
         assert open_url(f"{server.url}/model.bin").stored.size == len(DATA)
@@ -164,7 +164,7 @@ def test_a_file_that_changes_meanwhile(folder):
 
 
 def test_a_server_that_is_not_there(folder, monkeypatch):
-    monkeypatch.setattr("kolmo.checkpoints.web._PAUSE", 0)
+    monkeypatch.setattr("kolmo.checkpoints.answers._PAUSE", 0)
     with serving(folder) as server:
         url = f"{server.url}/model.bin"
     with pytest.raises(InputError, match="cannot be reached"):

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import posixpath
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.answers import UnansweredError, patience
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
-from kolmo.checkpoints.stored import Stored
-from kolmo.checkpoints.web import WebFile
+from kolmo.checkpoints.stored import Stored, file_bytes
+from kolmo.checkpoints.web import WebFile, linked
 from kolmo.errors import InputError, KolmoError, MissingExtraError
 
 _PACKAGES = {
@@ -69,6 +71,17 @@ def open_url(url: str) -> File | Folder:
     return File(parent, posixpath.basename(path))
 
 
+def bytes_at(name: str | os.PathLike[str]) -> Stored:
+    """The bytes of the file that a path or a URL names, unread."""
+    name = os.fspath(name)
+    if "://" not in name:
+        return file_bytes(Path(name))
+    found = open_url(name)
+    if isinstance(found, File):
+        return found.stored
+    raise InputError(f"{public(name)}: this is a folder; name the file")
+
+
 def globbed(url: str) -> list[str]:
     """The URLs that a glob such as ``s3://bucket/runs/*.safetensors`` stands for, unsorted; of a
     web server, which cannot be searched, the URL as it is."""
@@ -107,12 +120,8 @@ class RemoteFolder:
         if self._names is None:
             with plainly(self.where):
                 found = self._fs.find(self._root)
-            if len(found) > MOST:
-                raise InputError(
-                    f"{self.where}: holds more than {MOST:,} files; name the one that you mean"
-                )
             under = [path.removeprefix(self._root).lstrip("/") for path in found]
-            self._names = sorted(name for name in under if not _hidden(name))
+            self._names = _few((name for name in under if not _hidden(name)), self.where)
         return self._names
 
     def has(self, name: str) -> bool:
@@ -188,6 +197,14 @@ def _version(info: Mapping[str, Any]) -> str:
     return " ".join([f"size={info['size']}", *told[:1]])
 
 
+def _few(names: Iterable[str], where: str) -> list[str]:
+    """Names of files in order, if they are not too many."""
+    found = sorted(names)
+    if len(found) > MOST:
+        raise InputError(f"{where}: holds more than {MOST:,} files; name the one that you mean")
+    return found
+
+
 def _hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/")[:-1])
 
@@ -208,9 +225,8 @@ def _open_web(fs: Any, url: str) -> File | Folder:
     where = public(bare).rpartition("/")[0]
     if not name:
         with plainly(where):
-            links = fs.ls(bare, detail=False)
-        beside = {urllib.parse.unquote(link.removeprefix(bare)) for link in links}
-        return RemoteFolder(fs, root, where, sorted(n for n in beside if n and "/" not in n))
+            beside = linked(fs, url.partition("#")[0], where)
+        return RemoteFolder(fs, root, where, _few(beside, where))
     name = urllib.parse.unquote(name)
     return File(RemoteFolder(fs, root, where, [name]), name)
 
@@ -310,18 +326,46 @@ def plain(where: str, error: Exception) -> InputError:
         return InputError(f"{where}: {_DENIED}")
     if any("Credential" in name for name in names):
         return InputError(f"{where}: {_DENIED}")
-    return InputError(f"{where}: {_unreachable(error, names, status)}")
+    return UnansweredError(f"{where}: {_unreachable(error, names, status)}")
 
 
 def _unreachable(error: Exception, names: list[str], status: int | None) -> str:
-    if status:
+    said = next((_CAUSES[name] for name in names if name in _CAUSES), "")
+    if said:
+        return said
+    if status in _BUSY or (status or 0) >= 500:
         return f"the server refused (HTTP status {status}); try again later"
+    if status:
+        return f"the server refused (HTTP status {status}); is the URL right?"
     if any("Timeout" in name for name in names):
-        return "the server did not answer in time; try again later"
+        return (
+            f"the server did not answer within {patience():g} s, or sends less than 1 KiB a "
+            f"second; try again later, or set KOLMO_TIMEOUT to more seconds"
+        )
     if isinstance(error, OSError) or any("Connect" in name for name in names):
         return f"it cannot be reached ({names[0]}); is this machine online, and the name right?"
     return f"it cannot be fetched ({names[0]}); is the URL right?"
 
+
+_BUSY = (408, 425, 429)
+_BROKEN = "the server broke off, or what it sends is damaged; try again later"
+_CAUSES = {
+    "TooManyRedirects": "the server redirects again and again; is the URL right?",
+    "NonHttpUrlRedirectClientError": "the server redirects to what is not on the web",
+    "InvalidUrlRedirectClientError": "the server redirects to what is no URL",
+    "InvalidURL": "this is not a URL that can be asked for",
+    "InvalidSchema": "the server redirects to what is not on the web",
+    "HttpProcessingError": "what answers there sends no sound HTTP; is the URL right?",
+    "ClientPayloadError": _BROKEN,
+    "ChunkedEncodingError": _BROKEN,
+    "ContentDecodingError": _BROKEN,
+    "ServerDisconnectedError": "the server closed the connection without an answer",
+    "ClientConnectorCertificateError": "the certificate of the server is not trusted",
+    "SSLCertVerificationError": "the certificate of the server is not trusted",
+    "ClientSSLError": "no secure connection can be made; is it  http://  that is meant?",
+    "SSLError": "no secure connection can be made; is it  http://  that is meant?",
+}
+"""What errors of HTTP libraries mean, by the names of their classes."""
 
 _DENIED = (
     "access is denied, or there is nothing there: check the URL, and log in (on the Hugging Face "

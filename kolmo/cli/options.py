@@ -156,7 +156,7 @@ Json = Annotated[
     bool, option("--json", help="Print one JSON document, nothing else.", under=SHOWING)
 ]
 Container = Annotated[
-    Path, typer.Argument(help="A container that kolmo pack wrote.", metavar="FILE.kmo")
+    str, typer.Argument(help="A container that kolmo pack wrote, or its URL.", metavar="FILE.kmo")
 ]
 MaxBytes = Annotated[
     int | None,

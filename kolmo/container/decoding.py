@@ -78,7 +78,7 @@ def decode_parts(
         if progress:
             progress(done, total, label)
     if whole_digest(digests.each())[:DIGEST] != contents.digest:
-        raise InputError(f"{contents.path}: the weights are not those that were packed: damaged")
+        raise InputError(f"{contents.where}: the weights are not those that were packed: damaged")
 
 
 def unit_decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
@@ -95,8 +95,8 @@ def unit_decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
                 return [repeats.decode(unit, data)]
             arrays = get_code(unit.code).decode(data, shapes, alphabet)
         except KolmoError as error:
-            what = str(error).removeprefix(f"{contents.path}: ")
-            raise InputError(f"{contents.path}: unit {number} cannot be decoded: {what}") from None
+            what = str(error).removeprefix(f"{contents.where}: ")
+            raise InputError(f"{contents.where}: unit {number} cannot be decoded: {what}") from None
         assert [array.shape for array in arrays] == shapes
         assert all(array.dtype == alphabet.container for array in arrays)
         return arrays

@@ -133,9 +133,14 @@ class Contents:
     file_bytes: int
 
     @property
+    def where(self) -> str:
+        """The file, for people: its path, or its URL."""
+        return self.stored.where
+
+    @property
     def path(self) -> Path:
-        """The file, for people."""
-        return Path(self.stored.where)
+        """Its path; of a file that is far away its name."""
+        return Path(self.where.rpartition("/")[2] if "://" in self.where else self.where)
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -146,7 +151,7 @@ class Contents:
         size = self.units[number].size
         data = _read(self.stored, self._starts[number], size + CRC)
         if zlib.crc32(data[:size]) != int.from_bytes(data[size:], "little") or len(data) < CRC:
-            raise InputError(f"{self.path}: a checksum is wrong: the file is damaged")
+            raise InputError(f"{self.where}: a checksum is wrong: the file is damaged")
         return data[:size]
 
 
@@ -227,7 +232,7 @@ def read_contents(source: Path | Stored, max_bytes: int | None = None) -> Conten
         ``max_bytes`` (by default 1,024 times its size, and at least 1 GiB).
     """
     stored = source if isinstance(source, Stored) else file_bytes(source)
-    path, size = Path(stored.where), stored.size
+    path, size = stored.where, stored.size
     head = _read(stored, 0, len(MAGIC))
     foot = _read(stored, max(len(MAGIC), size - _LENGTH), _LENGTH)
     _check_magic(path, head)
@@ -252,7 +257,7 @@ def _read(stored: Stored, offset: int, size: int) -> bytes:
     return bytes(stored.read(begin, end - begin))
 
 
-def _check_magic(path: Path, head: bytes) -> None:
+def _check_magic(path: str, head: bytes) -> None:
     if head[:-1] != MAGIC[:-1]:
         raise InputError(f"{path}: not a kolmo container ({command('pack')} writes them)")
     if head[-1] not in VERSIONS:
@@ -262,7 +267,7 @@ def _check_magic(path: Path, head: bytes) -> None:
         )
 
 
-def _read_length(path: Path, foot: bytes) -> tuple[int, int]:
+def _read_length(path: str, foot: bytes) -> tuple[int, int]:
     """The header's length, and the number of bytes that hold this length."""
     reader = Reader(foot[::-1])
     try:
@@ -367,6 +372,6 @@ def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     limit = expansion_limit(contents.file_bytes) if max_bytes is None else max_bytes
     if claimed > limit:
         raise InputError(
-            f"{contents.path}: claims to expand to {claimed:,} bytes, over the limit of "
+            f"{contents.where}: claims to expand to {claimed:,} bytes, over the limit of "
             f"{limit:,}; if you trust the file, raise it ({option('max_bytes')} of unpack)"
         )

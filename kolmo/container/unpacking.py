@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo import __version__
+from kolmo.checkpoints.remote import bytes_at
 from kolmo.checkpoints.writing import SafetensorsWriter
 from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import (
@@ -42,7 +43,7 @@ def unpack(
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         A container.
     out : path
         A file whose name ends with ``.safetensors``, or a directory, made if it is not there, in
@@ -66,7 +67,7 @@ def unpack(
     InputError
         If the container is damaged: nothing is then written. If a file stands there.
     """
-    contents, out = read_contents(Path(path), max_bytes), Path(out)
+    contents, out = read_contents(bytes_at(path), max_bytes), Path(out)
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     check_standing(out, inputs=[path], overwrite=overwrite)
@@ -112,7 +113,7 @@ def decoded_weights(contents: Contents, entry: Entry, symbols: Symbols, start: i
     try:
         return entry.coder.decode_at(symbols, start)
     except IndexError:  # a codebook that lacks a symbol
-        raise InputError(f"{contents.path}: {entry.name!r} has symbols without a value") from None
+        raise InputError(f"{contents.where}: {entry.name!r} has symbols without a value") from None
 
 
 def weight_dtype(contents: Contents, entry: Entry) -> np.dtype[Any]:

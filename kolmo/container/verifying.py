@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from kolmo import __version__
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.opening import survey
+from kolmo.checkpoints.remote import bytes_at
 from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest
@@ -42,7 +42,7 @@ def verify(
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         A container.
     source : see `pack`, optional
         Must hold the same tensors with the same symbols; other tensors only if ``roles``,
@@ -61,7 +61,7 @@ def verify(
     KolmoError
         If the source differs from the container.
     """
-    contents = read_contents(Path(path), max_bytes)
+    contents = read_contents(bytes_at(path), max_bytes)
     with progress_bar(progress) as report:
         certificate = certify(contents, thread_count(threads), report, "decoding")
         if source is None:

@@ -15,7 +15,7 @@ from momos.cli.options import Json, Overwrite
 
 @app.command()
 def expand(
-    mosaic: Annotated[Path, typer.Argument(help="A mosaic file.")],
+    mosaic: Annotated[str, typer.Argument(help="A mosaic file, or its URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint to write.")],
     overwrite: Overwrite = False,
     json: Json = False,

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from kolmo.checkpoints.remote import bytes_at
 from kolmo.errors import InputError
 from kolmo.files import check_standing
 from kolmo.markup import table_html
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
-from momos.mosaic.files import decode_parts, encode_parts, is_mosaic, read_file
+from momos.mosaic.files import decode_parts, encode_parts, is_mosaic
 from momos.mosaic.packing import index_bits
 from momos.mosaic.parts import Parts
 from momos.mosaic.reading import read_source
@@ -173,14 +174,15 @@ class Mosaic(Parts):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Mosaic:
-        """Read a mosaic file; every claim of it is checked first.
+        """Read a mosaic file, by its path or URL; every claim of it is checked first.
 
         Raises
         ------
         InputError
             If it cannot be read, is no mosaic file, or contradicts itself.
         """
-        return cls.decode(read_file(Path(path)), path)
+        stored = bytes_at(path)
+        return cls.decode(bytes(stored.read(0, stored.size)), stored.where)
 
     def __repr__(self) -> str:
         motifs, size = self.motifs.shape

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from kolmo.checkpoints.answers import UnansweredError
 from kolmo.checkpoints.folders import File
 from kolmo.errors import InputError
 
@@ -36,6 +37,8 @@ def _read(file: File, name: str) -> dict[str, Any] | None:
         if stored.size > _LIMIT:
             return None
         content = json.loads(bytes(stored.read(0, stored.size)))
+    except UnansweredError:  # another answer, another time, would make other weights of the same
+        raise
     except (InputError, OSError, ValueError, RecursionError):
         return None  # what cannot be read says nothing: names and shapes suffice
     return content if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""The official files of the data sets, fetched once and checked by their SHA-256 (extra ``data``).
+"""The official files of the data sets, fetched once, checked by SHA-256 (extra ``remote``).
 
 A download has another name until its hash is right, so that half a file is never taken for a whole
 one. A file with the right hash is left alone, so that an interrupted fetch continues where it
@@ -14,12 +14,19 @@ from pathlib import Path
 
 from kolmo import specs
 from kolmo.checkpoints.origins import sha256
-from kolmo.errors import InputError, MissingExtraError
-from kolmo.files import check_standing
+from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.stored import Stored
+from kolmo.errors import InputError
+from kolmo.files import check_standing, make_directory
+from kolmo.progress import progress_bar
+from kolmo.replacing import write_atomically
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 _CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+_MOST = 1 << 30  # bytes of a file at most; the longest has 170 million
+_PIECE = 1 << 22
 
 #: URLs of the files of each data set, and the SHA-256 of their bytes.
 SOURCES: Mapping[str, Mapping[str, str]] = {
@@ -87,7 +94,7 @@ def fetch_dataset(
     Raises
     ------
     MissingExtraError
-        Without the package ``pooch``.
+        Without the package ``fsspec``.
     InputError
         For an unknown name, a file that cannot be fetched, or one with another hash, here or there.
     """
@@ -100,16 +107,29 @@ def fetch_dataset(
 
 
 def _has(digest: str, path: Path) -> bool:
-    return sha256(str(path)) == digest
+    return path.is_file() and sha256(str(path)) == digest
 
 
 def _fetch(url: str, digest: str, folder: Path) -> Path:
-    file = url.rsplit("/", 1)[1]
-    try:
-        import pooch
-    except ImportError:
-        raise MissingExtraError(f"fetching {file}", "pooch", "data") from None
-    try:
-        return Path(pooch.retrieve(url, f"sha256:{digest}", fname=file, path=folder))
-    except (OSError, ValueError) as error:  # the network and the disk; the hash
-        raise InputError(f"{url}: cannot be fetched to {folder} ({error})") from None
+    path = folder / url.rsplit("/", 1)[1]
+    if _has(digest, path):
+        return path
+    stored = bytes_at(url)
+    if stored.size > _MOST:
+        raise InputError(f"{url}: {stored.size:,} bytes are more than any of these files has")
+    make_directory(folder)
+    write_atomically(path, lambda temporary: _copy(stored, temporary, digest))
+    return path
+
+
+def _copy(stored: Stored, path: Path, digest: str) -> None:
+    """Write a file; InputError if it has another hash."""
+    with progress_bar() as progress, open(path, "wb") as file:
+        for offset in range(0, stored.size, _PIECE):
+            progress(offset, stored.size, f"fetching {stored.where}")
+            file.write(stored.read(offset, min(_PIECE, stored.size - offset)))
+    found = sha256(str(path))
+    if found != digest:
+        raise InputError(
+            f"{stored.where}: its SHA-256 is {found}, not {digest}: it is another file, or damaged"
+        )

@@ -8,7 +8,6 @@ index, ``flax_model.msgpack.index.json``.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.msgpack import Extension, MsgpackError, unpack
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.checkpoints.trees import tree_role
@@ -94,10 +94,7 @@ def open_flax_index(file: File) -> Checkpoint:
 
 def _shards(file: File) -> dict[str, set[str]]:
     """The names in each shard, with dots."""
-    try:
-        contents = json.loads(file.head(_INDEX))
-    except (ValueError, RecursionError):
-        raise InputError(f"{file.where}: the index is not valid JSON") from None
+    contents = load_json(file.head(_INDEX), file.where, "the index")
     weight_map = contents.get("weight_map") if isinstance(contents, dict) else None
     found: dict[str, set[str]] = {}
     for name, shard in weight_map.items() if isinstance(weight_map, dict) else ():

@@ -46,3 +46,9 @@ def fingerprint(path: str) -> str:
     except OSError:
         return "absent"
     return f"size={status.st_size} mtime_ns={status.st_mtime_ns}"
+
+
+def sha256(path: str) -> str:
+    """The file's SHA-256, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.allowance import belongs
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
 from kolmo.checkpoints.stored import Stored
@@ -168,6 +169,7 @@ def _by_ranges(
         return data
 
     ranges = Ranges(exact, size, head)
+    belongs(where, size)
     return Stored(ranges, 0, size, where, gather=ranges.expect)
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.base import sha256
+from kolmo.checkpoints.origins import sha256
 from kolmo.provenance import versions
 from momos.tensors import write_whole
 

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from kolmo.checkpoints.base import sha256
+from kolmo.checkpoints.origins import sha256
 from kolmo.execution import Progress, no_progress
 from momos.lab.arms import INIT, StudyConfig, StudyRun
 from momos.lab.config import TrainConfig

@@ -38,7 +38,10 @@ class Forks:
     """A process that forks for every command."""
 
     def __enter__(self):
-        environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}  # threads reserve no room of their own
+        environment = {
+            **os.environ,
+            "MALLOC_ARENA_MAX": "1",
+        }  # threads reserve no room of their own
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.corpus.forks"],
             stdin=subprocess.PIPE,

@@ -71,9 +71,7 @@ def ladder(depth, each):
     """Mappings in each other, arrays at each step, so that names grow."""
     made = b"\x80\2"
     for _ in range(depth):
-        leaves = b"".join(
-            _text(f"{n}") + _rebuilt([4], [1]) for n in range(each)
-        )
+        leaves = b"".join(_text(f"{n}") + _rebuilt([4], [1]) for n in range(each))
         made += b"}(" + leaves + _text("down")
     return torch_zip(made + b"N" + b"u" * depth + b".")
 
@@ -184,7 +182,10 @@ def _shared_external(count, size):
         _field(5, _tensor([size // 4], _field(8, b"w%d" % n), _field(14, 1), place))
         for n in range(count)
     )
-    return {"m.onnx": _field(1, 8) + _field(7, graph), "w.bin": np.arange(size // 4, dtype="<f4").tobytes()}
+    return {
+        "m.onnx": _field(1, 8) + _field(7, graph),
+        "w.bin": np.arange(size // 4, dtype="<f4").tobytes(),
+    }
 
 
 def _json_header(text):

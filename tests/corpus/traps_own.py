@@ -36,7 +36,9 @@ def one_unit(code, numel, dtype="float32", shape=None, data=JUNK):
 
 
 def many_units(code, count, numel, dtype="float32"):
-    return container([(numel,)] * count, [(code, JUNK, [(n, 0, numel)]) for n in range(count)], dtype)
+    return container(
+        [(numel,)] * count, [(code, JUNK, [(n, 0, numel)]) for n in range(count)], dtype
+    )
 
 
 def repeats(code, count, numel, dtype="uint8"):

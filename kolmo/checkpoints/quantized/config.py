@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.errors import InputError
 
 _LIMIT = 1 << 22  # bytes; configurations have some thousand
@@ -35,7 +35,7 @@ def _read(file: File, name: str) -> dict[str, Any] | None:
         stored = file.beside(name).stored
         if stored.size > _LIMIT:
             return None
-        content = json.loads(bytes(stored.read(0, stored.size)))
-    except (InputError, OSError, ValueError, RecursionError):
+        content = load_json(bytes(stored.read(0, stored.size)), stored.where)
+    except (InputError, OSError):
         return None  # what cannot be read says nothing: names and shapes suffice
     return content if isinstance(content, dict) else None

@@ -16,7 +16,7 @@ from typing import NoReturn
 from kolmo.errors import InputError
 
 ITEMS = 1 << 21
-"""Fields, opcodes, members, values that any checkpoint may have, and one for each `_DENSE` bytes."""
+"""Fields, opcodes, members, values of any checkpoint, and one more for each `_DENSE` bytes."""
 
 LETTERS = 1 << 25
 """Characters of texts and names that are made of any checkpoint, and `_REPEATED` for each byte."""

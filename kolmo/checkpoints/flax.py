@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.json_text import load_json
@@ -107,6 +108,7 @@ def _shards(file: File) -> dict[str, set[str]]:
 def _entries(contents: Any, path: tuple[str, ...], where: str) -> Iterator[Entry]:
     """The arrays of a nest, in its order, and what is no array."""
     name = ".".join(path)
+    charge_entry(name)
     if isinstance(contents, dict) and contents.get(_PIECES) is True:
         yield _in_pieces(name, contents, tree_role(path), where)
     elif isinstance(contents, Extension) and contents.code in (_ARRAY, _SCALAR):

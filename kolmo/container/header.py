@@ -37,7 +37,7 @@ ROLES = (
 """A role's number in files is its place here: a contract."""
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
-_RATIO = 256  # a larger one may have this many times its deflated size
+_RATIO = 64  # a larger one may have this many times its deflated size
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from kolmo.container.format import (
     Contents,
     Entry,
     is_quantized,
-    read_contents,
 )
+from kolmo.container.work import read_to_decode
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import make_directory, write_atomically
@@ -49,7 +49,8 @@ def unpack(
         Write the symbols rather than the weights: bit patterns, or the quantizer's integers.
     threads, progress : see `pack`
     max_bytes : int, optional
-        Bytes that the container may expand to; by default 1,024 times its size, at least 1 GiB.
+        Bytes that the container may expand to; by default 1,024 times its size, at least 256 MiB,
+        and as many as are decoded in a few seconds.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def unpack(
     InputError
         If the container is damaged: nothing is then written.
     """
-    contents, out = read_contents(Path(path), max_bytes), Path(out)
+    contents, out = read_to_decode(Path(path), max_bytes), Path(out)
     if out.suffix != ".safetensors":
         make_directory(out)
         out = out / f"{contents.path.stem}.safetensors"

@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from kolmo.checkpoints.allowance import opening
+from kolmo.checkpoints.json_text import load_json
 from kolmo.codes import mixing
 from kolmo.codes.numbers import Reader
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
-from kolmo.files import EXPANSION, expansion_limit
+from kolmo.files import EXPANSION
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
@@ -36,6 +38,8 @@ VERSIONS = 2, 3
 
 _MAGIC = b"momos\0"
 _HEADER = 1 << 24  # bytes of an inflated header at most: that of 100,000 tensors
+_LEAST = 1 << 26  # bytes that any mosaic may expand to
+_BLOCK = 16  # bytes that the number of a motif takes for each block, while they are decoded
 
 
 Made = TypeVar("Made", bound=Parts)
@@ -194,18 +198,19 @@ def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
     if len(content) < 16 or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise InputError(f"{path}: its checksum is wrong: the file is damaged or cut off")
     end = 12 + int.from_bytes(content[8:12], "little")
-    header = _parse_header(content[12:end]) if end <= len(content) - 4 else None
+    header = _parse_header(path, content[12:end]) if end <= len(content) - 4 else None
     if header is None:
         raise InputError(f"{path}: its description of the mosaic is damaged")
     return header, content[end:-4]
 
 
-def _parse_header(packed: bytes) -> dict[str, Any] | None:
+def _parse_header(path: str, packed: bytes) -> dict[str, Any] | None:
     """The header; None unless every value is of the right type and in range."""
     try:
         inflate = zlib.decompressobj()
         text = inflate.decompress(packed, _HEADER)
-        header = json.loads(text) if inflate.eof else {}
+        with opening(path):
+            header = load_json(text, path) if inflate.eof else {}
         (k, motif_dtype), tensors = header["motifs"], header["tensors"]
         sound = (
             _is_count(header["block_size"], least=1)
@@ -218,7 +223,7 @@ def _parse_header(packed: bytes) -> dict[str, Any] | None:
             and _are_aliases(tensors)
             and all(isinstance(name, str) for name in header.get("absent", ()))
         )
-    except (zlib.error, ValueError, KeyError, TypeError, RecursionError):
+    except (zlib.error, ValueError, KeyError, TypeError):
         return None
     return header if sound else None
 
@@ -253,13 +258,12 @@ def _is_float(name: Any) -> bool:
 
 def _check_size(path: str, header: Mapping[str, Any], size: int) -> None:
     """Refuse a small file that claims to be a huge model."""
-    width = DTYPES[header["dtype"]].itemsize
-    expanded = sum(
-        math.prod(shape) * width
-        for _, shape, scales in header["tensors"]
-        if not isinstance(scales, str)
-    )
-    if expanded > expansion_limit(size):
+    width, block = DTYPES[header["dtype"]].itemsize, header["block_size"]
+    sizes = [
+        math.prod(shape) for _, shape, scales in header["tensors"] if not isinstance(scales, str)
+    ]
+    expanded = sum(width * size + _BLOCK * -(-size // block) for size in sizes)
+    if expanded > max(_LEAST, EXPANSION * size):
         raise InputError(
             f"{path}: claims to expand to {expanded:,} bytes, over {EXPANSION} times the "
             f"file's size; it is damaged, or made to fill your memory"

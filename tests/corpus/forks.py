@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,8 @@ def _imported():
     import kolmo.cli
     import momos.cli
 
+    import_module("torch")  # which expanding a mosaic needs
+
     mains = {"kolmo": kolmo.cli.main, "momos": momos.cli.main}
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder, "sound.npy")
@@ -89,7 +92,6 @@ def _imported():
             ["verify", packed],
             ["unpack", packed, "-o", sound.with_suffix(".safetensors")],
         ):
-            # in a child the first time, so that no thread is left over in what is forked later
             _called(mains["kolmo"], list(map(str, command)), os.devnull, os.devnull)
     return mains
 

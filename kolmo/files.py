@@ -22,7 +22,7 @@ from kolmo.replacing import (
 )
 from kolmo.spoken import option
 
-GENEROUS = 1 << 30
+GENEROUS = 1 << 28
 """Bytes that any file may expand to."""
 
 EXPANSION = 1024
@@ -40,7 +40,7 @@ def expansion_limit(size: int) -> int:
     """Bytes that a file of this size may expand to by default.
 
     >>> expansion_limit(100), expansion_limit(1 << 30)
-    (1073741824, 1099511627776)
+    (268435456, 1099511627776)
     """
     return max(GENEROUS, EXPANSION * size)
 

@@ -239,7 +239,7 @@ def test_every_header_comes_back(tensors, data):
     header |= {key: optional[key] for key in data.draw(st.sets(st.sampled_from([*optional])))}
     encoded = encode_header(header)
     reader = Reader(encoded + b"more")
-    assert read_header_fields(reader, 4) == header
+    assert read_header_fields("x", reader, 4) == header
     assert reader.rest() == b"more"
 
 

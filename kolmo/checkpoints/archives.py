@@ -6,7 +6,8 @@ import struct
 import zipfile
 import zlib
 
-from kolmo.checkpoints.compressed import check_expansion, spooled
+from kolmo.checkpoints.allowance import ENTRY, allowance_for
+from kolmo.checkpoints.compressed import spooled
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -31,11 +32,11 @@ class Archive:
                 f"{', whose directory at the end is missing' if lost else ''}; download or copy it "
                 f"again"
             ) from None
+        allowance_for(self.where, stored.size).charge(ENTRY * len(members))
         self.members = {member.filename: member for member in members}
         self._refuse_prefix(members)
         self._refuse_twins(members)
         self._are_expected = False
-        self._unpacked = 0
 
     def __contains__(self, name: str) -> bool:
         return name in self.members
@@ -115,9 +116,7 @@ class Archive:
                 zipfile.ZipFile(file) as archive,
                 archive.open(member) as packed,
             ):
-                return self.within_limit(
-                    spooled(packed, f"{self.where}: {name!r}", member.compress_size)
-                )
+                return spooled(packed, f"{self.where}: {name!r}", self.stored.size)
         except InputError:
             raise
         except Exception as error:  # whatever a decompressor raises
@@ -125,12 +124,6 @@ class Archive:
                 f"{self.where}: record {name!r} cannot be unpacked ({type(error).__name__}); it is "
                 f"damaged"
             ) from None
-
-    def within_limit(self, member: Stored) -> Stored:
-        """A member that was unpacked; InputError if all of them are far more than the archive."""
-        self._unpacked += member.size
-        check_expansion(self.where, self.stored.size, self._unpacked)
-        return member
 
     def _refuse_prefix(self, members: list[zipfile.ZipInfo]) -> None:
         """A file of several archives, of which the directory at its end lists only the last."""

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.checkpoints.origins import Origin, Version, sha256
 from kolmo.checkpoints.places import Place, footprint
 from kolmo.checkpoints.showing import tensor_cells, tensors_html
+from kolmo.checkpoints.unique import unique_names
 from kolmo.errors import InputError
 from kolmo.specs import several
 from kolmo.symbols import Alphabet
@@ -117,6 +119,9 @@ class WeightTensor:
     role: Role | None = None
     place: Hashable = None
 
+    def __post_init__(self) -> None:
+        charge_entry(self.name)
+
     def __repr__(self) -> str:
         cells = tensor_cells(self.name, self.shape, self.form, self.numel)
         return "<WeightTensor {0}: {2} [{1}], {3} weights>".format(*cells)
@@ -183,6 +188,9 @@ class Skipped:
     tensor: WeightTensor | None = dataclasses.field(default=None, compare=False)
     copy_of: str = ""
 
+    def __post_init__(self) -> None:
+        charge_entry(self.name)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values; of the tensor they have none.
 
@@ -231,7 +239,7 @@ class Checkpoint(Mapping[str, WeightTensor]):
         networks: Iterable[str] = (),
         shards: tuple[int, int] | None = None,
     ) -> None:
-        self._tensors = {tensor.name: tensor for tensor in tensors}
+        self._tensors = {tensor.name: tensor for tensor in unique_names(tensors)}
         self.source, self.format = source, format
         self.skipped, self.files = list(skipped), tuple(files)
         self.networks, self.shards = tuple(networks), shards

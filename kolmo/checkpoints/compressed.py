@@ -14,16 +14,11 @@ from typing import Any
 
 from zstandard import ZstdDecompressor, ZstdError
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.files import fill
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.temporary import nameless_file
-
-EXPANSION = 64
-"""Times its size that a compressed file may hold, or `LEAST` where that is more."""
-
-LEAST = 1 << 28
-"""Bytes that a compressed file may always hold."""
 
 _STARTS = {
     "gzip": b"\x1f\x8b\x08",
@@ -33,9 +28,11 @@ _STARTS = {
     "lz4": b"\x04\x22\x4d\x18",
     "zstandard": b"\x28\xb5\x2f\xfd",
 }
-_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ZstdError, RuntimeError)
+_UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError, ZstdError, RuntimeError,
+               MemoryError)  # fmt: skip
 _CHUNK = 1 << 20
 _WINDOW = 1 << 27  # bytes that a zstandard file may ask to look back
+_MEMORY = 1 << 28  # bytes that xz and LZMA may take, for the same: four times what xz -9 asks for
 _FEED = 1 << 10  # packed bytes of zstandard at a time, of which 4 may become 131,072
 
 
@@ -54,7 +51,7 @@ def unpacked(stored: Stored, form: str) -> Stored:
     Raises
     ------
     InputError
-        If it is damaged, or holds more than `EXPANSION` times its size.
+        If it is damaged, or holds far more than its size.
     MissingExtraError
         If it is compressed by lz4, and the package for it is not installed.
     """
@@ -72,24 +69,16 @@ def unpacked(stored: Stored, form: str) -> Stored:
 
 
 def spooled(file: Any, where: str, packed: int) -> Stored:
-    """All that a file gives, in a temporary file; InputError if it is far more than ``packed``."""
-    size = 0
+    """All that a file gives, in a temporary file; InputError if that is far more than a checkpoint
+    of the size that it has may unpack to; where none is being opened, one of ``packed`` bytes."""
+    size, allowance = 0, allowance_for(where, packed)
     with nameless_file() as spool:
         while data := file.read(_CHUNK):
             size += len(data)
-            check_expansion(where, packed, size)
+            allowance.unpack(len(data), where)
             spool.write(data)
         spool.flush()
         return kept_file(spool, size, where)
-
-
-def check_expansion(where: str, packed: int, size: int) -> None:
-    """InputError if ``size`` bytes are far more than the ``packed`` ones that hold them."""
-    if size > (limit := max(LEAST, EXPANSION * packed)):
-        raise InputError(
-            f"{where}: it holds more than {limit:,} bytes, over {EXPANSION} times its size; "
-            f"unpack it yourself if you trust it"
-        )
 
 
 def kept_file(file: Any, size: int, where: str) -> Stored:
@@ -123,7 +112,43 @@ def _opened(file: Any, form: str) -> Any:
         return _Zstandard(file)
     if form == "lz4":
         return import_module("lz4.frame").LZ4FrameFile(file)
-    return lzma.LZMAFile(file) if form in ("xz", "lzma") else _Zlib(file)
+    return _Lzma(file) if form in ("xz", "lzma") else _Zlib(file)
+
+
+class _Lzma:
+    """Streams of xz or LZMA in a row, which may not ask for any amount of memory."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._state, self._rest = file, self._begin(), b""
+
+    def __enter__(self) -> _Lzma:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end."""
+        while True:
+            if self._state.eof and not self._next():
+                return b""
+            packed = self._rest or (self._file.read(_CHUNK) if self._state.needs_input else b"")
+            if self._state.needs_input and not packed:
+                raise EOFError("it ends early")
+            self._rest = b""
+            if data := self._state.decompress(packed, size):
+                return data
+
+    def _next(self) -> bool:
+        """Begin the stream behind one that ended, if there is one: zeros may lie between."""
+        rest = self._state.unused_data.lstrip(b"\0")
+        while not rest and (more := self._file.read(_CHUNK)):
+            rest = more.lstrip(b"\0")
+        self._state, self._rest = self._begin(), rest
+        return bool(rest)
+
+    def _begin(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_MEMORY)
 
 
 class _Zlib:

@@ -22,7 +22,6 @@ from kolmo.errors import InputError
 
 _SENTINEL = 0xDEADBEEF
 _HEADER = 64
-_MOST = 1 << 18  # blobs that are looked for, at most
 
 DTYPES: dict[int, Any] = {
     1: np.float16,
@@ -78,7 +77,7 @@ def open_blobs(file: File) -> Checkpoint:
     stored, at = file.stored, _HEADER
     tensors, skipped = list[WeightTensor](), list[Skipped]()
     count = int.from_bytes(stored.read(0, 4), "little")
-    for _ in range(min(count, _MOST)):
+    for _ in range(count):
         blob, name = blob_at(stored, at), f"blob {at}"
         if blob.dtype is None:
             why = f"numbers of {blob.bits} bits, which only the model tells how to read"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
@@ -31,6 +32,7 @@ class FieldCursor:
 
     def __init__(self, stored: Stored, what: str, at: int = 0) -> None:
         self.stored, self.what, self.at = stored, what, at
+        self._charge = allowance_for(stored.where, stored.size).charge
         self._begin, self._window, self._width = 0, b"", _WINDOW
 
     @property
@@ -40,6 +42,7 @@ class FieldCursor:
 
     def take(self, size: int) -> bytes:
         """The next bytes."""
+        self._charge(1)
         begin = self.at
         self.skip(size)
         return self._read(begin, size)
@@ -56,6 +59,7 @@ class FieldCursor:
 
     def until(self, mark: bytes, limit: int = 1 << 16) -> bytes:
         """The bytes before a byte, which is passed too; at most ``limit``."""
+        self._charge(1)
         begin = self.at
         width = 64
         while True:

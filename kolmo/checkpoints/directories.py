@@ -25,6 +25,7 @@ from kolmo.errors import InputError
 from kolmo.text import natural_key
 
 _DEEP = 32  # folders within folders
+_NAMELESS = 1 << 11  # files that are looked into because no name is that of a checkpoint
 
 # What only folders of other formats than those of files hold, by how names end.
 _MARKS = tuple(mark for format in FOLDERS for mark in format.marks)
@@ -129,6 +130,11 @@ def _open(folder: Folder, chosen: Candidate) -> Checkpoint:
 def _open_nameless(folder: Folder) -> Checkpoint:
     """The one file whose content is that of a checkpoint, in a folder where no name is."""
     files = [File(folder, name) for name in folder.names() if "/" not in name and _is_seen(name)]
+    if len(files) > _NAMELESS:
+        raise InputError(
+            f"{folder.where}: none of its {len(files):,} files is called as a checkpoint is; name "
+            f"the one that you mean"
+        )
     found = [file for file in files if file.exists and _has_format(file)]
     if len(found) == 1:
         return _logical(open_file(found[0]), folder)

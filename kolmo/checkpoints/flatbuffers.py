@@ -2,7 +2,7 @@
 
 A table points back to a list of the offsets of its fields; vectors have their length before them
 (https://flatbuffers.dev/internals). Only the pages that are touched are read; a length that a file
-claims is checked against its size, and the number of tables is bounded.
+claims is checked against its size, and tables are counted (`kolmo.checkpoints.allowance`).
 """
 
 from __future__ import annotations
@@ -14,31 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import ENTRY, allowance_for
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
-
-TABLES = 1 << 20
-"""Tables of a file that are looked at, at most."""
 
 _PAGE = 1 << 12
 _KEPT = 256  # pages that stay in memory
 
 
 class _Pages:
-    """Pages of a file, the latest of them kept; and how many tables may still be looked at."""
+    """Pages of a file, the latest of them kept; ``charge`` counts tables."""
 
     def __init__(self, stored: Stored) -> None:
-        self.stored, self._left = stored, TABLES
+        self.stored, self.charge = stored, allowance_for(stored.where, stored.size).charge
         self._pages: OrderedDict[int, bytes] = OrderedDict()
 
     def damaged(self) -> InputError:
         return InputError(f"{self.stored.where}: its flatbuffer is malformed; the file is damaged")
-
-    def take(self) -> None:
-        """Count a table; InputError if they are more than a file may have."""
-        self._left -= 1
-        if self._left < 0:
-            raise InputError(f"{self.stored.where}: more than {TABLES:,} tables in it")
 
     def read(self, at: int, size: int) -> bytes:
         """These bytes, of which there are few; InputError if they are not there."""
@@ -80,7 +72,7 @@ class FlatTable:
 
     @classmethod
     def _of(cls, pages: _Pages, at: int) -> FlatTable:
-        pages.take()
+        pages.charge(ENTRY)
         fields = at - pages.integer(at, 4, signed=True)
         return cls(pages, at, fields, pages.integer(fields, 2))
 
@@ -119,8 +111,6 @@ class FlatTable:
     def tables(self, field: int) -> list[FlatTable]:
         """A vector of tables."""
         start, count = self._vector(field, 4)
-        if count > TABLES:
-            raise self._pages.damaged()
         places = range(start, start + 4 * count, 4)
         return [self._of(self._pages, at + self._pages.integer(at, 4)) for at in places]
 

@@ -8,7 +8,6 @@ index, ``flax_model.msgpack.index.json``.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.msgpack import Extension, MsgpackError, unpack
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.checkpoints.trees import tree_role
@@ -94,10 +95,7 @@ def open_flax_index(file: File) -> Checkpoint:
 
 def _shards(file: File) -> dict[str, set[str]]:
     """The names in each shard, with dots."""
-    try:
-        contents = json.loads(file.head(_INDEX))
-    except (ValueError, RecursionError):
-        raise InputError(f"{file.where}: the index is not valid JSON") from None
+    contents = load_json(file.head(_INDEX), file.where, "the index")
     weight_map = contents.get("weight_map") if isinstance(contents, dict) else None
     found: dict[str, set[str]] = {}
     for name, shard in weight_map.items() if isinstance(weight_map, dict) else ():
@@ -110,6 +108,7 @@ def _shards(file: File) -> dict[str, set[str]]:
 def _entries(contents: Any, path: tuple[str, ...], where: str) -> Iterator[Entry]:
     """The arrays of a nest, in its order, and what is no array."""
     name = ".".join(path)
+    charge_entry(name)
     if isinstance(contents, dict) and contents.get(_PIECES) is True:
         yield _in_pieces(name, contents, tree_role(path), where)
     elif isinstance(contents, Extension) and contents.code in (_ARRAY, _SCALAR):

@@ -10,12 +10,11 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+from kolmo.checkpoints.allowance import ENTRY, allowance_for
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
-_READ = 1 << 28  # bytes of a header that are read, at most
-_TEXTS = 1 << 23  # texts that are walked over, at most
-_ITEMS = 1 << 18  # keys, arrays in arrays, and tensors, at most
+_TEXTS = 8  # texts that are walked over count for one item
 _FIRST, _LEAP, _MOST = 1 << 14, 1 << 10, 1 << 22  # bytes of a window: first, after a leap, at most
 _TEXT = 1 << 12  # bytes of a text that is kept, at most
 _NAME = 1 << 16  # bytes of a name, at most
@@ -36,7 +35,7 @@ class HeaderCursor:
     def __init__(self, stored: Stored, head: bytes = b"") -> None:
         self.stored, self.at, self.width = stored, 0, 8
         self._window, self._start, self._next = head, 0, _FIRST
-        self._read, self._texts, self._items = 0, 0, 0
+        self._charge = allowance_for(stored.where, stored.size).charge
         self.walked = 0
         self._order, self._length = "<", struct.Struct("<Q")
 
@@ -85,9 +84,7 @@ class HeaderCursor:
     def skip_texts(self, count: int, after: int = 0, longest: int = 1 << 63) -> None:
         """Pass over so many texts, each with so many bytes after it; only lengths are looked at."""
         self._expect(count, self.width + after, "texts")
-        self._texts += count
-        if self._texts > _TEXTS:
-            raise damaged(self.stored, "its metadata have more texts than any model's")
+        self._charge(count // _TEXTS)
         unpack, width = self._length.unpack_from, self.width
         while count:
             self._hold(width)
@@ -105,9 +102,7 @@ class HeaderCursor:
     def items(self, count: int, size: int, what: str) -> range:
         """Numbers for so many things of at least so many bytes each, if they can be there."""
         self._expect(count, size, what)
-        self._items += count
-        if self._items > _ITEMS:
-            raise damaged(self.stored, f"it claims {count:,} {what}, more than any model has")
+        self._charge(ENTRY * count)
         return range(count)
 
     def _expect(self, count: int, size: int, what: str) -> None:
@@ -126,7 +121,5 @@ class HeaderCursor:
             leapt = self.at >= end + len(self._window)
             self._next = _LEAP if leapt else min(2 * self._next, _MOST)
         wanted = min(max(size, self._next), left)
-        self._read += wanted
-        if self._read > _READ:
-            raise damaged(self.stored, "its header is longer than that of any model")
+        self._charge(1)
         self._window, self._start = bytes(self.stored.read(self.at, wanted)), self.at

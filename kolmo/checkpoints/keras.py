@@ -61,7 +61,7 @@ def read_h5(hdf5: Hdf5, file: File, layers: Mapping[str, KerasLayer] | None = No
     """The tensors of an HDF5 file that is, or lies in, ``file``."""
     found = hdf5.datasets
     own = hdf5.attributes()
-    layers = layers or layers_of(str(own.get("model_config", "")))
+    layers = layers or layers_of(str(own.get("model_config", "")).encode())
     form = "keras"
     if any(_is_numbered(dataset) for dataset in found):
         numbered = _Numbered(hdf5, found, layers)

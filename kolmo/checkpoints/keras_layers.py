@@ -6,12 +6,14 @@ The description (``config.json``, ``model_config``) is data; nothing in it is bu
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from kolmo.checkpoints.json_text import load_json
+from kolmo.errors import InputError
 
 _KERNEL = ("kernel", "bias")
 _SEPARABLE = ("depthwise_kernel", "pointwise_kernel", "bias")
@@ -62,11 +64,11 @@ class KerasLayer:
         return mode.split("/")[0].split("_")[0] if isinstance(mode, str) else ""
 
 
-def layers_of(description: str | bytes) -> dict[str, KerasLayer]:
+def layers_of(description: bytes) -> dict[str, KerasLayer]:
     """The layers of a model by their names, where these are unique."""
     try:
-        left = [json.loads(description)]
-    except (ValueError, RecursionError):
+        left = [load_json(description, "the description of a model")]
+    except InputError:
         return {}
     found: dict[str, KerasLayer] = {}
     twice: set[str] = set()

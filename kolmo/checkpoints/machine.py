@@ -2,8 +2,8 @@
 
 `kolmo.checkpoints.pickles` has the opcodes. Every opcode takes time and memory in proportion to
 its own bytes: what it claims to hold is compared with what is there, a long run of bytes stays in
-the file, and entries that are copied from one container to another are counted against the size of
-the pickle.
+the file, and opcodes, objects and entries that are copied from one container to another are counted
+(`kolmo.checkpoints.allowance`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.inert import Global, Record
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
 _LONG = 1 << 16  # bytes: a longer run of them stays in the file
 _WINDOW = 1 << 16
-_MOST_OBJECTS = 1 << 22  # containers and records in one pickle
+_OBJECT = 3  # items that a container or a record counts for, beside its opcode
 _MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg", "numpy.core": "numpy._core"}
 
 
@@ -113,19 +114,11 @@ class Machine:
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
-        self._copies, self._objects = 4096 + reader.left, 0
-
-    def spend(self, entries: int) -> None:
-        """Count entries that are copied, of which there can be no more than bytes."""
-        self._copies -= entries
-        if self._copies < 0:
-            raise PickleError("it copies its contents over and over")
+        self.charge = allowance_for(reader.stored.where, reader.stored.size).charge
 
     def push(self, made: Any) -> None:
         """Put a new object on the stack."""
-        self._objects += 1
-        if self._objects > _MOST_OBJECTS:
-            raise PickleError(f"it holds over {_MOST_OBJECTS:,} objects")
+        self.charge(_OBJECT)
         self.stack.append(made)
 
     def pop_mark(self) -> list[Any]:

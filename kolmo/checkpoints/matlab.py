@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import ENTRY, allowance_for
 from kolmo.checkpoints.base import AXES, Checkpoint, Skipped, WeightTensor
-from kolmo.checkpoints.compressed import check_expansion, unpacked
+from kolmo.checkpoints.compressed import unpacked
 from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.rebuilding import dense_strides
@@ -26,7 +27,6 @@ from kolmo.errors import InputError
 _HEADER = 128
 _WHAT = "a MATLAB file"
 _DEEP = 32  # arrays within arrays
-_MOST = 1 << 18  # arrays of a file
 _SMALL = 1 << 16  # bytes of a packed variable that are kept in memory: files that are open are few
 
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8",
@@ -48,7 +48,7 @@ def open_matlab(file: File) -> Checkpoint:
         If the file is damaged, or holds no array of numbers.
     """
     order = "<" if file.head(_HEADER)[126:] == b"IM" else ">"
-    reader = _MatReader(order, file.stored.size)
+    reader = _MatReader(order, file.stored)
     cursor = FieldCursor(file.stored, _WHAT, _HEADER)
     variable = 0
     while cursor.left >= 8:
@@ -76,12 +76,11 @@ class _Element:
 class _MatReader:
     """Collects the arrays of a file, whose byte order it knows."""
 
-    def __init__(self, order: str, size: int) -> None:
+    def __init__(self, order: str, stored: Stored) -> None:
         self.order = order
         self.tensors: dict[str, WeightTensor] = {}
         self.skipped: list[Skipped] = []
-        self._left = _MOST
-        self._size, self._grown = size, 0
+        self._charge = allowance_for(stored.where, stored.size).charge
 
     def element(self, cursor: FieldCursor) -> _Element:
         """The next element; one of 4 bytes or fewer has them in its tag."""
@@ -98,10 +97,10 @@ class _MatReader:
 
     def read(self, element: _Element, name: str, depth: int) -> None:
         """Take an array, and all within it."""
-        self._left -= 1
+        self._charge(ENTRY, len(name))
         cursor = FieldCursor(element.stored, _WHAT)
-        if depth > _DEEP or self._left < 0:
-            raise cursor.damaged("more arrays, or deeper, than those of any model")
+        if depth > _DEEP:
+            raise cursor.damaged("arrays that lie deeper than those of any model")
         if element.kind == _PACKED:
             inner = FieldCursor(self._unpacked(element.stored), _WHAT)
             self.read(self.element(inner), name, depth + 1)
@@ -109,10 +108,8 @@ class _MatReader:
             self._array(cursor, name, depth)
 
     def _unpacked(self, packed: Stored) -> Stored:
-        """A variable that is packed; all of them count against the limit of the file."""
+        """A variable that is packed."""
         found = unpacked(packed, "zlib")
-        self._grown += found.size
-        check_expansion(packed.where, self._size, self._grown)
         if found.size > _SMALL:
             return found
         return memory_bytes(bytes(found.read(0, found.size)), packed.where)
@@ -139,7 +136,7 @@ class _MatReader:
         fields = [""] if kind == _CELL else self._fields(cursor)
         if count * len(fields) * 8 > cursor.left:
             raise cursor.damaged(f"variable {name[:60]!r} claims {count:,} arrays")
-        for number in range(count):
+        for number in range(count if fields else 0):
             above = f"{name}.{number}" if kind == _CELL or count > 1 else name
             for field in fields:
                 inner = f"{above}.{field}" if field else above

@@ -7,9 +7,9 @@ import io
 import struct
 from typing import Any
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.stored import Stored
 
-_ITEMS = 1 << 22  # of all maps and lists
 _DEPTH = 256
 _KEPT = 1 << 16  # bytes that are read at once; longer ones stay in the file
 
@@ -46,7 +46,8 @@ def unpack(stored: Stored, begin: int = 0) -> Any:
 
 class _Unpacker:
     def __init__(self, stored: Stored, begin: int) -> None:
-        self._stored, self._at, self._left = stored, begin, _ITEMS
+        self._stored, self._at = stored, begin
+        self._allowance = allowance_for(stored.where, stored.size)
         self._file: io.BufferedReader = stored.open()
 
     def value(self, depth: int) -> Any:
@@ -89,9 +90,9 @@ class _Unpacker:
         return found
 
     def _counted(self, size: int, depth: int) -> range:
-        self._left -= size
-        if depth > _DEPTH or self._left < 0 or size > self._stored.size - self._at:
+        if depth > _DEPTH or size > self._stored.size - self._at:
             raise MsgpackError("more than such a file can hold")
+        self._allowance.charge(size)
         return range(size)
 
     def _text(self, size: int) -> str:

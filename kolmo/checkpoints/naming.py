@@ -37,7 +37,7 @@ _MAIN = (
 _TRAINING = re.compile(
     r"(.*[._-])?(optim|optimizer|optimizers|optim_states?|optimizer_states?|scheduler|lr_scheduler|"
     r"scaler|grad_scaler|rng_states?|random_states|training_args|trainer_state|sampler|dataloader|"
-    r"dl_state_dict|dl_state|custom_checkpoint|train_state)([._-]?[0-9]+)*(\.(pt|pth|bin|pkl|safetensors|npz))?"
+    r"dl_state_dict|dl_state|custom_checkpoint|train_state)([._-]?[0-9]++)*+(\.(pt|pth|bin|pkl|safetensors|npz))?"
 )
 
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import UNPACKED, allowance_for
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.checksums import checked
-from kolmo.checkpoints.compressed import LEAST, check_expansion, kept_file, spooled
+from kolmo.checkpoints.compressed import kept_file, spooled
 from kolmo.checkpoints.containers import (
     Found,
     dtype_name,
@@ -43,7 +44,7 @@ from kolmo.errors import InputError
 from kolmo.temporary import nameless_file
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError,
-               NotImplementedError)  # fmt: skip
+               NotImplementedError, MemoryError)  # fmt: skip
 
 _EXPANSION = 1032  # times its size that a member may hold: the most that deflate packs
 _KEPT = 4  # members that stay unpacked
@@ -129,9 +130,10 @@ def open_npz(file: File) -> Checkpoint:
 
 
 def _check_expansion(file: File, archive: zipfile.ZipFile) -> None:
-    """InputError if the compressed members claim far more than the file has."""
+    """InputError if the compressed members claim far more than the file may hold."""
     packed = [info for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED]
-    check_expansion(file.where, file.stored.size, sum(info.file_size for info in packed))
+    claimed = sum(info.file_size for info in packed)
+    allowance_for(file.where, file.stored.size).unpack(claimed, file.where)
 
 
 @contextmanager
@@ -174,7 +176,7 @@ def _open_member(
         values = checked(record, offset, info.CRC).part(offset, claimed)
         return [_placed(values, name, shape, fortran, dtype)], _guess(name, dtype)
 
-    if info.file_size > _EXPANSION * info.compress_size + LEAST:
+    if info.file_size > _EXPANSION * info.compress_size + UNPACKED:
         return [], [Skipped(name, "claims far more than its bytes can hold", math.prod(shape))]
 
     def load(start: int, stop: int) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.cursor import BytesCursor
 from kolmo.checkpoints.filters import unzstd
 from kolmo.checkpoints.folders import File
@@ -20,10 +21,9 @@ MANIFEST = "manifest.ocdbt"
 
 _MANIFEST, _NODE = 0x0CDB3A2A, 0x0CDB20DE  # marks
 _MOST = 1 << 26  # bytes of an unpacked node
-_NODES = 1 << 16
-_EXPANSION = 64  # times their stored bytes that all nodes may be, beyond the first
+_NODE_ITEMS = 32  # that a node counts for
+_TEXT = 4  # items that a key, or the name of a file, counts for
 _NOWHERE = 1 << 63  # an offset of what is not there
-_PATHS = 1 << 24  # characters of all names of files that one node lists
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,7 @@ def values_of(manifest: File) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
     root = _root(manifest)
     left, seen = [(root, b"")] if root else [], set[_Place]()
-    room = _MOST
+    charge = allowance_for(manifest.where, manifest.stored.size).charge
     while left:
         place, prefix = left.pop()
         if place in seen:  # a tree whose branches meet is none
@@ -55,13 +55,11 @@ def values_of(manifest: File) -> dict[str, Stored]:
         stored = _stored(manifest, place)
         node = _Decoder.unpacked(manifest, stored, _NODE, place.base)
         seen.add(place)
-        room += _EXPANSION * stored.size - node.size
+        charge(_NODE_ITEMS, node.size)
         if node.number(1):
             left += reversed(_children(node, prefix))
         else:
             found.update(_leaf(node, prefix, manifest))
-        if len(seen) + len(left) > _NODES or room < 0:
-            raise damaged(manifest.where)
     return found
 
 
@@ -133,6 +131,7 @@ class _Decoder(BytesCursor):
     def __init__(self, data: bytes, where: str, base: str) -> None:
         super().__init__(data, where)
         self.base = base
+        self._charge = allowance_for(where, len(data)).charge
 
     def damaged(self) -> InputError:
         return damaged(self.where)
@@ -167,14 +166,12 @@ class _Decoder(BytesCursor):
     def texts(self, prefixes: list[int], suffixes: list[int]) -> list[bytes]:
         """Texts of which each begins as the one before it does."""
         found: list[bytes] = []
-        last, total = b"", 0
+        last = b""
         for prefix, suffix in zip(prefixes, suffixes, strict=True):
             if prefix > len(last):
                 raise damaged(self.where)
             last = last[:prefix] + self.take(suffix)
-            total += len(last)
-            if total > _PATHS:
-                raise damaged(self.where)
+            self._charge(_TEXT, len(last))
             found.append(last)
         return found
 

@@ -11,6 +11,7 @@ from collections import ChainMap
 
 import numpy as np
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.base import Role, Skipped
 from kolmo.checkpoints.onnx_graphs import (
     OnnxAttribute,
@@ -122,6 +123,7 @@ class OnnxConstants:
         return self._parameters.get((domain, name), [])
 
     def _inner(self, message: WireMessage, prefix: str, outer: _Scope, depth: int) -> None:
+        charge_entry(prefix)
         graph = read_graph(message)
         self._graph(graph, prefix, outer.new_child(dict.fromkeys(graph.inputs)), depth)
 
@@ -139,6 +141,7 @@ class OnnxConstants:
         _find_scales(graph.nodes, self.calls[first:], scope)
 
     def _unique(self, name: str) -> str:
+        charge_entry(name)
         found = name
         while found in self._names:
             self._names[name] += 1

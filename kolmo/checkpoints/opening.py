@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import opening
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.checkpoints.binding import arrays, bound, by_value, with_loads
 from kolmo.checkpoints.directories import open_folder, open_named
@@ -87,7 +88,8 @@ def open_source(source: Any) -> Checkpoint:
 
 
 def _open_by_name(name: str) -> Checkpoint:
-    opened = _open_url(name) if "://" in name else open_path(Path(name))
+    with opening(name):
+        opened = _open_url(name) if "://" in name else open_path(Path(name))
     origin = opened.opened_from(name if "://" in name else os.path.abspath(name))
     return bound(opened, functools.partial(_by_origin, origin))
 

@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size
 from kolmo.checkpoints.folders import File, Folder
@@ -111,6 +112,7 @@ class _Constants:
     """The constants of a graph and of the graphs within its layers."""
 
     def __init__(self, graph: IrGraph, stored: Stored, where: str, prefix: str) -> None:
+        charge_entry(prefix)
         self._graph, self._stored, self._where, self._prefix = graph, stored, where, prefix
         self._made: dict[str, WeightTensor | Skipped] = {}
 

@@ -10,16 +10,15 @@ import dataclasses
 from collections.abc import Mapping
 from xml.parsers import expat
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
 LIMIT = 1 << 28
 """Bytes of the file at most: the graphs of large models take some megabytes."""
 
-LAYERS = 1 << 20
-"""Layers of a file, at most."""
-
 _DEPTH = 256
+_ELEMENT = 3  # items that an element counts for
 _CHUNK = 1 << 18
 
 
@@ -60,7 +59,7 @@ def read_graph(stored: Stored) -> IrGraph:
     """
     if stored.size > LIMIT:
         raise InputError(f"{stored.where}: {stored.size:,} bytes of XML are more than a graph has")
-    reader = _Reader(stored.where)
+    reader = _Reader(stored)
     parser = expat.ParserCreate()
     parser.StartDoctypeDeclHandler = reader.doctype
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
@@ -78,15 +77,17 @@ def read_graph(stored: Stored) -> IrGraph:
 class _Reader:
     """Makes graphs of what a parser meets."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, stored: Stored) -> None:
         self.graph = IrGraph()
-        self._where, self._count, self._depth = where, 0, 0
+        self._where, self._depth = stored.where, 0
+        self._charge = allowance_for(stored.where, stored.size).charge
         self._graphs, self._layers = [self.graph], list[IrLayer]()
 
     def doctype(self, *_: object) -> None:
         raise InputError(f"{self._where}: XML with a document type, which OpenVINO never writes")
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self._charge(_ELEMENT + len(attributes))
         self._depth += 1
         if self._depth > _DEPTH:
             raise InputError(f"{self._where}: XML of more than {_DEPTH} levels")
@@ -108,11 +109,11 @@ class _Reader:
             self._graphs.pop()
 
     def _layer(self, attributes: dict[str, str]) -> None:
-        self._count += 1
-        if self._count > LAYERS:
-            raise InputError(f"{self._where}: more than {LAYERS:,} layers")
         layer = IrLayer(attributes.get("name", ""), attributes.get("type", ""))
-        self._graphs[-1].layers[attributes.get("id", "")] = layer
+        layers, key = self._graphs[-1].layers, attributes.get("id", "")
+        if key in layers:
+            raise InputError(f"{self._where}: two layers of its graph have the id {key[:60]!r}")
+        layers[key] = layer
         self._layers.append(layer)
 
     def _edge(self, attributes: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ such folders too. ``_METADATA`` tells the arrays of a tree from its plain number
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +14,7 @@ from kolmo.checkpoints import magic
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.flax import flax_entries
 from kolmo.checkpoints.folders import File, Folder, SubFolder
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.msgpack import MsgpackError
 from kolmo.checkpoints.ocdbt import MANIFEST, values_of
 from kolmo.checkpoints.trees import tree_role
@@ -99,8 +99,8 @@ def _kinds(folder: Folder) -> dict[str, str]:
     """What the leaves of the tree were, by their names: ``jax.Array``, ``scalar``."""
     file = File(folder, _TREE)
     try:
-        said = json.loads(file.head(_DESCRIPTION)) if file.exists else None
-    except (ValueError, RecursionError):
+        said = load_json(file.head(_DESCRIPTION), file.where) if file.exists else None
+    except InputError:
         return {}
     tree = said.get("tree_metadata") if isinstance(said, dict) else None
     leaves = tree.values() if isinstance(tree, dict) else ()

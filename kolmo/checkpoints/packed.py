@@ -113,7 +113,7 @@ def _zip_member(archive: Archive, member: zipfile.ZipInfo) -> Stored:
             zipfile.ZipFile(file) as opened,
             opened.open(member) as packed,
         ):
-            return archive.within_limit(spooled(packed, where, member.compress_size))
+            return spooled(packed, where, archive.stored.size)
     except InputError:
         raise
     except Exception as error:  # zipfile and its decompressors raise anything

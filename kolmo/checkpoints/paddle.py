@@ -9,7 +9,6 @@ Paddle 3 (https://github.com/PaddlePaddle/Paddle/blob/develop/paddle/fluid/frame
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,8 +16,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from kolmo.checkpoints.allowance import ENTRY, allowance_for
 from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.protobuf import WireMessage
 from kolmo.checkpoints.raw import raw_tensor
 from kolmo.checkpoints.stored import Stored
@@ -32,7 +33,6 @@ DTYPES: dict[int, Any] = {
 }  # fmt: skip
 """The dtypes of the format by their numbers."""
 
-_MOST = 1 << 20  # parameters of a file
 _GRAPH = 1 << 28  # bytes of a graph in JSON
 _MEAN, _VARIANCE = "Mean", "Variance"
 
@@ -103,10 +103,11 @@ def _tensor(
 
 def _arrays(stored: Stored) -> Iterator[tuple[np.dtype[Any], tuple[int, ...], Stored]]:
     """The dtype, shape and bytes of each parameter in a file."""
-    at = count = 0
+    at, charge = 0, allowance_for(stored.where, stored.size).charge
     while at < stored.size:
         levels = int.from_bytes(stored.read(at + 4, 8), "little")
-        if levels > 64 or count > _MOST or any(stored.read(at, 4)):
+        charge(ENTRY)
+        if levels > 64 or any(stored.read(at, 4)):
             raise _damaged(stored)
         at += 12
         for _ in range(levels):
@@ -118,7 +119,7 @@ def _arrays(stored: Stored) -> Iterator[tuple[np.dtype[Any], tuple[int, ...], St
         at += 8 + size
         length = math.prod(shape) * dtype.itemsize
         yield dtype, shape, stored.part(at, length)
-        at, count = at + length, count + 1
+        at += length
 
 
 def _damaged(stored: Stored) -> InputError:
@@ -199,10 +200,7 @@ def _statistics(operator: WireMessage) -> set[str]:
 def _of_json(stored: Stored) -> PaddleNames:
     if stored.size > _GRAPH:
         raise InputError(f"{stored.where}: {stored.size:,} bytes of JSON are more than a graph has")
-    try:
-        program = json.loads(bytes(stored.read(0, stored.size)))
-    except (ValueError, RecursionError):
-        raise InputError(f"{stored.where}: not valid JSON; the file is damaged") from None
+    program = load_json(bytes(stored.read(0, stored.size)), stored.where)
     by_output: dict[Any, str] = {}
     statistics = set[str]()
     for operator in _operators(program):

@@ -48,6 +48,7 @@ def load_pickle(machine: Machine) -> Any:
     reader = machine.reader
     try:
         while action := _ACTIONS.get(letter := reader.take(1)[0]):
+            machine.charge(1)
             action(machine)
         raise PickleError(f"unknown opcode {letter:#x}")
     except _Stop:
@@ -111,7 +112,7 @@ def _stack_global(machine: Machine) -> None:
     name, module = machine.stack.pop(), machine.stack.pop()
     if not isinstance(name, str) or not isinstance(module, str):
         raise PickleError("a name that is no text")
-    machine.spend(len(name) + len(module))
+    machine.charge(0, len(name) + len(module))
     machine.push(Global(full_name(module, name)))
 
 
@@ -230,6 +231,7 @@ def _frame(machine: Machine) -> None:
 
 
 def _mark(machine: Machine) -> None:
+    machine.charge(1)
     machine.marks.append(machine.stack)
     machine.stack = []
 

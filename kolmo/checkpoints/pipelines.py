@@ -9,7 +9,6 @@ sentence transformer, the first of which lies in the folder itself
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from kolmo.checkpoints.base import Checkpoint, Skipped
 from kolmo.checkpoints.choosing import candidates, several
 from kolmo.checkpoints.directories import checkpoint_folders, open_folder, open_plain
 from kolmo.checkpoints.folders import File, Folder, SubFolder
+from kolmo.checkpoints.json_text import load_json
 from kolmo.errors import InputError
 from kolmo.text import natural_key
 
@@ -142,9 +142,4 @@ def _is_list(value: Any) -> bool:
 def _json(file: File) -> Any:
     if file.stored.size > _LIMIT:
         raise InputError(f"{file.where}: too long for a list of a model's parts")
-    try:
-        return json.loads(file.head(_LIMIT))
-    except (ValueError, RecursionError):
-        raise InputError(
-            f"{file.where}: the list of the model's parts is no JSON; it is damaged"
-        ) from None
+    return load_json(file.head(_LIMIT), file.where, "the list of the model's parts")

@@ -3,7 +3,8 @@
 A message is a run of fields, each a number, a wire type and a value: a varint, 4 or 8 bytes, or a
 length and as many bytes (https://protobuf.dev/programming-guides/encoding/). Bytes of long fields
 are passed over unread, so that a walk through a file of many gigabytes costs kilobytes. Nothing
-is allocated for a length that a file claims; depth and number of fields are bounded.
+is allocated for a length that a file claims; depth is bounded, and fields
+are counted (`kolmo.checkpoints.allowance`).
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.stored import Stored, memory_bytes
 from kolmo.errors import InputError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types; groups (3 and 4) have long gone from the format's use."""
-
-FIELDS = 1 << 22
-"""Fields of a file that are looked at, at most."""
 
 DEPTH = 100
 """Messages within messages, at most, as in the format's own libraries."""
@@ -39,20 +38,12 @@ _BLOCK = 1 << 20  # bytes of varints that are counted at once
 
 
 class _Window:
-    """The bytes around the place that is read, and how many fields may still be."""
+    """The bytes around the place that is read; ``charge`` counts fields."""
 
     def __init__(self, stored: Stored) -> None:
-        self.stored, self._left = stored, FIELDS
+        self.stored, self.charge = stored, allowance_for(stored.where, stored.size).charge
         self._data: bytes | bytearray | memoryview = b""
         self._begin, self._step = 0, _NEAR
-
-    def take(self, fields: int) -> None:
-        """Count fields; InputError if they are more than a file may have."""
-        self._left -= fields
-        if self._left < 0:
-            raise InputError(
-                f"{self.stored.where}: its protocol buffer has more than {FIELDS:,} fields"
-            )
 
     def read(self, at: int, size: int) -> bytes | bytearray | memoryview:
         """These bytes, of which there are few; InputError if they are not there."""
@@ -140,7 +131,7 @@ class MessageField:
         """The value as a message."""
         if self.wire != BYTES or self._depth >= DEPTH:
             raise _malformed(self._window.stored)
-        self._window.take(_MESSAGE)
+        self._window.charge(_MESSAGE)
         return WireMessage(self._window, self._begin, self._end, self._depth + 1)
 
     def text(self, limit: int = 1 << 16) -> str:
@@ -160,7 +151,7 @@ class MessageField:
         found, at = [], self._begin
         while at < self._end:
             data, place = self._window.around(at, min(10, self._end - at))
-            self._window.take(1)
+            self._window.charge(1)
             value, after = self._window.varint_in(data, place)
             at += after - place
             found.append(value - (1 << 64) if value >> 63 else value)
@@ -205,7 +196,7 @@ class WireMessage:
         at, end, window = self._begin, self._end, self._window
         while at < end:
             data, place = window.around(at, min(_HEADER, end - at))
-            window.take(1)
+            window.charge(1)
             tag, begin = window.varint_in(data, place)
             wire, value = tag & 7, 0
             if wire == VARINT:

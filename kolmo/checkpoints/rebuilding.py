@@ -28,7 +28,7 @@ _CODE = re.compile(r"[<>=|]?([biufc?])(\d{0,2})")
 def _mapping(machine: Machine, pairs: Any = ()) -> dict[Any, Any]:
     """dict, OrderedDict, Counter: of a mapping or of pairs."""
     if isinstance(pairs, dict):
-        machine.spend(len(pairs))
+        machine.charge(len(pairs))
         return dict(pairs)
     return {key_of(key): value for key, value in _entries(machine, pairs)}
 
@@ -40,7 +40,7 @@ def _default_mapping(machine: Machine, _made: Any = None, pairs: Any = ()) -> di
 def _entries(machine: Machine, items: Any) -> list[Any]:
     if not isinstance(items, (list, tuple, set, frozenset)):
         raise TypeError("no sequence")
-    machine.spend(len(items))
+    machine.charge(len(items))
     return list(items)
 
 
@@ -60,7 +60,7 @@ def _encoded(machine: Machine, text: Any, encoding: Any = "utf-8", errors: Any =
     """Bytes, which protocols before 3 write as text."""
     if isinstance(text, Stored):
         return text
-    machine.spend(len(text))
+    machine.charge(0, len(text))
     if encoding not in ("latin1", "latin-1", "utf-8", "ascii") or errors != "strict":
         raise ValueError("an encoding that bytes are not written in")
     return text.encode(encoding)
@@ -159,7 +159,7 @@ def _as_stored(machine: Machine, data: Any) -> Stored:
     if isinstance(data, Stored):
         return data
     if isinstance(data, str):  # of Python 2, whose texts are bytes
-        machine.spend(len(data))
+        machine.charge(0, len(data))
         data = data.encode("latin-1")
     if not isinstance(data, bytes):
         raise TypeError("no bytes")

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kolmo.checkpoints.allowance import belongs
 from kolmo.checkpoints.answers import UnansweredError, patience
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
@@ -177,6 +178,7 @@ def _by_ranges(
         return data
 
     ranges = Ranges(exact, size, head)
+    belongs(where, size)
     return Stored(ranges, 0, size, where, gather=ranges.expect)
 
 

@@ -7,7 +7,6 @@ opening, and everything that it claims is checked against the size of the file.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.narrow import narrow_tensor
 from kolmo.checkpoints.stored import Stored, stored_tensor
 from kolmo.dtypes import DTYPES, PARTS, bits_of
@@ -141,10 +141,7 @@ def _are_sizes(values: Any) -> bool:
 
 def parse_json(where: str, data: bytes) -> dict[str, Any]:
     """A header of JSON; InputError if it is none, or a key occurs twice in it."""
-    try:
-        header = json.loads(data, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: the header is not valid JSON ({error})") from None
+    header = load_json(data, where, "the header", _unique)
     if not isinstance(header, dict):
         raise InputError(f"{where}: the header is not a JSON object")
     return header

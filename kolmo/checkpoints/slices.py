@@ -7,7 +7,6 @@ The model was cut for model parallelism: each file has a part of the rows of som
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.formats import open_file
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.pieces import Box, assembled
 from kolmo.errors import InputError
 
@@ -116,8 +116,8 @@ def _settings(file: File) -> dict[str, Any]:
     if not file.exists or file.stored.size > _SETTINGS:
         return {}
     try:
-        found = json.loads(file.head(_SETTINGS))
-    except (ValueError, RecursionError):
+        found = load_json(file.head(_SETTINGS), file.where)
+    except InputError:
         return {}
     return found if isinstance(found, dict) else {}
 

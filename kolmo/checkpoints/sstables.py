@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kolmo.checkpoints.allowance import Allowance, allowance_for
 from kolmo.checkpoints.cursor import BytesCursor
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
@@ -18,8 +19,7 @@ FOOTER = bytes.fromhex("57fb808b247547db")
 
 _FOOTER = 48  # bytes
 _MOST = 1 << 26  # bytes of a block, unpacked
-_EXPANSION = 8  # times its size that all blocks of a table may be, or
-_LEAST = 1 << 22  # bytes in any case
+_ENTRY = 4  # items that a key and its value count for
 
 
 def read_table(stored: Stored) -> dict[bytes, bytes]:
@@ -34,10 +34,10 @@ def read_table(stored: Stored) -> dict[bytes, bytes]:
         raise damaged(stored.where)
     footer = TableCursor(bytes(stored.read(stored.size - _FOOTER, _FOOTER)), stored.where)
     footer.varints(2)
-    left = [_EXPANSION * stored.size + _LEAST]
+    allowance = allowance_for(stored.where, stored.size)
     found: dict[bytes, bytes] = {}
-    for _, handle in _block(stored, footer, left):
-        found.update(_block(stored, TableCursor(handle, stored.where), left))
+    for _, handle in _block(stored, footer, allowance):
+        found.update(_block(stored, TableCursor(handle, stored.where), allowance))
     return found
 
 
@@ -53,15 +53,17 @@ class TableCursor(BytesCursor):
         return damaged(self.where)
 
 
-def _block(stored: Stored, handle: TableCursor, left: list[int]) -> Iterator[tuple[bytes, bytes]]:
+def _block(
+    stored: Stored, handle: TableCursor, allowance: Allowance
+) -> Iterator[tuple[bytes, bytes]]:
     offset, size = handle.varints(2)
     data, kind = stored.part(offset, size), stored.part(offset + size, 1).read(0, 1)
     if size > _MOST or kind[0] > 1:
         raise damaged(stored.where)
     raw = bytes(data.read(0, size))
     raw = unsnappy(raw, stored.where) if kind[0] else raw
-    left[0] -= len(raw)
-    if left[0] < 0 or len(raw) < 4:
+    allowance.charge(1, len(raw))
+    if len(raw) < 4:
         raise damaged(stored.where)
     end = len(raw) - 4 - 4 * int.from_bytes(raw[-4:], "little")
     cursor, key = TableCursor(raw[: max(0, end)], stored.where), b""
@@ -70,9 +72,7 @@ def _block(stored: Stored, handle: TableCursor, left: list[int]) -> Iterator[tup
         if shared > len(key):
             raise damaged(stored.where)
         key = key[:shared] + cursor.take(own)
-        left[0] -= len(key)
-        if left[0] < 0:
-            raise damaged(stored.where)
+        allowance.charge(_ENTRY, len(key))
         yield key, cursor.take(length)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import belongs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.files import LocalFile, native, native_dtype
 from kolmo.checkpoints.places import Place, footprint, merged
@@ -118,6 +119,7 @@ class _StoredFile(io.RawIOBase):
 def file_bytes(path: Path) -> Stored:
     """All bytes of a file, unread."""
     file = LocalFile(path)
+    belongs(str(path), file.size)
     return Stored(file, 0, file.size, str(path))
 
 

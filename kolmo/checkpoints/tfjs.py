@@ -7,7 +7,6 @@ quantized to uint8 or uint16, by a scale and a minimum, or rounded to float16
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File, Folder
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.protobuf import joined
 from kolmo.checkpoints.stored import Stored, stored_tensor
 from kolmo.errors import InputError
@@ -66,10 +66,7 @@ def open_tfjs_folder(folder: Folder) -> Checkpoint | None:
 def _groups(file: File) -> list[Any] | None:
     if file.stored.size > _MOST:
         return None
-    try:
-        said = json.loads(file.head(_MOST))
-    except (ValueError, RecursionError):
-        raise InputError(f"{file.where}: it is not valid JSON; it is damaged") from None
+    said = load_json(file.head(_MOST), file.where)
     groups = said.get("weightsManifest") if isinstance(said, dict) else None
     return groups if isinstance(groups, list) else None
 

@@ -6,7 +6,6 @@ the archive held a whole torch file of the state dict.
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -15,6 +14,7 @@ from kolmo.checkpoints.base import Checkpoint, Role
 from kolmo.checkpoints.containers import make_checkpoint
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.inert import CodedArray, LeftOut
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.rebuilding import sides
 from kolmo.checkpoints.stored import Storage, Strided
@@ -52,7 +52,7 @@ def _listed(archive: Archive, config: str) -> dict[str, Any]:
     if record.size > _JSON_LIMIT:
         raise InputError(f"{archive.where}: record {config!r} is too long for what it is")
     try:
-        entries = json.loads(bytes(record.read(0, record.size)))["config"]
+        entries = load_json(bytes(record.read(0, record.size)), archive.where, config)["config"]
         return {
             name: _marked(entry, _weight(archive, folder, name, entry))
             for name, entry in entries.items()

@@ -109,7 +109,7 @@ def _from_bytes(machine: Machine, data: Any) -> Any:
     """A storage that was pickled by itself, as a torch file in bytes."""
     where = machine.reader.stored.where
     stored = data if isinstance(data, Stored) else memory_bytes(bytes(data), where)
-    machine.spend(stored.size)
+    machine.charge(0, stored.size)
     if machine.depth >= _NESTED or not _begins(stored, LEGACY_MAGIC):
         raise TypeError("no torch file")
     return read_torch_legacy(stored, machine.depth + 1)

@@ -213,7 +213,7 @@ def _subclass(machine: Machine, function: Any, kind: Any, args: Any, state: Any)
 
 
 def _size(machine: Machine, size: Any = ()) -> tuple[Any, ...]:
-    machine.spend(len(size))
+    machine.charge(len(size))
     return tuple(size)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
-from kolmo.checkpoints.base import Skipped, WeightTensor
+Named = TypeVar("Named", bound=Any)
 
 
-def unique_names(found: Iterable[WeightTensor | Skipped]) -> list[WeightTensor | Skipped]:
+def unique_names(found: Iterable[Named]) -> list[Named]:
     """The same, in which the second of a name has ``#2`` behind it.
 
+    >>> from kolmo.checkpoints import Skipped
     >>> [one.name for one in unique_names([Skipped("a", ""), Skipped("b", ""), Skipped("a", "")])]
     ['a', 'b', 'a#2']
     """

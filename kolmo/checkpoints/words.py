@@ -32,7 +32,7 @@ _FEW, _MANY = 2, 20  # columns at least, by a name such as `glove.txt`, and by a
 _NAMED = re.compile(r"glove|vec|emb|word")
 _COUNTS = re.compile(rb"(\d{1,12}) (\d{1,7})[ \t]*\r?\n")
 _PRINTED = bytes([9, 10, 13, *range(32, 127)])
-_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+_NUMBER = re.compile(rb"[-+]?(\d++(\.\d*+)?|\.\d++)([eE][-+]?\d++)?$")
 
 
 def is_words(head: bytes, file: File) -> bool:

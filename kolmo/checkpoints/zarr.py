@@ -7,7 +7,6 @@ own and an index of them); https://zarr-specs.readthedocs.io.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import struct
 from collections import Counter
@@ -22,6 +21,7 @@ from kolmo.checkpoints.base import AXES, Skipped, WeightTensor
 from kolmo.checkpoints.files import native, native_dtype
 from kolmo.checkpoints.filters import Undo, inflate, uncheck, unzstd
 from kolmo.checkpoints.grids import Grid, Recent
+from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.stored import Stored
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
@@ -131,12 +131,9 @@ def _array(
 
 
 def _json(stored: Stored, what: str) -> dict[str, Any]:
-    try:
-        found = json.loads(bytes(stored.read(0, min(stored.size, _DESCRIPTION))))
-    except (ValueError, RecursionError):
-        found = None
+    found = load_json(bytes(stored.read(0, min(stored.size, _DESCRIPTION))), what)
     if not isinstance(found, dict):
-        raise InputError(f"{what} is not valid JSON; it is damaged")
+        raise InputError(f"{what} is no object of JSON; it is damaged")
     return found
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from kolmo.codes.base import get_code
 from kolmo.container.format import DIGEST, Contents, Entry, Part, Unit
 from kolmo.container.repeats import REPEAT, read_source
+from kolmo.container.work import most_steps, steps
 from kolmo.errors import InputError, KolmoError
 from kolmo.execution import Progress, in_order
 from kolmo.symbols import Symbols
 
-AGAIN = 64
-"""Times the symbols of a container that its repeats may decode again, all in all."""
+Decode = Callable[[int], list[Symbols]]
+"""What decodes a unit by its number: the symbols of its parts, in order."""
 
 
 class Digests:
@@ -81,9 +83,10 @@ def decode_parts(
         raise InputError(f"{contents.where}: the weights are not those that were packed: damaged")
 
 
-def unit_decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
-    """What decodes a unit by its number: the symbols of its parts, in order; from any thread."""
-    repeats = _Repeats(contents, lambda number: decode(number))
+def unit_decoder(contents: Contents, sources: Decode | None = None) -> Decode:
+    """What decodes a unit by its number, from any thread; ``sources`` gives the units that others
+    repeat, by default decoded again."""
+    repeats = _Repeats(contents, sources or _Again(contents, lambda number: decode(number)))
 
     def decode(number: int) -> list[Symbols]:
         unit, data = contents.units[number], contents.read_unit(number)
@@ -104,18 +107,36 @@ def unit_decoder(contents: Contents) -> Callable[[int], list[Symbols]]:
     return decode
 
 
-class _Repeats:
-    """Decodes units that repeat others: these are decoded again, to save memory.
+class _Again:
+    """Decodes units that others repeat, again, to save memory; one at a time.
 
     The last one is kept, for repeats of the same unit mostly follow each other. What is decoded
     again is counted, so that a small file cannot ask for endless work.
     """
 
-    def __init__(self, contents: Contents, decode: Callable[[int], list[Symbols]]) -> None:
-        self._contents = contents
-        self._decode = lru_cache(maxsize=1)(self._decoded)
-        self._decode_unit = decode
-        self._left = AGAIN * sum(unit.numel for unit in contents.units)
+    def __init__(self, contents: Contents, decode: Decode) -> None:
+        self._contents, self._decode = contents, decode
+        self._left = max(most_steps(contents), sum(map(steps, contents.units)))
+        self._last: tuple[int, list[Symbols]] | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, number: int) -> list[Symbols]:
+        """The symbols of the parts of a unit."""
+        with self._lock:
+            if self._last is None or self._last[0] != number:
+                self._last = None  # two are not kept at once
+                self._left -= steps(self._contents.units[number])
+                if self._left < 0:
+                    raise InputError("its repeats decode the same symbols over and over")
+                self._last = number, self._decode(number)
+            return self._last[1]
+
+
+class _Repeats:
+    """Decodes units that repeat others, which ``decode`` gives."""
+
+    def __init__(self, contents: Contents, decode: Decode) -> None:
+        self._contents, self._decode = contents, decode
 
     def decode(self, unit: Unit, data: bytes) -> Symbols:
         """The symbols of a unit whose bytes are these."""
@@ -134,12 +155,6 @@ class _Repeats:
         if sum(piece.size for piece in pieces) != unit.numel:
             raise InputError("it repeats what is not there")
         return np.concatenate(pieces).reshape(unit.parts[0].shape)
-
-    def _decoded(self, number: int) -> list[Symbols]:
-        self._left -= self._contents.units[number].numel
-        if self._left < 0:
-            raise InputError(f"its repeats decode the file's symbols more than {AGAIN} times")
-        return self._decode_unit(number)
 
     @cached_property
     def _places(self) -> dict[int, list[tuple[int, int, Part]]]:

@@ -13,7 +13,7 @@ from kolmo.container.names import mark, unmark
 from kolmo.errors import InputError
 
 _INFLATED = 1 << 20  # bytes that any header may have, inflated
-_RATIO = 256  # a larger one may have this many times its deflated size
+_RATIO = 64  # a larger one may have this many times its deflated size
 
 
 def deflate(body: bytes) -> bytes:

@@ -229,7 +229,7 @@ def read_contents(source: Path | Stored, max_bytes: int | None = None) -> Conten
     ------
     InputError
         If the file cannot be read, is no container, is damaged, or would expand to more bytes than
-        ``max_bytes`` (by default 1,024 times its size, and at least 1 GiB).
+        ``max_bytes`` (by default 1,024 times its size, and at least 256 MiB).
     """
     stored = source if isinstance(source, Stored) else file_bytes(source)
     path, size = stored.where, stored.size

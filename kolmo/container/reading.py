@@ -19,15 +19,16 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.base import Checkpoint, Codes, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.container.decoding import unit_decoder
-from kolmo.container.format import UNIT_LIMIT, Contents, Entry, Part, is_quantized, read_contents
+from kolmo.container.format import UNIT_LIMIT, Contents, Entry, Part, is_quantized
 from kolmo.container.unpacking import decoded_weights, weight_dtype
+from kolmo.container.work import read_to_decode
 from kolmo.quantize.lossy import Lossy
 from kolmo.symbols import Symbols
 
 
 def open_container(file: File) -> Checkpoint:
     """The tensors of a container, in its order; of quantized ones the symbols are the codes."""
-    contents = read_contents(file.stored)
+    contents = read_to_decode(file.stored)
     units, entries = _Units(contents), contents.entries
     tensors: list[WeightTensor] = []
     skipped: list[Skipped] = []
@@ -117,6 +118,7 @@ class _Units:
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
+        self._decode = unit_decoder(contents, self._decoded)  # what is kept is not decoded again
         self._kept: dict[int, list[Symbols]] = {}
         self._lock = threading.Lock()
 
@@ -132,8 +134,7 @@ class _Units:
         with self._lock:
             if number in self._kept:
                 return self._kept[number]
-        # A decoder of its own: what repeats may decode again is limited for each unit.
-        arrays = unit_decoder(self.contents)(number)
+        arrays = self._decode(number)
         with self._lock:
             self._kept[number] = arrays
             sizes = [self.contents.units[kept].numel for kept in self._kept]

@@ -18,8 +18,8 @@ from kolmo.container.format import (
     Contents,
     Entry,
     is_quantized,
-    read_contents,
 )
+from kolmo.container.work import read_to_decode
 from kolmo.errors import InputError
 from kolmo.execution import Progress, thread_count
 from kolmo.files import check_standing, directory
@@ -52,7 +52,8 @@ def unpack(
         Write the symbols rather than the weights: bit patterns, or the quantizer's integers.
     threads, progress : see `pack`
     max_bytes : int, optional
-        Bytes that the container may expand to; by default 1,024 times its size, at least 1 GiB.
+        Bytes that the container may expand to; by default 1,024 times its size, at least 256 MiB,
+        and as many as are decoded in a few seconds.
     overwrite : bool
         Replace a file that stands there; never the container.
 
@@ -67,7 +68,7 @@ def unpack(
     InputError
         If the container is damaged: nothing is then written. If a file stands there.
     """
-    contents, out = read_contents(bytes_at(path), max_bytes), Path(out)
+    contents, out = read_to_decode(bytes_at(path), max_bytes), Path(out)
     if out.suffix != ".safetensors":
         out = out / f"{contents.path.stem}.safetensors"
     check_standing(out, inputs=[path], overwrite=overwrite)

@@ -18,10 +18,10 @@ from kolmo.container.format import (
     CRC,
     Contents,
     Entry,
-    read_contents,
 )
 from kolmo.container.source import read_entries
 from kolmo.container.state import STATE_ROLES, state_of
+from kolmo.container.work import read_to_decode
 from kolmo.errors import KolmoError
 from kolmo.execution import Progress, thread_count
 from kolmo.progress import Wanted, progress_bar
@@ -61,7 +61,7 @@ def verify(
     KolmoError
         If the source differs from the container.
     """
-    contents = read_contents(bytes_at(path), max_bytes)
+    contents = read_to_decode(bytes_at(path), max_bytes)
     with progress_bar(progress) as report:
         certificate = certify(contents, thread_count(threads), report, "decoding")
         if source is None:

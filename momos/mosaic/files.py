@@ -23,7 +23,7 @@ from kolmo.codes import mixing
 from kolmo.codes.numbers import Reader
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError
-from kolmo.files import EXPANSION, check_readable, expansion_limit, marked
+from kolmo.files import EXPANSION, check_readable, marked
 from kolmo.floats import is_float
 from kolmo.symbols import container
 from momos.mosaic.blocks import Array, Partition
@@ -32,6 +32,8 @@ from momos.mosaic.packing import index_bits, pack, unpack
 from momos.mosaic.parts import Parts
 
 _MAGIC = b"momos\0"
+_LEAST = 1 << 26  # bytes that any mosaic may expand to
+_BLOCK = 16  # bytes that the number of a motif takes for each block, while they are decoded
 
 is_mosaic = marked(rb"\Amomos\0")
 """Whether a file is a mosaic file, of any version."""
@@ -192,16 +194,16 @@ def _parse_content(path: str, content: bytes) -> tuple[dict[str, Any], bytes]:
     if len(content) < 16 or zlib.crc32(content[:-4]) != int.from_bytes(content[-4:], "little"):
         raise InputError(f"{path}: its checksum is wrong: the file is damaged or cut off")
     reader = Reader(content[8:-4])
-    header = _read_header(reader, content[6])
+    header = _read_header(path, reader, content[6])
     if header is None:
         raise InputError(f"{path}: its description of the mosaic is damaged")
     return header, reader.rest()
 
 
-def _read_header(reader: Reader, version: int) -> dict[str, Any] | None:
+def _read_header(path: str, reader: Reader, version: int) -> dict[str, Any] | None:
     """The header; None unless every value is of the right type and in range."""
     try:
-        header = read_header_fields(reader, version)
+        header = read_header_fields(path, reader, version)
         (k, motif_dtype), tensors = header["motifs"], header["tensors"]
         sound = (
             _is_count(header["block_size"], least=1)
@@ -214,7 +216,7 @@ def _read_header(reader: Reader, version: int) -> dict[str, Any] | None:
             and _are_aliases(tensors)
             and all(isinstance(name, str) for name in header.get("absent", ()))
         )
-    except (InputError, zlib.error, ValueError, KeyError, IndexError, TypeError, RecursionError):
+    except (zlib.error, ValueError, KeyError, IndexError, TypeError):
         return None
     return header if sound else None
 
@@ -249,13 +251,12 @@ def _is_float(name: Any) -> bool:
 
 def _check_size(path: str, header: Mapping[str, Any], size: int) -> None:
     """Refuse a small file that claims to be a huge model."""
-    width = DTYPES[header["dtype"]].itemsize
-    expanded = sum(
-        math.prod(shape) * width
-        for _, shape, scales in header["tensors"]
-        if not isinstance(scales, str)
-    )
-    if expanded > expansion_limit(size):
+    width, block = DTYPES[header["dtype"]].itemsize, header["block_size"]
+    sizes = [
+        math.prod(shape) for _, shape, scales in header["tensors"] if not isinstance(scales, str)
+    ]
+    expanded = sum(width * size + _BLOCK * -(-size // block) for size in sizes)
+    if expanded > max(_LEAST, EXPANSION * size):
         raise InputError(
             f"{path}: claims to expand to {expanded:,} bytes, over {EXPANSION} times the "
             f"file's size; it is damaged, or made to fill your memory"

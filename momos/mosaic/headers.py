@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kolmo.checkpoints.allowance import opening
+from kolmo.checkpoints.json_text import load_json
 from kolmo.codes.numbers import Reader, number_bytes
 from kolmo.container.fields import (
     deflate,
@@ -45,7 +47,7 @@ def encode_header(header: Mapping[str, Any]) -> bytes:
     >>> header = {"block_size": 2, "motifs": [2, "float32"], "dtype": "float32",
     ...           "indices": "packed", "tensors": tensors}
     >>> data = encode_header(header)
-    >>> len(data), read_header_fields(Reader(data), 4) == header
+    >>> len(data), read_header_fields("x", Reader(data), 4) == header
     (33, True)
     """
     (k, motif_dtype), tensors = header["motifs"], header["tensors"]
@@ -69,17 +71,26 @@ def encode_header(header: Mapping[str, Any]) -> bytes:
     return number_bytes(len(packed)) + packed
 
 
-def read_header_fields(reader: Reader, version: int) -> Any:
-    """The header at the beginning of what is read, not yet checked.
+def read_header_fields(path: str, reader: Reader, version: int) -> Any:
+    """The header at the beginning of what is read, not yet checked; the path is for messages.
 
     Raises
     ------
-    InputError, zlib.error, ValueError, IndexError, RecursionError
+    ValueError, IndexError, zlib.error
         If it is none.
+    InputError
+        If it has far more in it than a file of its size.
     """
-    if version < 4:
-        return _from_json(reader.take(int.from_bytes(reader.take(4), "little")))
-    fields = Reader(inflate(reader.take(reader.number())))
+    try:
+        if version >= 4:
+            return _from_fields(Reader(inflate(reader.take(reader.number()))))
+        packed = reader.take(int.from_bytes(reader.take(4), "little"))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return _from_json(path, packed)
+
+
+def _from_fields(fields: Reader) -> dict[str, Any]:
     size, k, motif_dtype, dtype, coder, count = (fields.number() for _ in range(6))
     names = read_names(fields, count)
     shapes = [read_list(fields) for _ in names]
@@ -95,16 +106,17 @@ def read_header_fields(reader: Reader, version: int) -> Any:
         "indices": _CODERS[coder],
         "tensors": [list(entry) for entry in zip(names, shapes, kinds, strict=True)],
         **({"absent": absent} if absent else {}),
-        **({"metadata": json.loads(told)} if told else {}),
+        **({"metadata": load_json(told.encode(), "the metadata")} if told else {}),
     }
 
 
-def _from_json(packed: bytes) -> Any:
+def _from_json(path: str, packed: bytes) -> Any:
     inflater = zlib.decompressobj()
     text = inflater.decompress(packed, _INFLATED)
     if not inflater.eof:
-        raise InputError("the header is too long, or cut off")
-    return json.loads(text)
+        raise ValueError("the header is too long, or cut off")
+    with opening(path):
+        return load_json(text, path)
 
 
 def _kind(entry: Entry, places: Mapping[str, int]) -> int:

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import charge_entry
 from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.containers import is_supported
 from kolmo.checkpoints.files import native, native_dtype
@@ -85,10 +86,11 @@ class Hdf5:
         left: list[tuple[tuple[str, ...], Link]] = [((), Link("", self.source.root))]
         while left:
             path, link = left.pop()
-            if path and (other := _elsewhere(".".join(path), link, seen)):
+            charge_entry(name := ".".join(path))
+            if path and (other := _elsewhere(name, link, seen)):
                 yield Hdf5Dataset(path, other)
                 continue
-            seen[link.address] = ".".join(path)
+            seen[link.address] = name
             found = messages(self.source, link.address)
             if first(found, headers.LAYOUT):
                 yield self._dataset(path, found)

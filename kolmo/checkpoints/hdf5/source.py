@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 
+from kolmo.checkpoints.allowance import allowance_for
 from kolmo.checkpoints.magic import hdf5_start
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 
 _PAGE = 1 << 12
 _PAGES = 1 << 10  # that are kept
-_TIMES = 4  # the file's size, that all descriptions may take together, and
-_LEAST = 1 << 22  # bytes in any case
+_READ = 3  # items that a read counts for
 
 
 class Hdf5Cursor:
@@ -60,7 +60,7 @@ class Hdf5Source:
     def __init__(self, stored: Stored) -> None:
         self.stored, self.where = stored, stored.where
         self._page = functools.lru_cache(_PAGES)(self._fetch)
-        self._left = _TIMES * stored.size + _LEAST
+        self._charge = allowance_for(stored.where, stored.size).charge
         self.start = self._find_start()
         cursor = Hdf5Cursor(self._read(self.start, min(128, stored.size - self.start)), self.where)
         cursor.take(8)
@@ -73,9 +73,7 @@ class Hdf5Source:
 
     def read(self, address: int, size: int) -> bytes:
         """These bytes of a description; InputError if descriptions are read again and again."""
-        self._left -= max(0, size)
-        if self._left < 0:
-            raise damaged(self.where)
+        self._charge(_READ, max(0, size))
         return self._read(self.base + address, size)
 
     def cursor(self, address: int, size: int) -> Hdf5Cursor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from kolmo.checkpoints.answers import UnansweredError
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.json_text import load_json
 from kolmo.errors import InputError
 
 _LIMIT = 1 << 22  # bytes; configurations have some thousand
@@ -36,9 +36,9 @@ def _read(file: File, name: str) -> dict[str, Any] | None:
         stored = file.beside(name).stored
         if stored.size > _LIMIT:
             return None
-        content = json.loads(bytes(stored.read(0, stored.size)))
+        content = load_json(bytes(stored.read(0, stored.size)), stored.where)
     except UnansweredError:  # another answer, another time, would make other weights of the same
         raise
-    except (InputError, OSError, ValueError, RecursionError):
+    except (InputError, OSError):
         return None  # what cannot be read says nothing: names and shapes suffice
     return content if isinstance(content, dict) else None

@@ -140,9 +140,10 @@ def _are_sizes(values: Any) -> bool:
 
 
 def parse_json(where: str, data: bytes) -> dict[str, Any]:
-    """A header of JSON; InputError if it is none, or a key occurs twice in it."""
+    """A header of JSON in UTF-8; InputError if it is none, or a key occurs twice in it."""
     try:
-        header = json.loads(data, object_pairs_hook=_unique)
+        text = data.decode("utf-8")
+        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: the header is not valid JSON ({error})") from None
     if not isinstance(header, dict):
@@ -154,4 +155,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
+    "".join(found).encode("utf-8")  # half a character, which JSON can spell, is none
     return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")

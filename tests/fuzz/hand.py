@@ -13,9 +13,13 @@ NAMES = ("w", "b", "layer.0.weight", "layer.1.bias", "emb", "é", "a/b", "x.y.z"
 class Hand:
     """Decides by a generator where it is wrong."""
 
-    def __init__(self, random):
+    def __init__(self, random, slip=None):
         self.random = random
-        self.slip = pick(SLIPS, random)
+        self.slip = pick(SLIPS, random) if slip is None else slip
+
+    def other(self):
+        """A hand for the parts of a whole, which mostly makes no mistake."""
+        return Hand(self.random, None if self.random.random() < 0.25 else 0)
 
     def slips(self):
         """Whether it is wrong this time."""

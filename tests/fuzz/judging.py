@@ -7,10 +7,21 @@ import kolmo
 ROLES = ("book-keeping", "buffer", "optimizer", "copy", "other")
 
 
+class Whole(dict):
+    """The arrays of a file by name, whatever they are to a network, and what was left out."""
+
+    def __init__(self, found):
+        super().__init__((name, tensor.read()) for name, tensor in found.items())
+        self.left_out = [entry.name for entry in found.skipped]
+
+    def lists(self, name):
+        """Whether it has this array, or says of it or of what is in it that it was left out."""
+        return name in self or any(f"{left}.".startswith(f"{name}.") for left in self.left_out)
+
+
 def read_whole(path):
-    """Open a file and read all arrays in it, whatever they are to a network."""
-    found = kolmo.open_checkpoint(path, roles=ROLES)
-    return {name: tensor.read() for name, tensor in found.items()}
+    """Open a file and read all arrays in it."""
+    return Whole(kolmo.open_checkpoint(path, roles=ROLES))
 
 
 def difference(path, found, library, ours_alone=(), theirs_alone=()):
@@ -52,9 +63,9 @@ def _short(text):
 
 def _other_values(found, expected):
     for name, array in expected.items():
-        if name not in found:
+        if not found.lists(name):
             return f"an array is missing\n{name!r} of {sorted(expected)}, found {sorted(found)}"
-        mine = found[name]
+        mine = found.get(name, array)
         if mine.tobytes() != array.tobytes():
             return f"other values\n{name!r}: {mine.dtype} {mine.shape}, {array.dtype} {array.shape}"
         if mine.shape != array.shape and len(array.shape) <= 64:

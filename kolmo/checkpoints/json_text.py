@@ -13,9 +13,14 @@ Pairs = list[tuple[str, Any]]
 
 
 def load_json(
-    data: bytes, where: str, what: str = "it", pairs: Callable[[Pairs], Any] = dict
+    data: bytes | str,
+    where: str,
+    what: str = "it",
+    pairs: Callable[[Pairs], Any] = dict,
+    constant: Callable[[str], Any] = float,
 ) -> Any:
-    """The value of a text; ``pairs`` makes each object, ``what`` is what the text should be.
+    """The value of a text; ``pairs`` makes each object, ``constant`` NaN and infinities, and
+    ``what`` is what the text should be.
 
     Raises
     ------
@@ -27,9 +32,10 @@ def load_json(
     >>> load_json(b'{"shape": [2, 3]}', "a file")
     {'shape': [2, 3]}
     """
-    values = sum(data.count(mark) for mark in (b",", b":", b"[", b"{"))
+    marks: Any = ",:[{" if isinstance(data, str) else (b",", b":", b"[", b"{")
+    values = sum(data.count(mark) for mark in marks)
     allowance_for(where, len(data)).charge(values, len(data))
     try:
-        return json.loads(data, object_pairs_hook=pairs)
+        return json.loads(data, object_pairs_hook=pairs, parse_constant=constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: {what} is not valid JSON ({error}); it is damaged") from None

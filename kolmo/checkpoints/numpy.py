@@ -50,6 +50,8 @@ _EXPANSION = 1032  # times its size that a member may hold: the most that deflat
 _KEPT = 4  # members that stay unpacked
 _HEADER = 1 << 20  # bytes of a header at most; numpy refuses far shorter ones
 
+_VERSIONS = {(1, 0), (2, 0), (3, 0)}
+
 Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
 
 
@@ -264,6 +266,8 @@ def _read_header(file: IO[bytes], where: str) -> Header:
 def _parsed_header(file: IO[bytes]) -> Header:
     """The header as numpy parses it, and float8_e5m2, which numpy writes and does not parse."""
     version = npy.read_magic(file)
+    if version not in _VERSIONS:
+        raise ValueError(f"its version {version[0]}.{version[1]} is none of 1.0, 2.0 and 3.0")
     size = file.read(2 if version == (1, 0) else 4)
     text = file.read(min(int.from_bytes(size, "little"), _HEADER))
     known = text.replace(b"'<f1'", b"'<V1'")

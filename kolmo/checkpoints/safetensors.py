@@ -140,8 +140,12 @@ def _are_sizes(values: Any) -> bool:
 
 
 def parse_json(where: str, data: bytes) -> dict[str, Any]:
-    """A header of JSON; InputError if it is none, or a key occurs twice in it."""
-    header = load_json(data, where, "the header", _unique)
+    """A header of JSON in UTF-8; InputError if it is none, or a key occurs twice in it."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: the header is not UTF-8 ({error}); it is damaged") from None
+    header = load_json(text, where, "the header", _unique, _no_number)
     if not isinstance(header, dict):
         raise InputError(f"{where}: the header is not a JSON object")
     return header
@@ -151,4 +155,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a key occurs twice")
+    "".join(found).encode("utf-8")  # half a character, which JSON can spell, is none
     return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")

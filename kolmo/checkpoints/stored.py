@@ -244,6 +244,8 @@ class Strided:
 
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""
+        if start == stop:
+            return np.empty(0, self.dtype)
         dims, size = merged(self.shape, self.strides), self.dtype.itemsize
         stored = self.storage.stored
         assert stored is not None
@@ -254,7 +256,7 @@ class Strided:
         else:
             pieces = range(start, stop, _PIECE)
             parts = [_gathered(stored, self, dims, at, min(at + _PIECE, stop)) for at in pieces]
-            values = np.concatenate(parts) if parts else np.empty(0, self.dtype)
+            values = np.concatenate(parts)
         return np.asarray(-values) if self.negated else values
 
 

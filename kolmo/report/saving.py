@@ -12,6 +12,8 @@ from kolmo.errors import InputError
 from kolmo.files import check_output, pyarrow_modules, write_atomically, write_text
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows, is_known
 from kolmo.report.data import KINDS, ReportData
+from kolmo.report.forms import listed, one_of, read_json, record
+from kolmo.report.schema import check_details, check_provenance, check_table, check_values
 from kolmo.report.table import normalize, normalize_coverage
 
 if TYPE_CHECKING:
@@ -75,14 +77,19 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
     except InputError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not a report, or damaged ({what})") from None
+        raise InputError(f"{path}: not a report, or damaged ({_told(error)})") from None
+
+
+def _told(error: Exception) -> str:
+    """What is wrong; of errors that are no sentences, with their names."""
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     import pandas as pd
 
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = read_json(path.read_text(encoding="utf-8"))
+    record(table=listed(record()))(document, "the report")
     rows = [_with_text(row) for row in document["table"]]
     if not all(list(row) == COLUMNS for row in rows):
         _check_age(path, list(rows[0]))
@@ -103,7 +110,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
     table = pd.read_csv(path, dtype=object, keep_default_na=False, encoding="utf-8")
-    return table, json.loads(meta.read_text(encoding="utf-8"))
+    return table, read_json(meta.read_text(encoding="utf-8"))
 
 
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
@@ -112,7 +119,7 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
         table = parquet.read_table(path)
     except arrow.ArrowException as error:
         raise InputError(f"{path}: not a report, or damaged ({error})") from None
-    return table.to_pandas(), json.loads((table.schema.metadata or {})[b"kolmo"])
+    return table.to_pandas(), read_json((table.schema.metadata or {})[b"kolmo"].decode())
 
 
 _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
@@ -124,11 +131,21 @@ def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
     if list(table.columns) != COLUMNS:
         _check_age(path, list(table.columns))
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
+    _META(meta, "the report")
     coverage = pd.DataFrame(meta["coverage"], columns=COVERAGE, dtype=object)
-    if meta["kind"] not in KINDS:
-        raise InputError(f"{path}: not a report; its kind is {meta['kind']!r}")
-    provenance = dict(meta["provenance"])
-    return ReportData(normalize(table), normalize_coverage(coverage), provenance, meta["kind"])
+    for frame in (coverage,) if path.suffix == ".csv" else (coverage, table):
+        for name in frame.columns:
+            check_values(name, frame[name].tolist())
+    data = ReportData(
+        normalize(table), normalize_coverage(coverage), meta["provenance"], meta["kind"]
+    )
+    check_table(data.plain)
+    check_details(data.plain, data.kind)
+    check_provenance(data.provenance, data.kind, data.rows["checkpoint"])
+    return data
+
+
+_META = record(kind=one_of(*KINDS), coverage=listed(record()), provenance=record())
 
 
 def _check_age(path: Path, columns: list[str]) -> None:

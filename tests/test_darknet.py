@@ -8,7 +8,7 @@ import pytest
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.opening import open_source
 from kolmo.errors import InputError
-from tests.corpus.damage import damaged
+from tests.fuzz.damage import damaged
 
 HEAD = struct.pack("<3iq", 0, 2, 5, 1000)
 CFG = """

@@ -1,33 +1,100 @@
-"""Damaged files of every format are read or refused (`tests.corpus.fuzzing` tries more)."""
+"""Inputs that fuzzers make are read or refused (`python -m tests.fuzz` tries more)."""
 
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from tests.corpus.fuzzing import run
-from tests.corpus.seeds import FORMATS
-
-COSTLY = {
-    "OpenVINO", "HDF5", "numpy", "Keras", "DeepSpeed, slices", "Paddle", "ggml", "diffusers",
-    "NeMo, archives", "Orbax", "TensorFlow", "ONNX", "thinc, spaCy", "pickle, joblib", "CoreML",
-    "TorchScript, torch.export", "GGUF", "llamafile", "shards",
-}  # fmt: skip
-"""Formats of which an input takes 5 ms or more: fewer are tried here, as many of the slow ones."""
+from kolmo.errors import InputError
+from tests.fuzz.kinds import Fuzzer, Result, fuzzers, result_of
+from tests.fuzz.minimal import shrink
+from tests.fuzz.running import run
 
 ALARM = 60  # seconds of the processor's time; far more than any input takes
+FEW = 10
+NAMES = list(fuzzers())
 
 
 def check(name, first, count):
-    found = run(name, first, count, seconds=ALARM)
-    assert not found.faults, "\n".join(f"seed {seed}: {t}" for seed, t in found.faults.items())
-    assert found.refused + found.read == count
-    assert min(found.refused, found.read) > 0
+    found = run(fuzzers()[name], first, count, seconds=ALARM)
+    assert not found.faults, "\n".join(r.text for kind in found.faults.values() for r in kind)
+    assert found.counts["refused"] + found.counts["read"] == count
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_damaged_checkpoints_are_read_or_refused(name):
-    check(name, 0, 300 if name in COSTLY else 1000)
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_are_read_or_refused(name):
+    check(name, 0, FEW)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FORMATS)
-def test_many_damaged_checkpoints_are_read_or_refused(name):
-    check(name, 1000, 9000)
+@pytest.mark.parametrize("name", NAMES)
+def test_many_inputs_are_read_or_refused(name):
+    check(name, FEW, 3000)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_seed_makes_one_input(name, tmp_path):
+    assert digest(name, tmp_path / "a") == digest(name, tmp_path / "b")
+
+
+def digest(name, folder):
+    """Of the input of a seed."""
+    folder.mkdir()
+    path = fuzzers()[name].make(folder, np.random.default_rng(7))
+    made = hashlib.sha256(bytes(path.relative_to(folder)))
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        made.update(bytes(file.relative_to(folder)) + file.read_bytes())
+    return made.hexdigest()
+
+
+# --- what finds faults ----------------------------------------------------------------------
+
+
+def write(folder, random):
+    (folder / "x").write_bytes(random.bytes(20) + b"BAD" + random.bytes(40))
+    return folder / "x"
+
+
+def use(path):
+    data = path.read_bytes()
+    if b"BAD" in data:
+        raise IndexError("for nobody to see")
+    raise InputError("not sound")
+
+
+BROKEN = Fuzzer("broken", write, use)
+
+
+def test_a_fault_is_of_the_kind_of_its_exception_and_line():
+    result = result_of(BROKEN, 3)
+    assert (result.seed, result.what) == (3, "fault")
+    assert result.kind.startswith("IndexError at ")
+    assert "for nobody to see" in result.text
+    assert run(BROKEN, 0, 5).faults == {result.kind: [result_of(BROKEN, n) for n in range(5)]}
+
+
+def test_a_fault_is_shrunk_to_what_it_needs(tmp_path):
+    path = write(tmp_path, np.random.default_rng(0))
+    shrink(BROKEN, path, tmp_path, result_of(BROKEN, 0).kind)
+    assert path.read_bytes() == b"BAD"
+
+
+def test_a_judge_is_believed():
+    judged = dataclasses.replace(
+        BROKEN, use=Path.read_bytes, judge=lambda path, found: "differs\n!"
+    )
+    assert result_of(judged, 0) == Result(0, "fault", "differs", "differs\n!")
+
+
+def test_a_message_that_is_no_line_is_a_fault():
+    class Raw(InputError):
+        def __str__(self):
+            return "one\ntwo"
+
+    def refuse(path):
+        raise Raw("")
+
+    result = result_of(dataclasses.replace(BROKEN, use=refuse), 0)
+    assert (result.what, result.kind) == ("fault", "a message that is no line")

@@ -8,8 +8,8 @@ import kolmo
 import momos
 from kolmo.errors import KolmoError
 from tests.corpus.bombs import BOMBS, write
-from tests.corpus.fuzzing import MEMORY, limited_memory, limited_time
-from tests.corpus.seeds import HOSTILE
+from tests.fuzz.limits import MEMORY, limited_memory, limited_time
+from tests.fuzz.seeds import HOSTILE
 from tests.test_cli import run
 
 ALARM = 60  # seconds of the processor's time; far more than any of these takes

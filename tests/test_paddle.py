@@ -9,7 +9,7 @@ import pytest
 import kolmo
 from kolmo.checkpoints.base import Role
 from kolmo.errors import InputError, KolmoError
-from tests.corpus.damage import damaged
+from tests.fuzz.damage import damaged
 
 DATA = Path(__file__).parent / "data" / "paddle"
 WEIGHTS = 54 + 3 + 3 + 3 + 48 + 4

@@ -395,7 +395,8 @@ def test_refusals_say_what_it_is_and_what_helps(tmp_path, name):
 
 BOUNDED = """
 import json, pathlib, resource, sys
-from tests.corpus.fuzzing import limit_memory, read
+from tests.fuzz.limits import limit_memory
+from tests.fuzz.reading import read
 import kolmo
 limit_memory()
 resource.setrlimit(resource.RLIMIT_CPU, (60, 60))

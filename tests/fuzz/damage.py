@@ -124,7 +124,7 @@ def with_damaged_record(data, others, random):
                 name = pick((*NAMES, pick(infos, random).filename), random) or "x"
             elif info is victim and record:
                 record = mutated(record, others, random)
-            new.writestr(name, record, info.compress_type)
+            new.writestr(zipfile.ZipInfo(name), record, info.compress_type)
     return file.getvalue()
 
 
@@ -156,7 +156,7 @@ def with_damaged_header(data, others, random):
 
 
 PACKERS = {
-    b"\x1f\x8b": (gzip.decompress, lambda data: gzip.compress(data, 1)),
+    b"\x1f\x8b": (gzip.decompress, lambda data: gzip.compress(data, 1, mtime=0)),
     b"BZh": (bz2.decompress, bz2.compress),
     b"\xfd7zXZ": (lzma.decompress, lambda data: lzma.compress(data, preset=0)),
     b"\x78": (zlib.decompress, zlib.compress),

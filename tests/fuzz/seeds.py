@@ -1,29 +1,41 @@
 """Small sound files of every format that kolmo opens, from which damaged ones are made."""
 
+import bz2
 import dataclasses
+import gzip
 import io
 import lzma
 import shutil
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
-INPUTS = Path(__file__).parent / "inputs"
-HOSTILE = Path(__file__).parent / "hostile"
-DATA = Path(__file__).parent.parent / "data"
+TESTS = Path(__file__).parent.parent
+INPUTS = TESTS / "corpus" / "inputs"
+HOSTILE = TESTS / "corpus" / "hostile"
+DATA = TESTS / "data"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A checkpoint in a folder of its own: the path to open, and all files that belong to it."""
+    """A sound checkpoint: the bytes of its files by their paths, and the path to open."""
 
-    path: Path
-    files: tuple[Path, ...]
+    opened: str
+    files: dict[str, bytes]
+
+    def write(self, folder):
+        """Put its files into a folder; the path to open."""
+        for name, data in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return folder / self.opened
 
 
 def _inputs(*patterns):
@@ -102,20 +114,32 @@ def _arrays(folder):
 
 def _tars(folder):
     """Tar archives, plain and compressed, of a file of the corpus."""
-    paths = []
-    for mode, name in (("w", "m.tar"), ("w:gz", "m.tgz"), ("w:xz", "m.tar.xz"), ("w:bz2", "m.tbz")):
-        made = io.BytesIO()
-        with tarfile.open(fileobj=made, mode=mode) as archive:
-            archive.add(INPUTS / "same-values-f16.safetensors", "model/weights.safetensors")
-        paths.append(_file(folder / name.replace(".", "-"), name, made.getvalue()))
-    return paths
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        archive.add(
+            INPUTS / "same-values-f16.safetensors", "model/weights.safetensors", filter=_old
+        )
+    packers = {
+        "m.tar": bytes,
+        "m.tgz": partial(gzip.compress, mtime=0),
+        "m.tar.xz": lzma.compress,
+        "m.tbz": bz2.compress,
+    }
+    return [_file(folder / name, name, pack(made.getvalue())) for name, pack in packers.items()]
+
+
+def _old(info):
+    info.mtime = 0
+    return info
 
 
 def _matlab(folder):
     rng = np.random.default_rng(0)
     arrays = {"w": rng.normal(size=(3, 4)), "cells": {"a": np.arange(6), "b": [np.ones(3), "x"]}}
     for packed in (False, True):
-        scipy.io.savemat(folder / f"packed-{packed}.mat", arrays, do_compression=packed)
+        path = folder / f"packed-{packed}.mat"
+        scipy.io.savemat(path, arrays, do_compression=packed)
+        path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + path.read_bytes()[116:])  # no date
     return sorted(folder.iterdir())
 
 
@@ -212,18 +236,21 @@ FORMATS: dict[str, Callable[[Path], list[Path]]] = {
 """What writes the files of each format into an empty folder, and gives the paths to open."""
 
 
-def cases(name, folder):
-    """The sound checkpoints of a format, each in a folder of its own."""
-    (folder / "made").mkdir(parents=True)
-    made = []
-    paths = FORMATS[name](folder / "made")
-    shared = Counter(path.parent for path in paths)  # files of such a folder do not belong together
-    for number, path in enumerate(paths):
-        home = path if shared[path.parent] > 1 or path.is_dir() else path.parent
-        target = folder / str(number) / home.name
-        target.parent.mkdir()
-        (shutil.copytree if home.is_dir() else shutil.copy)(home, target)
-        opened = target / path.relative_to(home) if home != path else target
-        files = [target] if target.is_file() else sorted(target.rglob("*"))
-        made.append(Case(opened, tuple(file for file in files if file.is_file())))
-    return made
+@cache
+def cases(name):
+    """The sound checkpoints of a format, made once."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = FORMATS[name](Path(folder))
+        shared = Counter(path.parent for path in paths)  # its files do not belong together
+        return [
+            _case(path, path if shared[path.parent] > 1 or path.is_dir() else path.parent)
+            for path in paths
+        ]
+
+
+def _case(path, home):
+    """The checkpoint at a path, of all files in its home."""
+    files = [home] if home.is_file() else sorted(home.rglob("*"))
+    root = home.parent
+    found = {str(file.relative_to(root)): file.read_bytes() for file in files if file.is_file()}
+    return Case(str(path.relative_to(root)), found)

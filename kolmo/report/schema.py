@@ -8,7 +8,7 @@ that their estimator gives them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,7 +128,9 @@ _RULES: Mapping[str, Rule] = {
         _follows("bits_per_weight", "bits", "covered")(t)
         & (t["bits_per_weight"].notna() == (t["covered"] > 0))
     ),
-    "compression_ratio is not raw bits over bits": _follows("compression_ratio", "raw_bits", "bits"),
+    "compression_ratio is not raw bits over bits": _follows(
+        "compression_ratio", "raw_bits", "bits"
+    ),
     "a tensor's row names no tensor": lambda t: (t["scope"] != "tensor") | _is_named(t),
     "a whole model's row names a tensor": lambda t: (t["scope"] != "model") | ~_is_named(t),
     "its shape is none": lambda t: (
@@ -166,7 +168,7 @@ def check_details(table: pd.DataFrame, kind: Kind) -> None:
     """ValueError for details that are not of the form that their estimator gives them."""
     columns = ("estimator", "scope", "tensor", "bits", "details")
     every = zip(*(table[name].tolist() for name in columns), strict=True)
-    seen = {}
+    seen: dict[tuple[str, str, bool, bool, str], int] = {}
     for place, (estimator, scope, tensor, bits, details) in enumerate(every, 1):
         seen.setdefault((estimator, scope, is_known(tensor), is_known(bits), details), place)
     for (estimator, scope, of_tensor, measured, details), place in seen.items():
@@ -246,7 +248,7 @@ _DELTA: Form = _delta
 # --- provenance -----------------------------------------------------------------------------
 
 
-def check_provenance(provenance: Any, kind: Kind, checkpoints: Iterator[str]) -> None:
+def check_provenance(provenance: Any, kind: Kind, checkpoints: Iterable[str]) -> None:
     """ValueError for a provenance that words or figures of this kind of report cannot use."""
     anything(provenance, "provenance")
     _PROVENANCE(provenance, "provenance")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.fuzz.damage import pick
+
 NAMES = (
     *("", " ", ".", "..", "/", "a/b", "../../x", "C:\\x", "CON", "nul.txt", "-rf", "--help", "~"),
     *("a\x1b[31mb", "\x1b]0;t\x07", "a\r\nb", "\0", "a\0b", "\ud800", "‮abc", "​", "\x85", "\u2028"),
@@ -27,14 +29,9 @@ ODD = (None, True, False, [], {}, [[]], [1], [None], {"a": 1}, {"": []}, "0", "x
 
 WORDS = (
     *("bound", "estimate", "model", "tensor", "sample", "native", "nmse:", "nmse:x", "nmse:0.01"),
-    *("sign", "kt", "planes", "bdm", "delta", "alone", "function", "shuffled", "scaled", "gaussian"),
+    *("sign", "kt", "planes", "bdm", "delta", "alone", "function", "shuffled", "gaussian"),
     *("row-shuffled", "constant", "alike", "scaled", "bfloat16", "float32", "exact", "1970-01-01"),
 )
-
-
-def pick(values: Any, random: np.random.Generator) -> Any:
-    """One of some values."""
-    return values[int(random.integers(len(values)))]
 
 
 def some_value(random: np.random.Generator) -> Any:

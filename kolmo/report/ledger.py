@@ -111,7 +111,7 @@ def _in_order(records: Iterable[Row]) -> list[Row]:
 
 def _relations(records: Sequence[Row]) -> Iterator[str]:
     for (relation,), some in grouped(_with(records, "relation"), "relation").items():
-        said, beside = _RELATIONS[relation]
+        said, beside = RELATIONS[relation]
         pairs = [f"{r['tensor']} of {r['of']}{beside(r)}" for r in some]
         yield f"{_count(some)} {said[len(some) > 1]}: {_listed(pairs)}"
     if alike := [r for r in records if r.get("relation") == "alike"]:
@@ -135,7 +135,7 @@ def _nothing(record: Row) -> str:
     return ""
 
 
-_RELATIONS: Mapping[str, tuple[tuple[str, str], Callable[[Row], str]]] = {
+RELATIONS: Mapping[str, tuple[tuple[str, str], Callable[[Row], str]]] = {
     "copy": (("is an exact copy", "are exact copies"), _nothing),
     "negated": (("is the negative", "are the negatives"), _nothing),
     "rounded": (("is a copy in another precision", "are copies in another precision"), _nothing),
@@ -147,10 +147,10 @@ _RELATIONS: Mapping[str, tuple[tuple[str, str], Callable[[Row], str]]] = {
 
 def _patterns(records: Sequence[Row]) -> Iterator[str]:
     for (pattern,), some in grouped(_with(records, "pattern"), "pattern").items():
-        yield f"{_count(some)} {_PATTERNS[pattern][len(some) > 1]}: {_names(some)}"
+        yield f"{_count(some)} {PATTERNS[pattern][len(some) > 1]}: {_names(some)}"
 
 
-_PATTERNS = {
+PATTERNS = {
     "constant": ("is constant", "are constant"),
     "range": ("is a range of equal steps", "are ranges of equal steps"),
     "sinusoids": ("is a table of sinusoids", "are tables of sinusoids"),

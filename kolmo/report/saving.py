@@ -15,6 +15,8 @@ from kolmo.files import Paths, check_output, check_readable, marked, pyarrow_mod
 from kolmo.replacing import write_atomically, write_together
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows, is_known
 from kolmo.report.data import KINDS, ReportData
+from kolmo.report.forms import listed, one_of, read_json, record
+from kolmo.report.schema import check_details, check_provenance, check_table, check_values
 from kolmo.report.table import normalize, normalize_coverage
 
 if TYPE_CHECKING:
@@ -138,14 +140,19 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
     except InputError:
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not a report, or damaged ({what})") from None
+        raise InputError(f"{path}: not a report, or damaged ({_told(error)})") from None
+
+
+def _told(error: Exception) -> str:
+    """What is wrong; of errors that are no sentences, with their names."""
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def _read_json(path: Path) -> tuple[pd.DataFrame, Any]:
     import pandas as pd
 
-    document = json.loads(path.read_text(encoding="utf-8"))
+    document = read_json(path.read_text(encoding="utf-8"))
+    record(table=listed(record()))(document, "the report")
     rows = [_with_text(row) for row in document["table"]]
     if not all(list(row) == COLUMNS for row in rows):
         _check_age(path, list(rows[0]))
@@ -165,8 +172,9 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
-    facts = json.loads(meta.read_text(encoding="utf-8"))
-    if facts.get("table_sha256", digest := sha256(str(path))) != digest:
+    facts = read_json(meta.read_text(encoding="utf-8"))
+    told = facts.get("table_sha256") if isinstance(facts, dict) else None
+    if told is not None and told != sha256(str(path)):
         raise InputError(
             f"{path}: is not the table that {meta.name} was written with: it was changed, or the "
             f"two are of different runs; measure again"
@@ -180,7 +188,7 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
         table = parquet.read_table(path)
     except arrow.ArrowException as error:
         raise InputError(f"{path}: not a report, or damaged ({error})") from None
-    return table.to_pandas(), json.loads((table.schema.metadata or {})[b"kolmo"])
+    return table.to_pandas(), read_json((table.schema.metadata or {})[b"kolmo"].decode())
 
 
 _READERS = {".json": _read_json, ".csv": _read_csv, ".parquet": _read_parquet}
@@ -192,11 +200,21 @@ def _checked(path: Path, table: pd.DataFrame, meta: Any) -> ReportData:
     if list(table.columns) != COLUMNS:
         _check_age(path, list(table.columns))
         raise InputError(f"{path}: not a report; its columns are {list(table.columns)[:5]}...")
+    _META(meta, "the report")
     coverage = pd.DataFrame(meta["coverage"], columns=COVERAGE, dtype=object)
-    if meta["kind"] not in KINDS:
-        raise InputError(f"{path}: not a report; its kind is {meta['kind']!r}")
-    provenance = dict(meta["provenance"])
-    return ReportData(normalize(table), normalize_coverage(coverage), provenance, meta["kind"])
+    for frame in (coverage,) if path.suffix == ".csv" else (coverage, table):
+        for name in frame.columns:
+            check_values(name, frame[name].tolist())
+    data = ReportData(
+        normalize(table), normalize_coverage(coverage), meta["provenance"], meta["kind"]
+    )
+    check_table(data.plain)
+    check_details(data.plain, data.kind)
+    check_provenance(data.provenance, data.kind, data.rows["checkpoint"])
+    return data
+
+
+_META = record(kind=one_of(*KINDS), coverage=listed(record()), provenance=record())
 
 
 def _check_age(path: Path, columns: list[str]) -> None:

@@ -65,9 +65,10 @@ class Parts:
         begin = start // size
         blocks = self.motifs[self.indices[first + begin : first - (-stop // size)]]
         found = blocks.reshape(-1)[start - begin * size :][: stop - start]
-        if name in self.scales:  # the product is of float32 values, whatever is stored
-            found = found.astype(np.float32) * self._scale(name, start, stop)
-        return found.astype(self.dtype or self.motifs.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
+            if name in self.scales:  # the product is of float32 values, whatever is stored
+                found = found.astype(np.float32) * self._scale(name, start, stop)
+            return found.astype(self.dtype or self.motifs.dtype)
 
     @cached_property
     def _first_blocks(self) -> dict[str, int]:

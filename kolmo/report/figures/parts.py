@@ -261,7 +261,8 @@ def agreement_rows(table: pd.DataFrame, over: str | None) -> pd.DataFrame:
     single = table["scope"] == "tensor"
     pairs = agreements.agreement(table, over or ("tensors" if single.any() else "models"))
     if pairs["correlation"].isna().all():
-        raise InputError(f"no two measurements can be compared: {pairs['note'].iloc[0]}")
+        why = "none are of the same objects" if pairs.empty else pairs["note"].iloc[0]
+        raise InputError(f"no two measurements can be compared: {why}")
     return pairs
 
 

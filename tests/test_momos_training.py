@@ -329,6 +329,8 @@ RESUMABLE = {
     "sampled": {"mosaic": SampledMosaic(motifs=9, unit="epoch")},
     "quantized": {"bits": 4},
     "learned": {"mosaic": LearnedMosaic(rate=1.0, every=3)},
+    "averaged": {"average": 0.9, "bits": 4, "shift": 1},
+    "averaged grid": {"average": 0.9, "mosaic": LearnedMosaic(bits=4, rate=0.1), "flip": True},
 }
 
 

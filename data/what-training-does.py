@@ -1,10 +1,10 @@
 """What training does to the bits of a network, by four definitions: makes what-training-does.csv.
 
-Three tasks, three seeds each: addition modulo 59, with and without weight decay, where a network
-first learns the examples by heart, and only with decay the rule; scikit-learn's digits; and
-Fashion-MNIST. The first seed is followed along training, of the others there are the start, the
-end, and a step between where there is one to compare. ``python data/what-training-does.py FOLDER``:
-FOLDER holds the four idx files of Fashion-MNIST. Some 20 minutes of one core.
+Two tasks, three seeds each: addition modulo 59, with and without weight decay, where a network
+first learns the examples by heart, and only with decay the rule; and Fashion-MNIST. The first seed
+is followed along training, of the others there are the start, a step between, and the end.
+``python data/what-training-does.py FOLDER``: FOLDER holds the four idx files of Fashion-MNIST.
+Some 20 minutes of one core.
 """
 
 from __future__ import annotations
@@ -83,21 +83,6 @@ def addition(seed: int, decay: float) -> Task:
         (0, 100, 400, 1600, 4000) if seed == SEEDS[0] else (0, 100, 4000),
         decay,
         3e-3,
-    )
-
-
-def digits(seed: int) -> Task:
-    found = load_dataset("digits")
-    parts = {"train": found.train, "validation": found.validation}
-    return Task(
-        "digits",
-        seed,
-        {name: part.images for name, part in parts.items()},
-        {name: part.labels for name, part in parts.items()},
-        (64, 128, 128, 128, 10),
-        (0, 30, 300) if seed == SEEDS[0] else (0, 300),
-        0.01,
-        1e-3,
     )
 
 
@@ -226,7 +211,6 @@ def main() -> None:
     seeds = given.seed or SEEDS
     tasks = chain(
         (addition(seed, decay) for decay in (1.0, 0.0) for seed in seeds),
-        (digits(seed) for seed in seeds),
         (fashion(seed, given.folder) for seed in seeds),
     )
     for task in tasks:

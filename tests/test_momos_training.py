@@ -324,11 +324,12 @@ def test_divergence_is_an_error():
 # --- learned mosaics, and going on ------------------------------------------------------------
 
 RESUMABLE = {
-    "dense": {},
+    "dense": {"average": 0.9, "shift": 1},
     "sgd": {"optimizer": "sgd", "learning_rate": 0.05},
     "sampled": {"mosaic": SampledMosaic(motifs=9, unit="epoch")},
     "quantized": {"bits": 4},
     "learned": {"mosaic": LearnedMosaic(rate=1.0, every=3)},
+    "grid": {"average": 0.9, "mosaic": LearnedMosaic(bits=4, rate=0.1), "flip": True},
 }
 
 

@@ -165,6 +165,7 @@ OPTIMIZATION = Group(
         "schedule": "Fall of the learning rate: step by step, epoch by epoch, or none.",
         "shift": "Move images by up to so many pixels at random.",
         "flip": "Mirror half of the images at random.",
+        "average": "Keep the exponential moving average of the weights, of this decay a step.",
     },
 )
 SEED = Group("Optimization", (TrainConfig,), {"seed": "Seed of everything random."})

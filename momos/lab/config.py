@@ -52,6 +52,10 @@ class TrainConfig:
         the mean of all pixels, come in.
     flip : bool
         Whether to mirror half of the images, left to right, at random.
+    average : float
+        Decay a step of the exponential moving average of the weights, which is validated and saved
+        in their place; 0 for none. Of a learned mosaic, and under quantization-aware training, it
+        is of the latent weights, and what is saved is its mosaic, or its levels.
     bits : int, optional
         Bits a weight of quantization-aware training; dense floats without.
     mosaic : SampledMosaic or LearnedMosaic, optional
@@ -76,6 +80,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     shift: int = 0
     flip: bool = False
+    average: float = 0.0
     bits: int | None = None
     mosaic: SampledMosaic | LearnedMosaic | None = None
     seed: int = 0
@@ -96,6 +101,10 @@ class TrainConfig:
             raise InputError(f"the weight decay is not negative, not {self.weight_decay}")
         if self.shift < 0:
             raise InputError(f"the shift is not negative, not {self.shift}")
+        if not 0 <= self.average < 1:
+            raise InputError(f"the decay of an average is in [0, 1), not {self.average}")
+        if self.average and isinstance(self.mosaic, SampledMosaic):
+            raise InputError("an average of sampled mosaics is none: they take no average")
         if self.seed < 0:
             raise InputError(f"the seed is not negative, not {self.seed}")
         if self.optimizer not in OPTIMIZERS:

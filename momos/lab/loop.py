@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -16,10 +17,12 @@ from torch.nn.functional import cross_entropy
 from kolmo.errors import InputError, KolmoError
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.augmentation import Augmentation
+from momos.lab.averaging import Average
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import Dataset, Split
 from momos.lab.models import build_model
 from momos.lab.qat import quantize_in_training, quantized_state_dict
+from momos.lab.settings import make_mosaic
 from momos.lab.sizes import shortest_file
 from momos.learned.learner import Learner
 from momos.mosaic.mosaic import Mosaic
@@ -50,6 +53,7 @@ class Training:
         self._labels = torch.from_numpy(dataset.train.labels)
         self._order = np.random.default_rng((config.seed, 1))
         self._augment = Augmentation(dataset.shape, config.shift, config.flip, config.seed)
+        self._average = _average(self._model, self._learner, config)
         self._step = 0
         self._optimizer = _optimizer(self._model, config)
         self._schedule = _schedule(self._optimizer, config, self._steps)
@@ -105,7 +109,11 @@ class Training:
                 f"the training diverged in epoch {number} (the loss is {loss}); "
                 f"use a lower learning rate than {self._config.learning_rate}"
             )
-        state = self.seen_state()
+        with self._averaged():
+            self._validate(number, loss, stats)
+
+    def _validate(self, number: int, loss: float, stats: ProjectionStats | None) -> None:
+        state = self._seen()
         accuracy = self._accuracy(state, self._dataset.validation)
         entry = {"epoch": number, "step": self._step, "loss": loss}
         entry["validation_accuracy"] = accuracy
@@ -119,7 +127,14 @@ class Training:
             self._keep(accuracy, number)
 
     def seen_state(self) -> State:
-        """The weights that a forward pass sees now."""
+        """The weights that a forward pass sees now, of their average if there is one."""
+        with self._averaged():
+            return self._seen()
+
+    def _averaged(self) -> contextlib.AbstractContextManager[None]:
+        return self._average.in_place() if self._average else contextlib.nullcontext()
+
+    def _seen(self) -> State:
         if self._learner:
             self._learner.refresh()
         return quantized_state_dict(self._model)
@@ -133,6 +148,7 @@ class Training:
             "schedule": self._schedule.state_dict(),
             "order": self._order.bit_generator.state,
             "augmentation": self._augment.random_state,
+            "average": self._average.state if self._average else None,
             "motifs": self._projector.random_state if self._projector else None,
             "step": self._step,
             "best": self._best,
@@ -162,6 +178,8 @@ class Training:
         self._order.bit_generator.state = stored["order"]
         if "augmentation" in stored:
             self._augment.random_state = stored["augmentation"]
+        if self._average:
+            self._average.state = stored["average"]
         if self._projector:
             self._projector.random_state = stored["motifs"]
         self._step, self._best = stored["step"], tuple(stored["best"])
@@ -218,6 +236,8 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self._step += 1
+        if self._average:
+            self._average.follow()
         if self._schedule_due():
             self._schedule.step()
         return float(loss.detach())
@@ -269,19 +289,19 @@ def _described(config: TrainConfig) -> str:
 
 
 def _as_now(described: str) -> str:
-    """A described configuration as runs describe it now.
+    """A described configuration as runs describe it now: settings that came later have defaults.
 
-    Earlier ones had one class for both kinds of mosaics, and a ``projection`` with the settings of
+    The earliest had one class for both kinds of mosaics, and a ``projection`` with the settings of
     both in place of the ``mosaic``.
     """
     settings = json.loads(described)
-    if "projection" not in settings:
-        return described
-    earlier = settings.pop("projection")
+    earlier = settings.pop("projection", None)
     if earlier is not None:
         kind = LearnedMosaic if earlier["selection"] == "learned" else SampledMosaic
         known = {field.name for field in dataclasses.fields(kind)}
         settings["mosaic"] = kind(**{n: value for n, value in earlier.items() if n in known})
+    elif settings.get("mosaic") is not None:
+        settings["mosaic"] = make_mosaic(settings["mosaic"])
     return _described(TrainConfig(**settings))
 
 
@@ -307,6 +327,16 @@ def _learner(model: torch.nn.Module, config: TrainConfig, steps: int) -> Learner
     learner = wrap(model, config.mosaic, steps=steps, seed=config.seed)
     assert isinstance(learner, Learner)
     return learner
+
+
+def _average(
+    model: torch.nn.Module, learner: Learner | None, config: TrainConfig
+) -> Average | None:
+    """Of weights, of what norms counted, and of the steps of a learned grid."""
+    if not config.average:
+        return None
+    own = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    return Average([*own, learner.scales] if learner else own, config.average)
 
 
 def _projector(model: torch.nn.Module, config: TrainConfig) -> MoMos | None:

@@ -57,8 +57,9 @@ class TrainResult:
         ``file_bits`` and ``file_rac`` of its whole file, and ``notes`` on what looks wrong.
     states : dict of str to state dict
         ``init``, ``best`` (by validation accuracy, the latest of equals) and ``last``: the weights
-        that the forward pass sees, quantized ones under quantization-aware training. The best of
-        a learned mosaic is the last: its rate rises until then.
+        that the forward pass sees, quantized ones under quantization-aware training; where there
+        is an average, those that it sees of the average. The best of a learned mosaic is the last:
+        its rate rises until then.
     mosaic : Mosaic or None
         Mosaic of the best weights (the latent ones, under quantization-aware training).
     file : tuple of str and bytes, or None

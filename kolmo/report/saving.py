@@ -165,6 +165,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
+    check_readable(meta)
     facts = json.loads(meta.read_text(encoding="utf-8"))
     if facts.get("table_sha256", digest := sha256(str(path))) != digest:
         raise InputError(

@@ -124,7 +124,7 @@ LAST = {"curve": "2", "plot": "svg", "unpack, into a folder": "."}
 ONCE = {"unpack", "unpack, into a folder", "expand"}
 """What writes checkpoints, of which nobody knows whose they are."""
 
-SLOW = {"delta", "demo", "simplify", "curve", "curve, drawn"}
+SLOW = {"demo", "curve", "curve, drawn", "analyze, a page", "plot", "trajectory"}
 """What takes seconds, and is called twice in vain and once to its end elsewhere."""
 
 
@@ -160,8 +160,7 @@ def test_an_output_is_never_what_is_read(name, link, place):
     _, output, source = COMMANDS[name]
     LINKS[link](place / output, place / source)
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    for more in ([], ["--overwrite"]):
-        refused(call(name, *more), f"{output}: is what is read")
+    refused(call(name, "--overwrite"), f"{output}: is what is read")
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
@@ -645,7 +644,7 @@ def test_of_two_at_once_the_last_whole_one_wins(place):
     )
 
     def save(report):
-        for _ in range(15):
+        for _ in range(8):
             report.save("out.csv")
             report.save("out.json")
 

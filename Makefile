@@ -65,7 +65,7 @@ mosaics: $(VENV)/.installed
 # docs/calibration.md and its figure, all trials of all estimators: some nine minutes on two cores.
 # Interrupted, it goes on where it stopped.
 calibration: $(VENV)/.installed
-	$(BIN)/kolmo calibrate -o docs/calibration.md
+	$(BIN)/kolmo calibrate -o docs/calibration.md --overwrite
 
 notebooks: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet nbconvert ipykernel

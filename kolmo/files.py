@@ -52,7 +52,7 @@ def check_readable(path: str | os.PathLike[str]) -> None:
     """InputError unless it is a file, or a link to one: of a pipe nothing can be read twice."""
     status = status_of(Path(path), "read")
     if status is None:
-        raise InputError(f"{path}: there is no such file")
+        raise InputError(f"{path}: cannot be read: there is no such file")
     if not stat.S_ISREG(status.st_mode):
         raise InputError(
             f"{path}: is {kind_of(status)}, not a file; save what it gives to a file, and name that"
@@ -98,7 +98,7 @@ def check_output(
     check_standing(path, own=own, inputs=inputs, overwrite=overwrite)
     folder = target_of(path).parent
     if not folder.is_dir():
-        raise InputError(f"{path}: there is no directory {str(folder)!r}")
+        raise InputError(f"{path}: cannot be written: there is no directory {str(folder)!r}")
     if is_stream(path):
         return
     try:

@@ -29,7 +29,7 @@ def model(tmp_path):
     return str(path)
 
 
-def run(*arguments, cwd="."):
+def run(*arguments, cwd=".", main=main):
     """What `main` prints, and its exit code."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with pytest.MonkeyPatch.context() as changed:

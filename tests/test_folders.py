@@ -378,7 +378,7 @@ def test_a_cache_whose_blobs_are_a_link_is_not_trusted(tmp_path):
 def test_devices_and_pipes_are_no_files(tmp_path):
     os.mkfifo(tmp_path / "model.safetensors")
     for source in (tmp_path, tmp_path / "model.safetensors", "/dev/zero"):
-        with pytest.raises(InputError, match="this is a device, a pipe or a folder, not a file"):
+        with pytest.raises(InputError, match=r"is a (device|pipe), not a file"):
             kolmo.open_checkpoint(source)
 
 

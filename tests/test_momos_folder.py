@@ -13,6 +13,7 @@ from kolmo.errors import InputError
 from momos import cli
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
+from momos.lab.folder import begin
 from momos.lab.training import train
 from momos.mosaic.mosaic import Mosaic
 
@@ -130,18 +131,26 @@ def test_files_that_no_run_wrote_are_left_alone(tmp_path, overwrite):
     assert (tmp_path / "best.safetensors").read_bytes() == b"mine"
 
 
-def test_a_file_of_settings_may_lie_where_its_run_goes(tmp_path):
+@pytest.mark.parametrize("text", ["epochs = 2\nhidden = 8\nlayers = 2\n", "no toml"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_of_settings_that_no_run_wrote_is_left_alone(tmp_path, text, overwrite):
     path = tmp_path / "config.toml"
-    path.write_text("epochs = 2\nhidden = 8\nlayers = 2\n")
-    with pytest.raises(InputError, match="another run"):
-        train(MOSAIC, tmp_path)
-    train(DENSE, tmp_path)
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "config.toml").write_text("no toml")
+    path.write_text(text)
+    with pytest.raises(
+        InputError, match=r"config\.toml: is there already, and momos train did not"
+    ):
+        train(DENSE, tmp_path, overwrite=overwrite)
+    assert (names(tmp_path), path.read_text()) == (["config.toml"], text)
+
+
+def test_damaged_settings_of_a_run_are_replaced_where_that_is_asked_for(tmp_path):
+    path = begin(tmp_path, DENSE, overwrite=False) / "config.toml"
+    whole = path.read_text()
+    path.write_text(whole.splitlines()[0] + "\nno toml")
     with pytest.raises(InputError, match="no configuration of a run"):
-        train(DENSE, other, overwrite=True)
-    assert names(other) == ["config.toml"]
+        begin(tmp_path, DENSE, overwrite=False)
+    begin(tmp_path, DENSE, overwrite=True)
+    assert path.read_text() == whole
 
 
 def test_the_command_refuses_and_says_what_to_do(tmp_path, monkeypatch, capsys):

@@ -308,7 +308,7 @@ def test_an_interruption_leaves_no_half(tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        kolmo.pack({"w": np.ones(5)}, path, progress=interrupt)
+        kolmo.pack({"w": np.ones(5)}, path, overwrite=True, progress=interrupt)
     assert path.read_bytes() == b"what was there"
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,6 +24,7 @@ from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.origins import Origin
 from kolmo.checkpoints.roles import require_weights, sort_out
 from kolmo.errors import InputError, KolmoError
+from kolmo.replacing import status_of
 
 _KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
 
@@ -96,14 +98,15 @@ def _open_by_name(name: str) -> Checkpoint:
 
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
-    if path.is_dir():
+    status = status_of(path, "read")
+    if status and stat.S_ISDIR(status.st_mode):
         return open_folder(LocalFolder(path))
+    if status:
+        return open_named(File.local(path))
     index = path.with_name(f"{path.name}.index") if path.name else path
-    if not path.exists() and index.is_file():  # TensorFlow calls its checkpoints by their prefix
+    if os.path.isfile(index):  # TensorFlow calls its checkpoints by their prefix
         return open_named(File.local(index))
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file{hub_hint(str(path))}")
-    return open_named(File.local(path))
+    raise InputError(f"{path}: there is no such file{hub_hint(str(path))}")
 
 
 def inputs_of(*sources: Any) -> Iterator[str]:

@@ -13,7 +13,7 @@ from kolmo.checkpoints.opening import inputs_of
 from kolmo.container.certificate import Certificate
 from kolmo.container.format import is_container
 from kolmo.errors import InputError, KolmoError
-from kolmo.files import check_output, marked, write_text
+from kolmo.files import Own, check_output, marked, write_text
 from kolmo.lossy.curve import LossyOptions
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance, arrays_of, with_weights
 from kolmo.lossy.layers import layer_errors
@@ -163,7 +163,8 @@ def simplify(
     if distortion is not None and not 0 < distortion < 1:
         raise InputError(f"the distortion is in (0, 1), not {distortion}")
     allowed = Tolerance.parse(tolerance, better)
-    for output, own in ((path, is_container), (_tried_path(path), _is_tried)):
+    kept = {path: is_container} if evaluate is None else _kept_files(path)
+    for output, own in kept.items():
         check_output(output, own=own, inputs=inputs_of(source), overwrite=overwrite)
     with progress_bar(progress) as report:
         shop = open_workshop(source, Lossiness(**options), evaluate, report)
@@ -232,11 +233,16 @@ def _decoded_value(shop: Workshop, path: Path) -> float:
     return shop.evaluator(arrays_of(path))
 
 
+def _kept_files(path: Path) -> dict[Path, Own]:
+    """The file and the notes beside it, and what is told to be such a one."""
+    return {path: is_container, _tried_path(path): _is_tried}
+
+
 def _tried_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.tried.json")
 
 
-_is_tried = marked(rb'\A\{\s*"of": "[0-9a-f]{64}",\s*"values": ')
+_is_tried = marked(rb'\A\{\s*"of": ')
 
 
 def _read_tried(tried: Path, shop: Workshop) -> Mapping[float, float]:

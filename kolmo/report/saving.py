@@ -172,6 +172,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
     meta = _meta_path(path)
     if not meta.exists():
         raise InputError(f"{path}: its coverage and provenance, {meta.name}, are missing")
+    check_readable(meta)
     facts = read_json(meta.read_text(encoding="utf-8"))
     told = facts.get("table_sha256") if isinstance(facts, dict) else None
     if told is not None and told != sha256(str(path)):

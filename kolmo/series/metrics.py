@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from kolmo.errors import InputError, MissingExtraError
+from kolmo.files import check_readable
 from kolmo.series.steps import STEPS
 
 _COUNTERS = ("step", "epoch")
@@ -64,12 +65,11 @@ def _read(path: Path) -> pd.DataFrame:
     }
     if path.suffix not in readers:
         raise InputError(f"{path}: metrics are a .csv, .parquet or trainer_state.json file")
+    check_readable(path)
     try:
         return readers[path.suffix](path)
     except ImportError:
         raise MissingExtraError(f"reading {path}", "pyarrow", "parquet") from None
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from None
 

@@ -20,6 +20,7 @@ from typing import Any
 from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.safetensors import HEADER_LIMIT
 from kolmo.errors import InputError
+from kolmo.files import check_readable
 from kolmo.spoken import command
 
 Step = int | float
@@ -258,6 +259,7 @@ def _step_in_metadata(path: str) -> tuple[str, Step] | None:
 
 def _metadata(path: str) -> list[dict[str, Any]]:
     try:
+        check_readable(path)
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length)) if length <= HEADER_LIMIT else {}

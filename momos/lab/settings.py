@@ -22,6 +22,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from kolmo import specs
 from kolmo.errors import InputError
+from kolmo.files import check_readable
 from momos.config import LearnedMosaic, SampledMosaic
 from momos.lab.config import TrainConfig
 
@@ -164,6 +165,7 @@ def _override(described: Mapping[str, Any] | None, given: Mapping[str, Any]) -> 
 
 def _read(path: Path) -> dict[str, Any]:
     """What a file describes, checked; every error names the file."""
+    check_readable(path)
     try:
         described = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -93,7 +93,7 @@ def draw(summary: pd.DataFrame, path: Path) -> None:
         axis.set_ylabel("test accuracy")
         axis.set_title("Fashion-MNIST, MLP of 400,906 weights: mean and sd of the seeds")
         axis.legend(loc="lower left")
-    save_figure(figure, path)
+    save_figure(figure, path, overwrite=True)
 
 
 def main() -> None:

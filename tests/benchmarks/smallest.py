@@ -158,7 +158,7 @@ def draw(table: pd.DataFrame, path: Path) -> None:
         for axis in (left, right):
             axis.set_xscale("log")
             axis.set_xlabel("bytes of the file")
-    save_figure(figure, path)
+    save_figure(figure, path, overwrite=True)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.errors import InputError
+from kolmo.files import check_readable
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 SHAPE = (3, 32, 32)
@@ -80,6 +81,7 @@ def _read_batches(folder: Path) -> dict[str, bytes]:
 def _read_file(path: Path) -> bytes:
     try:
         _check_size(path, path.stat().st_size)
+        check_readable(path)
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; put it there from {ARCHIVE}") from None

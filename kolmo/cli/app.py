@@ -100,8 +100,8 @@ def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error and every warning is one line on stderr, and exit."""
     atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
-    prepare_streams()
     with orderly() as ending:
+        prepare_streams()
         code = _code_of(application, name, ending)
         try:
             sys.stdout.flush()  # a closed pipe or a full disk shows here, not when Python exits

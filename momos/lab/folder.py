@@ -14,10 +14,12 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
+from kolmo.locks import lock, open_folder
 from momos.lab.config import TrainConfig
 from momos.lab.settings import to_toml, train_config
 from momos.tensors import make_folder, write_whole
@@ -29,6 +31,27 @@ _OWN = (
     *("history.parquet", "metrics.json", "weights.mosaic", "weights.kmo", RESUME),
 )
 _STEP = re.compile(r"(epoch|step)-\d+\.safetensors")
+
+
+@contextmanager
+def held(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """The folder, made if need be, is this run's alone while this lasts.
+
+    Raises
+    ------
+    InputError
+        If another run is writing there.
+    """
+    descriptor = None if path is None else open_folder(make_folder(path))
+    if descriptor is None:
+        yield
+        return
+    try:
+        if not lock(descriptor):
+            raise InputError(f"{path}: another run is writing there: wait, or name another folder")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def begin(path: str | os.PathLike[str], config: TrainConfig, overwrite: bool) -> Path:

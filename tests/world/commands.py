@@ -21,7 +21,8 @@ from momos.cli import main as momos_main
 MAINS = {"kolmo": kolmo_main, "momos": momos_main}
 MEASURED = ["-q", "sign", "-q", "native", "-e", "kt", "-e", "lz78", "--null", "shuffled"]
 FEW = ["--layers", "2", "--hidden", "8", "--epochs", "2"]
-STUDY = [*FEW, "--seeds", "1", "--bits", "4", "--capacity", "0.05", "--rate", "0.3"]
+STUDY = ["--layers", "2", "--hidden", "8", "--epochs", "1", "--seeds", "1", "--bits", "4"]
+STUDY += ["--capacity", "0.05", "--rate", "0.3", "--draws", "2", "--save-every", "1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ COMMANDS = {
         "momos train -o run --rate 1", (*FEW,), again=("--resume",), replaces=False
     ),
     "study": Command(
-        "momos study -o study", (*STUDY, "--draws", "2", "--threads", "1"), replaces=False
+        "momos study -o study", (*STUDY, "--threads", "1"), replaces=False
     ),
 }  # fmt: skip
 
@@ -102,6 +103,16 @@ def made_files(folder: Path, inputs: Sequence[str]) -> list[str]:
 def contents(path: Path):
     """What a file says, but for times that were measured; an error if it is not whole."""
     return _READERS.get(path.suffix, Path.read_bytes)(path)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is, or belongs to, a report that says that its run was cut off."""
+    if path.suffix == ".html":
+        return "stopped before" in path.read_text(encoding="utf-8")
+    path = path.with_name(path.name.removesuffix(".meta.json"))
+    if path.suffix not in (".json", ".csv", ".parquet"):
+        return False
+    return not kolmo.load_report(path).provenance["finished"]
 
 
 def _json(path):

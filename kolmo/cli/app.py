@@ -54,7 +54,7 @@ _INTERRUPTED = 130
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
-_TOLD: Any = (_USAGE_ERROR, KolmoError, OSError, MemoryError)
+_TOLD: Any = (_USAGE_ERROR, KolmoError, OSError, MemoryError, Warning)  # one, where they are errors
 
 
 @app.callback(invoke_without_command=True)

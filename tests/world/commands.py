@@ -13,12 +13,9 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 import kolmo
-from kolmo.cli import main as kolmo_main
 from kolmo.cli.app import COMMANDS as NAMES
 from kolmo.store import open_store
-from momos.cli import main as momos_main
 
-MAINS = {"kolmo": kolmo_main, "momos": momos_main}
 MEASURED = ["-q", "sign", "-q", "native", "-e", "kt", "-e", "lz78", "--null", "shuffled"]
 FEW = ["--layers", "2", "--hidden", "8", "--epochs", "2"]
 STUDY = ["--layers", "2", "--hidden", "8", "--epochs", "1", "--seeds", "1", "--bits", "4"]
@@ -41,7 +38,7 @@ class Command:
 
     @property
     def main(self) -> Callable[[], None]:
-        return MAINS[self.line.split()[0]]
+        return import_module(f"{self.line.split()[0]}.cli").main
 
 
 COMMANDS = {
@@ -192,19 +189,16 @@ _READERS = {
 }  # fmt: skip
 
 
-def import_all() -> None:
-    """Import what the commands import, so that forked processes need not."""
-    import matplotlib.pyplot  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import sklearn.datasets  # noqa: F401
-    import torch
-
-    import momos.lab.studies
-    import momos.lab.training  # noqa: F401
-
-    torch.set_num_threads(1)  # threads do not survive a fork
+def import_all(names) -> None:
+    """Import what these commands import, so that forked processes need not."""
+    for name in ("kolmo.cli.measuring", "kolmo.structure.chain", "pyarrow.parquet"):
+        import_module(name)
     for name in NAMES:
         import_module(f"kolmo.cli.{name}")
+    if any(COMMANDS[name].line.startswith("momos") for name in names):
+        for name in ("matplotlib.pyplot", "sklearn.datasets", "momos.lab.studies"):
+            import_module(name)
+        import_module("torch").set_num_threads(1)  # threads do not survive a fork
 
 
 __all__ = ["COMMANDS", "Command", "contents", "import_all", "made_files", "make_inputs"]

@@ -210,7 +210,7 @@ def main() -> None:
     how = {"signal": getattr(signal, asked.signal), "points": tuple(asked.points)}
     if unknown := set(asked.commands) - set(COMMANDS):
         parser.error(f"no such command: {', '.join(sorted(unknown))}")
-    import_all()
+    import_all(asked.commands or COMMANDS)
     print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
     faults = []
     for name in asked.commands or COMMANDS:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
+from kolmo.locks import holds_folder
 
 Write = Callable[[Path], Any]
 """Writes a file under the name that it is given."""
@@ -243,14 +244,15 @@ def _holds(descriptor: int, sure: bool = False) -> bool:
 @contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Wait until no other process gives names in the folder, where the system has such locks."""
-    if sys.platform == "win32":
+    place = target_of(path).parent
+    if sys.platform == "win32" or holds_folder(place):
         yield
         return
     from fcntl import LOCK_EX, flock
 
     with ExitStack() as opened:
         with suppress(OSError):
-            folder = os.open(target_of(path).parent, os.O_RDONLY)
+            folder = os.open(place, os.O_RDONLY)
             opened.callback(os.close, folder)
             flock(folder, LOCK_EX)
         yield

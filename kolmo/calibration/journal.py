@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import IO, Any
 
 from kolmo.calibration.trials import Piece, Row
 from kolmo.errors import InputError
 from kolmo.files import check_standing, marked
+from kolmo.locks import lock
 from kolmo.provenance import versions
 
 
 class Journal:
-    """A file with one JSON line for each finished piece; without a path nothing is written.
+    """A file with one JSON line for each finished piece, of this process alone until it is closed;
+    without a path nothing is written.
 
     The key of a piece is all that it depends on: its experiment, estimators, seed and trials, and
     the versions of the packages. A last line that was cut off is ignored.
@@ -26,10 +30,10 @@ class Journal:
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        self._path = path
         if path:
             check_standing(path, own=_is_journal)
-        self._rows = _read(path) if path and path.exists() else {}
+        self._path, self._file = path, _own(path) if path else None
+        self._rows = _read(path) if path else {}
 
     def find(self, piece: Piece) -> list[Row] | None:
         """The rows of a piece that was finished before, else None."""
@@ -37,19 +41,51 @@ class Journal:
 
     def keep(self, piece: Piece, rows: Sequence[Row]) -> None:
         """Write the rows of a finished piece."""
-        if self._path is None:
+        if self._file is None:
             return
         line = json.dumps({"piece": _key(piece), "rows": rows})
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(f"\n{line}")  # after the newline, so that half a line spoils no other
+            self._file.write(f"\n{line}".encode())  # so that half a line spoils no other
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written ({error.strerror})") from None
 
-    def close(self) -> None:
+    def remove(self) -> None:
         """Remove the file: everything is in the result."""
+        self.close()
         if self._path:
             self._path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let others have the file; an empty one goes."""
+        if self._path is None or self._file is None or self._file.closed:
+            return
+        is_empty = not os.fstat(self._file.fileno()).st_size
+        self._file.close()
+        if is_empty:
+            self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _own(path: Path) -> IO[bytes]:
+    """The file, open at its end, that no other process has."""
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    if lock(file.fileno()):
+        return file
+    file.close()
+    raise InputError(f"{path}: another calibration writes there: wait, or name another output")
 
 
 _is_journal = marked(rb'\A\s*\{"piece": ')

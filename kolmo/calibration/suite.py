@@ -138,14 +138,13 @@ def calibrate(
         raise InputError("workers is at least 1, and seed at least 0")
     amount = EFFORTS[effort] if isinstance(effort, str) else effort
     pieces = [*_pieces(specs, chosen, named, amount, seed)]
-    kept = Journal(Path(journal) if journal else None)
-    with progress_bar(progress) as report:
+    with Journal(Path(journal) if journal else None) as kept, progress_bar(progress) as report:
         rows, failed = _run(pieces, workers, kept, report)
         again, failed_again = _run([*_repeats(rows, amount, seed)], workers, kept, report)
-    rows[FalsePositives.part] += again[FalsePositives.part]
-    failed |= failed_again
-    if not failed:
-        kept.close()
+        rows[FalsePositives.part] += again[FalsePositives.part]
+        failed |= failed_again
+        if not failed:
+            kept.remove()
     settings = {"seed": seed, **dataclasses.asdict(amount), "versions": versions()}
     return _result(rows, failed, settings)
 

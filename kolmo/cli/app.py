@@ -56,7 +56,7 @@ _INTERRUPTED = 130
 # The base of all usage errors; typer carries a click of its own and exports only a subclass.
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
-_TOLD: Any = (_USAGE_ERROR, KolmoError, OSError, MemoryError)
+_TOLD: Any = (_USAGE_ERROR, KolmoError, OSError, MemoryError, Warning)  # one, where they are errors
 
 
 @app.callback(invoke_without_command=True)
@@ -103,25 +103,21 @@ def run_app(application: typer.Typer, name: str) -> None:
     atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
     _end_as_interrupted()
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
-    prepare_streams()
     with orderly() as ending:
         code = _code_of(application, name, ending)
-        try:
-            sys.stdout.flush()  # a closed pipe or a full disk shows here, not when Python exits
-        except OSError as error:
-            _drop_output()
-            code = code or _failed(name, error)
     sys.exit(code)
 
 
 def _code_of(application: typer.Typer, name: str, ending: Ending) -> int:
     """The exit code of the command line, once it has run."""
     try:
+        prepare_streams()
         command: Any = typer.main.get_command(application)
         coerce_plainly(command)
         arguments = sys.argv[1:] or ["--help"]
         with in_shell():
             code = command(arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()  # a closed pipe or a full disk shows here, not when Python exits
     except (typer.Abort, KeyboardInterrupt):
         code = _INTERRUPTED
     except Exception as error:
@@ -141,8 +137,9 @@ def _failed(name: str, error: Exception) -> int:
     if isinstance(error, _USAGE_ERROR):
         _complain(name, told(error))
         return 2
-    if isinstance(error, BrokenPipeError):  # whoever reads has read enough
+    if isinstance(error, OSError) and error.filename is None:  # that of the output
         _drop_output()
+    if isinstance(error, BrokenPipeError):  # whoever reads has read enough
         return 1
     if isinstance(error, MemoryError):
         told_of = f": {error}" if str(error) else ""

@@ -14,11 +14,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
 from kolmo.files import Paths, check_standing, marked
+from kolmo.locks import held_folder
 from kolmo.spoken import option
 from momos.lab.config import TrainConfig
 from momos.lab.settings import to_toml, train_config
@@ -46,6 +48,24 @@ is_checkpoint = marked(rb'\A.{8}\{"__metadata__":\{"momos"')
 """Whether a file is a checkpoint that momos wrote."""
 
 _STEP = re.compile(r"(epoch|step)-\d+\.safetensors")
+
+
+@contextmanager
+def held(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """The folder, made if need be, is this run's alone while this lasts.
+
+    Raises
+    ------
+    InputError
+        If another run is writing there.
+    """
+    if path is None:
+        yield
+        return
+    with held_folder(make_folder(path)) as is_ours:
+        if not is_ours:
+            raise InputError(f"{path}: another run is writing there: wait, or name another folder")
+        yield
 
 
 def begin(path: str | os.PathLike[str], config: TrainConfig, overwrite: bool) -> Path:

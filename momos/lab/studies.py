@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from kolmo.execution import Progress
 from kolmo.progress import Wanted, progress_bar
 from momos.lab.arms import StudyConfig, StudyRun
-from momos.lab.folder import begin_study
+from momos.lab.folder import begin_study, held
 from momos.lab.measuring import finished_rows, followed_rows, is_followed
 from momos.lab.outcome import StudyResult
 from momos.lab.results import combine, combine_steps, summarize
@@ -69,11 +69,18 @@ def study(
         If the folder cannot be written or the data cannot be read.
     """
     config = config or StudyConfig()
-    out = begin_study(out, [config.train.folder] if config.train.folder else [], overwrite)
-    with progress_bar(progress) as report:
-        steps = _Steps(report, len(config.seeds) * (2 * len(config.arms()) + 1))
-        runs = train_runs(config, out, workers, steps.step, steps.part)
-        finished, followed = _measured(config, runs, out, threads, steps)
+    with held(out), progress_bar(progress) as report:
+        folder = begin_study(out, [config.train.folder] if config.train.folder else [], overwrite)
+        return _study(config, folder, threads, workers, report)
+
+
+def _study(
+    config: StudyConfig, out: Path, threads: int | None, workers: int, report: Progress
+) -> StudyResult:
+    """What `study` does in a folder that nobody else writes to."""
+    steps = _Steps(report, len(config.seeds) * (2 * len(config.arms()) + 1))
+    runs = train_runs(config, out, workers, steps.step, steps.part)
+    finished, followed = _measured(config, runs, out, threads, steps)
     table, trajectory = combine(finished), combine_steps(followed)
     summary = summarize(table)
     found = findings(trajectory, table, config)

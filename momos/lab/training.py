@@ -31,7 +31,7 @@ from kolmo.specs import unknown
 from momos.config import Unit
 from momos.lab.config import TrainConfig
 from momos.lab.datasets import load_dataset
-from momos.lab.folder import RESUME, STEPS, begin, is_checkpoint
+from momos.lab.folder import RESUME, STEPS, begin, held, is_checkpoint
 from momos.lab.loop import State, Training
 from momos.mosaic.mosaic import Mosaic
 from momos.tensors import make_folder, save_safetensors, write_whole
@@ -134,31 +134,32 @@ def train(
     >>> [name for name in result.states], len(result.mosaic.motifs)
     (['init', 'best', 'last'], 4)
     """
-    start = time.perf_counter()
     _check(out or save_to, save_every, save_unit, resume, overwrite)
-    dataset = load_dataset(config.data, config.folder)
-    folder = None
-    if out is not None:
-        goes_on = resume and (Path(out) / RESUME).exists()
-        folder = make_folder(out) if goes_on else begin(out, config, overwrite)
-    along = Path(save_to) if save_to else folder / STEPS if folder else None
-    with _deterministic(), progress_bar(progress) as report:
-        run = Training(config, dataset)
-        if folder and resume:
-            run.load(folder / RESUME)
-        steps = None
-        if along and save_every:
-            steps = _Steps(run, config, along, save_every, save_unit)
-        _train(run, config, folder, steps, report)
-        metrics = run.metrics()
-    metrics["seconds"] = round(time.perf_counter() - start, 3)
-    result = TrainResult(config, run.history, metrics, run.states, run.mosaic, run.file, {})
-    files = {} if folder is None else _save(result, folder)
-    if folder:
-        (folder / RESUME).unlink(missing_ok=True)
-    if along and steps:
-        files["steps"] = along
-    return dataclasses.replace(result, checkpoints=files)
+    start = time.perf_counter()
+    with held(out):
+        dataset = load_dataset(config.data, config.folder)
+        folder = None
+        if out is not None:
+            goes_on = resume and (Path(out) / RESUME).exists()
+            folder = make_folder(out) if goes_on else begin(out, config, overwrite)
+        along = Path(save_to) if save_to else folder / STEPS if folder else None
+        with _deterministic(), progress_bar(progress) as report:
+            run = Training(config, dataset)
+            if folder and resume:
+                run.load(folder / RESUME)
+            steps = None
+            if along and save_every:
+                steps = _Steps(run, config, along, save_every, save_unit)
+            _train(run, config, folder, steps, report)
+            metrics = run.metrics()
+        metrics["seconds"] = round(time.perf_counter() - start, 3)
+        result = TrainResult(config, run.history, metrics, run.states, run.mosaic, run.file, {})
+        files = {} if folder is None else _save(result, folder)
+        if folder:
+            (folder / RESUME).unlink(missing_ok=True)
+        if along and steps:
+            files["steps"] = along
+        return dataclasses.replace(result, checkpoints=files)
 
 
 def _check(

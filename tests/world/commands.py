@@ -13,15 +13,13 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 import kolmo
-from kolmo.cli import main as kolmo_main
 from kolmo.cli.app import COMMANDS as NAMES
 from kolmo.store import open_store
-from momos.cli import main as momos_main
 
-MAINS = {"kolmo": kolmo_main, "momos": momos_main}
 MEASURED = ["-q", "sign", "-q", "native", "-e", "kt", "-e", "lz78", "--null", "shuffled"]
 FEW = ["--layers", "2", "--hidden", "8", "--epochs", "2"]
-STUDY = [*FEW, "--seeds", "1", "--bits", "4", "--capacity", "0.05", "--rate", "0.3"]
+STUDY = ["--layers", "2", "--hidden", "8", "--epochs", "1", "--seeds", "1", "--bits", "4"]
+STUDY += ["--capacity", "0.05", "--rate", "0.3", "--draws", "2", "--save-every", "1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Command:
 
     @property
     def main(self) -> Callable[[], None]:
-        return MAINS[self.line.split()[0]]
+        return import_module(f"{self.line.split()[0]}.cli").main
 
 
 COMMANDS = {
@@ -67,7 +65,7 @@ COMMANDS = {
         "momos train -o run --rate 1", (*FEW,), again=("--resume",), replaces=False
     ),
     "study": Command(
-        "momos study -o study", (*STUDY, "--draws", "2", "--threads", "1"), replaces=False
+        "momos study -o study", (*STUDY, "--threads", "1"), replaces=False
     ),
 }  # fmt: skip
 
@@ -102,6 +100,16 @@ def made_files(folder: Path, inputs: Sequence[str]) -> list[str]:
 def contents(path: Path):
     """What a file says, but for times that were measured; an error if it is not whole."""
     return _READERS.get(path.suffix, Path.read_bytes)(path)
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a file is, or belongs to, a report that says that its run was cut off."""
+    if path.suffix == ".html":
+        return "stopped before" in path.read_text(encoding="utf-8")
+    path = path.with_name(path.name.removesuffix(".meta.json"))
+    if path.suffix not in (".json", ".csv", ".parquet"):
+        return False
+    return not kolmo.load_report(path).provenance["finished"]
 
 
 def _json(path):
@@ -181,19 +189,16 @@ _READERS = {
 }  # fmt: skip
 
 
-def import_all() -> None:
-    """Import what the commands import, so that forked processes need not."""
-    import matplotlib.pyplot  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
-    import sklearn.datasets  # noqa: F401
-    import torch
-
-    import momos.lab.studies
-    import momos.lab.training  # noqa: F401
-
-    torch.set_num_threads(1)  # threads do not survive a fork
+def import_all(names) -> None:
+    """Import what these commands import, so that forked processes need not."""
+    for name in ("kolmo.cli.measuring", "kolmo.structure.chain", "pyarrow.parquet"):
+        import_module(name)
     for name in NAMES:
         import_module(f"kolmo.cli.{name}")
+    if any(COMMANDS[name].line.startswith("momos") for name in names):
+        for name in ("matplotlib.pyplot", "sklearn.datasets", "momos.lab.studies"):
+            import_module(name)
+        import_module("torch").set_num_threads(1)  # threads do not survive a fork
 
 
 __all__ = ["COMMANDS", "Command", "contents", "import_all", "made_files", "make_inputs"]

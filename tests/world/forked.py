@@ -26,12 +26,13 @@ class Fate:
 
     Attributes
     ----------
-    point : {"calls", "bytes", "time"}
+    point : {"calls", "bytes", "time", "limit", "memory"}
         Before a call that changes files; when a file has so many bytes; after so many seconds of
-        the processor.
+        the processor. The last two send nothing: no file may have more bytes, and the process may
+        take no more memory than it has and so many bytes.
     at : float
     signal : int
-        What it is sent; bytes and time always kill.
+        What it is sent; a number of bytes always kills.
     """
 
     point: str
@@ -43,9 +44,25 @@ class Fate:
         if self.point == "bytes":
             signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(self.at), int(self.at)))
+        elif self.point == "limit":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (int(self.at), int(self.at)))
+        elif self.point == "memory":
+            most = _memory() + int(self.at)
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
         elif self.point == "time":
-            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            kills = self.signal == signal.SIGKILL  # as this one does, which needs no Python
+            signal.signal(signal.SIGPROF, signal.SIG_DFL if kills else self.send)
             signal.setitimer(signal.ITIMER_PROF, max(self.at, 1e-4))
+
+    def send(self, *_: object) -> None:
+        """Send the signal to this process."""
+        os.kill(os.getpid(), self.signal)
+
+
+def _memory() -> int:
+    """Bytes of addresses that this process has."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    return int(pages) * resource.getpagesize()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +146,6 @@ def _count(calls: mmap.mmap, fate: Fate | None) -> None:
             number = COUNTER.unpack(calls[:])[0] + 1
             calls[:] = COUNTER.pack(number)
         if number == due:
-            os.kill(own, fate.signal)
+            fate.send()
 
     sys.addaudithook(hook)

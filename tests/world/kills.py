@@ -2,12 +2,15 @@
 
     python -m tests.world.kills                                  every command, fifty times
     python -m tests.world.kills pack train --times 5 --seed 3    some
+    python -m tests.world.kills --signal SIGTERM                 sends a signal that is heeded
+    python -m tests.world.kills --points limit memory            sets limits, and kills nothing
 
 Points are drawn by seeds, in turn: before one of the calls that change files, at a number of bytes
 of the file that is being written, after a share of the processor's time that the whole run takes.
 Every other time an earlier run's files, of other weights, are there. Afterwards each file is
-absent, the old one, whole, or half; the same command is then run to its end, and must give what a
-run gives that nothing disturbed.
+absent, the old one, whole, partial (a report that says so), or half; the same command is then run
+to its end, and must give what a run gives that nothing disturbed. A signal that is heeded ends with
+its exit code, one line, and no temporary file.
 """
 
 import argparse
@@ -15,16 +18,26 @@ import collections
 import dataclasses
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.world.commands import COMMANDS, contents, import_all, made_files, make_inputs
+from tests.world.commands import (
+    COMMANDS,
+    contents,
+    import_all,
+    is_partial,
+    made_files,
+    make_inputs,
+)
 from tests.world.forked import Fate, forked
 
 POINTS = ("calls", "bytes", "time")
-HEAD = ["command", "kills", *POINTS, "absent", "some", "old", "mixed", "whole", "half",
-        "temporary left", "again identical"]  # fmt: skip
+LIMITS = ("limit", "memory")
+HEAD = ["command", "kills", *POINTS, *LIMITS, "absent", "some", "old", "mixed", "partial", "whole",
+        "half", "temporary left", "again identical"]  # fmt: skip
+WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 
 
 @dataclasses.dataclass
@@ -33,6 +46,8 @@ class Story:
 
     name: str
     place: Path
+    signal: int = signal.SIGKILL
+    points: tuple[str, ...] = POINTS
     command: object = None
     inputs: tuple[str, ...] = ()
     whole: dict = dataclasses.field(default_factory=dict)
@@ -43,7 +58,7 @@ class Story:
     def begin(self) -> None:
         """Run it undisturbed, on these weights and on others."""
         self.command = COMMANDS[self.name]
-        for seed, which in ((1, "old"), (0, "new")):
+        for seed, which in ((1, "old"), (0, "new")) if self.command.replaces else ((0, "new"),):
             folder = self.place / which
             folder.mkdir()
             make_inputs(folder, seed)
@@ -74,7 +89,7 @@ class Story:
         chance = random.Random(f"{self.name} {seed} {number}")
         fate = self.fate(number, chance)
         folder = self.place / f"kill-{number}"
-        with_old = self.command.replaces and number // len(POINTS) % 2 == 1
+        with_old = self.command.replaces and number // len(self.points) % 2 == 1
         shutil.copytree(self.place / ("old" if with_old else "new"), folder)
         for name in made_files(folder, self.inputs):
             if not with_old:
@@ -85,26 +100,47 @@ class Story:
             if empty.is_dir() and not any(empty.iterdir()):
                 empty.rmdir()
         ended = self.run(folder, fate)
-        if ended.code < 0:
+        where = f"{self.name}, kill {number} ({fate.point} {fate.at:g}, seed {seed})"
+        if ended.code:
             self.found["kills"] += 1
             self.found[fate.point] += 1
-        else:
-            self.found["not killed"] += 1
-        where = f"{self.name}, kill {number} ({fate.point} {fate.at:g}, seed {seed})"
+            self.look(ended, fate, where)
         state = self.state(folder, where)
         self.found[state] += 1
-        made = made_files(folder, self.inputs)
-        self.found["temporary left"] += any(".kolmo-" in name for name in made)
+        temporary = [n for n in made_files(folder, self.inputs) if ".kolmo-" in n]
+        self.found["temporary left"] += bool(temporary)
+        if temporary and (self.signal != signal.SIGKILL or fate.point in LIMITS):
+            self.faults.append(f"{where}: left {temporary}")
         self.finish(folder, where)
         shutil.rmtree(folder)
 
+    def look(self, ended, fate: Fate, where: str) -> None:
+        """Whether it ended as what happened to it makes it end."""
+        name = signal.Signals(self.signal).name
+        lines = ended.err.splitlines()
+        told = f"{self.command.line.split()[0]}: error: {WORDS.get(name, '')}"
+        if fate.point in LIMITS:
+            good = ended.code in (1, 2) and lines[-1].startswith(told)
+            good = good and ended.err.count(": error: ") == 1 and "Traceback" not in ended.err
+        elif name == "SIGKILL":
+            good = ended.code < 0
+        else:
+            good = ended.code == 128 + self.signal and lines[-1:] == [told]
+            good = good and "Traceback" not in ended.err
+        if not good:
+            self.faults.append(f"{where}: ended with {ended.code}: {lines[-3:]}")
+
     def fate(self, number: int, chance: random.Random) -> Fate:
-        point = POINTS[number % len(POINTS)]
+        point = self.points[number % len(self.points)]
+        if self.signal != signal.SIGKILL and point == "bytes":
+            point = "time"
         if point == "calls":
-            return Fate(point, chance.randint(1, self.calls))
-        if point == "bytes":
+            return Fate(point, chance.randint(1, self.calls), self.signal)
+        if point == "memory":
+            return Fate(point, 2 ** chance.uniform(10, 26))
+        if point in ("bytes", "limit"):
             return Fate(point, chance.randrange(self.bytes))
-        return Fate(point, chance.random() * self.seconds)
+        return Fate(point, chance.random() * self.seconds, self.signal)
 
     def state(self, folder: Path, where: str) -> str:
         """What the files are that the command makes."""
@@ -126,6 +162,8 @@ class Story:
             return self.excused(path, error)
         if said == self.whole[name]:
             return "whole"
+        if self.signal != signal.SIGKILL and is_partial(path):
+            return "partial"
         return "old" if said == self.old.get(name) else "half"
 
     def excused(self, path: Path, error: Exception) -> str:
@@ -151,13 +189,13 @@ class Story:
         return [self.name, *(str(self.found[name]) for name in HEAD[1:])]
 
 
-def tell(name: str, times: int, seed: int) -> Story:
+def tell(name: str, times: int, seed: int, **how) -> Story:
     """Kill a command so many times."""
     with tempfile.TemporaryDirectory(prefix="world-") as place:
-        story = Story(name, Path(place))
+        story = Story(name, Path(place), **how)
         story.begin()
-        for number in range(times):
-            story.kill(number, seed)
+        for each in range(times):
+            story.kill(each, seed)
     return story
 
 
@@ -166,14 +204,17 @@ def main() -> None:
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help=", ".join(COMMANDS))
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--signal", default="SIGKILL", choices=["SIGKILL", *WORDS])
+    parser.add_argument("--points", nargs="+", default=POINTS, choices=[*POINTS, *LIMITS])
     asked = parser.parse_args()
+    how = {"signal": getattr(signal, asked.signal), "points": tuple(asked.points)}
     if unknown := set(asked.commands) - set(COMMANDS):
         parser.error(f"no such command: {', '.join(sorted(unknown))}")
-    import_all()
+    import_all(asked.commands or COMMANDS)
     print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
     faults = []
     for name in asked.commands or COMMANDS:
-        story = tell(name, asked.times, asked.seed)
+        story = tell(name, asked.times, asked.seed, **how)
         print("| " + " | ".join(story.row) + " |", flush=True)
         faults += story.faults
     for fault in faults:

@@ -1,0 +1,48 @@
+"""Commands that are killed or told to end: no half of a file, and the same run goes on."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
+
+
+def kills(*options):
+    """Run the harness, which ends with 1 where there is a fault; gives its rows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.world.kills", *options],
+        capture_output=True, text=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, _, *rows = ([*map(str.strip, line.split("|")[1:-1])] for line in done.stdout.splitlines())
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("times", "commands"),
+    [("3", ("store", "pack")), pytest.param("50", (), marks=pytest.mark.slow)],
+)
+def test_a_killed_command_leaves_no_half_of_a_file_and_ends_the_same(times, commands):
+    for row in kills(*commands, "--times", times):
+        assert row["half"] == "0", row
+        assert row["again identical"] == times, row
+        assert int(row["kills"]) > 0, row
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "commands"),
+    [("SIGTERM", "2", ("analyze json",)),
+     *(pytest.param(name, "20", (), marks=pytest.mark.slow)
+       for name in ("SIGINT", "SIGTERM", "SIGHUP"))],
+)  # fmt: skip
+def test_a_command_that_is_told_to_end_says_so_and_leaves_nothing_temporary(name, times, commands):
+    for row in kills(*commands, "--times", times, "--signal", name):
+        assert row["again identical"] == times, row
+
+
+@pytest.mark.slow
+def test_a_limit_of_bytes_is_one_line_and_nothing_half():
+    for row in kills("--times", "20", "--points", "limit"):
+        assert row["half"] == "0", row
+        assert row["again identical"] == "20", row

@@ -1,4 +1,4 @@
-"""The official files of the data sets, fetched once and checked by their SHA-256 (extra ``remote``).
+"""The official files of the data sets, fetched once and checked by SHA-256 (extra ``remote``).
 
 A download has another name until its hash is right, so that half a file is never taken for a whole
 one. A file with the right hash is left alone, so that an interrupted fetch continues where it
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kolmo import specs
-from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.opening import bytes_at
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 from kolmo.files import make_directory, write_atomically

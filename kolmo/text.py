@@ -24,27 +24,27 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def public(url: str) -> str:
+    """A URL without user, password and query, which may hold a secret.
+
+    >>> public("https://me:secret@host/model.pt?signature=123")
+    'https://host/model.pt'
+    """
+    bare = re.split("[?#]", url, maxsplit=1)[0]
+    is_hub = bare.startswith("hf://")  # whose @ is before a revision
+    return bare if is_hub else re.sub(r"://[^/]*@", "://", bare)
+
+
 def without_secrets(text: str) -> str:
-    """The text with URLs that show no user, password and query, which may hold a secret.
+    """The text, its URLs as they may be shown.
 
     >>> without_secrets("'https://me:secret@host/x.pt?key=1': a file, s3://bucket/y: none")
     "'https://host/x.pt': a file, s3://bucket/y: none"
     """
-    return _URL.sub(_shown, text) if "://" in text else text
+    return _URL.sub(lambda url: public(url[1]) + url[2], text) if "://" in text else text
 
 
-_URL = re.compile(r"""(\w+://)([^\s'"<>]+)""")
-
-
-def _shown(url: re.Match[str]) -> str:
-    scheme, rest = url.groups()
-    plain = rest.rstrip(":;,.)")
-    bare = re.split("[?#]", plain, maxsplit=1)[0]
-    host, slash, path = bare.partition("/")
-    is_hub = scheme == "hf://"  # whose @ is before a revision
-    return (
-        scheme + (host if is_hub else host.rpartition("@")[2]) + slash + path + rest[len(plain) :]
-    )
+_URL = re.compile(r"""(\w+://[^\s'"<>]*[^\s'"<>:;,.)])([:;,.)]*)""")
 
 
 def byte_text(size: float) -> str:

@@ -13,7 +13,7 @@ from kolmo.checkpoints.folders import File, Folder, LocalFolder
 from kolmo.checkpoints.formats import FOLDERS, formats
 from kolmo.checkpoints.naming import hub_hint, parsed
 from kolmo.errors import InputError
-from kolmo.text import natural_key
+from kolmo.text import natural_key, public
 
 _DEEP = 4  # folders of folders of checkpoints
 
@@ -204,7 +204,15 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ['a', 'b']
     >>> short_names(["hub/models--org--name/snapshots/0a1b2c/pytorch_model.bin"])
     ['name']
+
+    Of a URL only what may be shown is in a name:
+
+    >>> short_names(["https://host/a.pt?key=1", "https://host/b.pt?key=2"])
+    ['a', 'b']
+    >>> short_names(["https://host/get?id=1", "https://host/get?id=2"])
+    ['get', 'get-2']
     """
+    paths = _shown(paths)
     bare = [_without_ending(path) for path in paths]
     ways = ([_model(path) for path in paths], bare, list(paths))
     told = next((way for way in ways if len(set(way)) == len(set(paths))), list(paths))
@@ -214,6 +222,19 @@ def short_names(paths: Sequence[str]) -> list[str]:
     first = _shared(parts)
     last = _shared([own[first:][::-1] for own in parts])
     return ["/".join(_apart(own[first : len(own) - last], parts, first)) for own in parts]
+
+
+def _shown(paths: Sequence[str]) -> list[str]:
+    """Paths, and URLs without what they may hide; those that are alike then have numbers."""
+    alike: dict[str, list[str]] = {}
+    shown = []
+    for path in paths:
+        bare = public(path) if "://" in path else path
+        others = alike.setdefault(bare, [])
+        others += [path] if path not in others else []
+        number = others.index(path) + 1
+        shown.append(bare if number == 1 else f"{bare}-{number}")
+    return shown
 
 
 def _model(path: str) -> str:

@@ -23,8 +23,10 @@ from kolmo.checkpoints.loads import Load, is_near
 from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.origins import Origin
 from kolmo.checkpoints.roles import require_weights, sort_out
+from kolmo.checkpoints.stored import Stored, file_bytes
 from kolmo.errors import InputError, KolmoError
 from kolmo.replacing import status_of
+from kolmo.text import public
 
 _KEPT = 4  # checkpoints that a process keeps open for tensors that came from elsewhere
 
@@ -136,7 +138,7 @@ def _local(name: str) -> str:
 
 def _open_url(url: str) -> Checkpoint:
     """Open what a URL names, by ranges; its servers' words stand for hashes of its files."""
-    from kolmo.checkpoints.remote import RemoteFolder, open_url, public
+    from kolmo.checkpoints.remote import RemoteFolder, open_url
 
     found = open_url(url)
     folder = found.folder if isinstance(found, File) else found
@@ -144,6 +146,19 @@ def _open_url(url: str) -> Checkpoint:
     checkpoint.source = public(url)
     checkpoint.versions = folder.versions if isinstance(folder, RemoteFolder) else {}
     return checkpoint
+
+
+def bytes_at(name: str | os.PathLike[str]) -> Stored:
+    """The bytes of the file that a path or a URL names, unread."""
+    name = os.fspath(name)
+    if "://" not in name:
+        return file_bytes(Path(name))
+    from kolmo.checkpoints.remote import open_url
+
+    found = open_url(name)
+    if isinstance(found, File):
+        return found.stored
+    raise InputError(f"{name}: this is a folder; name the file")
 
 
 # --- opened again ---------------------------------------------------------------------------
@@ -255,6 +270,4 @@ def _reopened(origin: Origin) -> list[WeightTensor]:
 
 
 def _changed(origin: Origin) -> InputError:
-    from kolmo.checkpoints.remote import public
-
     return InputError(f"{public(origin.source)}: it was changed while it was measured")

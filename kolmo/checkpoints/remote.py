@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 import posixpath
 import re
 import urllib.parse
@@ -22,9 +21,10 @@ from kolmo.checkpoints.allowance import belongs
 from kolmo.checkpoints.answers import UnansweredError, patience
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
-from kolmo.checkpoints.stored import Stored, file_bytes
+from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.web import WebFile, linked
 from kolmo.errors import InputError, KolmoError, MissingExtraError
+from kolmo.text import public as public
 
 _PACKAGES = {
     "s3": "s3fs",
@@ -70,17 +70,6 @@ def open_url(url: str) -> File | Folder:
         return RemoteFolder(fs, path.rstrip("/"), where.rstrip("/"))
     parent = RemoteFolder(fs, posixpath.dirname(path), where.rpartition("/")[0])
     return File(parent, posixpath.basename(path))
-
-
-def bytes_at(name: str | os.PathLike[str]) -> Stored:
-    """The bytes of the file that a path or a URL names, unread."""
-    name = os.fspath(name)
-    if "://" not in name:
-        return file_bytes(Path(name))
-    found = open_url(name)
-    if isinstance(found, File):
-        return found.stored
-    raise InputError(f"{public(name)}: this is a folder; name the file")
 
 
 def globbed(url: str) -> list[str]:
@@ -245,16 +234,6 @@ def hub_url(url: str) -> str:
     model, revision, below = page.groups()
     at = f"@{revision}" if revision and revision != "main" else ""
     return f"hf://{model}{at}{below or ''}"
-
-
-def public(url: str) -> str:
-    """A URL without user, password and query, which may hold a secret.
-
-    >>> public("https://me:secret@host/model.pt?signature=123")
-    'https://host/model.pt'
-    """
-    bare = url.partition("#")[0].partition("?")[0]
-    return bare if bare.startswith("hf://") else re.sub(r"://[^/]*@", "://", bare)
 
 
 # --- file systems and their errors ----------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo import __version__
-from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.opening import bytes_at
 from kolmo.checkpoints.writing import SafetensorsWriter
 from kolmo.container.decoding import Digests, decode_parts
 from kolmo.container.format import (

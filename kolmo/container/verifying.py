@@ -9,8 +9,7 @@ from typing import Any
 
 from kolmo import __version__
 from kolmo.checkpoints.base import Role
-from kolmo.checkpoints.opening import survey
-from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.opening import bytes_at, survey
 from kolmo.codes.base import code_name
 from kolmo.container.certificate import Certificate, TensorRow, UnitRow
 from kolmo.container.decoding import Digests, decode_parts, whole_digest

@@ -22,6 +22,7 @@ from kolmo.checkpoints.safetensors import HEADER_LIMIT
 from kolmo.errors import InputError
 from kolmo.files import check_readable
 from kolmo.spoken import command
+from kolmo.text import public, without_secrets
 
 Step = int | float
 
@@ -176,7 +177,7 @@ def _series_of_paths(paths: Sequence[str]) -> StepSeries:
 def _stem(path: str, common: str) -> str:
     """A path without the common folder and without its suffix."""
     if "://" in path:
-        return path
+        return public(path)
     inner = os.path.relpath(os.path.abspath(path), common)
     return inner.removesuffix(next((s for s in _SUFFIXES if inner.endswith(s)), ""))
 
@@ -241,7 +242,7 @@ def _distinct(
         if other is not None and not {path, other} <= known:
             raise InputError(f"{other} and {path} are both of step {steps[path]}")
         if other is not None:
-            left_out.append(f"{other} (the same step, {steps[path]}, as {path})")
+            left_out.append(without_secrets(f"{other} (the same step, {steps[path]}, as {path})"))
         sources[steps[path]] = path
     return sources, tuple(left_out)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kolmo.checkpoints.remote import bytes_at
+from kolmo.checkpoints.opening import bytes_at
 from kolmo.errors import InputError
 from kolmo.files import check_standing
 from kolmo.markup import table_html

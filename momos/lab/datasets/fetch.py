@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 
 from kolmo import specs
+from kolmo.checkpoints.opening import bytes_at
 from kolmo.checkpoints.origins import sha256
-from kolmo.checkpoints.remote import bytes_at
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 from kolmo.files import check_standing, make_directory

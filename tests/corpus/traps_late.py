@@ -15,8 +15,8 @@ import numpy as np
 from zstandard import ZstdCompressor
 
 from tests.corpus.bombs import GOOD, HUGE, _field, _tar, _tensor, _zarr, _zip
-from tests.corpus.traps import MILLION, _f32, _flax_array, _openvino, _rebuilt, _text, torch_zip
-from tests.corpus.traps_own import container, mosaic, one_unit
+from tests.corpus.traps import MILLION, _openvino, _rebuilt, _text, torch_zip
+from tests.corpus.traps_own import container, mosaic
 
 NPY = io.BytesIO()
 np.save(NPY, np.ones(4, np.float32))

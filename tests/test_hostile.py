@@ -1,14 +1,15 @@
 """Files made to harm who reads them end soon, in one line or in right numbers."""
 
-import json
-
 import pytest
 
 import kolmo
 import momos
 from kolmo.errors import KolmoError
 from tests.corpus.bombs import BOMBS, write
-from tests.fuzz.limits import MEMORY, limited_memory, limited_time
+from tests.corpus.forks import Forks
+from tests.corpus.traps import SLOW_TRAPS, TRAPS, lay
+from tests.corpus.traps_own import OWN_TRAPS
+from tests.fuzz.limits import limited_memory, limited_time
 from tests.fuzz.seeds import HOSTILE
 from tests.test_cli import run
 
@@ -19,15 +20,17 @@ EXPECTED = {
     "index-long": "the index names 'xxx",
     "index-self": "as a shard, which is an index",
     "index-superscript": "the index names '²', which is not in",
-    "kmo-repeats.kmo": "not those that were packed",
+    "kmo-repeats.kmo": "decoding it would take",
     "kmo-units-x-tensors-small.kmo": "",
     "legacy-fifth-pickle.pth": "storage '0' is missing",
     "legacy-good.pth": 4,
     "legacy-huge-storage.pth": "claims 8,589,934,592 bytes, the file has 16 for it",
+    "mosaic-header-bomb.mosaic": "its description of the mosaic is damaged",
     "npy-65-axes.npy": "an array of 65 axes",
     "npy-skip-huge.npy": "no array can have its shape",
     "npy-true-shape.npy": "a shape of (True,) does not exist",
     "npz-65-axes.npz": "an array of 65 axes",
+    "npz-bomb-1GiB.npz": "it holds more than",
     "npz-lzma-damaged.npz": "cannot be read",
     "npz-skip-huge.npz": "no array can have its shape",
     "npz-true-shape.npz": "a shape of (True,) does not exist",
@@ -65,24 +68,79 @@ def test_each_hostile_file_has_its_case():
     assert {path.name for path in HOSTILE.iterdir()} == {name.split("/")[0] for name in EXPECTED}
 
 
+@pytest.fixture(scope="module")
+def forks():
+    with Forks() as server:
+        yield server
+
+
+def command(path, out):
+    """How a file is used for what it is: measured, checked, expanded."""
+    if path.suffix == ".kmo":
+        return "kolmo", "verify", path
+    if path.suffix == ".mosaic":
+        return "momos", "expand", path, "-o", out / "expanded.safetensors"
+    return "kolmo", "analyze", path, "-q", "symmetric:8", "-e", "kt", "--json"
+
+
+def others(path, out):
+    """All other commands that open a file."""
+    measured = ("-q", "symmetric:8", "-e", "kt", "--json")
+    yield "kolmo", "analyze", path, *measured
+    yield "kolmo", "inspect", path
+    yield "kolmo", "pack", path, "-o", out / "packed.kmo"
+    yield "kolmo", "delta", path, path
+    yield "kolmo", "compare", f"A={path}", f"B={path}", *measured
+    if path.suffix == ".kmo":
+        yield "kolmo", "unpack", path, "-o", out / "unpacked.safetensors"
+
+
+def check(ended, wanted):
+    """Some words in one line, with exit code 2, or success."""
+    if isinstance(wanted, int):
+        assert (ended.returncode, ended.stderr) == (0, ""), ended
+        return
+    assert (ended.returncode, ended.stdout) == (2, ""), ended
+    said = [line for line in ended.stderr.splitlines() if "error" in line]  # not progress
+    assert len(said) == 1, ended
+    assert wanted in said[0]
+    assert said[0].isprintable()
+
+
 @pytest.mark.parametrize("name", EXPECTED)
-def test_hostile_files_end_soon_in_an_error_or_right_numbers(name):
+def test_hostile_files_end_soon_in_an_error_or_right_numbers(name, forks, tmp_path):
     path, wanted = HOSTILE / name, EXPECTED[name]
-    memory = 2 * MEMORY if path.suffix == ".kmo" else MEMORY  # a unit of a container takes more
-    with limited_memory(memory), limited_time(ALARM):
-        if path.suffix == ".kmo":
-            ended = run("verify", path, "--threads", 1)
-        else:
-            ended = run("analyze", path, "-q", "symmetric:8", "-e", "kt", "--json")
-        if isinstance(wanted, int):
-            assert (ended.returncode, ended.stderr) == (0, "")
-            assert json.loads(ended.stdout)
-            assert kolmo.open_checkpoint(path).numel == wanted
-        else:
-            assert (ended.returncode, ended.stdout) == (2, "")
-            said = [line for line in ended.stderr.splitlines() if "error" in line]  # not progress
-            assert len(said) == 1
-            assert wanted in said[0]
+    check(forks.run(*command(path, tmp_path)), wanted)
+    if isinstance(wanted, int):
+        assert kolmo.open_checkpoint(path).numel == wanted
+        return
+    for other in others(path, tmp_path):
+        check(forks.run(*other), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in EXPECTED if isinstance(EXPECTED[name], int)])
+def test_odd_files_end_soon_whatever_is_done_with_them(name, forks, tmp_path):
+    for other in others(HOSTILE / name, tmp_path):
+        ended = forks.run(*other)
+        assert ended.returncode in (0, 2), ended
+        assert ended.returncode == 0 or ended.stderr.count("error") == 1
+
+
+@pytest.mark.parametrize("name", [*TRAPS, *OWN_TRAPS])
+def test_traps_do_not_close(name, forks, tmp_path):
+    make, wanted = (TRAPS | OWN_TRAPS)[name]
+    path = lay(make(), tmp_path / "trap")
+    check(forks.run(*command(path, tmp_path)), wanted)
+    if isinstance(wanted, int):
+        assert kolmo.open_checkpoint(path).numel == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW_TRAPS)
+def test_large_traps_do_not_close(name, forks, tmp_path):
+    make, wanted = SLOW_TRAPS[name]
+    check(forks.run(*command(lay(make(), tmp_path / "trap"), tmp_path)), wanted)
 
 
 @pytest.mark.parametrize("name", BOMBS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import kolmo
-from kolmo.checkpoints import protobuf
+from kolmo.checkpoints import allowance, protobuf
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.messages import is_onnx
@@ -302,6 +302,6 @@ def test_functions_that_call_each_other_end(tmp_path):
 
 
 def test_number_of_fields_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(protobuf, "FIELDS", 1000)
-    with pytest.raises(InputError, match="more than 1,000 fields"):
+    monkeypatch.setattr(allowance, "ITEMS", 1000)
+    with pytest.raises(InputError, match="items to look at"):
         from_bytes(tmp_path, model(field(1, b"") * 2000))

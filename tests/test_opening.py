@@ -15,7 +15,7 @@ import zstandard
 
 import kolmo
 from kolmo.checkpoints import formats
-from kolmo.checkpoints.compressed import EXPANSION
+from kolmo.checkpoints.allowance import EXPANSION
 from kolmo.errors import InputError, KolmoError
 from tests.checkpoints import save_torch
 
@@ -153,7 +153,7 @@ def test_what_archives_hold_is_never_written_or_sought_elsewhere(tmp_path):
 
 @pytest.mark.parametrize("form", ["gz", "xz", "zst", "zip"])
 def test_bombs_stop_at_their_limit(tmp_path, form, monkeypatch):
-    monkeypatch.setattr("kolmo.checkpoints.compressed.LEAST", 1 << 20)
+    monkeypatch.setattr("kolmo.checkpoints.allowance.UNPACKED", 1 << 20)
     zeros = bytes(8 << 20)
     if form == "zip":
         path = zipped(tmp_path / "x.zip", {"m.safetensors": zeros}, zipfile.ZIP_DEFLATED)

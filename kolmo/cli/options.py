@@ -161,7 +161,7 @@ Container = Annotated[
 MaxBytes = Annotated[
     int | None,
     option(
-        help="What it may expand to; 1,024 times its size by default, at least 1 GiB.",
+        help="What it may expand to; 1,024 times its size by default, at least 256 MiB.",
         metavar="BYTES", under=RUNNING,
     ),
 ]  # fmt: skip

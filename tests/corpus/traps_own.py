@@ -17,10 +17,8 @@ def container(shapes, units, dtype="float32"):
     """A .kmo of tensors of these shapes; a unit is (code, bytes, [(tensor, start, stop), ...])."""
     dtype, native = np.dtype(dtype), Native()
     entries = [
-        Entry(f"t{n}", shape, dtype, native.fit_to(dtype) if hasattr(native, "fit_to")
-              else native.restore(dtype, []))
-        for n, shape in enumerate(shapes)
-    ]  # fmt: skip
+        Entry(f"t{n}", shape, dtype, native.restore(dtype, [])) for n, shape in enumerate(shapes)
+    ]
     made = [
         Unit(tuple(part_of(entries[t], t, a, b) for t, a, b in parts), code, len(data))
         for code, data, parts in units
@@ -56,24 +54,10 @@ def mosaic(header, body=JUNK):
 
 
 def _mosaic(count, shape, motifs=2, size=1, indices="mixed", kind=0, body=None):
+    tensors = [[f"t{n}", list(shape), kind] for n in range(count)]
     header = {"block_size": size, "motifs": [motifs, "float32"], "dtype": "float32",
-              "indices": indices, "tensors": [[f"t{n}", list(shape), kind] for n in range(count)]}  # fmt: skip
+              "indices": indices, "tensors": tensors}  # fmt: skip
     return mosaic(header, bytes(4 * motifs * size) + JUNK if body is None else body)
-
-
-FIRST_OWN = {
-    **{
-        f"kmo-{name}-{dtype}": (lambda code=code, dtype=dtype: {
-            "m.kmo": one_unit(code, 1 << 25, dtype, (1 << 12, 1 << 13))})
-        for name, code in code_numbers().items() for dtype in ("uint8", "float32")
-    },
-    "kmo-units": lambda: {"m.kmo": many_units(0, 8, 1 << 25)},
-    "kmo-repeats-elsewhere": lambda: {"m.kmo": repeats(0, 500, 1 << 22)},
-    "mosaic-mixed": lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14))},
-    "mosaic-one-motif": lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14), motifs=1, indices="packed", body=bytes(4))},
-    "mosaic-wide": lambda: {"m.mosaic": _mosaic(1, (1, 1 << 28), motifs=2)},
-    "mosaic-alphabet": lambda: {"m.mosaic": _mosaic(1, (1,), motifs=1 << 24, size=1)},
-}  # fmt: skip
 
 
 def zeros(code, dtype, numel=1 << 25, learned=1 << 18):
@@ -85,3 +69,31 @@ def zeros(code, dtype, numel=1 << 25, learned=1 << 18):
     taught = np.zeros((1 << 9, learned >> 9), alphabet.container)
     data = get_code(code).encode([taught], alphabet) + bytes(200)
     return one_unit(code, numel, dtype, (1 << 12, numel >> 12), data)
+
+
+def squeezed(name, size):
+    """A unit packed by a general compressor that unpacks to far more than it should."""
+    from kolmo.codes.base import get_code
+    from kolmo.symbols import Alphabet
+
+    alphabet = Alphabet.of_dtype(np.dtype("uint8"))
+    data = get_code(name).encode([np.zeros(size, np.uint8)], alphabet)
+    return one_unit(code_numbers()[name], 1 << 16, "uint8", None, data)
+
+
+STEPS, SIZE, WRONG = "decoding it would take", "claims to expand", "not those that were packed"
+OWN_TRAPS = {
+    "kmo-counts": (lambda: {"m.kmo": zeros(11, "uint8")}, STEPS),
+    "kmo-predictive": (
+        lambda: {"m.kmo": one_unit(15, 1 << 25, "float32", (1 << 12, 1 << 13))}, STEPS),
+    "kmo-context-columns": (
+        lambda: {"m.kmo": one_unit(9, 1 << 21, "float32", (1, 1 << 21))}, STEPS),
+    "kmo-records": (lambda: {"m.kmo": zeros(14, "float32")}, WRONG),
+    "kmo-repeats": (lambda: {"m.kmo": repeats(0, 500, 1 << 22)}, STEPS),
+    "mosaic-mixed": (lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14))}, SIZE),
+    "mosaic-one-motif": (
+        lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14), 1, indices="packed", body=bytes(4))},
+        SIZE,
+    ),
+    "mosaic-wide": (lambda: {"m.mosaic": _mosaic(1, (1, 1 << 28))}, SIZE),
+}  # fmt: skip

@@ -126,13 +126,24 @@ def _flat(nest, path):
     if isinstance(nest, np.ndarray) and nest.size:
         yield ".".join(path), nest
     for key, value in nest.items() if isinstance(nest, dict) else ():
-        yield from _flat(value, (*path, str(key)))
+        yield from _flat(value, (*path, key.decode() if isinstance(key, bytes) else str(key)))
 
 
-OURS_ALONE = ("no arrays",)
-"""What msgpack alone refuses: parts of its messages."""
+OURS_ALONE = (
+    "no arrays",
+    "UnicodeDecodeError",  # what is no text in a name is shown as such
+    "is not allowed for map key",
+    "data type",  # a dtype that numpy lacks: its array is listed, the others are read
+)
+"""What msgpack and numpy alone refuse: parts of their messages."""
 
-THEIRS_ALONE = ("nothing to measure",)
+THEIRS_ALONE = (
+    "nothing to measure",
+    "a map whose keys are no names",  # a name may come twice there
+    "an array whose shape is none",  # a number, or True, may be a shape
+    "bytes, which is not",  # more bytes than the array has
+    "an array without bytes",  # of which numpy makes one of whatever is in memory
+)
 """What kolmo alone refuses: parts of its messages."""
 
 

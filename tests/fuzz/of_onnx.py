@@ -88,7 +88,7 @@ class Graph:
         )
         graph = b"".join(self.tensors) + node + names
         graph = hand.put(graph, graph[:-1], graph + b"\x07", graph * 2)
-        return field(1, hand.put(10, 0, 99, 2**40)) + field(7, graph) + field(8, field(2, 21))
+        return field(1, hand.put(10, 1, 99, 2**40)) + field(7, graph) + field(8, field(2, 21))
 
 
 def write(folder, random):
@@ -107,10 +107,10 @@ def library(path):
     import onnx
 
     found = {}
-    for tensor in onnx.load(path).graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor, str(path.parent))
-        if array.size:
-            found[tensor.name] = array
+    for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+        is_read = tensor.data_type in BITS and tensor.name and 0 not in tensor.dims
+        if is_read:
+            found[tensor.name] = onnx.numpy_helper.to_array(tensor, str(path.parent))
     if not found:
         raise TypeError("no arrays")
     return found
@@ -119,7 +119,10 @@ def library(path):
 OURS_ALONE = ("no arrays",)
 """What onnx alone refuses: parts of its messages."""
 
-THEIRS_ALONE = ("nothing to measure",)
+THEIRS_ALONE = (
+    "nothing to measure",
+    "has a shape that is none",  # a side of -1, for which numpy puts one that fits
+)
 """What kolmo alone refuses: parts of its messages."""
 
 

@@ -19,7 +19,7 @@ from kolmo.report.rows import changes_of
 from kolmo.series.metrics import read_metrics
 from momos.lab.settings import train_config
 from momos.mosaic.mosaic import Mosaic
-from tests.corpus.seeds import FORMATS, cases
+from tests.fuzz.seeds import FORMATS, cases
 from tests.house import ROOT
 from tests.test_cli import run
 

@@ -116,7 +116,7 @@ def is_flax(head: bytes, file: File) -> bool:
     if len(head) < 4 or not (0x81 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
         return False
     key = head[{0xDE: 3, 0xDF: 5}.get(head[0], 1) :][:1]
-    return bool(key) and (0xA0 <= key[0] <= 0xBF or key[0] in (0xD9, 0xDA))
+    return bool(key) and (0xA0 <= key[0] <= 0xBF or key[0] in (0xD9, 0xDA, 0xDB))
 
 
 def is_flax_index(head: bytes, file: File) -> bool:

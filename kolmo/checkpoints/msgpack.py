@@ -32,21 +32,25 @@ class Extension:
     stored: Stored
 
 
-def unpack(stored: Stored, begin: int = 0) -> Any:
+def unpack(stored: Stored) -> Any:
     """The value in these bytes: dicts, lists, numbers, text, bytes (a `Stored` if they are many)
     and `Extension`.
 
     Raises
     ------
     ValueError
-        If they are damaged, or hold more than a model's description would.
+        If they are damaged, hold more than a model's description would, or go on after it.
     """
-    return _Unpacker(stored, begin).value(0)
+    unpacker = _Unpacker(stored)
+    value = unpacker.value(0)
+    if unpacker.at != stored.size:
+        raise MsgpackError("it goes on after its end")
+    return value
 
 
 class _Unpacker:
     def __init__(self, stored: Stored, begin: int) -> None:
-        self._stored, self._at = stored, begin
+        self._stored, self.at = stored, 0
         self._allowance = allowance_for(stored.where, stored.size)
         self._file: io.BufferedReader = stored.open()
 
@@ -90,7 +94,7 @@ class _Unpacker:
         return found
 
     def _counted(self, size: int, depth: int) -> range:
-        if depth > _DEPTH or size > self._stored.size - self._at:
+        if depth > _DEPTH or size > self._stored.size - self.at:
             raise MsgpackError("more than such a file can hold")
         self._allowance.charge(size)
         return range(size)
@@ -108,16 +112,16 @@ class _Unpacker:
         return Extension(code, self._skip(size))
 
     def _skip(self, size: int) -> Stored:
-        if size > self._stored.size - self._at:
+        if size > self._stored.size - self.at:
             raise MsgpackError("it ends early")
-        part = self._stored.part(self._at, size)
-        self._at += size
-        self._file.seek(self._at)
+        part = self._stored.part(self.at, size)
+        self.at += size
+        self._file.seek(self.at)
         return part
 
     def _take(self, size: int) -> bytes:
         data = self._file.read(size)
         if len(data) != size:
             raise MsgpackError("it ends early")
-        self._at += size
+        self.at += size
         return data

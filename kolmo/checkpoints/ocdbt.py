@@ -96,8 +96,8 @@ def _root(manifest: File) -> _Place | None:
 
 def _children(node: _Decoder, prefix: bytes) -> list[tuple[_Place, bytes]]:
     """The nodes below a node, with what their keys begin by."""
-    files, count = node.files(), node.varint()
-    prefixes, suffixes = [0, *node.varints(max(0, count - 1))], node.varints(count)
+    files, count = node.files(), node.entries()
+    prefixes, suffixes = [0, *node.varints(count - 1)], node.varints(count)
     common = node.varints(count)
     keys = node.texts(prefixes, suffixes)
     columns = [node.varints(count) for _ in range(3)]
@@ -108,8 +108,8 @@ def _children(node: _Decoder, prefix: bytes) -> list[tuple[_Place, bytes]]:
 
 def _leaf(node: _Decoder, prefix: bytes, manifest: File) -> Iterator[tuple[str, Stored]]:
     """The keys and values of a leaf: long values lie in files, short ones in the leaf."""
-    files, count = node.files(), node.varint()
-    prefixes, suffixes = [0, *node.varints(max(0, count - 1))], node.varints(count)
+    files, count = node.files(), node.entries()
+    prefixes, suffixes = [0, *node.varints(count - 1)], node.varints(count)
     keys = [(prefix + key).decode("utf-8", "replace") for key in node.texts(prefixes, suffixes)]
     lengths, kinds = node.varints(count), node.varints(count)
     far = [at for at, kind in enumerate(kinds) if kind]
@@ -162,6 +162,13 @@ class _Decoder(BytesCursor):
     def number(self, size: int) -> int:
         """The next number, of so many bytes."""
         return int.from_bytes(self.take(size), "little")
+
+    def entries(self) -> int:
+        """How many entries a node has; one without any is none."""
+        count = self.varint()
+        if count == 0:
+            raise damaged(self.where)
+        return count
 
     def texts(self, prefixes: list[int], suffixes: list[int]) -> list[bytes]:
         """Texts of which each begins as the one before it does."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.corpus.fuzzing import MEMORY, SECONDS, limit_memory
+from tests.fuzz.limits import MEMORY, SECONDS, limit_memory
 
 
 @dataclasses.dataclass(frozen=True)

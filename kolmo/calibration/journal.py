@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from kolmo.calibration.trials import Piece, Row
 from kolmo.errors import InputError
+from kolmo.files import sealed, unsealed
 from kolmo.provenance import versions
 
 
@@ -16,7 +16,8 @@ class Journal:
     """A file with one JSON line for each finished piece; without a path nothing is written.
 
     The key of a piece is all that it depends on: its experiment, estimators, seed and trials, and
-    the versions of the packages. A last line that was cut off is ignored.
+    the versions of the packages. Each line has its checksum: one that was cut off, or is damaged,
+    is as good as none.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -31,7 +32,7 @@ class Journal:
         """Write the rows of a finished piece."""
         if self._path is None:
             return
-        line = json.dumps({"piece": _key(piece), "rows": rows})
+        line = sealed({"piece": _key(piece), "rows": rows})
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"\n{line}")  # after the newline, so that half a line spoils no other
@@ -49,15 +50,9 @@ def _key(piece: Piece) -> str:
 
 
 def _read(path: Path) -> dict[str, list[Row]]:
-    pieces: dict[str, list[Row]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for line in lines:
-        try:
-            kept: dict[str, Any] = json.loads(line)
-            pieces[kept["piece"]] = kept["rows"]
-        except (ValueError, LookupError, TypeError):
-            continue
-    return pieces
+    whole = [kept for kept in map(unsealed, lines) if kept is not None]
+    return {kept["piece"]: kept["rows"] for kept in whole}

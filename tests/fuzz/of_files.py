@@ -15,7 +15,6 @@ from kolmo.calibration.journal import Journal
 from kolmo.files import sealed, unsealed
 from kolmo.rates import Rates
 from kolmo.store.database import checksum
-from momos.lab.records import read_record
 from tests.fuzz.damage import damaged, pick
 from tests.fuzz.kinds import Fuzzer
 from tests.fuzz.values import changed, like, some_value
@@ -108,8 +107,10 @@ def metrics_are_kept(path, found):
 
 # --- what interrupted runs leave ------------------------------------------------------------
 
-KEPT = {"key": "k", "piece": "p", "of": "o", "rows": [{"bits": 1.0}], "values": {"0.5": 2.0},
-        "machine": "m", "factor": 1.5, "sums": {"kt": [1.0, 2.0]}, "row": {"bits": 3.5}}  # fmt: skip
+KEPT = {
+    "key": "k", "piece": "p", "of": "o", "rows": [{"bits": 1.0}], "values": {"0.5": 2.0},
+    "machine": "m", "factor": 1.5, "sums": {"kt": [1.0, 2.0]}, "row": {"bits": 3.5},
+}  # fmt: skip
 
 
 def resumed_written(folder, random):
@@ -126,6 +127,8 @@ def resumed_written(folder, random):
 
 def read_resumed(path):
     """What each reader of such a file believes."""
+    from momos.lab.records import read_record  # which imports torch
+
     text = path.read_text(errors="replace")
     return {
         "record": read_record(path, "k"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -181,6 +183,41 @@ def make_directory(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8, whole or not at all."""
     write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+_SEAL = ', "checksum": "'
+
+
+def sealed(values: Mapping[str, Any]) -> str:
+    """Values as an object of JSON in one line, the last of them a checksum of the others.
+
+    >>> unsealed(sealed({"step": 3}))
+    {'step': 3}
+    >>> unsealed(sealed({"step": 3}).replace("3", "4", 1)) is None
+    True
+    """
+    body = json.dumps(values).removesuffix("}")
+    return f'{body}{_SEAL}{hashlib.sha256(body.encode()).hexdigest()}"}}'
+
+
+def unsealed(text: str) -> dict[str, Any] | None:
+    """The values that were sealed; None of a text that is another one: cut off, damaged, changed.
+
+    What is not whole is not even parsed.
+    """
+    body, _, checksum = text.rpartition(_SEAL)
+    if checksum != f'{hashlib.sha256(body.encode("utf-8", "replace")).hexdigest()}"}}':
+        return None
+    values: dict[str, Any] = json.loads(f"{body}}}")
+    return values
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """The values that were sealed in a file; None without one, or where it is not whole."""
+    try:
+        return unsealed(path.read_text(encoding="utf-8", errors="replace").strip())
+    except OSError:
+        return None
 
 
 def pyarrow_modules(what: str) -> tuple[Any, Any]:

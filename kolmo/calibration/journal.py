@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
 from kolmo.calibration.trials import Piece, Row
 from kolmo.errors import InputError
-from kolmo.files import check_standing, marked
+from kolmo.files import check_standing, marked, sealed, unsealed
 from kolmo.locks import lock
 from kolmo.provenance import versions
 
@@ -21,7 +21,8 @@ class Journal:
     without a path nothing is written.
 
     The key of a piece is all that it depends on: its experiment, estimators, seed and trials, and
-    the versions of the packages. A last line that was cut off is ignored.
+    the versions of the packages. Each line has its checksum: one that was cut off, or is damaged,
+    is as good as none.
 
     Raises
     ------
@@ -43,7 +44,7 @@ class Journal:
         """Write the rows of a finished piece."""
         if self._file is None:
             return
-        line = json.dumps({"piece": _key(piece), "rows": rows})
+        line = sealed({"piece": _key(piece), "rows": rows})
         try:
             self._file.write(f"\n{line}".encode())  # so that half a line spoils no other
         except OSError as error:
@@ -96,15 +97,9 @@ def _key(piece: Piece) -> str:
 
 
 def _read(path: Path) -> dict[str, list[Row]]:
-    pieces: dict[str, list[Row]] = {}
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    for line in lines:
-        try:
-            kept: dict[str, Any] = json.loads(line)
-            pieces[kept["piece"]] = kept["rows"]
-        except (ValueError, LookupError, TypeError):
-            continue
-    return pieces
+    whole = [kept for kept in map(unsealed, lines) if kept is not None]
+    return {kept["piece"]: kept["rows"] for kept in whole}

@@ -49,7 +49,7 @@ def unpack(stored: Stored) -> Any:
 
 
 class _Unpacker:
-    def __init__(self, stored: Stored, begin: int) -> None:
+    def __init__(self, stored: Stored) -> None:
         self._stored, self.at = stored, 0
         self._allowance = allowance_for(stored.where, stored.size)
         self._file: io.BufferedReader = stored.open()

@@ -163,8 +163,8 @@ def named_function(spec: str) -> Callable[..., Any]:
     >>> named_function("math:sqrt")(4.0)
     2.0
     """
-    module, colon, name = spec.partition(":")
-    if not colon or not module or not name:
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for each in (module, name) for part in each.split(".")):
         raise InputError(f"{spec!r}: name a function as package.module:function")
     try:
         found: Any = import_module(module)
@@ -172,6 +172,10 @@ def named_function(spec: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{spec!r}: {error}") from None
+    except Exception as error:  # of whoever wrote the module
+        raise InputError(
+            f"{spec!r}: cannot be imported ({type(error).__name__}: {error})"
+        ) from error
     if not callable(found):
         raise InputError(f"{spec!r}: that is no function but a {type(found).__name__}")
     return found  # type: ignore[no-any-return]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,7 +13,7 @@ from kolmo.checkpoints.opening import inputs_of
 from kolmo.container.certificate import Certificate
 from kolmo.container.format import is_container
 from kolmo.errors import InputError, KolmoError
-from kolmo.files import Own, check_output, marked, write_text
+from kolmo.files import Own, check_output, marked, read_sealed, sealed, write_text
 from kolmo.lossy.curve import LossyOptions
 from kolmo.lossy.evaluating import Better, Evaluate, Tolerance, arrays_of, with_weights
 from kolmo.lossy.layers import layer_errors
@@ -247,15 +247,14 @@ _is_tried = marked(rb'\A\{\s*"of": ')
 
 def _read_tried(tried: Path, shop: Workshop) -> Mapping[float, float]:
     """Values of an interrupted call for the same source and scalings."""
-    try:
-        kept = json.loads(tried.read_text(encoding="utf-8"))
-        if kept["of"] == shop.digest:
-            return {float(step): float(value) for step, value in kept["values"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # nothing that helps: all is evaluated anew
-    return {}
+    kept = read_sealed(tried)
+    if kept is None and tried.exists():
+        warnings.warn(f"{tried}: damaged; all is evaluated anew", stacklevel=2)
+    if kept is None or kept["of"] != shop.digest:
+        return {}
+    return {float(step): value for step, value in kept["values"].items()}
 
 
 def _keep_tried(tried: Path, shop: Workshop) -> None:
     values = {repr(step): value for step, value in shop.values.items()}
-    write_text(tried, json.dumps({"of": shop.digest, "values": values}, indent=1))
+    write_text(tried, sealed({"of": shop.digest, "values": values}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import threading
 from pathlib import Path
@@ -14,7 +13,7 @@ from platformdirs import user_cache_path
 
 from kolmo.errors import InputError
 from kolmo.estimators.base import Estimator
-from kolmo.files import write_text
+from kolmo.files import read_sealed, sealed, write_text
 from kolmo.nulls import Null
 from kolmo.quantize import Quantizer
 from kolmo.rates.machine import machine_name, workload_seconds
@@ -83,7 +82,7 @@ class Rates:
         kept = {"machine": machine_name(), "factor": self.factor, "sums": sums}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.path, json.dumps(kept))
+            write_text(self.path, sealed(kept))
         except (InputError, OSError):
             return
 
@@ -93,14 +92,10 @@ class Rates:
 
     def _kept(self) -> tuple[float, dict[str, tuple[float, float]]] | None:
         """What the file holds; None if that is of no use."""
-        try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            sums = {key: (float(took), float(exp)) for key, (took, exp) in kept["sums"].items()}
-            factor, numbers = float(kept["factor"]), [n for pair in sums.values() for n in pair]
-            whole = all(0 < number < math.inf for number in (factor, *numbers))
-            return (factor, sums) if whole and kept["machine"] == machine_name() else None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        kept = read_sealed(self.path)
+        if kept is None or kept["machine"] != machine_name():
             return None
+        return kept["factor"], {key: (took, exp) for key, (took, exp) in kept["sums"].items()}
 
 
 @functools.cache

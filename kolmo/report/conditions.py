@@ -31,6 +31,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
 }
 _TOKEN = re.compile(r"""\s*(?:([()])|(<=|>=|==|!=|<|>)|'([^']*)'|"([^"]*)"|([^\s()<>=!'"]+))""")
 _WORDS = ("and", "or", "not")
+_DEEPEST = 64  # brackets, or nots, within each other
 _PLACING = {"scope", "tensor"}  # columns that say of which rows a condition is
 
 
@@ -122,6 +123,7 @@ class _Parser:
         self._text = text
         self._tokens = [*self._read()]
         self._at = 0
+        self._depth = 0
         self.columns: list[str] = []
 
     def whole(self) -> Callable[[Row], Truth]:
@@ -170,6 +172,14 @@ class _Parser:
         return lambda row: _not(_any([_not(part(row)) for part in parts]))
 
     def _plain(self) -> Callable[[Row], Truth]:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._error(f"it is nested more than {_DEEPEST} deep")
+        truth = self._negated()
+        self._depth -= 1
+        return truth
+
+    def _negated(self) -> Callable[[Row], Truth]:
         if self._takes("not"):
             inner = self._plain()
             return lambda row: _not(inner(row))

@@ -68,13 +68,14 @@ _SET = re.compile(r"nmse:\d*\.?\d+(e[+-]?\d{1,3})?(,.*)?")
 
 def check_values(column: str, given: list[Any]) -> None:
     """ValueError where a value of a column, as a file with types has it, is of another type."""
-    wanted, what = _TYPES.get(dtype_of(column), _TYPES["float64"])
+    wanted, what = _TYPES[dtype_of(column)]
+    most = EXACT if dtype_of(column) == "int64" else LARGEST
     for place, value in enumerate(given, 1):
         if value is None or value != value:
             continue
         if type(value) not in wanted:
             raise ValueError(f"{column} of row {place} is {what}, not a {type(value).__name__}")
-        if wanted[0] is int and not abs(value) <= LARGEST:
+        if wanted[0] is int and not abs(value) <= most:
             raise ValueError(f"{column} of row {place} is no number that a run measures")
 
 

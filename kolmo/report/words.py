@@ -17,7 +17,7 @@ from kolmo.report.verdicts import verdict_lines
 from kolmo.report.words_budget import budget_lines
 from kolmo.report.words_delta import delta_lines
 from kolmo.report.words_series import series_lines
-from kolmo.text import bit_text, raised
+from kolmo.text import bit_text, printable, raised
 
 
 def summarize(report: ReportData) -> str:
@@ -36,7 +36,7 @@ def measured_lines(report: ReportData) -> list[str]:
         lines.append(
             "The table is not complete: some tensors have no figure, the coverage says why."
         )
-    return lines
+    return _shown(lines)
 
 
 def found_lines(report: ReportData) -> list[str]:
@@ -44,14 +44,20 @@ def found_lines(report: ReportData) -> list[str]:
     measurement, compared in its own lines."""
     if report.kind == "delta":
         return []
-    return [*verdict_lines(report), *distortion_lines(report.rows), *_saturation(report.rows)]
+    found = (verdict_lines(report), distortion_lines(report.rows), _saturation(report.rows))
+    return _shown(line for lines in found for line in lines)
 
 
 def weights_lines(report: ReportData) -> list[str]:
     """What the weights are, by the ledger of their trivial facts."""
     if report.kind == "delta":
         return []
-    return ledger_lines(report.provenance)
+    return _shown(ledger_lines(report.provenance))
+
+
+def _shown(lines: Iterable[str]) -> list[str]:
+    """Sentences, whatever names of metrics, sources or tensors are in them."""
+    return [printable(line) for line in lines]
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

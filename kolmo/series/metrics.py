@@ -114,10 +114,10 @@ def align(
     table = table[table[unit].notna()].sort_values(unit)
     try:
         counted = [_plain(float(value)) for value in table[unit]]
-    except (TypeError, ValueError):
-        raise InputError(
-            f"the column {unit!r} of the metrics holds values that are no numbers"
-        ) from None
+    except (TypeError, ValueError, OverflowError):
+        raise _no_number(unit) from None
+    if not all(map(math.isfinite, counted)):
+        raise _no_number(unit)
     twice = next((step for step, after in pairwise(counted) if step == after), None)
     if twice is not None:
         raise InputError(f"the metrics have {unit} {twice} twice")
@@ -135,6 +135,10 @@ def align(
     if len(columns) == 1:
         raise InputError(f"the metrics have no column of numbers beside {unit!r}")
     return unit, columns, without
+
+
+def _no_number(unit: str) -> InputError:
+    return InputError(f"the column {unit!r} of the metrics holds values that are no numbers")
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -166,12 +167,17 @@ class Training:
         if not path.exists():
             return
         try:
-            stored = torch.load(path, weights_only=True)  # runs no code of the file's
+            stored = _read_whole(path)
             config = _as_now(stored["config"])
+            fits = config == _described(self._config)
+            if fits:
+                self._restore(stored, path)
         except Exception as error:
             raise InputError(f"{path}: damaged, delete it to begin anew ({error})") from None
-        if config != _described(self._config):
+        if not fits:
             raise InputError(f"{path}: the interrupted run was of another configuration: {config}")
+
+    def _restore(self, stored: Mapping[str, Any], path: Path) -> None:
         self._model.load_state_dict(stored["model"])
         self._optimizer.load_state_dict(stored["optimizer"])
         self._schedule.load_state_dict(stored["schedule"])
@@ -282,6 +288,15 @@ def _zero_matrices(state: State) -> list[str]:
         for name, tensor in state.items()
         if tensor.ndim > 1 and not tensor.any()
     ]
+
+
+def _read_whole(path: Path) -> dict[str, Any]:
+    """What a file of torch holds; ValueError where a record has not the checksum that it says."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"the checksum of {damaged} is wrong")
+    stored: dict[str, Any] = torch.load(path, weights_only=True)  # runs no code of the file's
+    return stored
 
 
 def _described(config: TrainConfig) -> str:

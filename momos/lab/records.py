@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.origins import sha256
+from kolmo.files import read_sealed, sealed
 from kolmo.provenance import versions
 from momos.tensors import write_whole
 
@@ -36,14 +37,11 @@ def _code(package: str) -> str:
 
 
 def read_record(path: Path, key: str) -> dict[str, Any] | None:
-    """The record that was written under this key; None without one."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) and record.get("key") == key else None
+    """The record that was written under this key; None without one, or where it is damaged."""
+    record = read_sealed(path)
+    return record if record is not None and record["key"] == key else None
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write a record, whole or not at all."""
-    write_whole(path, json.dumps(record, indent=1).encode())
+    write_whole(path, sealed(record).encode())

@@ -5,9 +5,9 @@ verifies a file must agree with each other.
 """
 
 import dataclasses
-import functools
 import json
 import zlib
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ RESTORED = "x.safetensors"
 # --- sound containers -----------------------------------------------------------------------
 
 
-@functools.cache
+@cache
 def sound():
     """Containers of every version and of most codes, lossy ones and one of a difference."""
     golden = sorted(p for p in GOLDEN.glob("kmo-*/*.kmo") if p.stat().st_size < LARGEST)
@@ -76,7 +76,7 @@ def _difference(path):
     return path.read_bytes()
 
 
-@functools.cache
+@cache
 def _pair():
     random = np.random.default_rng(0)
     base = {"w": random.normal(size=(12, 10)).astype(np.float32)}
@@ -242,8 +242,8 @@ def _tried(use):
 
 
 def agrees(path, found):
-    """Whether a container that was accepted is the one that was packed, whichever way it is read."""
-    number, others = int(path.stem), [_tried(lambda: use(path)) for use in _USES]
+    """Whether a container that was accepted is the one that was packed, however it is read."""
+    number, others = int(path.stem), [_tried(partial(use, path)) for use in _USES]
     if found is None:
         return None
     certificate, unpacked = found
@@ -280,7 +280,7 @@ _USES = (
 # --- mosaics --------------------------------------------------------------------------------
 
 
-@functools.cache
+@cache
 def mosaics():
     """Mosaic files of both versions: with scales, dense tensors, coded and packed indices, ties."""
     golden = sorted(GOLDEN.glob("mosaic-*/*.mosaic"))

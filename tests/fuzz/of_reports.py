@@ -211,9 +211,11 @@ def _arrow(values: list[Any], random: np.random.Generator) -> Any:
     import pyarrow as arrow
 
     if random.random() < 0.02:
-        kinds = (arrow.binary(), arrow.list_(arrow.int8()), arrow.timestamp("ns"), arrow.date32(),
-                 arrow.bool_(), arrow.decimal128(9, 2), arrow.struct([("a", arrow.int8())]), arrow.null(),
-                 arrow.time64("ns"), arrow.duration("s"), arrow.uint64())  # fmt: skip
+        kinds = (
+            *(arrow.binary(), arrow.list_(arrow.int8()), arrow.timestamp("ns"), arrow.date32()),
+            *(arrow.bool_(), arrow.decimal128(9, 2), arrow.struct([("a", arrow.int8())])),
+            *(arrow.time64("ns"), arrow.duration("s"), arrow.uint64(), arrow.null()),
+        )
         return arrow.nulls(len(values), pick(kinds, random))
     try:
         return arrow.array(values)

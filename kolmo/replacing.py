@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +142,16 @@ def _made(path: Path, write: Write) -> Iterator[Callable[[], None]]:
         target = target_of(path)
         before = standing(target)
         _remove_left(target.parent)
-        temporary, descriptor = _created(target.parent, 0o600 if before else 0o666)
+        temporary, held = _created(target.parent, 0o600 if before else 0o666)
     try:
         with _told(path):
             write(temporary)
             if before:
                 _give(temporary, before)
-            _settle(descriptor)
-        yield lambda: _rename(temporary, descriptor, target)
+            _settle(held.fileno())
+        yield lambda: _rename(temporary, held, target)
     finally:
-        with suppress(OSError):
-            os.close(descriptor)
+        held.close()
         temporary.unlink(missing_ok=True)
 
 
@@ -161,9 +161,9 @@ def _pass_on(whole: Path, path: Path) -> None:
         shutil.copyfileobj(source, out)
 
 
-def _rename(temporary: Path, descriptor: int, target: Path) -> None:
+def _rename(temporary: Path, held: FileIO, target: Path) -> None:
     if sys.platform == "win32":  # where no open file is renamed
-        os.close(descriptor)
+        held.close()
     temporary.replace(target)
     if hasattr(os, "O_DIRECTORY"):
         with suppress(OSError):  # a folder that cannot be read, or a system that has no such thing
@@ -197,14 +197,14 @@ def _settle(descriptor: int) -> None:
 # --- those that were left -------------------------------------------------------------------
 
 
-def _created(folder: Path, mode: int) -> tuple[Path, int]:
-    """A new file that this process holds, and its descriptor."""
+def _created(folder: Path, mode: int) -> tuple[Path, FileIO]:
+    """A new file, and what holds it for this process."""
     while True:
         path = folder / f".kolmo-{secrets.token_hex(8)}"
-        descriptor = os.open(path, _PLAIN | os.O_CREAT | os.O_EXCL, mode)
-        if _holds(descriptor) and os.fstat(descriptor).st_nlink:
-            return path, descriptor
-        os.close(descriptor)  # another process took it for one that was left, and removes it
+        held = FileIO(os.open(path, _PLAIN | os.O_CREAT | os.O_EXCL, mode), "r+b")
+        if _holds(held.fileno()) and os.fstat(held.fileno()).st_nlink:
+            return path, held
+        held.close()  # another process took it for one that was left, and removes it
 
 
 def _remove_left(folder: Path) -> None:

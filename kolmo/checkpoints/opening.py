@@ -92,6 +92,10 @@ def _open_by_name(name: str) -> Checkpoint:
 
 def open_path(path: Path) -> Checkpoint:
     """Open a file or a directory."""
+    try:
+        path.is_dir()
+    except OSError as error:  # of a folder above it that may not be looked into
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if path.is_dir():
         return open_folder(LocalFolder(path))
     index = path.with_name(f"{path.name}.index") if path.name else path

@@ -1,9 +1,11 @@
 """Signals, streams and locks of the command line, in processes of their own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,3 +161,34 @@ def test_two_trainings_at_once(tmp_path):
     assert done.stderr.splitlines()[-1].startswith("momos: error: ")
     assert "another run is writing there" in done.stderr
     assert list((tmp_path / "run").iterdir()) == []
+
+
+# --- places ---------------------------------------------------------------------------------
+
+
+def test_what_may_not_be_looked_into_is_no_empty_folder(folder):
+    """Root may look everywhere, unless it gives that up."""
+    (folder / "locked").mkdir()
+    (folder / "m.safetensors").rename(folder / "locked" / "m.safetensors")
+    (folder / "locked").chmod(0)
+    alone = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    if alone and not shutil.which("setpriv"):
+        pytest.skip("there is no setpriv")
+    code = """
+import kolmo
+for source in ("locked", "locked/m.safetensors"):
+    try:
+        kolmo.open_checkpoint(source)
+    except kolmo.InputError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", code],
+        cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(kolmo.__file__).parents[1])},
+    )  # fmt: skip
+    (folder / "locked").chmod(0o700)
+    assert done.stdout.splitlines() == [
+        "locked: cannot be listed (Permission denied)",
+        "locked/m.safetensors: cannot be read (Permission denied)",
+    ], done.stderr

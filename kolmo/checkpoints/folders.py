@@ -79,7 +79,7 @@ class LocalFolder:
     @cached_property
     def _names(self) -> list[str]:
         found: list[str] = []
-        for folder, inner, files in os.walk(self.root):
+        for folder, inner, files in os.walk(self.root, onerror=self._unlisted):
             inner[:] = [name for name in inner if not name.startswith(".")]
             under = Path(folder).relative_to(self.root)
             found += [(under / file).as_posix() for file in files]
@@ -88,6 +88,11 @@ class LocalFolder:
                     f"{self.where}: holds more than {MOST:,} files; name the one that you mean"
                 )
         return sorted(found)
+
+    def _unlisted(self, error: OSError) -> None:
+        """A folder that cannot be listed is no empty one; one within it may be somebody else's."""
+        if error.filename == os.fspath(self.root):
+            raise InputError(f"{self.where}: cannot be listed ({error.strerror})")
 
     def has(self, name: str) -> bool:
         return os.path.isfile(self.root / name)

@@ -199,11 +199,10 @@ def _check_levels(coder, flat, symbols, nearest):
 
 def _check_nearest(flat, symbols, levels):
     """Twice the distance to the level that was chosen is no more than the steps beside it."""
-    exact = {value: Fraction(value) for value in levels.tolist()}
     for weight, symbol in dict(zip(flat.tolist(), symbols.tolist(), strict=True)).items():
-        own = abs(Fraction(weight) - exact[float(levels[symbol])])
-        beside = levels[max(0, symbol - 1) : symbol + 2].tolist()
-        least = min(abs(Fraction(weight) - exact[level]) for level in beside)
+        own = abs(Fraction(weight) - Fraction(float(levels[symbol])))
+        beside = map(Fraction, levels[max(0, symbol - 1) : symbol + 2].tolist())
+        least = min(abs(Fraction(weight) - level) for level in beside)
         roundings = 4 * Fraction(float(np.spacing(np.abs(levels).max(initial=abs(weight)))))
         assert own <= least + roundings, (weight, symbol, float(own), float(least))
 

@@ -42,6 +42,8 @@ def narrow(low: Array, high: Array, digits: int, most: int, step: Array) -> floa
         for i in range(low.size):
             if low[i] <= 0:
                 continue
+            if step[0] <= 0:  # under the least float: every number would be a multiple
+                return -1.0
             seen += 1
             first, last = low[i] / step[1], high[i] / step[0]
             factor = 1.0

@@ -98,7 +98,9 @@ def _distinct(tensor: WeightTensor, most: int) -> NDArray[np.float64] | None:
     return values
 
 
-def _kmeans(ordered: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+def _kmeans(values: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    unit = 2.0**64 if max(-values[0], values[-1]) > 2.0**900 else 1.0  # so that no sum overflows
+    ordered = values / unit
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     ranks = (np.arange(size) + 0.5) * ordered.size / size
     centres = np.unique(ordered[ranks.astype(np.int64)])
@@ -110,4 +112,4 @@ def _kmeans(ordered: NDArray[np.float64], size: int) -> NDArray[np.float64]:
         if np.array_equal(moved, centres):
             break
         centres = moved
-    return np.unique(centres)
+    return np.unique(centres * unit)

@@ -127,7 +127,8 @@ class SignCoder(ElementwiseCoder):
         return super().encode(weights) if signed is None else _positive(signed)
 
     def encode_plainly(self, weights: Weights) -> Symbols:
-        return _positive(weights)
+        # In float64, since powers of two (float8_e8m0fnu) have no zero to be compared with.
+        return _positive(weights.astype(np.float64))
 
     def decode(self, symbols: Symbols) -> Weights:
         return np.where(symbols > 0, np.float32(1), np.float32(-1))

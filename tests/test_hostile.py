@@ -10,6 +10,7 @@ from tests.corpus.forks import Forks
 from tests.corpus.fuzzing import limited_memory, limited_time
 from tests.corpus.seeds import HOSTILE
 from tests.corpus.traps import SLOW_TRAPS, TRAPS, lay
+from tests.corpus.traps_late import LATE
 from tests.corpus.traps_own import OWN_TRAPS
 from tests.test_cli import run
 
@@ -145,6 +146,12 @@ def test_traps_do_not_close(name, forks, tmp_path):
 def test_large_traps_do_not_close(name, forks, tmp_path):
     make, wanted = SLOW_TRAPS[name]
     check(forks.run(*command(lay(make(), tmp_path / "trap"), tmp_path)), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LATE)
+def test_late_traps_do_not_close(name, forks, tmp_path):
+    check_end(forks.run(*command(lay(LATE[name](), tmp_path / "trap"), tmp_path)))
 
 
 @pytest.mark.parametrize("name", BOMBS)

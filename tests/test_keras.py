@@ -75,7 +75,7 @@ def test_what_a_model_says_of_its_layers():
     layers = layers_of(json.dumps({"config": {"layers": [inner, *twice]}}))
     assert set(layers) == {"a"}
     assert (layers["a"].kind, layers["a"].mode) == ("dense", "int8")
-    assert layers_of("[" * 100_000) == layers_of("no JSON") == {}
+    assert layers_of(b"[" * 100_000) == layers_of(b"no JSON") == {}
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,6 @@ def test_endless_headers_end(tmp_path, name):
     path.write_bytes(ENDLESS[name])
     os.truncate(path, 1 << 42)
     folder = Counting(tmp_path)
-    with pytest.raises(InputError, match=r"than (that of )?any model|twice|the name ''"):
+    with pytest.raises(InputError, match=r"items to look at|characters of names|twice|the name ''"):
         open_gguf(File(folder, path.name))
     assert sum(folder.reads) <= 1 << 26

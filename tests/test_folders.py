@@ -317,7 +317,7 @@ def test_a_sentence_transformer_is_all_its_modules(tmp_path):
 def test_a_list_of_parts_that_is_none(tmp_path):
     pipeline(tmp_path, {})
     (tmp_path / "model_index.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="the list of the model's parts is no JSON"):
+    with pytest.raises(InputError, match="the list of the model's parts is not valid JSON"):
         kolmo.open_checkpoint(tmp_path)
 
 

@@ -72,10 +72,10 @@ def test_an_archive_that_is_packed_is_read_too(tmp_path):
 def test_what_a_model_says_of_its_layers():
     inner = {"class_name": "Dense", "config": {"name": "a", "dtype": {"config": {"mode": "int8"}}}}
     twice = [{"class_name": name, "config": {"name": "b"}} for name in ("Conv2DTranspose", "GRU")]
-    layers = layers_of(json.dumps({"config": {"layers": [inner, *twice]}}))
+    layers = layers_of(json.dumps({"config": {"layers": [inner, *twice]}}).encode())
     assert set(layers) == {"a"}
     assert (layers["a"].kind, layers["a"].mode) == ("dense", "int8")
-    assert layers_of("[" * 100_000) == layers_of("no JSON") == {}
+    assert layers_of(b"[" * 100_000) == layers_of(b"no JSON") == {}
 
 
 @pytest.mark.parametrize(

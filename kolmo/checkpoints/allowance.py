@@ -31,6 +31,7 @@ ENTRY = 8
 """Items that a tensor counts for, and whatever else takes a thousand bytes or ten microseconds."""
 
 _DENSE, _REPEATED = 4, 4
+_SPARSE = 1 << 28  # bytes that raise what may be made: a file with holes has any size
 
 
 class Allowance:
@@ -54,8 +55,9 @@ checkpoint of 1,000 bytes has; it is damaged, or made to exhaust who reads it
         self._set_limits()
 
     def _set_limits(self) -> None:
-        self._most_items = ITEMS + self._size // _DENSE
-        self._most_letters = LETTERS + self._size * _REPEATED
+        size = min(self._size, _SPARSE)
+        self._most_items = ITEMS + size // _DENSE
+        self._most_letters = LETTERS + size * _REPEATED
         self._most_unpacked = max(UNPACKED, self._size * EXPANSION)
 
     def grow(self, file: str, size: int) -> None:

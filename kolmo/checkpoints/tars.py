@@ -24,7 +24,7 @@ def tar_members(stored: Stored) -> dict[str, Stored]:
     try:
         with stored.open() as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                charge(2 * ENTRY, len(member.name))
+                charge(3 * ENTRY, len(member.name))
                 name = member.name.removeprefix("./")
                 if not member.isreg() or member.issparse():
                     continue

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kolmo.checkpoints.allowance import EXPANSION
 from kolmo.checkpoints.base import AXES, Skipped, WeightTensor
 from kolmo.checkpoints.files import native, native_dtype
 from kolmo.checkpoints.filters import Undo, inflate, uncheck, unzstd
@@ -30,8 +31,7 @@ ENDINGS = ("/.zarray", "/zarr.json")
 """How the descriptions of arrays are called."""
 
 _DESCRIPTION = 1 << 20  # bytes of one at most
-_LEAST = 1 << 28  # bytes that a chunk, or all missing ones, may always be
-_EXPANSION = 1032  # times its stored bytes that a chunk may be
+_LEAST = 1 << 27  # bytes that a chunk, or all missing ones, may always be
 _CHUNKS = 1 << 16  # chunks that may always be missing
 _INSIDE = 1 << 20  # chunks in a shard at most
 _UNDO: dict[str, Undo] = {"zstd": unzstd, "gzip": inflate, "zlib": inflate, "crc32c": uncheck}
@@ -294,7 +294,7 @@ class _Chunks:
         return turned.transpose(np.argsort(said.order))
 
     def _undone(self, stored: Stored, codecs: Sequence[Undo], size: int) -> bytes:
-        if size > max(_LEAST, _EXPANSION * stored.size) or stored.size > size + _LEAST:
+        if size > max(_LEAST, EXPANSION * stored.size) or stored.size > size + _LEAST:
             raise self._damaged("it claims more than its bytes can hold")
         data = bytes(stored.read(0, stored.size))
         for undo in codecs:

@@ -228,7 +228,7 @@ TRAPS = {
     ),
     "tar-directories": (
         lambda: {"m.tar.gz": gzip.compress(
-            _tar_header(tarfile.DIRTYPE, 0) * 160_000 + bytes(1024), 1)},
+            _tar_header(tarfile.DIRTYPE, 0) * 100_000 + bytes(1024), 1)},
         ITEMS,
     ),
     "zip-members": (lambda: {"m.zip": _zip({f"{n:x}": b"" for n in range(3000)})}, "name the one"),
@@ -246,7 +246,7 @@ TRAPS = {
     "names-training": (
         lambda: {"m.zip": _zip({"optim" + "1" * 40 + "!": b"", "model.safetensors": GOOD})}, 4),
     "words-digits": (
-        lambda: {"glove.txt": b"the 1 2 3\n" + b"1" * 50_000 + b"x 1 2 3\nof 1 2 3\n" * 3}, 15),
+        lambda: {"glove.txt": b"the 1 2 3\n" + b"1" * 50_000 + b"x 1 2 3\nof 1 2 3\n" * 3}, 21),
     # memory that a decompressor takes
     "lzma-dictionary": (lambda: {"m.lzma": _lzma(1536 << 20)}, "damaged"),
     "xz-dictionary": (lambda: {"m.xz": _xz(1536 << 20)}, "damaged"),
@@ -255,7 +255,7 @@ TRAPS = {
         lambda: {"m.tar": _tar_header(tarfile.XHDTYPE, 8 << 30) + bytes(1024)}, "damaged"),
     # sharing
     "torch-many-views": (lambda: {"m.pt": many_views(1000)}, 1 << 22),
-    "onnx-shared-external": (lambda: _shared_external(2000, 1 << 20), 2000 << 18),
+    "onnx-shared-external": (lambda: _shared_external(2000, 1 << 20), 1 << 18),
     # two contents of one file, and names that meet
     "zip-two-directories": (lambda: {"m.zip": _two_directories()}, "before the archive"),
     "npz-other-local-name": (lambda: {"m.npz": _other_local_name()}, "differ"),

@@ -16,7 +16,7 @@ from zstandard import ZstdCompressor
 
 from tests.corpus.bombs import GOOD, HUGE, _field, _tar, _tensor, _zarr, _zip
 from tests.corpus.traps import MILLION, _openvino, _rebuilt, _text, torch_zip
-from tests.corpus.traps_own import container, mosaic
+from tests.corpus.traps_own import container, mosaic, squeezed
 
 NPY = io.BytesIO()
 np.save(NPY, np.ones(4, np.float32))
@@ -108,16 +108,6 @@ def _equal_names(count):
     return torch_zip(b"\x80\2" + tensor + b"}(" + flat + _text("a") + b"}(" + inner + b"uu.")
 
 
-def _kmo_general(name, size=1 << 30):
-    """A unit packed by a general compressor that unpacks to far more than it should."""
-    from kolmo.codes.base import code_numbers, get_code
-    from kolmo.symbols import Alphabet
-
-    alphabet = Alphabet.of_dtype(np.dtype("uint8"))
-    data = get_code(name).encode([np.zeros(size, np.uint8)], alphabet)
-    return one_unit(code_numbers()[name], 1 << 16, "uint8", None, data)
-
-
 def _kmo_header(count):
     """A header of so many zeros."""
     from kolmo.codes.numbers import number_bytes
@@ -170,46 +160,80 @@ LATE = {
     "hdf5-loop": lambda: {"m.h5": _hdf5_loop()},
     "gguf-tensors-packed": lambda: {"m.gguf.gz": gzip.compress(_gguf_tensors(260_000))},
     "gguf-arrays": lambda: {
-        "m.gguf": b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, 1) + b"a"
-        + struct.pack("<IIQ", 9, 9, 80_000) + struct.pack("<IQ", 0, 0) * 80_000 + bytes(64)
+        "m.gguf": b"GGUF"
+        + struct.pack("<IQQQ", 3, 0, 1, 1)
+        + b"a"
+        + struct.pack("<IIQ", 9, 9, 80_000)
+        + struct.pack("<IQ", 0, 0) * 80_000
+        + bytes(64)
     },
     "tflite-shared": lambda: {"m.tflite": _tflite(200_000)},
     "zip-overlap": lambda: {"m.npz": _overlapping()},
     "zarr-expanding": _expanding_zarr,
     "zarr-sides": lambda: _zarr([2] * 62, [1] * 62),
     "torch-equal-names": lambda: {"m.pt": _equal_names(5000)},
-    "torch-offset": lambda: {"m.pt": torch_zip(b"\x80\2" + _rebuilt([HUGE, HUGE], [HUGE, 1]) + b".")},
+    "torch-offset": lambda: {
+        "m.pt": torch_zip(b"\x80\2" + _rebuilt([HUGE, HUGE], [HUGE, 1]) + b".")
+    },
     "gzip-members": lambda: {"m.gz": gzip.compress(b"") * 100_000 + gzip.compress(GOOD)},
     "zstd-frames": lambda: {"m.zst": _frames(100_000) + ZstdCompressor().compress(GOOD)},
     "bzip2-streams": lambda: {"m.bz2": bz2.compress(b"") * 70_000 + bz2.compress(GOOD)},
     "xz-streams": lambda: {"m.xz": lzma.compress(b"") * 30_000 + lzma.compress(GOOD)},
     "tar-twice": lambda: {
-        "m.tar": _tar(("m.safetensors", tarfile.REGTYPE, GOOD), ("m.safetensors", tarfile.REGTYPE, GOOD))
+        "m.tar": _tar(
+            ("m.safetensors", tarfile.REGTYPE, GOOD), ("m.safetensors", tarfile.REGTYPE, GOOD)
+        )
     },
     "tar-links": lambda: {
-        "m.tar": _tar(("m.safetensors", tarfile.REGTYPE, GOOD), ("n.safetensors", tarfile.LNKTYPE, "n.safetensors"))
+        "m.tar": _tar(
+            ("m.safetensors", tarfile.REGTYPE, GOOD),
+            ("n.safetensors", tarfile.LNKTYPE, "n.safetensors"),
+        )
     },
-    "onnx-nodes": lambda: {"m.onnx": _field(1, 8) + _field(7, b"\x0a\x00" * MILLION + _field(5, _tensor([1], _field(8, b"w"), _field(9, bytes(4)))))},
+    "onnx-nodes": lambda: {
+        "m.onnx": _field(1, 8)
+        + _field(
+            7, b"\x0a\x00" * MILLION + _field(5, _tensor([1], _field(8, b"w"), _field(9, bytes(4))))
+        )
+    },
     "words-claims": lambda: {"m.vec": b"999999999999 9999999\nword 1 2 3\n"},
     "words-columns": lambda: {"m.vec": b"2 3\nword 1 2 3\n" + b"x" * MILLION},
     "matlab-cells": lambda: {"m.mat": _matlab_cells(120_000)},
-    "config-digits": lambda: {"config.json": b'{"a": ' + b"9" * 10_000_00 + b"}", "model.safetensors": GOOD},
+    "config-digits": lambda: {
+        "config.json": b'{"a": ' + b"9" * 10_000_00 + b"}",
+        "model.safetensors": GOOD,
+    },
     "index-digits": lambda: {
         "model.safetensors.index.json": json.dumps(
-            {"weight_map": {"w": f"model-{'7' * 100_000}.safetensors", "v": f"model-{'7' * 100_000}8.safetensors"}}).encode(),
+            {
+                "weight_map": {
+                    "w": f"model-{'7' * 100_000}.safetensors",
+                    "v": f"model-{'7' * 100_000}8.safetensors",
+                }
+            }
+        ).encode(),
     },
     "index-names": lambda: {
-        "model.safetensors.index.json": json.dumps({"weight_map": {f"{n}": "a" for n in range(200_000)}}).encode(), "a": GOOD
+        "model.safetensors.index.json": json.dumps(
+            {"weight_map": {f"{n}": "a" for n in range(200_000)}}
+        ).encode(),
+        "a": GOOD,
     },
     "openvino-shape": lambda: _const(",".join(["1"] * 200_000)),
     "openvino-digits": lambda: _const("9" * 200_000),
-    "flax-ints": lambda: {"m.msgpack": b"\x81\xa1w\xde\xff\xff" + b"".join(b"\xcf" + (n << 48).to_bytes(8, "big") + b"\xc0" for n in range(65535))},
-    "diffusers-parts": lambda: {"model_index.json": json.dumps({f"p{n}": ["a", "b"] for n in range(50_000)}).encode(), "p1/model.safetensors": GOOD},
-    "kmo-brotli": lambda: {"m.kmo": _kmo_general("brotli")},
-    "kmo-zstd": lambda: {"m.kmo": _kmo_general("zstd")},
-    "kmo-bz2": lambda: {"m.kmo": _kmo_general("bz2")},
+    "flax-ints": lambda: {
+        "m.msgpack": b"\x81\xa1w\xde\xff\xff"
+        + b"".join(b"\xcf" + (n << 48).to_bytes(8, "big") + b"\xc0" for n in range(65535))
+    },
+    "diffusers-parts": lambda: {
+        "model_index.json": json.dumps({f"p{n}": ["a", "b"] for n in range(50_000)}).encode(),
+        "p1/model.safetensors": GOOD,
+    },
+    "kmo-brotli": lambda: {"m.kmo": squeezed("brotli", 1 << 22)},
+    "kmo-zstd": lambda: {"m.kmo": squeezed("zstd", 1 << 22)},
+    "kmo-bz2": lambda: {"m.kmo": squeezed("bz2", 1 << 22)},
     "kmo-header": lambda: {"m.kmo": _kmo_header(40_000_000)},
     "kmo-many-units": lambda: {"m.kmo": _many_units(20_000)},
     "mosaic-ties": lambda: {"m.mosaic": _mosaic_ties(60)},
     "mosaic-many-ties": lambda: {"m.mosaic": _mosaic_ties(60_000)},
-}  # fmt: skip
+}

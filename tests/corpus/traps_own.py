@@ -89,7 +89,7 @@ OWN_TRAPS = {
     "kmo-context-columns": (
         lambda: {"m.kmo": one_unit(9, 1 << 21, "float32", (1, 1 << 21))}, STEPS),
     "kmo-records": (lambda: {"m.kmo": zeros(14, "float32")}, WRONG),
-    "kmo-repeats": (lambda: {"m.kmo": repeats(0, 500, 1 << 22)}, STEPS),
+    "kmo-repeats": (lambda: {"m.kmo": repeats(0, 100, 1 << 22)}, STEPS),
     "mosaic-mixed": (lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14))}, SIZE),
     "mosaic-one-motif": (
         lambda: {"m.mosaic": _mosaic(1, (1 << 14, 1 << 14), 1, indices="packed", body=bytes(4))},

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.allowance import charge_entry
+from kolmo.checkpoints.allowance import EXPANSION, charge_entry
 from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.containers import is_supported
 from kolmo.checkpoints.files import native, native_dtype
@@ -31,6 +31,7 @@ from kolmo.errors import InputError
 
 _EXPANSION = 1032  # times the file's size that a dataset may claim: the most that deflate packs
 _LEAST = 1 << 22  # bytes that a dataset may always claim
+_MEMORY = 1 << 27  # bytes that a chunk may always have
 _CHUNK = 16  # bytes of a file at least for each chunk, in its index
 _CHUNKS = 1 << 16  # chunks that a dataset may always claim
 _DEPTH = 256  # groups in each other
@@ -150,6 +151,8 @@ class Hdf5:
             refusal = "claims far more than the file can hold"
         elif laid.chunked and _count(shape, laid.chunked) > there // _CHUNK + _CHUNKS:
             refusal = "claims more chunks than the file can hold"
+        elif laid.chunked and laid.chunked.size > max(_MEMORY, EXPANSION * there):
+            refusal = "claims chunks of far more bytes than the file has"
         if refusal := laid.refusal or refusal:
             return Skipped(name, refusal, numel)
         fill = fill_of(self.source, found, dtype)

@@ -88,6 +88,9 @@ ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         (safetensors_bytes({"a": 3}), "not that of a tensor"),
         (safetensors_bytes(b'{"a": 1, "a": 2}'), "a key occurs twice"),
         (safetensors_bytes(b"{" * 5000), "not valid JSON"),
+        (safetensors_bytes(b'{"a": {"more": NaN}}'), "NaN is no number of JSON"),
+        (safetensors_bytes({"\ud800": ENTRY}, b"12345678"), "surrogates not allowed"),
+        (safetensors_bytes(json.dumps({"a": ENTRY}).encode("utf-16-le"), b"12345678"), "not valid"),
     ],
 )
 def test_broken_safetensors(tmp_path, data, message):
@@ -150,15 +153,42 @@ def test_names_are_never_looked_up(tmp_path, name):
         kolmo.open_checkpoint(path)
 
 
-def test_a_torch_storage_that_claims_too_much(tmp_path):
-    path = save_torch(tmp_path / "x.pt", {"w": torch.ones(1000)})
-    with zipfile.ZipFile(path) as archive:
+def torch_file(path, contents, change):
+    """A torch file of these contents, the bytes of whose first storage are changed."""
+    with zipfile.ZipFile(save_torch(path, contents)) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in members.items():
-            archive.writestr(name, data[:100] if name.endswith("data/0") else data)
-    with pytest.raises(InputError, match=r"x\.pt"):
+            archive.writestr(name, change(data) if name.endswith("data/0") else data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[:100], "claims 4,000 bytes, the file has 100 for it"),
+        (lambda data: data + bytes(16), "claims 4,000 bytes, its record has 4,016"),
+    ],
+)
+def test_a_torch_storage_that_claims_what_is_not_so(tmp_path, change, message):
+    path = torch_file(tmp_path / "x.pt", {"w": torch.ones(1000)}, change)
+    with pytest.raises(InputError, match=message):
         contents(path)
+
+
+def test_a_torch_record_may_end_within_an_entry(tmp_path):
+    path = torch_file(tmp_path / "x.pt", {"w": torch.ones(3)}, lambda data: data + bytes(3))
+    assert kolmo.open_checkpoint(path)["w"].read().tolist() == [1, 1, 1]
+
+
+def test_an_empty_view_may_begin_anywhere(tmp_path):
+    empty = torch.as_strided(torch.ones(4), (0, 7), (7, 1), 400)
+    path = save_torch(tmp_path / "x.pt", {"w": torch.ones(3), "empty": empty})
+    found = kolmo.open_checkpoint(path)
+    assert {name: tensor.read().shape for name, tensor in found.items()} == {
+        "w": (3,),
+        "empty": (0, 7),
+    }
 
 
 def test_a_compressed_torch_record_is_refused(tmp_path):
@@ -170,9 +200,9 @@ def test_a_compressed_torch_record_is_refused(tmp_path):
         kolmo.open_checkpoint(path)
 
 
-def npy_bytes(header, data=b""):
+def npy_bytes(header, data=b"", version=b"\x01\x00"):
     text = (repr(header) if isinstance(header, dict) else header).encode()
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+    return b"\x93NUMPY" + version + struct.pack("<H", len(text)) + text + data
 
 
 @pytest.mark.parametrize(
@@ -187,6 +217,7 @@ def npy_bytes(header, data=b""):
             "datetime",
         ),
         (npy_bytes("__import__('os')"), "npy header"),
+        (npy_bytes("", bytes(9), b"\x04\x00"), "version 4.0 is none of 1.0, 2.0 and 3.0"),
     ],
 )
 def test_broken_npy(tmp_path, data, message):

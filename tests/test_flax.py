@@ -144,6 +144,7 @@ def test_long_bytes_and_extensions_stay_in_the_file():
         b"\x82\xa1a\x00\xa1a\x00",
         b"\x81\x90\x00",
         b"\xdb\x00\x10\x00\x00" + bytes(1 << 20),
+        b"\x80\x00",
     ],
 )
 def test_what_is_not_sound(data):

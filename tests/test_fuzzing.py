@@ -2,18 +2,24 @@
 
 import dataclasses
 import hashlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import kolmo
 from kolmo.errors import InputError
+from tests.fuzz import kinds
 from tests.fuzz.kinds import Fuzzer, Result, fuzzers, result_of
 from tests.fuzz.minimal import shrink
 from tests.fuzz.running import run
 
 ALARM = 60  # seconds of the processor's time; far more than any input takes
-FEW = 10
+FEW = 8
 NAMES = list(fuzzers())
 
 
@@ -24,19 +30,15 @@ def check(name, first, count):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_inputs_are_read_or_refused(name):
+def test_inputs_are_read_or_refused(name, tmp_path):
     check(name, 0, FEW)
+    assert digest(name, tmp_path / "a") == digest(name, tmp_path / "b")  # of one seed, one input
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_many_inputs_are_read_or_refused(name):
     check(name, FEW, 3000)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_seed_makes_one_input(name, tmp_path):
-    assert digest(name, tmp_path / "a") == digest(name, tmp_path / "b")
 
 
 def digest(name, folder):
@@ -98,3 +100,48 @@ def test_a_message_that_is_no_line_is_a_fault():
 
     result = result_of(dataclasses.replace(BROKEN, use=refuse), 0)
     assert (result.what, result.kind) == ("fault", "a message that is no line")
+
+
+DEADLY = """
+import os, signal
+from pathlib import Path
+from tests.fuzz.kinds import Fuzzer
+
+def make(folder, random):
+    (folder / "x").write_bytes(random.bytes(1))
+    return folder / "x"
+
+def use(path):
+    if path.read_bytes()[0] < 128:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+FUZZERS = [Fuzzer("deadly", make, use)]
+"""
+
+
+def test_an_input_that_ends_its_process_is_a_fault(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    shutil.copytree(
+        Path(kinds.__file__).parent,
+        tmp_path / "tests" / "fuzz",
+        ignore=shutil.ignore_patterns("of_*", "__pycache__"),
+    )
+    (tmp_path / "tests" / "fuzz" / "of_deadly.py").write_text(DEADLY)
+    paths = os.pathsep.join([str(tmp_path), str(Path(kolmo.__file__).parent.parent)])
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.fuzz", "--count", "8", "--jobs", "2", "--keep", "kept"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    dead = [n for n in range(8) if np.random.default_rng(n).bytes(1)[0] < 128]
+    assert dead
+    assert ran.returncode == 1
+    row = next(line for line in ran.stdout.splitlines() if line.startswith("deadly "))
+    assert row.split()[1:5] == ["8", "0", str(8 - len(dead)), str(len(dead))]
+    assert "the process ended by itself, code -9" in ran.stdout
+    kept = tmp_path / "kept" / f"deadly {dead[0]}"
+    assert (kept / "input" / "x").read_bytes() == np.random.default_rng(dead[0]).bytes(1)

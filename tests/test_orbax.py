@@ -2,6 +2,7 @@
 
 import pytest
 
+from kolmo.checkpoints import ocdbt
 from kolmo.checkpoints.base import Role
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.ocdbt import values_of
@@ -97,3 +98,10 @@ def test_a_description_that_claims_too_much(tmp_path):
     description.write_text(text.replace('"chunks":[2]', '"chunks":[2000000000000]'))
     with pytest.raises(InputError, match="a chunk is damaged"):
         opened(folder)["params.list.0"].read()
+
+
+@pytest.mark.parametrize("read", [ocdbt._children, lambda *node: list(ocdbt._leaf(*node, None))])
+def test_a_node_of_a_database_has_entries(read):
+    node = ocdbt._Decoder(bytes(9), "here", "")  # no files, no entries
+    with pytest.raises(InputError, match="a damaged or truncated database"):
+        read(node, b"")

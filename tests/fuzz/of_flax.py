@@ -142,6 +142,7 @@ THEIRS_ALONE = (
     "a map whose keys are no names",  # a name may come twice there
     "an array whose shape is none",  # a number, or True, may be a shape
     "bytes, which is not",  # more bytes than the array has
+    "does not begin as one does",  # a first key that is no text
     "an array without bytes",  # of which numpy makes one of whatever is in memory
 )
 """What kolmo alone refuses: parts of its messages."""

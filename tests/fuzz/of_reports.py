@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import io
 import json
 import traceback
@@ -26,6 +27,7 @@ from tests.fuzz.damage import mutated, pick
 from tests.fuzz.kinds import Fuzzer, kind_of
 from tests.fuzz.values import NAMES, changed, like
 
+KEPT = Path(__file__).parents[1] / "data" / "reports.json.gz"
 ROWS = 12
 """Rows of a report, at most: those of a few objects."""
 
@@ -35,9 +37,15 @@ ROWS = 12
 
 @cache
 def sound() -> list[dict[str, Any]]:
-    """Reports of every kind, as JSON has them."""
+    """Reports of every kind, as JSON has them; kept, for they take seconds to make."""
+    return json.loads(gzip.decompress(KEPT.read_bytes()))
+
+
+def keep() -> None:
+    """Make them anew: ``python -c 'from tests.fuzz import of_reports; of_reports.keep()'``."""
     made = [_default(), _nulls(), _budget(), _trajectory(), _delta(), _function()]
-    return [_without_time(json.loads(report.to_json())) for report in made]
+    documents = [_without_time(json.loads(report.to_json())) for report in made]
+    KEPT.write_bytes(gzip.compress(json.dumps(documents).encode(), mtime=0))
 
 
 def _without_time(document: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kolmo.checkpoints.globs import why_left_out
 from kolmo.checkpoints.loads import ArrayLoad, refilled
 from kolmo.checkpoints.origins import Origin, Version, sha256
 from kolmo.checkpoints.places import Place, footprint
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.checkpoints.showing import tensor_cells, tensors_html
 from kolmo.checkpoints.unique import unique_names
 from kolmo.errors import InputError
@@ -29,13 +30,8 @@ from kolmo.text import printable
 CHUNK = 1 << 22
 """Weights a chunk, at most, wherever a row is not longer."""
 
-AXES = 64
-"""Axes of an array at most, as in numpy."""
 
 _PROCESS = uuid.uuid4().hex  # and the process id: places in memory are those of one process
-
-_ENTRIES = 1 << 59
-"""Entries of an array fewer than these, as in numpy, where no side of it is 0."""
 
 
 class Role(enum.StrEnum):
@@ -365,22 +361,6 @@ def _role(name: str) -> Role:
         return Role(name)
     except ValueError:
         raise InputError(f"there is no role {name!r}; roles are {', '.join(Role)}") from None
-
-
-def array_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of an array for a tensor: of one with more than 64 axes, which numpy does not
-    have, axes of length one are left out; one with a side of zero beside sides that no memory
-    holds, which numpy refuses, is flat.
-
-    >>> array_shape((2, 1, 3)), array_shape((2, *[1] * 70, 3)), array_shape((0, *[2] * 70))
-    ((2, 1, 3), (2, 3), (0,))
-    >>> array_shape((0, 2**62, 4))
-    (0,)
-    """
-    if len(shape) > AXES:
-        shape = tuple(side for side in shape if side != 1)
-    fits = math.prod(side or 1 for side in shape) < _ENTRIES
-    return shape if len(shape) <= AXES and fits else (math.prod(shape),)
 
 
 def _skipped(tensor: WeightTensor, reason: str) -> Skipped:

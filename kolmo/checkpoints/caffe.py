@@ -12,9 +12,10 @@ import math
 
 import numpy as np
 
-from kolmo.checkpoints.base import AXES, Checkpoint, Role, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.protobuf import BYTES, VARINT, Pieces, WireMessage
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import stored_tensor
 from kolmo.errors import InputError
 

@@ -15,11 +15,12 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import AXES, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size
 from kolmo.checkpoints.coreml_blobs import blob_at
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.protobuf import Pieces, Varints, WireMessage
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.dtypes import bits_of
 from kolmo.errors import InputError

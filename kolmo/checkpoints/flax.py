@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.allowance import charge_entry
-from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.msgpack import Extension, MsgpackError, unpack
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.checkpoints.trees import tree_role
 from kolmo.dtypes import DTYPES

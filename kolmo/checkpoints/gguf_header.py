@@ -17,8 +17,8 @@ import math
 import struct
 from typing import Any
 
-from kolmo.checkpoints.base import AXES
 from kolmo.checkpoints.ggml_cursor import HeaderCursor, damaged
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.allowance import ENTRY, allowance_for
-from kolmo.checkpoints.base import AXES, Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.compressed import unpacked
 from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.rebuilding import dense_strides
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Storage, Stored, Strided, memory_bytes
 from kolmo.errors import InputError
 

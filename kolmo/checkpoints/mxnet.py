@@ -14,9 +14,10 @@ import struct
 
 import numpy as np
 
-from kolmo.checkpoints.base import AXES, Checkpoint, Role, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, WeightTensor
 from kolmo.checkpoints.cursor import FieldCursor
 from kolmo.checkpoints.folders import File
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import stored_tensor
 from kolmo.dtypes import DTYPES
 from kolmo.errors import InputError

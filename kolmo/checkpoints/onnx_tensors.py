@@ -16,10 +16,11 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import AXES, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size, unpacked
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.protobuf import MessageField, Pieces, Varints, WireMessage
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import PlainLoad, Stored, memory_bytes
 from kolmo.errors import InputError
 

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.allowance import charge_entry
-from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Codes, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import load_patterns, packed_size
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.magic import is_openvino
 from kolmo.checkpoints.openvino_graph import IrGraph, IrLayer, read_graph
 from kolmo.checkpoints.raw import raw_tensor
 from kolmo.checkpoints.scaled import Load, ScaleBlocks, scaled
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.unique import unique_names
 from kolmo.dtypes import bits_of

@@ -17,11 +17,12 @@ import ml_dtypes
 import numpy as np
 
 from kolmo.checkpoints.allowance import ENTRY, allowance_for
-from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.protobuf import WireMessage
 from kolmo.checkpoints.raw import raw_tensor
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.unique import unique_names
 from kolmo.errors import InputError

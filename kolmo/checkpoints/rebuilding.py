@@ -13,9 +13,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kolmo.checkpoints.base import AXES
 from kolmo.checkpoints.inert import Dtype, Global, LeftOut, Ndarray, Record, key_of
 from kolmo.checkpoints.machine import Machine, PickleError, Rebuild
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Storage, Stored, Strided, memory_bytes
 from kolmo.errors import InputError
 

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from kolmo.checkpoints.base import AXES, Checkpoint, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Role, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.narrow import of_parts
 from kolmo.checkpoints.pieces import Box, assembled
 from kolmo.checkpoints.protobuf import BYTES, MessageField, WireMessage
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.sstables import TableCursor, damaged, read_table
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.dtypes import DTYPES, PARTS

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Codes, Skipped, WeightTensor
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.json_text import load_json
 from kolmo.checkpoints.protobuf import joined
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored, stored_tensor
 from kolmo.errors import InputError
 from kolmo.symbols import Alphabet

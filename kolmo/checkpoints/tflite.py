@@ -15,12 +15,13 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kolmo.checkpoints.base import AXES, Checkpoint, Codes, Role, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Codes, Role, Skipped, WeightTensor
 from kolmo.checkpoints.bits import packed_size
 from kolmo.checkpoints.flatbuffers import FlatTable
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.raw import raw_tensor
 from kolmo.checkpoints.scaled import ScaleBlocks, scaled
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.tflite_operators import role_of_uses
 from kolmo.checkpoints.tflite_sparse import dense_tensor

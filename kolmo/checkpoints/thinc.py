@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from kolmo.checkpoints.archives import Archive
-from kolmo.checkpoints.base import AXES, Checkpoint, Skipped, WeightTensor
+from kolmo.checkpoints.base import Checkpoint, Skipped, WeightTensor
 from kolmo.checkpoints.containers import Found, gather
 from kolmo.checkpoints.folders import File, Folder
 from kolmo.checkpoints.msgpack import MsgpackError, unpack
 from kolmo.checkpoints.numpy import open_npy
+from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored, memory_bytes, stored_tensor
 from kolmo.checkpoints.torch import read_torch_zip
 from kolmo.dtypes import DTYPES

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.difference.codes import CodeSearch
 from kolmo.difference.draws import drawing_memory
 from kolmo.difference.lowrank import LIMIT

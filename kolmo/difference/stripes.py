@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.floats import bit_patterns
 
 STRIPE = 1 << 19

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 
-from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.engine import feeding
 from kolmo.estimators.base import Estimator
 from kolmo.estimators.sampled import Sampled

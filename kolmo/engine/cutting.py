@@ -7,7 +7,8 @@ import functools
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.base import WeightTensor
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.engine import feeding
 from kolmo.engine.costs import held_bytes, memory, seconds, stream_seconds
 from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted

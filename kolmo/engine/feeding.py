@@ -11,8 +11,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from kolmo.checkpoints.base import WeightTensor, array_shape
+from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.loads import ArrayLoad, borrowed, is_near, refilled
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.engine.meters import Meter, Stopped
 from kolmo.errors import InputError, KolmoError, NotApplicableError, NotExpressibleError
 from kolmo.estimators.base import Accumulator

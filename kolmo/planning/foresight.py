@@ -8,7 +8,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from kolmo.checkpoints.base import Checkpoint, WeightTensor, array_shape
+from kolmo.checkpoints.base import Checkpoint, WeightTensor
+from kolmo.checkpoints.shapes import array_shape
 from kolmo.engine.feeding import HELD
 from kolmo.engine.pool import MEMORY
 from kolmo.errors import NotApplicableError

@@ -259,6 +259,7 @@ THEIRS_ALONE = (
     "reaches to entry",  # torch makes a storage longer, by whatever lies behind it in memory
     "is missing; the file is truncated",  # and a storage without values likewise
     "a storage without a name and a size",
+    "the file is shorter than it claims",  # a record without bytes, said to lie beyond the file
 )
 """What kolmo alone refuses: parts of its messages."""
 

@@ -163,7 +163,7 @@ def test_names_of_metrics_are_shown_and_not_obeyed(tmp_path):
     assert "\\x1b]0;title\\x07\\u202e: 2 → 1" in found.summary()
 
 
-@pytest.mark.parametrize("steps", [[0, np.inf], [0, HUGE], ["0", "x"]])
+@pytest.mark.parametrize("steps", [[0, np.inf], [0, HUGE], ["0", "x"], [1, "x"], [None, None]])
 def test_steps_of_metrics_are_finite(steps):
     table = pd.DataFrame({"step": pd.Series(steps, dtype=object), "loss": [2.0, 1.0]})
     with pytest.raises(InputError, match="holds values that are no numbers"):

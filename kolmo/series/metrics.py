@@ -42,6 +42,8 @@ def read_metrics(source: Any) -> pd.DataFrame:
         table, name = pd.DataFrame(source), "the metrics"
     else:
         raise InputError(f"metrics are a path, a table or rows, not {type(source).__name__}")
+    if not table.columns.is_unique:
+        raise InputError(f"{name}: two columns have one name")
     if not set(_COUNTERS) & set(table.columns):
         columns = ", ".join(map(str, table.columns[:6])) or "none"
         raise InputError(f"{name}: there is no column 'step' or 'epoch' (columns: {columns})")
@@ -111,13 +113,10 @@ def align(
     ('epoch', {'epoch': [1, 2], 'loss': [0.5, 0.25]}, [0])
     """
     unit = _counter(table, unit)
-    table = table[table[unit].notna()].sort_values(unit)
-    try:
-        counted = [_plain(float(value)) for value in table[unit]]
-    except (TypeError, ValueError, OverflowError):
-        raise _no_number(unit) from None
-    if not all(map(math.isfinite, counted)):
-        raise _no_number(unit)
+    table = table[table[unit].notna()]
+    steps_of = _counted(table[unit], unit)
+    order = sorted(range(len(steps_of)), key=steps_of.__getitem__)
+    table, counted = table.iloc[order], [steps_of[place] for place in order]
     twice = next((step for step, after in pairwise(counted) if step == after), None)
     if twice is not None:
         raise InputError(f"the metrics have {unit} {twice} twice")
@@ -131,14 +130,21 @@ def align(
     columns: dict[str, list[float | None]] = {unit: list(counted)}
     for name in table.columns:
         if name not in _COUNTERS and _is_number(table[name]):
-            columns[str(name)] = [_finite(float(value)) for value in table[name]]
+            columns[str(name)] = [_finite(value) for value in table[name]]
     if len(columns) == 1:
         raise InputError(f"the metrics have no column of numbers beside {unit!r}")
     return unit, columns, without
 
 
-def _no_number(unit: str) -> InputError:
-    return InputError(f"the column {unit!r} of the metrics holds values that are no numbers")
+def _counted(column: pd.Series, unit: str) -> list[float]:
+    """The steps of the rows; InputError unless there are some, and all are finite numbers."""
+    try:
+        counted = [_plain(float(value)) for value in column]
+    except (TypeError, ValueError, OverflowError):
+        counted = []
+    if not counted or not all(map(math.isfinite, counted)):
+        raise InputError(f"the column {unit!r} of the metrics holds values that are no numbers")
+    return counted
 
 
 def _is_number(column: pd.Series) -> bool:
@@ -158,8 +164,8 @@ def _plain(value: float) -> float:
     return int(value) if value.is_integer() else value
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: Any) -> float | None:
+    return None if pd.isna(value) or not math.isfinite(value) else float(value)
 
 
 def _few(steps: Sequence[float]) -> str:

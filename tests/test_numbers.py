@@ -29,9 +29,10 @@ from tests.numbers import (
 )
 
 SMALL = [name for name in TENSORS if name != "many levels"]
-SAFE = ("bool", "int8", "int64", "uint8", "uint64", "float16", "bfloat16", "float32", "float64",
-        "float8_e4m3fn", "float8_e5m2")  # fmt: skip
-"""Dtypes that safetensors' own reader gives back, whatever its version."""
+PLAIN = ("bool", "int8", "int64", "uint8", "uint64", "float16", "float32", "float64")
+"""Dtypes that safetensors' own reader gives back to numpy."""
+
+SAFE = (*PLAIN, "bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 # --- the grid -------------------------------------------------------------------------------
@@ -76,6 +77,9 @@ def extremes(dtypes):
 def test_containers_keep_every_bit(tmp_path):
     """NaN payloads, zeros with a sign, and subnormals too."""
     source = extremes(SAFE)
+    kolmo.pack(source, tmp_path / "x.kmo", preset="fast")
+    assert kolmo.verify(tmp_path / "x.kmo", source)
+    source = extremes(PLAIN)
     certificate = kolmo.pack(source, tmp_path / "x.kmo", preset="fast")
     assert kolmo.verify(tmp_path / "x.kmo", source).sha256 == certificate.sha256
     out = load_file(kolmo.unpack(tmp_path / "x.kmo", tmp_path / "x.safetensors"))
@@ -85,10 +89,10 @@ def test_containers_keep_every_bit(tmp_path):
         assert out[name].tobytes() == weights.tobytes(), name
 
 
-@pytest.mark.parametrize("quantizer", ["symmetric:8", "affine:4", "codebook:16", "nmse:.01"])
+@pytest.mark.parametrize("quantizer", ["symmetric:8", "affine:4", "codebook:16"])
 def test_quantized_containers_decode_to_finite_weights(tmp_path, quantizer):
     """Those of which the quantizer can express all; in the source's own dtype."""
-    floats = [name for name in SAFE if is_float(DTYPES[name])]
+    floats = [name for name in PLAIN if is_float(DTYPES[name])]
     source = {k: w for k, w in extremes(floats).items() if check_symbols(w, quantizer)}
     kolmo.pack(source, tmp_path / "x.kmo", preset="fast", quantizer=quantizer)
     kolmo.verify(tmp_path / "x.kmo", source)

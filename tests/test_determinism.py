@@ -1,0 +1,100 @@
+"""The same bytes whatever the machine is told: threads, hash seeds, locales, other arithmetic.
+
+``python -m tests.test_determinism`` prints what the runs of other surroundings are compared by.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SURROUNDINGS = {
+    "one thread": {"KOLMO_TEST_THREADS": "1"},
+    "four threads": {"KOLMO_TEST_THREADS": "4"},
+    "hash seed 0": {"PYTHONHASHSEED": "0"},
+    "hash seed 1": {"PYTHONHASHSEED": "1"},
+    "German": {"LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8", "TZ": "Asia/Tokyo"},
+    "Turkish": {"LC_ALL": "tr_TR.UTF-8", "TZ": "America/St_Johns"},
+    "plain C": {"LC_ALL": "C", "LANG": "C"},
+    "an old processor's BLAS": {"OPENBLAS_CORETYPE": "Prescott", "OMP_NUM_THREADS": "1"},
+    "several threads of OpenMP": {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"},
+    "no vectors in numpy": {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512_SKX"},
+}
+COMPILED_ANEW = {
+    "any processor": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+}
+"""Where all loops are compiled anew, which takes a minute."""
+
+
+def facts():
+    """Digests of a container of each preset, a mosaic, and a report of bounds and nulls."""
+    import kolmo
+    from momos.config import SampledMosaic
+    from momos.sampled.projection import project_tensors
+
+    threads = int(os.environ.get("KOLMO_TEST_THREADS", "2"))
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.normal(size=(40, 30)).astype(np.float32),
+        "v": random.normal(size=(30, 20)),
+        "tiles": np.resize(np.float32([1, -2, 3, 0.5]), (24, 12)),
+    }
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for preset, quantizer in (("default", "native"), ("fast", "symmetric:6")):
+            path = Path(folder) / "x.kmo"
+            kolmo.pack(weights, path, preset=preset, quantizer=quantizer, threads=threads)
+            found[f"{preset} {quantizer}"] = _digest(path.read_bytes())
+    floats = {name: array.astype(np.float32) for name, array in weights.items()}
+    config = SampledMosaic(block_size=4, motifs=9)
+    mosaic, _ = project_tensors(floats, config, np.random.default_rng(1))
+    found["mosaic"] = _digest(mosaic.encode())
+    report = kolmo.analyze(
+        weights,
+        quantizers=["native", "symmetric:4", "nmse:.01", "codebook:9", "affine:5,clip=99"],
+        estimators=["kt", "context", "gaussian", "bdm,ndim=2", "zstd:3", "lz78", "entropy"],
+        nulls=["shuffled", "gaussian"],
+        draws=3,
+        threads=threads,
+    )
+    table = report.table.drop(columns="seconds")
+    found["report"] = _digest(table.to_json(orient="split", double_precision=15).encode())
+    return found
+
+
+def _digest(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def facts_in(surroundings):
+    environment = {**os.environ, "KOLMO_STORE": "off", **surroundings}
+    command = [sys.executable, "-m", "tests.test_determinism"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def here():
+    return facts()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*SURROUNDINGS, *COMPILED_ANEW])
+def test_surroundings_change_no_byte(here, name):
+    assert facts_in({**SURROUNDINGS, **COMPILED_ANEW}[name]) == here
+
+
+def test_threads_seeds_and_locales_change_no_byte(here):
+    together = ("four threads", "hash seed 1", "Turkish", "several threads of OpenMP")
+    assert facts_in({k: v for name in together for k, v in SURROUNDINGS[name].items()}) == here
+
+
+if __name__ == "__main__":
+    print(json.dumps(facts()))

@@ -91,6 +91,7 @@ def test_surroundings_change_no_byte(here, name):
     assert facts_in({**SURROUNDINGS, **COMPILED_ANEW}[name]) == here
 
 
+@pytest.mark.slow
 def test_threads_seeds_and_locales_change_no_byte(here):
     together = ("four threads", "hash seed 1", "Turkish", "several threads of OpenMP")
     assert facts_in({k: v for name in together for k, v in SURROUNDINGS[name].items()}) == here

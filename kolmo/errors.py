@@ -57,6 +57,10 @@ def how_to_install(extra: str) -> str:
     return f"in a clone of kolmo, run  pip install '.[{extra}]'"
 
 
+class UnansweredError(InputError):
+    """A server cannot be reached, or sends no answer that can be read."""
+
+
 class MissingExtraError(KolmoError, ImportError):
     """An optional package is needed; the message names the extra that installs it."""
 

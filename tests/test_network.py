@@ -17,10 +17,9 @@ import safetensors.numpy
 
 import kolmo
 from kolmo.checkpoints import answers, web
-from kolmo.checkpoints.answers import UnansweredError
 from kolmo.checkpoints.remote import open_url
 from kolmo.cli.app import COMMANDS
-from kolmo.errors import InputError
+from kolmo.errors import InputError, UnansweredError
 from momos.config import SampledMosaic
 from momos.lab.datasets import fetch_dataset
 from momos.mosaic.mosaic import Mosaic

@@ -28,10 +28,6 @@ _PASSING = (408, 429, 500, 502, 503, 504)
 _FINAL = ("InvalidURL", "RedirectClientError", "TooManyRedirects", "ClientSSLError")
 
 
-class UnansweredError(InputError):
-    """A server cannot be reached, or sends no answer that can be read."""
-
-
 def patience() -> float:
     """Seconds that a server has until its answer begins, and for each piece of it.
 

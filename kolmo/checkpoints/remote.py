@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.checkpoints.allowance import belongs
-from kolmo.checkpoints.answers import UnansweredError, patience
+from kolmo.checkpoints.answers import patience
 from kolmo.checkpoints.folders import MOST, File, Folder, LocalFolder
 from kolmo.checkpoints.ranges import Ranges
 from kolmo.checkpoints.stored import Stored
 from kolmo.checkpoints.web import WebFile, linked
-from kolmo.errors import InputError, KolmoError, MissingExtraError
+from kolmo.errors import InputError, KolmoError, MissingExtraError, UnansweredError
 from kolmo.text import public as public
 
 _PACKAGES = {

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kolmo.checkpoints.answers import UnansweredError
 from kolmo.checkpoints.folders import File
 from kolmo.checkpoints.json_text import load_json
-from kolmo.errors import InputError
+from kolmo.errors import InputError, UnansweredError
 
 _LIMIT = 1 << 22  # bytes; configurations have some thousand
 

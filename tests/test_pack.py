@@ -386,3 +386,16 @@ def test_silero(tmp_path, spec, most):
     if spec == "native":
         back = kolmo.unpack(certificate.path, tmp_path / "x.safetensors")
         assert contents(back) == contents(source)
+
+
+def test_a_file_that_is_refused_unless_it_is_trusted_is_told(tmp_path, monkeypatch):
+    """As of hundreds of millions of weights that are nearly all zero; of fewer, by lower limits."""
+    monkeypatch.setattr("kolmo.container.work.LEAST", 100)
+    monkeypatch.setattr("kolmo.container.work.EACH", 1)
+    weights = np.zeros(20_000, np.float16)
+    weights[::2000] = np.arange(1, 11)
+    with pytest.warns(UserWarning, match="refused as one: .* with max_bytes=40000"):
+        kolmo.pack({"w": weights}, tmp_path / "m.kmo", threads=1)
+    with pytest.raises(InputError, match="max_bytes"):
+        kolmo.verify(tmp_path / "m.kmo")
+    assert kolmo.verify(tmp_path / "m.kmo", max_bytes=40_000).raw_bits == 16 * weights.size

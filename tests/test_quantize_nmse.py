@@ -232,3 +232,22 @@ def test_rectangles_cover_each_place_once(start, size, columns, most):
         assert part.rows * part.columns == part.stop - part.start <= most
         assert divmod(part.start, columns) == (part.row, part.column)
         assert part.rows == 1 or (part.column, part.columns) == (0, columns)
+
+
+@pytest.mark.parametrize("distortion", [0.01, 0.3, 0.9])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, ml_dtypes.bfloat16])
+def test_weights_near_the_largest_of_their_dtype_come_back_finite(dtype, distortion):
+    """A level above the largest number would be an infinity of the dtype."""
+    largest = float(ml_dtypes.finfo(dtype).max)
+    weights = (random().uniform(-1, 1, (20, 30)) * largest).astype(dtype)
+    weights[0, 0], weights[3] = largest, -largest
+    coder = fit(f"nmse:{distortion}", weights)
+    decoded = coder.decode(coder.encode(weights.astype(np.float64)))
+    assert np.isfinite(decoded.astype(dtype)).all()
+    least = fit(f"nmse:{distortion}", (weights.astype(np.float64) / largest).astype(dtype))
+    assert len(least.parameters()) <= len(coder.parameters())
+
+
+def test_steps_that_no_number_holds_are_refused():
+    with pytest.raises(InputError, match="near the largest of float64"):
+        fit("nmse:0.9", random().uniform(-8e307, 8e307, (20, 30)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -33,12 +34,14 @@ from kolmo.container.repeats import REPEAT, find_repeats, source_bytes
 from kolmo.container.source import read_entries
 from kolmo.container.state import STATE_ROLES, Kept, state_of
 from kolmo.container.verifying import certify
+from kolmo.container.work import read_to_decode
 from kolmo.errors import InputError, KolmoError, NotApplicableError
 from kolmo.execution import Progress, in_order, thread_count
 from kolmo.files import check_output
 from kolmo.progress import Wanted, progress_bar
 from kolmo.quantize import Quantizer, get_quantizer
 from kolmo.replacing import write_atomically
+from kolmo.spoken import option
 from kolmo.symbols import Symbols
 
 _UNBOUNDED = 1 << 62
@@ -156,9 +159,25 @@ def _written(
             what = str(error).removeprefix(f"{temporary}: ")
             raise KolmoError(f"{path}: not written, for it did not decode: {what}") from None
         accept(temporary)
+        if not _is_expected(temporary):
+            least = option("max_bytes", -(-written[0].raw_bits // 8))
+            warnings.warn(
+                f"{path}: so small for what it holds that it could be a trap, and is refused as "
+                f"one: verify and unpack it with {least}",
+                stacklevel=2,
+            )
 
     write_atomically(path, write)
     return written[0]
+
+
+def _is_expected(path: Path) -> bool:
+    """Whether the file is decoded where nobody says how much may come of it."""
+    try:
+        read_to_decode(path)
+    except InputError:
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotApplicableError
-from kolmo.quantize.base import Quantizer, SymbolCoder, register, value_range
+from kolmo.quantize.base import (
+    Quantizer,
+    SymbolCoder,
+    not_expressible,
+    register,
+    value_range,
+)
 from kolmo.quantize.octaves import octave_codes
 from kolmo.quantize.scaled_grid import GridScales, ScaledGrid, grid_of, nearest_levels
 from kolmo.quantize.scales import (
@@ -39,6 +46,7 @@ _FARTHEST = 2.0**53  # place of a weight that a parameter can tell
 _GUESSES = 6  # passes in which the distortion is taken to go with the square of the step
 _PASSES = 40  # over a tensor, to solve for its step
 _GRAIN = 2.0**36  # squares are rounded to multiples of 1 / this, so that their sums are exact
+_LAST_EXPONENT = 1024  # of a number of float64, as frexp tells it
 _MEETS = 1e-6  # a bracket of steps as narrow as this, relatively, holds no better one
 
 
@@ -103,7 +111,10 @@ class Nmse(Quantizer):
         grid = _Grid.of(tensor, shape, exponent, self.axis)
         step = grid.solve(self.distortion, self.half)
         places, values = grid.beyond(step, self.half)
-        total = math.ldexp(step, exponent + grid.octave) if step else 0.0
+        exponent += grid.octave
+        if step and math.frexp(step)[1] + exponent > _LAST_EXPONENT:
+            raise not_expressible(tensor.name, "weights near the largest of float64", str(self))
+        total = math.ldexp(step, exponent) if step else 0.0
         codes = grid.scales.rows, grid.scales.columns
         return ScaledGrid(self.alphabet(tensor.dtype), grid.wide, total, *codes, places, values)
 
@@ -163,16 +174,34 @@ class _Grid:
         return self.scales.squares * (1 if rows else height) * (1 if columns else self.wide)
 
     def beyond(self, step: float, half: int) -> tuple[NDArray[np.int64], Floats]:
-        """Places and values of the weights that the alphabet does not reach."""
+        """Places and values of the weights that the alphabet does not reach, and of those whose
+        level is larger than any number of the dtype."""
         places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
         values: list[Floats] = [np.empty(0)]
         for part, weights in self._parts() if step else ():
             own = weights.copy()
             weights = in_units(weights, self.octave)
-            far = np.flatnonzero(np.abs(nearest_levels(weights, part, self.scales, step)) >= half)
+            levels = nearest_levels(weights, part, self.scales, step)
+            is_far = np.abs(levels) >= half
+            if self._is_near_largest:
+                sizes = self.scales.multiply(levels * math.ldexp(step, self.octave), part)
+                is_far |= np.abs(sizes) > self._largest
+            far = np.flatnonzero(is_far)
             places.append(part.start + far)
             values.append(in_units(own[far], -self.exponent))
         return np.concatenate(places), np.concatenate(values)
+
+    @cached_property
+    def _largest(self) -> float:
+        """The dtype's largest number, in units of 2^exponent."""
+        finfo: Any = ml_dtypes.finfo
+        mantissa, exponent = math.frexp(float(finfo(self.tensor.dtype).max))
+        return math.ldexp(mantissa, min(exponent - self.exponent, 1000))
+
+    @property
+    def _is_near_largest(self) -> bool:
+        """Whether twice the largest weight, which no level exceeds, is too large for the dtype."""
+        return self._largest < 2
 
     def _parts(self) -> Iterator[tuple[Rectangle, Floats]]:
         return pieces(self.tensor, self.wide, self.exponent)

@@ -7,9 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-if sys.platform != "win32":
-    import fcntl
-
 
 def lock(descriptor: int) -> bool:
     """Lock what is open for this process; whether no other one has it.
@@ -23,8 +20,10 @@ def lock(descriptor: int) -> bool:
     """
     if sys.platform == "win32":
         return True
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        flock(descriptor, LOCK_EX | LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

@@ -145,7 +145,7 @@ def test_a_lie_ends_in_one_line_in_bounds(lie, monkeypatch):
         with pytest.raises(InputError, match=SAID[lie]) as refused:
             read(url.replace("//", "//me:passw0rd@") + QUERY)
         assert server.sent < 1 << 26
-        assert len(server.heads) <= 12
+        assert len(server.heads) <= 36  # three tries of eleven redirects
     assert str(refused.value).startswith(f"{url}: ")
     assert not re.search(r"s3cret|passw0rd|\n", str(refused.value))
 
@@ -364,7 +364,8 @@ def test_an_interrupted_download_leaves_nothing(tmp_path, sent):
         assert server.stalled.wait(60)
         process.send_signal(sent)
         _, errors = process.communicate()
-    assert (process.returncode, errors) == (130, "kolmo: error: interrupted\n")
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[sent]
+    assert (process.returncode, errors) == (128 + sent, f"kolmo: error: {word}\n")
     assert not [*(tmp_path / "here").iterdir(), *(tmp_path / "there").iterdir()]
 
 

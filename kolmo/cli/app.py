@@ -6,9 +6,7 @@ import atexit
 import gc
 import json
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterable
 from importlib import import_module
@@ -101,7 +99,6 @@ def _named_only() -> None:
 def run_app(application: typer.Typer, name: str) -> None:
     """Run a command line so that every error and every warning is one line on stderr, and exit."""
     atexit.register(gc.freeze)  # a process that ends need not search all it holds for garbage
-    _end_as_interrupted()
     warnings.formatwarning = lambda message, *_: f"{name}: warning: {printable(str(message))}\n"
     with orderly() as ending:
         code = _code_of(application, name, ending)
@@ -159,20 +156,6 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError:  # of a stream without a descriptor
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def _end_as_interrupted() -> None:
-    """End on SIGTERM, which containers and batch systems send, as on Ctrl-C: nothing half-written
-    stays, and what is done is kept."""
-    owner = os.getpid()
-
-    def end(number: int, frame: object) -> None:
-        if os.getpid() != owner:  # a worker that this process has forked
-            os._exit(128 + number)
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
 
 
 def _complain(name: str, message: str) -> None:

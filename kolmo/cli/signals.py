@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -50,9 +51,11 @@ class Ending:
 def orderly() -> Iterator[Ending]:
     """The first of these signals raises KeyboardInterrupt inside; a second one ends the program at
     once. One that is ignored, as by ``nohup``, stays so."""
-    ending, before = Ending(), dict[int, Any]()
+    ending, before, owner = Ending(), dict[int, Any](), os.getpid()
 
     def interrupt(number: int, _: object) -> None:
+        if os.getpid() != owner:  # a process that this one has forked
+            os._exit(128 + number)
         ending.number, ending.came = number, True
         for each in before:
             signal.signal(each, signal.SIG_DFL)

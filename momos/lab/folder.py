@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
-from kolmo.files import Paths, check_standing, marked
+from kolmo.files import Paths, check_standing, directory, marked
 from kolmo.locks import held_folder
 from kolmo.spoken import option
 from momos.lab.config import TrainConfig
@@ -62,7 +62,7 @@ def held(path: str | os.PathLike[str] | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    with held_folder(make_folder(path)) as is_ours:
+    with directory(Path(path)), held_folder(path) as is_ours:
         if not is_ours:
             raise InputError(f"{path}: another run is writing there: wait, or name another folder")
         yield

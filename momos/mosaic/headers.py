@@ -76,8 +76,8 @@ def read_header_fields(path: str, reader: Reader, version: int) -> Any:
 
     Raises
     ------
-    ValueError, IndexError, zlib.error
-        If it is none.
+    ValueError, IndexError
+        If it is none; and what zlib raises of damaged bytes.
     InputError
         If it has far more in it than a file of its size.
     """

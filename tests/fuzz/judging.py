@@ -1,10 +1,17 @@
 """What the library that owns a format makes of an input, beside what kolmo makes of it."""
 
 import re
+from importlib.util import find_spec
 
 import kolmo
 
 ROLES = ("book-keeping", "buffer", "optimizer", "copy", "other")
+
+
+def installed(package):
+    """Whether a package is, and not only a folder of its name."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 class Whole(dict):

@@ -7,6 +7,7 @@ verifies a file must agree with each other.
 import dataclasses
 import json
 import zlib
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import kolmo
 from kolmo.checkpoints.opening import survey
 from kolmo.codes import numbers
 from kolmo.codes.base import code_numbers
+from kolmo.codes.numbers import Reader
 from kolmo.container.format import MAGIC, read_contents, with_checksum, with_foot
 from kolmo.container.header import NUMBERED, decode_header, encode_header
 from kolmo.errors import InputError
+from momos.mosaic import headers
 from momos.mosaic.files import checked_header, decode_parts, encode_parts
 from momos.mosaic.parts import Parts
 from tests.checkpoints import contents
@@ -298,17 +301,25 @@ def _tied():
 def mosaic_written(folder, random):
     """A mosaic whose header or body is another, with the right checksum."""
     data = pick(mosaics(), random)
-    end = 12 + int.from_bytes(data[8:12], "little")
-    header, body = json.loads(zlib.decompress(data[12:end])), data[end:-4]
+    reader = Reader(data[8:-4])
+    header, body = headers.read_header_fields("x", reader, data[6]), reader.rest()
     if random.random() < 0.7:
         header = _other_mosaic(header, random)
     if random.random() < 0.5:
         body = bytes(damaged(body, [data], random)) if body else b"\0"
-    packed = zlib.compress(json.dumps(header).encode(errors="replace"))
-    content = data[:8] + len(packed).to_bytes(4, "little") + packed + body
+    content = data[:6] + _described(header, random) + body
     path = folder / "x.mosaic"
     path.write_bytes(content + zlib.crc32(content).to_bytes(4, "little"))
     return path
+
+
+def _described(header, random):
+    """The version and the header: of fields, where they can say it, or of JSON."""
+    if random.random() < 0.5:
+        with suppress(LookupError, TypeError, ValueError, AttributeError):
+            return b"\4\n" + headers.encode_header(header)
+    packed = zlib.compress(json.dumps(header).encode(errors="replace"))
+    return b"\3\n" + len(packed).to_bytes(4, "little") + packed
 
 
 def _other_mosaic(header, random):

@@ -135,14 +135,21 @@ def read_resumed(path):
     text = path.read_text(errors="replace")
     return {
         "record": read_record(path, "k"),
-        "journal": Journal(path)._rows,
+        "journal": _rows(path),
         "rates": Rates(path)._sums,
         "text": unsealed(text),
     }
 
 
+def _rows(path):
+    with Journal(path) as journal:
+        return journal._rows
+
+
 def nothing_else_is_believed(path, found):
     """Whether what was believed is what was kept."""
+    if found is None:
+        return None
     for reader, right in (("record", KEPT), ("text", KEPT)):
         if found[reader] not in (None, right):
             return f"a damaged file is believed by {reader}"

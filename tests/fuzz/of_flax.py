@@ -1,13 +1,12 @@
 """msgpack of own making, as Flax writes it, against msgpack if it is there."""
 
 import struct
-from importlib.util import find_spec
 
 import numpy as np
 
 from tests.fuzz.damage import NAMES as ODD_NAMES
 from tests.fuzz.hand import NAMES, SIDES, Hand
-from tests.fuzz.judging import difference, read_whole
+from tests.fuzz.judging import difference, installed, read_whole
 from tests.fuzz.kinds import Fuzzer
 
 DTYPES = ("float32", "float64", "float16", "int8", "int32", "int64", "uint8", "uint16", "bool")
@@ -153,4 +152,4 @@ def judge(path, found):
     return difference(path, found, library, OURS_ALONE, THEIRS_ALONE)
 
 
-FUZZERS = [Fuzzer("Flax written", write, read_whole, judge if find_spec("msgpack") else None)]
+FUZZERS = [Fuzzer("Flax written", write, read_whole, judge if installed("msgpack") else None)]

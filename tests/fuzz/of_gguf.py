@@ -1,13 +1,11 @@
 """GGUF of own making: versions, orders, metadata of every type, against gguf-py if it is there."""
 
-from importlib.util import find_spec
-
 import numpy as np
 
 from tests.corpus.gguf import NUMBERS, Writer, padded
 from tests.fuzz.damage import NAMES as ODD_NAMES
 from tests.fuzz.hand import NAMES, SIDES, Hand
-from tests.fuzz.judging import difference, read_whole
+from tests.fuzz.judging import difference, installed, read_whole
 from tests.fuzz.kinds import Fuzzer
 
 PLAIN = {0: 4, 1: 2, 24: 1, 25: 2, 26: 4, 27: 8, 28: 8, 30: 2}
@@ -145,4 +143,4 @@ def judge(path, found):
     return found and difference(path, found, library, OURS_ALONE)
 
 
-FUZZERS = [Fuzzer("GGUF written", write, read_whole, judge if find_spec("gguf") else None)]
+FUZZERS = [Fuzzer("GGUF written", write, read_whole, judge if installed("gguf") else None)]

@@ -1,13 +1,12 @@
 """ONNX of own making: tensors raw, typed and in other files, against onnx if it is there."""
 
 import struct
-from importlib.util import find_spec
 
 import numpy as np
 
 from tests.fuzz.damage import NAMES as ODD_NAMES
 from tests.fuzz.hand import NAMES, SIDES, Hand
-from tests.fuzz.judging import difference, read_whole
+from tests.fuzz.judging import difference, installed, read_whole
 from tests.fuzz.kinds import Fuzzer
 from tests.wire import field, varint
 
@@ -137,4 +136,4 @@ def judge(path, found):
     return difference(path, found, library, OURS_ALONE, THEIRS_ALONE)
 
 
-FUZZERS = [Fuzzer("ONNX written", write, read_whole, judge if find_spec("onnx") else None)]
+FUZZERS = [Fuzzer("ONNX written", write, read_whole, judge if installed("onnx") else None)]

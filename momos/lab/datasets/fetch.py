@@ -7,19 +7,21 @@ stopped; a file of that name with another hash is replaced only where that is as
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kolmo import specs
-from kolmo.checkpoints.opening import bytes_at
-from kolmo.checkpoints.origins import sha256
-from kolmo.checkpoints.stored import Stored
 from kolmo.errors import InputError
 from kolmo.files import check_standing, make_directory
 from kolmo.progress import progress_bar
 from kolmo.replacing import write_atomically
+
+if TYPE_CHECKING:
+    from kolmo.checkpoints.stored import Stored
 
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
@@ -107,13 +109,20 @@ def fetch_dataset(
 
 
 def _has(digest: str, path: Path) -> bool:
-    return path.is_file() and sha256(str(path)) == digest
+    return path.is_file() and _sha256(path) == digest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(url: str, digest: str, folder: Path) -> Path:
     path = folder / url.rsplit("/", 1)[1]
     if _has(digest, path):
         return path
+    from kolmo.checkpoints.opening import bytes_at  # which imports much that settings do not need
+
     stored = bytes_at(url)
     if stored.size > _MOST:
         raise InputError(f"{url}: {stored.size:,} bytes are more than any of these files has")
@@ -128,7 +137,7 @@ def _copy(stored: Stored, path: Path, digest: str) -> None:
         for offset in range(0, stored.size, _PIECE):
             progress(offset, stored.size, f"fetching {stored.where}")
             file.write(stored.read(offset, min(_PIECE, stored.size - offset)))
-    found = sha256(str(path))
+    found = _sha256(path)
     if found != digest:
         raise InputError(
             f"{stored.where}: its SHA-256 is {found}, not {digest}: it is another file, or damaged"

@@ -17,7 +17,7 @@ from kolmo.quantize import get_quantizer, quantizer_names
 from kolmo.testing.access import measure
 from kolmo.testing.cases import Case
 from kolmo.testing.estimators import EVERY, estimator_checks
-from tests.numbers import (
+from tests.extremes import (
     ESTIMATORS,
     QUANTIZERS,
     TENSORS,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError, NotApplicableError
+from kolmo.floats import is_float
 from kolmo.quantize.base import (
     Quantizer,
     SymbolCoder,
@@ -193,7 +194,9 @@ class _Grid:
 
     @cached_property
     def _largest(self) -> float:
-        """The dtype's largest number, in units of 2^exponent."""
+        """The largest number of a floating-point dtype, in units of 2^exponent."""
+        if not is_float(self.tensor.dtype):
+            return math.inf
         finfo: Any = ml_dtypes.finfo
         mantissa, exponent = math.frexp(float(finfo(self.tensor.dtype).max))
         return math.ldexp(mantissa, min(exponent - self.exponent, 1000))

@@ -25,7 +25,6 @@ from momos.cli.options import (
     takes,
 )
 from momos.lab.arms import StudyConfig
-from momos.lab.folder import OF_STUDY, refuse_inputs
 from momos.lab.settings import train_config
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ def study(
     """Compare untrained, trained, quantized and mosaic models; finished runs are kept."""
     settings = _study_config(config, given, seeds)
     # Here, because it needs torch, which --help does not.
+    from momos.lab.folder import OF_STUDY, refuse_inputs
     from momos.lab.studies import study as run
 
     if config:

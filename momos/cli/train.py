@@ -24,7 +24,6 @@ from momos.cli.options import (
     takes,
 )
 from momos.config import Unit
-from momos.lab.folder import CONFIG, OF_RUN, refuse_inputs
 from momos.lab.settings import to_toml, train_config
 
 
@@ -71,6 +70,7 @@ def train(
         return
     # Here, because it needs torch, which --help and --print-config do not.
     from momos.cli.printing import print_values
+    from momos.lab.folder import CONFIG, OF_RUN, refuse_inputs
     from momos.lab.training import train as run
 
     if config:

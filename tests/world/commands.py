@@ -164,7 +164,7 @@ def _mosaic(path):
 def _store(path):
     """A store is whole if all that it keeps is: what is not there yet will be measured."""
     copy = path.with_name(f"{path.name}.copy")
-    for suffix in ("", "-wal"):
+    for suffix in ("", "-wal", "-journal"):
         if path.with_name(path.name + suffix).exists():
             shutil.copy(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
     try:

@@ -1,7 +1,7 @@
 """A grid of numbers at the edges: every quantizer, estimator and layout, every dtype, odd tensors.
 
 It is complete by construction: names come from the registries, and a new one without its ways is
-an error. ``python -m tests.numbers [--share .1]`` goes through all of it and prints a table.
+an error. ``python -m tests.extremes [--share .1]`` goes through all of it and prints a table.
 """
 
 import argparse

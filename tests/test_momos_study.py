@@ -441,7 +441,7 @@ def test_nothing_can_be_written_where_a_file_is(run, tmp_path):
     for command in ("train", "study"):
         code, _, err = run(command, "--out", blocker)
         assert code == 2
-        assert "cannot be made a folder" in err
+        assert "cannot be a directory" in err
 
 
 def test_divergence_is_a_failure_of_exit_code_1(run, tmp_path):

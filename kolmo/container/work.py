@@ -23,8 +23,8 @@ LEAST = 1 << 25
 EACH = 1 << 9
 """Steps that it may take besides for each of its bytes."""
 
-_OF_SYMBOL = {"raw": 0, "constant": 0, "mixing": 2, "context": 4, "counts": 4, "predictive": 8,
-              "trellis": 8}  # fmt: skip
+_OF_SYMBOL = {"raw": 0, "constant": 0, "mixing": 2, "context": 4, "counts": 4, "records": 4,
+              "predictive": 8, "trellis": 8}  # fmt: skip
 _OF_LINE = {"context": 32, "predictive": 32}  # what is kept of each row and column
 
 _STEPS = {

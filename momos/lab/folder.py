@@ -62,7 +62,7 @@ def held(path: str | os.PathLike[str] | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    with directory(Path(path)), held_folder(path) as is_ours:
+    with directory(Path(path)), held_folder(make_folder(path)) as is_ours:
         if not is_ours:
             raise InputError(f"{path}: another run is writing there: wait, or name another folder")
         yield

@@ -401,7 +401,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path):
     pty = pytest.importorskip("pty")
     path, saved = tmp_path / "m.npz", tmp_path / "r.json"
     small = {f"small{i}": np.ones(100, "f4") for i in range(5)}
-    np.savez(path, **small, big=RANDOM.normal(size=(4000, 2000)).astype("f4"))
+    np.savez(path, **small, big=RANDOM.normal(size=(1200, 2000)).astype("f4"))
     options = ["-q", "native", "-e", "xz:9", "-e", "kt", "-o", saved]
     options += ["--scope", "tensor", "--threads", "2", "--lines"]
     ours, theirs = pty.openpty()

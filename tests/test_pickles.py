@@ -234,6 +234,26 @@ def test_plain_values_come_back(protocol):
         )
 
 
+def of_python_2(name, values):
+    """What cPickle of Python 2 writes of {name: numpy.array(values, "<f4")}, by protocol 2."""
+    head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"
+    dtype = b"cnumpy\ndtype\nU\2f4K\0K\1\x87R(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    data = np.array(values, "<f4").tobytes()
+    state = b"(K\1K" + bytes([len(values)]) + b"\x85" + dtype + b"\x89U" + bytes([len(data)])
+    return b"\x80\2}U" + bytes([len(name)]) + name + head + state + data + b"tbs."
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(b"caf\xc3\xa9", "café"), (b"caf\xe9", "café"), (b"\xff\xfe", "ÿþ")]
+)
+def test_texts_of_python_2_are_utf_8_as_torch_takes_them_and_bytes_to_arrays(tmp_path, name, text):
+    for data in (b"\xc3\xa9AB", b"\xff\xa9AB"):  # values that are UTF-8 by chance, and that are not
+        (tmp_path / "old.pkl").write_bytes(of_python_2(name, np.frombuffer(data, "<f4")))
+        (tensor,) = kolmo.open_checkpoint(tmp_path / "old.pkl").values()
+        assert tensor.name == text
+        assert tensor.read().tobytes() == data
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_what_is_unknown_is_kept_and_never_made(protocol):
     found = load(pickle.dumps({"path": Path("/x"), "call": Attack()}, protocol))

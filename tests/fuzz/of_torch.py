@@ -260,6 +260,7 @@ THEIRS_ALONE = (
     "is missing; the file is truncated",  # and a storage without values likewise
     "a storage without a name and a size",
     "the file is shorter than it claims",  # a record without bytes, said to lie beyond the file
+    "is compressed, which torch never does",  # torch reads them; kolmo reads records in place
 )
 """What kolmo alone refuses: parts of its messages."""
 

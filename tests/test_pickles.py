@@ -234,6 +234,19 @@ def test_plain_values_come_back(protocol):
         )
 
 
+def test_values_of_before_1_6_are_little_endian_whatever_machine_wrote_them(tmp_path):
+    """torch turned them round where it wrote, and notes the machine's own order beside them."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"w": torch.arange(4.0)}, file, _use_new_zipfile_serialization=False)
+    other = file.getvalue().replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89")
+    assert other != file.getvalue()
+    (tmp_path / "old.pth").write_bytes(other)
+    assert torch.load(tmp_path / "old.pth")["w"].tolist() == [0, 1, 2, 3]
+    assert kolmo.open_checkpoint(tmp_path / "old.pth")["w"].read().tolist() == [0, 1, 2, 3]
+
+
 def of_python_2(name, values):
     """What cPickle of Python 2 writes of {name: numpy.array(values, "<f4")}, by protocol 2."""
     head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"

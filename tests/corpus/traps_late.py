@@ -111,10 +111,11 @@ def _equal_names(count):
 def _kmo_header(count):
     """A header of so many zeros."""
     from kolmo.codes.numbers import number_bytes
+    from kolmo.container.fields import deflate, names_bytes, text_bytes
     from kolmo.container.format import MAGIC, with_foot
-    from kolmo.container.header import _deflate, _text
 
-    packed = _deflate(_text("native") + b"\1\1w" + number_bytes(count) + bytes(count))
+    head = text_bytes("native") + number_bytes(1) + names_bytes(["w"])
+    packed = deflate(head + number_bytes(count) + bytes(count))
     return MAGIC + with_foot(number_bytes(len(packed)) + packed, bytes(16))
 
 

@@ -1,5 +1,6 @@
 """HDF5 files of h5py, in each generation of the format; damaged and hostile ones."""
 
+import struct
 import zlib
 
 import numpy as np
@@ -11,6 +12,8 @@ from kolmo.checkpoints.hdf5 import Hdf5
 from kolmo.checkpoints.recent import Recent, boxes
 from kolmo.checkpoints.stored import file_bytes
 from kolmo.errors import InputError
+from tests.fuzz.hand import Hand
+from tests.fuzz.hdf5_files import Writer
 from tests.written import contents, opened, same_in_pieces, truth, unpacked
 
 VERSIONS = ["earliest", "v110", "latest"]
@@ -64,6 +67,22 @@ def test_attributes(version, tmp_path):
 def test_a_block_before_the_file(tmp_path):
     found = opened(unpacked("hdf5/after-512-bytes.h5", tmp_path))
     assert contents(found) == truth("hdf5")["after-512-bytes.h5"]
+
+
+def test_floats_whose_first_bit_is_stored_are_no_ieee_floats(tmp_path):
+    """The library makes other numbers of them than their bits are by IEEE 754."""
+    write = Writer(Hand(np.random.default_rng(0), 0), False)
+    kind, at = write.type("<f4"), write.place(bytes(8))
+    layout = bytes([3, 1]) + struct.pack("<QQ", at, 8)
+    said = {"plain": kind, "odd": kind[:1] + b"\0" + kind[2:]}
+    entries = [
+        (name, write.header([(1, write.space((2,))), (3, said[name]), (8, layout)]))
+        for name in sorted(said)
+    ]
+    (tmp_path / "m.h5").write_bytes(write.file(write.group(entries)))
+    found = opened(tmp_path / "m.h5")
+    assert list(found) == ["plain"]
+    assert [(one.name, one.reason) for one in found.skipped] == [("odd", "an odd 32-bit float")]
 
 
 def test_a_truncated_file_is_said_to_be_so(tmp_path):

@@ -108,7 +108,7 @@ class Hdf5:
         space, kind = first(found, headers.DATASPACE), first(found, headers.DATATYPE)
         layout = first(found, headers.LAYOUT)
         if not space or not kind or not layout:
-            raise damaged(self.where)
+            return Hdf5Dataset(path, Skipped(name, "a dataset without a shape or a datatype"))
         shape = dataspace(self.source, space)
         of = datatype(self.source, kind)
         dtype, guess = self._dtype(of, found)

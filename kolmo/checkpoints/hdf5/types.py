@@ -17,6 +17,7 @@ from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 FIXED, FLOAT, STRING, BITS, OPAQUE, COMPOUND, REFERENCE, ENUM, VARIABLE = 0, 1, 3, 4, 5, 6, 7, 8, 9
 """Classes of datatypes."""
 
+_IMPLIED = 2  # the first bit of a mantissa is 1 and not stored
 _AXES = 32  # as in the library
 _VERSIONS = range(1, 6)  # of datatypes
 _FIELDS = 1 << 12
@@ -100,6 +101,7 @@ def _float(cursor: Hdf5Cursor, bits: int, size: int, order: str) -> np.dtype[Any
     at, exponent, begin, mantissa = (cursor.number(1) for _ in range(4))
     form = _FLOATS.get((size, at, exponent, mantissa, cursor.number(4)))
     sound = (offset, precision, begin, bits >> 8 & 0xFF) == (0, 8 * size, 0, 8 * size - 1)
+    sound = sound and bits >> 4 & 3 == _IMPLIED
     if form is None or not sound or bits & 0x40:
         return None
     dtype: np.dtype[Any] = np.dtype(form)

@@ -105,6 +105,8 @@ class _MatReader:
         if element.kind == _PACKED:
             inner = FieldCursor(self._unpacked(element.stored), _WHAT)
             self.read(self.element(inner), name, depth + 1)
+            if inner.left:
+                raise cursor.damaged(f"variable {name[:60]!r} is packed with more than itself")
         elif element.kind == _MATRIX and cursor.left:
             self._array(cursor, name, depth)
 

@@ -201,6 +201,9 @@ OURS_ALONE = (
     *("bad version number", "message type not found", "message not aligned", "gap found"),
     *("message count", "unshareable class", "metadata checksum", "truncated file", "exceeds EOA"),
     *("rank for btree", "out of bounds", "does not match datatype", "storage overflowed"),
+    *("bad flag combination", "header chunk size", "compact dataset's data", "must be < 4GB"),
+    *("unused bits", "exponent size", "gap in chunk", "invalid dataset size", "precision is zero"),
+    *("invalid datatype size", "invalid rank", "determine object type"),
     "filter returned failure",  # checksums of chunks, which kolmo does not look at
     "array is too big",  # what no file can hold is listed
     "/plugin)",  # a filter that neither has: its dataset is listed

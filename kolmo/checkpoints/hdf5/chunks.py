@@ -74,7 +74,10 @@ def _of_old_tree(source: Hdf5Source, layout: Chunked) -> Iterator[tuple[tuple[in
     for key, address in old_tree(source, layout.address, 1, 8 + 8 * (rank + 1)):
         cursor = Hdf5Cursor(key, source.where)
         size, mask = cursor.number(4), cursor.number(4)
-        yield tuple(cursor.number(8) // side for side in layout.sides), (address, size, mask)
+        at = [divmod(cursor.number(8), side) for side in layout.sides]
+        if any(inside for _, inside in at):
+            raise damaged(source.where)
+        yield tuple(index for index, _ in at), (address, size, mask)
 
 
 def _of_new_tree(

@@ -137,6 +137,16 @@ def test_each_chunk_is_decoded_once_on_the_way_through(sides, budget):
     )
 
 
+def test_columns_of_a_tall_array_are_unpacked_once_and_read_in_few_pieces():
+    """Each chunk is a column, and all together are more than may be kept."""
+    array = np.random.default_rng(0).integers(0, 256, (1 << 20, 3), np.uint8)
+    grid, decoded = grid_of(array, (1 << 20, 1))
+    step = 1 << 18
+    read = [grid.load(at, at + step) for at in range(0, array.size, step)]
+    assert np.concatenate(read).tobytes() == array.tobytes()
+    assert len(decoded) == 3
+
+
 def test_runs_of_entries_are_boxes():
     array = np.arange(4 * 3 * 5).reshape(4, 3, 5)
     for start in range(61):

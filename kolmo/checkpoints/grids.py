@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,21 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.compressed import kept_file
 from kolmo.checkpoints.recent import Box, Recent, boxes
 from kolmo.checkpoints.stored import Stored
+from kolmo.checkpoints.views import View, in_blocks, part_of
 from kolmo.temporary import nameless_file
+
+
+@dataclasses.dataclass(frozen=True)
+class _Unpacked:
+    """Chunks in a file, and the entries before each."""
+
+    stored: Stored
+    places: dict[tuple[int, ...], int]
+
+    def entries(self, dtype: np.dtype[Any], place: int, first: int, count: int) -> NDArray[Any]:
+        """Some of a chunk."""
+        size = dtype.itemsize
+        return np.frombuffer(self.stored.read((place + first) * size, count * size), dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,9 +55,8 @@ class Grid:
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""
         if self._slab > self.recent.budget:
-            size = self.dtype.itemsize
-            data = self._unpacked.read(start * size, (stop - start) * size)
-            return np.frombuffer(data, self.dtype)
+            key = id(self), "blocks"
+            return in_blocks(self.shape, self.dtype, self._spooled, start, stop, self.recent, key)
         parts = [self.box(box).reshape(-1) for box in boxes(self.shape, start, stop)]
         return np.concatenate(parts) if parts else np.empty(0, self.dtype)
 
@@ -64,34 +77,31 @@ class Grid:
         return math.prod([*self.chunk[:1], *sides]) * self.dtype.itemsize
 
     @cached_property
-    def _unpacked(self) -> Stored:
-        """All entries in row-major order, in a file without a name; holes where chunks lack."""
-        size = math.prod(self.shape) * self.dtype.itemsize
+    def _unpacked(self) -> _Unpacked:
+        """All chunks, one after the other, in a file without a name."""
+        places: dict[tuple[int, ...], int] = {}
         with nameless_file() as spool:
-            spool.truncate(size)
             for index in self._chunks(tuple((0, side) for side in self.shape)):
                 chunk = self.decode(index)
-                chunk = self._filled() if chunk is None else chunk
                 if chunk is not None:
-                    self._put(spool, index, chunk)
+                    places[index] = spool.tell() // self.dtype.itemsize
+                    spool.write(np.ascontiguousarray(chunk).tobytes())
             spool.flush()
-            return kept_file(spool, size, "an array unpacked to a temporary file")
+            stored = kept_file(spool, spool.tell(), "an array unpacked to a temporary file")
+        return _Unpacked(stored, places)
 
-    def _filled(self) -> NDArray[Any] | None:
-        """A missing chunk; None if it is of zeros, as are the holes of a file."""
-        fill = np.full((1,) * len(self.shape), self.fill, self.dtype)
-        return np.broadcast_to(fill, self.chunk) if any(fill.tobytes()) else None
-
-    def _put(self, spool: Any, index: tuple[int, ...], chunk: NDArray[Any]) -> None:
-        whole = tuple((0, side) for side in self.shape)
-        into, of = self._overlap(whole, index)
-        inside = chunk[of]
-        steps = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        first = [part.start for part in into]
-        for row in np.ndindex(inside.shape[:-1]):
-            at = sum((a + b) * s for a, b, s in zip(first, (*row, 0), steps, strict=True))
-            spool.seek(at * self.dtype.itemsize)
-            spool.write(np.ascontiguousarray(inside[row]).tobytes())
+    def _spooled(self, box: Box) -> NDArray[Any]:
+        """The entries of a box, of the chunks in that file."""
+        made = np.full([end - first for first, end in box], self.fill, self.dtype)
+        steps = [math.prod(self.chunk[axis + 1 :]) for axis in range(len(self.chunk))]
+        sides = list(zip(self.chunk, steps, strict=True))
+        for index in self._chunks(box):
+            if (place := self._unpacked.places.get(index)) is not None:
+                into, of = self._overlap(box, index)
+                read = partial(self._unpacked.entries, self.dtype, place)
+                view = View(self, read, sides, self.dtype)
+                made[into] = part_of(view, tuple((part.start, part.stop) for part in of))
+        return made
 
     def _decoded(self, index: tuple[int, ...]) -> NDArray[Any] | None:
         found = self.recent.get((id(self), index), lambda: self._made(index))

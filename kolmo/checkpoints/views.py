@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,34 +51,52 @@ class View:
         """Whether what comes later in it lies later in the file, or at the same places."""
         return all(a >= b for (_, a), (_, b) in itertools.pairwise(self.sides))
 
-    @property
-    def block(self) -> int:
-        """Entries of a block: whole rows, or whole rows of rows, if they are not too many."""
-        most = max(1, _BLOCK // self.dtype.itemsize)
-        rows = [math.prod(self.shape[axis:]) for axis in range(len(self.shape) + 1)]
-        row = next(row for row in rows if row <= most)
-        return most // row * row
-
 
 def entries(view: View, start: int, stop: int) -> NDArray[Any]:
     """Entries [start, stop) of a view in row-major order."""
-    block = view.block
-    if view.is_in_order or stop - start >= block:
-        return _direct(view, start, stop)
-    numel, owner = math.prod(view.shape), weakref.ref(view.owner)
-    parts = []
+    part = partial(part_of, view)
+    if view.is_in_order:
+        return _joined(view.shape, part, start, stop)
+    return in_blocks(view.shape, view.dtype, part, start, stop, _recent, weakref.ref(view.owner))
+
+
+def in_blocks(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    part: Callable[[Box], NDArray[Any]],
+    start: int,
+    stop: int,
+    recent: Recent,
+    key: Hashable,
+) -> NDArray[Any]:
+    """Entries [start, stop) of an array of which ``part`` gives any box, a block at a time; the
+    last blocks are kept by the array's key."""
+    block = _block(shape, dtype.itemsize)
+    if stop - start >= block:
+        return _joined(shape, part, start, stop)
+    numel, found = math.prod(shape), []
     for at in range(start // block * block, stop, block):
-        kept = _recent.get((owner, at), partial(_direct, view, at, min(at + block, numel)))
-        parts.append(kept[max(start - at, 0) : stop - at])
-    return np.concatenate(parts)
+        kept = recent.get((key, at), partial(_joined, shape, part, at, min(at + block, numel)))
+        found.append(kept[max(start - at, 0) : stop - at])
+    return np.concatenate(found)
 
 
-def _direct(view: View, start: int, stop: int) -> NDArray[Any]:
-    found = [_box(view, box).reshape(-1) for box in boxes(view.shape, start, stop)]
+def _block(shape: tuple[int, ...], size: int) -> int:
+    """Entries of a block: whole rows, or whole rows of rows, if they are not too many."""
+    most = max(1, _BLOCK // size)
+    rows = [math.prod(shape[axis:]) for axis in range(len(shape) + 1)]
+    row = next(row for row in rows if row <= most)
+    return most // row * row
+
+
+def _joined(
+    shape: tuple[int, ...], part: Callable[[Box], NDArray[Any]], start: int, stop: int
+) -> NDArray[Any]:
+    found = [part(box).reshape(-1) for box in boxes(shape, start, stop)]
     return found[0] if len(found) == 1 else np.concatenate(found)
 
 
-def _box(view: View, box: Box) -> NDArray[Any]:
+def part_of(view: View, box: Box) -> NDArray[Any]:
     """The entries of a box."""
     strides = [stride for _, stride in view.sides]
     made = np.empty([end - first for first, end in box], view.dtype)

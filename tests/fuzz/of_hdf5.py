@@ -213,6 +213,7 @@ OURS_ALONE = (
 
 THEIRS_ALONE = (
     "nothing to measure",
+    "shorter than it claims",  # more bytes than its shape takes, likewise
     "a chunk has",  # more bytes than its sides take, of which h5py leaves the rest
 )
 """What kolmo alone refuses: parts of its messages."""

@@ -152,6 +152,7 @@ OURS_ALONE = (
     "could not read bytes",  # the bytes that would fill up the last one to 8
     "Expecting matrix here",  # an element that is no array, which kolmo passes over
     "Expecting miMATRIX type here",
+    "Did not fully consume compressed",  # what comes after the end of packed bytes
     "in SDE format",  # a short element of more than 4 bytes, of which 4 are there
     "referenced before assignment",  # scipy's own fault, at a class that there is not
 )

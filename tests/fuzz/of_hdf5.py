@@ -203,6 +203,7 @@ OURS_ALONE = (
     *("rank for btree", "out of bounds", "does not match datatype", "storage overflowed"),
     *("bad flag combination", "header chunk size", "compact dataset's data", "must be < 4GB"),
     *("unused bits", "exponent size", "gap in chunk", "invalid dataset size", "precision is zero"),
+    *("leaf node", "sign positions overlap", "Unable to allocate", "symbol table"),
     *("adjustment for EOA", "phase change values", "off the end of the image buffer"),
     *("invalid datatype size", "invalid rank", "determine object type"),
     "filter returned failure",  # checksums of chunks, which kolmo does not look at

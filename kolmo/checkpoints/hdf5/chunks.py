@@ -71,13 +71,16 @@ def _coordinates(at: int, grid: list[int]) -> tuple[int, ...]:
 
 def _of_old_tree(source: Hdf5Source, layout: Chunked) -> Iterator[tuple[tuple[int, ...], Place]]:
     rank = len(layout.sides)
+    before: tuple[int, ...] = (-1,)
     for key, address in old_tree(source, layout.address, 1, 8 + 8 * (rank + 1)):
         cursor = Hdf5Cursor(key, source.where)
         size, mask = cursor.number(4), cursor.number(4)
         at = [divmod(cursor.number(8), side) for side in layout.sides]
-        if any(inside for _, inside in at):
+        index = tuple(number for number, _ in at)
+        if any(inside for _, inside in at) or index <= before:  # the library searches in order
             raise damaged(source.where)
-        yield tuple(index for index, _ in at), (address, size, mask)
+        before = index
+        yield index, (address, size, mask)
 
 
 def _of_new_tree(

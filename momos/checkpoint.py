@@ -88,7 +88,13 @@ def motifs_for(bits: float) -> int:
     >>> motifs_for(1), motifs_for(2.2)
     (7, 19)
     """
+    _check_bits(bits)
     return 4 * math.ceil(2**bits) - 1
+
+
+def _check_bits(bits: float) -> None:
+    if not 0 < bits <= 8:
+        raise InputError(f"bits a weight are in (0, 8], not {bits}")
 
 
 def _config_for(bits: float | None) -> LearnedMosaic:
@@ -100,7 +106,6 @@ def _config_for(bits: float | None) -> LearnedMosaic:
 def _require_bits(config: SampledMosaic | LearnedMosaic, bits: float | None) -> None:
     if bits is None:
         return
-    if not 0 < bits <= 8:
-        raise InputError(f"bits a weight are in (0, 8], not {bits}")
+    _check_bits(bits)
     if not isinstance(config, LearnedMosaic) or config.block_size > 1 or config.sparsity:
         raise InputError("bits a weight are those of a momos.LearnedMosaic of single weights")

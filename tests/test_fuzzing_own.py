@@ -11,12 +11,14 @@ import pytest
 
 import kolmo
 from kolmo.calibration.journal import Journal
+from kolmo.cli.lossy_options import with_inputs
 from kolmo.errors import InputError
 from kolmo.files import read_sealed, sealed, unsealed
 from kolmo.lossy.evaluating import named_function
 from kolmo.rates import Rates
 from kolmo.report.conditions import Condition
 from kolmo.series.metrics import align
+from momos.checkpoint import motifs_for
 from momos.lab.config import TrainConfig
 from momos.lab.records import read_record, write_record
 from momos.lab.training import train
@@ -243,3 +245,17 @@ def test_a_resumed_run_believes_no_damaged_weights(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"resume\.pt: damaged, .*checksum of .* is wrong"):
         train(config, tmp_path, resume=True)
+
+
+# --- command lines --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", ["0", "nan", "99999999999999999999"])
+def test_bits_of_a_mosaic_that_no_index_has_are_a_line(bits):
+    with pytest.raises(InputError, match=r"bits a weight are in \(0, 8\]"):
+        motifs_for(float(bits))
+
+
+def test_a_maker_of_inputs_that_fails_is_a_line():
+    with pytest.raises(InputError, match="'math:sqrt' fails: TypeError"):
+        with_inputs("w.npy", "math:sqrt")

@@ -59,11 +59,18 @@ def with_inputs(source: str, inputs: str | None) -> tuple[Any, dict[str, Any]]:
         return source, {}
     from kolmo.lossy.evaluating import arrays_of, with_weights
 
-    made = function(inputs)()
+    made = _called(function(inputs), inputs)
     if not isinstance(made, tuple) or len(made) not in (2, 3):
         raise InputError(f"{inputs!r} gives a module and batches, and a function of outputs if any")
     module = with_weights(made[0], arrays_of(source))
     return module, dict(zip(("inputs", "outputs"), made[1:], strict=False))
+
+
+def _called(maker: Any, spec: str) -> Any:
+    try:
+        return maker()
+    except Exception as error:  # of whoever wrote it
+        raise InputError(f"{spec!r} fails: {type(error).__name__}: {error}") from error
 
 
 def function(spec: str | None) -> Any:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from kolmo.console import make_console
 from kolmo.symbols import Shape
+from kolmo.text import printable
 
 _SHOWN = 20  # tensors in a table of them
 
@@ -23,7 +24,7 @@ def print_values(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         shown = f"{value:,}" if isinstance(value, int) else value
         shown = f"{value:.6g}" if isinstance(value, float) else shown
-        print(f"{name.replace('_', ' '):{width}}  {shown}")
+        print(f"{name.replace('_', ' '):{width}}  {printable(str(shown))}")
 
 
 def json_rows(rows: pd.DataFrame) -> list[dict[str, Any]]:

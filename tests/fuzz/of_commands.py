@@ -184,7 +184,8 @@ def is_plain(path, found):
         return f"an error that is no line\n{told}"
     if not all(line.isprintable() for line in (out + err).split("\n")):
         return f"control characters are printed\n{told}\n{out!r}"
-    if not code and "--json" in words and "--help" not in words and out.strip():
+    is_other = "--help" in words or "--print-config" in words
+    if not code and "--json" in words and not is_other and out.strip():
         try:
             json.loads(out)
         except ValueError:

@@ -24,6 +24,9 @@ Form = Callable[[Any, str], None]
 LARGEST = 1e30
 """No number of a report is larger: all that is computed from them stays finite."""
 
+LOGGED = 1e100
+"""No metric is larger: a loss may be near the largest float of 32 bits, and all have an axis."""
+
 EXACT = 1 << 53
 """Whole numbers up to here are floats too."""
 
@@ -79,11 +82,11 @@ def truth(value: Any, where: str) -> None:
         raise _wrong(value, where, "true or false")
 
 
-def number(least: float = -LARGEST) -> Form:
-    """A number from the least one to `LARGEST`."""
+def number(least: float = -LARGEST, most: float = LARGEST) -> Form:
+    """A number from the least one to the most."""
 
     def form(value: Any, where: str) -> None:
-        if not _is_number(value) or not least <= value <= LARGEST:
+        if not _is_number(value) or not least <= value <= most:
             raise _wrong(value, where, _from("a number", least))
 
     return form

@@ -12,7 +12,6 @@ ValueError: settings, names, item 2 is a text, not null
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,8 +115,8 @@ def figure(value: Any, where: str) -> None:
 
 def anything(value: Any, where: str) -> None:
     """Whatever JSON can write again: its numbers are finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(value, where, "a finite number")
+    if _is_number(value):
+        finite(value, where)
     items = value.items() if isinstance(value, dict) else enumerate(_items(value), 1)
     for name, each in items:
         anything(each, f"{where}, {_named(name)}")

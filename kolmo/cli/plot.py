@@ -18,6 +18,7 @@ from kolmo.report.data import ReportData
 from kolmo.report.page.frame import check_page_output
 from kolmo.report.saving import files_of
 from kolmo.specs import unknown
+from kolmo.text import printable
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -63,7 +64,7 @@ def plot(
     for title, figure in drawn.items():
         if not isinstance(figure, InputError):
             way.write(figure, paths[title], inputs=inputs, overwrite=overwrite)
-            typer.echo(str(paths[title]))
+            typer.echo(printable(str(paths[title])))
 
 
 class Way(NamedTuple):

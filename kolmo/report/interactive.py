@@ -149,7 +149,7 @@ def interactive_figures(report: ReportData) -> dict[str, Any]:
 def write_figure(figure: Any, path: Path, *, inputs: Paths = (), overwrite: bool = False) -> None:
     """Write a page in one file, the library among it (some 5 MB), so that it needs no network."""
     check_page_output(path, inputs, overwrite)
-    page = figure.to_html(include_plotlyjs=True, full_html=True)
+    page = figure.to_html(include_plotlyjs=True, full_html=True, div_id="kolmo")  # no random one
     write_text(path, page.replace("<head>", f"<head>{GENERATOR}", 1))
 
 

@@ -23,15 +23,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.world.commands import (
-    COMMANDS,
-    contents,
-    import_all,
-    is_partial,
-    made_files,
-    make_inputs,
-)
+from tests.world.commands import COMMANDS, import_all, made_files
+from tests.world.contents import contents, is_partial
 from tests.world.forked import Fate, forked
+from tests.world.inputs import make_inputs
 
 POINTS = ("calls", "bytes", "time")
 LIMITS = ("limit", "memory")
@@ -61,8 +56,11 @@ class Story:
         for seed, which in ((1, "old"), (0, "new")) if self.command.replaces else ((0, "new"),):
             folder = self.place / which
             folder.mkdir()
-            make_inputs(folder, seed)
-            self.inputs = tuple(made_files(folder, ()))
+            make_inputs(folder, [*self.command.words, *self.command.reads], seed)
+            self.inputs = tuple(
+                name for name in made_files(folder, ()) if name not in self.command.changes
+            )
+            shutil.copytree(folder, self.place / f"{which} before")
             ended = self.run(folder)
             if ended.code:
                 raise SystemExit(f"{self.name}: {ended.err}")
@@ -83,6 +81,7 @@ class Story:
 
         os.environ["KOLMO_STORE"] = self.command.store
         os.environ["XDG_CACHE_HOME"] = str(self.place / "cache")
+        self.command.prepare()
 
     def kill(self, number: int, seed: int) -> None:
         """Kill it once, look at what is left, and run it to its end."""
@@ -90,15 +89,9 @@ class Story:
         fate = self.fate(number, chance)
         folder = self.place / f"kill-{number}"
         with_old = self.command.replaces and number // len(self.points) % 2 == 1
-        shutil.copytree(self.place / ("old" if with_old else "new"), folder)
-        for name in made_files(folder, self.inputs):
-            if not with_old:
-                (folder / name).unlink()
-        for name in self.inputs:
-            shutil.copy2(self.place / "new" / name, folder / name)
-        for empty in sorted(folder.rglob("*"), reverse=True):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
+        if with_old:
+            shutil.copytree(self.place / "old", folder)
+        shutil.copytree(self.place / "new before", folder, dirs_exist_ok=True)
         ended = self.run(folder, fate)
         where = f"{self.name}, kill {number} ({fate.point} {fate.at:g}, seed {seed})"
         if ended.code:

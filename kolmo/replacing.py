@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
-from kolmo.locks import holds_folder
+from kolmo.locks import holds_folder, lock
 
 Write = Callable[[Path], Any]
 """Writes a file under the name that it is given."""
@@ -202,7 +202,7 @@ def _created(folder: Path, mode: int) -> tuple[Path, FileIO]:
     while True:
         path = folder / f".kolmo-{secrets.token_hex(8)}"
         held = FileIO(os.open(path, _PLAIN | os.O_CREAT | os.O_EXCL, mode), "r+b")
-        if _holds(held.fileno()) and os.fstat(held.fileno()).st_nlink:
+        if lock(held.fileno()) and os.fstat(held.fileno()).st_nlink:
             return path, held
         held.close()  # another process took it for one that was left, and removes it
 
@@ -219,26 +219,10 @@ def _remove_left(folder: Path) -> None:
 def _remove_unheld(path: str) -> None:
     descriptor = os.open(path, _PLAIN)
     try:
-        if sys.platform != "win32" and _holds(descriptor, sure=True):
+        if lock(descriptor, sure=True):
             os.unlink(path)
     finally:
         os.close(descriptor)
-
-
-def _holds(descriptor: int, sure: bool = False) -> bool:
-    """Whether this process holds the file now, and no other; unless it must be sure, also where
-    the file system has no locks."""
-    if sys.platform == "win32":
-        return not sure
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return not sure
-    return True
 
 
 @contextmanager

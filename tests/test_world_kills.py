@@ -1,9 +1,13 @@
 """Commands that are killed or told to end: no half of a file, and the same run goes on."""
 
+import inspect
 import subprocess
 import sys
 
 import pytest
+
+from tests.test_cli_help import ALL
+from tests.world.commands import COMMANDS
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
 
@@ -17,6 +21,29 @@ def kills(*options):
     assert done.returncode == 0, done.stdout + done.stderr
     head, _, *rows = ([*map(str.strip, line.split("|")[1:-1])] for line in done.stdout.splitlines())
     return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+READ = {"--config", "--metrics", "kolmo store ls --store"}
+"""Options with a path, or commands with one, from which is read only."""
+
+
+def outputs():
+    """Each command of both programs with each of its options that names what is written."""
+    for called, command in ALL.items():
+        given = inspect.signature(command.callback, eval_str=True).parameters
+        for option in command.params:
+            flags = set(option.opts)
+            is_path = option.name in given and "Path" in str(given[option.name].annotation)
+            if option.param_type_name == "option" and is_path and not flags & READ:
+                yield called, flags
+
+
+def test_every_output_of_every_command_is_known_here():
+    lines = [command.words for command in COMMANDS.values()]
+    for called, flags in outputs():
+        if f"{called} {min(flags)}" not in READ:
+            own = [set(words) for words in lines if words[: len(called.split())] == called.split()]
+            assert any(words & flags for words in own), f"{called} {' '.join(flags)}"
 
 
 @pytest.mark.parametrize(

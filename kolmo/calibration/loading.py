@@ -193,8 +193,8 @@ def _check_counts(row: Row, where: str) -> None:
 
 def _completed(full: Row, row: Row, cells: Mapping[Any, Any], where: str) -> Row:
     """The row with what follows from it, where the file says the same."""
-    for name in full.keys() - row.keys():
-        if not _is_same(cells.get(name), full[name]):
+    for name in full:
+        if name not in row and not _is_same(cells.get(name), full[name]):
             raise ValueError(f"{where}, {name} does not follow from its other figures")
     return full
 

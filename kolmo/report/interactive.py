@@ -133,17 +133,24 @@ class Interactive:
 
 def interactive_figures(report: ReportData) -> dict[str, Any]:
     """Those that can be drawn of a report, by title."""
-    made = Interactive(report)
-    drawers: dict[str, Any] = {"Layers": made.layers, "Shuffle-share": made.shuffle_share}
-    if report.kind == "trajectory":
-        drawers = {"Trajectory": made.trajectory, **drawers}
     found: dict[str, Any] = {}
-    for title, draw in drawers.items():
+    for title, draw in _drawers(report).items():
         try:
             found[title] = draw()
         except InputError as error:
             found[title] = error
     return found
+
+
+def interactive_titles(report: ReportData) -> list[str]:
+    """Titles of those that there may be of a report, none of which is drawn for it."""
+    return list(_drawers(report))
+
+
+def _drawers(report: ReportData) -> dict[str, Any]:
+    made = Interactive(report)
+    drawers: dict[str, Any] = {"Layers": made.layers, "Shuffle-share": made.shuffle_share}
+    return {"Trajectory": made.trajectory, **drawers} if report.kind == "trajectory" else drawers
 
 
 def write_figure(figure: Any, path: Path, *, inputs: Paths = (), overwrite: bool = False) -> None:

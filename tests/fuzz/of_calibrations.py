@@ -47,7 +47,8 @@ def _table(random: np.random.Generator) -> list[dict[str, Any]]:
             row[column] = like(row[column], np.random.default_rng(number))
     elif chance < 0.9:
         rows = changed(rows, random)
-    return [row for row in rows if isinstance(row, dict)]
+    rows = [row for row in rows if isinstance(row, dict)]
+    return [{_text(name): each for name, each in row.items()} for row in rows]
 
 
 def _text(value: Any) -> Any:
@@ -67,7 +68,7 @@ def _as_parquet(folder: Path, random: np.random.Generator) -> Path:
     try:
         table.infer_objects().to_parquet(buffer, index=False)
     except (ValueError, TypeError, OverflowError, NotImplementedError):  # of mixed types
-        table.map(_text).rename(columns=_text).to_parquet(buffer := io.BytesIO(), index=False)
+        table.map(_text).to_parquet(buffer := io.BytesIO(), index=False)
     path.write_bytes(buffer.getvalue())
     return _damaged(path, random)
 

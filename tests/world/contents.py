@@ -12,6 +12,9 @@ import kolmo
 from kolmo.files import read_sealed
 from kolmo.store import open_store
 
+TIMED = ("seconds", "table_sha256")
+"""What is another at each run: times, and the digest of a table with times in it."""
+
 
 def contents(path: Path):
     """What a file says, but for times that were measured; an error if it is not whole."""
@@ -40,7 +43,7 @@ def _json(path):
 
 def _timeless(value):
     if isinstance(value, dict):
-        return {key: _timeless(each) for key, each in value.items() if key != "seconds"}
+        return {key: _timeless(each) for key, each in value.items() if key not in TIMED}
     return [_timeless(each) for each in value] if isinstance(value, list) else value
 
 

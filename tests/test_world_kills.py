@@ -1,6 +1,7 @@
 """Commands that are killed or told to end: no half of a file, and the same run goes on."""
 
 import inspect
+import os
 import subprocess
 import sys
 
@@ -69,7 +70,13 @@ def test_a_command_that_is_told_to_end_says_so_and_leaves_nothing_temporary(name
 
 
 @pytest.mark.slow
-def test_a_limit_of_bytes_is_one_line_and_nothing_half():
-    for row in kills("--times", "20", "--points", "limit"):
+@pytest.mark.parametrize(
+    "point",
+    ["limit", "both", pytest.param("full", marks=pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="root mounts a disk"
+    ))],
+)  # fmt: skip
+def test_a_limit_a_full_disk_and_another_process_are_one_line_and_nothing_half(point):
+    for row in kills("--times", "4", "--points", point):
         assert row["half"] == "0", row
-        assert row["again identical"] == "20", row
+        assert row["again identical"] == "4", row

@@ -5,6 +5,7 @@
     python -m tests.world.kills --signal SIGTERM                 sends a signal that is heeded
     python -m tests.world.kills --points limit memory            sets limits, and kills nothing
     python -m tests.world.kills --points full                    on a full disk (root mounts one)
+    python -m tests.world.kills --points both                    two processes at once
 
 Points are drawn by seeds, in turn: before one of the calls that change files, at a number of bytes
 of the file that is being written, after a share of the processor's time that the whole run takes.
@@ -29,11 +30,11 @@ from pathlib import Path
 
 from tests.world.commands import COMMANDS, import_all, made_files
 from tests.world.contents import contents, is_partial
-from tests.world.forked import FILLER, Fate, forked
+from tests.world.forked import FILLER, Fate, started
 from tests.world.inputs import make_inputs
 
 POINTS = ("calls", "bytes", "time")
-LIMITS = ("limit", "memory", "full")
+LIMITS = ("limit", "memory", "full", "both")
 HEAD = ["command", "kills", *POINTS, *LIMITS, "absent", "some", "old", "mixed", "partial", "whole",
         "half", "temporary left", "again identical"]  # fmt: skip
 DISK = "16m"  # of a disk that is filled
@@ -77,8 +78,11 @@ class Story:
         self.bytes = max(sizes)
 
     def run(self, folder: Path, fate: Fate | None = None, again: bool = False):
+        return self.start(folder, fate, again)()
+
+    def start(self, folder: Path, fate: Fate | None = None, again: bool = False):
         words = [*self.command.words, *(self.command.again if again else ())]
-        return forked(self.command.main, words, folder, fate, self.prepare)
+        return started(self.command.main, words, folder, fate, self.prepare)
 
     def prepare(self) -> None:
         """In the process: a store of its own, and a cache of nobody else's."""
@@ -101,18 +105,29 @@ class Story:
     def end(self, folder: Path, fate: Fate, which: str) -> None:
         """Let it come to this end, look at the folder, and run it once more."""
         where = f"{self.name}, {which}"
-        ended = self.run(folder, fate)
+        for ended in self.ends(folder, fate):
+            if ended.code:
+                self.found["kills"] += 1
+                self.found[fate.point] += 1
+                self.look(ended, fate, where)
         (folder / FILLER).unlink(missing_ok=True)
-        if ended.code:
-            self.found["kills"] += 1
-            self.found[fate.point] += 1
-            self.look(ended, fate, where)
-        self.found[self.state(folder, where)] += 1
+        state = self.state(folder, where)
+        self.found[state] += 1
+        if fate.point == "both" and state != "whole":
+            self.faults.append(f"{where}: is {state}")
         temporary = [n for n in made_files(folder, self.inputs) if ".kolmo-" in n]
         self.found["temporary left"] += bool(temporary)
         if temporary and (self.signal != signal.SIGKILL or fate.point in LIMITS):
             self.faults.append(f"{where}: left {temporary}")
         self.finish(folder, where)
+
+    def ends(self, folder: Path, fate: Fate):
+        """How it ended; and another one, where there are two at once."""
+        if fate.point != "both":
+            return [self.run(folder, fate)]
+        other = folder.with_name(f"other of {folder.name}")  # which prints to files of its own
+        other.symlink_to(folder)
+        return [ended() for ended in [self.start(folder), self.start(other)]]
 
     def look(self, ended, fate: Fate, where: str) -> None:
         """Whether it ended as what happened to it makes it end."""

@@ -48,12 +48,17 @@ def _table(random: np.random.Generator) -> list[dict[str, Any]]:
     elif chance < 0.9:
         rows = changed(rows, random)
     rows = [row for row in rows if isinstance(row, dict)]
-    return [{_text(name): each for name, each in row.items()} for row in rows]
+    return [{_written(name): _written(each) for name, each in row.items()} for row in rows]
+
+
+def _written(value: Any) -> Any:
+    """A value; of a text what UTF-8 has of it."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _text(value: Any) -> Any:
-    """A cell as text, as far as there is one in UTF-8."""
-    return None if value is None else str(value).encode(errors="replace").decode()
+    """A cell as text."""
+    return None if value is None else _written(str(value))
 
 
 def _as_csv(folder: Path, random: np.random.Generator) -> Path:

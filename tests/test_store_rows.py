@@ -92,6 +92,7 @@ def test_a_text_that_is_no_result_is_refused(text):
         b'["code",1.0,"1.5",3,96,"bound",{},1.0,NaN,"",0.0,false,NaN]',
         b'["code",1.0,1.5,3,96,"proof",{},1.0,NaN,"",0.0,false,NaN]',
         b'["code",1.0,1.5,true,96,"bound",{},1.0,NaN,"",0.0,false,NaN]',
+        b'["code",1.0,1%b,3,96,"bound",{},1.0,NaN,"",0.0,false,NaN,NaN,NaN]' % (b"0" * 400),
         b'["code",null,1.5,3,96,"bound",{},1.0,NaN,"",0.0,false,NaN]',
         b'[["code"],1.0]',
         b"[" * 100_000,

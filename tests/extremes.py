@@ -194,17 +194,24 @@ def _check_levels(coder, flat, symbols, nearest):
     several = getattr(coder, "values", None)
     every = np.arange(coder.alphabet.size if several is None else len(several))
     levels = np.asarray(coder.decode(every.astype(coder.alphabet.container)), np.float64)
-    _check_nearest(flat, symbols, levels)
+    check_nearest(flat, symbols, levels)
 
 
-def _check_nearest(flat, symbols, levels):
-    """Twice the distance to the level that was chosen is no more than the steps beside it."""
-    for weight, symbol in dict(zip(flat.tolist(), symbols.tolist(), strict=True)).items():
-        own = abs(Fraction(weight) - Fraction(float(levels[symbol])))
-        beside = map(Fraction, levels[max(0, symbol - 1) : symbol + 2].tolist())
-        least = min(abs(Fraction(weight) - level) for level in beside)
-        roundings = 4 * Fraction(float(np.spacing(np.abs(levels).max(initial=abs(weight)))))
-        assert own <= least + roundings, (weight, symbol, float(own), float(least))
+def check_nearest(flat, symbols, levels):
+    """The distance to the level that was chosen is, but for roundings, that to the nearest beside.
+
+    Differences of floats are rounded once; those that this does not decide are compared exactly.
+    """
+    places = symbols.astype(np.int64)
+    chosen, *beside = [np.clip(places + step, 0, len(levels) - 1) for step in (0, -1, 1)]
+    with np.errstate(over="ignore"):
+        own, *others = [abs(flat - levels[each]) for each in (chosen, *beside)]
+    unsure = np.flatnonzero(~((own <= np.minimum(*others)) & np.isfinite(own)))
+    for place in dict(zip(flat[unsure].tolist(), unsure, strict=True)).values():
+        weight = Fraction(float(flat[place]))
+        exact = [abs(weight - Fraction(float(levels[e[place]]))) for e in (chosen, *beside)]
+        roundings = 4 * Fraction(float(np.spacing(np.abs(levels).max(initial=abs(flat[place])))))
+        assert exact[0] <= min(exact) + roundings, (float(weight), float(levels[chosen[place]]))
 
 
 # --- all of it ------------------------------------------------------------------------------

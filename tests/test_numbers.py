@@ -23,6 +23,7 @@ from tests.extremes import (
     TENSORS,
     WAYS,
     cells,
+    check_nearest,
     check_symbols,
     measured,
     tensor,
@@ -58,6 +59,15 @@ def test_a_figure_is_sound_or_there_is_a_reason(estimator):
     for name in drawn.sample(SMALL, 6):
         dtype, quantizer = drawn.choice(list(DTYPES)), drawn.choice(QUANTIZERS)
         measured(tensor(name, DTYPES[dtype]), quantizer, estimator)
+
+
+def test_a_level_that_is_not_the_nearest_is_found():
+    """By a tenth of a step, and where a difference of floats is infinite."""
+    for weight, levels in ((0.55, [0.0, 1.0]), (-1.7e308, [-1.7e308, 1.7e308])):
+        near = int(abs(levels[0] - weight) > abs(levels[1] - weight))
+        check_nearest(np.array([weight]), np.array([near]), np.array(levels))
+        with pytest.raises(AssertionError):
+            check_nearest(np.array([weight]), np.array([1 - near]), np.array(levels))
 
 
 @pytest.mark.slow

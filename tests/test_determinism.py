@@ -81,6 +81,50 @@ def facts_in(surroundings):
     return json.loads(done.stdout)
 
 
+# --- without a compiler ---------------------------------------------------------------------
+
+
+def coded():
+    """What each code makes of few symbols of all sizes, the largest of their alphabet first."""
+    from kolmo.codes.base import code_numbers, get_code
+    from kolmo.errors import NotApplicableError
+
+    found = {}
+    for alphabet, symbols in _few_symbols():
+        for code in map(get_code, code_numbers()):
+            if code.takes([symbols.shape], alphabet):
+                try:
+                    data = code.encode([symbols], alphabet)
+                except NotApplicableError:
+                    continue
+                (decoded,) = code.decode(data, [symbols.shape], alphabet)
+                assert decoded.tobytes() == symbols.tobytes()
+                found[f"{code.name} of {alphabet}"] = _digest(data)
+    return found
+
+
+def _few_symbols():
+    from kolmo.symbols import Alphabet
+
+    for size, format in ((2, ""), (256, ""), (2**64, ""), (2**64, "float64"), (2**16, "bfloat16")):
+        alphabet = Alphabet(size, format)
+        drawn = np.random.default_rng(0).integers(0, size, (3, 4), np.uint64)
+        drawn[0] = size - 1
+        yield alphabet, drawn.astype(alphabet.container)
+
+
+def test_codes_are_the_same_without_a_compiler():
+    """Python's integers have no end, and numpy's warn where those of a machine turn over."""
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-W", "error", "-m", "tests.test_determinism", "coded"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == coded()
+
+
+# --- in other surroundings ------------------------------------------------------------------
+
+
 @pytest.fixture(scope="module")
 def here():
     return facts()
@@ -99,4 +143,4 @@ def test_threads_seeds_and_locales_change_no_byte(here):
 
 
 if __name__ == "__main__":
-    print(json.dumps(facts()))
+    print(json.dumps(coded() if "coded" in sys.argv else facts()))

@@ -31,7 +31,6 @@ _KINDS: Mapping[str, type[CodeLength] | type[Missing] | type[KeptFacts]] = {
 _NAMES = {kind: [field.name for field in dataclasses.fields(cls)] for kind, cls in _KINDS.items()}
 _DETAILS = {"code": _NAMES["code"].index("details"), "record": 0}  # which field holds others
 _NUMBER = (float, int)
-_MOST = 10**30  # whole numbers, which text may have of any size
 _SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
     "code": (
@@ -107,8 +106,6 @@ def read_result(text: bytes) -> Result:
         raise ValueError("the text is no result")
     if kind == "code" and values[3] not in ("bound", "estimate"):
         raise ValueError(f"{values[3]!r} is no kind of code")
-    if any(type(value) is int and abs(value) > _MOST for value in values):
-        raise ValueError("the text has a number that no result has")
     made: Any = _KINDS[kind](*values)
     result = Result(made, seconds)
     _check_figures(result)

@@ -290,6 +290,8 @@ def _measure(checkpoints: Mapping[str, Checkpoint], plan: Plan, settings: Settin
                 run_trials(trials, Bench(settings, memory, stages))
         return report(_all_known(runs))
     except KeyboardInterrupt:
+        if not runs:  # nothing was begun
+            raise
         done, wanted = (sum(each) for each in zip(*(r.count for r in runs.values()), strict=True))
         raise Interrupted(report(False), done, wanted, kept) from None
     except KolmoError as error:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-def lock(descriptor: int) -> bool:
+def lock(descriptor: int, sure: bool = False) -> bool:
     """Lock what is open for this process; whether no other one has it.
 
-    A system or a file system without such locks keeps nobody out.
+    A system or a file system without such locks keeps nobody out, unless one must be ``sure``.
 
     >>> import tempfile
     >>> with tempfile.TemporaryFile() as file:
-    ...     lock(file.fileno())
+    ...     lock(file.fileno(), sure=True)
     True
     """
     if sys.platform == "win32":
-        return True
+        return not sure
     from fcntl import LOCK_EX, LOCK_NB, flock
 
     try:
@@ -27,7 +27,7 @@ def lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return not sure
     return True
 
 

@@ -1,11 +1,14 @@
 """Writing files whole or not at all: made under another name, then given their own at once.
 
-A file that is killed halfway leaves its other name, which the next file that is made in the folder
-removes: who makes one holds a lock on it, which the system lets go with the process.
+A process that is killed halfway leaves its file's other name, which the next file that is made in
+the folder removes: who makes one holds a lock on it, which the system lets go with the process. One
+that is interrupted removes it: a signal may come between any two steps, so that what is being made
+is written down before it is there, and looked for once more at the end.
 """
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import re
@@ -21,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from kolmo.errors import InputError
-from kolmo.locks import holds_folder
+from kolmo.locks import holds_folder, lock
 
 Write = Callable[[Path], Any]
 """Writes a file under the name that it is given."""
 
-_BEING_MADE = re.compile(r"\.kolmo-[0-9a-f]{16}")
+_OTHER_NAME = re.compile(r"\.kolmo-[0-9a-f]{16}")
 _DESCRIPTOR = re.compile(r"/(?:proc/self|dev)/fd/(\d+)")  # /dev/stdout leads to one
 _LINKS = 40  # that Linux follows, one after the other
 _PLAIN = os.O_RDWR | getattr(os, "O_BINARY", 0)
@@ -153,6 +156,7 @@ def _made(path: Path, write: Write) -> Iterator[Callable[[], None]]:
     finally:
         held.close()
         temporary.unlink(missing_ok=True)
+        _being_made.discard((os.getpid(), temporary))
 
 
 def _pass_on(whole: Path, path: Path) -> None:
@@ -196,13 +200,26 @@ def _settle(descriptor: int) -> None:
 
 # --- those that were left -------------------------------------------------------------------
 
+_being_made: set[tuple[int, Path]] = set()
+"""Processes, of which one may have been forked from another, and the files that they make."""
+
+
+@atexit.register
+def remove_unfinished() -> None:
+    """Remove what this process makes and will not finish."""
+    for process, path in tuple(_being_made):
+        if process == os.getpid():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
 
 def _created(folder: Path, mode: int) -> tuple[Path, FileIO]:
     """A new file, and what holds it for this process."""
     while True:
         path = folder / f".kolmo-{secrets.token_hex(8)}"
+        _being_made.add((os.getpid(), path))
         held = FileIO(os.open(path, _PLAIN | os.O_CREAT | os.O_EXCL, mode), "r+b")
-        if _holds(held.fileno()) and os.fstat(held.fileno()).st_nlink:
+        if lock(held.fileno()) and os.fstat(held.fileno()).st_nlink:
             return path, held
         held.close()  # another process took it for one that was left, and removes it
 
@@ -211,7 +228,7 @@ def _remove_left(folder: Path) -> None:
     """Remove files of processes that are no more: nobody holds them."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if _BEING_MADE.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            if _OTHER_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(OSError):
                     _remove_unheld(entry.path)
 
@@ -219,26 +236,10 @@ def _remove_left(folder: Path) -> None:
 def _remove_unheld(path: str) -> None:
     descriptor = os.open(path, _PLAIN)
     try:
-        if sys.platform != "win32" and _holds(descriptor, sure=True):
+        if lock(descriptor, sure=True):
             os.unlink(path)
     finally:
         os.close(descriptor)
-
-
-def _holds(descriptor: int, sure: bool = False) -> bool:
-    """Whether this process holds the file now, and no other; unless it must be sure, also where
-    the file system has no locks."""
-    if sys.platform == "win32":
-        return not sure
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
-    try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return not sure
-    return True
 
 
 @contextmanager

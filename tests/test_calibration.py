@@ -1,6 +1,7 @@
 """Calibration: objects are worth what they are said to be, rates are what chance allows."""
 
 import dataclasses
+import importlib
 import itertools
 import json
 import math
@@ -434,6 +435,53 @@ def test_wrong_options_are_one_line(tmp_path):
     (tmp_path / "no.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="not a calibration"):
         load_calibration(tmp_path / "no.csv")
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "value", "message"),
+    [
+        ("table", "family", "coins", "row 1 of table, family is one of coin"),
+        ("table", "bits", "many", "row 1 of table, bits is a number"),
+        ("table", "bits", 1e999, "row 1 of table, bits is a number"),
+        ("table", "bits", 9.0, "row 1 of table, ratio does not follow"),
+        ("table", "known_bits", 0.0, "row 1 of table, known_bits is a number"),
+        ("table", "numel", 63, "numel is not the product of its shape"),
+        ("table", "shape", "64", "numel is not the product of its shape"),
+        ("table", "shape", "8xx8", "row 1 of table, shape is no shape"),
+        ("table", "label", "\x1b[31m", "label is no name"),
+        ("table", "label", "zstd", "two rows of table have the same label, family, grade, seed"),
+        ("table", "exact", "maybe", "exact is true or false"),
+        ("false_positives", "null", "shufled", "null is one of"),
+        ("false_positives", "rejections", 99, "more rejections than trials"),
+        ("false_positives", "rejections", 0.5, "rejections is a whole number"),
+        ("false_positives", "trials", 10**7, "trials is more than 1,000,000"),
+        ("false_positives", "trials", 41, "rate does not follow from its other figures"),
+        ("false_positives", "within", "False", "within does not follow from its other figures"),
+        ("power", "label", "xz", "power has estimators that the table lacks"),
+        ("settings", "settings", "{}", "settings has no seed"),
+        ("settings", "settings", '{"seed": NaN}', "NaN is no number of JSON"),
+        ("settings", "settings", "[" * 9999, "RecursionError|is nested|JSONDecodeError|Expecting"),
+        ("settings", "part", "other", "its parts are not"),
+    ],
+)
+def test_what_no_calibration_has_measured_is_refused(
+    result, tmp_path, part, column, value, message
+):
+    path = tmp_path / "c.csv"
+    whole = result._long().astype(object)
+    first = whole.index[whole["part"] == part][0]
+    whole.at[first, column] = value
+    whole.to_csv(path, index=False)
+    with pytest.raises(InputError, match=rf"c\.csv: not a calibration, or damaged \(.*{message}"):
+        load_calibration(path)
+
+
+def test_what_the_documentation_names_is_there_after_a_plain_import():
+    """In another process nothing has imported it before."""
+    for name in ("calibration", "callbacks", "testing"):
+        assert kolmo.__getattr__(name) is importlib.import_module(f"kolmo.{name}")
+    with pytest.raises(AttributeError, match="no attribute 'calibrations'"):
+        kolmo.__getattr__("calibrations")
 
 
 def test_the_command_prints_tables_or_json(tmp_path):

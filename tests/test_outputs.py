@@ -1,5 +1,7 @@
 """Outputs: never what is read, never another's file unasked; whole, of the right mode, in place."""
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ import pytest
 import safetensors.numpy
 
 import kolmo
+from kolmo import replacing
 from kolmo.calibration.journal import Journal
 from kolmo.cli import demo
 from kolmo.errors import InputError, KolmoError
@@ -616,6 +619,50 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, error):
     with pytest.raises(wanted):
         write_together({tmp_path / "b": lambda file: file.write_bytes(b"1"), tmp_path / "a": fail})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def interrupted(step, call):
+    """Whether a call is interrupted before this step of the machine, of those that write files."""
+    rooms, steps = {replacing.__file__, contextlib.__file__}, itertools.count(1)
+
+    def trace(frame, event, _):
+        if frame.f_code.co_filename not in rooms:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(steps) == step:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
+def test_whenever_an_interruption_comes_nothing_is_left_but_the_old_or_the_new(
+    tmp_path, monkeypatch, stride
+):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    path = tmp_path / "a"
+    for step in itertools.count(1, stride):
+        path.write_bytes(b"old")
+        whole = {path: lambda file: file.write_bytes(b"new")}
+        cut = interrupted(step, lambda: write_together(whole))  # noqa: B023
+        replacing.remove_unfinished()  # as at the end of the program
+        assert list(tmp_path.iterdir()) == [path], step
+        assert path.read_bytes() in ((b"old", b"new") if cut else (b"new",)), step
+        if not cut:
+            break
+    assert step > 300
 
 
 # --- two at once --------------------------------------------------------------------------------

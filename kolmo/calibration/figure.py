@@ -10,7 +10,16 @@ import pandas as pd
 from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.ranks import ALPHA
 from kolmo.calibration.words import grid
-from kolmo.report.figures.drawing import BRIGHT, DARK, LINE, PAPER, SOFT, new_figure, style
+from kolmo.report.figures.drawing import (
+    BRIGHT,
+    DARK,
+    LINE,
+    PAPER,
+    SOFT,
+    name_label,
+    new_figure,
+    style,
+)
 from kolmo.report.figures.marks import MARKERS, PALETTE
 
 if TYPE_CHECKING:
@@ -30,7 +39,9 @@ def draw(result: CalibrationData) -> Figure:
         widths = [max(len(cells.columns), 3), 4]
         left, right = figure.subplots(1, 2, width_ratios=widths, sharey=True)
         _draw_seen(left, result.seen, cells)
-        left.set_yticks(range(len(labels)), [f"{e} ({kinds[e]})" for e in labels], fontsize="small")
+        left.set_yticks(
+            range(len(labels)), [f"{name_label(e)} ({kinds[e]})" for e in labels], fontsize="small"
+        )
         _draw_rates(right, result.false_positives, labels)
         figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=4)
     return figure

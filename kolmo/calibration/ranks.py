@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 
@@ -34,6 +35,7 @@ def is_seen(actual: float, draws: Iterable[float], ties: np.random.Generator) ->
     return True, strictly
 
 
+@cache
 def binomial_band(trials: int, chance: float = ALPHA, level: float = 0.99) -> tuple[int, int]:
     """The equal-tailed range of a binomial count, each tail of (1 − level) / 2 at most.
 

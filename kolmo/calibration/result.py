@@ -13,17 +13,16 @@ import pandas as pd
 
 from kolmo.calibration.data import CalibrationData
 from kolmo.calibration.figure import draw
+from kolmo.calibration.loading import PARTS, read_parts
 from kolmo.calibration.words import COMMAND, page, sentences
 from kolmo.errors import InputError
 from kolmo.files import check_output, check_readable, marked, write_text
 from kolmo.replacing import write_atomically
 from kolmo.report.figures.drawing import check_figure_output, save_figure
-from kolmo.report.saving import records, schema_of
+from kolmo.report.saving import DAMAGE, reason, records, schema_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_PARTS = ("table", "false_positives", "power")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +39,7 @@ class CalibrationResult(CalibrationData):
 
     def to_json(self) -> str:
         """All tables as one JSON document."""
-        parts = {name: records(getattr(self, name)) for name in ("seen", *_PARTS)}
+        parts = {name: records(getattr(self, name)) for name in ("seen", *PARTS)}
         return json.dumps({**parts, "settings": self.settings}, indent=1, allow_nan=False)
 
     def plot(self) -> Figure:
@@ -85,7 +84,7 @@ class CalibrationResult(CalibrationData):
 
     def _long(self) -> pd.DataFrame:
         """All tables under each other, then a row with the settings as JSON."""
-        parts = [getattr(self, name).assign(part=name) for name in _PARTS]
+        parts = [getattr(self, name).assign(part=name) for name in PARTS]
         settings = pd.DataFrame([{"part": "settings", "settings": json.dumps(self.settings)}])
         whole: pd.DataFrame = pd.concat(
             [*(part.astype(object) for part in parts), settings], ignore_index=True
@@ -137,24 +136,6 @@ def load_calibration(path: str | os.PathLike[str]) -> CalibrationResult:
         raise InputError(f"{path}: a calibration is read from .csv or .parquet")
     check_readable(path)
     try:
-        whole = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-        parts = {name: _part(whole, name) for name in _PARTS}
-        settings = json.loads(whole[whole["part"] == "settings"]["settings"].iloc[0])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        what = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path}: not a calibration, or damaged ({what})") from None
-    return CalibrationResult(**parts, settings=settings)
-
-
-_WHOLE = ("seed", "numel", "trials", "rejections", "strict_rejections")
-
-
-def _part(whole: pd.DataFrame, name: str) -> pd.DataFrame:
-    rows: pd.DataFrame = whole[whole["part"] == name].drop(columns="part")
-    rows = rows.dropna(axis="columns", how="all").reset_index(drop=True).infer_objects()
-    for column in rows.columns:
-        if column in ("exact", "within", "repeated"):
-            rows[column] = rows[column].map(lambda value: str(value) == "True")
-        elif column in _WHOLE:
-            rows[column] = rows[column].astype("int64")
-    return pd.DataFrame(rows)
+        return CalibrationResult(**read_parts(path))
+    except (*DAMAGE, RecursionError) as error:
+        raise InputError(f"{path}: not a calibration, or damaged ({reason(error)})") from None

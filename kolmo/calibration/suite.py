@@ -26,6 +26,7 @@ from kolmo.calibration.trials import (
     Power,
     Row,
     false_positive_row,
+    known_row,
     power_row,
     run_piece,
     usual_nulls,
@@ -160,7 +161,7 @@ def _result(
         why = "; ".join(f"{spec}: {error}" for spec, error in failed.items())
         raise KolmoError(f"nothing could be calibrated ({why or 'no estimator applies'})")
     return CalibrationResult(
-        table=pd.DataFrame(whole[KnownValues.part]),
+        table=pd.DataFrame(map(known_row, whole[KnownValues.part])),
         false_positives=pd.DataFrame(_latest(whole[FalsePositives.part])),
         power=pd.DataFrame(map(power_row, whole[Power.part])),
         settings={**settings, **({"failed": failed} if failed else {})},

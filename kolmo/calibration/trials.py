@@ -261,7 +261,6 @@ class KnownValues(Piece):
                 for label, measurement in measurements.items():
                     signs = str(measurement.quantizer) == "sign"
                     known = thing.known_sign_bits if signs else thing.known_bits
-                    bits = trial.bits(measurement)
                     rows.append(
                         {
                             "family": self.family,
@@ -273,11 +272,15 @@ class KnownValues(Piece):
                             "kind": measurement.estimator.kind,
                             "exact": cls.exact,
                             "known_bits": known,
-                            "bits": bits,
-                            "ratio": bits / known,
+                            "bits": trial.bits(measurement),
                         }
                     )
         return rows
+
+
+def known_row(row: Row) -> Row:
+    """The row with the ratio of its bits to the known ones added."""
+    return {**row, "ratio": row["bits"] / row["known_bits"]}
 
 
 def _shape(shape: Sequence[int]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -13,7 +14,7 @@ import kolmo
 from kolmo.cli.app import app
 from kolmo.cli.options import Overwrite, choice, option
 from kolmo.errors import InputError
-from kolmo.files import make_directory
+from kolmo.files import directory
 from kolmo.report.data import ReportData
 from kolmo.report.page.frame import check_page_output
 from kolmo.report.saving import files_of
@@ -50,46 +51,47 @@ def plot(
     if output.suffix in (".png", ".svg", ".pdf", ".html"):
         raise InputError(f"{output}: name a directory; --format says what the files are")
     report = kolmo.load_report(results)
-    drawn, way = _explored(report) if interactive else _drawn(report, width, format)
-    if all(isinstance(figure, InputError) for figure in drawn.values()):
-        raise InputError(f"{results}: there is no measured value in this report to draw")
-    paths = {title: output / f"{results.stem}-{title.lower()}.{way.suffix}" for title in drawn}
-    inputs = [results, *files_of(report.provenance)]
-    for title, figure in drawn.items():
-        if isinstance(figure, InputError):
-            print(f"no figure of {title.lower()}: {figure}", file=sys.stderr)
-        elif paths[title].parent.is_dir():
-            way.check(paths[title], inputs, overwrite)
-    make_directory(output)
-    for title, figure in drawn.items():
-        if not isinstance(figure, InputError):
-            way.write(figure, paths[title], inputs=inputs, overwrite=overwrite)
-            typer.echo(printable(str(paths[title])))
+    way = _explored(report) if interactive else _drawn(report, width, format)
+    paths = {title: output / f"{results.stem}-{title.lower()}.{way.suffix}" for title in way.titles}
+    given = {"inputs": [results, *files_of(report.provenance)], "overwrite": overwrite}
+    with directory(output):
+        for path in paths.values():
+            way.check(path, **given)
+        drawn = way.draw()
+        if all(isinstance(figure, InputError) for figure in drawn.values()):
+            raise InputError(f"{results}: there is no measured value in this report to draw")
+        for title, figure in drawn.items():
+            if isinstance(figure, InputError):
+                print(f"no figure of {title.lower()}: {figure}", file=sys.stderr)
+            else:
+                way.write(figure, paths[title], **given)
+                typer.echo(printable(str(paths[title])))
 
 
 class Way(NamedTuple):
-    """How figures are written: what is asked before, what writes one, the suffix of its file."""
+    """How figures are made: what may come of it, what is asked before, what draws all of them (or
+    says why there is none), what writes one, the suffix of its file."""
 
+    titles: Sequence[str]
     check: Callable[..., None]
+    draw: Callable[[], Mapping[str, Any]]
     write: Callable[..., None]
     suffix: str
 
 
-Figures = Mapping[str, Any]
-"""Figures by title, or why there is none."""
-
-
-def _drawn(report: ReportData, width: str | None, form: str) -> tuple[Figures, Way]:
+def _drawn(report: ReportData, width: str | None, form: str) -> Way:
     from kolmo.report.figures.drawing import check_figure_output
-    from kolmo.report.figures.plots import figures, save_figure  # which import pandas
+    from kolmo.report.figures.plots import figure_titles, figures, save_figure  # import pandas
 
-    return figures(report, _inches(width)), Way(check_figure_output, save_figure, form)
+    draw = partial(figures, report, _inches(width))
+    return Way(figure_titles(report), check_figure_output, draw, save_figure, form)
 
 
-def _explored(report: ReportData) -> tuple[Figures, Way]:
-    from kolmo.report.interactive import interactive_figures, write_figure
+def _explored(report: ReportData) -> Way:
+    from kolmo.report.interactive import interactive_figures, interactive_titles, write_figure
 
-    return interactive_figures(report), Way(check_page_output, write_figure, "html")
+    draw = partial(interactive_figures, report)
+    return Way(interactive_titles(report), check_page_output, draw, write_figure, "html")
 
 
 def _inches(width: str | None) -> str | float | None:

@@ -133,12 +133,8 @@ class Interactive:
 
 def interactive_figures(report: ReportData) -> dict[str, Any]:
     """Those that can be drawn of a report, by title."""
-    made = Interactive(report)
-    drawers: dict[str, Any] = {"Layers": made.layers, "Shuffle-share": made.shuffle_share}
-    if report.kind == "trajectory":
-        drawers = {"Trajectory": made.trajectory, **drawers}
     found: dict[str, Any] = {}
-    for title, draw in drawers.items():
+    for title, draw in _drawers(report).items():
         try:
             found[title] = draw()
         except InputError as error:
@@ -146,10 +142,21 @@ def interactive_figures(report: ReportData) -> dict[str, Any]:
     return found
 
 
+def interactive_titles(report: ReportData) -> list[str]:
+    """Titles of those that there may be of a report, none of which is drawn for it."""
+    return list(_drawers(report))
+
+
+def _drawers(report: ReportData) -> dict[str, Any]:
+    made = Interactive(report)
+    drawers: dict[str, Any] = {"Layers": made.layers, "Shuffle-share": made.shuffle_share}
+    return {"Trajectory": made.trajectory, **drawers} if report.kind == "trajectory" else drawers
+
+
 def write_figure(figure: Any, path: Path, *, inputs: Paths = (), overwrite: bool = False) -> None:
     """Write a page in one file, the library among it (some 5 MB), so that it needs no network."""
     check_page_output(path, inputs, overwrite)
-    page = figure.to_html(include_plotlyjs=True, full_html=True)
+    page = figure.to_html(include_plotlyjs=True, full_html=True, div_id="kolmo")  # no random one
     write_text(path, page.replace("<head>", f"<head>{GENERATOR}", 1))
 
 

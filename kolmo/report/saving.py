@@ -22,7 +22,9 @@ from kolmo.report.table import normalize, normalize_coverage
 if TYPE_CHECKING:
     import pandas as pd
 
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+"""What reading a damaged table raises."""
+
 _ROWS = 1 << 16  # that any file may have
 _SUFFIXES = (".parquet", ".csv", ".json")
 
@@ -141,11 +143,11 @@ def read_report(path: str | os.PathLike[str]) -> ReportData:
         return _checked(path, table, meta)
     except InputError:
         raise
-    except (*_DAMAGE, RecursionError) as error:
-        raise InputError(f"{path}: not a report, or damaged ({_told(error)})") from None
+    except (*DAMAGE, RecursionError) as error:
+        raise InputError(f"{path}: not a report, or damaged ({reason(error)})") from None
 
 
-def _told(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What is wrong; of errors that are no sentences, with their names."""
     return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
@@ -188,14 +190,14 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, Any]:
 def _read_parquet(path: Path) -> tuple[pd.DataFrame, Any]:
     parquet, arrow = pyarrow_modules(f"reading {path}")
     try:
-        _check_rows(path, parquet.read_metadata(path).num_rows)
+        check_rows(path, parquet.read_metadata(path).num_rows)
         table = parquet.read_table(path)
     except arrow.ArrowException as error:
         raise InputError(f"{path}: not a report, or damaged ({error})") from None
     return table.to_pandas(), read_json((table.schema.metadata or {})[b"kolmo"].decode())
 
 
-def _check_rows(path: Path, rows: int) -> None:
+def check_rows(path: Path, rows: int) -> None:
     """InputError where a small file claims to be a huge table: no two rows are the same."""
     if rows > max(_ROWS, path.stat().st_size):
         raise InputError(f"{path}: claims {rows:,} rows, more than it has bytes")

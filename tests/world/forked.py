@@ -12,12 +12,17 @@ import signal
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+from kolmo.replacing import remove_unfinished
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link",
            "os.symlink", "sqlite3.connect", "tempfile.mkstemp", "tempfile.mkdtemp"}  # fmt: skip
 COUNTER = struct.Struct("=Q")
+FILLER = ".filler"
+"""The file that a full disk is full of."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +31,11 @@ class Fate:
 
     Attributes
     ----------
-    point : {"calls", "bytes", "time", "limit", "memory"}
+    point : {"calls", "bytes", "time", "limit", "memory", "full", "both"}
         Before a call that changes files; when a file has so many bytes; after so many seconds of
-        the processor. The last two send nothing: no file may have more bytes, and the process may
-        take no more memory than it has and so many bytes.
+        the processor. The last four send nothing: no file may have more bytes, the process may
+        take no more memory than it has and so many bytes, and the disk has so many bytes left; or
+        nothing happens, but that another process does the same at once.
     at : float
     signal : int
         What it is sent; a number of bytes always kills.
@@ -49,6 +55,8 @@ class Fate:
         elif self.point == "memory":
             most = _memory() + int(self.at)
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        elif self.point == "full":
+            _fill(int(self.at))
         elif self.point == "time":
             kills = self.signal == signal.SIGKILL  # as this one does, which needs no Python
             signal.signal(signal.SIGPROF, signal.SIG_DFL if kills else self.send)
@@ -57,6 +65,12 @@ class Fate:
     def send(self, *_: object) -> None:
         """Send the signal to this process."""
         os.kill(os.getpid(), self.signal)
+
+
+def _fill(left: int) -> None:
+    """Fill the disk of this folder up to so many bytes."""
+    disk = os.statvfs(".")
+    Path(FILLER).write_bytes(bytes(max(0, disk.f_bavail * disk.f_frsize - left)))
 
 
 def _memory() -> int:
@@ -89,7 +103,14 @@ class Ended:
 
 
 def forked(main, arguments, folder: Path, fate: Fate | None = None, prepare=lambda: None) -> Ended:
-    """Run a command line in a folder.
+    """Run a command line in a folder; see `started`."""
+    return started(main, arguments, folder, fate, prepare)()
+
+
+def started(
+    main, arguments, folder: Path, fate: Fate | None = None, prepare=lambda: None
+) -> Callable[[], Ended]:
+    """Begin to run a command line in a folder; what is given waits for its end.
 
     Parameters
     ----------
@@ -113,16 +134,21 @@ def forked(main, arguments, folder: Path, fate: Fate | None = None, prepare=lamb
             if fate:
                 fate.arm()
             main()
-        except SystemExit as ended:
-            os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        except SystemExit as end:
+            remove_unfinished()  # as Python does at the end of a program, but not of a fork
+            os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
         except BaseException:
             sys.excepthook(*sys.exc_info())
         os._exit(99)  # no program ends so
-    _, status, used = os.wait4(child, 0)
-    out, err = (path.read_text("utf-8", "replace") for path in printed)
-    (number,) = COUNTER.unpack(calls[:])
-    seconds = used.ru_utime + used.ru_stime
-    return Ended(os.waitstatus_to_exitcode(status), number, seconds, out, err)
+
+    def ended() -> Ended:
+        _, status, used = os.wait4(child, 0)
+        out, err = (path.read_text("utf-8", "replace") for path in printed)
+        (number,) = COUNTER.unpack(calls[:])
+        seconds = used.ru_utime + used.ru_stime
+        return Ended(os.waitstatus_to_exitcode(status), number, seconds, out, err)
+
+    return ended
 
 
 def _enter(folder: Path, printed: tuple[Path, Path]) -> None:

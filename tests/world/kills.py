@@ -4,6 +4,8 @@
     python -m tests.world.kills pack train --times 5 --seed 3    some
     python -m tests.world.kills --signal SIGTERM                 sends a signal that is heeded
     python -m tests.world.kills --points limit memory            sets limits, and kills nothing
+    python -m tests.world.kills --points full                    on a full disk (root mounts one)
+    python -m tests.world.kills --points both                    two processes at once
 
 Points are drawn by seeds, in turn: before one of the calls that change files, at a number of bytes
 of the file that is being written, after a share of the processor's time that the whole run takes.
@@ -19,24 +21,23 @@ import dataclasses
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.world.commands import (
-    COMMANDS,
-    contents,
-    import_all,
-    is_partial,
-    made_files,
-    make_inputs,
-)
-from tests.world.forked import Fate, forked
+from tests.world.commands import COMMANDS, import_all, made_files
+from tests.world.contents import contents, is_partial
+from tests.world.forked import FILLER, Fate, started
+from tests.world.inputs import make_inputs
 
 POINTS = ("calls", "bytes", "time")
-LIMITS = ("limit", "memory")
+LIMITS = ("limit", "memory", "full", "both")
 HEAD = ["command", "kills", *POINTS, *LIMITS, "absent", "some", "old", "mixed", "partial", "whole",
         "half", "temporary left", "again identical"]  # fmt: skip
+DISK = "16m"  # of a disk that is filled
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 
 
@@ -61,8 +62,11 @@ class Story:
         for seed, which in ((1, "old"), (0, "new")) if self.command.replaces else ((0, "new"),):
             folder = self.place / which
             folder.mkdir()
-            make_inputs(folder, seed)
-            self.inputs = tuple(made_files(folder, ()))
+            make_inputs(folder, [*self.command.words, *self.command.reads], seed)
+            self.inputs = tuple(
+                name for name in made_files(folder, ()) if name not in self.command.changes
+            )
+            shutil.copytree(folder, self.place / f"{which} before")
             ended = self.run(folder)
             if ended.code:
                 raise SystemExit(f"{self.name}: {ended.err}")
@@ -74,8 +78,11 @@ class Story:
         self.bytes = max(sizes)
 
     def run(self, folder: Path, fate: Fate | None = None, again: bool = False):
+        return self.start(folder, fate, again)()
+
+    def start(self, folder: Path, fate: Fate | None = None, again: bool = False):
         words = [*self.command.words, *(self.command.again if again else ())]
-        return forked(self.command.main, words, folder, fate, self.prepare)
+        return started(self.command.main, words, folder, fate, self.prepare)
 
     def prepare(self) -> None:
         """In the process: a store of its own, and a cache of nobody else's."""
@@ -83,36 +90,44 @@ class Story:
 
         os.environ["KOLMO_STORE"] = self.command.store
         os.environ["XDG_CACHE_HOME"] = str(self.place / "cache")
+        self.command.prepare()
 
     def kill(self, number: int, seed: int) -> None:
         """Kill it once, look at what is left, and run it to its end."""
         chance = random.Random(f"{self.name} {seed} {number}")
         fate = self.fate(number, chance)
-        folder = self.place / f"kill-{number}"
-        with_old = self.command.replaces and number // len(self.points) % 2 == 1
-        shutil.copytree(self.place / ("old" if with_old else "new"), folder)
-        for name in made_files(folder, self.inputs):
-            if not with_old:
-                (folder / name).unlink()
-        for name in self.inputs:
-            shutil.copy2(self.place / "new" / name, folder / name)
-        for empty in sorted(folder.rglob("*"), reverse=True):
-            if empty.is_dir() and not any(empty.iterdir()):
-                empty.rmdir()
-        ended = self.run(folder, fate)
-        where = f"{self.name}, kill {number} ({fate.point} {fate.at:g}, seed {seed})"
-        if ended.code:
-            self.found["kills"] += 1
-            self.found[fate.point] += 1
-            self.look(ended, fate, where)
+        with _disk(self.place / f"kill-{number}", small=fate.point == "full") as folder:
+            with_old = self.command.replaces and number // len(self.points) % 2 == 1
+            for earlier in (["old"] if with_old else []) + ["new before"]:
+                shutil.copytree(self.place / earlier, folder, dirs_exist_ok=True)
+            self.end(folder, fate, f"kill {number} ({fate.point} {fate.at:g}, seed {seed})")
+
+    def end(self, folder: Path, fate: Fate, which: str) -> None:
+        """Let it come to this end, look at the folder, and run it once more."""
+        where = f"{self.name}, {which}"
+        for ended in self.ends(folder, fate):
+            if ended.code:
+                self.found["kills"] += 1
+                self.found[fate.point] += 1
+                self.look(ended, fate, where)
+        (folder / FILLER).unlink(missing_ok=True)
         state = self.state(folder, where)
         self.found[state] += 1
+        if fate.point == "both" and state != "whole":
+            self.faults.append(f"{where}: is {state}")
         temporary = [n for n in made_files(folder, self.inputs) if ".kolmo-" in n]
         self.found["temporary left"] += bool(temporary)
         if temporary and (self.signal != signal.SIGKILL or fate.point in LIMITS):
             self.faults.append(f"{where}: left {temporary}")
         self.finish(folder, where)
-        shutil.rmtree(folder)
+
+    def ends(self, folder: Path, fate: Fate):
+        """How it ended; and another one, where there are two at once."""
+        if fate.point != "both":
+            return [self.run(folder, fate)]
+        other = folder.with_name(f"other of {folder.name}")  # which prints to files of its own
+        other.symlink_to(folder)
+        return [ended() for ended in [self.start(folder), self.start(other)]]
 
     def look(self, ended, fate: Fate, where: str) -> None:
         """Whether it ended as what happened to it makes it end."""
@@ -138,7 +153,9 @@ class Story:
             return Fate(point, chance.randint(1, self.calls), self.signal)
         if point == "memory":
             return Fate(point, 2 ** chance.uniform(10, 26))
-        if point in ("bytes", "limit"):
+        if point == "full" and chance.random() < 0.5:
+            return Fate(point, 0)
+        if point in ("bytes", *LIMITS):
             return Fate(point, chance.randrange(self.bytes))
         return Fate(point, chance.random() * self.seconds, self.signal)
 
@@ -187,6 +204,21 @@ class Story:
     @property
     def row(self) -> list[str]:
         return [self.name, *(str(self.found[name]) for name in HEAD[1:])]
+
+
+@contextmanager
+def _disk(folder: Path, small: bool) -> Iterator[Path]:
+    """A folder that goes again; if it is to be small, a disk of its own."""
+    folder.mkdir()
+    if small:
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "world", str(folder)]
+        subprocess.run(mount, check=True)
+    try:
+        yield folder
+    finally:
+        if small:
+            subprocess.run(["umount", str(folder)], check=True)
+        shutil.rmtree(folder)
 
 
 def tell(name: str, times: int, seed: int, **how) -> Story:

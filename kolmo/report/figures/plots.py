@@ -49,6 +49,11 @@ def figures(report: ReportData, width: str | float | None = None) -> dict[str, F
     return {title: _attempt(draw, width) for title, draw in _drawers(report).items()}
 
 
+def figure_titles(report: ReportData) -> list[str]:
+    """Titles of the figures that there may be of a report, none of which is drawn for it."""
+    return list(_drawers(report))
+
+
 def drawn_figures(report: ReportData, width: str | float | None = None) -> dict[str, Figure]:
     """Those figures of a report that can be drawn."""
     found = figures(report, width)

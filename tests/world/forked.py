@@ -172,8 +172,11 @@ def _enter(folder: Path, printed: list[int]) -> None:
     os.setsid()
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for number, end in enumerate(printed, start=1):
+    for number, (end, name) in enumerate(zip(printed, ("stdout", "stderr"), strict=True), start=1):
         os.dup2(end, number)
+        stream = open(number, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
     for each in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)

@@ -135,7 +135,7 @@ def read(spelled: Spelled) -> Any:
             return _dtype(dtype)
         case {"tuple": name, "items": items}:
             return types.BaseTuple.from_types(list(map(read, items)), _class(name))
-    return getattr(types, spelled)
+    return from_dtype(np.dtype(spelled))  # as numpy names it; numba's own names have changed
 
 
 def _spell_tuple(kind: Any) -> Spelled:

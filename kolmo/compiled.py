@@ -122,7 +122,7 @@ def compiled(
     if function is None:
         return partial(compiled, inline=inline, allocates=allocates, fastmath=fastmath)
     if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        return function
+        return function if inline else np.errstate(over="ignore")(function)  # as machines count
     options = {"nopython": True, "nogil": True, "boundscheck": None, "fastmath": fastmath}
     options |= {"_nrt": allocates, "forceinline": inline, "no_cpython_wrapper": inline}
     dispatcher: Any = _Dispatcher(function, {}, options | {"no_cfunc_wrapper": True})

@@ -77,6 +77,8 @@ def test_boxes_that_leave_a_hole_or_leave_the_tensor():
         assembled("w", (2, 3), np.dtype(float), [full], "here")
     with pytest.raises(InputError, match="no boxes that make it up"):
         assembled("w", (2, 1), np.dtype(float), [full], "here")
+    with pytest.raises(InputError, match=r"\(68 of 4 weights\)"):  # one upon the other, 17 times
+        assembled("w", (2, 2), np.dtype(float), [full] * 17, "here")
     twice = assembled("w", (2, 3), np.dtype(float), [full, full], "here")
     with pytest.raises(InputError, match="leave a hole"):
         twice.read()

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from kolmo.checkpoints.filters import inflate, unlzf
-from kolmo.checkpoints.grids import Grid, Recent, boxes
+from kolmo.checkpoints.grids import Grid
 from kolmo.checkpoints.hdf5 import Hdf5
+from kolmo.checkpoints.recent import Recent, boxes
 from kolmo.checkpoints.stored import file_bytes
 from kolmo.errors import InputError
 from tests.written import contents, opened, same_in_pieces, truth, unpacked

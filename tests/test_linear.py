@@ -133,7 +133,7 @@ def test_all_floats_together_have_at_most_all_probability(format, scale):
     alphabet = Alphabet.of_dtype(np.dtype(kolmo.dtypes.DTYPES[format]))
     line = code._FloatLine(alphabet)
     patterns = np.arange(alphabet.size).astype(alphabet.container).reshape(1, -1)
-    _, lower, upper, classes = line.intervals(patterns, 0.25)
+    _, lower, upper, classes = line.intervals(patterns, code._Law(0, 0.25))
     known = ~np.isnan(lower)
     ends = zip(lower[known], upper[known], strict=True)
     each = [kernels.interval(low, high, high - low, scale) for low, high in ends]
@@ -218,3 +218,13 @@ def test_it_says_why_not():
     with pytest.raises(NotApplicableError, match="largest tensor would take"):
         get_estimator("linear").start((1 << 15, 1 << 15), 255)
     get_estimator("linear").start((3, 3), Alphabet(256, "float8_e8m0fnu"))
+
+
+@pytest.mark.parametrize("octaves", [200, 300, 700, 1019])
+def test_a_scale_is_said_and_changes_nothing_else(octaves):
+    """Beyond 511 octaves a square is no number."""
+    weights = np.random.default_rng(1).normal(size=(24, 20)) * np.arange(1, 21) / 10
+    plain, scaled = (kolmo.estimate(w, "linear") for w in (weights, weights * 2.0**octaves))
+    assert scaled.details == plain.details
+    said = round(2 * np.log2(weights.std()))  # half octaves, of no sign
+    assert scaled.bits - plain.bits == integer_bits(4 * octaves + 2 * said) - integer_bits(2 * said)

@@ -8,6 +8,7 @@ from safetensors.numpy import load_file
 
 import kolmo
 from kolmo.checkpoints import array_tensor
+from kolmo.codes.choosing import PRESETS
 from kolmo.dtypes import DTYPES
 from kolmo.errors import MissingExtraError
 from kolmo.estimators import estimator_names, get_estimator
@@ -17,12 +18,14 @@ from kolmo.quantize import get_quantizer, quantizer_names
 from kolmo.testing.access import measure
 from kolmo.testing.cases import Case
 from kolmo.testing.estimators import EVERY, estimator_checks
+from momos.mosaic.mosaic import Mosaic
 from tests.extremes import (
     ESTIMATORS,
     QUANTIZERS,
     TENSORS,
     WAYS,
     cells,
+    check_nearest,
     check_symbols,
     measured,
     tensor,
@@ -58,6 +61,15 @@ def test_a_figure_is_sound_or_there_is_a_reason(estimator):
     for name in drawn.sample(SMALL, 6):
         dtype, quantizer = drawn.choice(list(DTYPES)), drawn.choice(QUANTIZERS)
         measured(tensor(name, DTYPES[dtype]), quantizer, estimator)
+
+
+def test_a_level_that_is_not_the_nearest_is_found():
+    """By a tenth of a step, and where a difference of floats is infinite."""
+    for weight, levels in ((0.55, [0.0, 1.0]), (-1.7e308, [-1.7e308, 1.7e308])):
+        near = int(abs(levels[0] - weight) > abs(levels[1] - weight))
+        check_nearest(np.array([weight]), np.array([near]), np.array(levels))
+        with pytest.raises(AssertionError):
+            check_nearest(np.array([weight]), np.array([1 - near]), np.array(levels))
 
 
 @pytest.mark.slow
@@ -105,9 +117,14 @@ def test_quantized_containers_decode_to_finite_weights(tmp_path, quantizer):
 # --- bounds ---------------------------------------------------------------------------------
 
 BOUNDS = [spec for spec in ESTIMATORS if get_estimator(spec).kind == "bound"]
-FURTHER = ["pack:default", "pack:best", "xz:9", "brotli:11", "zstd:22"]
+FURTHER = [
+    *(f"pack:{preset}" for preset in PRESETS if preset != "fast"),
+    "xz:9",
+    "brotli:11",
+    "zstd:22",
+]
 UNIFORM = [
-    *(Case(((64,),), alphabet, "uniform") for alphabet in (2, 3, 256, 65536, 2**32, 2**64)),
+    *(Case(((64,),), alphabet, "uniform") for alphabet in (2, 3, 256, 4096, 2**32, 2**64)),
     *(Case(((8, 8),), 1 << bits, "uniform", name) for name, bits in (("float16", 16),
                                                                     ("float32", 32))),
 ]  # fmt: skip
@@ -134,6 +151,58 @@ def test_uniform_symbols_cost_their_logarithm(spec):
         code = figure(spec, case)
         if not isinstance(code, str):
             assert code.bits >= code.numel * np.log2(float(case.alphabet)) - 12, (case, code)
+
+
+LEVELS = {
+    "native": 4, "sign": 2, "symmetric:4": 15, "symmetric:4,axis=row": 15,
+    "symmetric:4,group=3": 15, "affine:4": 16, "affine:8,clip=99": 8, "codebook:16": 16,
+    "nmse:1e-4": 15, "nmse:1e-4,axis=column": 15,
+}  # fmt: skip
+"""How many values weights have that a quantizer tells apart."""
+
+
+def levels(quantizer, shape=(12, 12)):
+    """Weights of so many values, each as likely as the others, and their information in bits."""
+    count = LEVELS[quantizer]
+    drawn = np.random.default_rng(5).integers(0, count, shape) - count // 2
+    drawn = np.where(drawn >= 0, drawn + 1, drawn) if quantizer == "sign" else drawn
+    return drawn.astype(np.float32), drawn.size * np.log2(count)
+
+
+def test_levels_of_every_quantizer_are_tried():
+    assert {get_quantizer(spec).name for spec in LEVELS} == set(quantizer_names())
+
+
+@pytest.mark.parametrize("quantizer", LEVELS)
+def test_uniform_levels_cost_their_logarithm(quantizer):
+    """Under every quantizer that tells them apart, for every bound in every layout."""
+    weights, information = levels(quantizer)
+    coder = get_quantizer(quantizer).fit(array_tensor("w", weights))
+    symbols = coder.encode(weights).reshape(-1)
+    told = coder.decode_at(symbols, 0) if coder.restores else symbols
+    pairs = set(zip(told.tolist(), weights.reshape(-1).tolist(), strict=True))
+    assert len({one for one, _ in pairs}) == len(pairs)  # of what is told follows the weight
+    for spec in BOUNDS:
+        code = measured(weights, quantizer, spec)
+        if not isinstance(code, str):
+            assert code.bits >= information - 12, (spec, code)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("quantizer", ["native", "symmetric:4", "codebook:16"])
+def test_files_of_uniform_levels_have_their_logarithm(tmp_path, preset, quantizer):
+    weights, information = levels(quantizer)
+    kolmo.pack({"w": weights}, tmp_path / "x.kmo", preset=preset, quantizer=quantizer)
+    assert 8 * (tmp_path / "x.kmo").stat().st_size >= information - 12
+
+
+@pytest.mark.parametrize("count", [2, 16, 100])
+def test_mosaics_of_uniform_motifs_have_their_logarithm(count):
+    random = np.random.default_rng(count)
+    motifs = random.normal(size=(count, 4)).astype(np.float32)
+    blocks = random.integers(0, count, 2000)
+    mosaic = Mosaic.from_model({"w": motifs[blocks].reshape(100, 80)}, block_size=4)
+    assert 8 * len(mosaic.encode()) >= blocks.size * np.log2(count) + 16 * motifs.size - 12
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kolmo
-from kolmo.checkpoints import allowance, stored
+from kolmo.checkpoints import allowance, stored, views
 from kolmo.checkpoints.inert import Record
 from kolmo.checkpoints.machine import Machine, PickleError, PickleReader
 from kolmo.checkpoints.opening import open_source
@@ -181,34 +181,37 @@ def test_strided_arrays_are_what_numpy_says(data):
     start = data.draw(st.integers(0, wanted.size))
     stop = data.draw(st.integers(start, wanted.size))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stored, "_SPAN", data.draw(st.sampled_from([1, 64, 1 << 20])))
-        patch.setattr(stored, "_PAGE", data.draw(st.sampled_from([4, 16, 4096])))
-        patch.setattr(stored, "_PIECE", data.draw(st.sampled_from([1, 5, 1000])))
+        patch.setattr(views, "_SPAN", data.draw(st.sampled_from([4, 64, 1 << 20])))
+        patch.setattr(views, "_GAP", data.draw(st.sampled_from([4, 16, 4096])))
+        patch.setattr(views, "_BLOCK", data.draw(st.sampled_from([1, 64, 1000])))
         assert array.load(start, stop).tobytes() == wanted.ravel()[start:stop].tobytes()
 
 
-def test_a_chunk_reads_little_more_than_itself():
-    side, read = 1 << 12, []
-    memory = np.zeros(1, np.float32)
+def of_zeros(size, shape, strides):
+    """A view of zeros, and the numbers of bytes that were read of them."""
+    read = []
 
     def fetch(offset, size):
         read.append(size)
-        return np.repeat(memory, size // 4).tobytes()
+        return bytes(size)
 
-    storage = Storage(stored.Stored(fetch, 0, 4 * side * side, "a matrix of 64 MiB"))
-    array = Strided(storage, np.dtype(np.float32), (side, side), (1, side), 0)
-    array.load(0, 1 << 20)
-    assert sum(read) <= 1 << 26
-    wide = Strided(
-        Storage(stored.Stored(fetch, 0, 1 << 40, "1 TiB")),
-        array.dtype,
-        (1 << 18, 2),
-        (1 << 20, 1 << 19),
-        0,
-    )
-    read.clear()
-    assert wide.load(0, 5000).size == 5000
-    assert sum(read) <= 5000 * 4 * (1 << 15)
+    storage = Storage(stored.Stored(fetch, 0, size, "zeros"))
+    return Strided(storage, np.dtype(np.float32), shape, strides, 0), read
+
+
+def test_a_transposed_matrix_is_read_once_in_whatever_pieces():
+    rows, columns, piece = 3000, 4096, 1 << 16
+    array, read = of_zeros(4 * rows * columns, (columns, rows), (1, columns))
+    for at in range(0, array.numel, piece):
+        assert array.load(at, min(at + piece, array.numel)).any() == 0
+    assert sum(read) == 4 * array.numel
+    assert len(read) <= 4 * rows  # blocks
+
+
+def test_entries_that_lie_far_apart_are_read_alone():
+    array, read = of_zeros(1 << 40, (1 << 18, 2), (1 << 20, 1 << 19))
+    assert array.load(0, 5000).size == 5000
+    assert sum(read) == 5000 * 4
 
 
 # --- opcodes --------------------------------------------------------------------------------
@@ -232,6 +235,39 @@ def test_plain_values_come_back(protocol):
         assert repr(load(pickle.dumps(value, protocol))) == repr(
             bytes(value) if isinstance(value, bytearray) else value
         )
+
+
+def test_values_of_before_1_6_are_little_endian_whatever_machine_wrote_them(tmp_path):
+    """torch turned them round where it wrote, and notes the machine's own order beside them."""
+    import torch
+
+    file = io.BytesIO()
+    torch.save({"w": torch.arange(4.0)}, file, _use_new_zipfile_serialization=False)
+    other = file.getvalue().replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89")
+    assert other != file.getvalue()
+    (tmp_path / "old.pth").write_bytes(other)
+    assert torch.load(tmp_path / "old.pth")["w"].tolist() == [0, 1, 2, 3]
+    assert kolmo.open_checkpoint(tmp_path / "old.pth")["w"].read().tolist() == [0, 1, 2, 3]
+
+
+def of_python_2(name, values):
+    """What cPickle of Python 2 writes of {name: numpy.array(values, "<f4")}, by protocol 2."""
+    head = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"
+    dtype = b"cnumpy\ndtype\nU\2f4K\0K\1\x87R(K\3U\1<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb"
+    data = np.array(values, "<f4").tobytes()
+    state = b"(K\1K" + bytes([len(values)]) + b"\x85" + dtype + b"\x89U" + bytes([len(data)])
+    return b"\x80\2}U" + bytes([len(name)]) + name + head + state + data + b"tbs."
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(b"caf\xc3\xa9", "café"), (b"caf\xe9", "café"), (b"\xff\xfe", "ÿþ")]
+)
+def test_texts_of_python_2_are_utf_8_as_torch_takes_them_and_bytes_to_arrays(tmp_path, name, text):
+    for data in (b"\xc3\xa9AB", b"\xff\xa9AB"):  # values that are UTF-8 by chance, and that are not
+        (tmp_path / "old.pkl").write_bytes(of_python_2(name, np.frombuffer(data, "<f4")))
+        (tensor,) = kolmo.open_checkpoint(tmp_path / "old.pkl").values()
+        assert tensor.name == text
+        assert tensor.read().tobytes() == data
 
 
 @pytest.mark.parametrize("protocol", range(6))

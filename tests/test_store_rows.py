@@ -1,6 +1,7 @@
 """Rows of a store of results: texts that restore a result to the bit, and keys."""
 
 import dataclasses
+import json
 import math
 import struct
 
@@ -33,7 +34,9 @@ def path():
 
 # --- texts ----------------------------------------------------------------------------------------
 
-FLOATS = st.floats(allow_nan=True, allow_infinity=True)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+FIGURES = st.floats(0, 1e30)
+UNKNOWN = FIGURES | st.just(math.nan)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | FLOATS | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -41,19 +44,19 @@ VALUES = st.recursive(
 )
 CODES = st.builds(
     CodeLength,
-    bits=FLOATS | st.integers(0, 2**70),
+    bits=FIGURES | st.integers(0, 2**70),
     numel=st.integers(0, 2**50),
     raw_bits=st.integers(0, 2**60),
     kind=st.sampled_from(["bound", "estimate"]),
     details=st.dictionaries(st.text(), VALUES),
-    sampled=FLOATS,
-    standard_error=FLOATS,
+    sampled=st.floats(0, 1),
+    standard_error=UNKNOWN,
     note=st.text(),
-    side_bits=FLOATS,
+    side_bits=FIGURES,
     saturated=st.booleans(),
-    degrees=FLOATS,
-    squared_error=FLOATS,
-    squared_weights=FLOATS,
+    degrees=UNKNOWN,
+    squared_error=UNKNOWN,
+    squared_weights=UNKNOWN,
 )
 MISSING = st.builds(Missing, reason=st.text(st.characters()), problem=st.booleans())
 
@@ -98,6 +101,24 @@ def test_a_text_that_is_no_result_is_refused(text):
 def test_a_text_of_another_form_is_refused(text):
     with pytest.raises(ValueError):
         read_result(text)
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"bits": math.inf}, {"bits": math.nan}, {"bits": -1.0}, {"bits": 10**400},
+        {"numel": 1 << 54}, {"raw_bits": 10**400}, {"sampled": 1.5}, {"side_bits": -0.5},
+        {"standard_error": math.inf}, {"degrees": -1.0}, {"squared_error": 10**400},
+        {"details": {"order": math.inf}}, {"details": {"order": [10**400]}},
+    ],
+)  # fmt: skip
+def test_figures_that_no_run_measures_are_neither_kept_nor_read(figures):
+    code = dataclasses.replace(CodeLength(1.0, 1, 32, "bound"), **figures)
+    with pytest.raises(ValueError):
+        write_result(Result(code, 0.5))
+    text = ["code", 0.5, *(getattr(code, field.name) for field in dataclasses.fields(code))]
+    with pytest.raises(ValueError):
+        read_result(json.dumps(text).encode())
 
 
 @pytest.mark.parametrize("details", [{"a": (1, 2)}, {1: 2}, {"a": {3}}, {"a": "x" * (1 << 22)}])

@@ -215,6 +215,14 @@ def test_a_log_that_nobody_named_and_that_holds_nothing_is_left_out(tmp_path):
         kolmo.trajectory(tmp_path, metrics=state, **FAST)
 
 
+@pytest.mark.parametrize("step", [[1], {"a": 1}, "1", None, True])
+def test_a_step_of_a_log_is_a_number(tmp_path, step):
+    state = tmp_path / "trainer_state.json"
+    state.write_text(json.dumps({"log_history": [{"step": 1, "loss": 1}, {"step": step}]}))
+    with pytest.raises(InputError, match="a step of its log is no number"):
+        read_metrics(state)
+
+
 def test_metrics_may_be_of_steps_between_those_of_checkpoints():
     _, _, without = align(pd.DataFrame({"step": [1, 20], "loss": [1.0, 2.0]}), "step", [7, 9])
     assert without == [7, 9]

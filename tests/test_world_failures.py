@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import kolmo
+from kolmo.analysis import plan_of
 from kolmo.cli.app import main
 from kolmo.difference import run
 from kolmo.difference.run import native_choice
@@ -119,9 +120,6 @@ def test_an_estimator_that_fails_leaves_out_its_own_figures_alone(cls, method, e
     report, found = table(estimators=[faulty(cls, method, error)])
     all_others_are_measured(found, undisturbed)
     its = found[found.index.get_level_values("estimator").str.startswith("faulty")]
-    if method in ("grain", "working_memory"):  # without which it is measured nonetheless
-        assert its.bits.notna().all()
-        return
     failed = its[its.bits.isna() & ~its.note.str.contains("no 1-D CTM table")]
     assert len(failed)
     assert failed.note.str.contains(f"faulty.* failed: {error.__name__}").all()
@@ -129,6 +127,19 @@ def test_an_estimator_that_fails_leaves_out_its_own_figures_alone(cls, method, e
     assert report.provenance["finished"]
     assert all("faulty" in told for told in report.provenance["failures"])
     assert report.provenance["problems"] == []
+
+
+@pytest.mark.parametrize("method", ["start", "working_memory", "grain"])
+def test_a_plan_says_which_estimator_fails(method):
+    broken = faulty(LempelZiv78, method, ValueError)
+    (plan,) = plan_of({"m": WEIGHTS}, quantizers=["sign"], estimators=["kt", broken]).values()
+    its, others = plan.rows[2:], plan.rows[:2]
+    assert {row.estimator for row in its} == {"faulty"}
+    for row in its:
+        assert dict(row.refused) == {
+            "faulty of sign failed: ValueError: out of order": len(WEIGHTS)
+        }
+    assert {row.tensors for row in others} == {len(WEIGHTS)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,6 +180,9 @@ class FaultyNull(RowShuffled):
     method: str = "draw"
     kept = False
 
+    def working_memory(self, tensor):
+        return raises(ValueError)() if self.method == "memory" else super().working_memory(tensor)
+
     def _draw(self, tensor, seed):
         if self.method == "draw":
             raises(MemoryError)()
@@ -178,7 +192,7 @@ class FaultyNull(RowShuffled):
         )
 
 
-@pytest.mark.parametrize("method", ["draw", "read"])
+@pytest.mark.parametrize("method", ["draw", "read", "memory"])
 def test_a_null_that_fails(method, undisturbed):
     _, found = table(nulls=[FaultyNull(method)])
     all_others_are_measured(found, undisturbed)

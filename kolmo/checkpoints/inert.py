@@ -26,6 +26,36 @@ class Global:
         return self.name
 
 
+class OldText(str):
+    r"""A text of Python 2 that is not ASCII: there texts are bytes, and arrays keep values in them.
+
+    It is read as UTF-8, as torch reads it, or, of bytes that are none, with a letter for each byte,
+    as numpy does.
+
+    Attributes
+    ----------
+    data : bytes
+        What stands in the file.
+
+    Examples
+    --------
+    >>> OldText(b"caf\xc3\xa9"), OldText(b"caf\xe9"), OldText(b"\xc3\xa9").data
+    ('café', 'café', b'\xc3\xa9')
+    """
+
+    __slots__ = ("data",)
+    data: bytes
+
+    def __new__(cls, data: bytes) -> OldText:
+        """The text of these bytes."""
+        try:
+            made = super().__new__(cls, data.decode("utf-8"))
+        except UnicodeDecodeError:
+            made = super().__new__(cls, data.decode("latin-1"))
+        made.data = data
+        return made
+
+
 class Record:
     """What a class or a function would make of its arguments, with all that was put into it.
 

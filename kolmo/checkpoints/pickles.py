@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from kolmo.checkpoints.inert import Global, LeftOut, Record, key_of
+from kolmo.checkpoints.inert import Global, LeftOut, OldText, Record, key_of
 from kolmo.checkpoints.machine import Machine, PickleError, full_name
 from kolmo.errors import InputError
 
@@ -62,10 +62,7 @@ def load_pickle(machine: Machine) -> Any:
 
 
 def _text(data: bytes) -> str:
-    try:
-        return data.decode("ascii")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    return data.decode("ascii") if data.isascii() else OldText(data)
 
 
 def _old_string(machine: Machine, size: int) -> None:

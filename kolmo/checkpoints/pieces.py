@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.errors import InputError
 
+_LAYERS = 16  # times that pieces may lie upon each other, on average
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Box:
@@ -34,8 +36,8 @@ def assembled(
     Raises
     ------
     InputError
-        If a piece is not within the tensor, or all of them are less than it. What else they leave
-        out is found when it is read.
+        If a piece is not within the tensor, or all of them are less than it, or far more. What
+        else they leave out is found when it is read.
 
     Examples
     --------
@@ -50,7 +52,7 @@ def assembled(
     begins = np.array([p.begin for p in whole], np.int64).reshape(-1, len(sides))
     ends = begins + np.array([p.shape for p in whole], np.int64).reshape(-1, len(sides))
     held, numel = sum(math.prod(p.shape) for p in whole), math.prod(shape)
-    if held < numel or (begins < 0).any() or (ends > sides).any():
+    if not numel <= held <= _LAYERS * numel or (begins < 0).any() or (ends > sides).any():
         raise InputError(
             f"{where}: the shards of tensor {name[:200]!r} are no boxes that make it up "
             f"({held:,} of {numel:,} weights); a shard is missing, or its index is damaged"

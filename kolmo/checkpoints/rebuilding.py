@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from kolmo.checkpoints.inert import Dtype, Global, LeftOut, Ndarray, Record, key_of
+from kolmo.checkpoints.inert import Dtype, Global, LeftOut, Ndarray, OldText, Record, key_of
 from kolmo.checkpoints.machine import Machine, PickleError, Rebuild
 from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Storage, Stored, Strided, memory_bytes
@@ -160,7 +160,7 @@ def _as_stored(machine: Machine, data: Any) -> Stored:
         return data
     if isinstance(data, str):  # of Python 2, whose texts are bytes
         machine.charge(0, len(data))
-        data = data.encode("latin-1")
+        data = data.data if isinstance(data, OldText) else data.encode("latin-1")
     if not isinstance(data, bytes):
         raise TypeError("no bytes")
     return memory_bytes(data, machine.reader.stored.where)

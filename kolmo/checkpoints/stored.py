@@ -21,12 +21,9 @@ from kolmo.checkpoints.allowance import belongs
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.files import LocalFile, native, native_dtype
 from kolmo.checkpoints.places import Place, footprint, merged
+from kolmo.checkpoints.views import View, entries
 from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
-
-_SPAN = 1 << 26  # bytes that one piece of a strided array may take from a file at once
-_PIECE = 1 << 21  # entries of a strided array that are placed at once
-_PAGE = 1 << 12  # bytes: the least that is read where the entries lie far apart
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -249,14 +246,14 @@ class Strided:
         dims, size = merged(self.shape, self.strides), self.dtype.itemsize
         stored = self.storage.stored
         assert stored is not None
+
+        def read(first: int, count: int) -> NDArray[Any]:
+            return _decoded(stored.read((self.offset + first) * size, count * size), self)
+
         if dims in ([], [(self.numel, 1)]):
-            values = _decoded(
-                stored.read((self.offset + start) * size, (stop - start) * size), self
-            )
+            values = read(start, stop - start)
         else:
-            pieces = range(start, stop, _PIECE)
-            parts = [_gathered(stored, self, dims, at, min(at + _PIECE, stop)) for at in pieces]
-            values = np.concatenate(parts)
+            values = entries(View(self, read, dims, self.dtype), start, stop)
         return np.asarray(-values) if self.negated else values
 
 
@@ -265,53 +262,3 @@ def _decoded(data: bytes | bytearray | memoryview, array: Strided) -> NDArray[An
     size = array.dtype.itemsize
     bits = np.frombuffer(data, f"{'>' if array.storage.big else '<'}u{size}")
     return bits.astype(f"=u{size}", copy=False).view(array.dtype)
-
-
-def _gathered(
-    stored: Stored, array: Strided, dims: list[tuple[int, int]], start: int, stop: int
-) -> NDArray[Any]:
-    """Entries [start, stop) from wherever they lie; halved until what must be read is small."""
-    places = _places(dims, start, stop) + array.offset
-    first, last = int(places.min()), int(places.max())
-    size = array.dtype.itemsize
-    if (last - first + 1) * size <= _SPAN:
-        data = stored.read(first * size, (last - first + 1) * size)
-        return _decoded(data, array)[places - first]
-    per_page = _page(last - first, size)
-    pages = (places - first) // per_page
-    used = np.zeros(int(pages.max()) + 1, bool)
-    used[pages] = True
-    if int(used.sum()) * per_page * size > _SPAN and stop - start > 1:
-        middle = (start + stop) // 2
-        halves = [(start, middle), (middle, stop)]
-        return np.concatenate([_gathered(stored, array, dims, a, b) for a, b in halves])
-    data = b"".join(
-        bytes(_clipped(stored, (first + a * per_page) * size, (b - a) * per_page * size))
-        for a, b in _runs(used)
-    )
-    where = (np.cumsum(used, dtype=np.int64) - 1)[pages] * per_page + (places - first) % per_page
-    return np.asarray(_decoded(data[: len(data) // size * size], array)[where])
-
-
-def _places(dims: list[tuple[int, int]], start: int, stop: int) -> NDArray[np.int64]:
-    left = np.arange(start, stop, dtype=np.int64)
-    places = np.zeros(stop - start, np.int64)
-    for side, stride in reversed(dims):
-        left, index = np.divmod(left, side)
-        places += index * stride
-    return places
-
-
-def _page(span: int, size: int) -> int:
-    """Entries of a page: few where they lie close, more where the table of pages would be big."""
-    return max(_PAGE // size, span >> 24)
-
-
-def _runs(used: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[first, end) of each run of pages that are used."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], used, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _clipped(stored: Stored, offset: int, size: int) -> bytes | bytearray | memoryview:
-    return stored.read(offset, min(size, stored.size - offset))

@@ -37,9 +37,8 @@ def read_torch_legacy(stored: Stored, depth: int = 0) -> Any:
     counts: dict[str, int] = {}
     try:
         load_pickle(Machine(reader, TABLE))
-        system = load_pickle(Machine(reader, TABLE))
-        big = isinstance(system, dict) and system.get("little_endian") is False
-        find = _finder(storages, counts, big)
+        load_pickle(Machine(reader, TABLE))  # what wrote it; the values are little-endian from any
+        find = _finder(storages, counts)
         contents = load_pickle(Machine(reader, TABLE, find, depth=depth))
         keys = load_pickle(Machine(reader, TABLE))
     except PickleError as error:
@@ -55,9 +54,7 @@ def read_torch_legacy(stored: Stored, depth: int = 0) -> Any:
     return contents
 
 
-def _finder(
-    storages: dict[str, Storage], counts: dict[str, int], big: bool
-) -> Callable[[Any], Any]:
+def _finder(storages: dict[str, Storage], counts: dict[str, int]) -> Callable[[Any], Any]:
     """Answers references to storages, whose bytes come after the pickle."""
 
     def find(saved: Any) -> Any:
@@ -65,7 +62,7 @@ def _finder(
             return saved[1]  # a class, beside its source code
         dtype, key, count = storage_of(saved)
         view = saved[5] if len(saved) > 5 else None
-        storage = storages.setdefault(key, Storage(None, dtype, big))
+        storage = storages.setdefault(key, Storage(None, dtype))
         counts[key] = max(counts.get(key, 0), count)
         return _View(storage, view, dtype) if view is not None else storage
 

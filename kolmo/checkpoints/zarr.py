@@ -21,8 +21,9 @@ from kolmo.checkpoints.allowance import EXPANSION
 from kolmo.checkpoints.base import Skipped, WeightTensor
 from kolmo.checkpoints.files import native, native_dtype
 from kolmo.checkpoints.filters import Undo, inflate, uncheck, unzstd
-from kolmo.checkpoints.grids import Grid, Recent
+from kolmo.checkpoints.grids import Grid
 from kolmo.checkpoints.json_text import load_json
+from kolmo.checkpoints.recent import Recent
 from kolmo.checkpoints.shapes import AXES
 from kolmo.checkpoints.stored import Stored
 from kolmo.dtypes import DTYPES

@@ -19,6 +19,7 @@ from kolmo.report.data import ReportData
 from kolmo.report.page.frame import check_page_output
 from kolmo.report.saving import files_of
 from kolmo.specs import unknown
+from kolmo.text import printable
 
 FORMATS = ("png", "svg", "pdf")
 
@@ -65,7 +66,8 @@ def plot(
     for title, reason in drawn.items():
         if title not in there:
             print(f"no figure of {title.lower()}: {reason}", file=sys.stderr)
-    typer.echo("\n".join(str(paths[title]) for title in there))  # once all of them are written
+    for title in there:  # once all of them are written: nobody may read this
+        typer.echo(printable(str(paths[title])))
 
 
 class Way(NamedTuple):

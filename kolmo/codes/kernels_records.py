@@ -171,7 +171,7 @@ def code_span(
         _find(words, place, table, state, memory.heads)
         seen = _look(words, place, table, state)
         _set_hashes(seen, (place - table.begin) % table.columns, state)
-        word, high = words[place], 0
+        word, high = words[place], words[place] & 0  # of 64 bits as well, without a compiler too
         for digit in range(digits):
             shift = 4 * (digits - 1 - digit)
             upper = min(shift + 4, bits)

@@ -368,10 +368,23 @@ def _check_units(entries: Sequence[Entry], units: Sequence[Unit]) -> None:
 
 def _check_expansion(contents: Contents, max_bytes: int | None) -> None:
     """Refuse a small file that claims to be a huge model."""
-    claimed = sum(entry.numel * entry.dtype.itemsize for entry in contents.entries)
+    claimed = claimed_bytes(contents)
     limit = expansion_limit(contents.file_bytes) if max_bytes is None else max_bytes
     if claimed > limit:
         raise InputError(
             f"{contents.where}: claims to expand to {claimed:,} bytes, over the limit of "
-            f"{limit:,}; if you trust the file, raise it ({option('max_bytes')} of unpack)"
+            f"{limit:,}; {if_trusted(contents)}"
         )
+
+
+def claimed_bytes(contents: Contents) -> int:
+    """Bytes of all its weights."""
+    return sum(entry.numel * entry.dtype.itemsize for entry in contents.entries)
+
+
+def if_trusted(contents: Contents) -> str:
+    """What can be done with a file that passes a limit, whatever command was given it."""
+    return (
+        f"if you trust it, verify and unpack take {option('max_bytes', claimed_bytes(contents))}; "
+        f"all else reads what unpack writes"
+    )

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from kolmo.checkpoints.stored import Stored
 from kolmo.codes.base import code_numbers
-from kolmo.container.format import Contents, Part, Unit, read_contents
+from kolmo.container.format import Contents, Part, Unit, if_trusted, read_contents
 from kolmo.errors import InputError
-from kolmo.spoken import option
 
 LEAST = 1 << 25
 """Steps that any container may take."""
@@ -70,7 +69,6 @@ def read_to_decode(source: Path | Stored, max_bytes: int | None = None) -> Conte
     if max_bytes is None and taken > (most := most_steps(contents)):
         raise InputError(
             f"{contents.path}: decoding it would take {taken:,} steps, over {most:,}, far more "
-            f"than its size is worth; if you trust the file, unpack it ({option('max_bytes')} "
-            f"lifts the limit)"
+            f"than its size is worth; {if_trusted(contents)}"
         )
     return contents

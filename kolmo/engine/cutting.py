@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
 from kolmo.checkpoints.base import WeightTensor
-from kolmo.checkpoints.shapes import array_shape
 from kolmo.engine import feeding
-from kolmo.engine.costs import held_bytes, memory, seconds, stream_seconds
+from kolmo.engine.costs import grain, held_bytes, memory, seconds, stream_seconds
 from kolmo.engine.jobs import DigestJob, FitJob, StreamJob, StripeJob, TensorJob, Wanted
-from kolmo.estimators.base import Estimator
 from kolmo.measure import Measurement, Variant
 from kolmo.rates import hashing_seconds, reading_seconds
-from kolmo.symbols import Alphabet, Shape
 
 QUANTUM = 0.25
 """Seconds that small measurements are gathered into one job for."""
@@ -44,7 +40,7 @@ class Striped:
 
 def add_up(measurement: Measurement, tensor: WeightTensor) -> bool:
     """Whether accumulators of this tensor's parts, and of whole tensors, add up."""
-    return _grain(measurement, tensor) is not None
+    return grain(measurement, tensor) is not None
 
 
 def tensor_jobs(
@@ -222,25 +218,11 @@ def _striped(wanted: Wanted) -> Striped:
 def _stripes(wanted: Wanted) -> Iterator[StripeJob]:
     """Stripes of whole grains of every measurement."""
     tensor, measurements = wanted.tensor, wanted.measurements
-    grain = math.lcm(*(_grain(m, tensor) or 1 for m in measurements))
-    step = max(1, STRIPE // grain) * grain
+    whole = math.lcm(*(grain(m, tensor) or 1 for m in measurements))
+    step = max(1, STRIPE // whole) * whole
     cost = sum(seconds(m, tensor, Variant()) for m in measurements)
     held = memory([tensor], measurements, Variant()) - held_bytes(tensor, Variant())
     for start in range(0, tensor.numel, step):
         stop = min(start + step, tensor.numel)
         share = (stop - start) / tensor.numel
         yield StripeJob(cost * share, held, wanted, start, stop, {})
-
-
-def _grain(measurement: Measurement, tensor: WeightTensor) -> int | None:
-    """None as well where it raises an error, as it will when it is started."""
-    try:
-        alphabet = measurement.quantizer.alphabet_of(tensor)
-        return _grain_of(measurement.estimator, array_shape(tensor.shape), alphabet)
-    except Exception:
-        return None
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _grain_of(estimator: Estimator, shape: Shape, alphabet: Alphabet) -> int | None:
-    return estimator.grain([shape], alphabet)

@@ -21,6 +21,7 @@ from typing import Any
 from kolmo.checkpoints.base import WeightTensor
 from kolmo.checkpoints.binding import stretch
 from kolmo.digests import digest
+from kolmo.engine.costs import give_up
 from kolmo.engine.feeding import Cell, by_quantizer, check_readable, feed, held, hold, sweep, why
 from kolmo.engine.meters import Meter
 from kolmo.engine.parts import CountedPart, no_part, part_of
@@ -168,7 +169,9 @@ class TensorJob(Job):
             for m in wanted.parts
             if m not in shared
         }
-        feed_variant([*alone.values(), *parts.values()], tensor, self.variant, self.seed, meter)
+        cells = [*alone.values(), *parts.values()]
+        give_up(cells, [tensor], self.variant)
+        feed_variant(cells, tensor, self.variant, self.seed, meter)
         results = {m: Result(cell.finish(), cell.seconds) for m, cell in alone.items()}
         merged = {m: part_of(cell) for m, cell in parts.items()}
         for m, cell in shared.items():  # whose seconds are told already
@@ -300,6 +303,7 @@ class StripeJob(Job):
     def _measure(self, wanted: Wanted, meter: Meter) -> StripeFound:
         alone = self._cells(wanted.alone, 0)
         parts = self._cells(wanted.parts, wanted.before)
+        give_up([*alone, *parts], [wanted.tensor], Variant())
         groups = by_quantizer([cell for cell in (*alone, *parts) if cell.alive])
         fed = [(self.coders[quantizer], cells) for quantizer, cells in groups.items()]
         sweep(wanted.tensor, fed, meter, self.start, self.stop)
@@ -353,6 +357,7 @@ class StreamJob(Job):
 
     def _measure(self, meter: Meter) -> StreamFound:
         cell = Cell.start(self.measurement, self.tensors)
+        give_up([cell], self.tensors, self.variant)
         failed = None
         for number, tensor in enumerate(self.tensors if cell.alive else ()):
             feed_variant([cell], tensor, self.variant, self.seed, meter)

@@ -51,6 +51,8 @@ MEMORY = 700 << 20
 """Most bytes that a tensor may take."""
 
 _FEWEST = 16  # rows after which the covariance is first found, and next ones
+_LARGE = 256  # octaves of a scale above which numbers are counted in it
+_MOST_OCTAVES = 1023  # of a float
 _CHUNK = 1 << 16  # weights that are coded by one call
 _ZERO, _MINUS_ZERO, _NO_NUMBER = 1, 2, 3  # flags; 0 is any other float
 _PREDICTORS = ("0.05", "0.3", "0.8", "1", "order 0")
@@ -138,7 +140,7 @@ class _LinearAccumulator:
     def _add(self, tensor: Symbols) -> None:
         matrix = tensor.reshape(_matrix(tensor.shape))
         self._line.begin(matrix)
-        coder = _Coder(self._line, *self._said(matrix))
+        coder = _Coder(self._line, self._said(matrix))
         found = [coder.coded(matrix, self._state)]
         if min(matrix.shape) > 1:
             self._side_bits += 1
@@ -147,20 +149,23 @@ class _LinearAccumulator:
         self._state = found[likelier]
         self._transposed += likelier
 
-    def _said(self, matrix: Symbols) -> tuple[float, float]:
+    def _said(self, matrix: Symbols) -> _Law:
         """The scale and the mean of which the decoder is told, in half octaves and in quarters of
         the scale; a bit says whether the mean is as before."""
-        mean, deviation = self._line.spread(matrix)
+        mean, deviation, octaves = self._line.spread(matrix)
         deviation = max(deviation, abs(mean) / 2**20, self._line.least)
-        exponent = round(2 * math.log2(deviation))
-        scale = 2.0 ** (exponent / 2)
+        exponent = round(2 * math.log2(deviation)) + 2 * octaves
+        law = _Law(exponent)
+        mean *= 2.0 ** (octaves - law.octaves)
+        before = self._mean / law.unit
         self._side_bits += 1 + _signed_bits(exponent - self._exponent)
         self._exponent = exponent
-        if abs(mean - self._mean) > scale / 2:
-            quarters = round(4 * mean / scale)
+        if abs(mean - before) > law.scale / 2:
+            quarters = round(4 * mean / law.scale)
             self._side_bits += _signed_bits(quarters)
-            self._mean = quarters * scale / 4
-        return scale, self._mean
+            before = quarters * law.scale / 4
+            self._mean = before * law.unit
+        return dataclasses.replace(law, mean=before)
 
 
 def _matrix(shape: Shape) -> tuple[int, int]:
@@ -178,12 +183,32 @@ def _signed_bits(number: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Law:
+    """What is said of a matrix. Numbers so large that their squares are none are counted in the
+    octaves of their scale, and so are the scale itself and the mean."""
+
+    exponent: int
+    mean: float = 0.0
+
+    @property
+    def octaves(self) -> int:
+        return min(self.exponent // 2, _MOST_OCTAVES) if self.exponent > 2 * _LARGE else 0
+
+    @property
+    def unit(self) -> float:
+        return float(2.0**self.octaves)
+
+    @property
+    def scale(self) -> float:
+        return float(2.0 ** (self.exponent / 2 - self.octaves))
+
+
+@dataclasses.dataclass(frozen=True)
 class _Coder:
-    """Codes a matrix whose first scale and mean are said."""
+    """Codes a matrix whose law is said."""
 
     line: _Line
-    scale: float
-    mean: float
+    law: _Law
 
     def coded(self, matrix: Symbols, state: Any) -> Any:
         """The state after all symbols; the given one stays."""
@@ -192,15 +217,16 @@ class _Coder:
         state = kernels.Mixture(*(array.copy() for array in state))
         rows, columns = matrix.shape
         energy = np.zeros((kernels.EXPERTS, rows))
-        squares = np.full(kernels.EXPERTS, self.scale**2)
+        square = self.law.scale**2
+        squares = np.full(kernels.EXPERTS, square)
         bands = -(-columns // BAND)
         borders = [columns * number // bands for number in range(bands + 1)]
         for begin, end in pairwise(borders):
-            band = kernels.new_band(end - begin, squares, self.scale**2)
+            band = kernels.new_band(end - begin, squares, square)
             for start, stop, fits in _blocks(rows, end - begin):
                 if fits:
                     kernels.fit(band)
-                part = self.line.intervals(matrix[start:stop, begin:end], self.mean)
+                part = self.line.intervals(matrix[start:stop, begin:end], self.law)
                 values, lower, upper, classes = part
                 rows_energy = energy[:, start:stop]
                 kernels.code_rows(values, lower, upper, classes, self.line.within, begin,
@@ -244,13 +270,13 @@ class _IntegerLine:
             turns = (0, self._size // 2)
             self._turn = min(turns, key=lambda turn: self._turned(matrix, turn)[1])
 
-    def spread(self, matrix: Symbols) -> tuple[float, float]:
-        """Mean and standard deviation."""
-        return self._turned(matrix, self._turn)
+    def spread(self, matrix: Symbols) -> tuple[float, float, int]:
+        """Mean and standard deviation, and the octaves that they are counted in."""
+        return *self._turned(matrix, self._turn), 0
 
-    def intervals(self, symbols: Symbols, mean: float) -> _Intervals:
+    def intervals(self, symbols: Symbols, law: _Law) -> _Intervals:
         levels = self._levels(symbols, self._turn)
-        values = levels - mean
+        values = levels - law.mean
         lower = np.where(levels == -self._middle, -np.inf, values - 0.5)
         upper = np.where(levels == self._size - 1 - self._middle, np.inf, values + 0.5)
         return values, lower, upper, np.ascontiguousarray(symbols, np.int64)
@@ -299,33 +325,37 @@ class _FloatLine:
         self._zeros = min(lowest, self._shift)
         self.side_bits += integer_bits(self._zeros)
 
-    def spread(self, matrix: Symbols) -> tuple[float, float]:
-        """Mean and standard deviation."""
-        return _spread(
-            np.where(self._flag(piece) == _NO_NUMBER, 0, self._values(piece))
-            for piece in _pieces(matrix)
-        )
+    def spread(self, matrix: Symbols) -> tuple[float, float, int]:
+        """Mean and standard deviation, and the octaves that they are counted in."""
+        largest = max(float(np.abs(numbers).max()) for numbers in self._numbers(matrix))
+        octaves = math.frexp(largest)[1] - 1 if largest > 2.0**_LARGE else 0
+        return *_spread(n / 2.0**octaves for n in self._numbers(matrix)), octaves
 
-    def intervals(self, symbols: Symbols, mean: float) -> _Intervals:
+    def intervals(self, symbols: Symbols, law: _Law) -> _Intervals:
         patterns = np.ascontiguousarray(symbols)
         flags = self._flag(patterns)
         one = patterns.dtype.type
         step, sign = one(1 << self._zeros), one(1 << (self._bits - 1))
-        values = self._values(patterns)
+        values = self._values(patterns, law.unit)
         magnitude = patterns & (sign - one(1))
         size = np.abs(values)
         with np.errstate(invalid="ignore"):
-            inner = (self._values(np.maximum(magnitude, step) - step) + size) / 2
-            next_size = self._values(magnitude + step)
+            inner = (self._values(np.maximum(magnitude, step) - step, law.unit) + size) / 2
+            next_size = self._values(magnitude + step, law.unit)
             beyond = np.isfinite(next_size) & (next_size > size)
             outer = np.where(beyond, (next_size + size) / 2, 2 * size - inner)
             negative = patterns >= sign
-            lower = np.where(negative, -outer, inner) - mean
-            upper = np.where(negative, -inner, outer) - mean
-            values = np.where(flags == _NO_NUMBER, 0.0, values - mean)
+            lower = np.where(negative, -outer, inner) - law.mean
+            upper = np.where(negative, -inner, outer) - law.mean
+            values = np.where(flags == _NO_NUMBER, 0.0, values - law.mean)
         lower[flags != 0] = np.nan
         classes = (patterns >> one(self._shift)).astype(np.int64)
         return values, lower, upper, classes
+
+    def _numbers(self, matrix: Symbols) -> Iterator[Floats]:
+        """The values, and 0 for what is none."""
+        for piece in _pieces(matrix):
+            yield np.where(self._flag(piece) == _NO_NUMBER, 0, self._values(piece))
 
     def _flag(self, patterns: Symbols) -> NDArray[np.int64]:
         values = self._values(patterns)
@@ -334,10 +364,10 @@ class _FloatLine:
         zero = np.where(negative, _MINUS_ZERO, _ZERO)
         return np.where(values == 0, zero, flags)
 
-    def _values(self, patterns: Symbols) -> Floats:
+    def _values(self, patterns: Symbols, unit: float = 1.0) -> Floats:
         whole = np.ascontiguousarray(patterns)
         with np.errstate(invalid="ignore"):
-            return whole.view(self._dtype).reshape(whole.shape).astype(np.float64)
+            return whole.view(self._dtype).reshape(whole.shape).astype(np.float64) / unit
 
 
 _Line = _IntegerLine | _FloatLine

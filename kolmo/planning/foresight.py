@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 
 from kolmo.checkpoints.base import Checkpoint, WeightTensor
 from kolmo.checkpoints.shapes import array_shape
-from kolmo.engine.feeding import HELD
+from kolmo.engine.costs import drawn_bytes, foretell
+from kolmo.engine.feeding import HELD, why
 from kolmo.engine.pool import MEMORY
-from kolmo.errors import NotApplicableError
 from kolmo.estimators.sampled import Sampled
 from kolmo.execution import thread_count
-from kolmo.measure import SCOPES, Measurement, Plan
+from kolmo.measure import SCOPES, Measurement, Plan, Variant
 from kolmo.nulls import Null, unmoved
 from kolmo.planning.outlook import Outlook, PlannedRow
 from kolmo.quantize import Quantizer
@@ -76,7 +76,7 @@ class _Group:
 
     def drawn(self, nulls: Sequence[Null]) -> int:
         """Bytes of a draw of a null, at most."""
-        return max((null.working_memory(self.tensor) for null in nulls), default=0)
+        return max((drawn_bytes(self.tensor, null) for null in nulls), default=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +203,10 @@ class _Foresight:
         """Seconds of the weights and all draws of nulls, and whether the rate is known."""
         estimator, quantizer = measurement.estimator, measurement.quantizer
         sharing = self._sharing[quantizer]
-        price = measuring(estimator, quantizer, tensor.form, tensor.numel, sharing)
+        try:
+            price = measuring(estimator, quantizer, tensor.form, tensor.numel, sharing)
+        except Exception:  # `_take` tells the same error as the reason why it is not measured
+            return 0.0, False
         times = 1 + sum(self._counted(null, measurement) for null in self._plan.nulls)
         return times * self._rates.seconds(price), price.known
 
@@ -287,11 +290,12 @@ def _take(measurement: Measurement, tensors: Sequence[WeightTensor]) -> _Take:
     """Start an accumulator for tensors of one form, and look at it."""
     estimator = measurement.estimator
     shapes = [array_shape(tensor.shape) for tensor in tensors]
-    alphabet = measurement.quantizer.alphabet_of(tensors[0])
     try:
+        alphabet = measurement.quantizer.alphabet_of(tensors[0])
         estimator.start_many(shapes, alphabet)
-    except NotApplicableError as error:
-        return _Take(str(error))
+        foretell(measurement, tensors, Variant())
+    except Exception as error:
+        return _Take(why(measurement, error).reason)
     sample = getattr(estimator, "sample", None) or getattr(estimator, "window", None)
     sampled = sample is not None and sum(map(math.prod, shapes)) > sample
     adds_up = all(estimator.grain([shape], alphabet) is not None for shape in set(shapes))

@@ -12,7 +12,6 @@ ValueError: settings, names, item 2 is a text, not null
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +22,9 @@ Form = Callable[[Any, str], None]
 
 LARGEST = 1e30
 """No number of a report is larger: all that is computed from them stays finite."""
+
+LOGGED = 1e100
+"""No metric is larger: a loss may be near the largest float of 32 bits, and all have an axis."""
 
 EXACT = 1 << 53
 """Whole numbers up to here are floats too."""
@@ -79,11 +81,11 @@ def truth(value: Any, where: str) -> None:
         raise _wrong(value, where, "true or false")
 
 
-def number(least: float = -LARGEST) -> Form:
-    """A number from the least one to `LARGEST`."""
+def number(least: float = -LARGEST, most: float = LARGEST) -> Form:
+    """A number from the least one to the most."""
 
     def form(value: Any, where: str) -> None:
-        if not _is_number(value) or not least <= value <= LARGEST:
+        if not _is_number(value) or not least <= value <= most:
             raise _wrong(value, where, _from("a number", least))
 
     return form
@@ -113,8 +115,8 @@ def figure(value: Any, where: str) -> None:
 
 def anything(value: Any, where: str) -> None:
     """Whatever JSON can write again: its numbers are finite."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(value, where, "a finite number")
+    if _is_number(value):
+        finite(value, where)
     items = value.items() if isinstance(value, dict) else enumerate(_items(value), 1)
     for name, each in items:
         anything(each, f"{where}, {_named(name)}")

@@ -19,6 +19,7 @@ from kolmo.report.data import Kind
 from kolmo.report.forms import (
     EXACT,
     LARGEST,
+    LOGGED,
     Form,
     anything,
     figure,
@@ -281,10 +282,10 @@ _SERIES = record(
     {"relative": truth},
     unit=text,
     left_out=listed(text),
-    metrics=mapped(listed(maybe(finite))),
-    without_metrics=listed(finite),
+    metrics=mapped(listed(maybe(number(-LOGGED, LOGGED)))),
+    without_metrics=listed(number()),
     metrics_source=text,
-    steps=mapped(finite, 1),
+    steps=mapped(number(), 1),
 )
 
 

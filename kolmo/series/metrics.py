@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -14,6 +13,7 @@ import pandas as pd
 
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.files import check_readable
+from kolmo.report.forms import LARGEST, LOGGED
 from kolmo.series.steps import STEPS
 
 _COUNTERS = ("step", "epoch")
@@ -85,8 +85,15 @@ def _read_log(path: Path) -> pd.DataFrame:
     rows: dict[Any, dict[str, Any]] = {}
     for entry in log:
         if "step" in entry and _TOTALS not in entry:
-            rows.setdefault(entry["step"], {}).update(entry)
+            rows.setdefault(_step(entry, path), {}).update(entry)
     return pd.DataFrame(list(rows.values()))
+
+
+def _step(entry: Mapping[str, Any], path: Path) -> float:
+    step = entry["step"]
+    if isinstance(step, bool) or not isinstance(step, (int, float)):
+        raise InputError(f"{path}: a step of its log is no number: {str(step)[:40]!r}")
+    return step
 
 
 def align(
@@ -99,7 +106,8 @@ def align(
     unit : str
         The column that counts, ``step`` or ``epoch``: that of the checkpoints, if known.
     columns : dict of str to list
-        The steps under the unit's name, then each column of numbers; None where one is missing.
+        The steps under the unit's name, then each column of numbers; None where one is missing,
+        infinite, or beyond 1e100.
     without : list of float
         Steps of the checkpoints that have no metrics.
 
@@ -142,7 +150,7 @@ def _counted(column: pd.Series, unit: str) -> list[float]:
         counted = [_plain(float(value)) for value in column]
     except (TypeError, ValueError, OverflowError):
         counted = []
-    if not counted or not all(map(math.isfinite, counted)):
+    if not counted or not all(abs(step) <= LARGEST for step in counted):
         raise InputError(f"the column {unit!r} of the metrics holds values that are no numbers")
     return counted
 
@@ -165,7 +173,7 @@ def _plain(value: float) -> float:
 
 
 def _finite(value: Any) -> float | None:
-    return None if pd.isna(value) or not math.isfinite(value) else float(value)
+    return None if pd.isna(value) or not abs(value) <= LOGGED else float(value)
 
 
 def _few(steps: Sequence[float]) -> str:

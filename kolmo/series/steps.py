@@ -21,15 +21,16 @@ from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.safetensors import HEADER_LIMIT
 from kolmo.errors import InputError
 from kolmo.files import check_readable
+from kolmo.report.forms import LARGEST
 from kolmo.spoken import command
-from kolmo.text import public, without_secrets
+from kolmo.text import public, shorten, without_secrets
 
 Step = int | float
 
 STEPS = "steps"
 """The folder within a run's where checkpoints along training lie."""
 
-_NUMBER = re.compile(r"(\d+)([kKM]?)(?![A-Za-z])")
+_NUMBER = re.compile(r"(?<!\d)(\d{1,18})([kKM]?)(?![A-Za-z\d])")
 _SCALES = {"": 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _UNITS = (
     ("step", re.compile(r"(step|iter|iteration)s?[-_=. ]*$", re.I)),
@@ -95,11 +96,12 @@ def _enough(series: StepSeries) -> StepSeries:
 def _step(key: Any) -> Step:
     try:
         number = float(key)
-        if number != number or number in (float("inf"), float("-inf")):
+        if not abs(number) <= LARGEST:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"step {key!r} is no number; models by name are for {command('compare')}"
+            f"step {shorten(repr(key), 40)} is no number up to {LARGEST:g}; "
+            f"models by name are for {command('compare')}"
         ) from None
     return int(number) if number.is_integer() else number
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from kolmo.estimators.base import CodeLength
 from kolmo.outcomes import KeptFacts, Missing, Result
+from kolmo.report.forms import EXACT, anything
+from kolmo.report.forms import LARGEST as MOST
 
 LARGEST = 1 << 22
 """Bytes of a result, at most; a larger one is not kept."""
@@ -28,7 +31,6 @@ _KINDS: Mapping[str, type[CodeLength] | type[Missing] | type[KeptFacts]] = {
 _NAMES = {kind: [field.name for field in dataclasses.fields(cls)] for kind, cls in _KINDS.items()}
 _DETAILS = {"code": _NAMES["code"].index("details"), "record": 0}  # which field holds others
 _NUMBER = (float, int)
-_MOST = 10**30  # whole numbers, which text may have of any size
 _SCALARS = (float, int, str, bool, type(None))
 _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
     "code": (
@@ -39,6 +41,15 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], ...]] = {
     "record": ((dict,),),
 }
 """The types that each field may have."""
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "bits": (0, MOST),
+    "numel": (0, EXACT),
+    "raw_bits": (0, MOST),
+    "sampled": (0, 1),
+    "side_bits": (0, MOST),
+}
+_MAY_BE_UNKNOWN = ("standard_error", "degrees", "squared_error", "squared_weights")
 
 
 def write_result(result: Result) -> bytes:
@@ -65,6 +76,7 @@ def write_result(result: Result) -> bytes:
     restored = _is_restored(kind, values) or _same(json.loads(text), document)
     if len(text) > LARGEST or not restored:
         raise ValueError("a result is not what its text restores, or too large")
+    _check_figures(result)
     return text.encode()
 
 
@@ -94,10 +106,27 @@ def read_result(text: bytes) -> Result:
         raise ValueError("the text is no result")
     if kind == "code" and values[3] not in ("bound", "estimate"):
         raise ValueError(f"{values[3]!r} is no kind of code")
-    if any(type(value) is int and abs(value) > _MOST for value in values):
-        raise ValueError("the text has a number that no result has")
     made: Any = _KINDS[kind](*values)
-    return Result(made, seconds)
+    result = Result(made, seconds)
+    _check_figures(result)
+    return result
+
+
+def _check_figures(result: Result) -> None:
+    """ValueError for figures that no report may have: something is computed from each."""
+    outcome = result.outcome
+    if not 0 <= result.seconds <= MOST:
+        raise ValueError("nothing takes so many seconds")
+    if not isinstance(outcome, CodeLength):
+        return
+    known = all(low <= getattr(outcome, name) <= high for name, (low, high) in _RANGES.items())
+    if not known or not all(_may_be(getattr(outcome, name)) for name in _MAY_BE_UNKNOWN):
+        raise ValueError("a figure of the result is none that a run measures")
+    anything(outcome.details, "details")
+
+
+def _may_be(figure: float) -> bool:
+    return figure != figure or 0 <= figure <= sys.float_info.max
 
 
 @functools.lru_cache

@@ -40,6 +40,21 @@ def _hdf5_loop():
     return made.ljust(heap_at, b"\0") + heap + bytes(4096)
 
 
+def _hdf5_shared(count):
+    """Datasets of 4 MiB of zeros, all in one chunk."""
+    from tests.fuzz.hand import Hand
+    from tests.fuzz.hdf5_files import CHUNKS, DEFLATE, Writer
+
+    write, side = Writer(Hand(np.random.default_rng(0), 0), False), 1 << 20
+    packed = zlib.compress(bytes(4 * side))
+    first, last = struct.pack("<IIQQ", len(packed), 0, 0, 0), struct.pack("<IIQQ", 0, 0, side, 0)
+    tree = write.tree(1, [(first, write.place(packed))], last, CHUNKS)
+    layout = struct.pack("<BBBQII", 3, 2, 2, tree, side, 4)
+    said = [(1, write.space((side,))), (3, write.type("<f4")), (8, layout),
+            (11, write._filters([DEFLATE], 4))]  # fmt: skip
+    return write.file(write.group([(f"w{n:04}", write.header(said)) for n in range(count)]))
+
+
 def _gguf_tensors(count):
     """Tensors of no numbers under short names."""
     head = b"GGUF" + struct.pack("<IQQ", 3, count, 0)
@@ -111,10 +126,11 @@ def _equal_names(count):
 def _kmo_header(count):
     """A header of so many zeros."""
     from kolmo.codes.numbers import number_bytes
+    from kolmo.container.fields import deflate, names_bytes, text_bytes
     from kolmo.container.format import MAGIC, with_foot
-    from kolmo.container.header import _deflate, _text
 
-    packed = _deflate(_text("native") + b"\1\1w" + number_bytes(count) + bytes(count))
+    head = text_bytes("native") + number_bytes(1) + names_bytes(["w"])
+    packed = deflate(head + number_bytes(count) + bytes(count))
     return MAGIC + with_foot(number_bytes(len(packed)) + packed, bytes(16))
 
 
@@ -157,6 +173,7 @@ def _frames(count):
 
 
 LATE = {
+    "hdf5-shared": lambda: {"m.h5": _hdf5_shared(300)},
     "hdf5-loop": lambda: {"m.h5": _hdf5_loop()},
     "gguf-tensors-packed": lambda: {"m.gguf.gz": gzip.compress(_gguf_tensors(260_000))},
     "gguf-arrays": lambda: {

@@ -16,19 +16,25 @@ import numpy as np
 import typer
 
 import kolmo
+from momos.checkpoint import project_checkpoint
+from momos.config import SampledMosaic
+from momos.lab.config import TrainConfig
+from momos.lab.settings import to_toml
 from tests.fuzz.damage import pick
 from tests.fuzz.kinds import Fuzzer
 from tests.fuzz.of_texts import NUMBERS
 from tests.fuzz.values import NAMES
 
 QUICK = ("-e", "kt", "-q", "sign")
-SLOW = ("calibrate", "demo", "store")
-"""Commands that take their time, or work on what is the user's: only their help is asked for."""
+SLOW = ("calibrate", "demo", "store", "study", "fetch")
+"""Commands that take their time, or work on what is the user's, or ask the network: only their help
+is asked for."""
 
 INSIDE = [n for n in NAMES if ".." not in n and not n.startswith(("/", "~")) and len(n) < 999]
 """Names that stay in a folder."""
 
-FILES = ("a.npz", "b.npz", "a.kmo", "bad.kmo", "r.json", "r.csv", "empty", "text.txt", ".", "gone")
+FILES = ("a.npz", "b.npz", "a.kmo", "bad.kmo", "r.json", "r.csv", "empty", "text.txt", ".", "gone",
+         "a.mosaic", "run.toml")  # fmt: skip
 VALUES = (
     *("kt", "sign", "native", "symmetric:4", "shuffled", "model", "tensor", "both", "auto", "png"),
     *("column", "weight", "a*", "*", "bits > 3", "bits >", "math:sqrt", "best", "fast", "1%", "5s"),
@@ -37,13 +43,16 @@ VALUES = (
 
 @cache
 def commands():
-    """The options and the number of arguments of each command."""
+    """The options of each command of each program, and whether they are flags."""
     app = import_module("kolmo.cli.app")
-    found = {}
     for name in app.COMMANDS:
         import_module(f"kolmo.cli.{name}")
-    group = typer.main.get_command(app.app)
-    for name, command in group.commands.items():
+    return {"kolmo": _options(app.app), "momos": _options(import_module("momos.cli").app)}
+
+
+def _options(app):
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():
         options = [p for p in command.params if p.param_type_name == "option"]
         found[name] = [(opt, p.is_flag) for p in options for opt in (*p.opts, *p.secondary_opts)]
     return found
@@ -55,18 +64,19 @@ def commands():
 def typed(folder, random):
     """The words of a command line, in a file, beside small files that they may name."""
     _files(folder)
-    name = pick([*commands()], random)
-    words = [name, *_words(name, random)]
+    program = pick(["kolmo", "kolmo", "kolmo", "momos"], random)
+    name = pick([*commands()[program]], random)
+    words = [name, *_words(name, commands()[program][name], random)]
     if name in SLOW:
         words = [name, pick(["--help", "--nonsense", "-o", "--workers"], random)]
     elif random.random() < 0.05:
         words = [pick(INSIDE, random) for _ in range(int(random.integers(3)))]
     path = folder / "words.json"
-    path.write_text(json.dumps(words))
+    path.write_text(json.dumps([program, *words]))
     return path
 
 
-def _words(name, random):
+def _words(name, options, random):
     count = int(random.integers(4)) if random.random() < 0.3 else 1 + (name in ("compare", "delta"))
     found = [_source(random) for _ in range(count)]
     if name in ("analyze", "compare", "delta", "trajectory") and random.random() < 0.9:
@@ -75,8 +85,12 @@ def _words(name, random):
         found += ["-o", pick(["out.kmo", "out", "out.safetensors", *INSIDE], random)]
     if name in ("pack", "simplify", "curve"):
         found += ["--preset", "fast"]
+    if name in ("expand", "project") and random.random() < 0.8:
+        found += ["-o", pick(["out.mosaic", "out.safetensors", *INSIDE], random)]
+    if name == "train":
+        found = ["--print-config"]  # which trains nothing
     for _ in range(int(random.integers(4))):
-        option, is_flag = pick(commands()[name] or [("--help", True)], random)
+        option, is_flag = pick(options or [("--help", True)], random)
         if option not in ("--dask", "--workers", "--help"):
             found += [option] if is_flag and random.random() < 0.9 else [option, _value(random)]
     return [word for word in found if "\0" not in word]
@@ -110,6 +124,9 @@ def _contents():
         (folder / "bad.kmo").write_bytes((folder / "a.kmo").read_bytes()[:-9])
         (folder / "empty").write_bytes(b"")
         (folder / "text.txt").write_text("step,loss\n1,2\n")
+        mosaic, _ = project_checkpoint(folder / "a.npz", SampledMosaic(motifs=4))
+        mosaic.save(folder / "a.mosaic")
+        (folder / "run.toml").write_text(to_toml(TrainConfig()))
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -123,12 +140,10 @@ def _files(folder):
 
 def run(path):
     """The exit code of a command line, and what it printed."""
-    from kolmo.cli import main
-
     words = json.loads(path.read_text())
-    with _typed(["kolmo", *words], path.parent) as streams:
+    with _typed(words, path.parent) as streams:
         try:
-            main()
+            import_module(f"{words[0]}.cli").main()
             code = None
         except SystemExit as ended:
             code = ended.code
@@ -160,12 +175,12 @@ def _typed(words, folder):
 def is_plain(path, found):
     """What is wrong with what a command did."""
     words, code, out, err = found
-    told = f"kolmo {' '.join(words)!r}\n{err}"
+    told = f"{' '.join(words)!r}\n{err}"
     if code not in (0, 1, 2):
         return f"exit code {code}\n{told}"
     if "internal failure" in err or "Traceback" in err:
         return f"{' '.join(err.split('internal failure')[-1].split())[:90]}\n{told}"
-    if code and len([line for line in err.split("\n") if "kolmo: error:" in line]) != 1:
+    if code and len([line for line in err.split("\n") if f"{words[0]}: error:" in line]) != 1:
         return f"an error that is no line\n{told}"
     if not all(line.isprintable() for line in (out + err).split("\n")):
         return f"control characters are printed\n{told}\n{out!r}"

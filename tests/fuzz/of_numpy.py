@@ -82,7 +82,30 @@ def library(path):
         members = [name for name in archive.zip.namelist() if name.endswith(".npy")]
         if not members:
             raise TypeError("nothing called .npy")
-        return {name.removesuffix(".npy"): parts(archive[name]) for name in members}
+        found = dict(_members(archive, members))
+        if not found:
+            raise TypeError("no array of numbers")
+        return found
+
+
+def _members(archive, names):
+    """The arrays of numbers; the others kolmo names as left out, without a look at their bytes."""
+    for name in names:
+        if _is_numbers(_dtype(archive, name)):
+            yield name.removesuffix(".npy"), parts(archive[name])
+
+
+def _dtype(archive, name):
+    with archive.zip.open(name) as member:
+        version = np.lib.format.read_magic(member)
+        if version not in VERSIONS:
+            raise ValueError("no such version")
+        old, new = np.lib.format.read_array_header_1_0, np.lib.format.read_array_header_2_0
+        return (old if version == (1, 0) else new)(member)[2]
+
+
+def _is_numbers(dtype):
+    return dtype.kind in "biufc" and dtype.itemsize <= 16 and dtype.name != "float128"
 
 
 def parts(array):
@@ -93,7 +116,7 @@ def parts(array):
     TypeError
         If it is none, or none of numbers.
     """
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc" or array.itemsize > 16:
+    if not isinstance(array, np.ndarray) or not _is_numbers(array.dtype):
         raise TypeError("no array of numbers")
     native = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("=")))
     if native.dtype.kind != "c":

@@ -202,7 +202,8 @@ def library(path):
     found = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(found, dict):
         raise TypeError("no state dict")
-    arrays = {str(key): _array(value) for key, value in found.items() if _is_plain(value)}
+    named = {str(key): value for key, value in found.items() if not callable(key)}
+    arrays = {name: _array(value) for name, value in named.items() if _is_plain(value)}
     if not arrays:
         raise TypeError("no arrays")
     return arrays
@@ -247,8 +248,10 @@ OURS_ALONE = (
     "failed reading file",  # a record that no tensor needs
     "expected dict",  # a reference to storages
     "not enough values to unpack",
+    "need more than 1 value to unpack",
     "not found in deserialized_objects",  # keys that are numbers in one place, texts in another
     "overflow",  # of a tensor that no memory can hold; kolmo lists it
+    "isComplexType(",  # a conjugate of what is not complex; kolmo lists it
 )
 """What torch alone refuses: parts of its messages."""
 
@@ -260,6 +263,7 @@ THEIRS_ALONE = (
     "is missing; the file is truncated",  # and a storage without values likewise
     "a storage without a name and a size",
     "the file is shorter than it claims",  # a record without bytes, said to lie beyond the file
+    "is compressed, which torch never does",  # torch reads them; kolmo reads records in place
 )
 """What kolmo alone refuses: parts of its messages."""
 

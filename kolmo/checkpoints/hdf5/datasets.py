@@ -16,7 +16,7 @@ from kolmo.checkpoints.allowance import EXPANSION, charge_entry
 from kolmo.checkpoints.base import Role, Skipped, WeightTensor
 from kolmo.checkpoints.containers import is_supported
 from kolmo.checkpoints.files import native, native_dtype
-from kolmo.checkpoints.grids import Grid, Recent
+from kolmo.checkpoints.grids import Grid
 from kolmo.checkpoints.hdf5 import headers
 from kolmo.checkpoints.hdf5.chunks import Chunked, Place, places
 from kolmo.checkpoints.hdf5.groups import Link, attributes, links
@@ -25,12 +25,13 @@ from kolmo.checkpoints.hdf5.layouts import UNDO, Placement, fill_of, filters_of,
 from kolmo.checkpoints.hdf5.source import Hdf5Source, damaged
 from kolmo.checkpoints.hdf5.types import OPAQUE, Datatype, dataspace, datatype
 from kolmo.checkpoints.narrow import of_parts
+from kolmo.checkpoints.recent import Recent
 from kolmo.checkpoints.stored import PlainLoad, Stored, memory_bytes
 from kolmo.dtypes import PARTS
 from kolmo.errors import InputError
 
-_EXPANSION = 1032  # times the file's size that a dataset may claim: the most that deflate packs
-_LEAST = 1 << 22  # bytes that a dataset may always claim
+_EXPANSION = 1032  # times the file's size that datasets may claim in all: the most of deflate
+_LEAST = 1 << 22  # bytes that they may always claim
 _MEMORY = 1 << 27  # bytes that a chunk may always have
 _CHUNK = 16  # bytes of a file at least for each chunk, in its index
 _CHUNKS = 1 << 16  # chunks that a dataset may always claim
@@ -69,7 +70,7 @@ class Hdf5:
 
     def __init__(self, stored: Stored) -> None:
         self.source, self.where = Hdf5Source(stored), stored.where
-        self._recent = Recent()
+        self._recent, self._claimed = Recent(), 0
         self._groups: dict[tuple[str, ...], list[Hdf5Message]] = {}
 
     @cached_property
@@ -147,7 +148,7 @@ class Hdf5:
         claimed, there = numel * dtype.itemsize, self.source.stored.size
         if first(found, headers.EXTERNAL):
             refusal = "its numbers lie in another file, which is not opened"
-        elif claimed > _EXPANSION * there + _LEAST or any(side >> 62 for side in shape):
+        elif self._claimed + claimed > _EXPANSION * there + _LEAST or any(n >> 62 for n in shape):
             refusal = "claims far more than the file can hold"
         elif laid.chunked and _count(shape, laid.chunked) > there // _CHUNK + _CHUNKS:
             refusal = "claims more chunks than the file can hold"
@@ -155,6 +156,7 @@ class Hdf5:
             refusal = "claims chunks of far more bytes than the file has"
         if refusal := laid.refusal or refusal:
             return Skipped(name, refusal, numel)
+        self._claimed += claimed
         fill = fill_of(self.source, found, dtype)
         where = f"{self.where}: dataset {name!r}"
         if laid.chunked:

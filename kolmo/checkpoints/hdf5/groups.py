@@ -97,8 +97,8 @@ def _old_links(source: Hdf5Source, symbols: Hdf5Cursor) -> list[Link]:
     found = []
     for _, node in old_tree(source, tree, 0, source.length):
         head = source.cursor(node, 8)
-        head.expect(b"SNOD")
-        head.take(2)
+        head.expect(b"SNOD\x01")
+        head.take(1)
         size = 2 * source.offset + 24
         cursor = source.cursor(node + 8, head.number(2) * size)
         while cursor.at < len(cursor.data):

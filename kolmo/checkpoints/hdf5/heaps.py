@@ -13,8 +13,8 @@ _DEPTH = 64
 def local_heap(source: Hdf5Source, address: int) -> Hdf5Cursor:
     """The names of an old group, one after the other."""
     cursor = source.cursor(address, 8 + 2 * source.length + source.offset)
-    cursor.expect(b"HEAP")
-    cursor.take(4)
+    cursor.expect(b"HEAP\x00")
+    cursor.take(3)
     size = cursor.number(source.length)
     cursor.take(source.length)
     return source.cursor(cursor.number(source.offset), size)

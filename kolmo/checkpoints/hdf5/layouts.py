@@ -10,7 +10,7 @@ import numpy as np
 from kolmo.checkpoints.filters import Undo, inflate, uncheck, unlzf, unshuffle, unzstd
 from kolmo.checkpoints.hdf5 import headers
 from kolmo.checkpoints.hdf5.chunks import EXTENSIBLE_ARRAY, OLD_TREE, SINGLE, TREE, Chunked
-from kolmo.checkpoints.hdf5.headers import Hdf5Message, first
+from kolmo.checkpoints.hdf5.headers import Hdf5Message, first, resolved
 from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
 
 # By their numbers in files (https://github.com/HDFGroup/hdf5_plugins, registered filters).
@@ -92,8 +92,10 @@ def filters_of(source: Hdf5Source, found: list[Hdf5Message]) -> tuple[list[int],
     message = first(found, headers.FILTERS)
     if message is None:
         return [], ""
-    cursor = message.cursor(source.where)
+    cursor = resolved(source, message).cursor(source.where)
     version, count = cursor.number(1), cursor.number(1)
+    if version not in (1, 2):
+        raise damaged(source.where)
     cursor.take(6 if version == 1 else 0)
     numbers = []
     for _ in range(count):
@@ -113,8 +115,10 @@ def fill_of(source: Hdf5Source, found: list[Hdf5Message], dtype: np.dtype[Any]) 
     message = first(found, headers.FILL)
     if message is None:
         return np.zeros((), dtype)
-    cursor = message.cursor(source.where)
+    cursor = resolved(source, message).cursor(source.where)
     version = cursor.number(1)
+    if version not in (1, 2, 3):
+        raise damaged(source.where)
     flags = cursor.number(1) if version == 3 else 0
     if version < 3:
         cursor.take(2)

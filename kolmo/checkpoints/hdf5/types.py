@@ -18,6 +18,7 @@ FIXED, FLOAT, STRING, BITS, OPAQUE, COMPOUND, REFERENCE, ENUM, VARIABLE = 0, 1, 
 """Classes of datatypes."""
 
 _AXES = 32  # as in the library
+_VERSIONS = range(1, 6)  # of datatypes
 _FIELDS = 1 << 12
 _NESTED = 8
 _TEXTS = 1 << 16  # of one attribute at most
@@ -55,10 +56,10 @@ def datatype(source: Hdf5Source, message: Hdf5Message) -> Datatype:
 
 
 def _datatype(cursor: Hdf5Cursor, depth: int) -> Datatype:
-    if depth > _NESTED:
-        raise damaged(cursor.where)
     first, bits, size = cursor.number(1), cursor.number(3), cursor.number(4)
     kind, version = first & 15, first >> 4
+    if depth > _NESTED or version not in _VERSIONS:
+        raise damaged(cursor.where)
     order = ">" if bits & 1 else "<"
     if kind == FIXED:
         return Datatype(
@@ -162,6 +163,8 @@ def attribute(source: Hdf5Source, data: bytes) -> tuple[str, Any]:
     """An attribute's name and value: text, a number, an array, a list of texts, or None."""
     cursor = Hdf5Cursor(data, source.where)
     version, flags = cursor.number(1), cursor.number(1)
+    if version not in (1, 2, 3):
+        raise damaged(source.where)
     sizes = [cursor.number(2) for _ in range(3)]
     if version == 3:
         cursor.take(1)

@@ -252,6 +252,15 @@ def test_what_takes_longer_is_replaced_where_that_is_asked_for(name, place):
         assert output.read_bytes() != FOREIGN
 
 
+def test_nothing_is_drawn_that_may_not_be_written(place, monkeypatch):
+    for draw in ("figures.plots.figures", "interactive.interactive_figures"):
+        monkeypatch.setattr(f"kolmo.report.{draw}", lambda *_: pytest.fail("it is drawn"))
+    for name, way in (("report-models.svg", ["--format", "svg"]),
+                      ("report-layers.html", ["--interactive"])):  # fmt: skip
+        (place / name).write_bytes(FOREIGN)
+        refused(run("plot", "report.json", *way), f"{name}: another file is there already")
+
+
 def test_what_stands_beside_an_output_counts_too(place):
     (place / "out.csv.meta.json").write_bytes(FOREIGN)
     refused(run(*ANALYZE[1:], "-o", "out.csv"), "out.csv.meta.json: another file is there")

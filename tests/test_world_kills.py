@@ -48,25 +48,18 @@ def test_every_output_of_every_command_is_known_here():
 
 
 @pytest.mark.parametrize(
-    ("times", "commands"),
-    [("3", ("store", "pack")), pytest.param("50", (), marks=pytest.mark.slow)],
-)
-def test_a_killed_command_leaves_no_half_of_a_file_and_ends_the_same(times, commands):
-    for row in kills(*commands, "--times", times):
+    ("times", "signals", "commands"),
+    [("2", ("SIGKILL", "SIGTERM"), ("store", "pack")),
+     *(pytest.param(times, signals, (), marks=pytest.mark.slow)
+       for times, signals in (("50", ("SIGKILL",)), ("10", ("SIGINT", "SIGTERM", "SIGHUP"))))],
+)  # fmt: skip
+def test_a_command_that_is_killed_or_told_to_end_leaves_nothing_half_and_ends_the_same_again(
+    times, signals, commands
+):
+    for row in kills(*commands, "--times", times, "--signal", *signals):
         assert row["half"] == "0", row
         assert row["again identical"] == times, row
         assert int(row["kills"]) > 0, row
-
-
-@pytest.mark.parametrize(
-    ("name", "times", "commands"),
-    [("SIGTERM", "2", ("analyze json",)),
-     *(pytest.param(name, "20", (), marks=pytest.mark.slow)
-       for name in ("SIGINT", "SIGTERM", "SIGHUP"))],
-)  # fmt: skip
-def test_a_command_that_is_told_to_end_says_so_and_leaves_nothing_temporary(name, times, commands):
-    for row in kills(*commands, "--times", times, "--signal", name):
-        assert row["again identical"] == times, row
 
 
 @pytest.mark.slow

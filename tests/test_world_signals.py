@@ -93,18 +93,14 @@ def test_a_worker_that_is_killed_is_an_error_that_says_what_to_do():
 # --- streams --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("streams", "code"),
-    [(">&- 2>&- <&-", 0), ("2>/dev/full", 0), (">/dev/full", 1)],
-)
-def test_what_is_closed_or_full(folder, streams, code):
+@pytest.mark.parametrize("streams", [">&- 2>&- <&-", "2>/dev/full"])
+def test_what_is_closed_or_full(folder, streams):
     """A closed stream takes what is printed nowhere; no file that is opened is written to by it."""
     if "full" in streams and not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full")
     done = shell(f"analyze m.safetensors {' '.join(QUICK)} -o r.json {streams}", folder)
-    assert done.returncode == code
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == (2 if code else 0)
+    assert done.returncode == 0
+    assert done.stderr == ""
     assert kolmo.load_report(folder / "r.json").provenance["complete"]
     assert {path.name for path in folder.iterdir()} == {"m.safetensors", "r.json"}
 

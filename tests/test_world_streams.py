@@ -129,13 +129,10 @@ def main(*names):
     sys.exit(bool(faults))
 
 
-@pytest.mark.parametrize(
-    "names",
-    [("inspect", "store ls", "pack", "unpack"), pytest.param((), marks=pytest.mark.slow)],
-)
-def test_whatever_becomes_of_the_streams(names):
+@pytest.mark.slow
+def test_whatever_becomes_of_the_streams():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.test_world_streams", *names],
+        [sys.executable, "-m", "tests.test_world_streams"],
         capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

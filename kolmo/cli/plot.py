@@ -60,12 +60,14 @@ def plot(
         drawn = way.draw()
         if all(isinstance(figure, InputError) for figure in drawn.values()):
             raise InputError(f"{results}: there is no measured value in this report to draw")
-        for title, figure in drawn.items():
-            if isinstance(figure, InputError):
-                print(f"no figure of {title.lower()}: {figure}", file=sys.stderr)
-            else:
-                way.write(figure, paths[title], **given)
-                typer.echo(printable(str(paths[title])))
+        there = {t: figure for t, figure in drawn.items() if not isinstance(figure, InputError)}
+        for title, figure in there.items():
+            way.write(figure, paths[title], **given)
+    for title, reason in drawn.items():
+        if title not in there:
+            print(f"no figure of {title.lower()}: {reason}", file=sys.stderr)
+    for title in there:  # once all of them are written: nobody may read this
+        typer.echo(printable(str(paths[title])))
 
 
 class Way(NamedTuple):

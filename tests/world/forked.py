@@ -5,6 +5,7 @@ not timed: calls that change files, bytes of the file that is written, seconds o
 """
 
 import dataclasses
+import fcntl
 import mmap
 import os
 import resource
@@ -21,6 +22,7 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.link",
            "os.symlink", "sqlite3.connect", "tempfile.mkstemp", "tempfile.mkdtemp"}  # fmt: skip
 COUNTER = struct.Struct("=Q")
+PRINTED = 1 << 20  # bytes of a pipe
 FILLER = ".filler"
 """The file that a full disk is full of."""
 
@@ -122,12 +124,11 @@ def started(
     prepare : callable
         Called in the process, before all else.
     """
-    calls = mmap.mmap(-1, COUNTER.size)
-    printed = folder.with_name(folder.name + ".out"), folder.with_name(folder.name + ".err")
+    calls, printed = mmap.mmap(-1, COUNTER.size), [_pipe(), _pipe()]
     child = os.fork()
     if child == 0:
         try:
-            _enter(folder, printed)
+            _enter(folder, [end for _, end in printed])
             sys.argv = list(arguments)
             _count(calls, fate)
             prepare()
@@ -143,7 +144,7 @@ def started(
 
     def ended() -> Ended:
         _, status, used = os.wait4(child, 0)
-        out, err = (path.read_text("utf-8", "replace") for path in printed)
+        out, err = (_all_of(*ends) for ends in printed)
         (number,) = COUNTER.unpack(calls[:])
         seconds = used.ru_utime + used.ru_stime
         return Ended(os.waitstatus_to_exitcode(status), number, seconds, out, err)
@@ -151,12 +152,34 @@ def started(
     return ended
 
 
-def _enter(folder: Path, printed: tuple[Path, Path]) -> None:
+def _pipe() -> tuple[int, int]:
+    """Ends of a pipe, which no limit of files meets, with room for all that a command prints."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PRINTED)
+    return ours, theirs
+
+
+def _all_of(ours: int, theirs: int) -> str:
+    """What a pipe holds, though processes that somebody has left behind may hold its other end."""
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as pipe:
+        return (pipe.read(PRINTED) or b"").decode("utf-8", "replace")
+
+
+def _enter(folder: Path, printed: list[int]) -> None:
     os.setsid()
     os.chdir(folder)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for number, path in enumerate(printed, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), number)
+    for number, (end, name) in enumerate(zip(printed, ("stdout", "stderr"), strict=True), start=1):
+        os.dup2(end, number)
+        stream = open(number, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
 
 
 def _count(calls: mmap.mmap, fate: Fate | None) -> None:

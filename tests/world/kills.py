@@ -2,7 +2,7 @@
 
     python -m tests.world.kills                                  every command, fifty times
     python -m tests.world.kills pack train --times 5 --seed 3    some
-    python -m tests.world.kills --signal SIGTERM                 sends a signal that is heeded
+    python -m tests.world.kills --signal SIGTERM SIGINT          sends signals that are heeded
     python -m tests.world.kills --points limit memory            sets limits, and kills nothing
     python -m tests.world.kills --points full                    on a full disk (root mounts one)
     python -m tests.world.kills --points both                    two processes at once
@@ -18,6 +18,7 @@ its exit code, one line, and no temporary file.
 import argparse
 import collections
 import dataclasses
+import itertools
 import random
 import shutil
 import signal
@@ -35,8 +36,8 @@ from tests.world.inputs import make_inputs
 
 POINTS = ("calls", "bytes", "time")
 LIMITS = ("limit", "memory", "full", "both")
-HEAD = ["command", "kills", *POINTS, *LIMITS, "absent", "some", "old", "mixed", "partial", "whole",
-        "half", "temporary left", "again identical"]  # fmt: skip
+HEAD = ["command", "signal", "kills", *POINTS, *LIMITS, "absent", "some", "old", "mixed",
+        "partial", "whole", "half", "temporary left", "again identical"]  # fmt: skip
 DISK = "16m"  # of a disk that is filled
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 
@@ -203,7 +204,8 @@ class Story:
 
     @property
     def row(self) -> list[str]:
-        return [self.name, *(str(self.found[name]) for name in HEAD[1:])]
+        which = signal.Signals(self.signal).name
+        return [self.name, which, *(str(self.found[name]) for name in HEAD[2:])]
 
 
 @contextmanager
@@ -236,16 +238,16 @@ def main() -> None:
     parser.add_argument("commands", nargs="*", metavar="COMMAND", help=", ".join(COMMANDS))
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--signal", default="SIGKILL", choices=["SIGKILL", *WORDS])
+    parser.add_argument("--signal", nargs="+", default=["SIGKILL"], choices=["SIGKILL", *WORDS])
     parser.add_argument("--points", nargs="+", default=POINTS, choices=[*POINTS, *LIMITS])
     asked = parser.parse_args()
-    how = {"signal": getattr(signal, asked.signal), "points": tuple(asked.points)}
     if unknown := set(asked.commands) - set(COMMANDS):
         parser.error(f"no such command: {', '.join(sorted(unknown))}")
     import_all(asked.commands or COMMANDS)
     print("| " + " | ".join(HEAD) + " |\n" + "|---" * len(HEAD) + "|", flush=True)
     faults = []
-    for name in asked.commands or COMMANDS:
+    for which, name in itertools.product(asked.signal, asked.commands or COMMANDS):
+        how = {"signal": getattr(signal, which), "points": tuple(asked.points)}
         story = tell(name, asked.times, asked.seed, **how)
         print("| " + " | ".join(story.row) + " |", flush=True)
         faults += story.faults

@@ -15,7 +15,7 @@ KOLMO = (
         "ground floor",
         "errors text markup spoken specs execution progress console files replacing compiled ahead "
         "dtypes floats symbols registry gathering layout pvalues intervals provenance temporary "
-        "workers locks",
+        "workers locks forms",
     ),
     ("codes", "codes"),
     ("checkpoints", "checkpoints"),

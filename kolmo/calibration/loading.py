@@ -17,7 +17,7 @@ import pandas as pd
 from kolmo.calibration.objects import FAMILIES
 from kolmo.calibration.trials import NOISES, Row, false_positive_row, known_row, power_row
 from kolmo.files import pyarrow_modules
-from kolmo.report.forms import (
+from kolmo.forms import (
     Form,
     listed,
     mapped,

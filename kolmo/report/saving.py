@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from kolmo.checkpoints.origins import sha256
 from kolmo.errors import InputError
 from kolmo.files import Paths, check_output, check_readable, marked, pyarrow_modules, write_text
+from kolmo.forms import listed, one_of, read_json, record
 from kolmo.replacing import write_atomically, write_together
 from kolmo.report.columns import COLUMNS, COVERAGE, TableRows, is_known
 from kolmo.report.data import KINDS, ReportData
-from kolmo.report.forms import listed, one_of, read_json, record
 from kolmo.report.schema import check_details, check_provenance, check_table, check_values
 from kolmo.report.table import normalize, normalize_coverage
 

@@ -13,10 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kolmo.report.chains import SCOPE as SAMPLE
-from kolmo.report.columns import dtype_of, is_known
-from kolmo.report.data import Kind
-from kolmo.report.forms import (
+from kolmo.forms import (
     EXACT,
     LARGEST,
     LOGGED,
@@ -35,6 +32,9 @@ from kolmo.report.forms import (
     truth,
     whole,
 )
+from kolmo.report.chains import SCOPE as SAMPLE
+from kolmo.report.columns import dtype_of, is_known
+from kolmo.report.data import Kind
 from kolmo.report.ledger import LEDGER, PATTERNS, RELATIONS, TEXT, WHOLE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from kolmo.errors import InputError, MissingExtraError
 from kolmo.files import check_readable
-from kolmo.report.forms import LARGEST, LOGGED
+from kolmo.forms import LARGEST, LOGGED
 from kolmo.series.steps import STEPS
 
 _COUNTERS = ("step", "epoch")

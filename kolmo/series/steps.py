@@ -21,7 +21,7 @@ from kolmo.checkpoints.naming import hub_hint
 from kolmo.checkpoints.safetensors import HEADER_LIMIT
 from kolmo.errors import InputError
 from kolmo.files import check_readable
-from kolmo.report.forms import LARGEST
+from kolmo.forms import LARGEST
 from kolmo.spoken import command
 from kolmo.text import public, shorten, without_secrets
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from kolmo.estimators.base import CodeLength
+from kolmo.forms import EXACT, anything
+from kolmo.forms import LARGEST as MOST
 from kolmo.outcomes import KeptFacts, Missing, Result
-from kolmo.report.forms import EXACT, anything
-from kolmo.report.forms import LARGEST as MOST
 
 LARGEST = 1 << 22
 """Bytes of a result, at most; a larger one is not kept."""

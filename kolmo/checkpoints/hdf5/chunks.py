@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from kolmo.checkpoints.hdf5.heaps import new_tree, old_tree
 from kolmo.checkpoints.hdf5.source import Hdf5Cursor, Hdf5Source, damaged
+from kolmo.errors import InputError
 
 SINGLE, IMPLICIT, FIXED_ARRAY, EXTENSIBLE_ARRAY, TREE = 1, 2, 3, 4, 5
 """Indexes of layouts of version 4; version 3 has a B-tree of version 1, `OLD_TREE`."""
@@ -78,7 +79,7 @@ def _of_old_tree(source: Hdf5Source, layout: Chunked) -> Iterator[tuple[tuple[in
         at = [divmod(cursor.number(8), side) for side in layout.sides]
         index = tuple(number for number, _ in at)
         if any(inside for _, inside in at) or index <= before:  # the library searches in order
-            raise damaged(source.where)
+            raise InputError(f"{source.where}: chunks out of their order; the file is damaged")
         before = index
         yield index, (address, size, mask)
 

@@ -316,7 +316,7 @@ def mosaic_written(folder, random):
 def _described(header, random):
     """The version and the header: of fields, where they can say it, or of JSON."""
     if random.random() < 0.5:
-        with suppress(LookupError, TypeError, ValueError, AttributeError):
+        with suppress(LookupError, TypeError, ValueError, AttributeError, OverflowError):
             return b"\4\n" + headers.encode_header(header)
     packed = zlib.compress(json.dumps(header).encode(errors="replace"))
     return b"\3\n" + len(packed).to_bytes(4, "little") + packed

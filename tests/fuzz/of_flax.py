@@ -138,6 +138,7 @@ OURS_ALONE = (
     "data type",  # a dtype that numpy lacks: its array is listed, the others are read
     "of complex64 values",  # which kolmo leaves out, whatever their bytes are
     "of <f4 values",  # no name of a dtype in Flax, likewise
+    "of object values",
 )
 """What msgpack and numpy alone refuse: parts of their messages."""
 

@@ -143,7 +143,7 @@ def _flat(name, stored, own):
         for number, (first, second) in pairs:
             yield from _flat(f"{name}.{number}", first, second)
     elif own.dtype.kind in "biuf" and own.size and stored.dtype.kind != "c":
-        yield name, np.ascontiguousarray(own.astype(own.dtype.newbyteorder("=")))
+        yield name, own.astype(own.dtype.newbyteorder("="), order="C")
 
 
 OURS_ALONE = (

@@ -135,6 +135,8 @@ THEIRS_ALONE = (
     "records of the archive share bytes",  # and these as they are
     "the file is shorter than it claims",  # where a record that is not packed has two sizes
     "is not supported; weights are",  # a dtype of arrays, such as "<3f4", which numpy never writes
+    "True",  # a side that is 1 to numpy
+    "an array of objects whose pickle is",  # which numpy is not asked to read
     "something lies before the archive",  # where torch puts another of its pickles
     "times its size; unpack it yourself",  # what an archive unpacks to has a limit
 )

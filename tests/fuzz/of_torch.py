@@ -257,6 +257,7 @@ OURS_ALONE = (
 
 THEIRS_ALONE = (
     "nothing to measure",
+    "with no arrays in it",  # but what is listed
     "is not known)",  # a protocol of pickles, which torch does not look at
     "contradict each other",  # a record has two names, of which torch looks at one
     "reaches to entry",  # torch makes a storage longer, by whatever lies behind it in memory

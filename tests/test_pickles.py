@@ -17,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_dtypes import bfloat16, float8_e5m2
 
 import kolmo
 from kolmo.checkpoints import allowance, stored, views
@@ -174,10 +175,12 @@ def test_strided_arrays_are_what_numpy_says(data):
     strides = data.draw(st.lists(st.integers(0, 40), min_size=len(shape), max_size=len(shape)))
     offset = data.draw(st.integers(0, 9))
     ends = [(n - 1) * s for n, s in zip(shape, strides, strict=True)]
-    memory = np.random.default_rng(0).normal(size=offset + max(0, sum(ends)) + 1).astype(np.float32)
-    wanted = np.lib.stride_tricks.as_strided(memory[offset:], shape, [4 * s for s in strides])
+    memory = np.random.default_rng(0).normal(size=offset + max(0, sum(ends)) + 1)
+    memory = memory.astype(data.draw(st.sampled_from([np.float32, bfloat16, float8_e5m2])))
+    rises = [np.arange(n) * s for n, s in zip(shape, strides, strict=True)]
+    wanted = memory[offset + sum(np.ix_(*rises))]
     storage = Storage(memory_bytes(memory.tobytes(), "memory"))
-    array = Strided(storage, np.dtype(np.float32), tuple(shape), tuple(strides), offset)
+    array = Strided(storage, memory.dtype, tuple(shape), tuple(strides), offset)
     start = data.draw(st.integers(0, wanted.size))
     stop = data.draw(st.integers(start, wanted.size))
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from kolmo.checkpoints.recent import Box, Recent, boxes
@@ -113,7 +112,8 @@ def _fill(view: View, first: int, out: NDArray[Any], strides: Sequence[int]) -> 
     size, span = view.dtype.itemsize, _span(out.shape, strides)
     if not out.ndim or (span * size <= _SPAN and _is_dense(out, strides, size)):
         steps = [stride * size for stride in strides]
-        out[...] = as_strided(view.read(first, span), out.shape, steps)
+        run = np.ascontiguousarray(view.read(first, span)).view(np.uint8)
+        out[...] = np.ndarray(out.shape, view.dtype, run.data, strides=steps)
         return
     inner = _span(out.shape[1:], strides[1:])
     rows = 1 if strides[0] - inner > _GAP // size else max(1, (_SPAN // size - inner) // strides[0])

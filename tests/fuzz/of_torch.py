@@ -251,6 +251,7 @@ OURS_ALONE = (
     "need more than 1 value to unpack",
     "not found in deserialized_objects",  # keys that are numbers in one place, texts in another
     "overflow",  # of a tensor that no memory can hold; kolmo lists it
+    "symbolic sizes/strides",  # of what torch keeps as a nested tensor
     "isComplexType(",  # a conjugate of what is not complex; kolmo lists it
 )
 """What torch alone refuses: parts of its messages."""

@@ -21,12 +21,9 @@ from kolmo.checkpoints.nests import Marked
 from kolmo.checkpoints.pickles import load_pickle
 from kolmo.checkpoints.stored import Storage, Stored
 from kolmo.checkpoints.torch_legacy import TABLE
-from kolmo.checkpoints.torch_rebuilding import checked, storage_of
+from kolmo.checkpoints.torch_rebuilding import checked, entry_size, storage_of
 from kolmo.checkpoints.torch_script import mark_tensors
 from kolmo.errors import InputError
-
-_WIDEST = 16
-"""Bytes of the widest entry of a storage."""
 
 
 def open_torch_zip(file: File) -> Checkpoint:
@@ -85,16 +82,16 @@ def _storages(archive: Archive, folder: str, big: bool) -> Callable[[Any], Stora
         dtype, key, count = storage_of(saved)
         if (dtype, key) not in known:
             record = archive.record(folder + key)
-            _check_count(checked(record, dtype, count, key), record, key)
+            _check_count(checked(record, dtype, count, key), record, key, entry_size(dtype))
             known[dtype, key] = Storage(record, dtype, big)
         return known[dtype, key]
 
     return find
 
 
-def _check_count(claimed: Stored, record: Stored, key: str) -> None:
+def _check_count(claimed: Stored, record: Stored, key: str, entry: int) -> None:
     """InputError if a storage leaves of its record more than torch can, the rest of an entry."""
-    if record.size - claimed.size >= _WIDEST:
+    if record.size - claimed.size >= entry:
         raise InputError(
             f"{record.where}: storage {key!r} claims {claimed.size:,} bytes, its record has "
             f"{record.size:,}; it is damaged"

@@ -251,6 +251,9 @@ OURS_ALONE = (
     "need more than 1 value to unpack",
     "not found in deserialized_objects",  # keys that are numbers in one place, texts in another
     "overflow",  # of a tensor that no memory can hold; kolmo lists it
+    "does not match expected size",  # a record with the rest of an entry at its end
+    "can't allocate memory",
+    "retrieving file meta-data for version",
     "symbolic sizes/strides",  # of what torch keeps as a nested tensor
     "isComplexType(",  # a conjugate of what is not complex; kolmo lists it
 )
@@ -265,6 +268,7 @@ THEIRS_ALONE = (
     "is missing; the file is truncated",  # and a storage without values likewise
     "a storage without a name and a size",
     "the file is shorter than it claims",  # a record without bytes, said to lie beyond the file
+    "KeyError: 'FloatTensor'",  # as the type of a storage
     "is compressed, which torch never does",  # torch reads them; kolmo reads records in place
 )
 """What kolmo alone refuses: parts of its messages."""

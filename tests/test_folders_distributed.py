@@ -77,12 +77,21 @@ def test_boxes_that_leave_a_hole_or_leave_the_tensor():
         assembled("w", (2, 3), np.dtype(float), [full], "here")
     with pytest.raises(InputError, match="no boxes that make it up"):
         assembled("w", (2, 1), np.dtype(float), [full], "here")
-    with pytest.raises(InputError, match=r"\(68 of 4 weights\)"):  # one upon the other, 17 times
-        assembled("w", (2, 2), np.dtype(float), [full] * 17, "here")
-    twice = assembled("w", (2, 3), np.dtype(float), [full, full], "here")
+    row = Box((0, 0), (1, 3), lambda a, b: np.arange(3.0)[a:b])
+    twice = assembled("w", (2, 3), np.dtype(float), [full, row], "here")
     with pytest.raises(InputError, match="leave a hole"):
         twice.read()
     assert twice.load(0, 2).tolist() == [0, 1]
+
+
+def test_boxes_may_be_there_as_often_as_they_like_but_not_lie_upon_each_other_without_end():
+    row = np.arange(40.0)
+    full = Box((0,), (40,), lambda a, b: row[a:b])
+    made = assembled("w", (40,), row.dtype, [full] * 1000, "here")  # of a thousand processes
+    assert (made.read() == row).all()
+    parts = [Box((a,), (b - a,), full.load) for b in range(41) for a in range(b)]
+    with pytest.raises(InputError, match=r"\(11,480 of 40 weights\)"):
+        assembled("w", (40,), row.dtype, parts, "here")
 
 
 # --- torch.distributed.checkpoint -----------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def assembled(
     [[0.0, 1.0, 0.0], [2.0, 3.0, 1.0]]
     """
     sides = shape or (1,)
-    whole = [p if shape else Box((0,), (1,), p.load) for p in pieces if math.prod(p.shape)]
+    whole = _distinct(p if shape else Box((0,), (1,), p.load) for p in pieces if math.prod(p.shape))
     begins = np.array([p.begin for p in whole], np.int64).reshape(-1, len(sides))
     ends = begins + np.array([p.shape for p in whole], np.int64).reshape(-1, len(sides))
     held, numel = sum(math.prod(p.shape) for p in whole), math.prod(shape)
@@ -69,6 +69,15 @@ def assembled(
         return out
 
     return WeightTensor(name, shape, dtype, load)
+
+
+def _distinct(pieces: Iterable[Box]) -> list[Box]:
+    """Of pieces at the same place, which each process may have saved, the last one."""
+    found: dict[Any, Box] = {}
+    for piece in pieces:
+        found.pop((piece.begin, piece.shape), None)
+        found[piece.begin, piece.shape] = piece
+    return list(found.values())
 
 
 def _boxes(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 
 NAMELESS = '""'
 """The name, in a report, of what has an empty one: an empty text in it is no text."""
@@ -73,16 +74,22 @@ def bit_text(bits: float, up: bool = False) -> str:
     return f"{_in_units(bits, units)} ({byte_text(size)})"
 
 
+_MOST_PLACES = 300  # of which a float has a power
+
+
 def raised(value: float, digits: int) -> float:
     """The value, rounded up to so many digits, so that "at most" stays true.
 
-    >>> raised(1234.1, 4), raised(0.5, 3)
-    (1235.0, 0.5)
+    >>> raised(1234.1, 4), raised(0.5, 3), raised(1.5e-310, 1)
+    (1235.0, 0.5, 2e-310)
     """
     if not value > 0:
         return value
-    scale = 10.0 ** (digits - 1 - math.floor(math.log10(value)))
-    return math.ceil(value * scale) / scale
+    places = digits - 1 - math.floor(math.log10(value))
+    if places > _MOST_PLACES:
+        scale = 10**places
+        return float(math.ceil(Fraction(value) * scale) / scale)
+    return math.ceil(value * 10.0**places) / 10.0**places
 
 
 def _in_units(amount: float, units: Sequence[str]) -> str:

@@ -3,8 +3,10 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from kolmo.text import natural_key
+from kolmo.text import natural_key, raised
 
 
 def test_numbers_are_compared_as_numbers():
@@ -31,3 +33,10 @@ def test_any_two_names_have_an_order(before, after):
 def test_different_names_have_different_keys():
     names = ["a1", "a01", "a001", "", "0", "00", "a0b", "a00b"]
     assert len({natural_key(name) for name in names}) == len(names)
+
+
+@given(value=st.floats(0, exclude_min=True, allow_infinity=False), digits=st.integers(2, 6))
+def test_what_is_at_most_a_number_is_no_less_than_it(value, digits):
+    shown = raised(value, digits)
+    assert value <= shown * (1 + 1e-12)
+    assert shown - value <= 10 ** (1 - digits) * (1 + 1e-6) * value + 5e-324

@@ -24,7 +24,7 @@ def contents(path: Path):
 def is_partial(path: Path) -> bool:
     """Whether a file is, or belongs to, a report that says that its run was cut off."""
     if path.suffix == ".html":
-        return "stopped before" in path.read_text(encoding="utf-8")
+        return "&quot;finished&quot;: false" in path.read_text(encoding="utf-8")
     path = path.with_name(path.name.removesuffix(".meta.json"))
     if path.suffix not in (".json", ".csv", ".parquet"):
         return False

@@ -55,7 +55,7 @@ class Grid:
     def load(self, start: int, stop: int) -> NDArray[Any]:
         """Entries [start, stop) in row-major order."""
         if self._slab > self.recent.budget:
-            key = id(self), "blocks"
+            key = self, "blocks"
             return in_blocks(self.shape, self.dtype, self._spooled, start, stop, self.recent, key)
         parts = [self.box(box).reshape(-1) for box in boxes(self.shape, start, stop)]
         return np.concatenate(parts) if parts else np.empty(0, self.dtype)
@@ -104,7 +104,7 @@ class Grid:
         return made
 
     def _decoded(self, index: tuple[int, ...]) -> NDArray[Any] | None:
-        found = self.recent.get((id(self), index), lambda: self._made(index))
+        found = self.recent.get((self, index), lambda: self._made(index))
         return found if found.ndim == len(self.shape) else None
 
     def _made(self, index: tuple[int, ...]) -> NDArray[Any]:
